@@ -1,0 +1,152 @@
+/* box_stream.c: box = header(34) || body(1..4096).
+ *
+ *   header  mac(16) | secretbox_n( length(2, big-endian) | mac of the body(16) )
+ *   body    secretbox_{n+1}, its mac moved into the header
+ *
+ * libsodium's *_easy functions put a mac right in front of the text. So a body sealed at out + 18 leaves its mac at
+ * 18..34, where the header wants it; and a header opened in place leaves the mac right in front of the body. */
+#include "internal.h"
+
+#include <string.h>
+
+#define HEADER_TEXT 18u /* length and mac */
+
+_Static_assert(SSB_BOX_HEADER == SSB_MAC + HEADER_TEXT, "a header is a secretbox of 18 bytes");
+_Static_assert(SSB_BOX_HEADER == HEADER_TEXT + SSB_MAC, "the mac of the body ends where the body begins");
+
+static void nonce_next(uint8_t *nonce) {
+    for (int i = SSB_NONCE - 1; i >= 0; i--) {
+        nonce[i] = (uint8_t)(nonce[i] + 1);
+        if (nonce[i] != 0) return;
+    }
+}
+
+/* ---------------------------------------------------------------- sealing */
+
+void ssb_sealer_init(ssb_sealer *s, const ssb_crypto *crypto, const uint8_t *key, const uint8_t *nonce) {
+    s->_crypto = crypto;
+    memcpy(s->_key, key, SSB_KEY);
+    memcpy(s->_nonce, nonce, SSB_NONCE);
+    s->_dead = 0;
+}
+
+size_t ssb_sealed_size(size_t plain_n) {
+    return plain_n + (plain_n / SSB_BOX_BODY + (plain_n % SSB_BOX_BODY != 0)) * SSB_BOX_HEADER;
+}
+
+int ssbi_seal_box(ssb_sealer *s, const uint8_t *m, size_t n, uint8_t *out) {
+    uint8_t header_nonce[SSB_NONCE];
+    if (s->_dead) return s->_dead;
+    memcpy(header_nonce, s->_nonce, SSB_NONCE);
+    nonce_next(s->_nonce);
+    (void)s->_crypto->box(out + HEADER_TEXT, m, n, s->_nonce, s->_key); /* fails for absurd lengths only */
+    nonce_next(s->_nonce);
+    out[SSB_MAC] = (uint8_t)(n >> 8);
+    out[SSB_MAC + 1] = (uint8_t)n;
+    (void)s->_crypto->box(out, out + SSB_MAC, HEADER_TEXT, header_nonce, s->_key);
+    return SSB_OK;
+}
+
+int ssb_seal(ssb_sealer *s, const uint8_t *plain, size_t plain_n, uint8_t *out) {
+    if (s->_dead) return s->_dead;
+    while (plain_n > 0) {
+        const size_t n = smaller(plain_n, SSB_BOX_BODY);
+        (void)ssbi_seal_box(s, plain, n, out);
+        plain += n;
+        plain_n -= n;
+        out += SSB_BOX_HEADER + n;
+    }
+    return SSB_OK;
+}
+
+int ssb_seal_goodbye(ssb_sealer *s, uint8_t *out) {
+    if (s->_dead) return s->_dead;
+    memset(out, 0, SSB_BOX_HEADER);
+    (void)s->_crypto->box(out, out + SSB_MAC, HEADER_TEXT, s->_nonce, s->_key);
+    ssb_sealer_close(s);
+    return SSB_OK;
+}
+
+void ssb_sealer_close(ssb_sealer *s) {
+    s->_crypto->wipe(s->_key, SSB_KEY);
+    s->_crypto->wipe(s->_nonce, SSB_NONCE);
+    s->_dead = SSB_E_CLOSED;
+}
+
+/* ---------------------------------------------------------------- opening */
+
+void ssb_opener_init(ssb_opener *o, const ssb_crypto *crypto, const uint8_t *key, const uint8_t *nonce,
+                     uint32_t body_max) {
+    o->_crypto = crypto;
+    memcpy(o->_key, key, SSB_KEY);
+    memcpy(o->_nonce, nonce, SSB_NONCE);
+    memset(o->_mac, 0, SSB_MAC);
+    o->_body_max = body_max;
+    o->_body_n = 0;
+    o->_dead = 0;
+}
+
+static int opener_end(ssb_opener *o, int code) {
+    o->_crypto->wipe(o->_key, SSB_KEY);
+    o->_crypto->wipe(o->_nonce, SSB_NONCE);
+    o->_body_n = 0;
+    o->_dead = (int8_t)code;
+    return code;
+}
+
+/* Open the header and remember what it says, so that it is opened once however the bytes come. */
+static int open_header(ssb_opener *o, uint8_t *in) {
+    uint8_t *text = in + SSB_MAC, any = 0;
+    if (o->_crypto->box_open(text, in, SSB_BOX_HEADER, o->_nonce, o->_key) != 0) return opener_end(o, SSB_E_HEADER);
+    for (size_t i = 0; i < HEADER_TEXT; i++) any |= text[i];
+    if (any == 0) return opener_end(o, SSB_ENDED);
+    const uint32_t n = (uint32_t)text[0] << 8 | text[1];
+    if (n == 0 || n > o->_body_max) return opener_end(o, SSB_E_LENGTH);
+    nonce_next(o->_nonce);
+    memcpy(o->_mac, text + 2, SSB_MAC);
+    o->_body_n = n;
+    return SSB_OK;
+}
+
+int ssb_open(ssb_opener *o, uint8_t *in, size_t n, size_t *used) {
+    *used = 0;
+    if (o->_dead == SSB_ENDED) return n > 0 ? SSB_E_AFTER : SSB_ENDED;
+    if (o->_dead) return o->_dead;
+    if (o->_body_n == 0) {
+        *used = SSB_BOX_HEADER;
+        if (n < SSB_BOX_HEADER) return SSB_MORE;
+        const int code = open_header(o, in);
+        if (code != SSB_OK) {
+            if (code < 0) *used = 0;
+            return code;
+        }
+    }
+    const size_t body_n = o->_body_n;
+    *used = SSB_BOX_HEADER + body_n;
+    if (n < *used) return SSB_MORE;
+    memcpy(in + HEADER_TEXT, o->_mac, SSB_MAC);
+    if (o->_crypto->box_open(in + SSB_BOX_HEADER, in + HEADER_TEXT, SSB_MAC + body_n, o->_nonce, o->_key) != 0) {
+        *used = 0;
+        return opener_end(o, SSB_E_BODY);
+    }
+    nonce_next(o->_nonce);
+    o->_body_n = 0;
+    return SSB_OK;
+}
+
+int ssb_open_many(ssb_opener *o, uint8_t *in, size_t n, uint16_t *bodies, size_t boxes, size_t *count, size_t *used,
+                  size_t *need) {
+    size_t box_n;
+    *count = *used = *need = 0;
+    while (*count < boxes) {
+        const int code = ssb_open(o, in + *used, n - *used, &box_n);
+        if (code == SSB_MORE) *need = box_n;
+        if (code == SSB_ENDED) *used += box_n;
+        if (code != SSB_OK) return code;
+        bodies[(*count)++] = (uint16_t)(box_n - SSB_BOX_HEADER);
+        *used += box_n;
+    }
+    return SSB_OK;
+}
+
+void ssb_opener_close(ssb_opener *o) { (void)opener_end(o, SSB_E_CLOSED); }

@@ -1,0 +1,55 @@
+/* hub.c: the pool of slabs and the list of links that have something to send.
+ *
+ * memory: ssb_slab_info[count] | padding to 4096 | scratch (17 pages) | slab 1 | slab 2 | …
+ * Queues (queue.c) take slabs from here and give them back. */
+#include "internal.h"
+
+#include <string.h>
+
+static size_t info_size(size_t slabs) {
+    return (slabs * sizeof(ssb_slab_info) + SSB_SLAB - 1) / SSB_SLAB * SSB_SLAB;
+}
+
+size_t ssb_hub_size(uint32_t slabs) { return info_size(slabs) + SSB_SCRATCH + (size_t)slabs * SSB_SLAB; }
+
+int ssb_hub_init(ssb_hub *h, uint8_t *mem, size_t mem_n) {
+    const size_t least = ssb_hub_size(SSB_SLAB_RESERVE + 1);
+    memset(h, 0, sizeof *h);
+    if (mem_n < least) return SSB_FULL;
+    size_t count = (mem_n - SSB_SCRATCH) / (SSB_SLAB + sizeof(ssb_slab_info));
+    if (count >= WHOLE_REST) count = WHOLE_REST - 1;
+    if (info_size(count) + SSB_SCRATCH + count * SSB_SLAB > mem_n) count--; /* the padding */
+    h->_info = (ssb_slab_info *)(void *)mem;
+    h->_scratch = mem + info_size(count);
+    h->_slabs = h->_scratch + SSB_SCRATCH;
+    h->_count = (uint32_t)count;
+    h->_fresh = 1;
+    return SSB_OK;
+}
+
+uint32_t ssb_hub_lent(const ssb_hub *h) { return h->_lent; }
+
+uint32_t ssbi_slabs_free(const ssb_hub *h) { return h->_count - h->_lent; }
+
+uint32_t ssb_hub_left(const ssb_hub *h) {
+    const uint32_t free = ssbi_slabs_free(h);
+    return free > SSB_SLAB_RESERVE ? free - SSB_SLAB_RESERVE : 0;
+}
+
+int ssb_hub_trim(ssb_hub *h) {
+    if (h->_lent > 0) return SSB_FULL;
+    h->_fresh = 1;
+    h->_free = 0;
+    return SSB_OK;
+}
+
+int64_t ssb_hub_next_dirty(ssb_hub *h) {
+    ssb_link *l = h->_dirty_first;
+    if (l == NULL) return -1;
+    h->_dirty_first = l->_next_dirty;
+    if (l->_next_dirty != NULL) l->_next_dirty->_previous_dirty = NULL;
+    else h->_dirty_last = NULL;
+    l->_next_dirty = NULL;
+    l->_dirty = 0;
+    return (int64_t)l->_id;
+}

@@ -1,0 +1,51 @@
+/* internal.h: what the files of the core share and nobody else sees. */
+#ifndef SSBFAST_INTERNAL_H
+#define SSBFAST_INTERNAL_H
+
+#include "ssbfast.h"
+
+#define WHOLE_REST UINT32_MAX /* ssb_slab_info.whole behind the first slab of a whole packet */
+
+/* What ssb_link._goodbye goes through. */
+enum { GOODBYE_NONE, GOODBYE_WANTED, GOODBYE_SEALED, LINK_CLOSED };
+
+static inline size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
+
+static inline uint32_t load32(const uint8_t *p) {
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+/* box_stream.c: seal n (1..4096) bytes into one box; `m` may be out + SSB_BOX_HEADER (in place). */
+int ssbi_seal_box(ssb_sealer *s, const uint8_t *m, size_t n, uint8_t *out);
+
+/* queue.c: all of them need 0 <= n <= bytes queued. */
+int ssbi_append(ssb_hub *h, ssb_queue *q, const uint8_t *data, size_t n); /* SSB_OK, or SSB_FULL and nothing done */
+const uint8_t *ssbi_front(const ssb_hub *h, const ssb_queue *q, size_t *n);
+void ssbi_copy(const ssb_hub *h, const ssb_queue *q, uint8_t *out, size_t n); /* the first n bytes; they stay */
+void ssbi_drop(ssb_hub *h, ssb_queue *q, size_t n);                           /* the first n bytes */
+void ssbi_keep(ssb_hub *h, ssb_queue *q, size_t n);                           /* drop all but the first n bytes */
+void ssbi_move(ssb_hub *h, ssb_queue *to, ssb_queue *from);                   /* all of `from` behind `to` */
+void ssbi_prepend(ssb_hub *h, ssb_queue *to, ssb_queue *from);                /* all of `from` in front of `to` */
+void ssbi_mark_whole(ssb_hub *h, const ssb_queue *q);                         /* all of it is one whole packet */
+size_t ssbi_plain_run(const ssb_hub *h, const ssb_queue *q, size_t max);      /* bytes before a whole packet */
+uint32_t ssbi_slabs_for(size_t n);
+uint32_t ssbi_slabs_free(const ssb_hub *h); /* reserve included */
+
+/* lane.c */
+int ssbi_lane_open(const ssb_lane *lane);
+int ssbi_lane_over(const ssb_lane *lane); /* by its own or its link's limits, the pool apart */
+int ssbi_lane_splice(ssb_lane *lane, const uint8_t *data, size_t n);
+int ssbi_lane_take_packet(ssb_lane *lane, ssb_queue *packet); /* a whole packet, head included, becomes the lane's */
+void ssbi_lane_take(ssb_lane *lane, uint8_t *out, size_t n);
+void ssbi_lane_rotate(ssb_lane *lane);
+ssb_inlet *ssbi_inlet_find(const ssb_link *l, int32_t req);
+ssb_inlet **ssbi_bucket(ssb_link *l, int32_t req);
+
+/* link.c */
+void ssbi_link_dirty(ssb_link *l);
+
+/* link_receive.c */
+void ssbi_receive_close(ssb_link *l);
+void ssbi_inlet_gone(ssb_link *l, ssb_inlet *i); /* it is about to be forgotten */
+
+#endif

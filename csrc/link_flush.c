@@ -1,0 +1,120 @@
+/* link_flush.c: seal late. Plain bytes are gathered right where the body of the next box lies in the output, and
+ * sealed in place.
+ *
+ * Order of packets: the rest of one that was begun; control packets; lanes in turn. A box holds as many packets as
+ * fit. Data packets are made here, to measure; whole packets and control packets run on into the next box. */
+#include "internal.h"
+
+#define TINY 64u /* do not begin a packet that goes on in the next box in less room than this */
+
+typedef struct {
+    uint8_t *at;  /* where plain bytes go */
+    size_t room;  /* there */
+    size_t n;     /* put there so far */
+} plain_box;
+
+/* May a packet of `size` bytes begin here? Otherwise the box is closed first. */
+static int fits(const plain_box *box, size_t size) {
+    return box->n == 0 || size <= box->room || box->room >= TINY;
+}
+
+static void advance(plain_box *box, size_t n) {
+    box->at += n;
+    box->room -= n;
+    box->n += n;
+}
+
+static void take_control(ssb_link *l, plain_box *box, size_t most) {
+    const size_t n = smaller(smaller(l->_control_begun, box->room), most);
+    ssbi_copy(l->_hub, &l->_control, box->at, n);
+    ssbi_drop(l->_hub, &l->_control, n);
+    l->_control_begun -= (uint32_t)n;
+    advance(box, n);
+}
+
+/* Bytes of the packet that was begun. The turn stays with the lane until its packet has ended. */
+static void take_lane(ssb_lane *lane, plain_box *box, size_t most) {
+    const size_t n = smaller(smaller(lane->_begun, box->room), most);
+    lane->_begun -= (uint32_t)n;
+    ssbi_lane_take(lane, box->at, n);
+    advance(box, n);
+    if (lane->_begun == 0 && lane->_ringed && lane->_credit <= 0) ssbi_lane_rotate(lane);
+}
+
+static int begin_control(ssb_link *l, plain_box *box) {
+    uint8_t head[SSB_PACKET_HEAD];
+    ssbi_copy(l->_hub, &l->_control, head, sizeof head);
+    const uint32_t size = SSB_PACKET_HEAD + load32(head + 1);
+    if (!fits(box, size)) return 0;
+    l->_control_begun = size;
+    take_control(l, box, l->_split ? SSB_PACKET_HEAD : size);
+    return 1;
+}
+
+static int begin_whole(ssb_link *l, ssb_lane *lane, plain_box *box) {
+    const uint32_t size = l->_hub->_info[lane->_queue._first - 1].whole;
+    if (!fits(box, size)) return 0;
+    lane->_begun = size;
+    take_lane(lane, box, l->_split ? SSB_PACKET_HEAD : size);
+    return 1;
+}
+
+/* As many bytes as wait and as the box has room for, in one packet; in split mode the head alone. */
+static int begin_data(ssb_link *l, ssb_lane *lane, plain_box *box) {
+    const size_t room = l->_split ? SSB_BOX_BODY : box->room < SSB_PACKET_HEAD ? 0 : box->room - SSB_PACKET_HEAD;
+    const size_t wait = ssbi_plain_run(l->_hub, &lane->_queue, SSB_BOX_BODY);
+    const size_t n = smaller(wait, room);
+    if (n == 0 || !fits(box, SSB_PACKET_HEAD + wait)) return 0;
+    ssb_write_head(box->at, SSB_STREAM, (uint32_t)n, lane->_req);
+    advance(box, SSB_PACKET_HEAD);
+    lane->_begun = (uint32_t)n;
+    if (!l->_split) take_lane(lane, box, n);
+    return 1;
+}
+
+/* Put one packet, or some of one, into the box; 0 when there is none or the box is to be closed. */
+static int step(ssb_link *l, plain_box *box) {
+    ssb_lane *lane = l->_ring;
+    if (l->_control_begun > 0) {
+        take_control(l, box, SIZE_MAX);
+        return 1;
+    }
+    if (lane != NULL && lane->_begun > 0) {
+        take_lane(lane, box, SIZE_MAX);
+        return 1;
+    }
+    if (l->_control._bytes > 0) return begin_control(l, box);
+    if (lane == NULL) return 0;
+    return l->_hub->_info[lane->_queue._first - 1].whole > 0 ? begin_whole(l, lane, box) : begin_data(l, lane, box);
+}
+
+static int anything(const ssb_link *l) { return l->_control._bytes > 0 || l->_lane_bytes > 0; }
+
+static int end(ssb_link *l, uint8_t *out, size_t room, size_t *out_n) {
+    if (l->_goodbye == GOODBYE_NONE) return SSB_OK;
+    if (l->_goodbye == GOODBYE_WANTED) {
+        if (room - *out_n < SSB_BOX_HEADER) return SSB_FULL;
+        const int code = ssb_seal_goodbye(&l->_sealer, out + *out_n);
+        if (code != SSB_OK) return code;
+        *out_n += SSB_BOX_HEADER;
+        l->_goodbye = GOODBYE_SEALED;
+    }
+    return SSB_ENDED;
+}
+
+int ssb_link_flush(ssb_link *l, uint8_t *out, size_t room, size_t *out_n) {
+    *out_n = 0;
+    if (l->_goodbye == LINK_CLOSED) return SSB_E_CLOSED;
+    while (anything(l)) {
+        /* Only the first box of a call may be short, else the room's end would cut packets at random. */
+        const size_t least = *out_n > 0 ? SSB_BOX_BODY : TINY;
+        if (room - *out_n < SSB_BOX_HEADER + least) return SSB_FULL;
+        uint8_t *at = out + *out_n;
+        plain_box box = {at + SSB_BOX_HEADER, smaller(SSB_BOX_BODY, room - *out_n - SSB_BOX_HEADER), 0};
+        while (box.room > 0 && step(l, &box) && !l->_split) continue;
+        const int code = ssbi_seal_box(&l->_sealer, at + SSB_BOX_HEADER, box.n, at);
+        if (code != SSB_OK) return code;
+        *out_n += SSB_BOX_HEADER + box.n;
+    }
+    return end(l, out, room, out_n);
+}

@@ -1,0 +1,414 @@
+/* link_receive.c: open → scan → re-number → queue at the destination, or hand to Python as an event.
+ *
+ *   input     ciphertext: the caller's buffer, or what was kept of it (_input)
+ *   plain     the box in hand: _cursor, in the caller's buffer, in the scratch area or in _plain
+ *   packet    the one in hand: _flags, _req, _mode, _into; the scanner knows how much of its body is to come
+ *
+ * Nothing here looks ahead: whole input, byte-wise input and input interrupted by full queues give the same. */
+#include "internal.h"
+
+#include <string.h>
+
+enum mode {
+    HEAD,    /* between packets */
+    SKIP,    /* nobody wants it */
+    SPLICE,  /* bytes for the lane of _into */
+    DELIVER, /* bytes for Python */
+    GATHER,  /* must be whole: for the lane of _into, or, without _into, an event */
+    EMPTY    /* no body: an event that waits for room */
+};
+
+#define STREAM_OPENS (SSB_STREAM | 2u) /* a JSON packet in a stream; the first one of a stream opens it */
+
+static const uint8_t END_BODY[4] = {'t', 'r', 'u', 'e'};
+#define END_FLAGS (SSB_STREAM | SSB_END | 2u)
+
+/* ---------------------------------------------------------------- events */
+
+typedef struct {
+    uint8_t *at;
+    size_t room;
+    size_t n;
+    size_t need;      /* room for the event that did not fit */
+    uint8_t *chunk;   /* the last event, if it is a chunk and can grow */
+} event_buffer;
+
+static void store_u32(uint8_t *p, uint32_t v) { memcpy(p, &v, sizeof v); }
+
+/* Where the body of a new event goes; NULL when it has no room. */
+static uint8_t *event(event_buffer *e, uint8_t kind, uint8_t flags, int32_t req, size_t n) {
+    const size_t size = SSB_EVENT_HEAD + n;
+    uint8_t *p = e->at + e->n;
+    if (size > e->room - e->n) {
+        e->need = size;
+        return NULL;
+    }
+    p[0] = kind;
+    p[1] = flags;
+    p[2] = p[3] = 0;
+    store_u32(p + 4, (uint32_t)req);
+    store_u32(p + 8, (uint32_t)n);
+    e->n += size;
+    e->chunk = kind == SSB_EV_CHUNK ? p : NULL;
+    return p + SSB_EVENT_HEAD;
+}
+
+/* Bytes of a stream, behind the last chunk if it is the same stream's; how many had room. */
+static size_t chunk(event_buffer *e, int32_t req, const uint8_t *data, size_t n) {
+    uint32_t have = 0, last = ~(uint32_t)req;
+    if (e->chunk != NULL) memcpy(&last, e->chunk + 4, sizeof last);
+    if (last == (uint32_t)req) {
+        const size_t k = smaller(n, e->room - e->n);
+        memcpy(&have, e->chunk + 8, sizeof have);
+        if (k > 0) memcpy(e->at + e->n, data, k);
+        store_u32(e->chunk + 8, have + (uint32_t)k);
+        e->n += k;
+        return k;
+    }
+    const size_t room = e->room - e->n;
+    const size_t k = room > SSB_EVENT_HEAD ? smaller(n, room - SSB_EVENT_HEAD) : smaller(n, 1);
+    uint8_t *body = event(e, SSB_EV_CHUNK, SSB_STREAM, req, k);
+    if (body == NULL) return 0;
+    memcpy(body, data, k);
+    return k;
+}
+
+/* ---------------------------------------------------------------- inlets without room */
+
+static void over_add(ssb_link *l, ssb_inlet *i) {
+    if (i->_over) return;
+    i->_over = 1;
+    i->_next_over = l->_over;
+    l->_over = i;
+}
+
+static void over_remove(ssb_link *l, ssb_inlet *i) {
+    if (!i->_over) return;
+    ssb_inlet **at = &l->_over;
+    while (*at != i) at = &(*at)->_next_over;
+    *at = i->_next_over;
+    i->_next_over = NULL;
+    i->_over = 0;
+}
+
+static int blocked(ssb_link *l) {
+    while (l->_over != NULL && !ssbi_lane_over(l->_over->_lane)) over_remove(l, l->_over);
+    return l->_over != NULL || ssb_hub_left(l->_hub) == 0;
+}
+
+ssb_lane *ssb_link_blocked(const ssb_link *l) { return l->_over != NULL ? l->_over->_lane : NULL; }
+
+void ssbi_inlet_gone(ssb_link *l, ssb_inlet *i) {
+    over_remove(l, i);
+    if (l->_into != i) return;
+    l->_into = NULL;
+    l->_mode = SKIP;
+    ssbi_keep(l->_hub, &l->_assembly, 0);
+}
+
+/* ---------------------------------------------------------------- packets */
+
+static void begin_empty(ssb_link *l, const ssb_inlet *inlet) {
+    if (l->_flags == 0 && l->_req == 0) l->_mode = EMPTY;
+    else if (l->_req == 0) l->_mode = SKIP;
+    else if (l->_flags & SSB_END) l->_mode = EMPTY;
+    else l->_mode = inlet != NULL ? SKIP : EMPTY;
+}
+
+/* A head has been read: decide what becomes of the packet. */
+static int begin_packet(ssb_link *l, uint32_t length) {
+    ssb_inlet *inlet = l->_req != 0 ? ssbi_inlet_find(l, l->_req) : NULL;
+    const uint32_t limit = l->_req < 0 ? l->_limits.answer_body : l->_limits.call_body;
+    uint8_t head[SSB_PACKET_HEAD];
+    l->_into = NULL;
+    if (length == 0) {
+        begin_empty(l, inlet);
+        return SSB_OK;
+    }
+    if (l->_flags == SSB_STREAM && inlet != NULL) {
+        l->_mode = inlet->_lane != NULL ? SPLICE : DELIVER;
+        l->_into = inlet;
+        return SSB_OK;
+    }
+    if (length > limit) {
+        l->_mode = SKIP;
+        return l->_flags == SSB_STREAM && l->_req != 0 ? SSB_OK : SSB_E_PACKET;
+    }
+    l->_mode = l->_req == 0 ? SKIP : GATHER;
+    if (inlet == NULL || inlet->_lane == NULL || (l->_flags & SSB_END) || l->_req == 0) return SSB_OK;
+    l->_into = inlet;
+    if (!ssbi_lane_open(inlet->_lane)) return SSB_OK;
+    ssb_write_head(head, l->_flags, length, inlet->_lane->_req);
+    return ssbi_append(l->_hub, &l->_assembly, head, sizeof head) == SSB_OK ? SSB_OK : SSB_E_MEMORY;
+}
+
+/* The packet in hand is done. A stream that was just opened gets the chance of an inlet before its bytes. */
+static int end_packet(ssb_link *l, int reported) {
+    const int opens = reported && l->_flags == STREAM_OPENS && l->_req > 0 && ssbi_inlet_find(l, l->_req) == NULL;
+    l->_mode = HEAD;
+    l->_into = NULL;
+    return opens ? SSB_AGAIN : SSB_OK;
+}
+
+static void advance(ssb_link *l, size_t n) {
+    l->_cursor += n;
+    l->_cursor_n -= n;
+    ssb_scanner_take(&l->_scanner, (uint32_t)n);
+}
+
+static int splice(ssb_link *l, size_t n) {
+    ssb_lane *lane = l->_into->_lane;
+    if (n > 0 && ssbi_lane_open(lane)) {
+        const int code = ssbi_lane_splice(lane, l->_cursor, n);
+        if (code != SSB_OK) return code;
+        if (ssbi_lane_over(lane)) over_add(l, l->_into);
+    }
+    advance(l, n);
+    return SSB_OK;
+}
+
+/* All of a packet lies in _assembly, head included: it goes to the lane. */
+static int hand_over(ssb_link *l) {
+    ssb_lane *lane = l->_into->_lane;
+    int code = SSB_OK;
+    if (l->_assembly._bytes > 0 && ssbi_lane_open(lane)) {
+        code = ssbi_lane_take_packet(lane, &l->_assembly);
+        if (ssbi_lane_over(lane)) over_add(l, l->_into);
+    }
+    ssbi_keep(l->_hub, &l->_assembly, 0);
+    return code;
+}
+
+static int gather(ssb_link *l, event_buffer *e, size_t n) {
+    const uint32_t left = ssb_scanner_left(&l->_scanner);
+    if (l->_into == NULL && l->_assembly._bytes == 0 && n == left) { /* all of it is here: the usual case */
+        uint8_t *body = event(e, SSB_EV_PACKET, l->_flags, l->_req, n);
+        if (body == NULL) return SSB_AGAIN;
+        memcpy(body, l->_cursor, n);
+        advance(l, n);
+        return end_packet(l, 1);
+    }
+    if (n > 0) {
+        const int dropped = l->_into != NULL && l->_assembly._bytes == 0; /* its lane was closed before the head */
+        if (!dropped && ssbi_append(l->_hub, &l->_assembly, l->_cursor, n) != SSB_OK) return SSB_E_MEMORY;
+        advance(l, n);
+    }
+    if (n < left) return SSB_OK;
+    if (l->_into != NULL) {
+        const int code = hand_over(l);
+        return code != SSB_OK ? code : end_packet(l, 0);
+    }
+    const size_t size = (size_t)l->_assembly._bytes;
+    uint8_t *body = event(e, SSB_EV_PACKET, l->_flags, l->_req, size);
+    if (body == NULL) return SSB_AGAIN;
+    ssbi_copy(l->_hub, &l->_assembly, body, size);
+    ssbi_keep(l->_hub, &l->_assembly, 0);
+    return end_packet(l, 1);
+}
+
+static int empty(ssb_link *l, event_buffer *e) {
+    uint8_t kind = SSB_EV_PACKET, flags = l->_flags;
+    size_t n = 0;
+    if (l->_req == 0) kind = SSB_EV_GOODBYE;
+    if (l->_flags & SSB_END) {
+        flags = END_FLAGS;
+        n = sizeof END_BODY;
+    }
+    uint8_t *body = event(e, kind, flags, l->_req, n);
+    if (body == NULL) return SSB_AGAIN;
+    memcpy(body, END_BODY, n);
+    return end_packet(l, 1);
+}
+
+/* Go on with the packet in hand as far as the cursor and the room for events allow. */
+static int go_on(ssb_link *l, event_buffer *e) {
+    const uint32_t left = ssb_scanner_left(&l->_scanner);
+    const size_t n = smaller(left, l->_cursor_n);
+    size_t k;
+    int code;
+    switch (l->_mode) {
+    case GATHER:
+        return gather(l, e, n);
+    case EMPTY:
+        return empty(l, e);
+    case SPLICE:
+        code = splice(l, n);
+        if (code != SSB_OK) return code;
+        break;
+    case DELIVER:
+        k = n > 0 ? chunk(e, l->_req, l->_cursor, n) : 0;
+        advance(l, k);
+        if (k < n) {
+            e->need = SSB_EVENT_HEAD + 1;
+            return SSB_AGAIN;
+        }
+        break;
+    default:
+        advance(l, n);
+    }
+    return n == left ? end_packet(l, 0) : SSB_OK;
+}
+
+/* Scan at the cursor until it is used up or something has to be told. */
+static int scan(ssb_link *l, event_buffer *e) {
+    for (;;) {
+        if (l->_mode == HEAD) {
+            uint32_t length = 0;
+            size_t used = 0;
+            int head_done = 0;
+            if (l->_cursor_n == 0) return SSB_OK;
+            int code = ssb_scan_head(&l->_scanner, l->_cursor, l->_cursor_n, &used, &head_done, &l->_flags, &l->_req,
+                                     &length);
+            l->_cursor += used;
+            l->_cursor_n -= used;
+            if (code != SSB_OK) return code;
+            if (!head_done) return SSB_OK;
+            code = begin_packet(l, length);
+            if (code != SSB_OK) return code;
+        }
+        const int code = go_on(l, e);
+        if (code != SSB_OK) return code;
+        if (l->_mode != HEAD) return SSB_OK; /* the cursor is used up */
+    }
+}
+
+/* ---------------------------------------------------------------- boxes */
+
+/* Keep the rest of the caller's buffer. */
+static int keep(ssb_link *l, size_t n) {
+    if (n == 0) return SSB_OK;
+    if (ssbi_append(l->_hub, &l->_input, l->_rest, n) != SSB_OK) return SSB_E_MEMORY;
+    l->_rest += n;
+    l->_rest_n -= n;
+    return SSB_OK;
+}
+
+/* The next box lies in the caller's buffer from its beginning on. */
+static int open_here(ssb_link *l) {
+    size_t used = 0;
+    const int code = ssb_open(&l->_opener, l->_rest, l->_rest_n, &used);
+    if (code == SSB_MORE) {
+        l->_need = used;
+        return l->_rest_n > 0 && keep(l, l->_rest_n) != SSB_OK ? SSB_E_MEMORY : SSB_MORE;
+    }
+    if (code == SSB_OK) {
+        l->_cursor = l->_rest + SSB_BOX_HEADER;
+        l->_cursor_n = used - SSB_BOX_HEADER;
+    }
+    if (code >= 0) {
+        l->_rest += used;
+        l->_rest_n -= used;
+    }
+    return code;
+}
+
+/* The next box begins in _input: put it together in the scratch area, once for its header and once for all. */
+static int open_kept(ssb_link *l) {
+    for (;;) {
+        uint8_t *box = l->_hub->_scratch;
+        size_t used = 0;
+        if (l->_input._bytes + l->_rest_n < l->_need) {
+            const int code = keep(l, l->_rest_n);
+            return code != SSB_OK ? code : SSB_MORE;
+        }
+        const size_t kept = smaller(l->_need, (size_t)l->_input._bytes), fresh = l->_need - kept;
+        ssbi_copy(l->_hub, &l->_input, box, kept);
+        if (fresh > 0) memcpy(box + kept, l->_rest, fresh);
+        const int code = ssb_open(&l->_opener, box, l->_need, &used);
+        if (code == SSB_MORE) {
+            l->_need = used;
+            continue;
+        }
+        if (code < 0) return code;
+        ssbi_drop(l->_hub, &l->_input, kept);
+        l->_rest += fresh;
+        l->_rest_n -= fresh;
+        l->_need = SSB_BOX_HEADER;
+        if (code == SSB_OK) {
+            l->_cursor = box + SSB_BOX_HEADER;
+            l->_cursor_n = used - SSB_BOX_HEADER;
+        }
+        return code;
+    }
+}
+
+/* Scan what was kept of a box over SSB_AGAIN. */
+static int scan_kept(ssb_link *l, event_buffer *e) {
+    int code = SSB_OK;
+    while (l->_plain._bytes > 0 && code == SSB_OK) {
+        size_t n = 0;
+        /* The scanner only reads; the slab is memory of our own pool. */
+        const uint8_t *front = ssbi_front(l->_hub, &l->_plain, &n);
+        l->_cursor = l->_hub->_slabs + (front - l->_hub->_slabs);
+        l->_cursor_n = n;
+        code = scan(l, e);
+        ssbi_drop(l->_hub, &l->_plain, n - l->_cursor_n);
+        l->_cursor_n = 0;
+    }
+    return code;
+}
+
+static int in_scratch(const ssb_link *l) {
+    return l->_cursor_n > 0 && l->_cursor >= l->_hub->_scratch && l->_cursor < l->_hub->_slabs;
+}
+
+static int run(ssb_link *l, event_buffer *e) {
+    int code = l->_plain._bytes > 0 ? scan_kept(l, e) : scan(l, e);
+    while (code == SSB_OK) {
+        if (blocked(l)) {
+            code = keep(l, l->_rest_n);
+            return code != SSB_OK ? code : SSB_BLOCKED;
+        }
+        code = l->_input._bytes > 0 ? open_kept(l) : open_here(l);
+        if (code == SSB_MORE) return SSB_OK;
+        if (code == SSB_ENDED && l->_input._bytes + l->_rest_n > 0) return SSB_E_AFTER;
+        if (code == SSB_OK) code = scan(l, e);
+    }
+    if (code == SSB_AGAIN && in_scratch(l)) { /* another link may use the scratch area in between */
+        if (ssbi_append(l->_hub, &l->_plain, l->_cursor, l->_cursor_n) != SSB_OK) return SSB_E_MEMORY;
+        l->_cursor_n = 0;
+    }
+    return code;
+}
+
+/* ---------------------------------------------------------------- the calls */
+
+void ssbi_receive_close(ssb_link *l) {
+    ssbi_keep(l->_hub, &l->_input, 0);
+    ssbi_keep(l->_hub, &l->_plain, 0);
+    ssbi_keep(l->_hub, &l->_assembly, 0);
+    l->_cursor = l->_rest = NULL;
+    l->_cursor_n = l->_rest_n = 0;
+    l->_into = NULL;
+    l->_mode = HEAD;
+}
+
+int ssb_link_proceed(ssb_link *l, uint8_t *ev, size_t *ev_n, size_t *need) {
+    event_buffer e = {ev, *ev_n, 0, 0, NULL};
+    int code = l->_dead;
+    if (code == 0) {
+        code = run(l, &e);
+        if (code < 0) {
+            ssbi_receive_close(l);
+            ssb_opener_close(&l->_opener);
+            l->_dead = (int8_t)code;
+        }
+    }
+    *ev_n = e.n;
+    *need = e.need;
+    return code;
+}
+
+int ssb_link_receive(ssb_link *l, uint8_t *in, size_t n, uint8_t *ev, size_t *ev_n, size_t *need) {
+    if (l->_dead == 0) {
+        if (l->_rest_n > 0 || l->_cursor_n > 0) { /* SSB_AGAIN has not been answered */
+            *ev_n = *need = 0;
+            return SSB_E_CLOSED;
+        }
+        l->_rest = in;
+        l->_rest_n = n;
+    }
+    return ssb_link_proceed(l, ev, ev_n, need);
+}
+
+size_t ssb_link_held(const ssb_link *l) { return (size_t)(l->_input._bytes + l->_plain._bytes); }

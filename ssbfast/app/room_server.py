@@ -1,0 +1,306 @@
+"""A room: listens, lets peers in, answers their calls, splices their tunnels.
+
+What is decided comes from `ssbfast.room` as effects; how bytes move is `ssbfast.net`'s business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable, Iterable, Sequence
+from types import TracebackType
+from typing import Any, cast
+
+from ssbfast import limits
+from ssbfast.app.gate import Gate
+from ssbfast.app.listening import Endpoint, bind, is_wildcard_only, joined, publish
+from ssbfast.app.room_session import RoomSession
+from ssbfast.errors import LimitError, LocalProtocolError, SessionEndedError
+from ssbfast.ids import MAIN_NETWORK, FeedId, NetworkId
+from ssbfast.keys import Keypair
+from ssbfast.net.link import Link
+from ssbfast.net.relay import Relay
+from ssbfast.net.sockets import tune_transport
+from ssbfast.net.splice import Ending
+from ssbfast.net.splice import Splice as NetSplice
+from ssbfast.room.effects import Answer, Effect, Fail, Joined, Left, Splice, StreamEnd, StreamItem
+from ssbfast.room.members import Admission, OpenMode
+from ssbfast.room.methods import RoomInfo, RoomMethods
+from ssbfast.room.portal import Portal, refusal
+from ssbfast.wire.address import Invite, MultiserverAddress
+from ssbfast.wire.handshake import ServerHandshake
+from ssbfast.wire.muxrpc import CallKind
+
+DEFAULT_LISTEN = (Endpoint("", 8008),)
+EventSink = Callable[[dict[str, Any]], None]
+
+
+class RoomServer:
+    """A portal in Open mode.
+
+    me: the room's own identity. name: what it calls itself to people.
+    listen: where to listen. host: the address to publish, when the bound one is not dialable.
+    on_event: gets each event (a dict with the member "event"), within the loop.
+    stall_seconds: how long a tunnel's target may take nothing while its source waits.
+    """
+
+    def __init__(
+        self,
+        me: Keypair,
+        *,
+        name: str = "",
+        network: NetworkId = MAIN_NETWORK,
+        listen: Sequence[Endpoint] = DEFAULT_LISTEN,
+        host: Endpoint | None = None,
+        admission: Admission | None = None,
+        on_event: EventSink | None = None,
+        stall_seconds: float = limits.STALL_SECONDS,
+        pool: int = limits.POOL,
+    ) -> None:
+        self.me = me
+        self.gate = Gate()
+        self.portal = Portal(me.id)
+        self._network = network
+        self._listen = tuple(listen)
+        self._host = host
+        self._admission = admission or OpenMode(me.id)
+        self._on_event = on_event
+        self._stall_seconds = stall_seconds
+        self._pool = pool
+        self._methods = RoomMethods(
+            self.portal, RoomInfo(name or "ssbfast room"), wall_ms=lambda: int(time.time() * 1000)
+        )
+        self._sessions: dict[int, RoomSession] = {}
+        self._unproven: set[RoomSession] = set()
+        self._next_session = 1
+        self._servers: list[asyncio.Server] = []
+        self._tick: asyncio.TimerHandle | None = None
+        self._emptied: asyncio.Event | None = None
+        self._relay: Relay | None = None
+        self.addresses: tuple[MultiserverAddress, ...] = ()
+        self.port = 0
+        self.is_wildcard_only = False
+
+    # ------------------------------------------------------------ life
+
+    async def __aenter__(self) -> RoomServer:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def start(self) -> None:
+        """Listen. Raises BadInputError when an endpoint cannot be bound."""
+        sockets = bind(self._listen)
+        self._relay = Relay(pool=self._pool, stall_seconds=self._stall_seconds)
+        self.port = int(sockets[0].getsockname()[1])
+        self.addresses = publish(sockets, self.me.id, self._host)
+        self.is_wildcard_only = self._host is None and is_wildcard_only(sockets)
+        await self._serve(sockets)
+        self.emit(
+            "listening", id=str(self.me.id), address=self.address, invite=str(self.invite), udp=None
+        )
+
+    async def _serve(self, sockets: Iterable[socket.socket]) -> None:
+        loop = asyncio.get_running_loop()
+        for sock in sockets:
+            self._servers.append(await loop.create_server(self._new_link, sock=sock, backlog=1024))
+
+    async def close(self) -> None:
+        """Stop listening, say goodbye to everybody; returns when all are gone."""
+        for server in self._servers:
+            server.close()
+        for unproven in list(self._unproven):
+            unproven.abort()
+        self._emptied = asyncio.Event()
+        for session in list(self._sessions.values()):
+            session.link.close()
+        if self._sessions:
+            await asyncio.wait_for(self._emptied.wait(), 2 * limits.GOODBYE_SECONDS)
+        if self._tick is not None:
+            self._tick.cancel()
+
+    @property
+    def address(self) -> str:
+        """The dialable alternatives, joined by `;`."""
+        return joined(self.addresses)
+
+    @property
+    def invite(self) -> Invite:
+        """A Rooms 1 invite, to paste into an SSB app."""
+        return Invite(self.addresses[0])
+
+    @property
+    def relay(self) -> Relay:
+        if self._relay is None:
+            raise LocalProtocolError("use `async with RoomServer(...)`")
+        return self._relay
+
+    # ------------------------------------------------------------ sessions
+
+    def _new_link(self) -> Link:
+        session = RoomSession(self)
+        return _Inbound(
+            self.relay,
+            ServerHandshake(self.me, network=self._network),
+            session,
+            admit=self._admit,
+        )
+
+    def _admit(self, who: FeedId) -> bool:
+        return len(self._sessions) < limits.SESSIONS and self._admission.decide(who)
+
+    def arrived(self, session: RoomSession) -> None:
+        """A connection has passed the gate."""
+        self._unproven.add(session)
+
+    def proven(self, session: RoomSession) -> int:
+        """A handshake is done. Returns the session's number."""
+        self._unproven.discard(session)
+        number = self._next_session
+        self._next_session += 1
+        feed = session.link.remote
+        older = self.portal.sessions(feed)
+        if len(older) >= limits.SESSIONS_PER_FEED:
+            self._sessions[older[-1]].link.close()
+        self.portal.open(number, feed)
+        self._sessions[number] = session
+        return number
+
+    def gone(self, session: RoomSession) -> None:
+        """A connection is gone, whatever its state was."""
+        self._unproven.discard(session)
+        if session.number and self._sessions.pop(session.number, None) is not None:
+            self.carry_out(self._methods.closed(session.number, self._now()))
+        if self._emptied is not None and not self._sessions:
+            self._emptied.set()
+
+    # ------------------------------------------------------------ effects
+
+    def happened(self, session: RoomSession, event: Any) -> None:
+        """An event of a session's MuxRPC."""
+        self.carry_out(self._methods.handle(session.number, event, self._now()))
+
+    def carry_out(self, effects: Iterable[Effect]) -> None:
+        """Do what the room wants done, in order."""
+        for effect in effects:
+            if isinstance(effect, Joined | Left):
+                self.emit("joined" if isinstance(effect, Joined) else "left", id=effect.id.short)
+                continue
+            session = self._sessions.get(effect.session)
+            if session is None or not session.link.is_open:
+                continue
+            try:
+                self._carry_out_one(session, effect)
+            except SessionEndedError:
+                continue  # its own end is on the way
+        self._plan_tick()
+
+    def _carry_out_one(
+        self, session: RoomSession, effect: Answer | Fail | StreamItem | StreamEnd | Splice
+    ) -> None:
+        if isinstance(effect, Answer):
+            session.answer(effect.req, effect.value)
+        elif isinstance(effect, Fail):
+            session.refuse(effect.req, effect.message)
+        elif isinstance(effect, StreamItem):
+            session.send_item(effect.req, effect.body)
+        elif isinstance(effect, StreamEnd):
+            session.end_stream(effect.req)
+        else:
+            self._splice(session, effect)
+
+    def backlog_passed(self, session: RoomSession, *, lost: bool) -> None:
+        self._methods.backlog_passed(session.number, lost=lost)
+
+    def drained(self, session: RoomSession) -> None:
+        self.carry_out(self._methods.drained(session.number, self._now()))
+
+    def _plan_tick(self) -> None:
+        due = self._methods.next_tick
+        if self._tick is not None:
+            if due is not None and self._tick.when() <= due:
+                return
+            self._tick.cancel()
+            self._tick = None
+        if due is not None:
+            self._tick = self.relay.loop.call_at(due, self._ticked)
+
+    def _ticked(self) -> None:
+        self._tick = None
+        self.carry_out(self._methods.tick(self._now()))
+
+    def _now(self) -> float:
+        return self.relay.loop.time()
+
+    # ------------------------------------------------------------ tunnels
+
+    def _splice(self, caller: RoomSession, wanted: Splice) -> None:
+        target = self._sessions.get(wanted.target)
+        full = max(len(caller.splices), 0 if target is None else len(target.splices)) >= limits.TUNNELS_PER_SESSION
+        if target is None or not target.link.is_open or full:
+            caller.refuse(wanted.req, refusal(wanted.to))
+            return
+        try:
+            req, packet = target.mux.call(CallKind.DUPLEX, wanted.name, wanted.args)
+            target.link.control(*packet)
+        except (LimitError, SessionEndedError):
+            caller.refuse(wanted.req, refusal(wanted.to))
+            return
+        began = self._now()
+        names = {"origin": wanted.origin.short, "target": wanted.to.short}
+        splice = NetSplice(
+            self.relay,
+            caller.link,
+            wanted.req,
+            target.link,
+            req,
+            lambda splice, ending: self._spliced_no_more(splice, ending, caller, target, names, began),
+        )
+        caller.splices[-wanted.req] = splice
+        target.splices[-req] = splice
+        self.emit("tunnel_opened", **names)
+
+    def _spliced_no_more(
+        self,
+        splice: NetSplice,
+        ending: Ending,
+        caller: RoomSession,
+        target: RoomSession,
+        names: dict[str, str],
+        began: float,
+    ) -> None:
+        for session, req in zip((caller, target), splice.reqs, strict=True):
+            session.splices.pop(-req, None)
+            session.mux.forget(req)
+        self.emit(
+            "tunnel_closed",
+            **names,
+            bytes=sum(splice.moved),
+            seconds=round(self._now() - began, 3),
+            reason=ending.value,
+        )
+
+    def emit(self, event: str, **members: Any) -> None:
+        """Tell the operator."""
+        if self._on_event is not None:
+            self._on_event({"event": event, **members})
+
+
+class _Inbound(Link):
+    """A connection that came in: it passes the gate before the handshake."""
+
+    __slots__ = ()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        session = self._handler
+        peername = transport.get_extra_info("peername")
+        if isinstance(session, RoomSession) and session.enter(self, str(peername[0]) if peername else ""):
+            tune_transport(transport)
+            super().connection_made(transport)
+        else:
+            cast(asyncio.Transport, transport).abort()

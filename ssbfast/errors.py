@@ -1,0 +1,122 @@
+"""Every error that ssbfast raises.
+
+::
+
+    SSBError
+    ├── LocalProtocolError          you broke it: a call that this state does not allow
+    ├── RemoteProtocolError         they broke it: bytes that no honest peer sends
+    │   ├── HandshakeError          the one failure of the secret handshake, whatever went wrong
+    │   ├── BoxStreamError          a box that is not authentic, empty or too long; bytes after the goodbye
+    │   │   └── TruncatedError      the connection ended without goodbye
+    │   ├── PacketError             a packet of type 3, or longer than agreed
+    │   └── MuxRPCError             a body that is not what its flags say, or a limit passed
+    ├── RemoteError                 the peer answered a call with an error
+    ├── SessionEndedError           the session is over (goodbye, death, or closed here)
+    ├── RefusedError                a connection was refused, here or there
+    ├── DeadlineError               the peer did not do its part in time
+    ├── LimitError                  one of our own limits was reached (too many calls, queue full)
+    ├── BadInputError (ValueError)  something the user gave us cannot be used
+    │   ├── AddressError            a multiserver address, with the offset of the first bad character
+    │   ├── FeedIdError             a feed id that is not canonical
+    │   └── KeyFileError            a secret file that is missing, malformed or readable by others
+    └── MissingExtraError           a command or class needs an extra that is not installed
+
+Foreign errors (the C core, PyNaCl, OSError) become one of these in exactly one place each. No message holds a
+key, an IP address or a full id.
+"""
+
+from __future__ import annotations
+
+
+class SSBError(Exception):
+    """Base of every error that ssbfast raises on purpose."""
+
+
+class LocalProtocolError(SSBError):
+    """This end made a call that the state of the object does not allow."""
+
+
+class RemoteProtocolError(SSBError):
+    """The other end sent something that the protocol does not allow. The connection is dead."""
+
+
+class HandshakeError(RemoteProtocolError):
+    """The secret handshake failed. Why is not told: not to the peer, and not to whoever reads the log."""
+
+    def __init__(self) -> None:
+        super().__init__("the secret handshake failed")
+
+
+class BoxStreamError(RemoteProtocolError):
+    """A box was not authentic, empty or too long, or bytes came after the goodbye."""
+
+
+class TruncatedError(BoxStreamError):
+    """The connection ended without the box stream's goodbye: what was read may not be all."""
+
+    def __init__(self) -> None:
+        super().__init__("the connection ended without goodbye")
+
+
+class PacketError(RemoteProtocolError):
+    """A packet of type 3, or one that must be whole and is longer than agreed."""
+
+
+class MuxRPCError(RemoteProtocolError):
+    """A packet whose body is not what its flags say, or one limit too many passed by the peer."""
+
+
+class RemoteError(SSBError):
+    """The peer answered a call, or ended a stream, with an error.
+
+    name: the peer's word for the kind of error (mostly "Error").
+    message: the peer's text, at most 1,024 characters, control characters replaced.
+    """
+
+    def __init__(self, message: str, name: str = "Error") -> None:
+        super().__init__(message)
+        self.message = message
+        self.name = name
+
+
+class SessionEndedError(SSBError):
+    """The session is over: the peer said goodbye, the connection died, or it was closed here."""
+
+
+class RefusedError(SSBError):
+    """A connection was refused. The text is the same whatever the reason."""
+
+
+class DeadlineError(SSBError):
+    """The peer did not do its part in time."""
+
+
+class LimitError(SSBError):
+    """One of our own limits was reached."""
+
+
+class BadInputError(SSBError, ValueError):
+    """Something the user gave us cannot be used. Commands turn it into one line and exit code 2."""
+
+
+class AddressError(BadInputError):
+    """A multiserver address cannot be read.
+
+    offset: index of the first bad character.
+    """
+
+    def __init__(self, message: str, offset: int) -> None:
+        super().__init__(f"{message} (at character {offset})")
+        self.offset = offset
+
+
+class FeedIdError(BadInputError):
+    """A feed id is not `@<canonical base64 of 32 bytes>.ed25519`."""
+
+
+class KeyFileError(BadInputError):
+    """A secret file is missing, malformed, or can be read by others."""
+
+
+class MissingExtraError(SSBError):
+    """Something needs an extra that is not installed; the message names it."""

@@ -1,0 +1,116 @@
+"""Names of 32 bytes: who somebody is (feed id) and which network a handshake belongs to (network id)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from ssbfast.errors import BadInputError, FeedIdError
+
+ID_BYTES: Final = 32
+SUFFIX: Final = ".ed25519"
+
+_BASE64_TEXT: Final = re.compile(r"[A-Za-z0-9+/]{43}=")
+_SHORT: Final = 8
+
+
+def decode_key(text: str) -> bytes | None:
+    """Decode 32 bytes from canonical base64 (44 characters, standard alphabet), or None.
+
+    The standard library ignores stray bits behind the last byte, even with `validate=True`. Four spellings of one
+    key would then pass, and a list that compares text could be walked around: only the canonical one is taken.
+    """
+    if not isinstance(text, str) or _BASE64_TEXT.fullmatch(text) is None:
+        return None
+    key = binascii.a2b_base64(text)
+    return key if encode_key(key) == text else None
+
+
+def encode_key(key: bytes) -> str:
+    """Return the canonical base64 (standard alphabet, padded) of `key`."""
+    return base64.b64encode(key).decode("ascii")
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, bytes) and len(value) == ID_BYTES
+
+
+@dataclass(frozen=True, slots=True, order=True, repr=False)
+class FeedId:
+    """A peer's identity: its Ed25519 public key.
+
+    key: 32 bytes. Whether they are a point of the curve is the handshake's business, not the name's.
+    Two ids are equal when their 32 bytes are; they are ordered by them.
+    Raises FeedIdError for anything but 32 bytes.
+    """
+
+    key: bytes
+
+    def __post_init__(self) -> None:
+        if not _is_id(self.key):
+            raise FeedIdError("a feed id has 32 bytes")
+
+    @classmethod
+    def parse(cls, text: str) -> FeedId:
+        """Read `@<base64 of 32 bytes>.ed25519`; the base64 must be canonical.
+
+        Raises FeedIdError, also for what is not text at all (a peer's JSON may hold anything).
+        """
+        key = None
+        if isinstance(text, str) and text.startswith("@") and text.endswith(SUFFIX):
+            key = decode_key(text[1 : -len(SUFFIX)])
+        if key is None:
+            raise FeedIdError("not a feed id: it reads @, 44 characters of canonical base64, .ed25519")
+        return cls(key)
+
+    @property
+    def short(self) -> str:
+        """The id as logs show it, `@1b9KP8zn…`: enough to tell peers apart, too little to name one for certain."""
+        return f"@{encode_key(self.key)[:_SHORT]}…"
+
+    def __str__(self) -> str:
+        return f"@{encode_key(self.key)}{SUFFIX}"
+
+    def __repr__(self) -> str:
+        return f"FeedId({self.short})"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class NetworkId:
+    """Which network a handshake belongs to ("network key", "application key", `caps.shs`).
+
+    key: 32 bytes. For a private network they are a secret that its members share: `repr` hides them.
+    Raises BadInputError for anything but 32 bytes.
+    """
+
+    key: bytes
+
+    def __post_init__(self) -> None:
+        if not _is_id(self.key):
+            raise BadInputError("a network id has 32 bytes")
+
+    @classmethod
+    def parse(cls, text: str) -> NetworkId:
+        """Read the canonical base64 of 32 bytes, as in the `caps.shs` setting of JS peers.
+
+        Raises BadInputError.
+        """
+        key = decode_key(text)
+        if key is None:
+            raise BadInputError("not a network id: it reads 44 characters of canonical base64")
+        return cls(key)
+
+    def __str__(self) -> str:
+        return repr(self)
+
+    def __repr__(self) -> str:
+        return "NetworkId(main)" if self.key == _MAIN_KEY else "NetworkId(private)"
+
+
+_MAIN_KEY: Final = bytes.fromhex("d4a1cb88a66f02f8db635ce26441cc5dac1b08420ceaac230839b755845a9ffb")
+
+MAIN_NETWORK: Final = NetworkId(_MAIN_KEY)
+"""The public SSB network, the default everywhere."""

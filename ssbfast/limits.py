@@ -1,0 +1,138 @@
+"""Every limit of ssbfast: its name, its unit, and why it is what it is. No other module invents one.
+
+Numbers that the wire format fixes (34-byte headers, 9-byte heads) are not limits and live with their format.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+KiB: Final = 1024
+MiB: Final = 1024 * 1024
+
+# ---------------------------------------------------------------- box stream and packets (bytes)
+
+BOX_BODY: Final = 4096
+"""Longest box body sent or accepted: the format's own maximum; JS tolerates 65,535 on input, nobody sends it."""
+
+CALL_BODY: Final = 64 * KiB
+"""Longest packet that must be whole when the peer calls us: room calls are below 1 KiB, JSON items of SSB
+messages below 16 KiB. (Tunnel data are streamed and have no limit.)"""
+
+ANSWER_BODY: Final = 4 * MiB
+"""Longest whole packet in answer to our own calls: an attendants snapshot of 10,000 ids is 550 kB."""
+
+ERROR_TEXT: Final = 1024
+"""Characters of a peer's error message that are kept."""
+
+ERROR_NAME: Final = 64
+"""Characters of the name of a peer's error (mostly "Error"), and of a method or id that an error of ours repeats."""
+
+JSON_DIGITS: Final = 40
+"""Digits of an integer in JSON: JavaScript itself is exact to 16 only; long ones cost quadratic time."""
+
+# ---------------------------------------------------------------- queues (bytes)
+
+TUNNEL_SHARE: Final = 256 * KiB
+"""What one tunnel may queue at its destination: bandwidth-delay product of 20 MB/s at 12 ms; more only adds
+delay."""
+
+LINK_BACKLOG: Final = 1 * MiB
+"""What all tunnels together may queue at one destination."""
+
+CONTROL_BACKLOG: Final = 1 * MiB
+"""Control packets that wait for one peer. More means that it makes calls and does not read: its session ends."""
+
+POOL: Final = 256 * MiB
+"""Queue memory of a whole process. It is address space until it is used."""
+
+RECEIVE_BUFFER: Final = 256 * KiB
+"""The one receive buffer that all links of a loop share: how much one read can bring."""
+
+FLUSH_CHUNK: Final = 128 * KiB
+"""Sealed bytes handed to a transport at a time."""
+
+TRANSPORT_HIGH: Final = 128 * KiB
+"""Sealed bytes that wait in a transport before sealing stops. Late sealing keeps control packets quick."""
+
+EARLY_BYTES: Final = 64 * KiB
+"""Bytes behind message 3 that are kept, unread, while admission decides. An honest client waits for message 4."""
+
+SUBSCRIBER_BACKLOG: Final = 64 * KiB
+"""Attendance events that wait for one subscriber; beyond it they are replaced by one fresh state."""
+
+STREAM_INBOX: Final = 256 * KiB
+"""Received stream items that wait in Python for the application, per stream, before the session stops reading."""
+
+# ---------------------------------------------------------------- what users give us
+
+KEY_FILE: Final = 16 * KiB
+"""Bytes of a secret file: 700 in practice, room for comments."""
+
+ADDRESS_TEXT: Final = 1024
+"""Characters of a multiserver address with all its alternatives: 130 each, tunnels 180."""
+
+# ---------------------------------------------------------------- counts
+
+OPEN_CALLS: Final = 1024
+"""Calls and streams that one peer may have open on us at a time."""
+
+SUBSCRIPTIONS_PER_SESSION: Final = 4
+"""room.attendants and tunnel.endpoints streams of one session: clients need one, and each gets every change."""
+
+TUNNELS_PER_SESSION: Final = 1024
+"""Tunnels that may begin or end at one session of a room."""
+
+SESSIONS: Final = 20_000
+"""Sessions of one room: two file descriptors each at the most, and 10 KiB."""
+
+HANDSHAKES: Final = 512
+"""Connections of a room that have not finished the handshake, in total."""
+
+HANDSHAKES_PER_ADDRESS: Final = 64
+"""The same from one address (an IPv6 /64 counts as one)."""
+
+SESSIONS_PER_FEED: Final = 16
+"""Sessions of one key at a room at a time: re-connecting quickly is normal, hoarding is not."""
+
+PENDING_INNER: Final = 8
+"""Inner handshakes that wait for message 3, per portal session; when full the oldest goes, so that idle
+strangers cannot lock friends out."""
+
+# ---------------------------------------------------------------- times (seconds)
+
+HANDSHAKE_SECONDS: Final = 15.0
+"""The whole of a handshake. JS allows 5 s a read, 15 s if configured."""
+
+INNER_HELLO_SECONDS: Final = 5.0
+"""From the tunnel's opening to message 3 of the inner handshake."""
+
+STALL_SECONDS: Final = 15.0
+"""A target that takes nothing for so long loses the tunnel: its source may have other tunnels to serve."""
+
+GOODBYE_SECONDS: Final = 3.0
+"""How long a closing session waits for the peer's goodbye and for its own last bytes to leave."""
+
+KEEPALIVE_IDLE: Final = 20
+"""TCP keepalive: idle seconds before the first probe."""
+
+KEEPALIVE_INTERVAL: Final = 5
+"""TCP keepalive: seconds between probes."""
+
+USER_TIMEOUT: Final = 40.0
+"""TCP_USER_TIMEOUT: unacknowledged for so long means gone; with keepalive a vanished peer is noticed in 45 s."""
+
+PING_SECONDS: Final = 300.0
+"""gossip.ping interval that SSB peers announce; below five minutes an inactivity limit would cut idle JS peers."""
+
+ENDPOINTS_SECONDS: Final = 1.0
+"""A subscriber of tunnel.endpoints gets the whole list at most once in so long."""
+
+DIAL_SECONDS: Final = 15.0
+"""TCP connection attempt, before the handshake."""
+
+CALL_SECONDS: Final = 30.0
+"""What our own programs wait for the answer to a call."""
+
+REFUSAL_SECONDS: Final = 3.0
+"""From message 3 to the end of a refused tunnel, whatever the reason: longer than any decision takes."""

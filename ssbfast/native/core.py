@@ -1,0 +1,51 @@
+"""The C core's functions, and what they need: libsodium's addresses, C memory, errors for codes.
+
+ImportError when the extension is missing, or PyNaCl is not as we know it: `ssbfast.native` then takes the pure twin.
+"""
+
+from __future__ import annotations
+
+import mmap
+from typing import Any
+
+import nacl._sodium  # private, but for the public name of an address: docs in ARCHITECTURE.md
+import nacl.bindings  # initialises libsodium
+from ssbfast import errors
+from ssbfast._native import ffi as _ffi
+from ssbfast._native import lib as _lib
+from ssbfast.pure.types import fault
+
+ffi: Any = _ffi
+lib: Any = _lib
+
+raw: Any = ffi.new_allocator(should_clear_after_alloc=False)
+"""raw("uint8_t[]", n): C memory that is not zeroed first."""
+
+
+def _crypto_table() -> Any:
+    """The functions of ssb_crypto, in the libsodium that PyNaCl brings along."""
+    table = ffi.new("ssb_crypto *")
+    names = {"box": "crypto_secretbox_easy", "box_open": "crypto_secretbox_open_easy", "wipe": "sodium_memzero"}
+    for field, name in names.items():
+        try:
+            function = nacl._sodium.ffi.addressof(nacl._sodium.lib, name)
+        except AttributeError:
+            raise ImportError(f"this PyNaCl has no {name}") from None
+        address = int(nacl._sodium.ffi.cast("uintptr_t", function))
+        setattr(table, field, ffi.cast(ffi.typeof(getattr(table, field)), address))
+    return table
+
+
+crypto = _crypto_table()
+
+
+def error_of(code: int) -> errors.SSBError:
+    """The error for a code < 0."""
+    return fault(code)
+
+
+def anonymous(size: int) -> mmap.mmap:
+    """Zeroed memory that costs nothing until it is touched. Private: shared pages could not be given back."""
+    if not hasattr(mmap, "MAP_ANONYMOUS"):
+        return mmap.mmap(-1, size)
+    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0))

@@ -1,0 +1,370 @@
+"""A session with a peer, as a program uses it: call its methods, serve ours, carry tunnels through it.
+
+A `Peer` is the owner of one link: over TCP (then it may be a portal), or inside a tunnel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, Literal
+
+from ssbfast import limits
+from ssbfast.errors import (
+    DeadlineError,
+    LocalProtocolError,
+    MuxRPCError,
+    SessionEndedError,
+    SSBError,
+)
+from ssbfast.ids import FeedId
+from ssbfast.net.api import Api
+from ssbfast.net.link import Link
+from ssbfast.net.streams import Stream
+from ssbfast.net.tunnel import TunnelTransport
+from ssbfast.wire.muxrpc import (
+    Answered,
+    Called,
+    CallKind,
+    Ended,
+    Failed,
+    Item,
+    MuxEvent,
+    MuxRPC,
+    Reply,
+    unknown_method_message,
+)
+
+Path = Literal["tunnel", "direct", "tcp"]
+Intercept = Callable[["Peer", Called], bool]
+"""Sees a call before the api does, at once and in order; True when it has dealt with it."""
+
+
+class Peer:
+    """One session with a peer.
+
+    path: how it is reached: "tcp", "tunnel" through a room, or "direct".
+    portal: the room's id for a tunnel, else None.
+    api: what we serve; `intercept` sees calls first.
+    """
+
+    def __init__(
+        self,
+        *,
+        api: Api | None = None,
+        path: Path = "tcp",
+        portal: FeedId | None = None,
+        intercept: Intercept | None = None,
+        on_closed: Callable[[Peer], None] | None = None,
+    ) -> None:
+        self.path: Path = path
+        self.portal = portal
+        self.mux = MuxRPC()
+        self.error: SSBError | None = None
+        self._api = api or Api()
+        self._intercept = intercept
+        self._on_closed = on_closed
+        self._link: Link | None = None
+        loop = asyncio.get_running_loop()
+        self._opened: asyncio.Future[None] = loop.create_future()
+        self._closed: asyncio.Future[None] = loop.create_future()
+        self._answers: dict[int, asyncio.Future[Any]] = {}
+        self._streams: dict[int, Stream] = {}
+        self._tunnels: dict[int, TunnelTransport] = {}
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+
+    def __repr__(self) -> str:
+        who = "unproven" if self._link is None else self.id.short
+        return f"<Peer {who} {self.path}{' closed' if self._closed.done() else ''}>"
+
+    # ------------------------------------------------------------ the session
+
+    @property
+    def link(self) -> Link:
+        """The connection underneath. Raises SessionEndedError before it is open."""
+        if self._link is None:
+            raise SessionEndedError("the session is not open")
+        return self._link
+
+    @property
+    def id(self) -> FeedId:
+        """Who it is, proven by the handshake."""
+        return self.link.remote
+
+    @property
+    def is_open(self) -> bool:
+        return self._link is not None and self._link.is_open
+
+    async def wait_opened(self) -> None:
+        """Wait for the end of the handshake. Raises what ended the connection, if that came first."""
+        await asyncio.shield(self._opened)
+
+    async def wait_closed(self) -> None:
+        """Wait until the session is over, whoever ended it; `error` tells how (None: goodbyes on both sides)."""
+        await asyncio.shield(self._closed)
+
+    async def close(self) -> None:
+        """Say goodbye; returns when the connection is gone, at the latest after `GOODBYE_SECONDS`."""
+        if self._link is not None:
+            self._link.close()
+            await self.wait_closed()
+
+    def serve(self, api: Api) -> None:
+        """Serve these methods from now on."""
+        self._api = api
+
+    # ------------------------------------------------------------ our calls
+
+    async def call(self, name: str, *args: Any, timeout: float | None = None) -> Any:
+        """Call an async or sync method and return its answer.
+
+        timeout: seconds; None waits as long as the session lives.
+        Raises RemoteError for the peer's error, SessionEndedError, DeadlineError.
+        """
+        req, packet = self.mux.call(CallKind.ASYNC, _split(name), list(args))
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._answers[req] = answer
+        try:
+            self.link.control(*packet)
+            return await asyncio.wait_for(answer, timeout)
+        except asyncio.TimeoutError:
+            raise DeadlineError(f"no answer to {name}") from None
+        finally:
+            self._answers.pop(req, None)
+            self.mux.end(req)  # a late answer belongs to nobody
+
+    def source(self, name: str, *args: Any) -> Stream:
+        """Open a source: iterate over it; `end` cancels it."""
+        return self.open_stream(CallKind.SOURCE, name, args)
+
+    def sink(self, name: str, *args: Any) -> Stream:
+        """Open a sink: `send` to it, then `end` it."""
+        return self.open_stream(CallKind.SINK, name, args)
+
+    def duplex(self, name: str, *args: Any) -> Stream:
+        """Open a duplex: `send`, iterate, `end`."""
+        return self.open_stream(CallKind.DUPLEX, name, args)
+
+    def open_stream(self, kind: CallKind, name: str, args: tuple[Any, ...]) -> Stream:
+        req, packet = self.mux.call(kind, _split(name), list(args))
+        stream = Stream(self, req)
+        self._streams[req] = stream
+        self.link.control(*packet)
+        return stream
+
+    def open_tunnel(self, call: Callable[[], Link], args: dict[str, Any]) -> TunnelTransport:
+        """Ask the portal on the other end for a tunnel; the inner link's hello goes right behind the call."""
+        req, packet = self.mux.call(CallKind.DUPLEX, ("tunnel", "connect"), [args])
+        self.link.control(*packet)
+        return self.tunnel(req, call())
+
+    def tunnel(self, req: int, inner: Link) -> TunnelTransport:
+        """Let `inner` run over the stream `req`."""
+        transport = TunnelTransport(self, req, inner, self.id)
+        if self.mux.is_open(req):
+            self._tunnels[req] = transport
+        return transport
+
+    # ------------------------------------------------------------ for streams and tunnels
+
+    def end(self, stream: Stream, error: str | None) -> None:
+        """End our direction of a stream."""
+        packet = self.mux.end(stream.req, error)
+        if packet is not None and self.is_open:
+            try:
+                stream.packet(packet[0], packet[2])
+            except SSBError:
+                return
+        self._tidy(stream.req)
+
+    def end_stream(self, req: int, error: str | None) -> bytes | None:
+        packet = self.mux.end(req, error)
+        return None if packet is None else packet[2]
+
+    def forget_tunnel(self, req: int) -> None:
+        self._tunnels.pop(req, None)
+
+    def _tidy(self, req: int) -> None:
+        stream = self._streams.get(req)
+        if stream is not None and stream.ended and not self.mux.is_open(req):
+            del self._streams[req]
+            stream.release()
+
+    # ------------------------------------------------------------ LinkHandler
+
+    def opened(self, link: Link) -> None:
+        self._link = link
+        if not self._opened.done():
+            self._opened.set_result(None)
+
+    def packet(self, link: Link, flags: int, req: int, body: bytes) -> None:
+        try:
+            events = self.mux.receive(flags, req, body)
+        except MuxRPCError as error:
+            link.fail(error)
+            return
+        for event in events:
+            self._happened(event, len(body))
+
+    def chunk(self, link: Link, req: int, data: bytes) -> None:
+        tunnel = self._tunnels.get(-req)
+        if tunnel is not None:
+            tunnel.received(data)
+
+    def closed(self, link: Link, error: SSBError | None) -> None:
+        self.error = error
+        over = error or SessionEndedError("the session is over")
+        if not self._opened.done():
+            self._opened.set_exception(over)
+            self._opened.exception()  # nobody may be waiting
+        for task in self._tasks.values():
+            task.cancel()
+        for tunnel in list(self._tunnels.values()):
+            tunnel.carrier_closed()
+        for event in self.mux.close():
+            self._happened(event, 0)
+        for stream in list(self._streams.values()):
+            stream.finished(over)
+            stream.release()
+        self._streams.clear()
+        self._closed.set_result(None)
+        if self._on_closed is not None:
+            self._on_closed(self)
+
+    def _happened(self, event: MuxEvent, size: int) -> None:
+        if isinstance(event, Item):
+            stream = self._streams.get(event.req)
+            if stream is not None:
+                stream.arrived(event.value, size)
+        elif isinstance(event, Answered):
+            self._answer(event.req, event.value, None)
+        elif isinstance(event, Failed):
+            self._answer(event.req, None, event.error)
+        elif isinstance(event, Reply):
+            if self.link.is_open:
+                self.link.control(*event.packet)
+        elif isinstance(event, Called):
+            self._called(event)
+        else:
+            self._ended(event)
+
+    def _answer(self, req: int, value: Any, error: SSBError | None) -> None:
+        answer = self._answers.get(req)
+        if answer is None or answer.done():
+            return
+        if error is None:
+            answer.set_result(value)
+        else:
+            answer.set_exception(error)
+
+    def _ended(self, event: Ended) -> None:
+        tunnel = self._tunnels.get(event.req)
+        if tunnel is not None:
+            tunnel.remote_ended(event.error)
+            return
+        stream = self._streams.get(event.req)
+        if stream is not None:
+            stream.finished(event.error)
+            self._tidy(event.req)
+
+    # ------------------------------------------------------------ the peer's calls
+
+    def _called(self, event: Called) -> None:
+        if self._intercept is not None and self._intercept(self, event):
+            return
+        if self._standard(event):
+            return
+        method = self._api.find(event.name, event.kind)
+        if method is None:
+            self.refuse(event.req, unknown_method_message(event.name))
+            return
+        # The stream has to be there before the next packet is looked at; the method itself starts a tick later.
+        stream = None if event.kind is CallKind.ASYNC else self._accept_stream(event.req)
+        self._start(event.req, self._run(event, method, stream))
+
+    def _start(self, req: int, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks[req] = task
+        task.add_done_callback(lambda _task: self._tasks.pop(req, None))
+
+    def refuse(self, req: int, message: str) -> None:
+        """Answer a call of the peer's, of any kind, with an error."""
+        if self.mux.is_open(req):
+            self.link.control(*self.mux.fail(req, message))
+
+    def _standard(self, event: Called) -> bool:
+        """What every peer answers."""
+        if event.name == ("manifest",) and event.kind is CallKind.ASYNC:
+            self.link.control(*self.mux.answer(event.req, self._api.manifest()))
+            return True
+        if event.name == ("gossip", "ping") and event.kind is CallKind.DUPLEX:
+            self._start(event.req, self._pong(self._accept_stream(event.req)))
+            return True
+        return False
+
+    def _accept_stream(self, req: int) -> Stream:
+        stream = Stream(self, req)
+        self._streams[req] = stream
+        return stream
+
+    async def _pong(self, stream: Stream) -> None:
+        """gossip.ping, accepting side: answer at once, serve an interval later, then it is the dialler's turn."""
+        try:
+            async with stream:
+                async for _served in stream:
+                    await stream.send(_wall_milliseconds())
+                    await asyncio.sleep(limits.PING_SECONDS)
+                    await stream.send(_wall_milliseconds())
+                    await stream.__anext__()
+        except (SSBError, StopAsyncIteration):
+            return
+
+    async def _run(self, event: Called, method: Callable[..., Any], stream: Stream | None) -> None:
+        try:
+            if stream is None:
+                value = await method(self, *event.args)
+                if self.mux.is_open(event.req):
+                    self.link.control(*self.mux.answer(event.req, value))
+            elif event.kind is CallKind.SOURCE:
+                async for item in method(self, *event.args):
+                    await stream.send(item)
+            else:
+                await method(self, stream, *event.args)
+            if stream is not None:
+                await stream.end()
+        except asyncio.CancelledError:
+            if stream is not None:
+                stream.end_now("cancelled")
+            raise
+        except Exception as error:
+            self._run_failed(event, error)
+
+    def _run_failed(self, event: Called, error: Exception) -> None:
+        if isinstance(error, SSBError):
+            message = str(error)
+        else:
+            message = "internal error"
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": f"serving {'.'.join(event.name)} failed", "exception": error}
+            )
+        if not self.is_open:
+            return
+        stream = self._streams.get(event.req)
+        try:
+            if stream is not None:
+                stream.end_now(message)
+            else:
+                self.refuse(event.req, message)
+        except (SessionEndedError, LocalProtocolError):
+            return
+
+
+def _split(name: str) -> tuple[str, ...]:
+    return tuple(name.split("."))
+
+
+def _wall_milliseconds() -> int:
+    return int(time.time() * 1000)
+
+

@@ -1,0 +1,145 @@
+"""A relayed tunnel: two streams of two links, joined in the native core.
+
+The bytes of both never become Python objects. Ends do: they come here, so that each side is told how the other
+ended, exactly once, behind the last of its bytes.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+from collections.abc import Callable
+
+from ssbfast import limits, native
+from ssbfast.errors import SessionEndedError
+from ssbfast.net.link import Link
+from ssbfast.net.relay import Relay
+from ssbfast.wire.muxrpc import error_body
+
+_END_FLAGS = native.STREAM | native.END | native.JSON
+_CLEAN_END = b"true"
+
+
+class Ending(enum.Enum):
+    """Why a splice is over."""
+
+    CLOSED = "closed"
+    ERROR = "error"
+    STALLED = "stalled"
+    GONE = "gone"
+    BLOCKED = "blocked"
+
+
+class _Leg:
+    """One direction's destination: a link, and the stream on it."""
+
+    __slots__ = ("ended", "inlet", "lane", "link", "req")
+
+    def __init__(self, link: Link, req: int) -> None:
+        self.link = link
+        self.req = req
+        self.lane = native.Lane(link.core, req, limits.TUNNEL_SHARE)
+        self.inlet: native.Inlet | None = None
+        self.ended = False
+
+
+class Splice:
+    """Two streams joined.
+
+    caller, target: the links; caller_req, target_req: the numbers we write on them.
+    on_over: called once, with the reason, when both directions have ended and nothing more will be read.
+    """
+
+    def __init__(
+        self,
+        relay: Relay,
+        caller: Link,
+        caller_req: int,
+        target: Link,
+        target_req: int,
+        on_over: Callable[[Splice, Ending], None],
+    ) -> None:
+        self._relay = relay
+        self._on_over = on_over
+        self._over = False
+        self._legs = (_Leg(caller, caller_req), _Leg(target, target_req))
+        self._join(self._legs[0], self._legs[1])
+        self._join(self._legs[1], self._legs[0])
+
+    def _join(self, source: _Leg, destination: _Leg) -> None:
+        source.inlet = native.Inlet(source.link.core, -source.req, destination.lane)
+        self._relay.outlet(destination.lane, destination.link, functools.partial(self._stalled, destination))
+
+    @property
+    def caller(self) -> Link:
+        return self._legs[0].link
+
+    @property
+    def target(self) -> Link:
+        return self._legs[1].link
+
+    @property
+    def reqs(self) -> tuple[int, int]:
+        """The numbers we write: on the caller's link, on the target's."""
+        return self._legs[0].req, self._legs[1].req
+
+    @property
+    def moved(self) -> tuple[int, int]:
+        """Bytes queued for the caller, and for the target."""
+        return self._legs[0].lane.put, self._legs[1].lane.put
+
+    def ended(self, link: Link, req: int, body: bytes) -> None:
+        """An end packet came on `link` for `req` (as received): tell the other side."""
+        leg, other = self._legs if self._is(self._legs[0], link, req) else self._legs[::-1]
+        if body != _CLEAN_END:
+            self._tell(other, body)
+            self._tell(leg, body)
+            self._finish(Ending.ERROR)
+            return
+        leg.ended = True
+        self._tell(other, body)
+        if other.ended:
+            self._finish(Ending.CLOSED)
+
+    def link_closed(self, link: Link) -> None:
+        """One of the two sessions died: end the other leg."""
+        self.fail("the other end is gone", Ending.GONE)
+
+    def fail(self, message: str, reason: Ending) -> None:
+        """End both legs with an error, behind what is queued."""
+        if self._over:
+            return
+        body = error_body(message)
+        for leg in self._legs:
+            self._tell(leg, body)
+        self._finish(reason)
+
+    def _stalled(self, leg: _Leg) -> None:
+        """A destination takes nothing any more: what waits for it is dropped."""
+        leg.lane.clear()
+        self.fail("the other end does not read", Ending.STALLED)
+
+    @staticmethod
+    def _is(leg: _Leg, link: Link, req: int) -> bool:
+        return leg.link is link and leg.req == -req
+
+    @staticmethod
+    def _tell(leg: _Leg, body: bytes) -> None:
+        try:
+            leg.lane.packet(_END_FLAGS, body)
+        except SessionEndedError:
+            pass  # that side is gone: nobody to tell
+
+    def _finish(self, reason: Ending) -> None:
+        if self._over:
+            return
+        self._over = True
+        for leg in self._legs:
+            if leg.inlet is not None:
+                leg.inlet.close()
+            self._relay.close_outlet(leg.lane)
+            # The lane has to live until its last byte has left.
+            lane = leg.lane
+            leg.link.when(lambda lane=lane: not lane.queued, lane.close)
+        self._relay.touched()
+        self._on_over(self, reason)

@@ -1,0 +1,169 @@
+"""One muxrpc source, sink or duplex in Python: items in, items out, back-pressure both ways.
+
+Items that arrive wait in an inbox; past `STREAM_INBOX` bytes the whole session is not read any more (muxrpc
+has no flow control per stream) until the application has taken some, or for `STALL_SECONDS`: then this stream
+ends with an error and the session goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from ssbfast import limits, native
+from ssbfast.errors import LimitError, SessionEndedError, SSBError
+
+if TYPE_CHECKING:
+    from ssbfast.net.peer import Peer
+
+_LOW = limits.TUNNEL_SHARE // 2
+
+
+class Stream:
+    """A muxrpc stream; iterate over what comes, `send` what goes, `end` when done.
+
+    As an async context manager it ends its direction on the way out, with an error if there was one.
+    """
+
+    def __init__(self, peer: Peer, req: int) -> None:
+        self._peer = peer
+        self._req = req
+        self._inbox: deque[tuple[Any, int]] = deque()
+        self._inbox_bytes = 0
+        self._arrived: asyncio.Event | None = None
+        self._lane: native.Lane | None = None
+        self._stall: asyncio.TimerHandle | None = None
+        self.ended = False
+        self.error: SSBError | None = None
+
+    @property
+    def req(self) -> int:
+        """The number we write in its packets."""
+        return self._req
+
+    # ------------------------------------------------------------ outwards
+
+    async def send(self, item: Any) -> None:
+        """Send one item: bytes, str or anything JSON.
+
+        Returns when the item is queued and there is room for another. Raises LimitError for an item of more
+        than 64 KiB, ValueError for an empty one, LocalProtocolError after `end`, and the stream's error or
+        SessionEndedError when it is over.
+        """
+        lane = self._outlet()
+        while lane.full:
+            await self._room(lane)
+        if self.ended and self.error is not None:
+            raise self.error
+        flags, _req, body = self._peer.mux.item(self._req, item)
+        if len(body) > limits.CALL_BODY:
+            raise LimitError(f"an item may have at most {limits.CALL_BODY} bytes")
+        if not lane.packet(flags, body):
+            raise LimitError("queue memory is used up")
+        self._peer.link.touched()
+        if lane.full:
+            await self._room(lane)
+
+    async def end(self, error: str | None = None) -> None:
+        """End our direction, behind what was sent. Harmless when it has ended."""
+        self.end_now(error)
+
+    def end_now(self, error: str | None = None) -> None:
+        """The same, from where nothing can be awaited."""
+        self._peer.end(self, error)
+
+    async def __aenter__(self) -> Stream:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.end(None if error is None else "aborted")
+
+    # ------------------------------------------------------------ inwards
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        while not self._inbox:
+            if self.error is not None:
+                raise self.error
+            if self.ended:
+                raise StopAsyncIteration
+            if self._arrived is None:
+                self._arrived = asyncio.Event()
+            self._arrived.clear()
+            await self._arrived.wait()
+        item, size = self._inbox.popleft()
+        self._inbox_bytes -= size
+        if self._inbox_bytes <= limits.STREAM_INBOX // 2:
+            self._unhold()
+        return item
+
+    def arrived(self, item: Any, size: int) -> None:
+        """From the session: an item came, `size` bytes on the wire."""
+        self._inbox.append((item, size))
+        self._inbox_bytes += size
+        self._wake()
+        if self._inbox_bytes > limits.STREAM_INBOX:
+            self._peer.link.hold(self)
+            if self._stall is None:
+                loop = asyncio.get_running_loop()
+                self._stall = loop.call_later(limits.STALL_SECONDS, self._stalled)
+
+    def finished(self, error: SSBError | None) -> None:
+        """From the session: the peer's direction has ended."""
+        if not self.ended:
+            self.ended = True
+            self.error = error
+            self._wake()
+
+    def release(self) -> None:
+        """From the session: both directions have ended; what was queued still leaves."""
+        self._unhold()
+        lane, self._lane = self._lane, None
+        if lane is not None:
+            self._peer.link.when(lambda: not lane.queued, lane.close)
+
+    # ------------------------------------------------------------ inside
+
+    def packet(self, flags: int, body: bytes) -> None:
+        """Queue a packet of this stream behind what it has sent."""
+        self._outlet().packet(flags, body)
+        self._peer.link.touched()
+
+    def _outlet(self) -> native.Lane:
+        if self._lane is None:
+            if self.error is not None:
+                raise self.error
+            self._lane = native.Lane(self._peer.link.core, self._req, limits.TUNNEL_SHARE)
+        return self._lane
+
+    async def _room(self, lane: native.Lane) -> None:
+        loop = asyncio.get_running_loop()
+        ready: asyncio.Future[None] = loop.create_future()
+        link = self._peer.link
+        link.when(lambda: lane.queued <= _LOW and not lane.full, lambda: ready.done() or ready.set_result(None))
+        await ready
+        if not link.is_open:
+            raise SessionEndedError("the session is over")
+
+    def _wake(self) -> None:
+        if self._arrived is not None:
+            self._arrived.set()
+
+    def _unhold(self) -> None:
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
+            self._peer.link.release(self)
+
+    def _stalled(self) -> None:
+        self._unhold()
+        self._inbox.clear()
+        self.finished(LimitError("what the stream brought was not read in time"))
+        self.end_now("not read in time")

@@ -1,0 +1,49 @@
+"""The engine of `csrc/` once more, in plain Python over PyNaCl.
+
+Executable specification, oracle of the differential tests (`tests/test_backends.py`) and announced fallback where
+the extension is missing. `ssbfast.native` has the same names; everybody else imports from there.
+"""
+
+from __future__ import annotations
+
+from ssbfast.pure.box_stream import Opener, Sealer
+from ssbfast.pure.hub import Hub
+from ssbfast.pure.lane import Lane
+from ssbfast.pure.link import Link
+from ssbfast.pure.packet_stream import Scanner
+from ssbfast.pure.receive import Inlet
+from ssbfast.pure.types import (
+    END,
+    EV_CHUNK,
+    EV_GOODBYE,
+    EV_PACKET,
+    STREAM,
+    TYPE_MASK,
+    Buffer,
+    CoreLimits,
+    Event,
+    Status,
+)
+
+BACKEND = "pure"
+
+__all__ = [
+    "BACKEND",
+    "END",
+    "EV_CHUNK",
+    "EV_GOODBYE",
+    "EV_PACKET",
+    "STREAM",
+    "TYPE_MASK",
+    "Buffer",
+    "CoreLimits",
+    "Event",
+    "Hub",
+    "Inlet",
+    "Lane",
+    "Link",
+    "Opener",
+    "Scanner",
+    "Sealer",
+    "Status",
+]

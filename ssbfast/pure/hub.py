@@ -1,0 +1,200 @@
+"""The pool of slabs, modelled by arithmetic: queues hold real bytes, the hub counts what the engine would lend.
+
+The numbers (`lent`, `left`) are those of the C core for the same calls; the memory is Python's own.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from ssbfast import limits
+from ssbfast.pure.types import Buffer
+
+SLAB: Final = 4096
+RESERVE: Final = 512
+"""Slabs that payload never takes: one box can touch at most so many lanes."""
+
+_INFO: Final = 12
+_SCRATCH: Final = 17 * SLAB
+_WHOLE_REST: Final = -1
+
+
+class OutOfMemory(Exception):
+    """The pool could not even keep what the peer had sent. Never leaves this package."""
+
+
+def slabs_for(n: int) -> int:
+    """Slabs that n bytes need."""
+    return -(-n // SLAB)
+
+
+def _size(slabs: int) -> int:
+    return slabs_for(slabs * _INFO) * SLAB + _SCRATCH + slabs * SLAB
+
+
+class Hub:
+    """What the links of one event loop share: the pool and the list of links that have something to send.
+
+    capacity: bytes of queue memory. ValueError when that is less than the reserve and one slab.
+    """
+
+    def __init__(self, capacity: int = limits.POOL) -> None:
+        if capacity < _size(RESERVE + 1):
+            raise ValueError("the pool is too small")
+        count = (capacity - _SCRATCH) // (SLAB + _INFO)
+        self._count = count if _size(count) <= capacity else count - 1
+        self._dirty: dict[object, int] = {}
+        self.lent = 0
+
+    @property
+    def free(self) -> int:
+        """Slabs that are not in use, the reserve included."""
+        return self._count - self.lent
+
+    @property
+    def left(self) -> int:
+        """Slabs that payload may still take (the reserve not counted)."""
+        return max(self.free - RESERVE, 0)
+
+    def trim(self) -> None:
+        """Give unused memory back: nothing to do here."""
+
+    def dirty(self) -> list[int]:
+        """Ids of the links on which something was queued since the last call; the list is emptied."""
+        ids = list(self._dirty.values())
+        self._dirty.clear()
+        return ids
+
+    def mark(self, link: object, number: int) -> None:
+        """Put a link on the list, once."""
+        self._dirty.setdefault(link, number)
+
+    def unmark(self, link: object) -> None:
+        """Take it off again."""
+        self._dirty.pop(link, None)
+
+
+class Slab:
+    """Up to 4096 bytes of a queue. whole: 0, the size of a whole packet that starts here, or its rest's mark."""
+
+    __slots__ = ("data", "start", "whole")
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.start = 0
+        self.whole = 0
+
+    @property
+    def filled(self) -> int:
+        return len(self.data) - self.start
+
+
+class Queue:
+    """First-in first-out bytes in slabs. An empty queue holds no slab."""
+
+    __slots__ = ("_hub", "bytes", "slabs")
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self.slabs: deque[Slab] = deque()
+        self.bytes = 0
+
+    def append(self, data: Buffer) -> bool:
+        """Put `data` behind; False, and nothing done, when the pool has no room. Slabs of whole packets are full."""
+        last = self.slabs[-1] if self.slabs else None
+        room = SLAB - len(last.data) if last is not None and not last.whole else 0
+        if slabs_for(max(len(data) - room, 0)) > self._hub.free:
+            return False
+        self.bytes += len(data)
+        at = 0
+        while at < len(data):
+            if not room:
+                self._grow()
+                room = SLAB
+            piece = data[at : at + room]
+            self.slabs[-1].data += piece
+            at += len(piece)
+            room -= len(piece)
+        return True
+
+    def keep_all(self, data: Buffer) -> None:
+        """The same where there is no other way: OutOfMemory when the pool has no room."""
+        if not self.append(data):
+            raise OutOfMemory
+
+    def peek(self, n: int) -> bytes:
+        """The first n bytes; they stay."""
+        out = bytearray()
+        for slab in self.slabs:
+            if len(out) == n:
+                break
+            out += slab.data[slab.start : slab.start + n - len(out)]
+        return bytes(out)
+
+    def drop(self, n: int) -> None:
+        """Forget the first n bytes."""
+        self.bytes -= n
+        while n > 0:
+            slab = self.slabs[0]
+            k = min(n, slab.filled)
+            slab.start += k
+            n -= k
+            if not slab.filled:
+                self.slabs.popleft()
+                self._hub.lent -= 1
+
+    def take(self, n: int) -> bytes:
+        """The first n bytes, which leave."""
+        out = self.peek(n)
+        self.drop(n)
+        return out
+
+    def keep(self, n: int) -> None:
+        """Forget all but the first n bytes."""
+        self.bytes = n
+        kept = 0
+        for slab in self.slabs:
+            if n <= 0:
+                break
+            kept += 1
+            if n < slab.filled:
+                del slab.data[slab.start + n :]
+            n -= slab.filled
+        while len(self.slabs) > kept:
+            self.slabs.pop()
+            self._hub.lent -= 1
+
+    def move(self, other: Queue) -> None:
+        """Put all of `other` behind; it is empty then."""
+        self.slabs.extend(other.slabs)
+        self.bytes += other.bytes
+        other.slabs.clear()
+        other.bytes = 0
+
+    def prepend(self, other: Queue) -> None:
+        """Put all of `other` in front; it is empty then."""
+        self.slabs.extendleft(reversed(other.slabs))
+        self.bytes += other.bytes
+        other.slabs.clear()
+        other.bytes = 0
+
+    def mark_whole(self) -> None:
+        """All of it is one whole packet."""
+        mark = self.bytes
+        for slab in self.slabs:
+            slab.whole = mark
+            mark = _WHOLE_REST
+
+    def plain_run(self, most: int) -> int:
+        """How many bytes, at most `most`, lie before a whole packet."""
+        n = 0
+        for slab in self.slabs:
+            if slab.whole or n >= most:
+                break
+            n += slab.filled
+        return min(n, most)
+
+    def _grow(self) -> None:
+        self.slabs.append(Slab())
+        self._hub.lent += 1

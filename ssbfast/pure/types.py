@@ -1,0 +1,89 @@
+"""Types and numbers that both backends share: the codes, events and limits of `csrc/ssbfast.h`."""
+
+from __future__ import annotations
+
+import enum
+from typing import Final, NamedTuple
+
+from ssbfast import errors, limits
+
+Buffer = bytes | bytearray | memoryview
+"""Anything contiguous that holds bytes."""
+
+
+class Status(enum.IntEnum):
+    """The ordinary answers of the engine (codes >= 0 of `ssbfast.h`)."""
+
+    OK = 0
+    FULL = 1
+    MORE = 2
+    AGAIN = 3
+    BLOCKED = 4
+    ENDED = 5
+
+
+EV_PACKET: Final = 1
+"""A whole packet for Python: a call, an answer, an item, an end."""
+
+EV_CHUNK: Final = 2
+"""Some bytes of a stream whose inlet delivers."""
+
+EV_GOODBYE: Final = 3
+"""The packet stream's goodbye: nine zero bytes."""
+
+Event = tuple[int, int, int, bytes]
+"""kind (EV_*), flags, req, body"""
+
+STREAM: Final = 0x08
+END: Final = 0x04
+TYPE_MASK: Final = 0x03
+
+
+class CoreLimits(NamedTuple):
+    """The limits of one link, in bytes; `ssbfast.limits` has the reasons."""
+
+    box_body: int = limits.BOX_BODY
+    call_body: int = limits.CALL_BODY
+    answer_body: int = limits.ANSWER_BODY
+    control_backlog: int = limits.CONTROL_BACKLOG
+    link_backlog: int = limits.LINK_BACKLOG
+
+
+E_HEADER: Final = -1
+E_BODY: Final = -2
+E_LENGTH: Final = -3
+E_AFTER: Final = -4
+E_TYPE: Final = -5
+E_PACKET: Final = -6
+E_CLOSED: Final = -7
+E_MEMORY: Final = -8
+"""The codes < 0 of `ssbfast.h`: the peer broke the protocol (E_CLOSED: the caller did; E_MEMORY: the pool
+is used up)."""
+
+
+def fault(code: int) -> errors.SSBError:
+    """The error for a code < 0, made anew each time (an exception that is raised twice grows its traceback)."""
+    match code:
+        case -1:
+            return errors.BoxStreamError("a box header is not authentic")
+        case -2:
+            return errors.BoxStreamError("a box body is not authentic")
+        case -3:
+            return errors.BoxStreamError("a box body is empty or longer than agreed")
+        case -4:
+            return errors.BoxStreamError("bytes after the goodbye")
+        case -5:
+            return errors.PacketError("a packet of type 3")
+        case -6:
+            return errors.PacketError("a packet is longer than agreed")
+        case -8:
+            return errors.LimitError("the pool could not keep what the peer sent")
+        case _:
+            return errors.LocalProtocolError("closed, or the goodbye was sent")
+
+
+def check_keys(*pairs: tuple[bytes, bytes]) -> None:
+    """ValueError unless each pair is a key of 32 bytes and a nonce of 24."""
+    for key, nonce in pairs:
+        if len(key) != 32 or len(nonce) != 24:
+            raise ValueError("a box stream needs a key of 32 bytes and a nonce of 24 bytes")

@@ -1,0 +1,149 @@
+"""Who is told about comings and goings: the subscribers of room.attendants and tunnel.endpoints.
+
+- room.attendants: one `state` with everybody, then exactly one `joined` or `left` per change, without a gap.
+- tunnel.endpoints: the whole list; after changes again, at most once in limits.ENDPOINTS_SECONDS.
+- While a session's backlog is too long nothing is added to it. What its subscribers missed becomes one fresh `state`
+  (clients clear and refill their list on any `state`), or one list, once the backlog has drained.
+
+Source: SIP 7, "Attendants"; ssb-room-client 2.0.2 for the meaning of a second `state`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from itertools import count
+
+from ssbfast import limits
+from ssbfast.ids import FeedId
+from ssbfast.room.effects import Change, Joined, StreamItem
+from ssbfast.wire.muxrpc import encode_json
+
+
+@dataclass(slots=True, eq=False)
+class _Reader:
+    session: int
+    req: int
+    lists: bool  # tunnel.endpoints rather than room.attendants
+    paused: bool = False
+    stale: bool = False  # something has changed that it was not told
+    last: float = float("-inf")  # when it got a list
+    queued: bool = False  # is in the heap
+    gone: bool = False
+
+
+class Attendance:
+    """The subscribers of one room. present: who is announced at the beginning."""
+
+    def __init__(self, present: Iterable[FeedId] = ()) -> None:
+        self._ids = {feed: encode_json(str(feed)) for feed in present}
+        self._of: dict[int, dict[int, _Reader]] = {}  # by session, then req
+        self._readers: dict[_Reader, None] = {}  # of room.attendants
+        self._listers: dict[_Reader, None] = {}  # of tunnel.endpoints
+        self._paused: set[int] = set()
+        self._due: list[tuple[float, int, _Reader]] = []
+        self._tie = count()
+        self._all: bytes | None = None
+
+    @property
+    def next_tick(self) -> float | None:
+        """When tick() has something to do."""
+        return self._due[0][0] if self._due else None
+
+    def count(self, session: int) -> int:
+        """Open subscriptions of a session."""
+        return len(self._of.get(session, ()))
+
+    def subscribe(self, session: int, req: int, *, lists: bool, now: float) -> list[StreamItem]:
+        """A new subscriber: its first item is everybody who is there (itself included, if announced before)."""
+        reader = _Reader(session, req, lists, paused=session in self._paused, stale=True)
+        self._of.setdefault(session, {})[req] = reader
+        (self._listers if lists else self._readers)[reader] = None
+        return self._refresh(reader, now)
+
+    def unsubscribe(self, session: int, req: int) -> None:
+        """The stream is over. Idempotent."""
+        readers = self._of.get(session, {})
+        reader = readers.pop(req, None)
+        if reader is None:
+            return
+        reader.gone = True
+        (self._listers if reader.lists else self._readers).pop(reader, None)
+        if not readers:
+            del self._of[session]
+
+    def closed(self, session: int) -> None:
+        """All streams of a session are over."""
+        for req in list(self._of.get(session, ())):
+            self.unsubscribe(session, req)
+        self._paused.discard(session)
+
+    def publish(self, changes: Iterable[Change], now: float) -> list[StreamItem]:
+        """Tell everybody about changes of the directory."""
+        items: list[StreamItem] = []
+        changed = False
+        for change in changes:
+            changed = True
+            self._all = None
+            if isinstance(change, Joined):
+                self._ids[change.id] = text = encode_json(str(change.id))
+                body = b'{"type":"joined","id":%b}' % text
+            else:
+                body = b'{"type":"left","id":%b}' % self._ids.pop(change.id)
+            for reader in self._readers:
+                if reader.paused:
+                    reader.stale = True
+                else:
+                    items.append(StreamItem(reader.session, reader.req, body))
+        if changed:
+            for lister in self._listers:
+                lister.stale = True
+                items += self._refresh(lister, now)
+        return items
+
+    def backlog_passed(self, session: int, *, lost: bool) -> None:
+        """Add nothing more to a session's streams. lost: items were dropped, so that a fresh state is needed."""
+        self._paused.add(session)
+        for reader in self._of.get(session, {}).values():
+            reader.paused = True
+            reader.stale = reader.stale or lost
+
+    def drained(self, session: int, now: float) -> list[StreamItem]:
+        """The session takes items again: what it missed, as one fresh state."""
+        self._paused.discard(session)
+        items: list[StreamItem] = []
+        for reader in self._of.get(session, {}).values():
+            reader.paused = False
+            if reader.stale:
+                items += self._refresh(reader, now)
+        return items
+
+    def tick(self, now: float) -> list[StreamItem]:
+        """The lists whose time has come."""
+        items: list[StreamItem] = []
+        while self._due and self._due[0][0] <= now:
+            reader = heappop(self._due)[2]
+            reader.queued = False
+            if reader.stale and not reader.gone:
+                items += self._refresh(reader, now)
+        return items
+
+    def _refresh(self, reader: _Reader, now: float) -> list[StreamItem]:
+        """Everybody, for a stale reader, unless it has to wait: for its backlog, or for its next list."""
+        if reader.paused or reader.queued:
+            return []
+        due = reader.last + limits.ENDPOINTS_SECONDS
+        if reader.lists and now < due:
+            reader.queued = True
+            heappush(self._due, (due, next(self._tie), reader))
+            return []
+        reader.stale = False
+        reader.last = now
+        body = self._list() if reader.lists else b'{"type":"state","ids":%b}' % self._list()
+        return [StreamItem(reader.session, reader.req, body, snapshot=True)]
+
+    def _list(self) -> bytes:
+        if self._all is None:
+            self._all = b"[%b]" % b",".join(self._ids.values())
+        return self._all

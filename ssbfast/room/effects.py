@@ -1,0 +1,87 @@
+"""What a room wants done, for the shell to carry out in order. Sessions are the shell's numbers, `req` is muxrpc's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from ssbfast.ids import FeedId
+from ssbfast.wire.muxrpc import JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A feed id can be reached now, and could not before."""
+
+    id: FeedId
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A feed id cannot be reached any more."""
+
+    id: FeedId
+
+
+Change: TypeAlias = Joined | Left
+Changes: TypeAlias = tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Answer an async call: MuxRPC.answer."""
+
+    session: int
+    req: int
+    value: JSON = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """Answer a call, or end a stream, with an error: MuxRPC.fail."""
+
+    session: int
+    req: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class StreamItem:
+    """Send one JSON item.
+
+    body: encoded JSON; one object for all subscribers of the same change.
+    snapshot: the whole list (500 kB for 10,000 ids): bulk data, not to be sent ahead of others like a control packet.
+    """
+
+    session: int
+    req: int
+    body: bytes = field(repr=False)
+    snapshot: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEnd:
+    """End our direction of a stream normally: MuxRPC.end, which knows whether it has ended already."""
+
+    session: int
+    req: int
+
+
+@dataclass(frozen=True, slots=True)
+class Splice:
+    """Open a duplex call on session `target` and join it with stream `req` of `session`.
+
+    When it cannot be opened any more, the refusal is `refusal(to)` of ssbfast.room.portal.
+    """
+
+    session: int
+    req: int
+    target: int
+    name: tuple[str, ...]
+    args: list[JSON] = field(repr=False)
+    origin: FeedId
+    to: FeedId
+
+
+Effect: TypeAlias = Answer | Fail | StreamItem | StreamEnd | Splice | Joined | Left
+"""Joined and Left are news for logs and metrics; subscribers get theirs as StreamItem."""

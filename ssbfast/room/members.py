@@ -1,0 +1,28 @@
+"""Who may have a session with the room: asked between messages 3 and 4 of the handshake."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ssbfast.ids import FeedId
+
+
+class Admission(Protocol):
+    """Decides over a key that the handshake has proved; a refused caller gets silence."""
+
+    def decide(self, id: FeedId) -> bool:
+        """Whether `id` may have a session."""
+
+
+class OpenMode:
+    """Everybody may come in, and is an internal user at once. Spec: SIP 7, privacy mode "Open".
+
+    me: the room's own key, which is refused: whoever has it could only be a copy of the room.
+    """
+
+    def __init__(self, me: FeedId) -> None:
+        self._me = me
+
+    def decide(self, id: FeedId) -> bool:
+        """Whether `id` may have a session."""
+        return id != self._me

@@ -1,0 +1,79 @@
+"""gossip.ping, the accepting side: a game of volleyball with timestamps that keeps connections alive.
+
+Whoever serves sends its time and the other sends its own back; the other serves next, a timeout later. An answer to
+our own serve is not answered again: two ends that answered everything would play without pause.
+
+Source: pull-ping 2.0 (npm), `serve: false`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ssbfast import limits
+from ssbfast.room.effects import StreamItem
+
+
+class Pings:
+    """All gossip.ping streams of a room. wall_ms: the wall clock, milliseconds since 1970."""
+
+    def __init__(self, wall_ms: Callable[[], int]) -> None:
+        self._wall_ms = wall_ms
+        self._of: dict[int, dict[int, bool]] = {}  # session → req → we served and wait for the answer
+        self._serves: dict[tuple[int, int], float] = {}  # in order of time: they all wait equally long
+
+    @property
+    def next_tick(self) -> float | None:
+        """When tick() has something to do."""
+        return next(iter(self._serves.values()), None)
+
+    def count(self, session: int) -> int:
+        """Open ping streams of a session."""
+        return len(self._of.get(session, ()))
+
+    def open(self, session: int, req: int) -> None:
+        """The peer opens a stream; it serves first."""
+        self._of.setdefault(session, {})[req] = False
+
+    def received(self, session: int, req: int, now: float) -> list[StreamItem]:
+        """A timestamp has come: the answer to ours, or one to answer."""
+        streams = self._of.get(session, {})
+        served = streams.get(req)
+        if served is None:
+            return []
+        if served:
+            streams[req] = False
+            return []
+        self._serves.pop((session, req), None)
+        self._serves[session, req] = now + limits.PING_SECONDS
+        return [self._stamp(session, req)]
+
+    def ended(self, session: int, req: int) -> bool:
+        """A stream is over; whether there was one."""
+        streams = self._of.get(session, {})
+        if streams.pop(req, None) is None:
+            return False
+        self._serves.pop((session, req), None)
+        if not streams:
+            del self._of[session]
+        return True
+
+    def closed(self, session: int) -> None:
+        """All streams of a session are over."""
+        for req in list(self._of.get(session, ())):
+            self.ended(session, req)
+
+    def tick(self, now: float) -> list[StreamItem]:
+        """Serve where it is our turn."""
+        items: list[StreamItem] = []
+        while self._serves:
+            (session, req), due = next(iter(self._serves.items()))
+            if due > now:
+                break
+            del self._serves[session, req]
+            self._of[session][req] = True
+            items.append(self._stamp(session, req))
+        return items
+
+    def _stamp(self, session: int, req: int) -> StreamItem:
+        return StreamItem(session, req, b"%d" % self._wall_ms())

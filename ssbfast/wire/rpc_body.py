@@ -1,0 +1,129 @@
+"""What muxrpc packets carry: JSON, errors, calls, manifests. Bytes in, plain values out; nothing here has state.
+
+Source: muxrpc and packet-stream-codec (npm), observed on the wire; SIP 7 for the names.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from typing import Final, TypeAlias
+
+from ssbfast import limits
+from ssbfast.errors import RemoteError
+
+JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
+
+NOT_ALLOWED: Final = "is not in list of allowed methods"
+"""Room clients fall back (room.metadata → tunnel.isRoom, room.attendants → tunnel.endpoints) only on an error that
+ends so; on any other they take the room for no room."""
+
+
+def encode_json(value: JSON) -> bytes:
+    """Encode like JSON.stringify: compact, UTF-8, a lone surrogate as `\\udXXX`.
+
+    Raises ValueError for NaN, infinities and what JSON cannot hold.
+    """
+    try:
+        text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    except (TypeError, RecursionError) as error:
+        raise ValueError("not a JSON value") from error
+    return text.encode("utf-8", "backslashreplace")  # what cannot be encoded is a lone surrogate inside a string
+
+
+def decode_json(body: bytes) -> JSON:
+    """Decode strictly: UTF-8, no NaN or infinity, no integer of more than limits.JSON_DIGITS. Raises ValueError."""
+    try:
+        value: JSON = json.loads(
+            body.decode("utf-8"), parse_int=_integer, parse_float=_number, parse_constant=_no_constant
+        )
+    except RecursionError as error:
+        raise ValueError("JSON is nested too deeply") from error
+    return value
+
+
+def _integer(text: str) -> int:
+    if len(text) > limits.JSON_DIGITS:
+        raise ValueError("an integer in JSON is too long")
+    return int(text)
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError("a number in JSON is too large")
+    return value
+
+
+def _no_constant(text: str) -> JSON:
+    raise ValueError(f"{text} is not JSON")
+
+
+def clean_text(text: str, length: int) -> str:
+    """The first `length` characters of a peer's text, with everything that does not print replaced."""
+    text = text[:length]
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else "\ufffd" for c in text)
+
+
+def error_body(message: str, name: str = "Error") -> bytes:
+    """Body of an error answer or error end. `stack` is there because JS peers expect it, and always empty."""
+    return encode_json({"name": name, "message": message, "stack": ""})
+
+
+def read_error(value: JSON) -> RemoteError:
+    """A peer's error as ours: texts cut and cleaned, whatever it is that came in place of an error object."""
+    if isinstance(value, str):
+        return RemoteError(clean_text(value, limits.ERROR_TEXT))
+    message = value.get("message") if isinstance(value, dict) else None
+    name = value.get("name") if isinstance(value, dict) else None
+    return RemoteError(
+        clean_text(message, limits.ERROR_TEXT) if isinstance(message, str) and message else "unknown error",
+        clean_text(name, limits.ERROR_NAME) if isinstance(name, str) and name else "Error",
+    )
+
+
+def unknown_method_message(name: Iterable[str]) -> str:
+    """The text of muxrpc's own refusal. Spec: muxrpc permissions.js; room clients look at its end."""
+    return f"method:{clean_text(','.join(name), limits.ERROR_NAME)} {NOT_ALLOWED}"
+
+
+def call_body(name: tuple[str, ...], args: list[JSON], kind: str | None) -> bytes:
+    """Body of a call. kind: None for async and sync calls (JS sends no `type` there), else the stream's kind."""
+    body: dict[str, JSON] = {"name": list(name), "args": args}
+    if kind is not None:
+        body["type"] = kind
+    return encode_json(body)
+
+
+def read_call(body: bytes) -> tuple[tuple[str, ...], list[JSON], JSON]:
+    """Name, arguments and `type` (None if absent) of a call; a name may be a plain string. Raises ValueError."""
+    value = decode_json(body)
+    if not isinstance(value, dict):
+        raise ValueError("a call is not an object")
+    args, name = value.get("args"), value.get("name")
+    if not isinstance(args, list):
+        raise ValueError("a call has no list of arguments")
+    parts = [name] if isinstance(name, str) else name
+    if not isinstance(parts, list) or not parts:
+        raise ValueError("a call has no name")
+    words = tuple(part for part in parts if isinstance(part, str) and part)
+    if len(words) != len(parts):
+        raise ValueError("a call has no name")
+    return words, args, value.get("type")
+
+
+def build_manifest(methods: Mapping[tuple[str, ...], str]) -> dict[str, JSON]:
+    """{("room", "metadata"): "async"} → {"room": {"metadata": "async"}}, as `manifest` answers it."""
+    manifest: dict[str, JSON] = {}
+    for name, kind in methods.items():
+        level = manifest
+        for part in name[:-1]:
+            inner = level.setdefault(part, {})
+            if not isinstance(inner, dict):
+                raise ValueError(f"{part} is a method and a group")
+            level = inner
+        level[name[-1]] = kind
+    return manifest

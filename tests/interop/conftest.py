@@ -1,0 +1,45 @@
+"""Fixtures for tests with live JavaScript peers."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+import pytest_asyncio
+
+from tests.interop.jspeer import JSPeer, Kind, ensure_modules, have_node
+from tests.interop.require import require
+
+pytest.register_assert_rewrite("tests.interop.scenarios")
+
+StartPeer = Callable[[Kind], Awaitable[JSPeer]]
+
+
+@pytest.fixture(scope="session")
+def js_modules() -> None:
+    """Node and the locked npm packages; without them the test is skipped, or fails if SSBFAST_REQUIRE has `node`."""
+    require("node", have_node())
+    require("node", (why := ensure_modules()) is None, why or "")
+
+
+@pytest.fixture(scope="session")
+def network() -> bytes:
+    """A 32-byte network key of the tests' own."""
+    return hashlib.sha256(b"ssbfast interop network").digest()
+
+
+@pytest_asyncio.fixture
+async def peers(js_modules: None, network: bytes) -> AsyncIterator[StartPeer]:
+    """Starts peers by kind, each with another identity (the same ones in each test); all end with the test."""
+    started: list[JSPeer] = []
+
+    async def start(kind: Kind, **options: object) -> JSPeer:
+        seed = hashlib.sha256(b"ssbfast interop peer %d" % len(started)).digest()
+        peer = await JSPeer.start(kind, network=network, seed=seed, **options)
+        started.append(peer)
+        return peer
+
+    yield start
+    await asyncio.gather(*(peer.close() for peer in started))
