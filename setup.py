@@ -7,7 +7,7 @@ from typing import Any
 from setuptools import setup
 from setuptools.command.build_ext import build_ext
 
-ADVICE = "ssbfast: the C core did not compile; install a C compiler, or set SSBFAST_NATIVE=0 for the slower pure package"
+ADVICE = "ssbfast: the C core did not compile; install a C compiler, or set SSBFAST_NATIVE=0 for the pure package"
 
 
 class BuildCore(build_ext):

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from ssbfast import limits
+from ssbfast.app.joined_room import JoinedRoom
 from ssbfast.errors import (
     AddressError,
     FeedIdError,
@@ -23,7 +24,6 @@ from ssbfast.errors import (
     RemoteError,
     SSBError,
 )
-from ssbfast.app.joined_room import JoinedRoom
 from ssbfast.ids import MAIN_NETWORK, FeedId, NetworkId
 from ssbfast.keys import Keypair
 from ssbfast.net.api import Api

@@ -91,9 +91,7 @@ class Opener:
         sizes, numbers = self._sizes, self._numbers
         at, n, code = 0, len(view), 0
         while code == Status.OK:
-            code = lib.ssb_open_many(
-                self._c, source + at, n - at, sizes, _BOXES, numbers, numbers + 1, numbers + 2
-            )
+            code = lib.ssb_open_many(self._c, source + at, n - at, sizes, _BOXES, numbers, numbers + 1, numbers + 2)
             body = at + _HEAD
             for i in range(numbers[0]):
                 end = body + sizes[i]

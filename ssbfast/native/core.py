@@ -10,6 +10,7 @@ from typing import Any
 
 import nacl._sodium  # private, but for the public name of an address: docs in ARCHITECTURE.md
 import nacl.bindings  # initialises libsodium
+
 from ssbfast import errors
 from ssbfast._native import ffi as _ffi
 from ssbfast._native import lib as _lib

@@ -16,19 +16,20 @@ from ssbfast.pure.types import E_CLOSED, Buffer, CoreLimits, Event, Status, chec
 
 _EVENT_ROOM: Final = 128 * limits.KiB
 _STATUS: Final = tuple(Status)
+_EMPTY: Final = "an empty body ends the session: send `true` with the end flag"
 _EVENT: Final = struct.Struct("=BBxxiI")
 
 
 class Hub:
     """The queue memory that the links of one event loop share, and which of them have something to send.
 
-    capacity: bytes of queue memory, at least 513 slabs of 4096 bytes (512 are a reserve that payload never takes).
+    capacity: bytes of queue memory. ValueError when that is less than the reserve (2 MiB) and one slab more.
     """
 
     def __init__(self, capacity: int = limits.POOL) -> None:
-        size = lib.ssb_hub_size(max(0, capacity) // lib.SSB_SLAB)
-        self._memory = anonymous(size)
         self._c = ffi.new("ssb_hub *")
+        size = lib.ssb_hub_size(max(capacity, 0) // lib.SSB_SLAB)
+        self._memory = anonymous(size)
         if lib.ssb_hub_init(self._c, ffi.from_buffer("uint8_t[]", self._memory), size):
             raise ValueError(f"a hub needs at least {(lib.SSB_SLAB_RESERVE + 1) * lib.SSB_SLAB} bytes")
         # Shared by all links: nothing in them outlives a call.
@@ -78,7 +79,7 @@ class Link:
         send_nonce: bytes,
         receive_key: bytes,
         receive_nonce: bytes,
-        limits: CoreLimits = CoreLimits(),  # noqa: B008  (immutable)
+        limits: CoreLimits = CoreLimits(),  # noqa: B008 (an immutable tuple)
         split: bool = False,
     ) -> None:
         self._c: Any = None
@@ -132,12 +133,12 @@ class Link:
             room = raw("uint8_t[]", numbers[1])  # one packet longer than the shared buffer
             numbers[0] = numbers[1]
             code = lib.ssb_link_proceed(self._c, room, numbers, numbers + 1)
+        if code == E_CLOSED:
+            raise error_of(code)
         events = _decode(ffi.buffer(room, numbers[0])) if numbers[0] else []
         self._source = source if code == Status.AGAIN else None
         if code >= 0:
             return _STATUS[code], events
-        if code == E_CLOSED:
-            raise error_of(code)
         if self.failure is None:
             self.failure = error_of(code)
         return Status.OK, events
@@ -161,7 +162,7 @@ class Link:
         goodbye() or close().
         """
         if not len(body) and (flags or req):
-            raise errors.LocalProtocolError("an empty body ends the session: send `true` with the end flag")
+            raise errors.LocalProtocolError(_EMPTY)
         source = ffi.from_buffer("uint8_t[]", body)
         code = lib.ssb_link_control(self._c, flags, req, source, len(source))
         if code < 0:
@@ -226,14 +227,14 @@ class Lane:
     def packet(self, flags: int, body: Buffer) -> bool:
         """Queue a whole packet, share or not; False: the pool is full. SessionEndedError when closed."""
         if not len(body):
-            raise errors.LocalProtocolError("an empty body ends the session: send `true` with the end flag")
+            raise errors.LocalProtocolError(_EMPTY)
         source = ffi.from_buffer("uint8_t[]", body)
         return self._ok(lib.ssb_lane_packet(self._c, flags, source, len(source)))
 
     def _ok(self, code: int) -> bool:
         if code < 0:
-            raise errors.SessionEndedError("the session of this stream is over")
-        return code == Status.OK
+            raise errors.SessionEndedError("the session is over")
+        return bool(code == Status.OK)
 
     @property
     def queued(self) -> int:

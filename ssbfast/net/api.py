@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ssbfast.wire.muxrpc import CallKind
 
 if TYPE_CHECKING:
-    from ssbfast.net.peer import Peer
-    from ssbfast.net.streams import Stream
+    pass
 
 Name = tuple[str, ...]
 AsyncMethod = Callable[..., Awaitable[Any]]

@@ -13,29 +13,26 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, cast
 
 from ssbfast import limits, native
 from ssbfast.errors import (
-    DeadlineError,
     HandshakeError,
     LimitError,
     LocalProtocolError,
-    RefusedError,
     SessionEndedError,
     SSBError,
     TruncatedError,
 )
 from ssbfast.ids import FeedId
+from ssbfast.net.handshaking import Admit, Handshaking
 from ssbfast.net.sockets import unacknowledged
-from ssbfast.wire.handshake import ClientHandshake, ClientKnown, Completed, Send, ServerHandshake, Session
+from ssbfast.net.watchers import Watchers
+from ssbfast.wire.handshake import ClientHandshake, ServerHandshake, Session
 
 if TYPE_CHECKING:
     from ssbfast.net.relay import Relay
-
-Admit = Callable[[FeedId], "bool | Awaitable[bool]"]
-"""Decides, once a caller's key is proven, whether he is let in."""
 
 
 class LinkHandler(Protocol):
@@ -58,7 +55,6 @@ class Phase(enum.Enum):
     """Where a link stands. It only ever moves downwards in this list."""
 
     HANDSHAKE = enum.auto()
-    ADMISSION = enum.auto()
     OPEN = enum.auto()
     LEAVING = enum.auto()
     CLOSED = enum.auto()
@@ -75,26 +71,22 @@ class Link(asyncio.BufferedProtocol):
     """
 
     __slots__ = (
-        "_admission",
-        "_admit",
         "_core",
         "_core_limits",
         "_error",
         "_goodbye_due",
         "_handler",
-        "_handshake",
         "_heard",
         "_holds",
         "_loop",
         "_paused",
-        "_refusal_delay",
         "_relay",
         "_session",
+        "_shaking",
         "_split",
         "_timer",
         "_transport",
         "_watchers",
-        "deadline",
         "phase",
     )
 
@@ -112,24 +104,22 @@ class Link(asyncio.BufferedProtocol):
     ) -> None:
         self._relay = relay
         self._loop = relay.loop
-        self._handshake: ClientHandshake | ServerHandshake | None = handshake
+        self._shaking: Handshaking | None = Handshaking(
+            self, handshake, admit=admit, deadline=deadline, refusal_delay=refusal_delay
+        )
         self._handler = handler
-        self._admit = admit
-        self._refusal_delay = refusal_delay
         self._core_limits = core_limits or relay.core_limits
         self._split = split
         self._core: native.Link | None = None
         self._session: Session | None = None
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._admission: asyncio.Task[None] | None = None
         self._holds: set[object] | None = None
-        self._watchers: list[tuple[Callable[[], bool], Callable[[], None]]] | None = None
+        self._watchers: Watchers | None = None
         self._error: SSBError | None = None
         self._paused = False
         self._goodbye_due = False
         self._heard = False
-        self.deadline = deadline
         self.phase = Phase.HANDSHAKE
 
     def __repr__(self) -> str:
@@ -178,8 +168,8 @@ class Link(asyncio.BufferedProtocol):
             self._loop.call_soon(callback)
             return
         if self._watchers is None:
-            self._watchers = []
-        self._watchers.append((ready, callback))
+            self._watchers = Watchers()
+        self._watchers.add(ready, callback)
 
     def progress(self) -> tuple[int, int]:
         """Numbers that change whenever the other end takes something."""
@@ -210,7 +200,7 @@ class Link(asyncio.BufferedProtocol):
             self._goodbye_due = True
             self._leave_by(limits.GOODBYE_SECONDS)
             self.flush()
-        elif self.phase in (Phase.HANDSHAKE, Phase.ADMISSION):
+        elif self.phase is Phase.HANDSHAKE:
             self.abort()
 
     def abort(self) -> None:
@@ -229,9 +219,8 @@ class Link(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=limits.TRANSPORT_HIGH)
-        self._timer = self._loop.call_later(self.deadline, self._late)
-        if isinstance(self._handshake, ClientHandshake):
-            self._transport.write(self._handshake.start())
+        if self._shaking is not None:
+            self._shaking.begin(self._transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.phase is Phase.CLOSED:
@@ -239,31 +228,29 @@ class Link(asyncio.BufferedProtocol):
         self._error = self._error or self._why_lost(exc)
         self.phase = Phase.CLOSED
         self._cancel_timer()
-        if self._admission is not None:
-            self._admission.cancel()
+        if self._shaking is not None:
+            self._shaking.stop()
         if self._core is not None:
             self._relay.detach(self)
             self._core.close()
         self._transport = None
-        self._handshake = None
+        self._shaking = None
         watchers, self._watchers = self._watchers, None
-        for _ready, callback in watchers or ():
-            callback()
+        if watchers is not None:
+            watchers.release()
         self._handler.closed(self, self._error)
         self._core = None
 
     def _why_lost(self, exc: Exception | None) -> SSBError | None:
         if isinstance(exc, SSBError):  # a tunnel says why
             return exc
-        if self._handshake is not None:
+        if self._shaking is not None:
             return HandshakeError()
         if self._heard and self.phase is Phase.LEAVING:
             return None
         return TruncatedError() if exc is None else SessionEndedError("the connection died")
 
     def eof_received(self) -> bool:
-        if self._handshake is not None:
-            self._error = self._error or HandshakeError()
         return False
 
     # ------------------------------------------------------------ asyncio: reading
@@ -279,8 +266,8 @@ class Link(asyncio.BufferedProtocol):
         if self._core is not None:
             if self.phase is not Phase.CLOSED:
                 self._pump(self._core.receive(data))
-        elif self._handshake is not None:
-            self._shake(bytes(data))
+        elif self._shaking is not None:
+            self._shaking.received(bytes(data))
 
     def proceed(self) -> None:
         """Read on at what was kept while a destination had no room."""
@@ -316,72 +303,11 @@ class Link(asyncio.BufferedProtocol):
         elif self.phase is Phase.OPEN:
             self._handler.packet(self, flags, req, body)
 
-    # ------------------------------------------------------------ handshake
+    # ------------------------------------------------------------ from the handshake
 
-    def _shake(self, data: bytes) -> None:
-        handshake = self._handshake
-        if handshake is None:
-            return
-        try:
-            self._shaken(handshake.receive(data))
-        except HandshakeError as error:
-            self.fail(error)
-
-    def _shaken(self, events: list[Send | ClientKnown | Completed]) -> None:
-        for event in events:
-            if self._transport is None:
-                return
-            if isinstance(event, Send):
-                self._transport.write(event.data)
-            elif isinstance(event, ClientKnown):
-                self._decide(event.id)
-            else:
-                self._open(event.session, event.leftover)
-
-    def _decide(self, who: FeedId) -> None:
-        self.phase = Phase.ADMISSION
-        self._cancel_timer()
-        decision = True if self._admit is None else self._admit(who)
-        if isinstance(decision, bool):
-            self._decided(decision)
-            return
-        # Read nothing past message 3 before the decision.
-        self.hold(self)
-        self._admission = self._loop.create_task(self._await_decision(decision))
-
-    async def _await_decision(self, decision: Awaitable[bool]) -> None:
-        try:
-            yes = await decision
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:  # fail closed, whatever an admission policy trips over
-            self._loop.call_exception_handler({"message": "an admission policy failed", "exception": error})
-            yes = False
-        self._admission = None
-        if self.phase is Phase.ADMISSION:
-            self._decided(yes)
-            self.release(self)
-
-    def _decided(self, yes: bool) -> None:
-        handshake = self._handshake
-        if not isinstance(handshake, ServerHandshake):
-            raise LocalProtocolError("only a server decides")
-        if yes:
-            try:
-                self._shaken(handshake.accept())
-            except HandshakeError as error:
-                self.fail(error)
-            return
-        handshake.refuse()
-        self._error = RefusedError("refused")
-        if self._refusal_delay:
-            self._timer = self._loop.call_later(self._refusal_delay, self.abort)
-        else:
-            self.abort()
-
-    def _open(self, session: Session, leftover: bytes) -> None:
-        self._cancel_timer()
-        self._handshake = None
+    def completed(self, session: Session, leftover: bytes) -> None:
+        """Both keys are proven and admitted; `leftover` came behind the last handshake message."""
+        self._shaking = None
         self._session = session
         self.phase = Phase.OPEN
         self._core = self._relay.attach(self, session, self._core_limits, self._split)
@@ -413,24 +339,14 @@ class Link(asyncio.BufferedProtocol):
             data, status = core.flush()
             if data:
                 transport.write(data)
-        if self._watchers:
-            self._look_after_watchers()
+        if self._watchers is not None and not self._watchers.look():
+            self._watchers = None
         if self._goodbye_due and status is native.Status.OK and not core.queued:
             self._goodbye_due = False
             core.control(0, 0, b"")
             self.flush()
         elif status is native.Status.ENDED:
             self._said_goodbye(transport)
-
-    def _look_after_watchers(self) -> None:
-        watchers, self._watchers = self._watchers or [], None
-        due, later = [], []
-        for watcher in watchers:
-            (due if watcher[0]() else later).append(watcher)
-        if later:
-            self._watchers = later
-        for _ready, callback in due:
-            callback()
 
     # ------------------------------------------------------------ endings
 
@@ -458,9 +374,6 @@ class Link(asyncio.BufferedProtocol):
     def _leave_by(self, seconds: float) -> None:
         self._cancel_timer()
         self._timer = self._loop.call_later(seconds, self.abort)
-
-    def _late(self) -> None:
-        self.fail(DeadlineError("the peer did not finish the handshake in time"))
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:

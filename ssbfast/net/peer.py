@@ -366,5 +366,3 @@ def _split(name: str) -> tuple[str, ...]:
 
 def _wall_milliseconds() -> int:
     return int(time.time() * 1000)
-
-

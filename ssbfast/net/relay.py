@@ -134,9 +134,7 @@ class Relay:
         else:
             core = outlet.link.core
             low, link_low = limits.TUNNEL_SHARE // 2, self.core_limits.link_backlog // 2
-            outlet.link.when(
-                lambda: lane.queued <= low and core.queued <= link_low, lambda: self._resume(source)
-            )
+            outlet.link.when(lambda: lane.queued <= low and core.queued <= link_low, lambda: self._resume(source))
         if self._check is None:
             self._check = self.loop.call_later(self._check_seconds, self._check_stalls)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
 
@@ -57,7 +58,5 @@ def _set(sock: socket.socket, level: str, name: str, value: int) -> None:
     option = getattr(socket, name, None)
     if option is None:
         return
-    try:
+    with contextlib.suppress(OSError):
         sock.setsockopt(getattr(socket, level), option, value)
-    except OSError:
-        pass

@@ -6,6 +6,7 @@ ended, exactly once, behind the last of its bytes.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import functools
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from ssbfast import limits, native
 from ssbfast.errors import SessionEndedError
 from ssbfast.net.link import Link
 from ssbfast.net.relay import Relay
-from ssbfast.wire.muxrpc import error_body
+from ssbfast.wire.rpc_body import error_body
 
 _END_FLAGS = native.STREAM | native.END | native.JSON
 _CLEAN_END = b"true"
@@ -125,10 +126,8 @@ class Splice:
 
     @staticmethod
     def _tell(leg: _Leg, body: bytes) -> None:
-        try:
+        with contextlib.suppress(SessionEndedError):  # that side is gone: nobody to tell
             leg.lane.packet(_END_FLAGS, body)
-        except SessionEndedError:
-            pass  # that side is gone: nobody to tell
 
     def _finish(self, reason: Ending) -> None:
         if self._over:
@@ -139,7 +138,10 @@ class Splice:
                 leg.inlet.close()
             self._relay.close_outlet(leg.lane)
             # The lane has to live until its last byte has left.
-            lane = leg.lane
-            leg.link.when(lambda lane=lane: not lane.queued, lane.close)
+            leg.link.when(functools.partial(_is_empty, leg.lane), leg.lane.close)
         self._relay.touched()
         self._on_over(self, reason)
+
+
+def _is_empty(lane: native.Lane) -> bool:
+    return not lane.queued

@@ -49,7 +49,7 @@ class Stream:
     async def send(self, item: Any) -> None:
         """Send one item: bytes, str or anything JSON.
 
-        Returns when the item is queued and there is room for another. Raises LimitError for an item of more
+        Waits for room first. Raises LimitError for an item of more
         than 64 KiB, ValueError for an empty one, LocalProtocolError after `end`, and the stream's error or
         SessionEndedError when it is over.
         """
@@ -64,8 +64,6 @@ class Stream:
         if not lane.packet(flags, body):
             raise LimitError("queue memory is used up")
         self._peer.link.touched()
-        if lane.full:
-            await self._room(lane)
 
     async def end(self, error: str | None = None) -> None:
         """End our direction, behind what was sent. Harmless when it has ended."""
@@ -147,7 +145,12 @@ class Stream:
         loop = asyncio.get_running_loop()
         ready: asyncio.Future[None] = loop.create_future()
         link = self._peer.link
-        link.when(lambda: lane.queued <= _LOW and not lane.full, lambda: ready.done() or ready.set_result(None))
+
+        def wake() -> None:
+            if not ready.done():  # the sender may have been cancelled
+                ready.set_result(None)
+
+        link.when(lambda: lane.queued <= _LOW and not lane.full, wake)
         await ready
         if not link.is_open:
             raise SessionEndedError("the session is over")

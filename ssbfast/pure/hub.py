@@ -15,8 +15,6 @@ SLAB: Final = 4096
 RESERVE: Final = 512
 """Slabs that payload never takes: one box can touch at most so many lanes."""
 
-_INFO: Final = 12
-_SCRATCH: Final = 17 * SLAB
 _WHOLE_REST: Final = -1
 
 
@@ -29,21 +27,16 @@ def slabs_for(n: int) -> int:
     return -(-n // SLAB)
 
 
-def _size(slabs: int) -> int:
-    return slabs_for(slabs * _INFO) * SLAB + _SCRATCH + slabs * SLAB
-
-
 class Hub:
     """What the links of one event loop share: the pool and the list of links that have something to send.
 
-    capacity: bytes of queue memory. ValueError when that is less than the reserve and one slab.
+    capacity: bytes of queue memory. ValueError when that is less than the reserve and one slab more.
     """
 
     def __init__(self, capacity: int = limits.POOL) -> None:
-        if capacity < _size(RESERVE + 1):
-            raise ValueError("the pool is too small")
-        count = (capacity - _SCRATCH) // (SLAB + _INFO)
-        self._count = count if _size(count) <= capacity else count - 1
+        self._count = capacity // SLAB
+        if self._count <= RESERVE:
+            raise ValueError(f"a hub needs at least {(RESERVE + 1) * SLAB} bytes")
         self._dirty: dict[object, int] = {}
         self.lent = 0
 

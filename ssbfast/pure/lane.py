@@ -16,7 +16,7 @@ from ssbfast.errors import LocalProtocolError, SessionEndedError
 from ssbfast.pure.box_stream import HEADER, Sealer
 from ssbfast.pure.hub import SLAB, Hub, Queue, slabs_for
 from ssbfast.pure.packet_stream import HEAD, write_head
-from ssbfast.pure.types import STREAM, Buffer, CoreLimits, Status
+from ssbfast.pure.types import E_CLOSED, STREAM, Buffer, CoreLimits, Status, fault
 
 if TYPE_CHECKING:
     from ssbfast.pure.link import Link
@@ -90,11 +90,11 @@ class Outgoing:
         self.hub.mark(self, self.number)
 
     def put_control(self, flags: int, req: int, body: Buffer) -> bool:
-        """Queue a whole packet in front of all lanes; False when there is no room."""
+        """Queue a whole packet in front of all lanes; False when there is no room. LocalProtocolError as Link says."""
         if self.goodbye != Goodbye.NONE or len(body) >= _BODY_MAX:
-            raise LocalProtocolError("nothing can be queued after the goodbye")
+            raise fault(E_CLOSED)
         if not len(body) and (flags or req):
-            raise LocalProtocolError("an empty body would end the session")
+            raise LocalProtocolError("an empty body ends the session: send `true` with the end flag")
         size = HEAD.size + len(body)
         if self.control.bytes + size > self.limits.control_backlog or slabs_for(size) >= self.hub.free:
             return False
@@ -108,7 +108,7 @@ class Outgoing:
     def flush(self, room: int) -> tuple[bytes, Status]:
         """Seal what is queued into at most `room` bytes."""
         if self.goodbye == Goodbye.CLOSED:
-            raise SessionEndedError("the link is closed")
+            raise fault(E_CLOSED)
         out = bytearray()
         while self.control.bytes or self.ring:
             # Only the first box of a call may be short, else the room's end would cut packets at random.
@@ -204,9 +204,9 @@ class Lane:
     """
 
     def __init__(self, link: Link, req: int, share: int = limits.TUNNEL_SHARE) -> None:
-        self._link: Link | None = link  # alive as long as its lanes
+        self.hub = link.out.hub
         self._out: Outgoing | None = None if link.out.goodbye == Goodbye.CLOSED else link.out
-        self._queue = Queue(link.out.hub)
+        self._queue = Queue(self.hub)
         self._share = share
         self.req = req
         self.begun = 0  # rest of a packet whose beginning is sealed: first in the queue
@@ -230,9 +230,9 @@ class Lane:
 
     def packet(self, flags: int, body: Buffer) -> bool:
         """Queue a whole packet behind what is there, share or not; False when the pool has no room."""
+        if not len(body):
+            raise LocalProtocolError("an empty body ends the session: send `true` with the end flag")
         out = self._opened()
-        if not 0 < len(body) < _BODY_MAX:
-            raise LocalProtocolError("an empty body would end the session")
         if slabs_for(HEAD.size + len(body)) >= out.hub.free:
             return False
         packet = Queue(out.hub)
@@ -268,7 +268,7 @@ class Lane:
             self._settle(out)
             out.control_begun, self.begun = self.begun, 0
         out.lanes.remove(self)
-        self._out = self._link = None
+        self._out = None
 
     def _opened(self) -> Outgoing:
         if self._out is None or not self.is_open:

@@ -39,6 +39,7 @@ class Link:
         limits = limits._replace(box_body=min(limits.box_body, _BOX_BODY_MAX))
         self.id = id
         self.failure: SSBError | None = None
+        self._due = False  # AGAIN has not been answered
         self.out = Outgoing(hub, id, limits, Sealer(send_key, send_nonce), split)
         self.incoming = Incoming(hub, limits, BoxOpener(receive_key, receive_nonce, limits.box_body))
 
@@ -51,6 +52,8 @@ class Link:
         and proceed() when it has drained. ENDED: the peer's goodbye. After a mistake of the peer `failure` is set,
         and what came before it is returned with OK.
         """
+        if self._due:
+            raise LocalProtocolError("proceed() is due")
         return self._answer(self.incoming.receive(bytes(data), EVENT_BUFFER))
 
     def proceed(self) -> tuple[Status, list[Event]]:
@@ -61,8 +64,9 @@ class Link:
         code, events, need = answer
         if code == Status.AGAIN and not events and need > EVENT_BUFFER:
             return self._answer(self.incoming.proceed(need))
+        self._due = code == Status.AGAIN
         if code == E_CLOSED:
-            raise LocalProtocolError("closed, or proceed() was due")
+            raise fault(code)
         if code < 0:
             self.failure = self.failure or fault(code)
             return Status.OK, events
@@ -119,6 +123,7 @@ class Link:
             lane.close()
         for inlet in [inlet for same in self.incoming.inlets.values() for inlet in same]:
             inlet.close()
+        self._due = False
         self.incoming.close()
         self.incoming.dead = E_CLOSED
         self.out.control.keep(0)

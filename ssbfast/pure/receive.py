@@ -14,7 +14,6 @@ from ssbfast.pure.lane import Goodbye, Lane
 from ssbfast.pure.packet_stream import HeadScanner, too_long, write_head
 from ssbfast.pure.types import (
     E_AFTER,
-    E_CLOSED,
     E_MEMORY,
     E_PACKET,
     END,
@@ -86,6 +85,8 @@ class Inlet:
     """
 
     def __init__(self, link: Link, req: int, lane: Lane | None) -> None:
+        if lane is not None and lane.hub is not link.out.hub:
+            raise ValueError("an inlet and its lane need one hub")
         self.req = req
         self.lane = lane
         self._incoming: Incoming | None = None
@@ -133,8 +134,6 @@ class Incoming:
     def receive(self, data: bytes, room: int) -> tuple[int, list[Event], int]:
         """Take what came from the socket: (code, events, need); `room` for events as in the engine."""
         if not self.dead:
-            if self._rest or self._cursor:  # AGAIN has not been answered
-                return E_CLOSED, [], 0
             self._rest = data
         return self.proceed(room)
 
@@ -287,10 +286,7 @@ class Incoming:
         return Status.OK
 
     def _begin_empty(self, inlet: Inlet | None) -> None:
-        if not self._req:
-            wanted = not self._flags
-        else:
-            wanted = bool(self._flags & END) or inlet is None
+        wanted = (self._flags & END or inlet is None) if self._req else not self._flags
         self._mode = Mode.EMPTY if wanted else Mode.SKIP
 
     def _begin_whole(self, inlet: Inlet | None, length: int) -> None:

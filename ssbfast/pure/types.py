@@ -77,7 +77,7 @@ def fault(code: int) -> errors.SSBError:
         case -6:
             return errors.PacketError("a packet is longer than agreed")
         case -8:
-            return errors.LimitError("the pool could not keep what the peer sent")
+            return errors.LimitError("the queue memory is used up")
         case _:
             return errors.LocalProtocolError("closed, or the goodbye was sent")
 

@@ -47,7 +47,7 @@ class Lockstep:
         rng = self.rng
         self.log: list[str] = []
         tiny = rng.random() < 0.5
-        pool = (512 + rng.choice((2, 3, 5, 9, 17, 40))) * 4112 if tiny else 8 << 20
+        pool = (512 + rng.choice((1, 2, 3, 5, 9, 17, 40))) * 4096 if tiny else 8 << 20
         self.worlds = (World(one, pool), World(two, pool))
         self.hostile = rng.choice((0.0, 0.02, 0.2))
         self.traffic: list[Traffic] = []
@@ -72,7 +72,7 @@ class Lockstep:
         try:
             return "", call(world)
         except SSBError as error:
-            return repr(error), None
+            return type(error).__name__, None
 
     def run(self, steps: int) -> None:
         """Random steps, then everything is closed in random order and nothing may be lent."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -34,9 +35,10 @@ def network() -> bytes:
 async def peers(js_modules: None, network: bytes) -> AsyncIterator[StartPeer]:
     """Starts peers by kind, each with another identity (the same ones in each test); all end with the test."""
     started: list[JSPeer] = []
+    numbers = itertools.count()
 
     async def start(kind: Kind, **options: object) -> JSPeer:
-        seed = hashlib.sha256(b"ssbfast interop peer %d" % len(started)).digest()
+        seed = hashlib.sha256(b"ssbfast interop peer %d" % next(numbers)).digest()
         peer = await JSPeer.start(kind, network=network, seed=seed, **options)
         started.append(peer)
         return peer

@@ -69,7 +69,7 @@ def test_lists_come_at_most_once_a_second() -> None:
     assert attendance.next_tick == 11.0
     assert attendance.tick(10.9) == []
     assert seen(attendance.tick(11.0)) == [[str(A), str(B)]]
-    assert attendance.next_tick is None
+    assert not attendance.next_tick
     assert seen(attendance.publish([Left(A)], 12.5)) == [[str(B)]]
     assert attendance.tick(100.0) == []
 
@@ -129,7 +129,7 @@ def test_a_slow_lister_has_one_list_pending() -> None:
     attendance.publish([Joined(B)], 0.2)
     assert attendance.tick(1.0) == []
     assert attendance.tick(5.0) == []
-    assert attendance.next_tick is None
+    assert not attendance.next_tick
     assert seen(attendance.drained(1, 6.0)) == [[str(A), str(B)]]
 
 

@@ -16,12 +16,12 @@ def new() -> Pings:
 def test_a_game() -> None:
     pings = new()
     pings.open(1, -1)
-    assert pings.next_tick is None
+    assert not pings.next_tick
     assert pings.received(1, -1, 10.0) == [StreamItem(1, -1, b"1700000000123")]
     assert pings.next_tick == 10.0 + limits.PING_SECONDS
     assert pings.tick(309.0) == []
     assert pings.tick(310.0) == [StreamItem(1, -1, b"1700000000123")]
-    assert pings.next_tick is None
+    assert not pings.next_tick
     assert pings.received(1, -1, 311.0) == [], "an answer is not answered"
     assert len(pings.received(1, -1, 320.0)) == 1
 
@@ -45,7 +45,7 @@ def test_ends() -> None:
     pings.received(1, -1, 0.0)
     assert pings.ended(1, -1)
     assert not pings.ended(1, -1)
-    assert pings.next_tick is None
+    assert not pings.next_tick
     assert pings.received(1, -1, 0.0) == []
     pings.received(1, -2, 0.0)
     pings.closed(1)

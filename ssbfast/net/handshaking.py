@@ -1,0 +1,123 @@
+"""The first part of a link's life: the handshake, its deadline, and the admission decision in the middle of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from ssbfast.errors import DeadlineError, HandshakeError, LocalProtocolError, RefusedError, SSBError
+from ssbfast.ids import FeedId
+from ssbfast.wire.handshake import ClientHandshake, ClientKnown, Completed, Send, ServerHandshake
+
+if TYPE_CHECKING:
+    from ssbfast.net.link import Link
+
+Admit = Callable[[FeedId], "bool | Awaitable[bool]"]
+"""Decides, once a caller's key is proven, whether he is let in."""
+
+
+class Handshaking:
+    """Drives one handshake over a link's transport; ends in `link.completed` or `link.fail`.
+
+    deadline: seconds up to message 3 (as server) or message 4 (as client).
+    refusal_delay: seconds between message 3 and the end of a refused connection.
+    """
+
+    __slots__ = ("_admission", "_admit", "_deadline", "_link", "_machine", "_refusal_delay", "_timer", "_transport")
+
+    def __init__(
+        self,
+        link: Link,
+        machine: ClientHandshake | ServerHandshake,
+        *,
+        admit: Admit | None,
+        deadline: float,
+        refusal_delay: float,
+    ) -> None:
+        self._link = link
+        self._machine = machine
+        self._admit = admit
+        self._deadline = deadline
+        self._refusal_delay = refusal_delay
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._admission: asyncio.Task[None] | None = None
+
+    def begin(self, transport: asyncio.Transport) -> None:
+        """The connection is there: a client speaks first."""
+        self._transport = transport
+        self._timer = asyncio.get_running_loop().call_later(self._deadline, self._late)
+        if isinstance(self._machine, ClientHandshake):
+            transport.write(self._machine.start())
+
+    def received(self, data: bytes) -> None:
+        try:
+            self._advance(self._machine.receive(data))
+        except HandshakeError as error:
+            self._refuse(error)
+
+    def stop(self) -> None:
+        """Done, or the connection is gone."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._admission is not None:
+            self._admission.cancel()
+            self._admission = None
+
+    def _advance(self, events: list[Send | ClientKnown | Completed]) -> None:
+        for event in events:
+            if isinstance(event, Send):
+                if self._transport is not None:
+                    self._transport.write(event.data)
+            elif isinstance(event, ClientKnown):
+                self._decide(event.id)
+            else:
+                self.stop()
+                self._link.completed(event.session, event.leftover)
+
+    def _decide(self, who: FeedId) -> None:
+        self.stop()
+        decision = True if self._admit is None else self._admit(who)
+        if isinstance(decision, bool):
+            self._decided(decision)
+            return
+        self._link.hold(self)  # read nothing past message 3 before the decision
+        self._admission = asyncio.get_running_loop().create_task(self._await(decision))
+
+    async def _await(self, decision: Awaitable[bool]) -> None:
+        try:
+            yes = await decision
+        except Exception as error:  # fail closed, whatever an admission policy trips over
+            context = {"message": "an admission policy failed", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(context)
+            yes = False
+        self._admission = None
+        self._link.release(self)
+        self._decided(yes)
+
+    def _decided(self, yes: bool) -> None:
+        machine = self._machine
+        if not isinstance(machine, ServerHandshake):
+            raise LocalProtocolError("only a server decides")
+        if yes:
+            try:
+                self._advance(machine.accept())
+            except HandshakeError as error:
+                self._refuse(error)
+            return
+        machine.refuse()
+        self._refuse(RefusedError("refused"))
+
+    def _refuse(self, error: SSBError) -> None:
+        """End the connection; late, where its timing would tell why, and deaf until then."""
+        self.stop()
+        if not self._refusal_delay:
+            self._link.fail(error)
+            return
+        self._link.hold(self)
+        self._timer = asyncio.get_running_loop().call_later(self._refusal_delay, self._link.fail, error)
+
+    def _late(self) -> None:
+        self._link.fail(DeadlineError("the peer did not finish the handshake in time"))
