@@ -29,7 +29,10 @@ void ssbi_prepend(ssb_hub *h, ssb_queue *to, ssb_queue *from);                /*
 void ssbi_mark_whole(ssb_hub *h, const ssb_queue *q);                         /* all of it is one whole packet */
 size_t ssbi_plain_run(const ssb_hub *h, const ssb_queue *q, size_t max);      /* bytes before a whole packet */
 uint32_t ssbi_slabs_for(size_t n);
+
+/* hub.c */
 uint32_t ssbi_slabs_free(const ssb_hub *h); /* reserve included */
+int ssbi_pool_shut(const ssb_hub *h);       /* payload has to wait until something has been sent */
 
 /* lane.c */
 int ssbi_lane_open(const ssb_lane *lane);

@@ -53,6 +53,7 @@ static void settle(ssb_lane *lane, ssb_queue before) {
     ssb_link *l = lane->_link;
     l->_lane_bytes += lane->_queue._bytes - before._bytes; /* both may shrink: unsigned wraps back */
     l->_lane_slabs += (uint64_t)lane->_queue._slabs - before._slabs;
+    l->_hub->_outgoing += (uint64_t)lane->_queue._slabs - before._slabs;
     if (lane->_queue._bytes > 0 && !lane->_ringed) ring_join(lane);
     else if (lane->_queue._bytes == 0 && lane->_ringed) ring_leave(lane);
 }
@@ -84,7 +85,7 @@ int ssbi_lane_over(const ssb_lane *lane) {
 }
 
 int ssb_lane_full(const ssb_lane *lane) {
-    return ssbi_lane_open(lane) && (ssbi_lane_over(lane) || ssb_hub_left(lane->_link->_hub) == 0);
+    return ssbi_lane_open(lane) && (ssbi_lane_over(lane) || ssbi_pool_shut(lane->_link->_hub));
 }
 
 int ssbi_lane_splice(ssb_lane *lane, const uint8_t *data, size_t n) {
@@ -99,7 +100,9 @@ int ssbi_lane_splice(ssb_lane *lane, const uint8_t *data, size_t n) {
 int ssb_lane_write(ssb_lane *lane, const uint8_t *data, size_t n) {
     if (!ssbi_lane_open(lane)) return SSB_E_CLOSED;
     if (n == 0) return SSB_OK;
-    if (ssb_lane_full(lane) || ssbi_slabs_for(n) > ssb_hub_left(lane->_link->_hub)) return SSB_FULL;
+    const ssb_hub *h = lane->_link->_hub;
+    const uint32_t most = h->_outgoing > 0 ? ssb_hub_left(h) : ssbi_slabs_free(h);
+    if (ssb_lane_full(lane) || ssbi_slabs_for(n) > most) return SSB_FULL;
     return ssbi_lane_splice(lane, data, n);
 }
 
@@ -152,6 +155,7 @@ void ssb_lane_close(ssb_lane *lane) {
     ssb_lane_clear(lane);
     if (lane->_begun > 0) { /* no control packet can be begun as well */
         const ssb_queue before = lane->_queue;
+        l->_hub->_outgoing += before._slabs;
         ssbi_prepend(l->_hub, &l->_control, &lane->_queue);
         settle(lane, before);
         l->_control_begun = lane->_begun;

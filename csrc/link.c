@@ -46,9 +46,11 @@ int ssb_link_control(ssb_link *l, uint8_t flags, int32_t req, const uint8_t *bod
     if (body_n == 0 && (flags != 0 || req != 0)) return SSB_E_CLOSED;
     if (l->_control._bytes + size > l->_limits.control_backlog) return SSB_FULL;
     if (ssbi_slabs_for(size) >= ssbi_slabs_free(l->_hub)) return SSB_FULL;
+    const uint32_t before = l->_control._slabs;
     ssb_write_head(head, flags, (uint32_t)body_n, req);
     if (ssbi_append(l->_hub, &l->_control, head, sizeof head) != SSB_OK) return SSB_FULL;
     if (body_n > 0 && ssbi_append(l->_hub, &l->_control, body, body_n) != SSB_OK) return SSB_FULL; /* both fit */
+    l->_hub->_outgoing += l->_control._slabs - before;
     ssbi_link_dirty(l);
     return SSB_OK;
 }
@@ -68,6 +70,7 @@ void ssb_link_close(ssb_link *l) {
     for (size_t b = 0; b < SSB_BUCKETS; b++)
         while (l->_buckets[b] != NULL) ssb_inlet_close(l->_buckets[b]);
     ssbi_receive_close(l);
+    l->_hub->_outgoing -= l->_control._slabs;
     ssbi_keep(l->_hub, &l->_control, 0);
     clean(l);
     ssb_sealer_close(&l->_sealer);

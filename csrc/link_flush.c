@@ -26,8 +26,10 @@ static void advance(plain_box *box, size_t n) {
 
 static void take_control(ssb_link *l, plain_box *box, size_t most) {
     const size_t n = smaller(smaller(l->_control_begun, box->room), most);
+    const uint32_t before = l->_control._slabs;
     ssbi_copy(l->_hub, &l->_control, box->at, n);
     ssbi_drop(l->_hub, &l->_control, n);
+    l->_hub->_outgoing -= before - l->_control._slabs;
     l->_control_begun -= (uint32_t)n;
     advance(box, n);
 }

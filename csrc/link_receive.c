@@ -93,7 +93,7 @@ static void over_remove(ssb_link *l, ssb_inlet *i) {
 
 static int blocked(ssb_link *l) {
     while (l->_over != NULL && !ssbi_lane_over(l->_over->_lane)) over_remove(l, l->_over);
-    return l->_over != NULL || ssb_hub_left(l->_hub) == 0;
+    return l->_over != NULL || ssbi_pool_shut(l->_hub);
 }
 
 ssb_lane *ssb_link_blocked(const ssb_link *l) { return l->_over != NULL ? l->_over->_lane : NULL; }

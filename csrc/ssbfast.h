@@ -169,6 +169,7 @@ typedef struct {
     uint32_t _fresh; /* never lent: those from this number on */
     uint32_t _free;  /* head of the list of returned ones */
     uint32_t _lent;
+    uint64_t _outgoing; /* of them, in lanes and control queues: these drain by themselves */
     struct ssb_link_s *_dirty_first, *_dirty_last;
 } ssb_hub; /* opaque */
 
@@ -284,7 +285,8 @@ void ssb_link_init(ssb_link *l, ssb_hub *h, uint32_t id, const ssb_crypto *crypt
  *              are used for anything else. Given after a packet that opens a stream (flags stream|JSON, no end,
  *              req > 0, no inlet), so that its inlet can be there before the bytes behind it are looked at; and
  *              when ev has no room. If *need > the room, not even one event fits: proceed with at least *need.
- * SSB_BLOCKED  a lane is over its share, its link over link_backlog, or the pool is down to its reserve. The
+ * SSB_BLOCKED  a lane is over its share, its link over link_backlog, or the pool is down to its reserve while
+ *              something waits to be sent (else the memory is held by input, which only going on sets free). The
  *              rest of the input is kept inside, unopened. ssb_link_blocked tells the lane (NULL: the pool).
  *              Proceed when that has drained. At most one box per source link passes a limit. What is received
  *              while blocked is kept too.
@@ -326,7 +328,7 @@ void ssb_link_close(ssb_link *l);
 
 void ssb_lane_init(ssb_lane *lane, ssb_link *l, int32_t req, uint32_t share);
 /* Queue payload. SSB_OK, SSB_FULL (nothing was taken: over share or link_backlog, or the pool is down to its
- * reserve), SSB_E_CLOSED. The check is made before, so one write may pass the share by its own length. Memory counts
+ * reserve and something waits to be sent), SSB_E_CLOSED. The check is made before, so one write may pass the share by its own length. Memory counts
  * too: many small whole packets are "over" at four times the share in slabs. */
 int ssb_lane_write(ssb_lane *lane, const uint8_t *data, size_t n) SSB_MUST_USE;
 /* Queue a whole packet behind what is there, share or not; it may use the reserve, but not the last slab. SSB_OK,

@@ -80,6 +80,10 @@ OPEN_CALLS: Final = 1024
 SUBSCRIPTIONS_PER_SESSION: Final = 4
 """room.attendants and tunnel.endpoints streams of one session: clients need one, and each gets every change."""
 
+LINGERING_STREAMS: Final = 256
+"""Streams of one session that we are done with and whose end the peer has not answered; above it the oldest is
+forgotten. JS peers never answer the end of a duplex stream."""
+
 TUNNELS_PER_SESSION: Final = 1024
 """Tunnels that may begin or end at one session of a room."""
 

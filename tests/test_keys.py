@@ -149,7 +149,7 @@ class TestLoading:
     def test_malformed_or_mismatched(self, tmp_path: Path, change: dict[str, Any]) -> None:
         self.refused(tmp_path, json.dumps(fields_of(SEED) | change))
 
-    @pytest.mark.parametrize("content", ["", "{", "[]", "null", "5", "# only a comment", "[" * 9000, b"\xff\xfe", b"\0"])
+    @pytest.mark.parametrize("content", ["", "{", "[]", "null", "5", "# a comment", "[" * 9000, b"\xff\xfe", b"\0"])
     def test_not_the_format(self, tmp_path: Path, content: str | bytes) -> None:
         self.refused(tmp_path, content)
 
@@ -232,6 +232,18 @@ class TestCreating:
         monkeypatch.setattr(os, "link", no_link)
         first = load_secret(tmp_path / "secret", create=True)
         assert load_secret(tmp_path / "secret", create=True).id == first.id
+        assert os.listdir(tmp_path) == ["secret"]
+
+    @posix
+    def test_somebody_quicker_wins_without_hard_links_too(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def taken(*_: Any) -> None:
+            write(tmp_path / "secret", json.dumps(fields_of(SEED)))
+            raise PermissionError(1, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", taken)
+        assert load_secret(tmp_path / "secret", create=True).id == Keypair.from_seed(SEED).id
         assert os.listdir(tmp_path) == ["secret"]
 
     def test_a_home_directory(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

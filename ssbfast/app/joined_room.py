@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ssbfast import limits
-from ssbfast.errors import FeedIdError, RemoteError, SessionEndedError, SSBError
+from ssbfast.errors import DeadlineError, FeedIdError, RemoteError, SessionEndedError, SSBError
 from ssbfast.ids import FeedId
 from ssbfast.net.peer import Peer
 from ssbfast.net.streams import Stream
@@ -60,12 +60,14 @@ class JoinedRoom:
             if isinstance(features, list):
                 self.features = frozenset(item for item in features if isinstance(item, str))
         elif metadata is not True:
-            await self.leave()
             raise RemoteError("the other end is not a room")
         if announce:
             listed = asyncio.get_running_loop().create_future()
             self._listing = asyncio.get_running_loop().create_task(self._follow(listed))
-            await asyncio.wait_for(listed, limits.CALL_SECONDS)
+            try:
+                await asyncio.wait_for(listed, limits.CALL_SECONDS)
+            except asyncio.TimeoutError:
+                raise DeadlineError("the room did not say who is there") from None
 
     async def leave(self) -> None:
         """Say goodbye to the room."""
@@ -117,6 +119,8 @@ class JoinedRoom:
         except SSBError as error:
             if not listed.done():
                 listed.set_exception(error)
+        if not listed.done():
+            listed.set_exception(RemoteError("the room did not say who is there"))
 
     async def _follow_attendants(self, stream: Stream, listed: asyncio.Future[None]) -> None:
         async for event in stream:

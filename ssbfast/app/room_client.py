@@ -22,6 +22,7 @@ from ssbfast.errors import (
     LocalProtocolError,
     RefusedError,
     RemoteError,
+    SessionEndedError,
     SSBError,
 )
 from ssbfast.ids import MAIN_NETWORK, FeedId, NetworkId
@@ -63,7 +64,7 @@ class RoomClient:
         self._api = api or Api()
         self._split = boxing == "split"
         self._relay: Relay | None = None
-        self._rooms: dict[FeedId, JoinedRoom] = {}
+        self._rooms: dict[JoinedRoom, None] = {}
         self._inner: set[Peer] = set()
         self._pending: dict[JoinedRoom, deque[Link]] = {}
         self._incoming: asyncio.Queue[Peer | None] = asyncio.Queue()
@@ -80,12 +81,13 @@ class RoomClient:
     async def close(self) -> None:
         """Close every tunnel, then leave every room."""
         await asyncio.gather(*(peer.close() for peer in list(self._inner)))
-        await asyncio.gather(*(room.leave() for room in list(self._rooms.values())))
+        await asyncio.gather(*(room.leave() for room in list(self._rooms)))
         self._incoming.put_nowait(None)
 
     @property
     def rooms(self) -> tuple[JoinedRoom, ...]:
-        return tuple(self._rooms.values())
+        """Those that are joined, the latest first. A room that was joined twice is there twice."""
+        return tuple(reversed(self._rooms))
 
     # ------------------------------------------------------------ rooms
 
@@ -100,13 +102,21 @@ class RoomClient:
             room = JoinedRoom()
             try:
                 room.peer = await self._dial(candidate, room)
-                await room.enter(announce=announce)
+                await self._enter(room, announce)
+                return room
             except SSBError as error:
                 problem = error
-                continue
-            self._rooms[room.id] = room
-            return room
         raise problem or AddressError("no way to dial this address", 0)
+
+    async def _enter(self, room: JoinedRoom, announce: bool) -> None:
+        self._rooms[room] = None  # from here on `_left` takes it out, whatever happens
+        try:
+            await room.enter(announce=announce)
+        except BaseException:
+            room.session.link.close()
+            raise
+        if not room.session.is_open:
+            raise room.session.error or SessionEndedError("the session is over")
 
     async def _dial(self, address: tuple[str, int, FeedId], room: JoinedRoom) -> Peer:
         host, port, key = address
@@ -131,8 +141,7 @@ class RoomClient:
     def _left(self, room: JoinedRoom) -> None:
         room.closed()
         self._pending.pop(room, None)
-        if room.peer is not None and self._rooms.get(room.peer.id) is room:
-            del self._rooms[room.peer.id]
+        self._rooms.pop(room, None)
 
     # ------------------------------------------------------------ outgoing tunnels
 
@@ -143,7 +152,7 @@ class RoomClient:
         (one text for every reason), HandshakeError, SessionEndedError.
         """
         who = FeedId.parse(target) if isinstance(target, str) else target
-        rooms = [room] if room is not None else sorted(self._rooms.values(), key=lambda r: who not in r.attendants)
+        rooms = [room] if room is not None else sorted(self.rooms, key=lambda r: who not in r.attendants)
         if not rooms:
             raise LocalProtocolError("join a room first")
         problem: SSBError | None = None
@@ -169,7 +178,8 @@ class RoomClient:
         except BaseException:
             transport.abort()
             raise
-        self._inner.add(inner)
+        if inner.is_open:
+            self._inner.add(inner)
         return inner
 
     # ------------------------------------------------------------ incoming tunnels

@@ -76,7 +76,7 @@ class RoomServer:
         self._next_session = 1
         self._servers: list[asyncio.Server] = []
         self._tick: asyncio.TimerHandle | None = None
-        self._emptied: asyncio.Event | None = None
+        self._emptied: asyncio.Event | None = None  # there once we are closing
         self._relay: Relay | None = None
         self.addresses: tuple[MultiserverAddress, ...] = ()
         self.port = 0
@@ -112,11 +112,11 @@ class RoomServer:
 
     async def close(self) -> None:
         """Stop listening, say goodbye to everybody; returns when all are gone."""
+        self._emptied = asyncio.Event()
         for server in self._servers:
             server.close()
         for unproven in list(self._unproven):
             unproven.abort()
-        self._emptied = asyncio.Event()
         for session in list(self._sessions.values()):
             session.link.close()
         if self._sessions:
@@ -151,6 +151,10 @@ class RoomServer:
             admit=self._admit,
         )
 
+    @property
+    def is_closing(self) -> bool:
+        return self._emptied is not None
+
     def _admit(self, who: FeedId) -> bool:
         return len(self._sessions) < limits.SESSIONS and self._admission.decide(who)
 
@@ -164,9 +168,8 @@ class RoomServer:
         number = self._next_session
         self._next_session += 1
         feed = session.link.remote
-        older = self.portal.sessions(feed)
-        if len(older) >= limits.SESSIONS_PER_FEED:
-            self._sessions[older[-1]].link.close()
+        for old in self.portal.sessions(feed)[limits.SESSIONS_PER_FEED - 1 :]:
+            self._sessions[old].link.close()
         self.portal.open(number, feed)
         self._sessions[number] = session
         return number

@@ -38,6 +38,8 @@ class RoomSession:
     def enter(self, link: Link, host: str) -> bool:
         """The connection is there; False when too many are unproven."""
         self.link = link
+        if self._room.is_closing:
+            return False  # it was accepted a moment before
         self._ticket = self._room.gate.enter(host)
         if self._ticket is None:
             return False
@@ -56,7 +58,7 @@ class RoomSession:
     def packet(self, link: Link, flags: int, req: int, body: bytes) -> None:
         splice = self.splices.get(req)
         if splice is not None:
-            splice.ended(link, req, body)  # of a tunnel only ends come here
+            splice.packet(link, flags, req, body)
             return
         try:
             events = self.mux.receive(flags, req, body)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from ssbfast import limits
 from ssbfast.errors import DeadlineError, HandshakeError, LocalProtocolError, RefusedError, SSBError
 from ssbfast.ids import FeedId
 from ssbfast.wire.handshake import ClientHandshake, ClientKnown, Completed, Send, ServerHandshake
@@ -24,7 +25,18 @@ class Handshaking:
     refusal_delay: seconds between message 3 and the end of a refused connection.
     """
 
-    __slots__ = ("_admission", "_admit", "_deadline", "_link", "_machine", "_refusal_delay", "_timer", "_transport")
+    __slots__ = (
+        "_admission",
+        "_admit",
+        "_deadline",
+        "_link",
+        "_machine",
+        "_proven_at",
+        "_refusal_delay",
+        "_refused",
+        "_timer",
+        "_transport",
+    )
 
     def __init__(
         self,
@@ -43,6 +55,8 @@ class Handshaking:
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._admission: asyncio.Task[None] | None = None
+        self._proven_at: float | None = None
+        self._refused = False
 
     def begin(self, transport: asyncio.Transport) -> None:
         """The connection is there: a client speaks first."""
@@ -52,7 +66,10 @@ class Handshaking:
             transport.write(self._machine.start())
 
     def received(self, data: bytes) -> None:
+        if self._refused:
+            return  # deaf until the end, and not by holding: a tunnel's carrier has others to serve
         try:
+            # While admission decides, the machine keeps what comes unread, and refuses more than EARLY_BYTES.
             self._advance(self._machine.receive(data))
         except HandshakeError as error:
             self._refuse(error)
@@ -79,22 +96,23 @@ class Handshaking:
 
     def _decide(self, who: FeedId) -> None:
         self.stop()
+        self._proven_at = asyncio.get_running_loop().time()
         decision = True if self._admit is None else self._admit(who)
         if isinstance(decision, bool):
             self._decided(decision)
             return
-        self._link.hold(self)  # read nothing past message 3 before the decision
         self._admission = asyncio.get_running_loop().create_task(self._await(decision))
 
     async def _await(self, decision: Awaitable[bool]) -> None:
         try:
-            yes = await decision
+            yes = await asyncio.wait_for(decision, limits.REFUSAL_SECONDS)
+        except asyncio.TimeoutError:
+            yes = False
         except Exception as error:  # fail closed, whatever an admission policy trips over
             context = {"message": "an admission policy failed", "exception": error}
             asyncio.get_running_loop().call_exception_handler(context)
             yes = False
         self._admission = None
-        self._link.release(self)
         self._decided(yes)
 
     def _decided(self, yes: bool) -> None:
@@ -113,11 +131,13 @@ class Handshaking:
     def _refuse(self, error: SSBError) -> None:
         """End the connection; late, where its timing would tell why, and deaf until then."""
         self.stop()
+        self._refused = True
         if not self._refusal_delay:
             self._link.fail(error)
             return
-        self._link.hold(self)
-        self._timer = asyncio.get_running_loop().call_later(self._refusal_delay, self._link.fail, error)
+        loop = asyncio.get_running_loop()
+        since = loop.time() if self._proven_at is None else self._proven_at
+        self._timer = loop.call_at(since + self._refusal_delay, self._link.fail, error)
 
     def _late(self) -> None:
         self._link.fail(DeadlineError("the peer did not finish the handshake in time"))

@@ -12,6 +12,7 @@ What happens to bytes in flight
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, cast
@@ -74,6 +75,7 @@ class Link(asyncio.BufferedProtocol):
         "_core",
         "_core_limits",
         "_error",
+        "_final",
         "_goodbye_due",
         "_handler",
         "_heard",
@@ -118,7 +120,8 @@ class Link(asyncio.BufferedProtocol):
         self._watchers: Watchers | None = None
         self._error: SSBError | None = None
         self._paused = False
-        self._goodbye_due = False
+        self._goodbye_due = False  # the packet stream's goodbye follows when all lanes are empty
+        self._final = False  # and the box stream's right behind it
         self._heard = False
         self.phase = Phase.HANDSHAKE
 
@@ -212,6 +215,8 @@ class Link(asyncio.BufferedProtocol):
         """Cut the connection because of `error`, which `closed` will report."""
         if self._error is None:
             self._error = error
+        if self.phase is Phase.OPEN:
+            self.phase = Phase.LEAVING  # what is still in the buffer is not acted upon
         self.abort()
 
     # ------------------------------------------------------------ asyncio: connection
@@ -251,7 +256,8 @@ class Link(asyncio.BufferedProtocol):
         return TruncatedError() if exc is None else SessionEndedError("the connection died")
 
     def eof_received(self) -> bool:
-        return False
+        # A peer may close its half right behind its goodbye: what is queued, and our goodbye, still go out.
+        return self._heard and self.phase is Phase.LEAVING
 
     # ------------------------------------------------------------ asyncio: reading
 
@@ -301,7 +307,8 @@ class Link(asyncio.BufferedProtocol):
         elif kind == native.EV_GOODBYE:
             self._peer_left()
         elif self.phase is Phase.OPEN:
-            self._handler.packet(self, flags, req, body)
+            with contextlib.suppress(SessionEndedError):  # an answer that found this session over
+                self._handler.packet(self, flags, req, body)
 
     # ------------------------------------------------------------ from the handshake
 
@@ -339,11 +346,14 @@ class Link(asyncio.BufferedProtocol):
             data, status = core.flush()
             if data:
                 transport.write(data)
-        if self._watchers is not None and not self._watchers.look():
+        watchers = self._watchers
+        if watchers is not None and not watchers.look() and self._watchers is watchers:
             self._watchers = None
         if self._goodbye_due and status is native.Status.OK and not core.queued:
             self._goodbye_due = False
             core.control(0, 0, b"")
+            if self._final:
+                core.goodbye()
             self.flush()
         elif status is native.Status.ENDED:
             self._said_goodbye(transport)
@@ -357,12 +367,11 @@ class Link(asyncio.BufferedProtocol):
             return
         if self.phase is Phase.OPEN:
             self.phase = Phase.LEAVING
+            self._goodbye_due = True
             self._leave_by(limits.GOODBYE_SECONDS)
-            core.control(0, 0, b"")
-        elif self._goodbye_due:
-            self._goodbye_due = False
-            core.control(0, 0, b"")
-        core.goodbye()
+        self._final = True
+        if not self._goodbye_due:
+            core.goodbye()
         self.flush()
 
     def _said_goodbye(self, transport: asyncio.Transport) -> None:

@@ -6,6 +6,7 @@ A `Peer` is the owner of one link: over TCP (then it may be a portal), or inside
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Literal
@@ -72,7 +73,7 @@ class Peer:
         self._answers: dict[int, asyncio.Future[Any]] = {}
         self._streams: dict[int, Stream] = {}
         self._tunnels: dict[int, TunnelTransport] = {}
-        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
         who = "unproven" if self._link is None else self.id.short
@@ -108,6 +109,8 @@ class Peer:
         """Say goodbye; returns when the connection is gone, at the latest after `GOODBYE_SECONDS`."""
         if self._link is not None:
             self._link.close()
+            for stream in self._streams.values():
+                stream.unhold()  # nothing is taken any more, but the peer's goodbye has to be read
             await self.wait_closed()
 
     def serve(self, api: Api) -> None:
@@ -218,7 +221,7 @@ class Peer:
         if not self._opened.done():
             self._opened.set_exception(over)
             self._opened.exception()  # nobody may be waiting
-        for task in self._tasks.values():
+        for task in self._tasks:
             task.cancel()
         for tunnel in list(self._tunnels.values()):
             tunnel.carrier_closed()
@@ -281,12 +284,15 @@ class Peer:
             return
         # The stream has to be there before the next packet is looked at; the method itself starts a tick later.
         stream = None if event.kind is CallKind.ASYNC else self._accept_stream(event.req)
-        self._start(event.req, self._run(event, method, stream))
+        task = self._start(self._run(event, method, stream))
+        if stream is not None and event.kind is CallKind.SOURCE:
+            stream.server = task
 
-    def _start(self, req: int, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
-        self._tasks[req] = task
-        task.add_done_callback(lambda _task: self._tasks.pop(req, None))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     def refuse(self, req: int, message: str) -> None:
         """Answer a call of the peer's, of any kind, with an error."""
@@ -299,7 +305,7 @@ class Peer:
             self.link.control(*self.mux.answer(event.req, self._api.manifest()))
             return True
         if event.name == ("gossip", "ping") and event.kind is CallKind.DUPLEX:
-            self._start(event.req, self._pong(self._accept_stream(event.req)))
+            self._start(self._pong(self._accept_stream(event.req)))
             return True
         return False
 
@@ -327,8 +333,9 @@ class Peer:
                 if self.mux.is_open(event.req):
                     self.link.control(*self.mux.answer(event.req, value))
             elif event.kind is CallKind.SOURCE:
-                async for item in method(self, *event.args):
-                    await stream.send(item)
+                async with contextlib.aclosing(method(self, *event.args)) as items:
+                    async for item in items:
+                        await stream.send(item)
             else:
                 await method(self, stream, *event.args)
             if stream is not None:

@@ -20,16 +20,17 @@ from ssbfast.net.link import Link
 from ssbfast.wire.handshake import Session
 
 _CHECK_SECONDS = 1.0
-_POOL_RETRY_SECONDS = 0.05
+_DROUGHT_SECONDS = 0.05
+_DROUGHT_PART = 8  # an eighth of the pool has to be free before it ends
 
 
 @dataclass
 class _Wait:
     """A source that is not read from."""
 
-    lane: native.Lane | None  # None: it waits for queue memory
+    lane: native.Lane
     since: float
-    progress: tuple[int, ...] = ()
+    progress: tuple[int, ...]
 
 
 @dataclass
@@ -66,7 +67,7 @@ class Relay:
         self._outlets: dict[native.Lane, _Outlet] = {}
         self._waiting: dict[Link, _Wait] = {}
         self._check: asyncio.TimerHandle | None = None
-        self._retry: asyncio.TimerHandle | None = None
+        self._drought: asyncio.TimerHandle | None = None
         self._scheduled = False
 
     # ------------------------------------------------------------ links
@@ -75,6 +76,8 @@ class Relay:
         """Give a link its native half."""
         number = next(self._ids)
         self._links[number] = link
+        if self._drought is not None:
+            link.hold(self)
         return native.Link(
             self.hub,
             number,
@@ -121,53 +124,79 @@ class Relay:
 
     def wait(self, source: Link, lane: native.Lane | None) -> None:
         """Do not read from `source` until `lane` (or, without one, the pool) has room."""
-        source.hold(self)
+        if lane is None:
+            self._begin_drought()
+            return
+        source.hold(lane)
         wait = self._waiting.get(source)
         if wait is None or wait.lane is not lane:
-            self._waiting[source] = wait = _Wait(lane, self.loop.time())
-            wait.progress = self._progress(lane)
-        outlet = None if lane is None else self._outlets.get(lane)
-        if lane is None:
-            self._retry = self._retry or self.loop.call_later(_POOL_RETRY_SECONDS, self._retry_pool)
-        elif outlet is None:
+            self._waiting[source] = _Wait(lane, self.loop.time(), self._progress(lane))
+        outlet = self._outlets.get(lane)
+        if outlet is None:
             self.loop.call_soon(self._resume, source)
-        else:
-            core = outlet.link.core
-            low, link_low = limits.TUNNEL_SHARE // 2, self.core_limits.link_backlog // 2
-            outlet.link.when(lambda: lane.queued <= low and core.queued <= link_low, lambda: self._resume(source))
-        if self._check is None:
-            self._check = self.loop.call_later(self._check_seconds, self._check_stalls)
+            return
+        core = outlet.link.core
+        low, link_low = limits.TUNNEL_SHARE // 2, self.core_limits.link_backlog // 2
+        # `full` as well: small whole packets fill a lane with slabs long before their bytes do.
+        outlet.link.when(
+            lambda: lane.queued <= low and core.queued <= link_low and not lane.full,
+            lambda: self._resume(source),
+        )
+        self._plan_check()
 
     def _resume(self, source: Link) -> None:
+        if self._drought is not None:
+            return  # its end resumes everybody
         wait = self._waiting.pop(source, None)
         if wait is None:
             return
         source.proceed()
-        if source not in self._waiting:
-            source.release(self)
+        again = self._waiting.get(source)
+        if again is None or again.lane is not wait.lane:
+            source.release(wait.lane)
+        elif again.progress == wait.progress:
+            again.since = wait.since  # it was a try, and nothing has moved
 
-    def _retry_pool(self) -> None:
-        self._retry = None
-        for source in [source for source, wait in self._waiting.items() if wait.lane is None]:
+    # ------------------------------------------------------------ no queue memory left
+
+    def _begin_drought(self) -> None:
+        """The pool is used up: read from nobody, so that the reserve lasts, until a good part is free again."""
+        if self._drought is None:
+            for link in self._links.values():
+                link.hold(self)
+            self._drought = self.loop.call_later(_DROUGHT_SECONDS, self._end_drought)
+            self._plan_check()
+
+    def _end_drought(self) -> None:
+        if self.hub.left * _DROUGHT_PART < self.hub.left + self.hub.lent:
+            self._drought = self.loop.call_later(_DROUGHT_SECONDS, self._end_drought)
+            return
+        self._drought = None
+        for source in list(self._waiting):
             self._resume(source)
+        for link in list(self._links.values()):
+            if link not in self._waiting:
+                link.proceed()
+            if self._drought is None:
+                link.release(self)
 
     # ------------------------------------------------------------ stalls
 
-    @property
-    def _check_seconds(self) -> float:
-        return min(_CHECK_SECONDS, self.stall_seconds / 4)
+    def _plan_check(self) -> None:
+        if self._check is None:
+            seconds = min(_CHECK_SECONDS, self.stall_seconds / 4)
+            self._check = self.loop.call_later(seconds, self._check_stalls)
 
-    def _progress(self, lane: native.Lane | None) -> tuple[int, ...]:
-        outlet = None if lane is None else self._outlets.get(lane)
-        return () if lane is None or outlet is None else (lane.taken, *outlet.link.progress())
+    def _progress(self, lane: native.Lane) -> tuple[int, ...]:
+        outlet = self._outlets.get(lane)
+        return () if outlet is None else (lane.taken, *outlet.link.progress())
 
     def _check_stalls(self) -> None:
         self._check = None
         now = self.loop.time()
+        if self._drought is not None:
+            self._check_every_outlet(now)
         for wait in list(self._waiting.values()):
-            if wait.lane is None:
-                self._check_every_outlet(now)
-                continue
             progress = self._progress(wait.lane)
             if progress != wait.progress:
                 wait.progress, wait.since = progress, now
@@ -175,11 +204,11 @@ class Relay:
                 outlet = self._outlets.get(wait.lane)
                 if outlet is not None:
                     outlet.stalled()
-        if self._waiting:
-            self._check = self.loop.call_later(self._check_seconds, self._check_stalls)
+        if self._waiting or self._drought is not None:
+            self._plan_check()
 
     def _check_every_outlet(self, now: float) -> None:
-        """The pool is used up: whoever sits on it without taking anything has to let go."""
+        """Whoever sits on queue memory without taking anything has to let go, waited for or not."""
         for lane, outlet in list(self._outlets.items()):
             progress = self._progress(lane) if lane.queued else ()
             if not progress or progress != outlet.progress:

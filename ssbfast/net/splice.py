@@ -15,10 +15,11 @@ from ssbfast import limits, native
 from ssbfast.errors import SessionEndedError
 from ssbfast.net.link import Link
 from ssbfast.net.relay import Relay
-from ssbfast.wire.rpc_body import error_body
+from ssbfast.wire.rpc_body import decode_json, error_body
 
 _END_FLAGS = native.STREAM | native.END | native.JSON
 _CLEAN_END = b"true"
+_TYPE = 0x03
 
 
 class Ending(enum.Enum):
@@ -89,15 +90,23 @@ class Splice:
         """Bytes queued for the caller, and for the target."""
         return self._legs[0].lane.put, self._legs[1].lane.put
 
-    def ended(self, link: Link, req: int, body: bytes) -> None:
-        """An end packet came on `link` for `req` (as received): tell the other side."""
+    def packet(self, link: Link, flags: int, req: int, body: bytes) -> None:
+        """A packet came on `link` for `req` (as received) that no inlet took: an end, of which the other side is told.
+
+        What comes behind a side's end belongs to nobody and is dropped.
+        """
         leg, other = self._legs if self._is(self._legs[0], link, req) else self._legs[::-1]
+        if leg.ended or not flags & native.END:
+            return
+        leg.ended = True
+        if leg.inlet is not None:
+            leg.inlet.close()
         if body != _CLEAN_END:
+            body = _passable(flags, body)
             self._tell(other, body)
             self._tell(leg, body)
             self._finish(Ending.ERROR)
             return
-        leg.ended = True
         self._tell(other, body)
         if other.ended:
             self._finish(Ending.CLOSED)
@@ -141,6 +150,18 @@ class Splice:
             leg.link.when(functools.partial(_is_empty, leg.lane), leg.lane.close)
         self._relay.touched()
         self._on_over(self, reason)
+
+
+def _passable(flags: int, body: bytes) -> bytes:
+    """An error end as the other side may get it: JS peers die of JSON that is none."""
+    if flags & _TYPE == native.JSON:
+        try:
+            decode_json(body)
+        except ValueError:
+            pass
+        else:
+            return body
+    return error_body("malformed error")
 
 
 def _is_empty(lane: native.Lane) -> bool:

@@ -38,6 +38,8 @@ class Stream:
         self._stall: asyncio.TimerHandle | None = None
         self.ended = False
         self.error: SSBError | None = None
+        self.server: asyncio.Task[None] | None = None
+        """The task that feeds a source of ours; the consumer's end cancels it, whatever it waits for."""
 
     @property
     def req(self) -> int:
@@ -53,6 +55,8 @@ class Stream:
         than 64 KiB, ValueError for an empty one, LocalProtocolError after `end`, and the stream's error or
         SessionEndedError when it is over.
         """
+        if self.error is not None:
+            raise self.error
         lane = self._outlet()
         while lane.full:
             await self._room(lane)
@@ -99,7 +103,7 @@ class Stream:
         item, size = self._inbox.popleft()
         self._inbox_bytes -= size
         if self._inbox_bytes <= limits.STREAM_INBOX // 2:
-            self._unhold()
+            self.unhold()
         return item
 
     def arrived(self, item: Any, size: int) -> None:
@@ -119,10 +123,12 @@ class Stream:
             self.ended = True
             self.error = error
             self._wake()
+            if self.server is not None:
+                self.server.cancel()
 
     def release(self) -> None:
         """From the session: both directions have ended; what was queued still leaves."""
-        self._unhold()
+        self.unhold()
         lane, self._lane = self._lane, None
         if lane is not None:
             self._peer.link.when(lambda: not lane.queued, lane.close)
@@ -131,13 +137,12 @@ class Stream:
 
     def packet(self, flags: int, body: bytes) -> None:
         """Queue a packet of this stream behind what it has sent."""
-        self._outlet().packet(flags, body)
+        if not self._outlet().packet(flags, body):
+            self._peer.link.control(flags, self._req, body)  # no memory: rather early than never
         self._peer.link.touched()
 
     def _outlet(self) -> native.Lane:
         if self._lane is None:
-            if self.error is not None:
-                raise self.error
             self._lane = native.Lane(self._peer.link.core, self._req, limits.TUNNEL_SHARE)
         return self._lane
 
@@ -159,14 +164,15 @@ class Stream:
         if self._arrived is not None:
             self._arrived.set()
 
-    def _unhold(self) -> None:
+    def unhold(self) -> None:
+        """Let the session be read, full inbox or not."""
         if self._stall is not None:
             self._stall.cancel()
             self._stall = None
             self._peer.link.release(self)
 
     def _stalled(self) -> None:
-        self._unhold()
+        self.unhold()
         self._inbox.clear()
         self.finished(LimitError("what the stream brought was not read in time"))
         self.end_now("not read in time")

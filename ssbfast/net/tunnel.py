@@ -99,7 +99,7 @@ class TunnelTransport(asyncio.Transport):
         except SessionEndedError:
             return  # the carrier has just gone; its end is on the way here
         self._link.touched()
-        if self.get_write_buffer_size() > _HIGH:
+        if self._unsent or self.get_write_buffer_size() > _HIGH:
             self._pause_protocol()
 
     def write_eof(self) -> None:
@@ -121,14 +121,15 @@ class TunnelTransport(asyncio.Transport):
             return
         self._closing = True
         self.write_eof()
-        self._loop.call_soon(self._connection_lost, None)
+        if not self._unsent:  # else `_drained` does it behind them
+            self._loop.call_soon(self._connection_lost, None)
 
     def abort(self) -> None:
         if self._lost:
             return
         self._closing = True
-        self._unsent.clear()
-        if not self._ended_local:
+        if self._unsent or not self._ended_local:  # else the end waits in the lane, and stays there
+            self._unsent.clear()
             self._ended_local = True
             self._lane.clear()
             self._send_end("the connection was closed")
@@ -208,8 +209,11 @@ class TunnelTransport(asyncio.Transport):
                 self._link.when(lambda: not self._lane.full, self._drained)
                 return
             self._unsent = bytearray()
+            self._link.touched()
             if self._ended_local:
                 self._send_end(None)
+            if self._closing:
+                self._loop.call_soon(self._connection_lost, None)
         if self._protocol_paused:
             self._protocol_paused = False
             self._protocol.resume_writing()

@@ -39,6 +39,7 @@ class Hub:
             raise ValueError(f"a hub needs at least {(RESERVE + 1) * SLAB} bytes")
         self._dirty: dict[object, int] = {}
         self.lent = 0
+        self.outgoing = 0  # of them, in lanes and control queues: these drain by themselves
 
     @property
     def free(self) -> int:
@@ -49,6 +50,11 @@ class Hub:
     def left(self) -> int:
         """Slabs that payload may still take (the reserve not counted)."""
         return max(self.free - RESERVE, 0)
+
+    @property
+    def shut(self) -> bool:
+        """Whether payload has to wait until something has been sent."""
+        return not self.left and self.outgoing > 0
 
     def trim(self) -> None:
         """Give unused memory back: nothing to do here."""
@@ -84,12 +90,16 @@ class Slab:
 
 
 class Queue:
-    """First-in first-out bytes in slabs. An empty queue holds no slab."""
+    """First-in first-out bytes in slabs. An empty queue holds no slab.
 
-    __slots__ = ("_hub", "bytes", "slabs")
+    outgoing: it is a lane's or the control queue.
+    """
 
-    def __init__(self, hub: Hub) -> None:
+    __slots__ = ("_hub", "_outgoing", "bytes", "slabs")
+
+    def __init__(self, hub: Hub, outgoing: bool = False) -> None:
         self._hub = hub
+        self._outgoing = outgoing
         self.slabs: deque[Slab] = deque()
         self.bytes = 0
 
@@ -135,7 +145,7 @@ class Queue:
             n -= k
             if not slab.filled:
                 self.slabs.popleft()
-                self._hub.lent -= 1
+                self._count(-1)
 
     def take(self, n: int) -> bytes:
         """The first n bytes, which leave."""
@@ -156,10 +166,11 @@ class Queue:
             n -= slab.filled
         while len(self.slabs) > kept:
             self.slabs.pop()
-            self._hub.lent -= 1
+            self._count(-1)
 
     def move(self, other: Queue) -> None:
         """Put all of `other` behind; it is empty then."""
+        other._hand_over(self)
         self.slabs.extend(other.slabs)
         self.bytes += other.bytes
         other.slabs.clear()
@@ -167,6 +178,7 @@ class Queue:
 
     def prepend(self, other: Queue) -> None:
         """Put all of `other` in front; it is empty then."""
+        other._hand_over(self)
         self.slabs.extendleft(reversed(other.slabs))
         self.bytes += other.bytes
         other.slabs.clear()
@@ -190,4 +202,13 @@ class Queue:
 
     def _grow(self) -> None:
         self.slabs.append(Slab())
-        self._hub.lent += 1
+        self._count(1)
+
+    def _count(self, n: int) -> None:
+        self._hub.lent += n
+        if self._outgoing:
+            self._hub.outgoing += n
+
+    def _hand_over(self, to: Queue) -> None:
+        """All slabs go to another queue."""
+        self._hub.outgoing += len(self.slabs) * (to._outgoing - self._outgoing)

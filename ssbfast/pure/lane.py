@@ -71,7 +71,7 @@ class Outgoing:
         self.limits = core_limits
         self.sealer = sealer
         self.split = split
-        self.control = Queue(hub)
+        self.control = Queue(hub, outgoing=True)
         self.control_begun = 0
         self.ring: deque[Lane] = deque()  # the first one has the turn
         self.lanes: list[Lane] = []
@@ -206,7 +206,7 @@ class Lane:
     def __init__(self, link: Link, req: int, share: int = limits.TUNNEL_SHARE) -> None:
         self.hub = link.out.hub
         self._out: Outgoing | None = None if link.out.goodbye == Goodbye.CLOSED else link.out
-        self._queue = Queue(self.hub)
+        self._queue = Queue(self.hub, outgoing=True)
         self._share = share
         self.req = req
         self.begun = 0  # rest of a packet whose beginning is sealed: first in the queue
@@ -223,7 +223,8 @@ class Lane:
         out = self._opened()
         if not len(data):
             return True
-        if self.full or slabs_for(len(data)) > out.hub.left:
+        most = out.hub.left if out.hub.outgoing else out.hub.free
+        if self.full or slabs_for(len(data)) > most:
             return False
         self.splice(data)
         return True
@@ -249,7 +250,7 @@ class Lane:
     @property
     def full(self) -> bool:
         """True while a write would answer False."""
-        return self._out is not None and self.is_open and (self.over or not self._out.hub.left)
+        return self._out is not None and self.is_open and (self.over or self._out.hub.shut)
 
     def clear(self) -> None:
         """Drop what waits, at a packet boundary: the rest of a packet that was begun stays and goes out."""

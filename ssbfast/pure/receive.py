@@ -202,7 +202,7 @@ class Incoming:
     def _is_blocked(self) -> bool:
         while self._over and not self._over_lane(self._over[-1]):
             self._over.pop()
-        return bool(self._over) or not self._hub.left
+        return bool(self._over) or self._hub.shut
 
     @staticmethod
     def _over_lane(inlet: Inlet) -> bool:

@@ -74,6 +74,7 @@ class RoomMethods:
         self._info = info
         self._wall_ms = wall_ms
         self._attendance = Attendance(portal.attendants())
+        self._of_2018: set[int] = set()  # sessions that announced themselves by a call
         self._pings = Pings(wall_ms)
         self._table: dict[tuple[str, ...], tuple[str, _Handler]] = {
             ("room", "metadata"): ("async", self._metadata),
@@ -118,6 +119,7 @@ class RoomMethods:
         """A session is over: it is forgotten, the others are told. Idempotent."""
         self._attendance.closed(session)
         self._pings.closed(session)
+        self._of_2018.discard(session)
         return self._publish(self._portal.close(session), now)
 
     def backlog_passed(self, session: int, *, lost: bool = False) -> None:
@@ -170,6 +172,7 @@ class RoomMethods:
         return [StreamEnd(session, call.req)]
 
     def _announce(self, session: int, call: Called, now: float) -> list[Effect]:
+        self._of_2018.add(session)
         # ssb-room answers false here only because JS cannot send `undefined`; true reads as success everywhere.
         return [Answer(session, call.req, True), *self._publish(self._portal.announce(session), now)]
 
@@ -212,6 +215,8 @@ class RoomMethods:
         forward: dict[str, JSON] = {"portal": str(self._portal.me), "target": str(target), "origin": str(origin)}
         if isinstance(instance, int) and not isinstance(instance, bool) and 0 <= instance < _INSTANCES:
             forward["instance"] = instance
+        elif to in self._of_2018:
+            forward["instance"] = 0  # its ssb-tunnel finds nobody without one; newer callers do not know it
         return [Splice(session, call.req, to, ("tunnel", "connect"), [forward], origin, target)]
 
 

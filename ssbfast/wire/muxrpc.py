@@ -11,6 +11,10 @@ A call or stream is named by `req`, the number that *we* write in our packets: >
 peer's. A stream is kept until both directions have ended. What a peer gets wrong costs it that call or stream,
 not the session; packets that belong to nothing are dropped.
 
+A duplex stream of JS (pull-weird.js of muxrpc 6.7) that receives an end, normal or not, before it sent its own never
+answers it. So streams that we are done with linger: they wait for an end that may not come, count for no limit, and
+the oldest is forgotten when there are too many.
+
 Source: packet-stream 2.0 and muxrpc 6.7 (npm), observed on the wire.
 """
 
@@ -132,18 +136,20 @@ class MuxRPC:
     def __init__(self, *, open_calls: int = limits.OPEN_CALLS) -> None:
         self._limit = open_calls
         self._open: dict[int, _Open] = {}
-        self._ours = 0
+        self._lingering: dict[int, None] = {}  # of those, the ones that we are done with; oldest first
+        self._ours = 0  # counts of those that do not linger
+        self._theirs = 0
         self._next = 1
         self._refused = 0
         self._closed = False
 
     def __repr__(self) -> str:
-        return f"<MuxRPC {self._ours} own calls, {len(self._open) - self._ours} of the peer's>"
+        return f"<MuxRPC {self._ours} own calls, {self._theirs} of the peer's>"
 
     @property
     def open_streams(self) -> int:
-        """Calls and streams that are not over, both sides'."""
-        return len(self._open)
+        """Calls and streams that are not over, both sides'; those that only wait for the peer's answer not counted."""
+        return self._ours + self._theirs
 
     def is_open(self, req: int) -> bool:
         """Whether answer(), fail(), item() or end() still makes a packet for it: our direction has not ended."""
@@ -224,6 +230,18 @@ class MuxRPC:
         if req in self._open:
             self._forget(req)
 
+    def abandon(self, req: int) -> Out | None:
+        """Be done with a stream: end our direction if it has not ended (the packet), drop whatever still comes.
+
+        For duplex streams that ended cleanly here and where the peer, JS for one, does not end its direction.
+        """
+        packet = self.end(req)
+        entry = self._open.get(req)
+        if entry is not None:
+            entry.reads = False
+            self._linger(req)
+        return packet
+
     def close(self) -> list[MuxEvent]:
         """The session is over: everything open fails or ends. Later calls raise, later packets are dropped."""
         self._closed = True
@@ -235,7 +253,8 @@ class MuxRPC:
             elif not entry.told:
                 events.append(Ended(req, error))
         self._open.clear()
-        self._ours = 0
+        self._lingering.clear()
+        self._ours = self._theirs = 0
         return events
 
     def _asked(self, req: int) -> None:
@@ -249,12 +268,29 @@ class MuxRPC:
             entry.reads = False
         if entry.ended:
             self._forget(req)
+        elif not entry.reads:
+            self._linger(req)
         return STREAM | END | OBJECT, req, body
+
+    def _linger(self, req: int) -> None:
+        if req not in self._lingering:
+            self._uncount(req)
+            self._lingering[req] = None
+        if len(self._lingering) > limits.LINGERING_STREAMS:
+            self._forget(next(iter(self._lingering)))
 
     def _forget(self, req: int) -> None:
         del self._open[req]
+        if req in self._lingering:
+            del self._lingering[req]
+        else:
+            self._uncount(req)
+
+    def _uncount(self, req: int) -> None:
         if req > 0:
             self._ours -= 1
+        else:
+            self._theirs -= 1
 
     # ------------------------------------------------------------ what the peer sends
 
@@ -287,12 +323,13 @@ class MuxRPC:
             if not isinstance(type_, str) or type_ not in _STREAMS:
                 return [self._refuse(True, req, "unsupported stream type")]
             kind = _STREAMS[type_]
-        if len(self._open) - self._ours >= self._limit:
+        if self._theirs >= self._limit:
             self._refused += 1
             if self._refused > self._limit:
                 raise MuxRPCError("the peer goes on making calls above the limit")
             return [self._refuse(streaming, req, "too many open calls")]
         self._refused = 0
+        self._theirs += 1
         self._open[-req] = _Open(kind, writes=kind is not CallKind.SINK, reads=kind is not CallKind.SOURCE)
         return [Called(-req, kind, name, args)]
 
@@ -311,7 +348,7 @@ class MuxRPC:
             return [Failed(req, RemoteError("malformed answer"))]
 
     def _item(self, flags: int, req: int, entry: _Open, body: bytes) -> list[MuxEvent]:
-        if not entry.reads or entry.told:
+        if not entry.reads:
             return []
         try:
             return [Item(req, _decode(flags, body))]
@@ -319,10 +356,12 @@ class MuxRPC:
             pass
         message = "malformed item"
         entry.told = True
-        events: list[MuxEvent] = [Ended(req, RemoteError(message))]
+        ended = Ended(req, RemoteError(message))
         if entry.sending:
-            events.insert(0, Reply(self._close(req, entry, error_body(message), deaf=True)))
-        return events
+            return [Reply(self._close(req, entry, error_body(message), deaf=True)), ended]
+        entry.reads = False
+        self._linger(req)
+        return [ended]
 
     def _ended(self, flags: int, req: int, entry: _Open, body: bytes) -> list[MuxEvent]:
         if entry.ended:

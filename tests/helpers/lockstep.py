@@ -46,6 +46,7 @@ class Lockstep:
         self.rng = random.Random(seed)
         rng = self.rng
         self.log: list[str] = []
+        self.seen: set[str] = set()  # what happened at least once
         tiny = rng.random() < 0.5
         pool = (512 + rng.choice((1, 2, 3, 5, 9, 17, 40))) * 4096 if tiny else 8 << 20
         self.worlds = (World(one, pool), World(two, pool))
@@ -65,7 +66,24 @@ class Lockstep:
         assert answers[0] == answers[1], f"{what}: {_short(answers[0])} != {_short(answers[1])}"
         states = [world.state() for world in self.worlds]
         assert states[0] == states[1], f"state after {what}: {states[0]} != {states[1]}"
+        self._note(*answers[0])
         return answers[0][1]
+
+    def _note(self, error: str, value: Any) -> None:
+        self.seen.add(error)
+        if isinstance(value, bool):
+            self.seen.add(str(value))
+        elif isinstance(value, tuple) and len(value) == 2:
+            status = next(v for v in value if isinstance(v, Status))
+            self.seen.add(status.name)
+            events = value[1] if value[0] is status else []
+            self.seen |= {f"event {event[0]}" for event in events}
+        world = self.worlds[1]
+        self.seen |= {type(link.failure).__name__ for link in world.links}
+        if any(link.held for link in world.links):
+            self.seen.add("held")
+        if any(lane.taken for lane in world.lanes):
+            self.seen.add("tunnelled")
 
     @staticmethod
     def _answer(call: Callable[[World], Any], world: World) -> tuple[str, Any]:
@@ -83,7 +101,7 @@ class Lockstep:
         closers += [("inlet", i) for i in range(len(self.worlds[0].inlets))]
         self.rng.shuffle(closers)
         for kind, i in closers:
-            self.both(f"close {kind} {i}", lambda w, kind=kind, i=i: getattr(w, kind + "s")[i].close())  # type: ignore[misc]
+            self.both(f"close {kind} {i}", _closer(kind, i))
         assert self.worlds[0].hub.lent == self.worlds[1].hub.lent == 0
         self.both("trim", lambda w: w.hub.trim())
 
@@ -227,6 +245,10 @@ class Lockstep:
         i = self.rng.randrange(len(self.status))
         self.gone[i] = True
         self.both(f"close link {i}", lambda w: w.links[i].close())
+
+
+def _closer(kind: str, i: int) -> Callable[[World], Any]:
+    return lambda world: getattr(world, f"{kind}s")[i].close()
 
 
 def _short(answer: Any) -> str:

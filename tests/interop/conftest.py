@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 
-from tests.interop.jspeer import JSPeer, Kind, ensure_modules, have_node
+from tests.interop.js_modules import ensure_modules, have_node
+from tests.interop.jspeer import JSON, JSPeer, Kind, StartPeer
 from tests.interop.require import require
 
 pytest.register_assert_rewrite("tests.interop.scenarios")
-
-StartPeer = Callable[[Kind], Awaitable[JSPeer]]
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +36,7 @@ async def peers(js_modules: None, network: bytes) -> AsyncIterator[StartPeer]:
     started: list[JSPeer] = []
     numbers = itertools.count()
 
-    async def start(kind: Kind, **options: object) -> JSPeer:
+    async def start(kind: Kind, **options: JSON) -> JSPeer:
         seed = hashlib.sha256(b"ssbfast interop peer %d" % next(numbers)).digest()
         peer = await JSPeer.start(kind, network=network, seed=seed, **options)
         started.append(peer)

@@ -18,22 +18,20 @@ import contextlib
 import hashlib
 import json
 import shutil
-import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
-JS_DIR: Final = Path(__file__).parent / "js"
+from tests.interop.js_modules import JS_DIR
+
 DEADLINE: Final = 30.0
 """Seconds after which a test that waits for something gives up."""
 LINE_LIMIT: Final = 64 * 1024 * 1024
 """Bytes of one answer line: a snapshot of many attendants, or items handed back."""
 
-Kind = Literal[
-    "room-client-2/stack6", "room-client-2/stack8", "rooms-1", "tunnel-2018", "portal", "portal-2018"
-]
+Kind = Literal["room-client-2/stack6", "room-client-2/stack8", "rooms-1", "tunnel-2018", "portal", "portal-2018"]
+How = Literal["disconnect", "destroy", "close"]
 JSON = Any
 
 
@@ -167,7 +165,8 @@ class JSPeer:
 
         after: how many of `events` to pass over (`mark()` tells how many there are by now).
         """
-        return await self._within(DEADLINE, self._find(name, after, wanted), f"{name} {wanted}")
+        found: Event = await self._within(DEADLINE, self._find(name, after, wanted), f"{name} {wanted}")
+        return found
 
     def mark(self) -> int:
         """Return how many events there are, for `event(…, after=…)`."""
@@ -222,14 +221,17 @@ class JSPeer:
         return _measured(await self.request("source", peer=peer, name=name.split("."), args=list(args), **fields))
 
     async def duplex(self, peer: str, name: str, *args: JSON, **fields: JSON) -> Measured:
-        """Send `sizes` (byte items of so many bytes) or `items` (JSON; {"base64": …} is bytes), end, read to the end."""
+        """Send `sizes` (byte items of so many bytes) or `items` (JSON; {"base64": …} is bytes), end, read to the end.
+
+        hold=True: never end; wait for the other side to.
+        """
         return _measured(await self.request("duplex", peer=peer, name=name.split("."), args=list(args), **fields))
 
     async def sink(self, peer: str, name: str, *args: JSON, **fields: JSON) -> None:
         """Send `size` bytes (in items of `chunk`), `sizes` or `items` into a sink, and end it."""
         await self.request("sink", peer=peer, name=name.split("."), args=list(args), **fields)
 
-    async def hang_up(self, peer: str, how: Literal["disconnect", "destroy", "close"] = "disconnect") -> None:
+    async def hang_up(self, peer: str, how: How = "disconnect") -> None:
         """End the session with `peer`: as applications do, by rpc.close(true), or by a polite rpc.close(cb).
 
         The polite one waits for every stream to end; `gossip.ping` never does where ssb-conn has opened it.
@@ -343,51 +345,15 @@ class JSPeer:
             self.attendants.setdefault(event.fields["portal"], set()).discard(event.fields["id"])
 
 
+class StartPeer(Protocol):
+    """The `peers` fixture: starts a peer with an identity of its own and ends it with the test."""
+
+    async def __call__(self, kind: Kind, **options: JSON) -> JSPeer: ...
+
+
 def _given(**fields: JSON) -> dict[str, JSON]:
     return {key: value for key, value in fields.items() if value is not None}
 
 
 def _measured(result: dict[str, JSON]) -> Measured:
     return Measured(result["count"], result["bytes"], result["sha256"], tuple(result["items"]))
-
-
-# ---- the npm packages ----
-
-
-def have_node() -> bool:
-    """Tell whether Node and npm can be started."""
-    return shutil.which("node") is not None and shutil.which("npm") is not None
-
-
-def ensure_modules() -> str | None:
-    """Install the locked npm packages unless they are there; return why that failed, or None.
-
-    One process at a time does it; a stamp with the hash of the lock file tells the others that it is done.
-    """
-    lock_hash = hashlib.sha256((JS_DIR / "package-lock.json").read_bytes()).hexdigest()
-    stamp = JS_DIR / "node_modules" / ".ssbfast-lock"
-    with _file_lock(JS_DIR / ".install.lock"):
-        if stamp.exists() and stamp.read_text() == lock_hash:
-            return None
-        npm = shutil.which("npm") or "npm"
-        done = subprocess.run(
-            [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
-            cwd=JS_DIR, capture_output=True, text=True, timeout=600, check=False,
-        )  # fmt: skip
-        if done.returncode != 0:
-            return done.stderr[-2000:]
-        stamp.write_text(lock_hash)
-        return None
-
-
-@contextlib.contextmanager
-def _file_lock(path: Path) -> Any:
-    """Hold an exclusive lock on `path`; without fcntl (Windows) two test runs at once are on their own."""
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

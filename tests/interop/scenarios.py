@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import pytest
 
-from tests.interop.jspeer import JSError, JSPeer, Kind, Measured, content, id_of, key_of
-
-StartPeer = Callable[[Kind], Awaitable[JSPeer]]
+from tests.interop.jspeer import How, JSError, JSPeer, Kind, Measured, StartPeer, content, id_of, key_of
 
 MEGABYTES_20 = 20 * 1024 * 1024
 ECHO_SIZES = (1, 2, 33, 4095, 4096, 4097, 65535, 65536, 200_000)
@@ -92,15 +89,15 @@ async def call_kinds(portal: Portal, peers: StartPeer, caller: Kind, target: Kin
 async def use_tunnel(me: JSPeer, you: JSPeer) -> None:
     """Call every kind of method on `you` over a session which is there already."""
     assert await me.call(you.id, "test.add", 20, 22) == 42
-    with pytest.raises(JSError, match="^Error: on purpose$"):
+    with pytest.raises(JSError, match=r"^Error: on purpose$"):
         await me.call(you.id, "test.fail", "on purpose")
-    with pytest.raises(JSError, match="not in list of allowed methods$"):
+    with pytest.raises(JSError, match=r"not in list of allowed methods$"):
         await me.call(you.id, "test.nothing")
     counted = await me.source(you.id, "test.count", 300, keep=300)
     assert counted.items == tuple(range(300))
-    with pytest.raises(JSError, match="^Error: half way$"):
+    with pytest.raises(JSError, match=r"^Error: half way$"):
         await me.source(you.id, "test.failAfter", 3, "half way")
-    cut = await me.source(you.id, "test.count", 100_000, take=5, keep=9)
+    cut = await me.source(you.id, "test.count", 1000, take=5, keep=9)
     assert cut.items == (0, 1, 2, 3, 4)
     check(await me.source(you.id, "test.bytes", 300_000, 1000), 300_000)
     await echo(me, you)
@@ -126,7 +123,7 @@ async def absent_target(portal: Portal, peers: StartPeer, caller: Kind) -> str:
         await me.tunnel(portal.id, nobody.id)
     arguments = {"portal": portal.id, "target": nobody.id}
     with pytest.raises(JSError, match="could not connect to") as refusal:
-        await me.duplex(portal.id, "tunnel.connect", arguments, sizes=[64])
+        await me.duplex(portal.id, "tunnel.connect", arguments, sizes=[64], hold=True)
     assert isinstance(await me.call(portal.id, "tunnel.ping"), int)
     return refusal.value.message
 
@@ -151,18 +148,21 @@ async def killed_peer(portal: Portal, peers: StartPeer, caller: Kind, target: Ki
     asked = asyncio.create_task(lives.call(dies.id, "test.hang", timeout=25))
     read = asyncio.create_task(lives.source(dies.id, "test.stall", timeout=25))
     assert await lives.call(dies.id, "test.add", 1, 1) == 2
+    listed = portal.lists and lives.kind != "tunnel-2018"
+    if listed:  # lists come at most once a second: who comes and goes in between is never seen
+        await lives.until(lambda: dies.id in lives.attendants[portal.id], "the other end in the list")
     await dies.kill()
     for task in (asked, read):
         with pytest.raises(JSError) as error:
             await task
         assert not error.value.name.startswith("Harness"), error.value
     await lives.event("closed", after=mark, peer=dies.id, tunnel=True)
-    if portal.lists and lives.kind != "tunnel-2018":
+    if listed:
         await lives.event("left", after=mark, portal=portal.id, id=dies.id)
     assert isinstance(await lives.call(portal.id, "tunnel.ping"), int)
 
 
-async def goodbye(portal: Portal, peers: StartPeer, caller: Kind, target: Kind, *, first: str, how: str) -> None:
+async def goodbye(portal: Portal, peers: StartPeer, caller: Kind, target: Kind, *, first: str, how: How) -> None:
     """One end closes the tunnel in good order; the other sees it close; the tunnel can be opened again."""
     pair = await join(portal, peers, caller, target)
     for _ in range(2):
@@ -170,7 +170,7 @@ async def goodbye(portal: Portal, peers: StartPeer, caller: Kind, target: Kind, 
         ends, hears = (pair.target, pair.caller) if first == "target" else (pair.caller, pair.target)
         marks = ends.mark(), hears.mark()
         assert await ends.call(hears.id, "test.add", 1, 1) == 2
-        await ends.hang_up(hears.id, how)  # type: ignore[arg-type]  # pytest hands over plain strings
+        await ends.hang_up(hears.id, how)
         await hears.event("closed", after=marks[1], peer=ends.id, tunnel=True)
         await ends.event("closed", after=marks[0], peer=hears.id, tunnel=True)
     assert isinstance(await pair.caller.call(portal.id, "tunnel.ping"), int)

@@ -6,11 +6,10 @@ import pytest
 import pytest_asyncio
 
 from tests.interop import scenarios
-from tests.interop.conftest import StartPeer
-from tests.interop.jspeer import JSError, Kind
+from tests.interop.jspeer import How, JSError, Kind, StartPeer
 from tests.interop.scenarios import CLIENT_KINDS, Portal
 
-pytestmark = [pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(180)]
 
 RING: tuple[tuple[Kind, Kind], ...] = (
     ("room-client-2/stack6", "room-client-2/stack8"),
@@ -74,7 +73,7 @@ async def test_killed_peer(room: Portal, peers: StartPeer, caller: Kind, target:
 @pytest.mark.parametrize("how", ["disconnect", "destroy"])
 @pytest.mark.parametrize("first", ["caller", "target"])
 @pytest.mark.parametrize(("caller", "target"), RING)
-async def test_goodbye(room: Portal, peers: StartPeer, caller: Kind, target: Kind, first: str, how: str) -> None:
+async def test_goodbye(room: Portal, peers: StartPeer, caller: Kind, target: Kind, first: str, how: How) -> None:
     await scenarios.goodbye(room, peers, caller, target, first=first, how=how)
 
 
@@ -119,4 +118,4 @@ async def test_generations_mixed_at_a_js_room(
         await pair.caller.tunnel(room.id, pair.target.id)
     arguments = {"target": pair.target.id, **({"instance": 0} if caller == "tunnel-2018" else {"portal": room.id})}
     with pytest.raises(JSError, match="could not connect to"):
-        await pair.caller.duplex(room.id, "tunnel.connect", arguments, sizes=[64])
+        await pair.caller.duplex(room.id, "tunnel.connect", arguments, sizes=[64], hold=True)

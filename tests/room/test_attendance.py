@@ -240,7 +240,7 @@ class Views(RuleBasedStateMachine):
         self.paused.discard(session)
         self.apply(self.attendance.drained(session, self.now))
 
-    @rule(seconds=st.sampled_from([0.1, 0.5, 1.0, 3.0]))
+    @rule(seconds=st.sampled_from([0.125, 0.5, 1.0, 3.0]))
     def wait(self, seconds: float) -> None:
         until = self.now + seconds
         while (tick := self.attendance.next_tick) is not None and tick <= until:

@@ -35,6 +35,14 @@ def announced(room: MemoryRoom, id: Any) -> Client:
     return client
 
 
+def attending(room: MemoryRoom, id: Any) -> Client:
+    """A client of Rooms 2: it subscribes and announces nothing."""
+    client = room.enter(id)
+    client.source("room.attendants")
+    client.take()
+    return client
+
+
 # ---------------------------------------------------------------- the three generations
 
 
@@ -259,7 +267,7 @@ def test_a_ping_goes_on_and_ends(room: MemoryRoom) -> None:
 
 @pytest.mark.parametrize("name", ["tunnel.connect", "room.connect"])
 def test_a_tunnel_carries_bytes_both_ways_and_ends_on_both_sides(room: MemoryRoom, name: str) -> None:
-    target, caller = announced(room, A), room.enter(B)
+    target, caller = attending(room, A), room.enter(B)
     req = caller.duplex(name, {"portal": str(room.me), "target": str(A)})
     called = target.take()[0]
     assert isinstance(called, Called)
@@ -273,7 +281,7 @@ def test_a_tunnel_carries_bytes_both_ways_and_ends_on_both_sides(room: MemoryRoo
     assert caller.take() == [Ended(req)]
     caller.send(caller.mux.end(req))
     assert target.take() == [Ended(called.req)]
-    assert [mux.open_streams for mux in room.mux.values()] == [0, 0]
+    assert [mux.open_streams for mux in room.mux.values()] == [1, 0], "the subscription stays"
 
 
 def test_nothing_of_the_callers_passes(room: MemoryRoom) -> None:
@@ -287,11 +295,20 @@ def test_nothing_of_the_callers_passes(room: MemoryRoom) -> None:
 
 @pytest.mark.parametrize("instance", [None, True, -1, 2**31, 1.5, "0", [], {}])
 def test_odd_instances_do_not_pass(room: MemoryRoom, instance: Any) -> None:
-    target, caller = announced(room, A), room.enter(B)
+    target, caller = attending(room, A), room.enter(B)
     caller.duplex("tunnel.connect", {"target": str(A), "instance": instance})
     called = target.take()[0]
     assert isinstance(called, Called)
     assert called.args == [{"portal": str(room.me), "target": str(A), "origin": str(B)}]
+
+
+@pytest.mark.parametrize(("wanted", "instance"), [({}, 0), ({"instance": 2}, 2), ({"instance": "x"}, 0)])
+def test_a_target_of_2018_is_always_told_an_instance(room: MemoryRoom, wanted: Any, instance: int) -> None:
+    target, caller = announced(room, A), room.enter(B)
+    caller.duplex("tunnel.connect", {"target": str(A), **wanted})
+    called = target.take()[0]
+    assert isinstance(called, Called)
+    assert called.args == [{"portal": str(room.me), "target": str(A), "origin": str(B), "instance": instance}]
 
 
 def test_a_replaced_session_keeps_its_tunnel_and_new_ones_go_to_the_newest(room: MemoryRoom) -> None:

@@ -28,7 +28,7 @@ def double(u: int) -> int:
 
 def low_order_encodings() -> list[bytes]:
     """All that X25519 reads as a point of low order: 7 numbers below 2**255, each with and without bit 255."""
-    numbers = sorted(LOW_ORDER) + [P, P + 1]
+    numbers = [*sorted(LOW_ORDER), P, P + 1]
     return [encode(number | bit) for number in numbers for bit in (0, BIT_255)]
 
 
@@ -79,7 +79,7 @@ def power_of_x(exponent: int, modulus: list[int]) -> list[int]:
         for i, one in enumerate(out):
             for j, two in enumerate(out):
                 square[i + j] = (square[i + j] + one * two) % P
-        out = reduce(square + [0] if bit == "1" else square, modulus)
+        out = reduce([*square, 0] if bit == "1" else square, modulus)
     return [0] * (len(modulus) - 1 - len(out)) + out
 
 

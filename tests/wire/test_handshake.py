@@ -24,6 +24,7 @@ from ssbfast.wire.handshake import (
     ClientKnown,
     ClientState,
     Completed,
+    HandshakeEvent,
     Send,
     ServerHandshake,
     ServerState,
@@ -48,9 +49,7 @@ class Vector:
         self.messages = [data[f"msg{n}"] for n in (1, 2, 3, 4)]
 
     def client_handshake(self) -> ClientHandshake:
-        return ClientHandshake(
-            self.client, self.server.id, network=self.network, ephemeral=self.data["client_eph_sk"]
-        )
+        return ClientHandshake(self.client, self.server.id, network=self.network, ephemeral=self.data["client_eph_sk"])
 
     def server_handshake(self) -> ServerHandshake:
         return ServerHandshake(self.server, network=self.network, ephemeral=self.data["server_eph_sk"])
@@ -125,7 +124,8 @@ class TestVectors:
             for chunks in feeds(vector.messages[1] + vector.messages[3] + extra):
                 client = vector.client_handshake()
                 client.start()
-                events, rest = [], bytearray()
+                events: list[HandshakeEvent] = []
+                rest = bytearray()
                 for chunk in chunks:
                     if events and isinstance(events[-1], Completed):
                         rest += chunk
@@ -346,12 +346,17 @@ class TestSilence:
             both.server.receive(both.messages[2])
             both.server.refuse()
         elif end != "completed":
-            for call in (both.client.eof,) if end == "eof" else (lambda: both.client.receive(bytes(80)),):
-                with pytest.raises(HandshakeError):
-                    call()
+            with pytest.raises(HandshakeError):
+                _ = both.client.eof() if end == "eof" else both.client.receive(bytes(80))
         ended = both.server if end == "refused" else both.client
         for held in reachable(ended):
             assert b"c" * 32 not in held and b"s" * 32 not in held and shared not in held
+
+    def test_bytes_behind_the_handshake_are_not_kept(self) -> None:
+        both = pair(2)
+        both.server.receive(both.messages[2] + b"early bytes")
+        both.server.accept()
+        assert not any(b"early bytes" in held for held in reachable(both.server))
 
     def test_secrets_are_overwritten_not_only_dropped(self) -> None:
         both = pair(2)

@@ -20,6 +20,7 @@ from tests.helpers.handshakes import (
     CAROL,
     SIZES,
     Forger,
+    P,
     hello,
     mixed_order,
     pair,
@@ -29,7 +30,7 @@ from tests.helpers.handshakes import (
     small_order_aliases,
     small_order_points,
 )
-from tests.wire.test_curve import P, encode, low_order_encodings
+from tests.wire.test_curve import encode, low_order_encodings
 
 Role = ClientHandshake | ServerHandshake
 OTHER_NETWORK = NetworkId(b"another network".ljust(32, b"."))

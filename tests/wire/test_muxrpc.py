@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from ssbfast import limits
 from ssbfast.errors import LimitError, LocalProtocolError, MuxRPCError, RemoteError, SessionEndedError
 from ssbfast.wire.muxrpc import (
     Answered,
@@ -331,7 +332,7 @@ def test_our_error_end_waits_for_the_echo(kind: CallKind) -> None:
     end = server.fail(other, "no")
     assert end == (0x0E, -1, b'{"name":"Error","message":"no","stack":""}')
     assert server.receive(8, 1, b"late") == []
-    assert server.open_streams == 1
+    assert server.open_streams == 0
     with pytest.raises(LocalProtocolError):
         server.fail(other, "again")
     ended = event(server.receive(0x0E, 1, end[2]))
@@ -442,6 +443,26 @@ def test_a_malformed_item_ends_the_stream(flags: int) -> None:
     assert not client.is_open(req)
 
 
+def test_a_malformed_item_after_our_end() -> None:
+    client, req = calling(DUPLEX)
+    client.end(req)
+    ended = event(client.receive(0x0A, -1, b"{"))
+    assert isinstance(ended, Ended)
+    assert ended.error is not None
+    assert client.open_streams == 0
+    assert client.receive(0x0A, -1, b"1") == []
+    assert client.receive(0x0E, -1, b"true") == []
+
+
+@pytest.mark.parametrize("again", [b"true", ERROR])
+def test_a_peer_that_ends_twice(again: bytes) -> None:
+    server, other = served(DUPLEX)
+    assert server.receive(0x0E, 1, b"true") == [Ended(other)]
+    assert server.receive(0x0E, 1, again) == []
+    assert server.item(other, 1)
+    assert server.end(other) is not None
+
+
 def test_a_malformed_answer_fails_the_call() -> None:
     client, _ = calling(ASYNC)
     assert isinstance(event(client.receive(2, -1, b"{")), Failed)
@@ -478,6 +499,17 @@ def test_calls_above_the_limit_get_an_error_and_then_end_the_session() -> None:
     assert event(mux.receive(0x0A, 4, call)).packet[:2] == (0x0E, -4)
     with pytest.raises(MuxRPCError):
         mux.receive(2, 5, call)
+
+
+def test_refused_calls_are_forgiven_with_the_next_good_one() -> None:
+    mux = MuxRPC(open_calls=2)
+    call = b'{"name":["a"],"args":[]}'
+    for req in range(10, 100, 10):
+        first, second = event(mux.receive(2, req, call)), event(mux.receive(2, req + 1, call))
+        assert isinstance(event(mux.receive(2, req + 2, call)), Reply)
+        assert isinstance(event(mux.receive(2, req + 3, call)), Reply)
+        mux.answer(first.req, 1)
+        mux.answer(second.req, 1)
 
 
 def test_the_limit_counts_what_is_open() -> None:
@@ -518,6 +550,44 @@ def test_repr_shows_no_bodies() -> None:
     shown = [server, Item(req, "secret"), Answered(req, "secret"), Called(req, ASYNC, NAME, ["secret"])]
     shown.append(Reply((2, 1, b"secret")))
     assert "secret" not in repr(shown)
+
+
+def test_streams_whose_end_is_never_answered_do_not_pile_up() -> None:
+    mux = MuxRPC(open_calls=3)
+    call = b'{"name":["a"],"args":[],"type":"duplex"}'
+    for req in range(1, 1000):
+        assert isinstance(event(mux.receive(0x0A, req, call)), Called)
+        if req % 2:
+            mux.fail(-req, "no")
+        else:
+            mux.end(-req)
+            assert mux.open_streams == 1
+            assert mux.abandon(-req) is None
+        assert mux.open_streams == 0
+    assert len(mux._open) == limits.LINGERING_STREAMS
+    assert mux.receive(0x0A, 999, b"1") == []
+    assert mux.receive(0x0E, 999, b"true") == [Ended(-999)]
+    assert mux.receive(0x0E, 1, b"true") == []
+    for _ in range(1000):
+        own, _packet = mux.call(DUPLEX, NAME, [])
+        mux.abandon(own)
+    assert mux.open_streams == 0
+
+
+def test_abandoning() -> None:
+    client, req = calling(DUPLEX)
+    assert client.abandon(req) == (0x0E, 1, b"true")
+    assert client.abandon(req) is None
+    assert client.receive(8, -1, b"late") == []
+    assert client.receive(0x0E, -1, b"true") == [Ended(req)]
+    assert client.abandon(req) is None
+    server, other = served(DUPLEX)
+    server.receive(0x0E, 1, b"true")
+    assert server.abandon(other) == (0x0E, -1, b"true")
+    assert server.open_streams == 0
+    call, req = calling(ASYNC)
+    assert call.abandon(req) is None
+    assert call.open_streams == 0
 
 
 BODIES = st.one_of(
@@ -584,7 +654,7 @@ class Pair(RuleBasedStateMachine):
             self.sent.setdefault((side, req), []).append(self.number)
             self.wires[side].append(mux.item(req, self.number))
             return
-        packet = mux.end(req, error)
+        packet = mux.end(req, error) if error or data.draw(st.booleans()) else mux.abandon(req)
         assert packet is not None
         assert mux.end(req) is None
         self.wires[side].append(packet)
@@ -632,6 +702,7 @@ class Pair(RuleBasedStateMachine):
             for each in (0, 1):
                 while self.wires[each]:
                     self._deliver(each)
+        assert [len(mux._open) for mux in self.ends] == [0, 0]
         assert [mux.open_streams for mux in self.ends] == [0, 0]
 
 

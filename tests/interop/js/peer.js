@@ -1,12 +1,13 @@
 'use strict'
 // One process = one JavaScript peer. `node peer.js '{"kind":…,"network":…,"seed":…,"path":…}'`
 //
-// Commands come in as JSON lines on stdin: {"n": 1, "cmd": "call", "timeout": 10000, …}. Each gets exactly one answer:
-// {"n": 1, "ok": true, "result": …} or {"n": 1, "ok": false, "error": {"name", "message"}}. Whatever happens in
-// between is told by lines {"event": …}. The end of stdin ends the process.
+// Commands come in as JSON lines on stdin: {"n": 1, "cmd": "call", "timeout": 10000, …}. Each gets exactly one
+// answer: {"n": 1, "ok": true, "result": …} or {"n": 1, "ok": false, "error": {"name", "message"}}. Whatever happens
+// in between is told by lines {"event": …}. The end of stdin ends the process.
 
 const net = require('net')
 const readline = require('readline')
+const cat = require('pull-cat')
 const pull = require('pull-stream')
 const testApi = require('./test_api')
 const { KINDS, build, idOf } = require('./stacks')
@@ -18,14 +19,18 @@ let ssb = null
 // The dialling side of a tunnel has an address which begins with `undefined`: no plugin names the stream it dials.
 const throughTunnel = (address) => /^(tunnel:|undefined)/.test(String(address))
 const tell = (line) => process.stdout.write(JSON.stringify(line) + '\n')
+const failed = (err) => err && err !== true // in pull streams `true` is the normal end
 const describe = (err) =>
-  err && err !== true ? { name: err.name || 'Error', message: String(err.message ?? err) } : { name: 'End', message: 'ended' }
+  failed(err) ? { name: err.name || 'Error', message: String(err.message ?? err) } : { name: 'End', message: 'ended' }
+const maybe = (err) => (failed(err) ? describe(err) : null)
 
 process.on('uncaughtException', (err) => {
   tell({ event: 'uncaught', ...describe(err), stack: String(err.stack) })
   process.exit(70)
 })
-process.on('unhandledRejection', (err) => tell({ event: 'rejection', ...describe(err), stack: String(err && err.stack) }))
+process.on('unhandledRejection', (err) => {
+  tell({ event: 'rejection', ...describe(err), stack: String(err && err.stack) })
+})
 
 // ---- what this peer sees ---------------------------------------------------------------------------------------
 
@@ -38,7 +43,7 @@ function spy (rpc) {
     rpc[section][name] = (...args) => {
       const cb = typeof args[args.length - 1] === 'function' ? args.pop() : () => {}
       return original(...args, (err, value) => {
-        tell({ event: 'answer', peer: portal, name: `${section}.${name}`, value, error: err ? describe(err) : null })
+        tell({ event: 'answer', peer: portal, name: `${section}.${name}`, value, error: maybe(err) })
         cb(err, value)
       })
     }
@@ -49,7 +54,9 @@ function spy (rpc) {
     rpc[section][name] = (...args) =>
       pull(
         original(...args),
-        pull.through(see, (err) => tell({ event: 'list-ended', peer: portal, name: `${section}.${name}`, error: err && err !== true ? describe(err) : null }))
+        pull.through(see, (err) => {
+          tell({ event: 'list-ended', peer: portal, name: `${section}.${name}`, error: maybe(err) })
+        })
       )
   }
   wrapAsync('room', 'metadata')
@@ -86,19 +93,27 @@ function watch () {
 // ---- commands --------------------------------------------------------------------------------------------------
 
 const keyOf = (id) => id.slice(1, -'.ed25519'.length)
-const connect = (address) => new Promise((resolve, reject) => ssb.conn.connect(address, (err, rpc) => (err ? reject(err) : resolve(rpc))))
+const promise = (start) =>
+  new Promise((resolve, reject) => start((err, value) => (failed(err) ? reject(err) : resolve(value))))
 
+async function connect (address) {
+  const rpc = await promise((done) => ssb.conn.connect(address, done))
+  if (!rpc) throw new Error(`harness: conn.connect gave ${rpc}`)
+  return rpc
+}
+
+// The newest open session with `peer` (an id); `incoming` picks one where both sides have dialled.
 function session ({ peer, incoming }) {
-  const found = sessions.filter((s) => (s.id === peer || s.address === peer) && !s.rpc.closed && (incoming === undefined || s.incoming === incoming)).pop()
-  if (!found) throw new Error(`harness: no open session with ${peer}`)
-  return found
+  const found = sessions.filter((s) => s.id === peer && !s.rpc.closed && (incoming ?? s.incoming) === s.incoming)
+  if (!found.length) throw new Error(`harness: no open session with ${peer}`)
+  return found.pop()
 }
 
 const remote = (args, type) => (cb) => session(args).rpc.stream.remoteCall(type, args.name, args.args || [], cb)
 const sendable = (args) => (args.sizes ? args.sizes.map((size) => testApi.content(size)) : args.items || [])
 
 // An item {"base64": …} stands for bytes.
-const revive = (items) => items.map((item) => (item && item.base64 !== undefined ? Buffer.from(item.base64, 'base64') : item))
+const revive = (items) => items.map((item) => (item && item.base64 ? Buffer.from(item.base64, 'base64') : item))
 
 const commands = {
   id: async () => ssb ? ssb.id : idOf(options.seed),
@@ -108,7 +123,6 @@ const commands = {
     const id = '@' + /~shs:([^:;]+)/.exec(address)[1] + '.ed25519'
     if (!ssb) start(announce ? id : undefined)
     const rpc = await connect(address)
-    if (!rpc) throw new Error(`harness: conn.connect gave ${rpc}`)
     if (ssb.gossip.know) ssb.gossip.know(id, rpc)
     return rpc.id
   },
@@ -116,52 +130,50 @@ const commands = {
   // {portal, target, key, instance}: dials through the portal; `key` (base64) is the key expected at the end.
   tunnel: async ({ portal, target, key, instance }) => {
     const middle = instance === undefined ? '' : ':' + instance
-    const rpc = await connect(`tunnel:${portal}:${target}${middle}~shs:${key || keyOf(target)}`)
-    if (!rpc) throw new Error(`harness: conn.connect gave ${rpc}`)
-    return rpc.id
+    return (await connect(`tunnel:${portal}:${target}${middle}~shs:${key || keyOf(target)}`)).id
   },
 
-  call: (args) => new Promise((resolve, reject) => remote(args, 'async')((err, value) => (err ? reject(err) : resolve(value)))),
+  call: (args) => promise((done) => remote(args, 'async')(done)),
 
   // {keep}: hands back the first so many items (none by default). Reads to the end, or aborts after `take` items.
   source: (args) =>
-    new Promise((resolve, reject) => {
+    promise((done) => {
       const stages = [remote(args, 'source')()]
       if (args.take !== undefined) stages.push(pull.take(args.take))
-      pull(...stages, testApi.measure(args.keep ?? 0, (err, result) => (err && err !== true ? reject(err) : resolve(result))))
+      pull(...stages, testApi.measure(args.keep ?? 0, done))
     }),
 
-  // {sizes} or {items}: sends them, ends, and reads until the other side has ended.
+  // {sizes} or {items}: sends them, ends (unless `hold`), and reads until the other side has ended.
   duplex: (args) =>
-    new Promise((resolve, reject) => {
+    promise((done) => {
       const duplex = remote(args, 'duplex')((err) => err && tell({ event: 'duplex-error', ...describe(err) }))
-      pull(pull.values(revive(sendable(args))), duplex.sink)
-      pull(duplex.source, testApi.measure(args.keep ?? 0, (err, result) => (err && err !== true ? reject(err) : resolve(result))))
+      const items = pull.values(revive(sendable(args)))
+      const never = (abort, cb) => abort && cb(abort)
+      pull(args.hold ? cat([items, never]) : items, duplex.sink)
+      pull(duplex.source, testApi.measure(args.keep ?? 0, done))
     }),
 
   // {size, chunk}, {sizes} or {items}; the callback of a muxrpc sink tells when it has been shut down.
   sink: (args) =>
-    new Promise((resolve, reject) => {
+    promise((done) => {
       const items = args.size !== undefined ? testApi.chunks(args.size, args.chunk || 32768) : revive(sendable(args))
-      pull(pull.values(items), remote(args, 'sink')((err) => (err && err !== true ? reject(err) : resolve(true))))
+      pull(pull.values(items), remote(args, 'sink')(done))
     }),
 
   // {peer, how}: "disconnect" = conn.disconnect(address), what applications do; "destroy" = rpc.close(true);
   // "close" = rpc.close(cb), which first waits until every call and stream has ended.
   close: (args) =>
-    new Promise((resolve, reject) => {
+    promise((done) => {
       const { rpc, id } = session(args)
-      const done = (err) => (err && err !== true ? reject(err) : resolve(true))
       if (args.how === 'destroy') return rpc.close(true, done)
       if (args.how === 'close') return rpc.close(done)
       const entry = [...ssb.conn.hub().entries()].find(([, data]) => data.key === id)
-      if (!entry) return reject(new Error(`harness: conn does not know ${id}`))
+      if (!entry) return done(new Error(`harness: conn does not know ${id}`))
       ssb.conn.disconnect(entry[0], done)
     }),
 
-  // What ssb-conn believes: [{address, key, state, type, onlineCount}]
-  peers: async () =>
-    [...ssb.conn.hub().entries()].map(([address, { key, state, type, inferredType, onlineCount }]) => ({ address, key, state, type, inferredType, onlineCount })),
+  // What ssb-conn believes: [{address, key, state, type, onlineCount, …}]
+  peers: async () => [...ssb.conn.hub().entries()].map(([address, data]) => ({ address, ...data })),
 
   memory: async () => process.memoryUsage(),
 
@@ -189,7 +201,9 @@ async function run (line) {
     if (!command) throw new Error(`harness: unknown command ${request.cmd}`)
     const limit = request.timeout || 15000
     const late = new Promise((resolve, reject) => {
-      timer = setTimeout(() => reject(Object.assign(new Error(`harness: ${request.cmd} took over ${limit} ms`), { name: 'HarnessTimeout' })), limit)
+      const error = new Error(`harness: ${request.cmd} took over ${limit} ms`)
+      error.name = 'HarnessTimeout'
+      timer = setTimeout(() => reject(error), limit)
     })
     const result = await Promise.race([command(request), late])
     tell({ n, ok: true, result: result === undefined ? null : result })

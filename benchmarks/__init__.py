@@ -1,0 +1,1 @@
+"""Benchmarks: `README.md` tells how to run and read them."""

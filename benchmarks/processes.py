@@ -1,0 +1,156 @@
+"""Processes that are measured: rooms (ours, and ssb-room 1.3 on Node) and the target of tunnels."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+
+from benchmarks.children import NETWORK
+from ssbfast.ids import FeedId
+from ssbfast.wire.address import NetAddress, parse_address
+from tests.interop.js_modules import JS_DIR, ensure_modules, have_node
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+_END_SECONDS: Final = 15.0
+
+
+class Child:
+    """A process that says in one line of JSON when it is ready, and ends when its input ends."""
+
+    def __init__(self, command: list[str], cwd: Path, env: Mapping[str, str] | None = None) -> None:
+        whole_env = {**os.environ, **(env or {})}
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, cwd=cwd, stdin=pipe, stdout=pipe, text=True, env=whole_env)
+        self.ready = self._wait_ready()
+        self._meter = psutil.Process(self._process.pid)
+        # What it says later is thrown away, lest the pipe fills and it stops.
+        threading.Thread(target=self._drain, daemon=True).start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def cpu(self) -> float:
+        """CPU-seconds, user and system, of all its threads so far."""
+        times = self._meter.cpu_times()
+        return float(times.user + times.system)
+
+    def memory(self) -> int:
+        """Resident bytes."""
+        return int(self._meter.memory_info().rss)
+
+    def close(self) -> None:
+        """End it, by force if it does not go by itself."""
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+        try:
+            self._process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _wait_ready(self) -> dict[str, Any]:
+        for line in self._process.stdout or ():
+            said: dict[str, Any] = json.loads(line)
+            if said.get("event") == "ready":
+                return said
+        raise RuntimeError(f"a process did not start: exit code {self._process.wait()}")
+
+    def _drain(self) -> None:
+        if self._process.stdout is not None:
+            for _line in self._process.stdout:
+                pass
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """A room that runs. kind: "ssbfast", "ssbfast-pure" or "ssb-room"."""
+
+    kind: str
+    process: Child
+    address: str
+
+    @property
+    def endpoint(self) -> tuple[str, int, FeedId]:
+        """Host, port, key."""
+        found = parse_address(self.address)[0]
+        if not isinstance(found.transport, NetAddress) or found.shs is None:
+            raise ValueError("a room of the benchmarks listens on TCP")
+        return found.transport.host, found.transport.port, found.shs
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A peer in a room. port: where it can be dialled directly, on this machine."""
+
+    process: Child
+    port: int
+
+
+ROOMS: Final = ("ssbfast", "ssb-room")
+
+
+def why_not(kind: str) -> str | None:
+    """Why a kind of room cannot be started here, or None."""
+    if kind != "ssb-room":
+        return None
+    if not have_node():
+        return "Node and npm are needed"
+    return ensure_modules()
+
+
+@contextlib.contextmanager
+def room(kind: str) -> Iterator[Room]:
+    """Run a room in a process of its own, on a port of its own choice."""
+    if kind == "ssb-room":
+        with tempfile.TemporaryDirectory(prefix="ssbfast-bench-") as directory:
+            yield from _running(kind, Child(["node", "peer.js", json.dumps(_js_settings(directory))], JS_DIR))
+        return
+    env = {"SSBFAST_BACKEND": "pure"} if kind == "ssbfast-pure" else None
+    yield from _running(kind, _python(["room"], env))
+
+
+@contextlib.contextmanager
+def target(where: Room) -> Iterator[Target]:
+    """Run a peer that is announced in a room."""
+    process = _python(["target", where.address])
+    try:
+        yield Target(process, int(process.ready["port"]))
+    finally:
+        process.close()
+
+
+def _running(kind: str, process: Child) -> Iterator[Room]:
+    try:
+        yield Room(kind, process, str(process.ready["address"]))
+    finally:
+        process.close()
+
+
+def _python(args: list[str], env: Mapping[str, str] | None = None) -> Child:
+    return Child([sys.executable, "-m", "benchmarks.children", *args], ROOT, env)
+
+
+def _js_settings(directory: str) -> dict[str, Any]:
+    return {
+        "kind": "portal",
+        "network": base64.b64encode(NETWORK.key).decode(),
+        "seed": base64.b64encode(hashlib.sha256(b"ssbfast benchmark js room").digest()).decode(),
+        "host": "127.0.0.1",
+        "port": 0,
+        "path": directory,
+    }

@@ -1,0 +1,25 @@
+"""The command `ssbfast`. Without the extra `room` it says, in one line, how to get it."""
+
+from __future__ import annotations
+
+import sys
+from typing import Final, NoReturn
+
+EXTRA: Final = ("click", "rich")
+ADVICE: Final = "ssbfast: the commands need an extra: pip install 'ssbfast[room]'"
+
+
+def main() -> NoReturn:
+    """Run the command line and exit: 0 done or Ctrl-C, 1 refused or failed at run time, 2 unusable input."""
+    try:
+        from ssbfast.app.commands.group import run
+
+        code = run(sys.argv[1:])
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in EXTRA:
+            raise
+        print(ADVICE, file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        code = 0
+    sys.exit(code)

@@ -1,0 +1,1 @@
+"""The commands of `ssbfast`, one module each. Importing them needs the extra `room` (click, rich)."""

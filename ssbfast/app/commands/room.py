@@ -1,0 +1,154 @@
+"""`ssbfast room`: run a room until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from ssbfast.app.commands.printing import Printer
+from ssbfast.app.commands.stopping import on_signals
+from ssbfast.app.listening import Endpoint
+from ssbfast.app.room_server import DEFAULT_LISTEN, RoomServer
+from ssbfast.errors import BadInputError
+from ssbfast.ids import MAIN_NETWORK, NetworkId
+from ssbfast.keys import load_secret
+from ssbfast.wire.address import NetAddress
+
+
+def default_data() -> Path:
+    """Where the room keeps its secret: apart from a peer's, else the room would be its own peer."""
+    home = os.environ.get("LOCALAPPDATA" if os.name == "nt" else "XDG_DATA_HOME", "")
+    base = Path(home) if os.path.isabs(home) else Path("~/.local/share").expanduser()
+    return base / "ssbfast" / "room"
+
+
+Parsed = TypeVar("Parsed")
+
+
+def _callback(parse: Callable[[Any], Parsed]) -> Callable[[click.Context, click.Parameter, Any], Parsed]:
+    """Let click name the option in front of what our parsers say."""
+
+    def parsed(_context: click.Context, _option: click.Parameter, given: Any) -> Parsed:
+        try:
+            return parse(given)
+        except BadInputError as error:
+            raise click.BadParameter(str(error)) from None
+
+    return parsed
+
+
+def _listen(texts: tuple[str, ...]) -> tuple[Endpoint, ...]:
+    return tuple(Endpoint.parse(text) for text in texts) or DEFAULT_LISTEN
+
+
+def _host(text: str | None) -> Endpoint | None:
+    if text is None:
+        return None
+    host = Endpoint.parse(text, default_port=0)
+    NetAddress(host.host, host.port or 1)  # raises AddressError for what is no host
+    return host
+
+
+def _network(text: str | None) -> NetworkId:
+    return MAIN_NETWORK if text is None else NetworkId.parse(text)
+
+
+@click.command()
+@click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Where the room's secret is kept.")
+@click.option(
+    "--listen",
+    multiple=True,
+    metavar="HOST:PORT",
+    callback=_callback(_listen),
+    help="Where to listen; repeatable. Default: port 8008 of every address, IPv4 and IPv6.",
+)
+@click.option("--host", metavar="NAME[:PORT]", callback=_callback(_host), help="The address that others dial.")
+@click.option("--name", default="", help="What the room calls itself.")
+@click.option(
+    "--network-key",
+    "network",
+    metavar="BASE64",
+    envvar="SSBFAST_NETWORK_KEY",
+    callback=_callback(_network),
+    help="Another network than the main one. Also SSBFAST_NETWORK_KEY, which others on this machine cannot read.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def room(
+    data: Path | None,
+    listen: tuple[Endpoint, ...],
+    host: Endpoint | None,
+    name: str,
+    network: NetworkId,
+    as_json: bool,
+) -> None:
+    """Run a room: peers that join can reach each other through it.
+
+    It prints its address, an invite to paste into SSB apps, and then who comes, goes and tunnels. Ctrl-C or
+    SIGTERM says goodbye to all; a second one quits at once.
+    """
+    me = load_secret((default_data() if data is None else data) / "secret", create=True)
+    more_files()
+    asyncio.run(_run(me=me, listen=listen, host=host, name=name, network=network, as_json=as_json))
+
+
+async def _run(*, as_json: bool, **options: Any) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    printer = Printer(as_json=as_json, on_broken=lambda: _from_thread(loop, stop))
+
+    def happened(event: dict[str, Any]) -> None:
+        if event["event"] == "listening" and not as_json:
+            printer.text(introduction(event, only_here=server.is_wildcard_only))
+        else:
+            printer.event(event)
+
+    server = RoomServer(**options, on_event=happened)
+    try:
+        with on_signals(stop.set):
+            async with server:
+                await stop.wait()
+    finally:
+        printer.close()
+
+
+def _from_thread(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    try:
+        loop.call_soon_threadsafe(stop.set)
+    except RuntimeError:  # the loop has just closed: we are stopping anyway
+        return
+
+
+def introduction(listening: dict[str, Any], *, only_here: bool) -> str:
+    """What people see first: who we are, and what to do next."""
+    lines = [
+        f"Room {listening['id']}",
+        f"  address  {listening['address']}",
+        f"  invite   {listening['invite']}",
+        "",
+    ]
+    if only_here:
+        lines.append("That address can be dialled from this machine only.")
+        lines.append("For others, say what they dial: ssbfast room --host NAME[:PORT]")
+    lines.append("Next: paste the invite into an SSB app, or give the address to RoomClient.join in Python.")
+    lines.append("Ctrl-C ends the room.")
+    return "\n".join(lines)
+
+
+def more_files() -> None:
+    """Let the room have as many connections as the system allows: the usual 1,024 files are soon used up."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        except (OSError, ValueError):
+            return

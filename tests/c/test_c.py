@@ -1,0 +1,73 @@
+"""Compiles the C core with its tests, warnings as errors and sanitizers on, and runs them: once with each compiler.
+
+SSBFAST_REQUIRE may list gcc, clang and libsodium: what is missing then fails instead of being skipped.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.require import require
+
+HERE = Path(__file__).parent
+CSRC = HERE.parent.parent / "csrc"
+PROGRAMS = sorted(path.stem for path in HERE.glob("test_*.c"))
+COMPILERS = {
+    "gcc": ("gcc",),
+    "clang": ("clang", "clang-19", "clang-18", "clang-17", "clang-16", "clang-15", "clang-14"),
+}
+WARNINGS = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Wcast-qual", "-Wvla", "-Werror"]
+SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
+
+
+@pytest.fixture(scope="module", params=list(COMPILERS))
+def compiler(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """The compiler's path, and the core compiled by it."""
+    name: str = request.param
+    path = next((found for candidate in COMPILERS[name] if (found := shutil.which(candidate))), None)
+    require(name, path is not None)
+    assert path is not None
+    folder = tmp_path_factory.mktemp(name)
+    probe = folder / "probe.c"
+    probe.write_text("#include <sodium.h>\nint main(void) { return sodium_init() < 0; }\n", encoding="utf-8")
+    done = subprocess.run([path, *SANITIZERS, str(probe), "-lsodium", "-o", str(folder / "probe")], capture_output=True)
+    require("libsodium", done.returncode == 0, "its header and library, and the compiler's sanitizers")
+    sources = [str(source) for source in sorted(CSRC.glob("*.c"))]
+    run([path, "-std=c11", "-g", "-O1", "-c", *WARNINGS, *SANITIZERS, *sources], folder)
+    return path, folder
+
+
+def run(command: list[str], folder: Path) -> None:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_program(compiler: tuple[str, Path], program: str) -> None:
+    path, folder = compiler
+    objects = [str(folder / f"{source.stem}.o") for source in sorted(CSRC.glob("*.c"))]
+    include = ["-I", str(CSRC), "-I", str(HERE)]
+    source = str(HERE / f"{program}.c")
+    flags = ["-std=c11", "-g", "-O1", *WARNINGS, *SANITIZERS]
+    run([path, *flags, *include, source, *objects, "-lsodium", "-o", program], folder)
+    run([str(folder / program)], folder)
+
+
+def test_no_writable_globals(compiler: tuple[str, Path]) -> None:
+    """The core keeps no state of its own: nothing lies in a writable section."""
+    path, folder = compiler
+    nm = shutil.which("nm")
+    require("nm", nm is not None)
+    assert nm is not None
+    plain = folder / "plain"
+    plain.mkdir()
+    sources = [str(source) for source in sorted(CSRC.glob("*.c"))]
+    run([path, "-std=c11", "-O2", "-fPIC", "-c", *sources], plain)
+    objects = sorted(str(found) for found in plain.glob("*.o"))
+    symbols = subprocess.run([nm, *objects], capture_output=True, text=True, check=True).stdout
+    writable = [line for line in symbols.splitlines() if len(line.split()) == 3 and line.split()[1] in "bBdDcCsSgG"]
+    assert not writable

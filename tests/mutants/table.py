@@ -1,0 +1,93 @@
+"""The mutants: (name, file of csrc/, text that occurs there exactly once, what replaces it)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Mutant(NamedTuple):
+    """One mistake. `old` occurs exactly once in `file`, else its test fails: mutants must not rot."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+
+
+MUTANTS = (
+    Mutant("no carry", "box_stream.c", "if (nonce[i] != 0) return;", "return;"),
+    Mutant(
+        "carry stops early", "box_stream.c", "int i = SSB_NONCE - 1; i >= 0; i--", "int i = SSB_NONCE - 1; i > 7; i--"
+    ),
+    Mutant(
+        "header mac ignored",
+        "box_stream.c",
+        "!= 0) return opener_end(o, SSB_E_HEADER)",
+        "> 0) return opener_end(o, SSB_E_HEADER)",
+    ),
+    Mutant(
+        "body mac ignored",
+        "box_stream.c",
+        "SSB_MAC + body_n, o->_nonce, o->_key) != 0",
+        "SSB_MAC + body_n, o->_nonce, o->_key) > 0",
+    ),
+    Mutant("empty boxes", "box_stream.c", "if (n == 0 || n > o->_body_max)", "if (n > o->_body_max)"),
+    Mutant("one byte too many", "box_stream.c", "n > o->_body_max)", "n > o->_body_max + 1)"),
+    Mutant("goodbye by length", "box_stream.c", "i < HEADER_TEXT; i++) any |= text[i];", "i < 2; i++) any |= text[i];"),
+    Mutant(
+        "sealing after goodbye", "box_stream.c", "    ssb_sealer_close(s);\n    return SSB_OK;", "    return SSB_OK;"
+    ),
+    Mutant("nonce used twice", "box_stream.c", "    nonce_next(s->_nonce);\n    out[SSB_MAC]", "    out[SSB_MAC]"),
+    Mutant("flags not masked", "packet_stream.c", "s->_raw[0] & FLAGS_USED", "s->_raw[0]"),
+    Mutant("type 3 passes", "packet_stream.c", "== TYPE_BAD ? SSB_E_TYPE", "== TYPE_BAD + 1 ? SSB_E_TYPE"),
+    Mutant("wrong sign of req", "packet_stream.c", "number = (uint32_t)req", "number = (uint32_t)-req"),
+    Mutant(
+        "limits exchanged",
+        "link_receive.c",
+        "l->_req < 0 ? l->_limits.answer_body",
+        "l->_req > 0 ? l->_limits.answer_body",
+    ),
+    Mutant("limit plus one", "link_receive.c", "if (length > limit)", "if (length > limit + 1)"),
+    Mutant("empty packet inside a tunnel", "link_receive.c", "inlet != NULL ? SKIP : EMPTY", "EMPTY"),
+    Mutant(
+        "end passes through the tunnel", "link_receive.c", "|| (l->_flags & SSB_END) || l->_req == 0", "|| l->_req == 0"
+    ),
+    Mutant("opened stream not announced", "link_receive.c", "return opens ? SSB_AGAIN : SSB_OK;", "return SSB_OK;"),
+    Mutant(
+        "goodbye hides what follows", "link_receive.c", "code == SSB_ENDED && l->_input._bytes + l->_rest_n > 0", "0"
+    ),
+    Mutant("inlet forgotten too late", "link_receive.c", "    l->_mode = SKIP;\n    ssbi_keep", "    ssbi_keep"),
+    Mutant("no share", "lane.c", "passed(lane->_queue._bytes, lane->_queue._slabs, lane->_share) ||", ""),
+    Mutant("no link backlog", "lane.c", "passed(l->_lane_bytes, l->_lane_slabs, l->_limits.link_backlog)", "0"),
+    Mutant(
+        "memory of small packets not counted",
+        "lane.c",
+        "|| slabs >= (uint64_t)SLACK",
+        "|| slabs >= 99 * (uint64_t)SLACK",
+    ),
+    Mutant("packet cut by clear", "lane.c", "&lane->_queue, lane->_begun);", "&lane->_queue, 0);"),
+    Mutant(
+        "control backlog plus one",
+        "link.c",
+        "size > l->_limits.control_backlog",
+        "size > l->_limits.control_backlog + 1",
+    ),
+    Mutant(
+        "control inside a packet",
+        "link_flush.c",
+        "if (lane != NULL && lane->_begun > 0) {",
+        "if (lane != NULL && lane->_begun > 0 && l->_control._bytes == 0) {",
+    ),
+    Mutant(
+        "no turns", "link_flush.c", "lane->_ringed && lane->_credit <= 0", "lane->_ringed && lane->_credit < -1000000"
+    ),
+    Mutant("boxes not filled", "link_flush.c", "smaller(SSB_BOX_BODY, room", "smaller(SSB_BOX_BODY - 1, room"),
+    Mutant(
+        "head merged in split mode",
+        "link_flush.c",
+        "l->_split ? SSB_PACKET_HEAD : size);\n    return 1;\n}\n\nstatic int begin_whole",
+        "size);\n    return 1;\n}\n\nstatic int begin_whole",
+    ),
+    Mutant("slabs leak", "queue.c", "while (rest._first != 0) shrink(h, &rest);", ""),
+    Mutant("reserve given away", "hub.c", "free > SSB_SLAB_RESERVE ? free - SSB_SLAB_RESERVE : 0", "free"),
+)

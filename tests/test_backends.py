@@ -1,0 +1,103 @@
+"""native = pure: the same calls, made of both backends, get the same answers to the last byte and counter."""
+
+from __future__ import annotations
+
+import inspect
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ssbfast import native, pure
+from ssbfast.errors import SSBError
+from tests.helpers.feeds import split
+from tests.helpers.lockstep import Lockstep
+from tests.helpers.traffic import Traffic
+
+pytestmark = pytest.mark.skipif(native.BACKEND == "pure", reason="only one backend runs here")
+
+SCHEDULES = 800
+STEPS = 150
+BLOCK = 20
+
+keys = st.binary(min_size=32, max_size=32)
+nonces = st.one_of(st.binary(min_size=24, max_size=24), st.integers(0, 24).map(lambda n: bytes(24 - n) + b"\xff" * n))
+
+
+def answer(call: Any, *args: Any) -> Any:
+    """What a call returns, or the error that it raises."""
+    try:
+        return call(*args)
+    except SSBError as error:
+        return repr(error)
+
+
+@pytest.mark.parametrize("block", range(SCHEDULES // BLOCK))
+def test_schedules(block: int, rounds: int) -> None:
+    """Links, lanes, inlets and hubs under random and hostile input (tests/helpers/lockstep.py)."""
+    for seed in range(block * BLOCK, block * BLOCK + max(1, BLOCK // rounds)):
+        schedule = Lockstep(native, pure, seed)
+        try:
+            schedule.run(STEPS)
+        except AssertionError as difference:
+            last = "\n".join(schedule.log[-30:])
+            raise AssertionError(f"seed {seed}: {difference}\n{last}") from None
+
+
+def test_schedules_reach_everything(rounds: int) -> None:
+    """The driver is worth nothing if its traffic dies at the door."""
+    seen: set[str] = set()
+    for seed in range(100):
+        schedule = Lockstep(pure, pure, seed)
+        schedule.run(STEPS)
+        seen |= schedule.seen
+    assert seen >= {
+        "OK", "AGAIN", "BLOCKED", "ENDED", "FULL", "True", "False",
+        "event 1", "event 2", "event 3", "held", "tunnelled",
+        "BoxStreamError", "PacketError", "LocalProtocolError", "SessionEndedError",
+    }  # fmt: skip
+
+
+@given(keys, nonces, st.lists(st.binary(max_size=9000), max_size=6), st.booleans())
+def test_sealers(key: bytes, nonce: bytes, messages: list[bytes], early: bool) -> None:
+    one, two = native.Sealer(key, nonce), pure.Sealer(key, nonce)
+    for i, plain in enumerate(messages):
+        if early and i == 2:
+            assert answer(one.goodbye) == answer(two.goodbye)
+        assert answer(one.seal, plain) == answer(two.seal, plain)
+    assert answer(one.goodbye) == answer(two.goodbye)
+    assert answer(one.seal, b"x") == answer(two.seal, b"x")
+
+
+@pytest.mark.parametrize("hostile", [0.0, 0.1, 0.5])
+def test_openers(hostile: float, rounds: int) -> None:
+    for seed in range(120 // rounds):
+        rng = random.Random(f"{seed} {hostile}")
+        key, nonce, most = rng.randbytes(32), rng.randbytes(24), rng.choice((50, 4096, 4096, 65535))
+        one, two = native.Opener(key, nonce, most), pure.Opener(key, nonce, most)
+        traffic = Traffic(rng, key, nonce, [1, -1], hostile)
+        for _ in range(30):
+            for piece in split(traffic.take(), rng, rng.choice((1, 50, 5000))):
+                assert answer(one.open, piece) == answer(two.open, piece)
+                assert one.ended == two.ended
+            assert answer(one.eof) == answer(two.eof)
+
+
+@pytest.mark.parametrize("name", ["Sealer", "Opener", "Scanner", "Hub", "Link", "Lane", "Inlet"])
+def test_same_names_and_signatures(name: str) -> None:
+    one, two = getattr(native, name), getattr(pure, name)
+    assert _signature(one.__init__) == _signature(two.__init__)
+    for member, value in vars(one).items():
+        if member.startswith("_") or not (inspect.isfunction(value) or isinstance(value, property)):
+            continue
+        if inspect.isfunction(value):
+            assert _signature(value) == _signature(getattr(two, member)), member
+        else:
+            assert hasattr(two, member) or member in inspect.getsource(two), member
+
+
+def _signature(function: Any) -> list[tuple[str, Any, Any]]:
+    """Names, kinds and defaults; what a function accepts may be wider in one than in the other."""
+    return [(p.name, p.kind, p.default) for p in inspect.signature(function).parameters.values()]

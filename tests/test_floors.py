@@ -1,0 +1,162 @@
+"""The house: imports go down only, and what each floor may touch. Read from the sources, not from what runs."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "ssbfast"
+
+FLOORS = {
+    "errors": 0,
+    "limits": 0,
+    "ids": 0,
+    "keys": 0,
+    "native": 1,
+    "pure": 1,
+    "wire": 2,
+    "room": 3,
+    "net": 4,
+    "app": 5,
+    "compat": 5,
+    "__init__": 5,  # names are re-exported lazily; what loads with it is tested below
+    "__main__": 6,
+}
+QUIET = 3
+"""Up to this floor no I/O and no clock."""
+
+LOUD = {"asyncio", "socket", "ssl", "time", "threading", "sqlite3", "aioquic", "select", "selectors", "subprocess"}
+STRANGERS = {("room", "net"), ("net", "room")}
+ONLY_NATIVE = {"ssbfast._native", "nacl._sodium"}
+
+
+def sources() -> Iterator[tuple[str, ast.Module]]:
+    """Dotted name below `ssbfast` and syntax tree of every module."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = list(path.relative_to(PACKAGE).with_suffix("").parts)
+        if parts[-1] == "__init__" and len(parts) > 1:
+            parts.pop()
+        yield ".".join(parts), ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+MODULES = dict(sources())
+
+
+def imports(name: str, tree: ast.Module, is_package: bool = False) -> Iterator[str]:
+    """Every module that a module imports, wherever in it: full dotted names, relative ones resolved."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                here = ["ssbfast", *name.split(".")]
+                here = here[: len(here) - node.level + is_package]
+                base = ".".join([*here, base] if base else here)
+            for alias in node.names:
+                yield base
+                yield f"{base}.{alias.name}"
+
+
+def room_of(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def rooms(name: str, tree: ast.Module) -> set[str]:
+    """The top-level rooms of the house that a module imports."""
+    found = set()
+    for target in imports(name, tree, is_package=(PACKAGE / name.replace(".", "/")).is_dir()):
+        parts = target.split(".")
+        if parts[0] == "ssbfast" and len(parts) > 1:
+            found.add(parts[1] if parts[1] in FLOORS or parts[1] == "_native" else "__init__")
+    return found - {room_of(name)}
+
+
+def violations(name: str, tree: ast.Module) -> list[str]:
+    room = room_of(name)
+    floor = FLOORS[room]
+    out = []
+    for target in sorted(rooms(name, tree) - {"_native"}):
+        if FLOORS[target] > floor:
+            out.append(f"{name} imports {target}, which is above it")
+        if (room, target) in STRANGERS:
+            out.append(f"{name} knows {target}")
+    for target in sorted(set(imports(name, tree))):
+        if floor <= QUIET and room_of(target) in LOUD:
+            out.append(f"{name} imports {target}")
+        if room_of(target) == "aioquic" and name != "net.direct":
+            out.append(f"{name} imports {target}")
+    if room != "native":
+        out += [f"{name} touches {what}" for what in sorted(privates(name, tree))]
+    return out
+
+
+def privates(name: str, tree: ast.Module) -> set[str]:
+    """Uses of the C core and of PyNaCl's library: by import, by attribute, by name in a string."""
+    found = {target for target in imports(name, tree) if target in ONLY_NATIVE}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr in ("_sodium", "_native"):
+            found.add(node.attr)
+        if isinstance(node, ast.Constant) and node.value in ONLY_NATIVE:
+            found.add(str(node.value))
+    return found
+
+
+def test_every_room_has_a_floor() -> None:
+    assert {room_of(name) for name in MODULES} <= set(FLOORS)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_house(name: str) -> None:
+    assert violations(name, MODULES[name]) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "complaint"),
+    [
+        ("ids", "from ssbfast.wire import address", "ids imports wire, which is above it"),
+        ("ids", "from ssbfast import wire", "ids imports wire, which is above it"),
+        ("ids", "from ssbfast import FeedId", "ids imports __init__, which is above it"),
+        ("wire.muxrpc", "from ..room import portal", "wire.muxrpc imports room, which is above it"),
+        ("wire.muxrpc", "def f():\n    import ssbfast.net.link", "wire.muxrpc imports net, which is above it"),
+        ("net.link", "import ssbfast.room.portal", "net.link knows room"),
+        ("room.portal", "from ssbfast.net.link import Link", "room.portal knows net"),
+        ("room.portal", "import time", "room.portal imports time"),
+        ("pure.types", "from asyncio import Queue", "pure.types imports asyncio"),
+        ("net.link", "import aioquic.quic", "net.link imports aioquic.quic"),
+        ("pure.types", "from nacl import _sodium", "pure.types touches nacl._sodium"),
+        ("wire.muxrpc", "import nacl\nnacl._sodium.lib", "wire.muxrpc touches _sodium"),
+        ("net.link", "from ssbfast import _native", "net.link touches ssbfast._native"),
+        ("net.link", "from .. import _native", "net.link touches ssbfast._native"),
+        ("net.link", "__import__('ssbfast._native')", "net.link touches ssbfast._native"),
+    ],
+)
+def test_these_tests_bite(name: str, source: str, complaint: str) -> None:
+    assert complaint in violations(name, ast.parse(source))
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("wire.muxrpc", "from ssbfast import limits\nfrom ssbfast.native import Link\nfrom . import packet_stream"),
+        ("net.direct", "import aioquic.quic.connection\nimport asyncio"),
+        ("native", "from nacl import _sodium\nfrom ssbfast import _native, pure"),
+        ("app.cli", "import asyncio, ssbfast.room.portal, ssbfast.net.link"),
+    ],
+)
+def test_and_let_the_rest_pass(name: str, source: str) -> None:
+    assert violations(name, ast.parse(source)) == []
+
+
+def test_importing_the_package_is_cheap() -> None:
+    """Nothing heavy loads before it is used, in a process that has imported nothing else."""
+    heavy = ("asyncio", "aioquic", "click", "rich", "sqlite3", "ssl", "nacl._sodium", "ssbfast._native")
+    code = f"import sys, ssbfast; print([name for name in {heavy!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

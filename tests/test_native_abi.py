@@ -1,0 +1,192 @@
+"""The border between C and Python: numbers agree, names exist, memory outlives its users, the backend is chosen."""
+
+from __future__ import annotations
+
+import gc
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ssbfast import errors, limits, native
+from ssbfast.pure import types
+
+core = pytest.importorskip("ssbfast.native.core", reason="the C core is not built")
+
+ROOT = Path(__file__).parent.parent
+KEYS: dict[str, Any] = {
+    "send_key": bytes(32),
+    "send_nonce": bytes(24),
+    "receive_key": b"\x01" * 32,
+    "receive_nonce": b"\x02" * 24,
+}
+MIRROR: dict[str, Any] = {
+    "send_key": b"\x01" * 32,
+    "send_nonce": b"\x02" * 24,
+    "receive_key": bytes(32),
+    "receive_nonce": bytes(24),
+}
+
+
+@pytest.fixture(autouse=True)
+def _c_core() -> None:
+    if native.BACKEND == "pure":
+        pytest.skip("SSBFAST_BACKEND=pure")
+
+
+def test_numbers_agree() -> None:
+    for status in types.Status:
+        assert getattr(core.lib, f"SSB_{status.name}") == status
+    for name in ("HEADER", "BODY", "LENGTH", "AFTER", "TYPE", "PACKET", "CLOSED", "MEMORY"):
+        assert getattr(core.lib, f"SSB_E_{name}") == getattr(types, f"E_{name}")
+    for name in ("EV_PACKET", "EV_CHUNK", "EV_GOODBYE", "STREAM", "END", "TYPE_MASK"):
+        assert getattr(core.lib, f"SSB_{name}") == getattr(types, name)
+    assert core.lib.SSB_BOX_BODY == limits.BOX_BODY
+    assert [name for name, _ in core.ffi.typeof("ssb_limits").fields] == list(native.CoreLimits._fields)
+
+
+def test_python_is_given_all_of_the_header() -> None:
+    header = (ROOT / "csrc" / "ssbfast.h").read_text(encoding="utf-8")
+    header = re.sub(r"/\*(?! (?:cdef|opaque)).*?\*/", "", header, flags=re.S)
+    functions = set(re.findall(r"\b(ssb_\w+)\((?!\*)", header))
+    assert len(functions) > 40
+    assert not [name for name in functions if not hasattr(core.lib, name)]
+
+
+def test_every_code_is_an_error() -> None:
+    kinds = [type(core.error_of(code)) for code in range(-8, 0)]
+    box, packet = errors.BoxStreamError, errors.PacketError
+    assert kinds == [errors.LimitError, errors.LocalProtocolError, packet, packet, box, box, box, box]
+
+
+def test_forgotten_links_give_everything_back() -> None:
+    hub = native.Hub(8 << 20)
+    link = native.Link(hub, 1, **KEYS)
+    lane = native.Lane(link, 1)
+    assert lane.write(bytes(100_000))
+    assert hub.lent == 25
+    del link, lane
+    gc.collect()
+    assert hub.lent == 0
+    assert hub.dirty() == []
+
+
+def test_a_spliced_lane_lives_as_long_as_its_inlet() -> None:
+    hub = native.Hub(8 << 20)
+    source, target = native.Link(hub, 1, **KEYS), native.Link(hub, 2, **KEYS)
+    native.Inlet(source, 1, native.Lane(target, 5))
+    gc.collect()
+    far = native.Link(hub, 3, **MIRROR)
+    out = native.Lane(far, 1)
+    assert out.write(b"hello")
+    assert source.receive(bytearray(far.flush()[0])) == (native.Status.OK, [])
+    assert target.queued == 5
+    target.close()
+    assert out.write(b"dropped")
+    assert source.receive(bytearray(far.flush()[0])) == (native.Status.OK, [])
+    del target, hub
+    gc.collect()
+    source.close()
+    source.close()
+
+
+def test_a_packet_longer_than_the_shared_event_buffer() -> None:
+    hub = native.Hub(16 << 20)
+    near, far = native.Link(hub, 1, **KEYS), native.Link(hub, 2, **MIRROR)
+    body = os.urandom(700_000)
+    assert far.control(2, -1, body)
+    got: list[native.Event] = []
+    status = native.Status.FULL
+    while status == native.Status.FULL:
+        data, status = far.flush()
+        assert len(data) <= limits.FLUSH_CHUNK
+        answer, events = near.receive(bytearray(data))
+        assert answer == native.Status.OK
+        got += events
+    assert got == [(native.EV_PACKET, 2, -1, body)]
+    assert hub.lent == 0
+    hub.trim()
+
+
+def test_receive_needs_memory_it_may_write_to() -> None:
+    link = native.Link(native.Hub(8 << 20), 1, **KEYS)
+    with pytest.raises(BufferError):
+        link.receive(memoryview(b"read only"))
+
+
+def test_no_inlet_across_hubs() -> None:
+    one, two = (native.Link(native.Hub(8 << 20), 1, **KEYS) for _ in range(2))
+    with pytest.raises(ValueError, match="one hub"):
+        native.Inlet(one, 1, native.Lane(two, 1))
+
+
+def test_repr_shows_no_keys() -> None:
+    link = native.Link(native.Hub(8 << 20), 7, **KEYS)
+    assert repr(link) == "<Link 7>"
+    link.close()
+    assert repr(link) == "<Link 7 closed>"
+
+
+def fresh(backend: str, *options: str, code: str = "print(native.BACKEND)") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *options, "-c", f"from ssbfast import native; {code}"],
+        env={**os.environ, "SSBFAST_BACKEND": backend},
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+
+
+def test_the_environment_chooses() -> None:
+    assert fresh("pure").stdout == "pure\n"
+    assert fresh("libsodium").stdout == "libsodium\n"
+    assert fresh("").stdout == "libsodium\n"
+    wrong = fresh("quick")
+    assert wrong.returncode == 1
+    assert "SSBFAST_BACKEND is 'quick'" in wrong.stderr.splitlines()[-1]
+
+
+def test_pure_does_not_load_the_core() -> None:
+    names = "import sys; print(sorted(n for n in sys.modules if n in ('ssbfast._native', 'ssbfast.native.engine')))"
+    assert fresh("pure", code=names).stdout == "[]\n"
+
+
+@pytest.mark.parametrize(("backend", "works"), [("", True), ("libsodium", False)])
+def test_without_extension(backend: str, works: bool, tmp_path: Path) -> None:
+    """No core: announced and pure, unless the core was asked for."""
+    code = "import sys; sys.modules['ssbfast._native'] = None; from ssbfast import native; print(native.BACKEND)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "SSBFAST_BACKEND": backend},
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert (done.returncode == 0) is works
+    if works:
+        assert done.stdout == "pure\n"
+        assert "RuntimeWarning: ssbfast runs without its C core" in done.stderr
+
+
+def test_a_wrong_libsodium_is_found_out() -> None:
+    """The self-test stands between a changed PyNaCl and the wire."""
+    code = (
+        "import nacl._sodium as s; real = s.ffi.addressof\n"
+        "class FFI:\n"
+        "    def __getattr__(self, name): return getattr(s_ffi, name)\n"
+        "    def addressof(self, lib, name): return real(lib, name.replace('_open_easy', '_easy'))\n"
+        "s_ffi = s.ffi; s.ffi = FFI()\n"
+        "from ssbfast import native; print(native.BACKEND)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout == "pure\n", done.stderr
+    assert "self-test" in done.stderr
+
+
+def test_import_is_cheap() -> None:
+    code = "import sys, ssbfast; print(sorted(n for n in sys.modules if n in ('asyncio', 'ssbfast.native', 'click')))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT).stdout == "[]\n"
