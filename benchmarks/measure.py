@@ -1,6 +1,6 @@
 """The closing figures: our room and ssb-room 1.3 in one run, as a table or as JSON.
 
-    python -m benchmarks.measure [--json] [--seconds S] [--attendants N] [--rooms ssbfast,ssb-room]
+python -m benchmarks.measure [--json] [--seconds S] [--attendants N] [--rooms ssbfast,ssb-room]
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ import argparse
 import asyncio
 import json
 import sys
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks import load, processes
-from benchmarks.baselines import environment
+from benchmarks.baselines import KEY, NONCE, environment
+from ssbfast import native
 
 ITEMS = (32_768, 4096, 256)
 SUBSCRIBERS = 200
@@ -29,6 +31,7 @@ class Figures:
     latency: load.Latency | None = None
     sessions: load.Sessions | None = None
     idle: dict[tuple[str, int], load.Idle] = field(default_factory=dict)
+    boxes_alone: dict[int, float] = field(default_factory=dict)
 
     @property
     def checked(self) -> list[load.Bulk | load.Idle]:
@@ -76,8 +79,20 @@ async def _traffic(figures: Figures, room: processes.Room, target: processes.Tar
         await load.bulk(room, peer, ITEMS[0], seconds / 4)
         for item in ITEMS:
             _say(f"{room.kind}: items of {item} bytes")
+            before = boxes_alone()
             figures.bulk[item] = await load.bulk(room, peer, item, seconds)
+            figures.boxes_alone[item] = (before + boxes_alone()) / 2
         figures.latency = await load.latency(peer, target, 300)
+
+
+def boxes_alone() -> float:
+    """CPU-seconds per GB to seal boxes of 4096 bytes and to open them again: what every relay pays at the least."""
+    plain, count = bytes(16 * 4096), 500
+    sealer, opener = native.Sealer(KEY, NONCE), native.Opener(KEY, NONCE)
+    began = time.process_time()
+    for _ in range(count):
+        opener.open(sealer.seal(plain))
+    return (time.process_time() - began) / (count * len(plain)) * load.GB
 
 
 def rows(figures: list[Figures]) -> list[Row]:
@@ -87,6 +102,8 @@ def rows(figures: list[Figures]) -> list[Row]:
         bulk = {each.kind: each.bulk[item] for each in figures}
         table.append(Row(f"throughput, items of {item} B", "MB/s", _of(bulk, lambda b: b.mb_per_s), lower=False))
         table.append(Row("  CPU of the room", "s/GB", _of(bulk, lambda b: b.cpu_per_gb)))
+        alone = {each.kind: each.bulk[item].cpu_per_gb / each.boxes_alone[item] for each in figures}
+        table.append(Row("  the same, in times of our box stream alone", "", _of(alone, float)))
     delays = {each.kind: each.latency for each in figures if each.latency is not None}
     table.append(Row("latency added to one way, median", "ms", _of(delays, lambda d: d.added * 1e3)))
     table.append(Row("  round trip, median", "ms", _of(delays, lambda d: d.through * 1e3)))
@@ -111,11 +128,11 @@ def is_correct(figures: list[Figures]) -> bool:
 
 def show(table: list[Row], kinds: list[str]) -> str:
     """The table as text."""
-    lines = [f"{'':44}{'':6}" + "".join(f"{kind:>12}" for kind in kinds) + f"{'ratio':>9}"]
+    lines = [f"{'':46}{'':6}" + "".join(f"{kind:>12}" for kind in kinds) + f"{'ratio':>9}"]
     for row in table:
         cells = "".join(f"{_number(row.values.get(kind)):>12}" for kind in kinds)
         ratio = "" if row.ratio is None else f"{row.ratio:.1f}x"
-        lines.append(f"{row.name:44}{row.unit:6}{cells}{ratio:>9}")
+        lines.append(f"{row.name:46}{row.unit:6}{cells}{ratio:>9}")
     return "\n".join(lines)
 
 

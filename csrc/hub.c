@@ -36,6 +36,8 @@ uint32_t ssb_hub_left(const ssb_hub *h) {
     return free > SSB_SLAB_RESERVE ? free - SSB_SLAB_RESERVE : 0;
 }
 
+uint64_t ssb_hub_outgoing(const ssb_hub *h) { return h->_outgoing; }
+
 int ssbi_pool_shut(const ssb_hub *h) { return ssb_hub_left(h) == 0 && h->_outgoing > 0; }
 
 int ssb_hub_trim(ssb_hub *h) {

@@ -32,7 +32,7 @@ uint32_t ssbi_slabs_for(size_t n);
 
 /* hub.c */
 uint32_t ssbi_slabs_free(const ssb_hub *h); /* reserve included */
-int ssbi_pool_shut(const ssb_hub *h);       /* payload has to wait until something has been sent */
+int ssbi_pool_shut(const ssb_hub *h);       /* input has to wait until something has been sent */
 
 /* lane.c */
 int ssbi_lane_open(const ssb_lane *lane);
@@ -46,6 +46,20 @@ ssb_inlet **ssbi_bucket(ssb_link *l, int32_t req);
 
 /* link.c */
 void ssbi_link_dirty(ssb_link *l);
+
+/* events.c */
+typedef struct {
+    uint8_t *at;
+    size_t room;
+    size_t n;
+    size_t need;      /* room for the event that did not fit */
+    uint8_t *chunk;   /* the last event, if it is a chunk and can grow */
+} ssbi_events;
+
+/* Where the body of a new event goes; NULL when it has no room. */
+uint8_t *ssbi_event(ssbi_events *e, uint8_t kind, uint8_t flags, int32_t req, size_t n);
+/* Bytes of a stream, behind the last chunk if it is the same stream's; how many had room. */
+size_t ssbi_chunk(ssbi_events *e, int32_t req, const uint8_t *data, size_t n);
 
 /* link_receive.c */
 void ssbi_receive_close(ssb_link *l);

@@ -85,7 +85,7 @@ int ssbi_lane_over(const ssb_lane *lane) {
 }
 
 int ssb_lane_full(const ssb_lane *lane) {
-    return ssbi_lane_open(lane) && (ssbi_lane_over(lane) || ssbi_pool_shut(lane->_link->_hub));
+    return ssbi_lane_open(lane) && (ssbi_lane_over(lane) || ssb_hub_left(lane->_link->_hub) == 0);
 }
 
 int ssbi_lane_splice(ssb_lane *lane, const uint8_t *data, size_t n) {
@@ -100,9 +100,7 @@ int ssbi_lane_splice(ssb_lane *lane, const uint8_t *data, size_t n) {
 int ssb_lane_write(ssb_lane *lane, const uint8_t *data, size_t n) {
     if (!ssbi_lane_open(lane)) return SSB_E_CLOSED;
     if (n == 0) return SSB_OK;
-    const ssb_hub *h = lane->_link->_hub;
-    const uint32_t most = h->_outgoing > 0 ? ssb_hub_left(h) : ssbi_slabs_free(h);
-    if (ssb_lane_full(lane) || ssbi_slabs_for(n) > most) return SSB_FULL;
+    if (ssb_lane_full(lane) || ssbi_slabs_for(n) > ssb_hub_left(lane->_link->_hub)) return SSB_FULL;
     return ssbi_lane_splice(lane, data, n);
 }
 

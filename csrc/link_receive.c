@@ -23,56 +23,6 @@ enum mode {
 static const uint8_t END_BODY[4] = {'t', 'r', 'u', 'e'};
 #define END_FLAGS (SSB_STREAM | SSB_END | 2u)
 
-/* ---------------------------------------------------------------- events */
-
-typedef struct {
-    uint8_t *at;
-    size_t room;
-    size_t n;
-    size_t need;      /* room for the event that did not fit */
-    uint8_t *chunk;   /* the last event, if it is a chunk and can grow */
-} event_buffer;
-
-static void store_u32(uint8_t *p, uint32_t v) { memcpy(p, &v, sizeof v); }
-
-/* Where the body of a new event goes; NULL when it has no room. */
-static uint8_t *event(event_buffer *e, uint8_t kind, uint8_t flags, int32_t req, size_t n) {
-    const size_t size = SSB_EVENT_HEAD + n;
-    uint8_t *p = e->at + e->n;
-    if (size > e->room - e->n) {
-        e->need = size;
-        return NULL;
-    }
-    p[0] = kind;
-    p[1] = flags;
-    p[2] = p[3] = 0;
-    store_u32(p + 4, (uint32_t)req);
-    store_u32(p + 8, (uint32_t)n);
-    e->n += size;
-    e->chunk = kind == SSB_EV_CHUNK ? p : NULL;
-    return p + SSB_EVENT_HEAD;
-}
-
-/* Bytes of a stream, behind the last chunk if it is the same stream's; how many had room. */
-static size_t chunk(event_buffer *e, int32_t req, const uint8_t *data, size_t n) {
-    uint32_t have = 0, last = ~(uint32_t)req;
-    if (e->chunk != NULL) memcpy(&last, e->chunk + 4, sizeof last);
-    if (last == (uint32_t)req) {
-        const size_t k = smaller(n, e->room - e->n);
-        memcpy(&have, e->chunk + 8, sizeof have);
-        if (k > 0) memcpy(e->at + e->n, data, k);
-        store_u32(e->chunk + 8, have + (uint32_t)k);
-        e->n += k;
-        return k;
-    }
-    const size_t room = e->room - e->n;
-    const size_t k = room > SSB_EVENT_HEAD ? smaller(n, room - SSB_EVENT_HEAD) : smaller(n, 1);
-    uint8_t *body = event(e, SSB_EV_CHUNK, SSB_STREAM, req, k);
-    if (body == NULL) return 0;
-    memcpy(body, data, k);
-    return k;
-}
-
 /* ---------------------------------------------------------------- inlets without room */
 
 static void over_add(ssb_link *l, ssb_inlet *i) {
@@ -179,10 +129,10 @@ static int hand_over(ssb_link *l) {
     return code;
 }
 
-static int gather(ssb_link *l, event_buffer *e, size_t n) {
+static int gather(ssb_link *l, ssbi_events *e, size_t n) {
     const uint32_t left = ssb_scanner_left(&l->_scanner);
     if (l->_into == NULL && l->_assembly._bytes == 0 && n == left) { /* all of it is here: the usual case */
-        uint8_t *body = event(e, SSB_EV_PACKET, l->_flags, l->_req, n);
+        uint8_t *body = ssbi_event(e, SSB_EV_PACKET, l->_flags, l->_req, n);
         if (body == NULL) return SSB_AGAIN;
         memcpy(body, l->_cursor, n);
         advance(l, n);
@@ -199,14 +149,14 @@ static int gather(ssb_link *l, event_buffer *e, size_t n) {
         return code != SSB_OK ? code : end_packet(l, 0);
     }
     const size_t size = (size_t)l->_assembly._bytes;
-    uint8_t *body = event(e, SSB_EV_PACKET, l->_flags, l->_req, size);
+    uint8_t *body = ssbi_event(e, SSB_EV_PACKET, l->_flags, l->_req, size);
     if (body == NULL) return SSB_AGAIN;
     ssbi_copy(l->_hub, &l->_assembly, body, size);
     ssbi_keep(l->_hub, &l->_assembly, 0);
     return end_packet(l, 1);
 }
 
-static int empty(ssb_link *l, event_buffer *e) {
+static int empty(ssb_link *l, ssbi_events *e) {
     uint8_t kind = SSB_EV_PACKET, flags = l->_flags;
     size_t n = 0;
     if (l->_req == 0) kind = SSB_EV_GOODBYE;
@@ -214,14 +164,14 @@ static int empty(ssb_link *l, event_buffer *e) {
         flags = END_FLAGS;
         n = sizeof END_BODY;
     }
-    uint8_t *body = event(e, kind, flags, l->_req, n);
+    uint8_t *body = ssbi_event(e, kind, flags, l->_req, n);
     if (body == NULL) return SSB_AGAIN;
     memcpy(body, END_BODY, n);
     return end_packet(l, 1);
 }
 
 /* Go on with the packet in hand as far as the cursor and the room for events allow. */
-static int go_on(ssb_link *l, event_buffer *e) {
+static int go_on(ssb_link *l, ssbi_events *e) {
     const uint32_t left = ssb_scanner_left(&l->_scanner);
     const size_t n = smaller(left, l->_cursor_n);
     size_t k;
@@ -236,7 +186,7 @@ static int go_on(ssb_link *l, event_buffer *e) {
         if (code != SSB_OK) return code;
         break;
     case DELIVER:
-        k = n > 0 ? chunk(e, l->_req, l->_cursor, n) : 0;
+        k = n > 0 ? ssbi_chunk(e, l->_req, l->_cursor, n) : 0;
         advance(l, k);
         if (k < n) {
             e->need = SSB_EVENT_HEAD + 1;
@@ -250,7 +200,7 @@ static int go_on(ssb_link *l, event_buffer *e) {
 }
 
 /* Scan at the cursor until it is used up or something has to be told. */
-static int scan(ssb_link *l, event_buffer *e) {
+static int scan(ssb_link *l, ssbi_events *e) {
     for (;;) {
         if (l->_mode == HEAD) {
             uint32_t length = 0;
@@ -333,7 +283,7 @@ static int open_kept(ssb_link *l) {
 }
 
 /* Scan what was kept of a box over SSB_AGAIN. */
-static int scan_kept(ssb_link *l, event_buffer *e) {
+static int scan_kept(ssb_link *l, ssbi_events *e) {
     int code = SSB_OK;
     while (l->_plain._bytes > 0 && code == SSB_OK) {
         size_t n = 0;
@@ -352,7 +302,7 @@ static int in_scratch(const ssb_link *l) {
     return l->_cursor_n > 0 && l->_cursor >= l->_hub->_scratch && l->_cursor < l->_hub->_slabs;
 }
 
-static int run(ssb_link *l, event_buffer *e) {
+static int run(ssb_link *l, ssbi_events *e) {
     int code = l->_plain._bytes > 0 ? scan_kept(l, e) : scan(l, e);
     while (code == SSB_OK) {
         if (blocked(l)) {
@@ -384,7 +334,7 @@ void ssbi_receive_close(ssb_link *l) {
 }
 
 int ssb_link_proceed(ssb_link *l, uint8_t *ev, size_t *ev_n, size_t *need) {
-    event_buffer e = {ev, *ev_n, 0, 0, NULL};
+    ssbi_events e = {ev, *ev_n, 0, 0, NULL};
     int code = l->_dead;
     if (code == 0) {
         code = run(l, &e);

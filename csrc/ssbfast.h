@@ -185,6 +185,7 @@ int ssb_hub_init(ssb_hub *h, uint8_t *mem, size_t mem_n) SSB_MUST_USE;
 size_t ssb_hub_size(uint32_t slabs);       /* memory for so many slabs */
 uint32_t ssb_hub_lent(const ssb_hub *h);   /* slabs in use */
 uint32_t ssb_hub_left(const ssb_hub *h);   /* slabs that payload may still take (the reserve not counted) */
+uint64_t ssb_hub_outgoing(const ssb_hub *h); /* slabs in lanes and control queues: what drains by being sent */
 /* Forget which slabs were lent before. Only when none is lent: the caller may then give the pages back (they
  * have to read as zero or as they were). SSB_OK or SSB_FULL. */
 int ssb_hub_trim(ssb_hub *h);
@@ -309,8 +310,8 @@ ssb_lane *ssb_link_blocked(const ssb_link *l);
 size_t ssb_link_held(const ssb_link *l); /* input bytes kept inside */
 
 /* Queue a whole packet in front of all lanes. SSB_OK, SSB_FULL (control_backlog or the pool), SSB_E_CLOSED once
- * the goodbye is wanted. An empty body is SSB_E_CLOSED too, except for the nine zero bytes of the goodbye (flags, body_n and req all 0):
- * JS takes any other for the end of the session. */
+ * the goodbye is wanted. An empty body is SSB_E_CLOSED too, except for the nine zero bytes of the goodbye (flags,
+ * body_n and req all 0): JS takes any other for the end of the session. */
 int ssb_link_control(ssb_link *l, uint8_t flags, int32_t req, const uint8_t *body, size_t body_n) SSB_MUST_USE;
 /* After all that is queued now the box-stream goodbye follows; nothing can be queued any more. */
 void ssb_link_goodbye(ssb_link *l);
@@ -327,9 +328,9 @@ size_t ssb_link_control_queued(const ssb_link *l); /* bytes of control packets *
 void ssb_link_close(ssb_link *l);
 
 void ssb_lane_init(ssb_lane *lane, ssb_link *l, int32_t req, uint32_t share);
-/* Queue payload. SSB_OK, SSB_FULL (nothing was taken: over share or link_backlog, or the pool is down to its
- * reserve and something waits to be sent), SSB_E_CLOSED. The check is made before, so one write may pass the share by its own length. Memory counts
- * too: many small whole packets are "over" at four times the share in slabs. */
+/* Queue payload. SSB_OK, SSB_FULL (nothing was taken: over share or link_backlog, or the pool has not so
+ * much above its reserve), SSB_E_CLOSED. The check is made before, so one write may pass the share by its own length.
+ * Memory counts too: many small whole packets are "over" at four times the share in slabs. */
 int ssb_lane_write(ssb_lane *lane, const uint8_t *data, size_t n) SSB_MUST_USE;
 /* Queue a whole packet behind what is there, share or not; it may use the reserve, but not the last slab. SSB_OK,
  * SSB_FULL, SSB_E_CLOSED (also for an empty body). */
@@ -344,8 +345,8 @@ void ssb_lane_clear(ssb_lane *lane);
  * may be freed afterwards once no inlet leads to it. */
 void ssb_lane_close(ssb_lane *lane);
 
-/* lane == NULL: deliver chunks. Of two inlets for one req the newer counts. `lane` has to stay until the inlet is closed
- * (it may be closed itself: then what comes is dropped). */
+/* lane == NULL: deliver chunks. Of two inlets for one req the newer counts. `lane` has to stay until the inlet is
+ * closed (it may be closed itself: then what comes is dropped). */
 void ssb_inlet_init(ssb_inlet *i, ssb_link *l, int32_t req, ssb_lane *lane);
 void ssb_inlet_close(ssb_inlet *i);
 /* cdef end */

@@ -15,6 +15,8 @@
     ├── RefusedError                a connection was refused, here or there
     ├── DeadlineError               the peer did not do its part in time
     ├── LimitError                  one of our own limits was reached (too many calls, queue full)
+    ├── StoreError                  a peer's store could not be read or written just now
+    ├── GraphAwayError              the follow graph cannot be asked: nobody is let in meanwhile
     ├── BadInputError (ValueError)  something the user gave us cannot be used
     │   ├── AddressError            a multiserver address, with the offset of the first bad character
     │   ├── FeedIdError             a feed id that is not canonical
@@ -93,6 +95,14 @@ class DeadlineError(SSBError):
 
 class LimitError(SSBError):
     """One of our own limits was reached."""
+
+
+class StoreError(SSBError):
+    """A peer's store could not be read or written: locked for too long, the disk full, the file damaged."""
+
+
+class GraphAwayError(SSBError):
+    """The follow graph cannot be asked just now. Whoever depends on it refuses."""
 
 
 class BadInputError(SSBError, ValueError):

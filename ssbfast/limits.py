@@ -103,6 +103,28 @@ PENDING_INNER: Final = 8
 """Inner handshakes that wait for message 3, per portal session; when full the oldest goes, so that idle
 strangers cannot lock friends out."""
 
+DENIALS_PER_ROOM: Final = 64
+"""Refused strangers that are remembered of one room: more than a person reads, and free to produce."""
+
+DENIALS_STRANGERS: Final = 1024
+"""The same of all rooms together."""
+
+DENIALS_KNOWN: Final = 4096
+"""Refusals of keys in the follow graph that are remembered; above it the oldest go."""
+
+DENIALS_PER_KEY: Final = 8
+"""Refusals remembered of one key: of a stranger at one room, of a known key in all. The newest stay, so that one
+persistent key does not crowd out the others."""
+
+GRAPH_CACHE: Final = 1024
+"""Relations that are remembered of an ssb server, each for `GRAPH_CACHE_SECONDS`."""
+
+GRAPH_CALLS: Final = 64
+"""Keys that an ssb server is asked about at a time; the others wait their turn."""
+
+PRIVATE_TAGS: Final = 100_000
+"""Tags (contacts times portals) that are tried for one private tunnel address: 0.2 s."""
+
 # ---------------------------------------------------------------- times (seconds)
 
 HANDSHAKE_SECONDS: Final = 15.0
@@ -113,6 +135,10 @@ INNER_HELLO_SECONDS: Final = 5.0
 
 STALL_SECONDS: Final = 15.0
 """A target that takes nothing for so long loses the tunnel: its source may have other tunnels to serve."""
+
+LINGER_SECONDS: Final = 30.0
+"""A tunnel that one side has ended and that brings nothing from the other for so long is over: JS peers do not
+answer ends."""
 
 GOODBYE_SECONDS: Final = 3.0
 """How long a closing session waits for the peer's goodbye and for its own last bytes to leave."""
@@ -140,3 +166,21 @@ CALL_SECONDS: Final = 30.0
 
 REFUSAL_SECONDS: Final = 3.0
 """From message 3 to the end of a refused tunnel, whatever the reason: longer than any decision takes."""
+
+STORE_BUSY_SECONDS: Final = 5.0
+"""How long a write to the store waits for another process; each of ours takes milliseconds."""
+
+DENIAL_WRITE_SECONDS: Final = 1.0
+"""Denials are written to the store at most once in so long, however many there are."""
+
+GRAPH_POLL_SECONDS: Final = 0.25
+"""How often the follow graph is looked at for changes that concern live tunnels, which have to end within 1 s."""
+
+GRAPH_CACHE_SECONDS: Final = 0.5
+"""How long an ssb server's answer holds: a change has to be felt within 1 s."""
+
+GRAPH_SECONDS: Final = 2.5
+"""What the follow graph has for an answer, dialling included: less than `REFUSAL_SECONDS`."""
+
+GRAPH_RETRY_SECONDS: Final = 1.0
+"""An ssb server that could not be reached is not dialled again for so long."""

@@ -143,7 +143,7 @@ class _Conductor:
         environment = dict(os.environ)
         if role == "room" and self._wishes.sabotage == "bit":
             environment["SSBFAST_BACKEND"] = "pure"
-        errors = self._files.enter_context(tempfile.TemporaryFile())
+        errors = self._files.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 (the stack closes it)
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "ssbfast", "demo-part", role),
             stdin=asyncio.subprocess.PIPE,

@@ -211,7 +211,7 @@ class RoomServer:
         elif isinstance(effect, Fail):
             session.refuse(effect.req, effect.message)
         elif isinstance(effect, StreamItem):
-            session.send_item(effect.req, effect.body)
+            session.send_item(effect.req, effect.body, snapshot=effect.snapshot)
         elif isinstance(effect, StreamEnd):
             session.end_stream(effect.req)
         else:

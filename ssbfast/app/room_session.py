@@ -23,7 +23,7 @@ class RoomSession:
     splices: tunnels that begin or end here, by the number the peer writes.
     """
 
-    __slots__ = ("_lanes", "_room", "_ticket", "link", "mux", "number", "splices")
+    __slots__ = ("_feeds", "_room", "_ticket", "link", "mux", "number", "splices")
 
     link: Link
 
@@ -33,7 +33,7 @@ class RoomSession:
         self.number = 0
         self.mux = MuxRPC()
         self.splices: dict[int, Splice] = {}
-        self._lanes: dict[int, native.Lane] = {}
+        self._feeds: dict[int, _Feed] = {}
 
     def enter(self, link: Link, host: str) -> bool:
         """The connection is there; False when too many are unproven."""
@@ -96,27 +96,32 @@ class RoomSession:
         if self.mux.is_open(req):
             self.link.control(*self.mux.fail(req, message))
 
-    def send_item(self, req: int, body: bytes) -> None:
-        """One item of a subscription. Items are bulk: they take turns with tunnels, behind control packets."""
+    def send_item(self, req: int, body: bytes, *, snapshot: bool = False) -> None:
+        """One item of a subscription. Items are bulk: they take turns with tunnels, behind control packets.
+
+        snapshot: a whole list, which is as long as it is: only what is queued behind it counts as backlog.
+        """
         if not self.mux.is_open(req):
             return
-        lane = self._lanes.get(req)
-        is_new = lane is None
-        if lane is None:
-            lane = self._lanes[req] = native.Lane(self.link.core, req, limits.TUNNEL_SHARE)
-        kept = lane.packet(_ITEM, body)
+        feed = self._feeds.get(req)
+        is_new = feed is None
+        if feed is None:
+            feed = self._feeds[req] = _Feed(native.Lane(self.link.core, req, limits.TUNNEL_SHARE))
+        kept = feed.lane.packet(_ITEM, body)
+        if snapshot:
+            feed.counted = feed.lane.put
         self.link.touched()
         if is_new:
-            self._watch(req, lane)
-        if not kept or lane.queued > limits.SUBSCRIBER_BACKLOG:
+            self._watch(req, feed.lane)
+        if not kept or feed.backlog > limits.SUBSCRIBER_BACKLOG:
             self._room.backlog_passed(self, lost=not kept)
 
     def end_stream(self, req: int) -> None:
         packet = self.mux.end(req)
         if packet is None:
             return
-        lane = self._lanes.get(req)
-        if lane is None or not lane.packet(packet[0], packet[2]):
+        feed = self._feeds.get(req)
+        if feed is None or not feed.lane.packet(packet[0], packet[2]):
             self.link.control(*packet)
         self.link.touched()
 
@@ -128,7 +133,21 @@ class RoomSession:
         if lane.queued and self.link.is_open:
             self._watch(req, lane)
             return
-        self._lanes.pop(req, None)
+        self._feeds.pop(req, None)
         lane.close()
-        if self.link.is_open and not self._lanes:
+        if self.link.is_open and not self._feeds:
             self._room.drained(self)
+
+
+class _Feed:
+    """What waits for one subscription."""
+
+    __slots__ = ("counted", "lane")
+
+    def __init__(self, lane: native.Lane) -> None:
+        self.lane = lane
+        self.counted = 0  # bytes put up to here are no backlog
+
+    @property
+    def backlog(self) -> int:
+        return self.lane.put - max(self.lane.taken, self.counted)

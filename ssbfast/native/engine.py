@@ -49,6 +49,12 @@ class Hub:
         n: int = lib.ssb_hub_left(self._c)
         return n
 
+    @property
+    def outgoing(self) -> int:
+        """Slabs that wait to be sent; the other lent ones hold input. BLOCKED by the pool ends when this is 0."""
+        n: int = lib.ssb_hub_outgoing(self._c)
+        return n
+
     def trim(self) -> None:
         """Give the memory back to the system, if nothing is queued anywhere."""
         if lib.ssb_hub_trim(self._c) == Status.OK and hasattr(mmap, "MADV_DONTNEED"):

@@ -247,12 +247,12 @@ class Link(asyncio.BufferedProtocol):
         self._core = None
 
     def _why_lost(self, exc: Exception | None) -> SSBError | None:
+        if self._heard:
+            return None  # JS peers go without the box stream's goodbye when they have said the packet stream's
         if isinstance(exc, SSBError):  # a tunnel says why
             return exc
         if self._shaking is not None:
             return HandshakeError()
-        if self._heard and self.phase is Phase.LEAVING:
-            return None
         return TruncatedError() if exc is None else SessionEndedError("the connection died")
 
     def eof_received(self) -> bool:
@@ -305,6 +305,7 @@ class Link(asyncio.BufferedProtocol):
         if kind == native.EV_CHUNK:
             self._handler.chunk(self, req, body)
         elif kind == native.EV_GOODBYE:
+            self._heard = True  # authentic, so nothing was cut off before it
             self._peer_left()
         elif self.phase is Phase.OPEN:
             with contextlib.suppress(SessionEndedError):  # an answer that found this session over

@@ -6,6 +6,7 @@ ended, exactly once, behind the last of its bytes.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import enum
 import functools
@@ -64,6 +65,7 @@ class Splice:
         self._relay = relay
         self._on_over = on_over
         self._over = False
+        self._timer: asyncio.TimerHandle | None = None
         self._legs = (_Leg(caller, caller_req), _Leg(target, target_req))
         self._join(self._legs[0], self._legs[1])
         self._join(self._legs[1], self._legs[0])
@@ -110,6 +112,20 @@ class Splice:
         self._tell(other, body)
         if other.ended:
             self._finish(Ending.CLOSED)
+        else:
+            self._linger(leg)
+
+    def _linger(self, ended: _Leg) -> None:
+        """One side has ended. JS peers never answer an end: when nothing more comes from the other, it has too."""
+        put = ended.lane.put
+        self._timer = self._relay.loop.call_later(limits.LINGER_SECONDS, self._lingered, ended, put)
+
+    def _lingered(self, ended: _Leg, put: int) -> None:
+        if ended.lane.put != put or ended.lane.queued:
+            self._linger(ended)
+            return
+        self._tell(ended, _CLEAN_END)
+        self._finish(Ending.CLOSED)
 
     def link_closed(self, link: Link) -> None:
         """One of the two sessions died: end the other leg."""
@@ -142,6 +158,8 @@ class Splice:
         if self._over:
             return
         self._over = True
+        if self._timer is not None:
+            self._timer.cancel()
         for leg in self._legs:
             if leg.inlet is not None:
                 leg.inlet.close()

@@ -53,7 +53,7 @@ class Hub:
 
     @property
     def shut(self) -> bool:
-        """Whether payload has to wait until something has been sent."""
+        """Whether input has to wait until something has been sent."""
         return not self.left and self.outgoing > 0
 
     def trim(self) -> None:

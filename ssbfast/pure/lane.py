@@ -223,8 +223,7 @@ class Lane:
         out = self._opened()
         if not len(data):
             return True
-        most = out.hub.left if out.hub.outgoing else out.hub.free
-        if self.full or slabs_for(len(data)) > most:
+        if self.full or slabs_for(len(data)) > out.hub.left:
             return False
         self.splice(data)
         return True
@@ -250,7 +249,7 @@ class Lane:
     @property
     def full(self) -> bool:
         """True while a write would answer False."""
-        return self._out is not None and self.is_open and (self.over or self._out.hub.shut)
+        return self._out is not None and self.is_open and (self.over or not self._out.hub.left)
 
     def clear(self) -> None:
         """Drop what waits, at a packet boundary: the rest of a packet that was begun stays and goes out."""

@@ -90,4 +90,10 @@ MUTANTS = (
     ),
     Mutant("slabs leak", "queue.c", "while (rest._first != 0) shrink(h, &rest);", ""),
     Mutant("reserve given away", "hub.c", "free > SSB_SLAB_RESERVE ? free - SSB_SLAB_RESERVE : 0", "free"),
+    Mutant(
+        "pool full of input is a dead end",
+        "hub.c",
+        "return ssb_hub_left(h) == 0 && h->_outgoing > 0;",
+        "return ssb_hub_left(h) == 0;",
+    ),
 )

@@ -18,7 +18,7 @@ FAILED: Final = 1
 UNUSABLE: Final = 2
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=False)
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="ssbfast")
 def group() -> None:
     """Secure Scuttlebutt rooms and tunnels."""
@@ -31,6 +31,9 @@ group.add_command(demo_part)
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command. Returns its exit code; a user's mistake is one line on stderr, never a stack trace."""
+    if not arguments:
+        click.echo(group.get_help(click.Context(group, info_name="ssbfast")), err=True)
+        return UNUSABLE
     try:
         code = group.main(list(arguments), prog_name="ssbfast", standalone_mode=False)
     except click.ClickException as error:

@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -28,6 +28,7 @@ def default_data() -> Path:
 
 
 Parsed = TypeVar("Parsed")
+_AS_BOUND: Final = -1
 
 
 def _callback(parse: Callable[[Any], Parsed]) -> Callable[[click.Context, click.Parameter, Any], Parsed]:
@@ -49,9 +50,9 @@ def _listen(texts: tuple[str, ...]) -> tuple[Endpoint, ...]:
 def _host(text: str | None) -> Endpoint | None:
     if text is None:
         return None
-    host = Endpoint.parse(text, default_port=0)
-    NetAddress(host.host, host.port or 1)  # raises AddressError for what is no host
-    return host
+    host = Endpoint.parse(text, default_port=_AS_BOUND)
+    NetAddress(host.host, 1 if host.port == _AS_BOUND else host.port)  # raises AddressError for what is no address
+    return Endpoint(host.host, 0) if host.port == _AS_BOUND else host
 
 
 def _network(text: str | None) -> NetworkId:
@@ -91,19 +92,20 @@ def room(
     It prints its address, an invite to paste into SSB apps, and then who comes, goes and tunnels. Ctrl-C or
     SIGTERM says goodbye to all; a second one quits at once.
     """
-    me = load_secret((default_data() if data is None else data) / "secret", create=True)
+    secret = (default_data() if data is None else data) / "secret"
+    me = load_secret(secret, create=True)
     more_files()
-    asyncio.run(_run(me=me, listen=listen, host=host, name=name, network=network, as_json=as_json))
+    asyncio.run(_run(secret, me=me, listen=listen, host=host, name=name, network=network, as_json=as_json))
 
 
-async def _run(*, as_json: bool, **options: Any) -> None:
+async def _run(secret: Path, *, as_json: bool, **options: Any) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     printer = Printer(as_json=as_json, on_broken=lambda: _from_thread(loop, stop))
 
     def happened(event: dict[str, Any]) -> None:
         if event["event"] == "listening" and not as_json:
-            printer.text(introduction(event, only_here=server.is_wildcard_only))
+            printer.text(introduction(event, secret, only_here=server.is_wildcard_only))
         else:
             printer.event(event)
 
@@ -123,12 +125,13 @@ def _from_thread(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
         return
 
 
-def introduction(listening: dict[str, Any], *, only_here: bool) -> str:
+def introduction(listening: dict[str, Any], secret: Path, *, only_here: bool) -> str:
     """What people see first: who we are, and what to do next."""
     lines = [
         f"Room {listening['id']}",
         f"  address  {listening['address']}",
         f"  invite   {listening['invite']}",
+        f"  secret   {secret} (who has this file is the room: keep it safe)",
         "",
     ]
     if only_here:

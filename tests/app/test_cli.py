@@ -1,0 +1,191 @@
+"""The command line as a whole: help, mistakes, the missing extra, and how lines are printed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from ssbfast import __version__
+from ssbfast.app.commands import printing
+from ssbfast.app.commands.printing import Printer, amount, describe
+from tests.helpers.processes import run
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("missing", ["click", "rich"])
+def test_without_the_extra_one_line_says_how_to_get_it(missing: str) -> None:
+    code = f"import sys; sys.modules[{missing!r}] = None; sys.argv[1:] = ['demo', '--megabytes', '1']\n"
+    done = python(code + "from ssbfast.app.cli import main; main()")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "ssbfast: the commands need an extra: pip install 'ssbfast[room]'\n"
+
+
+def test_another_missing_module_is_not_blamed_on_the_extra() -> None:
+    done = python("import sys; sys.modules['cffi'] = sys.modules['nacl'] = None; from ssbfast.app.cli import main; main()")
+    assert done.returncode == 1
+    assert "pip install" not in done.stderr
+
+
+def test_the_command_is_cheap_until_it_runs() -> None:
+    done = python("import sys, ssbfast.app.cli; print([name for name in ('click', 'rich') if name in sys.modules])")
+    assert done.stdout == "[]\n"
+
+
+def test_help_names_the_commands_that_exist() -> None:
+    done = run("--help")
+    assert done.returncode == 0
+    assert "room" in done.stdout
+    assert "demo " in done.stdout
+    assert "demo-part" not in done.stdout
+
+
+@pytest.mark.parametrize("command", ["room", "demo"])
+def test_every_command_has_help(command: str) -> None:
+    done = run(command, "--help")
+    assert done.returncode == 0
+    assert "--json" in done.stdout
+
+
+def test_no_command_shows_help_and_is_wrong_usage() -> None:
+    done = run()
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Usage: ssbfast" in done.stderr
+
+
+def test_version() -> None:
+    assert __version__ in run("--version").stdout
+
+
+@pytest.mark.parametrize(
+    "arguments", [("nope",), ("--nope",), ("room", "--nope"), ("room", "extra"), ("demo", "--megabytes", "0")]
+)
+def test_wrong_usage_is_one_line(arguments: tuple[str, ...]) -> None:
+    done = run(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("ssbfast: ")
+    assert done.stderr.count("\n") == 1
+
+
+# ---------------------------------------------------------------- printing
+
+
+@pytest.mark.parametrize(
+    ("event", "text"),
+    [
+        ({"event": "joined", "id": "@a…"}, "joined  @a…"),
+        ({"event": "left", "id": "@a…"}, "left    @a…"),
+        ({"event": "tunnel_opened", "origin": "@a…", "target": "@b…"}, "tunnel  @a… → @b…"),
+        (
+            {"event": "tunnel_closed", "origin": "@a…", "target": "@b…", "bytes": 2500, "seconds": 1, "reason": "gone"},
+            "closed  @a… → @b…  2.5 kB in 1.0 s (gone)",
+        ),
+        ({"event": "lost", "n": 3}, "(3 lines are missing here: the reader was too slow)"),
+        ({"event": "new", "x": 1, "y": "z"}, "new     x 1  y z"),
+    ],
+)
+def test_describe(event: dict[str, object], text: str) -> None:
+    assert describe(event) == text
+
+
+@pytest.mark.parametrize(
+    ("n", "text"),
+    [(0, "0 bytes"), (999, "999 bytes"), (1000, "1.0 kB"), (64_000_000, "64.0 MB"), (5_120_000_000, "5.12 GB")],
+)
+def test_amount(n: int, text: str) -> None:
+    assert amount(n) == text
+
+
+class Pipe:
+    """A stdout that is a pipe."""
+
+    encoding = "utf-8"
+
+    def __init__(self) -> None:
+        self.reader, self.writer = os.pipe()
+
+    def fileno(self) -> int:
+        return self.writer
+
+
+@pytest.fixture
+def pipe(monkeypatch: pytest.MonkeyPatch) -> Pipe:
+    made = Pipe()
+    monkeypatch.setattr(sys, "stdout", made)
+    return made
+
+
+def read_to_end(pipe: Pipe) -> list[str]:
+    os.close(pipe.writer)
+    with os.fdopen(pipe.reader, encoding="utf-8") as stream:
+        return stream.read().splitlines()
+
+
+def test_json_is_one_object_a_line_and_nothing_else(pipe: Pipe) -> None:
+    printer = Printer(as_json=True)
+    printer.text("for people")
+    printer.event({"event": "joined", "id": "@a…"})
+    printer.close()
+    assert [json.loads(line) for line in read_to_end(pipe)] == [{"event": "joined", "id": "@a…"}]
+
+
+def test_people_get_text_and_the_time(pipe: Pipe) -> None:
+    printer = Printer(as_json=False)
+    printer.text("hello")
+    printer.event({"event": "joined", "id": "@a…"})
+    printer.close()
+    hello, joined = read_to_end(pipe)
+    assert hello == "hello"
+    assert joined.endswith("  joined  @a…")
+
+
+def test_a_reader_that_leaves_is_noticed_once(pipe: Pipe) -> None:
+    left = []
+    noticed = threading.Event()
+    printer = Printer(as_json=True, on_broken=lambda: (left.append(1), noticed.set())[0])
+    os.close(pipe.reader)
+    printer.event({"event": "joined"})
+    assert noticed.wait(60)
+    printer.event({"event": "left"})
+    printer.close()
+    assert left == [1]
+    os.close(pipe.writer)
+
+
+def test_a_slow_reader_never_blocks_and_is_told_what_it_missed(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(printing, "LINES_WAITING", 10)
+    printer = Printer(as_json=True)
+    count = 5000
+    for number in range(count):  # far more than pipe and queue hold
+        printer.event({"event": "joined", "number": number, "padding": "x" * 100})
+    lines: list[str] = []
+    with os.fdopen(pipe.reader, encoding="utf-8") as stream:
+        while '"left"' not in (lines[-1] if lines else ""):
+            # Two reads for one line (with what was lost), so the queue gets empty.
+            printer.event({"event": "left"})
+            lines.append(stream.readline())
+        printer.close()
+        os.close(pipe.writer)
+        lines += stream.read().splitlines()
+    events = [json.loads(line) for line in lines]
+    lost = sum(event["n"] for event in events if event["event"] == "lost")
+    left = sum(event["event"] == "left" for event in events)
+    joined = [event["number"] for event in events if event["event"] == "joined"]
+    assert joined == sorted(joined)
+    assert lost
+    assert len(joined) < count
+    assert left
+
+
+def test_without_stdout_nothing_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    printer = Printer(as_json=False)
+    printer.event({"event": "joined", "id": "@a…"})
+    printer.close()

@@ -1,0 +1,126 @@
+"""`ssbfast demo`: it holds, or it fails with one line; no process outlives it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from tests.helpers.processes import Running, assert_gone, run
+
+LONG = ("demo", "--json", "--megabytes", "100000")
+"""Longer than any test waits."""
+
+
+def part(processes: list[psutil.Process], role: str) -> psutil.Process:
+    return next(process for process in processes if process.cmdline()[-1] == role)
+
+
+@pytest.fixture
+def long_demo() -> Iterator[tuple[Running, list[psutil.Process]]]:
+    with Running(*LONG) as demo:
+        parts = demo.children(3)
+        yield demo, parts
+        for process in parts:
+            if process.is_running():
+                process.kill()
+
+
+def until_bytes_move(room: psutil.Process) -> None:
+    """The room only works that much when it relays."""
+    while sum(room.cpu_times()[:2]) < 1.5:
+        pass
+
+
+def assert_failed(demo: Running, *words: str) -> None:
+    assert demo.wait() == 1
+    (line,) = demo.stderr.splitlines()
+    assert line.startswith("ssbfast: the demo failed: ")
+    for word in words:
+        assert word in line
+    result = json.loads(demo.line() or "")
+    assert (result["event"], result["ok"]) == ("demo", False)
+
+
+def test_it_proves_that_the_bytes_arrived_and_says_what_the_room_saw() -> None:
+    done = run("demo", "--megabytes", "8", "--calls", "20", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    result = json.loads(done.stdout)
+    assert result["ok"]
+    assert result["bytes"] == 8_000_000
+    assert len(result["sha256"]) == 64
+    assert result["mb_per_second"] > 0
+    assert result["call_ms"] > 0
+    assert result["room_cpu_seconds_per_gb"] > 0
+    bulk, calls = result["room_saw"]
+    assert set(bulk) == {"origin", "target", "bytes", "seconds", "reason"}
+    assert bulk["bytes"] > 2 * 8_000_000
+    assert calls["bytes"] < 100_000
+    assert len(bulk["origin"]) == len("@12345678…")
+
+
+def test_people_read_the_same() -> None:
+    done = run("demo", "--megabytes", "1", "--calls", "5")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "SHA-256" in done.stdout
+    assert "median of 5" in done.stdout
+    assert "What the room could see" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("sabotage", "reason"),
+    [
+        ("room", "the room was killed"),
+        ("bit", "a box body is not authentic"),
+        ("network", "peer C: the secret handshake failed"),
+    ],
+)
+def test_sabotage_is_noticed(sabotage: str, reason: str) -> None:
+    done = run("demo", "--megabytes", "32", "--sabotage", sabotage)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("ssbfast: the demo failed: ")
+    assert done.stderr.count("\n") == 1
+    assert reason in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("role", "name"), [("room", "the room"), ("target", "peer A"), ("caller", "peer C")]
+)
+def test_a_part_that_is_killed_midway_ends_the_demo(
+    long_demo: tuple[Running, list[psutil.Process]], role: str, name: str
+) -> None:
+    demo, parts = long_demo
+    until_bytes_move(part(parts, "room"))
+    part(parts, role).kill()
+    assert_failed(demo, f"{name} was killed by signal 9")
+    assert_gone(parts)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_all_processes(
+    long_demo: tuple[Running, list[psutil.Process]], number: signal.Signals
+) -> None:
+    demo, parts = long_demo
+    until_bytes_move(part(parts, "room"))
+    demo.signal(number)
+    assert_failed(demo, "interrupted")
+    assert_gone(parts)
+
+
+def test_parts_do_not_outlive_a_demo_that_is_killed(long_demo: tuple[Running, list[psutil.Process]]) -> None:
+    demo, parts = long_demo
+    until_bytes_move(part(parts, "room"))
+    demo.signal(signal.SIGKILL)
+    demo.wait()
+    assert_gone(parts)
+
+
+def test_a_machine_that_cannot_start_a_part_is_told_why() -> None:
+    done = run("demo", "--megabytes", "1", env={**os.environ, "SSBFAST_BACKEND": "nonsense"})
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("\n") == 1

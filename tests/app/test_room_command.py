@@ -1,0 +1,243 @@
+"""`ssbfast room` as a process: what it prints, how it ends, and what it says about mistakes."""
+
+from __future__ import annotations
+
+import base64
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ssbfast import FeedId, Keypair, NetworkId, RoomClient
+from ssbfast.app.commands.room import default_data
+from ssbfast.errors import HandshakeError
+from ssbfast.keys import load_secret
+from ssbfast.room.trust import AllowList
+from ssbfast.wire.address import NetAddress, parse_address
+from tests.helpers.processes import Running, run
+
+LOOPBACK = ("--listen", "127.0.0.1:0")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return tmp_path / "room"
+
+
+def start(data: Path, *arguments: str) -> Running:
+    return Running("room", "--data", str(data), *arguments)
+
+
+def test_it_lists_its_address_first_and_then_who_comes_tunnels_and_goes(data: Path) -> None:
+    import asyncio
+
+    async def visit(address: str) -> tuple[FeedId, FeedId]:
+        a, c = Keypair.generate(), Keypair.generate()
+        async with RoomClient(a, admission=AllowList([c.id])) as target, RoomClient(c) as caller:
+            await target.join(address)
+            await caller.join(address, announce=False)
+            peer = await caller.connect(a.id)
+            await peer.close()
+        return a.id, c.id
+
+    with start(data, "--json", *LOOPBACK) as room:
+        listening = room.event("listening")
+        assert set(listening) == {"event", "id", "address", "invite", "udp"}
+        assert listening["id"] == str(load_secret(data / "secret").id)
+        assert listening["invite"].endswith(":SSB+Room+PSK3TLYC2T86EHQCUHBUHASCASE18JBV24=")
+        a, c = asyncio.run(visit(listening["address"]))
+        assert room.event("joined") == {"event": "joined", "id": a.short}
+        assert room.event("tunnel_opened") == {"event": "tunnel_opened", "origin": c.short, "target": a.short}
+        closed = room.event("tunnel_closed")
+        assert set(closed) == {"event", "origin", "target", "bytes", "seconds", "reason"}
+        assert closed["bytes"] > 300  # two handshakes' worth
+        assert room.event("left") == {"event": "left", "id": a.short}
+
+
+def test_people_are_told_what_to_do_next(data: Path) -> None:
+    with start(data, *LOOPBACK) as room:
+        first = room.line() or ""
+        lines = [first]
+        while "Ctrl-C" not in lines[-1]:
+            lines.append(room.line() or "")
+        text = "\n".join(lines)
+    assert first == f"Room {load_secret(data / 'secret').id}"
+    assert "SSB+Room+PSK" in text
+    assert "RoomClient.join" in text
+    assert "this machine only" not in text
+
+
+@pytest.mark.parametrize(("host", "warns"), [((), True), (("--host", "room.example"), False)])
+def test_a_wildcard_alone_can_be_dialled_from_this_machine_only(data: Path, host: tuple[str, ...], warns: bool) -> None:
+    with start(data, "--listen", "*:0", *host) as room:
+        text = "\n".join(room.line() or "" for _ in range(8))
+    assert ("this machine only" in text) is warns
+    assert ("net:room.example:" in text) is not warns
+
+
+def test_host_is_what_it_publishes(data: Path) -> None:
+    with start(data, "--json", "--host", "room.example:443", *LOOPBACK) as room:
+        (address,) = parse_address(room.event("listening")["address"])
+    assert address.transport == NetAddress("room.example", 443)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_says_goodbye_to_all_and_exits_0(data: Path, number: signal.Signals) -> None:
+    with start(data, "--json", *LOOPBACK) as room:
+        async with RoomClient(Keypair.generate()) as client:
+            joined = await client.join(room.event("listening")["address"])
+            session = joined.session
+            room.signal(number)
+            await session.wait_closed()
+            assert session.error is None  # goodbyes on both sides
+        assert room.wait() == 0
+        assert room.stderr == ""
+
+
+def test_the_second_signal_quits_at_once(data: Path) -> None:
+    me = Keypair.generate()
+    with start(data, "--json", *LOOPBACK) as room:
+        (address,) = parse_address(room.event("listening")["address"])
+        # A client that never answers the goodbye keeps the room waiting: a process that is stopped.
+        code = (
+            "import asyncio, sys; from ssbfast import *\n"
+            "async def main():\n"
+            "    async with RoomClient(Keypair.generate()) as client:\n"
+            "        await client.join(sys.argv[1])\n"
+            "        print('in', flush=True)\n"
+            "        await asyncio.sleep(600)\n"
+            "asyncio.run(main())"
+        )
+        frozen = subprocess.Popen([sys.executable, "-c", code, str(address)], stdout=subprocess.PIPE, text=True)
+        try:
+            assert frozen.stdout is not None
+            assert frozen.stdout.readline() == "in\n"
+            room.event("joined")
+            frozen.send_signal(signal.SIGSTOP)
+            room.signal(signal.SIGINT)
+            while room.process.poll() is None:
+                room.signal(signal.SIGINT)
+            assert room.wait() == 0
+            assert room.stderr == ""
+        finally:
+            frozen.kill()
+            frozen.wait()
+            if frozen.stdout is not None:
+                frozen.stdout.close()
+    assert me.id
+
+
+async def test_head_ends_it_quietly(data: Path) -> None:
+    with start(data, "--json", *LOOPBACK) as room:
+        address = room.event("listening")["address"]
+        reader = room.process.stdout
+        assert reader is not None
+        os.close(os.dup(reader.fileno()))
+    # The same with a pipe of our own, whose reader leaves.
+    read_end, write_end = os.pipe()
+    room_process = subprocess.Popen(
+        [sys.executable, "-m", "ssbfast", "room", "--data", str(data), "--json", *LOOPBACK],
+        stdout=write_end,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(write_end)
+    try:
+        with os.fdopen(read_end) as head:
+            import json
+
+            address = json.loads(head.readline())["address"]
+        async with RoomClient(Keypair.generate()) as client:
+            joined = await client.join(address)  # the event has no reader any more
+            await joined.session.wait_closed()
+        assert room_process.wait(60) == 0
+        assert room_process.stderr is not None
+        assert room_process.stderr.read() == ""
+    finally:
+        room_process.kill()
+        room_process.wait()
+        if room_process.stderr is not None:
+            room_process.stderr.close()
+
+
+async def test_another_network_stays_outside(data: Path) -> None:
+    key = os.urandom(32)
+    with start(data, "--json", "--network-key", base64.b64encode(key).decode(), *LOOPBACK) as room:
+        address = room.event("listening")["address"]
+        async with RoomClient(Keypair.generate()) as stranger:
+            with pytest.raises(HandshakeError):
+                await stranger.join(address)
+        async with RoomClient(Keypair.generate(), network=NetworkId(key)) as member:
+            assert (await member.join(address)).id == load_secret(data / "secret").id
+
+
+def test_the_secret_is_made_once_and_for_the_owner_only(data: Path) -> None:
+    ids = []
+    for _ in range(2):
+        with start(data, "--json", *LOOPBACK) as room:
+            ids.append(room.event("listening")["id"])
+    assert ids[0] == ids[1]
+    assert stat.S_IMODE((data / "secret").stat().st_mode) == 0o600
+
+
+# ---------------------------------------------------------------- mistakes
+
+
+def assert_unusable(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("ssbfast: ")
+    assert done.stderr.count("\n") == 1
+    for word in words:
+        assert word in done.stderr
+
+
+def test_a_taken_port(data: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        assert_unusable(run("room", "--data", str(data), "--listen", f"127.0.0.1:{port}"), str(port), "taken")
+
+
+def test_a_secret_that_others_can_read(data: Path) -> None:
+    load_secret(data / "secret", create=True)
+    (data / "secret").chmod(0o644)
+    assert_unusable(run("room", "--data", str(data), *LOOPBACK), "chmod 600")
+
+
+def test_a_secret_that_is_none(data: Path) -> None:
+    data.mkdir()
+    (data / "secret").write_text("{}")
+    (data / "secret").chmod(0o600)
+    assert_unusable(run("room", "--data", str(data), *LOOPBACK), "not a valid secret file")
+
+
+def test_a_directory_that_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert_unusable(run("room", "--data", str(tmp_path / "file" / "room"), *LOOPBACK), "file")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--listen", "127.0.0.1:99999"),
+        ("--listen", "[::1"),
+        ("--host", "two words"),
+        ("--host", ":9"),
+        ("--host", "room.example:0"),
+        ("--network-key", "AAAA"),
+    ],
+)
+def test_bad_options_are_named(data: Path, option: str, value: str) -> None:
+    assert_unusable(run("room", "--data", str(data), option, value), option)
+
+
+@pytest.mark.parametrize(("given", "home"), [("/x", "/x"), ("relative", "~/.local/share"), (None, "~/.local/share")])
+def test_the_default_directory_is_the_rooms_own(monkeypatch: pytest.MonkeyPatch, given: str | None, home: str) -> None:
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    if given is not None:
+        monkeypatch.setenv("XDG_DATA_HOME", given)
+    assert default_data() == Path(home).expanduser() / "ssbfast" / "room"
