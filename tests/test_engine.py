@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ssbfast import pure
 from ssbfast.errors import BoxStreamError, LocalProtocolError, PacketError, SessionEndedError
 from ssbfast.pure import EV_CHUNK, EV_GOODBYE, EV_PACKET, CoreLimits, Status
 from tests.helpers.ends import Room, data
@@ -580,7 +581,7 @@ class TestClosing:
         assert (link.held, link.queued, link.control_queued, link.blocked) == (0, 0, 0, None)
 
     def test_forgotten_links_are_closed_by_the_garbage_collector(self, core: ModuleType) -> None:
-        if core.__name__ == "ssbfast.pure":
+        if core.Hub is pure.Hub:
             pytest.skip("the pure pool is not memory: nothing is lost with a forgotten link")
         hub = core.Hub(8 << 20)
         for _ in range(3):

@@ -60,10 +60,6 @@ VERSION: Final = len(MIGRATIONS)
 APPLICATION: Final = 0x73736266
 """`ssbf`, at its place in the file's head: other programs' databases are left alone."""
 
-_MAGIC: Final = b"SQLite format 3\x00"
-_HEAD: Final = 100
-_VERSION_AT: Final = slice(60, 64)
-_APPLICATION_AT: Final = slice(68, 72)
 _RETRY_SECONDS: Final = 0.02
 
 
@@ -92,31 +88,16 @@ def newer(path: Path) -> BadInputError:
 
 
 def _prepare(path: Path) -> None:
-    """Look at the file without SQLite, which might change it; make it if it is missing."""
+    """Make the file if it is missing, empty and with its permissions: SQLite's own files beside it get the same.
+
+    A file that exists is never opened here: closing it would drop, for the whole process, the locks that SQLite has
+    on it (POSIX), and with them what protects it.
+    """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):
-        # Before SQLite comes: its own files beside this one get the same permissions.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600))
-    file = os.open(path, os.O_RDWR | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
-    with os.fdopen(file, "rb") as stream:
-        status = os.fstat(file)
-        if not stat.S_ISREG(status.st_mode):
-            raise BadInputError(f"{path} is not a file")
-        head = stream.read(_HEAD)
-        _check_head(path, head)
-        if os.name == "posix" and status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-            os.fchmod(file, 0o600)
-
-
-def _check_head(path: Path, head: bytes) -> None:
-    if not head:
-        return  # new, and nobody has written to it yet
-    if len(head) < _HEAD or not head.startswith(_MAGIC):
-        raise BadInputError(f"{path} is not a store of ssbfast")
-    if int.from_bytes(head[_APPLICATION_AT], "big") not in (0, APPLICATION):
-        raise BadInputError(f"{path} is another program's database")
-    if int.from_bytes(head[_VERSION_AT], "big") > VERSION:
-        raise newer(path)
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600))
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise BadInputError(f"{path} is not a file")
 
 
 def _open(path: Path, busy: float) -> sqlite3.Connection:
@@ -124,14 +105,27 @@ def _open(path: Path, busy: float) -> sqlite3.Connection:
         _check_log(path, busy)
     connection = sqlite3.connect(path, timeout=busy, isolation_level=None, check_same_thread=False)
     try:
+        _check(connection, path)
+        if os.name == "posix" and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            path.chmod(0o600)
         _use_wal(connection, busy)
         connection.execute("PRAGMA synchronous = FULL")  # a block that was confirmed survives a power cut
-        connection.execute("PRAGMA foreign_keys = ON")
         _migrate(connection, path)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> None:
+    """Read only: is it ours, and one that we understand?"""
+    version = version_of(connection)
+    application = int(connection.execute("PRAGMA application_id").fetchone()[0])
+    tables = int(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
+    if application != APPLICATION and (application or version or tables):
+        raise BadInputError(f"{path} is another program's database")
+    if version > VERSION:
+        raise newer(path)
 
 
 def _has_log(path: Path) -> bool:
@@ -142,11 +136,10 @@ def _has_log(path: Path) -> bool:
 
 
 def _check_log(path: Path, busy: float) -> None:
-    """The newest version may stand in the write-ahead log alone; a reader leaves that as it is."""
+    """A writer folds the write-ahead log into the file when it closes; a reader leaves both as they are."""
     reader = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=busy, isolation_level=None)
     with contextlib.closing(reader):
-        if version_of(reader) > VERSION:
-            raise newer(path)
+        _check(reader, path)
 
 
 def version_of(connection: sqlite3.Connection) -> int:
@@ -174,12 +167,8 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        done = version_of(connection)  # again: another process may have been quicker
-        if done > VERSION:
-            raise newer(path)
-        if done == 0 and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            raise BadInputError(f"{path} is another program's database")
-        for statements in MIGRATIONS[done:]:
+        _check(connection, path)  # again: another process may have been quicker
+        for statements in MIGRATIONS[version_of(connection) :]:
             for statement in statements:
                 connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {APPLICATION}")

@@ -72,30 +72,39 @@ class Row:
 
 
 class _Sample:
-    """Refusals of strangers at one room within a batch: a uniform sample of `places`, out of `population`."""
+    """Refusals of strangers at one room within a batch: a uniform sample out of `population`."""
 
-    __slots__ = ("items", "places", "population")
+    __slots__ = ("_of_key", "items", "population")
 
-    def __init__(self, places: int) -> None:
-        self.places = places
+    def __init__(self) -> None:
         self.population = 0
         self.items: list[Denial] = []
+        self._of_key: Counter[FeedId] = Counter()
 
     def add(self, denial: Denial, randbelow: RandBelow) -> None:
-        mine = [index for index, item in enumerate(self.items) if item.origin == denial.origin]
-        if len(mine) >= limits.DENIALS_PER_KEY:
+        if self._of_key[denial.origin] >= limits.DENIALS_PER_KEY:
             # The same key again and again: it takes its own oldest place, and no chance from others.
-            del self.items[mine[0]]
-            self.items.append(denial)
+            self._drop(next(index for index, item in enumerate(self.items) if item.origin == denial.origin))
+            self._keep(denial)
             return
         self.population += 1
-        if len(self.items) < self.places:
-            self.items.append(denial)
+        if len(self.items) < limits.DENIALS_PER_ROOM:
+            self._keep(denial)
             return
         chosen = randbelow(self.population)
-        if chosen < self.places:
-            del self.items[chosen]
-            self.items.append(denial)
+        if chosen < len(self.items):
+            self._drop(chosen)
+            self._keep(denial)
+
+    def _keep(self, denial: Denial) -> None:
+        self.items.append(denial)
+        self._of_key[denial.origin] += 1
+
+    def _drop(self, index: int) -> None:
+        origin = self.items.pop(index).origin
+        self._of_key[origin] -= 1
+        if not self._of_key[origin]:
+            del self._of_key[origin]
 
 
 class Batch:
@@ -120,7 +129,7 @@ class Batch:
         if denial.reason is Reason.MISMATCH:
             self.faults[denial.room] += 1
         if not denial.known:
-            sample = self.strangers.setdefault(denial.room, _Sample(limits.DENIALS_PER_ROOM))
+            sample = self.strangers.setdefault(denial.room, _Sample())
             sample.add(denial, self._randbelow)
             return
         recent = self.known.pop(denial.origin, None) or deque(maxlen=limits.DENIALS_PER_KEY)
@@ -128,6 +137,19 @@ class Batch:
         self.known[denial.origin] = recent  # at the end: the first are those that have been silent for longest
         if len(self.known) > limits.DENIALS_KNOWN:
             del self.known[next(iter(self.known))]
+
+    def absorb(self, later: Batch) -> None:
+        """Take in a batch that was begun later: what this one stands for could not be written."""
+        refused, faults = self.refused + later.refused, self.faults + later.faults
+        populations = {room: sample.population for room, sample in self.strangers.items()}
+        for recent in later.known.values():
+            for denial in recent:
+                self.add(denial)
+        for room, sample in later.strangers.items():
+            for denial in sample.items:
+                self.add(denial)
+            self.strangers[room].population = populations.get(room, 0) + sample.population
+        self.refused, self.faults = refused, faults
 
 
 @dataclass(slots=True)

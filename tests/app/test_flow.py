@@ -231,8 +231,7 @@ async def test_tiny_whole_packets_for_a_target_that_does_not_read_keep_nobody_bu
         await asyncio.sleep(1.5)
         now = guests.room.ps.cpu_times()
         assert here.ended is None
-        print("CPU", now.user + now.system - used.user - used.system, here.lane.taken, there.count)
-        assert now.user + now.system - used.user - used.system < 0.75
+        assert now.user + now.system - used.user - used.system < 0.2
         assert isinstance(await here.wait_ended(), RemoteError)
         await flooding
         assert guests.room.rss - memory <= 16 * MiB

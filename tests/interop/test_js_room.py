@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import base64
-import json
-from collections.abc import AsyncIterator
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
-from tests.helpers.command import Command
+from tests.helpers.processes import Running
 from tests.interop import scenarios
 from tests.interop.jspeer import Kind, StartPeer
 from tests.interop.scenarios import CLIENT_KINDS, Portal
@@ -21,16 +20,15 @@ pytestmark = [pytest.mark.interop, pytest.mark.timeout(180)]
 KINDS: tuple[Kind, ...] = (*CLIENT_KINDS, "tunnel-2018")
 
 
-@pytest_asyncio.fixture
-async def room(network: bytes, tmp_path: Path) -> AsyncIterator[Portal]:
+@pytest.fixture
+def room(network: bytes, tmp_path: Path) -> Iterator[Portal]:
     """`ssbfast room` in a process of its own."""
     key = base64.b64encode(network).decode()
     arguments = ("room", "--data", str(tmp_path / "room"), "--listen", "127.0.0.1:0", "--network-key", key, "--json")
-    async with Command.start(*arguments) as command:
-        listening = json.loads(await command.line())
-        assert listening["event"] == "listening"
-        yield Portal(listening["address"])
-        assert await command.stop() == 0
+    with Running(*arguments) as command:
+        yield Portal(command.event("listening")["address"])
+        command.signal(signal.SIGTERM)
+        assert command.wait() == 0, command.stderr
 
 
 @pytest.mark.parametrize(("caller", "target"), RING)

@@ -1,0 +1,222 @@
+"""Whom a peer follows and blocks, wherever that is written down: in memory, in its own store, or in an ssb server.
+
+    graph = StoreGraph("~/.local/share/ssbfast/peer")
+    verdict = await judge(graph, caller, Policy.FOLLOWS)
+    stop = graph.watch(caller, verdict.relation, lambda relation: ...)     # called within a second of a change
+
+`ssb_server_graph` has the one for ssb servers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+from ssbfast import limits
+from ssbfast.app.store import Store
+from ssbfast.errors import GraphAwayError, SSBError, StoreError
+from ssbfast.ids import FeedId
+from ssbfast.room.trust import Policy, Relation, Verdict, admit
+
+Changed = Callable[[Relation], None]
+Unwatch = Callable[[], None]
+
+
+class FollowGraph(Protocol):
+    """Answers who is followed and who is blocked, and tells when that changes."""
+
+    async def relation(self, who: FeedId) -> Relation:
+        """What we think of `who` now. Raises GraphAwayError: then nobody is to be let in."""
+
+    def watch(self, who: FeedId, relation: Relation, changed: Changed) -> Unwatch:
+        """Call `changed`, in the loop, whenever the relation is another one than was last believed.
+
+        relation: what is believed now. A change is told within one second, whichever process made it. While the graph
+        is away nothing is told; when it is back, what has changed meanwhile. Returns what ends the watching.
+        """
+
+    async def close(self) -> None:
+        """Let go of files and connections. Harmless when closed."""
+
+
+async def judge(
+    graph: FollowGraph, who: FeedId, policy: Policy, *, allowed: bool = False, origin_matches: bool = True
+) -> Verdict:
+    """Decide over a key that is proven, or that we are about to dial. See `room.trust.admit`.
+
+    The graph is always asked, whatever the policy and however clear the case is, and has `GRAPH_SECONDS` to answer;
+    if it does not, everybody is refused. Raises nothing.
+    """
+    try:
+        relation = await asyncio.wait_for(graph.relation(who), limits.GRAPH_SECONDS)
+    except (SSBError, asyncio.TimeoutError):
+        return admit(policy, None, allowed, origin_matches=origin_matches)
+    return admit(policy, relation, allowed, origin_matches=origin_matches)
+
+
+class _Watch:
+    __slots__ = ("changed", "relation")
+
+    def __init__(self, relation: Relation, changed: Changed) -> None:
+        self.relation = relation
+        self.changed = changed
+
+
+class Watches:
+    """Who waits for changes of which keys, and what each believes. For providers."""
+
+    def __init__(self) -> None:
+        self._of: dict[FeedId, set[_Watch]] = {}
+
+    def __len__(self) -> int:
+        return len(self._of)
+
+    def add(self, who: FeedId, relation: Relation, changed: Changed) -> Unwatch:
+        watch = _Watch(relation, changed)
+        self._of.setdefault(who, set()).add(watch)
+
+        def remove() -> None:
+            mine = self._of.get(who, set())
+            mine.discard(watch)
+            if not mine:
+                self._of.pop(who, None)
+
+        return remove
+
+    def keys(self) -> tuple[FeedId, ...]:
+        return tuple(self._of)
+
+    def tell(self, who: FeedId, relation: Relation) -> None:
+        """The graph says so now: call those who believe otherwise (soon: what they do may be slow, or fail)."""
+        for watch in tuple(self._of.get(who, ())):
+            if watch.relation != relation:
+                watch.relation = relation
+                asyncio.get_running_loop().call_soon(self._call, who, watch, relation)
+
+    def _call(self, who: FeedId, watch: _Watch, relation: Relation) -> None:
+        if watch in self._of.get(who, ()):  # or it has been taken back a moment ago
+            watch.changed(relation)
+
+    def clear(self) -> None:
+        self._of.clear()
+
+
+class MemoryGraph:
+    """A follow graph in memory, for programs that keep it elsewhere, and for tests."""
+
+    def __init__(self) -> None:
+        self._relations: dict[FeedId, Relation] = {}
+        self._watches = Watches()
+
+    def set(self, who: FeedId, *, follows: bool | None = None, blocks: bool | None = None) -> None:
+        """Say what we think of `who`; None leaves that part as it is."""
+        before = self._relations.get(who, Relation())
+        after = Relation(before.follows if follows is None else follows, before.blocks if blocks is None else blocks)
+        if after.known:
+            self._relations[who] = after
+        else:
+            self._relations.pop(who, None)
+        if after != before:
+            self._watches.tell(who, after)
+
+    async def relation(self, who: FeedId) -> Relation:
+        return self._relations.get(who, Relation())
+
+    def watch(self, who: FeedId, relation: Relation, changed: Changed) -> Unwatch:
+        stop = self._watches.add(who, relation, changed)
+        self._watches.tell(who, self._relations.get(who, Relation()))
+        return stop
+
+    async def close(self) -> None:
+        self._watches.clear()
+
+
+class Poll:
+    """Looks again and again while somebody watches. For providers whose graph others change."""
+
+    def __init__(self, look: Callable[[], Coroutine[Any, Any, None]], seconds: float) -> None:
+        self._look = look
+        self._seconds = seconds
+        self._task: asyncio.Task[None] | None = None
+
+    def run(self, watches: Watches) -> None:
+        """Be running as long as there are watches."""
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run(watches))
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _run(self, watches: Watches) -> None:
+        try:
+            while len(watches):
+                with contextlib.suppress(SSBError):  # away: nothing is known, nothing is told
+                    await self._look()
+                await asyncio.sleep(self._seconds)
+        finally:
+            self._task = None
+
+
+class StoreGraph:
+    """The follow graph in a peer's own store, which other processes may change (`ssbfast follow`, `block`, …).
+
+    data: the data directory; the graph has a connection to the store of its own, used in a thread, so that nothing
+    ever waits for the disk in the loop. Raises BadInputError for a store that cannot be used.
+    """
+
+    def __init__(self, data: str | os.PathLike[str]) -> None:
+        self._store = Store(data)
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="follow-graph")
+        self._watches = Watches()
+        self._poll = Poll(self._look, limits.GRAPH_POLL_SECONDS)
+        self._stamp: tuple[int, int] | None = None
+        self._closed = False
+
+    async def relation(self, who: FeedId) -> Relation:
+        """What the store says now. Raises GraphAwayError when it cannot be read, or is closed."""
+        return (await self._in_thread(self._store.relations, (who,)))[who]
+
+    def watch(self, who: FeedId, relation: Relation, changed: Changed) -> Unwatch:
+        stop = self._watches.add(who, relation, changed)
+        self._stamp = None  # what is believed may be older than our last look
+        if not self._closed:
+            self._poll.run(self._watches)
+        return stop
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._watches.clear()
+        await self._poll.stop()
+        self._worker.shutdown(wait=False)
+        self._store.close()
+
+    async def _look(self) -> None:
+        # First the stamp, then the relations: a change in between is seen by the next look.
+        stamp = await self._in_thread(self._store.stamp)
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            relations = await self._in_thread(self._store.relations, self._watches.keys())
+        except BaseException:
+            self._stamp = None
+            raise
+        for who, relation in relations.items():
+            self._watches.tell(who, relation)
+
+    async def _in_thread(self, work: Callable[..., Any], *args: Any) -> Any:
+        if self._closed:
+            raise GraphAwayError("the follow graph is closed")
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._worker, work, *args)
+        except StoreError as error:
+            raise GraphAwayError(str(error)) from None
