@@ -65,7 +65,7 @@ def bench_latency(benchmark: BenchmarkFixture, note: Note, room: processes.Room)
 
         async def work() -> load.Latency:
             async with load.tunnel(room) as peer:
-                return await load.latency(peer, target, 300)
+                return await load.latency(room, peer, target, SECONDS)
 
         result = once(benchmark, work)
     note(correct=True, room=room.kind, **rounded(result))

@@ -30,6 +30,7 @@ Mode = Literal["bare", "announced", "subscribed"]
 GB: Final = 1e9
 _BATCH: Final = 32
 """Handshakes under way at a time: rooms of ours allow 64 from one address."""
+_TRIPS: Final = 100
 _SETTLE_SECONDS: Final = 3.0
 _STEP_SECONDS: Final = 120.0
 
@@ -56,11 +57,15 @@ class Bulk:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Round trips of one small call, in seconds: through the room, and between the same processes without it."""
+    """Round trips of one small call, in seconds: through the room, and between the same processes without it.
+
+    cpu: the room's, for each round trip.
+    """
 
     through: float
     through_p99: float
     direct: float
+    cpu: float
 
     @property
     def added(self) -> float:
@@ -122,10 +127,11 @@ async def bulk(room: Room, peer: Peer, item: int, seconds: float) -> Bulk:
     return Bulk(item, sent, took, used, received == {"bytes": sent, "wrong": 0})
 
 
-async def round_trips(peer: Peer, count: int) -> list[float]:
-    """Seconds of each of so many calls with 64 characters, one after the other."""
-    text, times = "x" * 64, []
-    for _ in range(count):
+async def round_trips(peer: Peer, seconds: float) -> list[float]:
+    """Seconds of each call with 64 characters, one after the other, for so long and at least 100 times."""
+    text, times = "x" * 64, list[float]()
+    end = time.perf_counter() + seconds
+    while len(times) < _TRIPS or time.perf_counter() < end:
         began = time.perf_counter()
         if await peer.call("bench.echo", text, timeout=_STEP_SECONDS) != text:
             raise RuntimeError("a wrong echo")
@@ -133,16 +139,17 @@ async def round_trips(peer: Peer, count: int) -> list[float]:
     return times
 
 
-async def latency(peer: Peer, target: Target, count: int) -> Latency:
+async def latency(room: Room, peer: Peer, target: Target, seconds: float) -> Latency:
     """Round trips through the tunnel, and over a connection of its own to the same process."""
     relay, direct = Relay(), Peer()
     await dial("127.0.0.1", target.port, lambda: Link(relay, _client(CALLER, TARGET.id), direct))
     await direct.wait_opened()
-    await round_trips(direct, 20)
-    await round_trips(peer, 20)
-    plain, through = await round_trips(direct, count), await round_trips(peer, count)
+    plain = await round_trips(direct, seconds)
+    cpu = room.process.cpu()
+    through = await round_trips(peer, seconds)
+    used = (room.process.cpu() - cpu) / len(through)
     await direct.close()
-    return Latency(statistics.median(through), statistics.quantiles(through, n=100)[98], statistics.median(plain))
+    return Latency(statistics.median(through), statistics.quantiles(through, n=100)[98], statistics.median(plain), used)
 
 
 # ---------------------------------------------------------------- crowds

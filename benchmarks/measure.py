@@ -82,7 +82,7 @@ async def _traffic(figures: Figures, room: processes.Room, target: processes.Tar
             before = boxes_alone()
             figures.bulk[item] = await load.bulk(room, peer, item, seconds)
             figures.boxes_alone[item] = (before + boxes_alone()) / 2
-        figures.latency = await load.latency(peer, target, 300)
+        figures.latency = await load.latency(room, peer, target, seconds)
 
 
 def boxes_alone() -> float:
@@ -108,6 +108,7 @@ def rows(figures: list[Figures]) -> list[Row]:
     table.append(Row("latency added to one way, median", "ms", _of(delays, lambda d: d.added * 1e3)))
     table.append(Row("  round trip, median", "ms", _of(delays, lambda d: d.through * 1e3)))
     table.append(Row("  round trip, 99th percentile", "ms", _of(delays, lambda d: d.through_p99 * 1e3)))
+    table.append(Row("  CPU of the room for a round trip", "ms", _of(delays, lambda d: d.cpu * 1e3)))
     opened = {each.kind: each.sessions for each in figures if each.sessions is not None}
     table.append(Row("opening a session, CPU of the room", "ms", _of(opened, lambda s: s.cpu / s.count * 1e3)))
     for mode, count in dict.fromkeys(key for each in figures for key in each.idle):

@@ -361,4 +361,6 @@ int ssb_link_receive(ssb_link *l, uint8_t *in, size_t n, uint8_t *ev, size_t *ev
     return ssb_link_proceed(l, ev, ev_n, need);
 }
 
-size_t ssb_link_held(const ssb_link *l) { return (size_t)(l->_input._bytes + l->_plain._bytes); }
+size_t ssb_link_held(const ssb_link *l) {
+    return (size_t)(l->_input._bytes + l->_plain._bytes + l->_assembly._bytes);
+}

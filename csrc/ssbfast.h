@@ -307,7 +307,7 @@ void ssb_link_init(ssb_link *l, ssb_hub *h, uint32_t id, const ssb_crypto *crypt
 int ssb_link_receive(ssb_link *l, uint8_t *in, size_t n, uint8_t *ev, size_t *ev_n, size_t *need) SSB_MUST_USE;
 int ssb_link_proceed(ssb_link *l, uint8_t *ev, size_t *ev_n, size_t *need) SSB_MUST_USE;
 ssb_lane *ssb_link_blocked(const ssb_link *l);
-size_t ssb_link_held(const ssb_link *l); /* input bytes kept inside */
+size_t ssb_link_held(const ssb_link *l); /* received bytes kept inside: ciphertext, and packets that are not whole */
 
 /* Queue a whole packet in front of all lanes. SSB_OK, SSB_FULL (control_backlog or the pool), SSB_E_CLOSED once
  * the goodbye is wanted. An empty body is SSB_E_CLOSED too, except for the nine zero bytes of the goodbye (flags,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Final, NoReturn
 
+from ssbfast.errors import BadInputError
+
 EXTRA: Final = ("click", "rich")
 ADVICE: Final = "ssbfast: the commands need an extra: pip install 'ssbfast[room]'"
 
@@ -19,6 +21,9 @@ def main() -> NoReturn:
         if (error.name or "").partition(".")[0] not in EXTRA:
             raise
         print(ADVICE, file=sys.stderr)
+        code = 2
+    except BadInputError as error:  # a backend that does not exist, found while importing
+        print(f"ssbfast: {error}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         code = 0

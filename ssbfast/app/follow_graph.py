@@ -2,7 +2,7 @@
 
     graph = StoreGraph("~/.local/share/ssbfast/peer")
     verdict = await judge(graph, caller, Policy.FOLLOWS)
-    stop = graph.watch(caller, verdict.relation, lambda relation: ...)     # called within a second of a change
+    unwatch = graph.watch(caller, verdict.relation, lambda relation: ...)     # called within a second of a change
 
 `ssb_server_graph` has the one for ssb servers.
 """
@@ -32,11 +32,12 @@ class FollowGraph(Protocol):
     async def relation(self, who: FeedId) -> Relation:
         """What we think of `who` now. Raises GraphAwayError: then nobody is to be let in."""
 
-    def watch(self, who: FeedId, relation: Relation, changed: Changed) -> Unwatch:
+    def watch(self, who: FeedId, relation: Relation | None, changed: Changed) -> Unwatch:
         """Call `changed`, in the loop, whenever the relation is another one than was last believed.
 
-        relation: what is believed now. A change is told within one second, whichever process made it. While the graph
-        is away nothing is told; when it is back, what has changed meanwhile. Returns what ends the watching.
+        relation: what is believed now; None when nothing is, and the first answer is told too. A change is told
+        within one second, whichever process made it. While the graph is away nothing is told; when it is back, what
+        has changed meanwhile. Returns what ends the watching.
         """
 
     async def close(self) -> None:
@@ -49,19 +50,26 @@ async def judge(
     """Decide over a key that is proven, or that we are about to dial. See `room.trust.admit`.
 
     The graph is always asked, whatever the policy and however clear the case is, and has `GRAPH_SECONDS` to answer;
-    if it does not, everybody is refused. Raises nothing.
+    if it does not, or trips over something, everybody is refused. Raises nothing.
     """
+    relation: Relation | None = None
     try:
         relation = await asyncio.wait_for(graph.relation(who), limits.GRAPH_SECONDS)
     except (SSBError, asyncio.TimeoutError):
-        return admit(policy, None, allowed, origin_matches=origin_matches)
+        pass
+    except Exception as error:
+        _report("a follow graph failed", error)
     return admit(policy, relation, allowed, origin_matches=origin_matches)
+
+
+def _report(message: str, error: Exception) -> None:
+    asyncio.get_running_loop().call_exception_handler({"message": message, "exception": error})
 
 
 class _Watch:
     __slots__ = ("changed", "relation")
 
-    def __init__(self, relation: Relation, changed: Changed) -> None:
+    def __init__(self, relation: Relation | None, changed: Changed) -> None:
         self.relation = relation
         self.changed = changed
 
@@ -75,7 +83,7 @@ class Watches:
     def __len__(self) -> int:
         return len(self._of)
 
-    def add(self, who: FeedId, relation: Relation, changed: Changed) -> Unwatch:
+    def add(self, who: FeedId, relation: Relation | None, changed: Changed) -> Unwatch:
         watch = _Watch(relation, changed)
         self._of.setdefault(who, set()).add(watch)
 
@@ -126,7 +134,7 @@ class MemoryGraph:
     async def relation(self, who: FeedId) -> Relation:
         return self._relations.get(who, Relation())
 
-    def watch(self, who: FeedId, relation: Relation, changed: Changed) -> Unwatch:
+    def watch(self, who: FeedId, relation: Relation | None, changed: Changed) -> Unwatch:
         stop = self._watches.add(who, relation, changed)
         self._watches.tell(who, self._relations.get(who, Relation()))
         return stop
@@ -157,8 +165,12 @@ class Poll:
     async def _run(self, watches: Watches) -> None:
         try:
             while len(watches):
-                with contextlib.suppress(SSBError):  # away: nothing is known, nothing is told
+                try:
                     await self._look()
+                except SSBError:
+                    pass  # away: nothing is known, nothing is told
+                except Exception as error:  # a mistake of ours must not leave blocked peers connected
+                    _report("a look at the follow graph failed", error)
                 await asyncio.sleep(self._seconds)
         finally:
             self._task = None
@@ -181,9 +193,10 @@ class StoreGraph:
 
     async def relation(self, who: FeedId) -> Relation:
         """What the store says now. Raises GraphAwayError when it cannot be read, or is closed."""
-        return (await self._in_thread(self._store.relations, (who,)))[who]
+        relation: Relation = await self._in_thread(self._store.relation, who)
+        return relation
 
-    def watch(self, who: FeedId, relation: Relation, changed: Changed) -> Unwatch:
+    def watch(self, who: FeedId, relation: Relation | None, changed: Changed) -> Unwatch:
         stop = self._watches.add(who, relation, changed)
         self._stamp = None  # what is believed may be older than our last look
         if not self._closed:
@@ -196,8 +209,9 @@ class StoreGraph:
         self._closed = True
         self._watches.clear()
         await self._poll.stop()
-        self._worker.shutdown(wait=False)
-        self._store.close()
+        closing = asyncio.get_running_loop().run_in_executor(self._worker, self._store.close)
+        self._worker.shutdown(wait=False)  # what was asked before is answered first
+        await asyncio.shield(closing)
 
     async def _look(self) -> None:
         # First the stamp, then the relations: a change in between is seen by the next look.

@@ -68,7 +68,7 @@ class SsbServerGraph:
             return known[1]
         return await self._ask(who)
 
-    def watch(self, who: FeedId, relation: Relation, changed: Changed) -> Unwatch:
+    def watch(self, who: FeedId, relation: Relation | None, changed: Changed) -> Unwatch:
         stop = self._watches.add(who, relation, changed)
         if not self._closed:
             self._poll.run(self._watches)
@@ -81,16 +81,19 @@ class SsbServerGraph:
         self._watches.clear()
         await self._poll.stop()
         session, self._session = self._session, None
-        for task in (*self._asking.values(), *((session,) if session is not None else ())):
+        tasks: list[asyncio.Task[Any]] = [*self._asking.values(), *([] if session is None else [session])]
+        for task in tasks:
             task.cancel()
-        if session is not None and session.done() and not session.cancelled() and session.exception() is None:
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if session is not None and _succeeded(session):
             await session.result().close()
 
     # ------------------------------------------------------------ questions
 
     async def _look(self) -> None:
         """Ask about everybody who is watched, past the cache."""
-        await asyncio.gather(*(self._ask(who) for who in self._watches.keys()), return_exceptions=True)
+        watched = self._watches.keys()
+        await asyncio.gather(*(self._ask(who) for who in watched), return_exceptions=True)
 
     async def _ask(self, who: FeedId) -> Relation:
         """One question at a time about each key; several who want to know wait for the same answer."""
@@ -153,6 +156,7 @@ class SsbServerGraph:
                 raise GraphAwayError("the ssb server cannot be reached")
             self._retry_at = loop.time() + limits.GRAPH_RETRY_SECONDS
             session = self._session = loop.create_task(self._dial())
+            session.add_done_callback(_succeeded)  # nobody may be waiting for its failure any more
         return await asyncio.shield(session)
 
     async def _dial(self) -> Peer:

@@ -157,7 +157,7 @@ class Link:
 
     @property
     def held(self) -> int:
-        """Received bytes kept inside: the beginning of a box, or what came while blocked."""
+        """Received bytes kept inside: the beginning of a box or packet, or what came while blocked."""
         n: int = lib.ssb_link_held(self._c)
         return n
 

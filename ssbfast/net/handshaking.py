@@ -63,7 +63,10 @@ class Handshaking:
         self._transport = transport
         self._timer = asyncio.get_running_loop().call_later(self._deadline, self._late)
         if isinstance(self._machine, ClientHandshake):
-            transport.write(self._machine.start())
+            try:
+                transport.write(self._machine.start())
+            except HandshakeError as error:  # a key that nobody can call, or our own
+                self._refuse(error)
 
     def received(self, data: bytes) -> None:
         if self._refused:

@@ -174,6 +174,12 @@ class Link(asyncio.BufferedProtocol):
             self._watchers = Watchers()
         self._watchers.add(ready, callback)
 
+    @property
+    def memory(self) -> int:
+        """Bytes of queue memory in use for this link, both ways."""
+        core = self._core
+        return 0 if core is None else core.held + core.queued + core.control_queued
+
     def progress(self) -> tuple[int, int]:
         """Numbers that change whenever the other end takes something."""
         transport = self._transport

@@ -16,12 +16,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ssbfast import limits, native
+from ssbfast.errors import LimitError
 from ssbfast.net.link import Link
 from ssbfast.wire.handshake import Session
 
 _CHECK_SECONDS = 1.0
 _DROUGHT_SECONDS = 0.05
-_DROUGHT_PART = 8  # an eighth of the pool has to be free before it ends
+_SCARCE_PART = 16  # a drought begins when less than a sixteenth of the pool is left
+_ENOUGH_PART = 8  # and ends when an eighth is
 
 
 @dataclass
@@ -68,6 +70,7 @@ class Relay:
         self._waiting: dict[Link, _Wait] = {}
         self._check: asyncio.TimerHandle | None = None
         self._drought: asyncio.TimerHandle | None = None
+        self._drought_since = 0.0
         self._scheduled = False
 
     # ------------------------------------------------------------ links
@@ -109,6 +112,8 @@ class Relay:
                 link = self._links.get(number)
                 if link is not None:
                     link.flush()
+        if self._is_scarce:
+            self._begin_drought()
 
     # ------------------------------------------------------------ back-pressure
 
@@ -145,8 +150,6 @@ class Relay:
         self._plan_check()
 
     def _resume(self, source: Link) -> None:
-        if self._drought is not None:
-            return  # its end resumes everybody
         wait = self._waiting.pop(source, None)
         if wait is None:
             return
@@ -157,28 +160,39 @@ class Relay:
         elif again.progress == wait.progress:
             again.since = wait.since  # it was a try, and nothing has moved
 
-    # ------------------------------------------------------------ no queue memory left
+    # ------------------------------------------------------------ little queue memory left
+
+    @property
+    def _is_scarce(self) -> bool:
+        return self.hub.left * _SCARCE_PART < self.hub.left + self.hub.lent
 
     def _begin_drought(self) -> None:
-        """The pool is used up: read from nobody, so that the reserve lasts, until a good part is free again."""
-        if self._drought is None:
-            for link in self._links.values():
-                link.hold(self)
-            self._drought = self.loop.call_later(_DROUGHT_SECONDS, self._end_drought)
-            self._plan_check()
-
-    def _end_drought(self) -> None:
-        if self.hub.left * _DROUGHT_PART < self.hub.left + self.hub.lent:
-            self._drought = self.loop.call_later(_DROUGHT_SECONDS, self._end_drought)
+        """Read from nobody until a good part of the pool is free again."""
+        if self._drought is not None:
             return
-        self._drought = None
-        for source in list(self._waiting):
-            self._resume(source)
+        for link in self._links.values():
+            link.hold(self)
+        self._drought_since = self.loop.time()
+        self._drought = self.loop.call_later(_DROUGHT_SECONDS, self._relieve)
+        self._plan_check()
+
+    def _relieve(self) -> None:
+        """What was received goes on its way as far as it can; if that does not help, somebody has to go."""
         for link in list(self._links.values()):
             if link not in self._waiting:
                 link.proceed()
-            if self._drought is None:
+        if self.hub.left * _ENOUGH_PART >= self.hub.left + self.hub.lent:
+            self._drought = None
+            for link in list(self._links.values()):
                 link.release(self)
+            return
+        for_long = self.loop.time() - self._drought_since > 2 * self.stall_seconds
+        if for_long or not self.hub.outgoing:
+            # Nothing drains: it is held by calls that never become whole, or by peers that never read.
+            greediest = max(self._links.values(), key=lambda link: link.memory, default=None)
+            if greediest is not None:
+                greediest.fail(LimitError("queue memory is used up"))
+        self._drought = self.loop.call_later(_DROUGHT_SECONDS, self._relieve)
 
     # ------------------------------------------------------------ stalls
 

@@ -162,7 +162,7 @@ class Incoming:
 
     @property
     def held(self) -> int:
-        return self._input.bytes + self._plain.bytes
+        return self._input.bytes + self._plain.bytes + self._assembly.bytes
 
     @property
     def blocked(self) -> Lane | None:

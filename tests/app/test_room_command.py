@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import contextlib
+import json
 import os
 import signal
 import socket
@@ -15,7 +18,7 @@ import pytest
 
 from ssbfast import FeedId, Keypair, NetworkId, RoomClient
 from ssbfast.app.commands.room import default_data
-from ssbfast.errors import HandshakeError
+from ssbfast.errors import HandshakeError, SessionEndedError
 from ssbfast.keys import load_secret
 from ssbfast.room.trust import AllowList
 from ssbfast.wire.address import NetAddress, parse_address
@@ -33,9 +36,15 @@ def start(data: Path, *arguments: str) -> Running:
     return Running("room", "--data", str(data), *arguments)
 
 
-def test_it_lists_its_address_first_and_then_who_comes_tunnels_and_goes(data: Path) -> None:
-    import asyncio
+def introduction(room: Running) -> str:
+    """What people see first."""
+    lines = [room.line() or ""]
+    while "Ctrl-C" not in lines[-1]:
+        lines.append(room.line() or "")
+    return "\n".join(lines)
 
+
+def test_it_lists_its_address_first_and_then_who_comes_tunnels_and_goes(data: Path) -> None:
     async def visit(address: str) -> tuple[FeedId, FeedId]:
         a, c = Keypair.generate(), Keypair.generate()
         async with RoomClient(a, admission=AllowList([c.id])) as target, RoomClient(c) as caller:
@@ -61,12 +70,8 @@ def test_it_lists_its_address_first_and_then_who_comes_tunnels_and_goes(data: Pa
 
 def test_people_are_told_what_to_do_next(data: Path) -> None:
     with start(data, *LOOPBACK) as room:
-        first = room.line() or ""
-        lines = [first]
-        while "Ctrl-C" not in lines[-1]:
-            lines.append(room.line() or "")
-        text = "\n".join(lines)
-    assert first == f"Room {load_secret(data / 'secret').id}"
+        text = introduction(room)
+    assert text.startswith(f"Room {load_secret(data / 'secret').id}\n")
     assert "SSB+Room+PSK" in text
     assert "RoomClient.join" in text
     assert "this machine only" not in text
@@ -75,7 +80,7 @@ def test_people_are_told_what_to_do_next(data: Path) -> None:
 @pytest.mark.parametrize(("host", "warns"), [((), True), (("--host", "room.example"), False)])
 def test_a_wildcard_alone_can_be_dialled_from_this_machine_only(data: Path, host: tuple[str, ...], warns: bool) -> None:
     with start(data, "--listen", "*:0", *host) as room:
-        text = "\n".join(room.line() or "" for _ in range(8))
+        text = introduction(room)
     assert ("this machine only" in text) is warns
     assert ("net:room.example:" in text) is not warns
 
@@ -100,7 +105,6 @@ async def test_a_signal_says_goodbye_to_all_and_exits_0(data: Path, number: sign
 
 
 def test_the_second_signal_quits_at_once(data: Path) -> None:
-    me = Keypair.generate()
     with start(data, "--json", *LOOPBACK) as room:
         (address,) = parse_address(room.event("listening")["address"])
         # A client that never answers the goodbye keeps the room waiting: a process that is stopped.
@@ -129,16 +133,9 @@ def test_the_second_signal_quits_at_once(data: Path) -> None:
             frozen.wait()
             if frozen.stdout is not None:
                 frozen.stdout.close()
-    assert me.id
 
 
 async def test_head_ends_it_quietly(data: Path) -> None:
-    with start(data, "--json", *LOOPBACK) as room:
-        address = room.event("listening")["address"]
-        reader = room.process.stdout
-        assert reader is not None
-        os.close(os.dup(reader.fileno()))
-    # The same with a pipe of our own, whose reader leaves.
     read_end, write_end = os.pipe()
     room_process = subprocess.Popen(
         [sys.executable, "-m", "ssbfast", "room", "--data", str(data), "--json", *LOOPBACK],
@@ -149,12 +146,11 @@ async def test_head_ends_it_quietly(data: Path) -> None:
     os.close(write_end)
     try:
         with os.fdopen(read_end) as head:
-            import json
-
             address = json.loads(head.readline())["address"]
         async with RoomClient(Keypair.generate()) as client:
-            joined = await client.join(address)  # the event has no reader any more
-            await joined.session.wait_closed()
+            with contextlib.suppress(SessionEndedError):  # it may leave while we come in
+                joined = await client.join(address)  # the event has no reader any more
+                await joined.session.wait_closed()
         assert room_process.wait(60) == 0
         assert room_process.stderr is not None
         assert room_process.stderr.read() == ""

@@ -24,7 +24,7 @@ from ssbfast.net.dial import dial
 from ssbfast.net.link import Link
 from ssbfast.room.trust import AllowList
 from ssbfast.wire.handshake import ClientHandshake
-from ssbfast.wire.muxrpc import encode_json
+from ssbfast.wire.muxrpc import CallKind, encode_json
 from tests.helpers.livingroom import LivingRoom, living_room
 from tests.helpers.rawpeer import PATIENCE, RawPeer, eventually, settle
 
@@ -154,7 +154,7 @@ async def test_wrong_network_wrong_room_and_refused_look_the_same() -> None:
             ClientHandshake(keys[2], right),  # refused: silence
         )
         for handshake in shakes:
-            peer = RawPeer(handshake._me if hasattr(handshake, "_me") else keys[0], room.relay)
+            peer = RawPeer(keys[0], room.relay)
             link = await dial("127.0.0.1", room.server.port, lambda h=handshake, p=peer: Link(room.relay, h, p))
             await asyncio.wait_for(peer.gone.wait(), PATIENCE)
             assert isinstance(peer.error, HandshakeError)
@@ -165,9 +165,8 @@ async def test_wrong_network_wrong_room_and_refused_look_the_same() -> None:
 
 async def test_the_room_itself_cannot_come_in() -> None:
     async with living_room() as room:
-        with pytest.raises((SSBError, ValueError)):
+        with pytest.raises(HandshakeError):
             await room.raw(room.server.me)
-        room.peers.clear()
 
 
 @pytest.mark.parametrize(("total", "per_address"), [(3, 10), (10, 3)])
@@ -301,8 +300,12 @@ async def test_who_calls_and_never_reads_loses_the_session_not_the_room_its_memo
         errors: list[SSBError | None] = []
         session = room.server._sessions[max(room.server._sessions)]
         closed = session.link._handler.closed
-        monkey = lambda link, error: errors.append(error) or closed(link, error)  # noqa: E731
-        object.__setattr__(session.link, "_handler", _Spy(session, monkey))
+
+        def spied(link: Link, error: SSBError | None) -> None:
+            errors.append(error)
+            closed(link, error)
+
+        session.link._handler = _Spy(session, spied)
         for req, body in calls(200_000):
             if not greedy.link.is_open or greedy.gone.is_set() or errors:
                 break
@@ -330,6 +333,12 @@ class _Spy:
         return getattr(self._handler, name)
 
 
+async def toggle(peer: RawPeer, times: int) -> None:
+    """Leave and come back."""
+    reqs = [peer.open(CallKind.ASYNC, name) for _ in range(times) for name in ("tunnel.leave", "tunnel.announce")]
+    await eventually(lambda: reqs[-1] in peer.answers)
+
+
 async def test_a_subscriber_that_does_not_read_gets_one_fresh_state() -> None:
     async with living_room() as room:
         subscriber, restless, steady = await room.raw(), await room.raw(), await room.raw()
@@ -337,17 +346,14 @@ async def test_a_subscriber_that_does_not_read_gets_one_fresh_state() -> None:
         subscriber.link.hold("test")
         attendance = room.server._methods._attendance
         session = next(s for s in room.server._sessions.values() if s.link.remote == subscriber.id)
-        for _ in range(30_000):
+        for _ in range(1000):
             if attendance._paused:
                 break
-            await restless.call("tunnel.leave")
-            await restless.call("tunnel.announce")
+            await toggle(restless, 30)
         assert attendance._paused == {session.number}
         queued = session.link.core.queued
         assert limits.SUBSCRIBER_BACKLOG < queued < limits.SUBSCRIBER_BACKLOG + KiB
-        for _ in range(50):
-            await restless.call("tunnel.leave")
-            await restless.call("tunnel.announce")
+        await toggle(restless, 50)
         assert session.link.core.queued == queued
         await restless.call("tunnel.leave")
         subscriber.link.release("test")
@@ -421,7 +427,7 @@ async def test_a_forged_box_ends_that_session_only() -> None:
         await eventually(lambda: len(room.server._sessions) == 1)
 
 
-async def test_unix_like_endpoints_share_a_port() -> None:
+async def test_several_endpoints_share_a_port() -> None:
     server = RoomServer(Keypair.generate(), listen=[Endpoint("127.0.0.1", 0), Endpoint("127.0.0.2", 0)])
     async with server:
         for host in ("127.0.0.1", "127.0.0.2"):

@@ -30,10 +30,12 @@ async def eventually(condition: Callable[[], Any], patience: float = PATIENCE) -
     """Wait until the condition holds; AssertionError when it never does."""
     loop = asyncio.get_running_loop()
     until = loop.time() + patience
+    turns = 0
     while not condition():
         if loop.time() > until:
             raise AssertionError("it did not happen")
-        await asyncio.sleep(0.01)
+        turns += 1
+        await asyncio.sleep(0 if turns < 200 else 0.005)
 
 
 async def settle(turns: int = 20) -> None:
