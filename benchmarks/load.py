@@ -127,6 +127,17 @@ async def bulk(room: Room, peer: Peer, item: int, seconds: float) -> Bulk:
     return Bulk(item, sent, took, used, received == {"bytes": sent, "wrong": 0})
 
 
+def merged(parts: list[Bulk]) -> Bulk:
+    """Several transfers with items of one size, as one."""
+    return Bulk(
+        parts[0].item,
+        sum(part.bytes for part in parts),
+        sum(part.seconds for part in parts),
+        sum(part.cpu for part in parts),
+        all(part.correct for part in parts),
+    )
+
+
 async def round_trips(peer: Peer, seconds: float) -> list[float]:
     """Seconds of each call with 64 characters, one after the other, for so long and at least 100 times."""
     text, times = "x" * 64, list[float]()

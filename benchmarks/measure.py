@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
+import statistics
 import sys
 import time
 from dataclasses import dataclass, field
@@ -16,8 +18,11 @@ from typing import Any
 from benchmarks import load, processes
 from benchmarks.baselines import KEY, NONCE, environment
 from ssbfast import native
+from ssbfast.net.peer import Peer
 
 ITEMS = (32_768, 4096, 256)
+TURNS = 4
+"""Parts of a transfer; rooms take turns."""
 SUBSCRIBERS = 200
 """Subscribers that both rooms are measured with; ssb-room's lists grow with the third power of it."""
 
@@ -57,32 +62,56 @@ class Row:
         return theirs / ours if self.lower else ours / theirs
 
 
-def measure(kind: str, options: argparse.Namespace) -> Figures:
-    """Everything about one kind of room."""
-    figures = Figures(kind)
-    with processes.room(kind) as room, processes.target(room) as target:
-        asyncio.run(_traffic(figures, room, target, options.seconds))
+def measure(kinds: list[str], options: argparse.Namespace) -> list[Figures]:
+    """Everything about these kinds of rooms."""
+    found = [Figures(kind) for kind in kinds]
+    with contextlib.ExitStack() as stack:
+        rooms = [stack.enter_context(processes.room(kind)) for kind in kinds]
+        targets = [stack.enter_context(processes.target(room)) for room in rooms]
+        asyncio.run(_traffic(list(zip(found, rooms, targets, strict=True)), options.seconds))
+    for figures in found:
+        _crowds(figures, options.attendants)
+    return found
+
+
+def _crowds(figures: Figures, attendants: int) -> None:
+    kind = figures.kind
     with processes.room(kind) as room:
         figures.sessions = asyncio.run(load.sessions(room, 300))
-    crowds: list[tuple[load.Mode, int]] = [("announced", options.attendants), ("subscribed", SUBSCRIBERS)]
+    crowds: list[tuple[load.Mode, int]] = [("announced", attendants), ("subscribed", SUBSCRIBERS)]
     if kind != "ssb-room":
-        crowds.append(("subscribed", options.attendants))
+        crowds.append(("subscribed", attendants))
     for mode, count in crowds:
         _say(f"{kind}: {count} attendants, {mode}")
         with processes.room(kind) as room:
             figures.idle[mode, count] = asyncio.run(load.idle(room, count, mode))
-    return figures
 
 
-async def _traffic(figures: Figures, room: processes.Room, target: processes.Target, seconds: float) -> None:
-    async with load.tunnel(room) as peer:
-        await load.bulk(room, peer, ITEMS[0], seconds / 4)
+async def _traffic(rooms: list[tuple[Figures, processes.Room, processes.Target]], seconds: float) -> None:
+    """All rooms run, and take turns: what else the machine does then hits all alike."""
+    async with contextlib.AsyncExitStack() as stack:
+        peers = [await stack.enter_async_context(load.tunnel(room)) for _, room, _ in rooms]
+        for (_, room, _), peer in zip(rooms, peers, strict=True):
+            await load.bulk(room, peer, ITEMS[0], seconds / 4)
         for item in ITEMS:
-            _say(f"{room.kind}: items of {item} bytes")
-            before = boxes_alone()
-            figures.bulk[item] = await load.bulk(room, peer, item, seconds)
-            figures.boxes_alone[item] = (before + boxes_alone()) / 2
-        figures.latency = await load.latency(room, peer, target, seconds)
+            await _transfers(rooms, peers, item, seconds / TURNS)
+        for (figures, room, target), peer in zip(rooms, peers, strict=True):
+            figures.latency = await load.latency(room, peer, target, seconds)
+
+
+async def _transfers(
+    rooms: list[tuple[Figures, processes.Room, processes.Target]], peers: list[Peer], item: int, seconds: float
+) -> None:
+    _say(f"items of {item} bytes")
+    alone: list[float] = []
+    parts: list[list[load.Bulk]] = [[] for _ in rooms]
+    for _turn in range(TURNS):
+        for (_, room, _), peer, mine in zip(rooms, peers, parts, strict=True):
+            alone.append(boxes_alone())
+            mine.append(await load.bulk(room, peer, item, seconds))
+    for (figures, _, _), mine in zip(rooms, parts, strict=True):
+        figures.bulk[item] = load.merged(mine)
+        figures.boxes_alone[item] = statistics.median(alone)
 
 
 def boxes_alone() -> float:
@@ -160,19 +189,20 @@ def main() -> int:
     parser.add_argument("--attendants", type=int, default=1000, help="size of the idle crowd (default 1000)")
     parser.add_argument("--rooms", default=",".join(processes.ROOMS), help="which, of ssbfast, ssbfast-pure, ssb-room")
     options = parser.parse_args()
-    figures = []
+    kinds = []
     for kind in options.rooms.split(","):
         if (why := processes.why_not(kind)) is not None:
             _say(f"{kind} is left out: {why}")
         else:
-            figures.append(measure(kind, options))
+            kinds.append(kind)
+    figures = measure(kinds, options)
     table = rows(figures)
     if options.json:
         print(json.dumps(as_json(figures, table), indent=1))
     else:
         about = environment()
         print(f"{about['cpu']}, backend {about['backend']}, SIMD {about['simd']}, Python {about['python']}\n")
-        print(show(table, [each.kind for each in figures]))
+        print(show(table, kinds))
     if not is_correct(figures):
         _say("an answer was WRONG: these figures mean nothing")
         return 1

@@ -100,11 +100,19 @@ class DenialLog:
         if error is None:
             self.failure = None
             for denial in writing.result():
-                if self._recorded is not None:
-                    self._recorded(denial)
+                self._tell(denial)
             return
         if not isinstance(error, StoreError):
             raise error
         self.failure = error
         batch.absorb(self._batch)
         self._batch = batch
+
+    def _tell(self, denial: Denial) -> None:
+        if self._recorded is None:
+            return
+        try:
+            self._recorded(denial)
+        except Exception as problem:  # the next one is told all the same
+            context = {"message": "telling of a denial failed", "exception": problem}
+            asyncio.get_running_loop().call_exception_handler(context)

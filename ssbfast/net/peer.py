@@ -179,6 +179,12 @@ class Peer:
                 stream.packet(packet[0], packet[2])
             except SSBError:
                 return
+            if stream.req < 0 and (error is not None or stream.server is not None):
+                # Nothing of the peer's is wanted any more; whether it ever answers our end is its business.
+                if stream.server is None:
+                    stream.finished(None)
+                self._streams.pop(stream.req, None)
+                stream.release()
         self._tidy(stream.req)
 
     def end_stream(self, req: int, error: str | None) -> bytes | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -104,44 +106,51 @@ def test_amount(n: int, text: str) -> None:
 
 
 class Pipe:
-    """A stdout that is a pipe."""
-
-    encoding = "utf-8"
+    """A stdout that is a pipe, and its reader."""
 
     def __init__(self) -> None:
-        self.reader, self.writer = os.pipe()
+        reader, writer = os.pipe()
+        self.reader = os.fdopen(reader, encoding="utf-8")
+        self.stdout = os.fdopen(writer, "w", encoding="utf-8")
 
-    def fileno(self) -> int:
-        return self.writer
+    def fill(self) -> int:
+        """Until not a byte more goes in; how many there are."""
+        writer = self.stdout.fileno()
+        os.set_blocking(writer, False)
+        full = 0
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                full += os.write(writer, b"x")
+        os.set_blocking(writer, True)
+        return full
+
+    def rest(self) -> list[str]:
+        """What comes until the end."""
+        self.stdout.close()
+        return self.reader.read().splitlines()
 
 
 @pytest.fixture
-def pipe(monkeypatch: pytest.MonkeyPatch) -> Pipe:
+def pipe() -> Iterator[Pipe]:
     made = Pipe()
-    monkeypatch.setattr(sys, "stdout", made)
-    return made
-
-
-def read_to_end(pipe: Pipe) -> list[str]:
-    os.close(pipe.writer)
-    with os.fdopen(pipe.reader, encoding="utf-8") as stream:
-        return stream.read().splitlines()
+    with made.reader, made.stdout:
+        yield made
 
 
 def test_json_is_one_object_a_line_and_nothing_else(pipe: Pipe) -> None:
-    printer = Printer(as_json=True)
+    printer = Printer(pipe.stdout, as_json=True)
     printer.text("for people")
     printer.event({"event": "joined", "id": "@a…"})
     printer.close()
-    assert [json.loads(line) for line in read_to_end(pipe)] == [{"event": "joined", "id": "@a…"}]
+    assert [json.loads(line) for line in pipe.rest()] == [{"event": "joined", "id": "@a…"}]
 
 
 def test_people_get_text_and_the_time(pipe: Pipe) -> None:
-    printer = Printer(as_json=False)
+    printer = Printer(pipe.stdout, as_json=False)
     printer.text("hello")
     printer.event({"event": "joined", "id": "@a…"})
     printer.close()
-    hello, joined = read_to_end(pipe)
+    hello, joined = pipe.rest()
     assert hello == "hello"
     assert joined.endswith("  joined  @a…")
 
@@ -150,48 +159,39 @@ def test_a_reader_that_leaves_is_noticed_once(pipe: Pipe) -> None:
     left = []
     noticed = threading.Event()
 
-
     def broken() -> None:
         left.append(1)
         noticed.set()
 
-    printer = Printer(as_json=True, on_broken=broken)
-    os.close(pipe.reader)
+    printer = Printer(pipe.stdout, as_json=True, on_broken=broken)
+    pipe.reader.close()
     printer.event({"event": "joined"})
     assert noticed.wait(60)
     printer.event({"event": "left"})
     printer.close()
     assert left == [1]
-    os.close(pipe.writer)
 
 
 def test_a_slow_reader_never_blocks_and_is_told_what_it_missed(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(printing, "LINES_WAITING", 10)
-    printer = Printer(as_json=True)
-    count = 5000
-    for number in range(count):  # far more than pipe and queue hold
-        printer.event({"event": "joined", "number": number, "padding": "x" * 100})
-    lines: list[str] = []
-    with os.fdopen(pipe.reader, encoding="utf-8") as stream:
-        while '"left"' not in (lines[-1] if lines else ""):
-            # Two reads for one line (with what was lost), so the queue gets empty.
-            printer.event({"event": "left"})
-            lines.append(stream.readline())
-        printer.close()
-        os.close(pipe.writer)
-        lines += stream.read().splitlines()
-    events = [json.loads(line) for line in lines]
-    lost = sum(event["n"] for event in events if event["event"] == "lost")
-    left = sum(event["event"] == "left" for event in events)
-    joined = [event["number"] for event in events if event["event"] == "joined"]
-    assert joined == sorted(joined)
-    assert lost
-    assert len(joined) < count
-    assert left
+    full = pipe.fill()
+    printer = Printer(pipe.stdout, as_json=True)
+    count = 100
+    for number in range(count):
+        printer.event({"event": "joined", "number": number})
+    pipe.reader.read(full)
+    while not printer.is_idle:
+        pass
+    printer.event({"event": "left"})
+    printer.close()
+    *joined, lost, left = [json.loads(line) for line in pipe.rest()]
+    assert left == {"event": "left"}
+    assert lost["event"] == "lost"
+    assert len(joined) + lost["n"] == count
+    assert [event["number"] for event in joined] == list(range(len(joined)))
 
 
-def test_without_stdout_nothing_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdout", None)
-    printer = Printer(as_json=False)
+def test_without_stdout_nothing_is_written() -> None:
+    printer = Printer(None, as_json=False)
     printer.event({"event": "joined", "id": "@a…"})
     printer.close()

@@ -87,9 +87,7 @@ def test_sabotage_is_noticed(sabotage: str, reason: str) -> None:
     assert reason in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("role", "name"), [("room", "the room"), ("target", "peer A"), ("caller", "peer C")]
-)
+@pytest.mark.parametrize(("role", "name"), [("room", "the room"), ("target", "peer A"), ("caller", "peer C")])
 def test_a_part_that_is_killed_midway_ends_the_demo(
     long_demo: tuple[Running, list[psutil.Process]], role: str, name: str
 ) -> None:
@@ -101,9 +99,7 @@ def test_a_part_that_is_killed_midway_ends_the_demo(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_all_processes(
-    long_demo: tuple[Running, list[psutil.Process]], number: signal.Signals
-) -> None:
+def test_a_signal_ends_all_processes(long_demo: tuple[Running, list[psutil.Process]], number: signal.Signals) -> None:
     demo, parts = long_demo
     until_bytes_move(part(parts, "room"))
     demo.signal(number)

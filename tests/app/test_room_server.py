@@ -256,7 +256,9 @@ async def test_sessions_of_one_key_are_capped_and_the_newest_stay(monkeypatch: p
         for peer in peers:  # none of them answers goodbyes: they do not read
             await peer.join(room.server.port, room.server.me.id)
             peer.link.hold("test")
-        open_now = [number for number in room.server.portal.sessions(me.id) if room.server._sessions[number].link.is_open]
+        open_now = [
+            number for number in room.server.portal.sessions(me.id) if room.server._sessions[number].link.is_open
+        ]
         assert len(open_now) == 3
         for peer in peers:
             peer.link.release("test")
@@ -279,11 +281,11 @@ async def test_sessions_are_capped(monkeypatch: pytest.MonkeyPatch) -> None:
 # ---------------------------------------------------------------- who does not read
 
 
-def shrink(peer: RawPeer) -> None:
-    """Let the kernel keep little for this peer."""
+def kernel_keeps(peer: RawPeer, size: int) -> None:
+    """Let the kernel keep little for this peer, or more again."""
     transport = peer.link._transport
     assert transport is not None
-    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
 
 def calls(n: int) -> Iterator[tuple[int, bytes]]:
@@ -294,7 +296,7 @@ def calls(n: int) -> Iterator[tuple[int, bytes]]:
 async def test_who_calls_and_never_reads_loses_the_session_not_the_room_its_memory() -> None:
     async with living_room() as room:
         bystander, greedy = await room.raw(), await room.raw()
-        shrink(greedy)
+        kernel_keeps(greedy, 4096)
         greedy.link.hold("test")
         before = psutil.Process().memory_info().rss
         errors: list[SSBError | None] = []
@@ -342,7 +344,7 @@ async def toggle(peer: RawPeer, times: int) -> None:
 async def test_a_subscriber_that_does_not_read_gets_one_fresh_state() -> None:
     async with living_room() as room:
         subscriber, restless, steady = await room.raw(), await room.raw(), await room.raw()
-        shrink(subscriber)
+        kernel_keeps(subscriber, 4096)
         subscriber.link.hold("test")
         attendance = room.server._methods._attendance
         session = next(s for s in room.server._sessions.values() if s.link.remote == subscriber.id)
@@ -356,6 +358,7 @@ async def test_a_subscriber_that_does_not_read_gets_one_fresh_state() -> None:
         await toggle(restless, 50)
         assert session.link.core.queued == queued
         await restless.call("tunnel.leave")
+        kernel_keeps(subscriber, MiB)
         subscriber.link.release("test")
         items = subscriber.items[subscriber.listing]
         await eventually(lambda: items[-1]["type"] == "state")

@@ -54,11 +54,12 @@ async def connected(
         await pair.here.wait_opened()
         await pair.there.wait_opened()
         yield pair
-        for peer in (pair.here, pair.there):
-            peer.link.abort()
-        await asyncio.gather(pair.here.wait_closed(), pair.there.wait_closed())
     finally:
         server.close()
+        for peer in (pair.here, pair.there):
+            if peer._link is not None:
+                peer.link.abort()
+                await peer.wait_closed()
     await eventually(lambda: asyncio.all_tasks() <= tasks | {asyncio.current_task()})
     await eventually(lambda: pair.lent == 0)
     for peer in (pair.here, pair.there):

@@ -9,11 +9,10 @@ from __future__ import annotations
 import json
 import os
 import queue
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 LINES_WAITING: Final = 4096
 """Lines that wait for a slow reader, about 500 KiB."""
@@ -27,18 +26,19 @@ Event = Mapping[str, Any]
 class Printer:
     """Prints lines without ever blocking its caller.
 
+    stdout: sys.stdout, which is None in a process that was started without one.
     as_json: one JSON object a line, and `text` is left out; otherwise lines for people.
     on_broken: called, from the thread, once, when nobody reads any more (`| head`).
     """
 
-    def __init__(self, *, as_json: bool, on_broken: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, stdout: TextIO | None, *, as_json: bool, on_broken: Callable[[], None] = lambda: None) -> None:
         self._as_json = as_json
         self._on_broken = on_broken
         self._lines: queue.Queue[str | None] = queue.Queue(LINES_WAITING)
         self._lost = 0
         # Without a stdout its number may have become a socket's: then nothing is written at all.
-        self._fd = None if sys.stdout is None else sys.stdout.fileno()
-        self._encoding = "utf-8" if as_json or sys.stdout is None else sys.stdout.encoding
+        self._fd = None if stdout is None else stdout.fileno()
+        self._encoding = "utf-8" if as_json or stdout is None else stdout.encoding
         self._thread = threading.Thread(target=self._write_lines, name="printer", daemon=True)
         self._thread.start()
 
@@ -53,6 +53,11 @@ class Printer:
         """Print lines for people; nothing when JSON is wanted."""
         if not self._as_json:
             self._put(text)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the queue is empty."""
+        return self._lines.empty()
 
     def close(self) -> None:
         """Let what waits go out, for at most `CLOSE_SECONDS`."""

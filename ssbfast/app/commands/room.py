@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -101,7 +102,7 @@ def room(
 async def _run(secret: Path, *, as_json: bool, **options: Any) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    printer = Printer(as_json=as_json, on_broken=lambda: _from_thread(loop, stop))
+    printer = Printer(sys.stdout, as_json=as_json, on_broken=lambda: _from_thread(loop, stop))
 
     def happened(event: dict[str, Any]) -> None:
         if event["event"] == "listening" and not as_json:

@@ -1,0 +1,168 @@
+"""Which files are opened as a store, which are left alone, and how old ones are brought up to date."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ssbfast.app import store_schema
+from ssbfast.app.store import FILE, Contact, Store
+from ssbfast.errors import BadInputError, StoreError
+from ssbfast.room.trust import Relation
+from tests.helpers.rooms import feed
+from tests.helpers.stores import RANDBELOW, batch, go, line, other_process, posix_only, raw, refusal, snapshot
+
+# ---------------------------------------------------------------- what is not opened
+
+
+def newer(data: Path) -> None:
+    Store(data).close()
+    raw(data, f"PRAGMA user_version = {store_schema.VERSION + 1}", "CREATE TABLE from_the_future (x)")
+
+
+def foreign(data: Path) -> None:
+    raw(data, "CREATE TABLE contacts (name)", "INSERT INTO contacts VALUES ('somebody')")
+
+
+def foreign_id(data: Path) -> None:
+    raw(data, "PRAGMA application_id = 77")
+
+
+def garbage(data: Path) -> None:
+    (data / FILE).write_bytes(b"not a database at all " * 100)
+
+
+def short_garbage(data: Path) -> None:
+    (data / FILE).write_bytes(b"hello")
+
+
+@pytest.mark.parametrize("spoil", [newer, foreign, foreign_id, garbage, short_garbage])
+def test_not_opened_and_not_changed(tmp_path: Path, spoil: Callable[[Path], None]) -> None:
+    spoil(tmp_path)
+    before = snapshot(tmp_path)
+    with pytest.raises(BadInputError) as caught:
+        Store(tmp_path)
+    assert "\n" not in str(caught.value) and str(tmp_path / FILE) in str(caught.value)
+    assert snapshot(tmp_path) == before
+
+
+def test_the_message_says_newer(tmp_path: Path) -> None:
+    newer(tmp_path)
+    with pytest.raises(BadInputError, match="newer version"):
+        Store(tmp_path)
+
+
+@posix_only
+def test_newer_by_its_log_alone(tmp_path: Path) -> None:
+    """A newer version that crashed: the number stands in the write-ahead log, not in the file yet."""
+    version = store_schema.VERSION + 1
+    process = other_process(
+        f"store._connection.execute('PRAGMA user_version = {version}'); os._exit(0)\n", str(tmp_path)
+    )
+    assert line(process) == "ready"
+    go(process)
+    process.communicate(timeout=60)
+    before = snapshot(tmp_path)
+    assert before[f"{FILE}-wal"][0] and version.to_bytes(4, "big") != before[FILE][0][60:64]
+    with pytest.raises(BadInputError, match="newer version"):
+        Store(tmp_path)
+    after = snapshot(tmp_path)
+    for name in (FILE, f"{FILE}-wal"):
+        assert after[name] == before[name]
+
+
+def test_a_newer_version_comes_while_we_run(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        raw(tmp_path, f"PRAGMA user_version = {store_schema.VERSION + 1}")
+        with pytest.raises(StoreError, match="newer version"):
+            store.follow(feed(1))
+        assert store.contacts() == []
+
+
+def test_something_else_in_its_place(tmp_path: Path) -> None:
+    (tmp_path / "a" / FILE).mkdir(parents=True)
+    (tmp_path / "b").write_bytes(b"")
+    for data in (tmp_path / "a", tmp_path / "b", tmp_path / "b" / "c", tmp_path / "zero\0byte"):
+        with pytest.raises(BadInputError) as caught:
+            Store(data)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="nothing is unreadable for root")
+def test_unreadable(tmp_path: Path) -> None:
+    Store(tmp_path).close()
+    (tmp_path / FILE).chmod(0)
+    with pytest.raises(BadInputError):
+        Store(tmp_path)
+
+
+def test_unreadable_for_sqlite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_args: object, **_options: object) -> sqlite3.Connection:
+        raise sqlite3.OperationalError("unable to open database file")
+
+    monkeypatch.setattr(sqlite3, "connect", refuse)
+    with pytest.raises(BadInputError, match="unable to open"):
+        Store(tmp_path)
+
+
+def test_damaged_in_the_middle(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        for n in range(300):
+            store.follow(feed(n))
+    content = bytearray((tmp_path / FILE).read_bytes())
+    content[4096:] = b"\xff" * (len(content) - 4096)
+    (tmp_path / FILE).write_bytes(content)
+    with Store(tmp_path) as store, pytest.raises(StoreError):
+        store.contacts()
+
+
+# ---------------------------------------------------------------- migrations
+
+
+def at_version(data: Path, number: int) -> None:
+    """A store as a version of ssbfast with so many migrations would have made it."""
+    statements = [text for migration in store_schema.MIGRATIONS[:number] for text in migration]
+    if number:
+        statements += [
+            f"INSERT INTO contacts VALUES (x'{feed(5).key.hex()}', 1, 0, 12.5)",
+            f"PRAGMA application_id = {store_schema.APPLICATION}",
+            f"PRAGMA user_version = {number}",
+        ]
+    raw(data, *statements)
+
+
+def schema(data: Path) -> list[tuple[str, str]]:
+    connection = sqlite3.connect(data / FILE)
+    rows = connection.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
+    connection.close()
+    return rows
+
+
+@pytest.mark.parametrize("number", range(store_schema.VERSION + 1))
+def test_from_every_older_number(tmp_path: Path, number: int) -> None:
+    (tmp_path / "new").mkdir()
+    at_version(tmp_path, number)
+    Store(tmp_path / "new").close()
+    with Store(tmp_path) as store:
+        assert store.contacts() == ([Contact(feed(5), Relation(True), 12.5)] if number else [])
+        assert store.record(batch(refusal(1)), RANDBELOW)[0].number == 1
+        store.follow(feed(6))
+    assert schema(tmp_path) == schema(tmp_path / "new")
+
+
+def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_version(tmp_path, 1)
+    before = schema(tmp_path)
+    broken = (*store_schema.MIGRATIONS, ("CREATE TABLE fine (x)", "CREATE TABLE contacts (again)"))
+    monkeypatch.setattr(store_schema, "MIGRATIONS", broken)
+    monkeypatch.setattr(store_schema, "VERSION", len(broken))
+    with pytest.raises(BadInputError):
+        Store(tmp_path)
+    monkeypatch.undo()
+    assert schema(tmp_path) == before
+    with Store(tmp_path) as store:
+        assert len(store.contacts()) == 1

@@ -1,0 +1,416 @@
+"""Calls and streams between two peers of ours: items, ends, cancelling, back-pressure, and what goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from ssbfast import limits
+from ssbfast.errors import (
+    DeadlineError,
+    LimitError,
+    LocalProtocolError,
+    RefusedError,
+    RemoteError,
+    SessionEndedError,
+)
+from ssbfast.net.api import Api
+from ssbfast.net.peer import Peer
+from ssbfast.net.streams import Stream
+from ssbfast.wire.muxrpc import CallKind
+from tests.helpers.pairs import connected
+from tests.helpers.rawpeer import PATIENCE, eventually, settle
+
+
+class Served:
+    """What a test's peer serves, and what became of it."""
+
+    def __init__(self) -> None:
+        self.api = Api()
+        self.log: list[str] = []
+        self.gate = asyncio.Event()
+        self.got: list[Any] = []
+        api = self.api
+
+        @api.call("add")
+        async def add(_peer: Peer, a: int, b: int) -> int:
+            return a + b
+
+        @api.call("wait")
+        async def wait(_peer: Peer) -> bool:
+            try:
+                await self.gate.wait()
+            finally:
+                self.log.append("wait is over")
+            return True
+
+        @api.call("refuse")
+        async def refuse(_peer: Peer) -> None:
+            raise RefusedError("not for you")
+
+        @api.call("crash")
+        async def crash(_peer: Peer) -> None:
+            raise RuntimeError("/home/somebody/secret 192.0.2.1")
+
+        @api.source("count")
+        async def count(_peer: Peer, n: int) -> AsyncIterator[int]:
+            try:
+                for i in range(n):
+                    yield i
+            finally:
+                self.log.append("count is over")
+
+        @api.source("tick")
+        async def tick(_peer: Peer) -> AsyncIterator[int]:
+            try:
+                yield 1
+                await self.gate.wait()
+                yield 2
+            finally:
+                self.log.append("tick is over")
+
+        @api.source("flood")
+        async def flood(_peer: Peer, n: int, size: int) -> AsyncIterator[bytes]:
+            for i in range(n):
+                self.log.append(str(i))
+                yield bytes([i % 255 + 1]) * size
+
+        @api.source("break")
+        async def breaks(_peer: Peer, kind: str) -> AsyncIterator[int]:
+            yield 1
+            if kind == "ours":
+                raise RefusedError("enough")
+            raise ValueError("/home/somebody")
+
+        @api.sink("swallow")
+        async def swallow(_peer: Peer, stream: Stream) -> None:
+            async for item in stream:
+                self.got.append(item)
+            self.log.append("swallow is over")
+
+        @api.sink("ignore")
+        async def ignore(_peer: Peer, stream: Stream) -> None:
+            await self.gate.wait()
+            async for item in stream:
+                self.got.append(item)
+
+        @api.duplex("echo")
+        async def echo(_peer: Peer, stream: Stream) -> None:
+            async for item in stream:
+                await stream.send(item)
+
+
+@pytest.fixture
+def unhandled() -> list[dict[str, Any]]:
+    """What reaches the loop's exception handler."""
+    return []
+
+
+def watch(found: list[dict[str, Any]]) -> None:
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: found.append(context))
+
+
+# ---------------------------------------------------------------- calls
+
+
+@pytest.mark.parametrize("split", [False, True])
+async def test_calls_are_answered(split: bool) -> None:
+    async with connected(Served().api, split=split) as pair:
+        assert await asyncio.gather(*(pair.here.call("add", i, 1) for i in range(50))) == list(range(1, 51))
+        assert await pair.here.call("manifest") == {
+            **{"add": "async", "break": "source", "count": "source", "crash": "async", "echo": "duplex"},
+            **{"flood": "source", "ignore": "sink", "refuse": "async", "swallow": "sink", "tick": "source"},
+            "wait": "async",
+        }
+
+
+async def test_both_ends_call_and_serve() -> None:
+    async with connected(Served().api, Served().api) as pair:
+        answers = await asyncio.gather(pair.here.call("add", 1, 2), pair.there.call("add", 3, 4))
+        assert answers == [3, 7]
+
+
+@pytest.mark.parametrize("call", ["no.such.method", "count", "add.more"])
+async def test_unknown_methods_are_refused_in_the_words_clients_look_for(call: str) -> None:
+    async with connected(Served().api) as pair:
+        with pytest.raises(RemoteError) as caught:
+            await pair.here.call(call)
+        assert caught.value.message == f"method:{call.replace('.', ',')} is not in list of allowed methods"
+
+
+async def test_unknown_streams_are_refused_too() -> None:
+    async with connected(Served().api) as pair:
+        for kind in (CallKind.SOURCE, CallKind.SINK, CallKind.DUPLEX):
+            stream = pair.here.open_stream(kind, "add", ())
+            with pytest.raises(RemoteError, match="not in list of allowed methods"):
+                await stream.__anext__()
+
+
+async def test_an_error_of_ours_is_told_and_any_other_is_not(unhandled: list[dict[str, Any]]) -> None:
+    async with connected(Served().api) as pair:
+        watch(unhandled)
+        with pytest.raises(RemoteError, match="^not for you$"):
+            await pair.here.call("refuse")
+        assert not unhandled
+        with pytest.raises(RemoteError, match="^internal error$"):
+            await pair.here.call("crash")
+        with pytest.raises(RemoteError, match="^internal error$"):
+            await pair.here.call("add", 1)
+        assert [type(context["exception"]) for context in unhandled] == [RuntimeError, TypeError]
+        assert await pair.here.call("add", 1, 1) == 2
+
+
+async def test_a_cancelled_call_leaves_nothing_and_its_late_answer_is_nobodys() -> None:
+    served = Served()
+    async with connected(served.api) as pair:
+        calling = asyncio.create_task(pair.here.call("wait"))
+        await eventually(lambda: pair.there._tasks)
+        calling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await calling
+        assert not pair.here._answers and pair.here.mux.open_streams == 0
+        served.gate.set()
+        await eventually(lambda: served.log == ["wait is over"])
+        assert await pair.here.call("add", 1, 1) == 2
+
+
+async def test_a_call_may_have_a_deadline() -> None:
+    served = Served()
+    async with connected(served.api) as pair:
+        with pytest.raises(DeadlineError):
+            await pair.here.call("wait", timeout=0.05)
+        assert not pair.here._answers and pair.here.mux.open_streams == 0
+
+
+@pytest.mark.parametrize("how", ["abort", "close"])
+async def test_calls_and_streams_end_with_the_session_on_both_ends(how: str) -> None:
+    served = Served()
+    async with connected(served.api) as pair:
+        calling = asyncio.create_task(pair.here.call("wait"))
+        stream = pair.here.source("tick")
+        assert await stream.__anext__() == 1
+        reading = asyncio.create_task(stream.__anext__())
+        await eventually(lambda: len(pair.there._tasks) == 2)
+        if how == "abort":
+            pair.there.link.abort()
+        else:
+            await pair.there.close()
+        for task in (calling, reading):
+            with pytest.raises((SessionEndedError, RemoteError)):
+                await asyncio.wait_for(task, PATIENCE)
+        await pair.here.wait_closed()
+        assert (pair.here.error is None) is (how == "close")
+        await eventually(lambda: sorted(served.log) == ["tick is over", "wait is over"])
+        with pytest.raises(SessionEndedError):
+            await pair.here.call("add", 1, 1)
+        with pytest.raises(SessionEndedError):
+            pair.here.source("tick")
+
+
+# ---------------------------------------------------------------- streams
+
+
+@pytest.mark.parametrize("split", [False, True])
+async def test_a_source_is_read_to_its_end(split: bool) -> None:
+    served = Served()
+    async with connected(served.api, split=split) as pair:
+        assert [item async for item in pair.here.source("count", 1000)] == list(range(1000))
+        assert served.log == ["count is over"]
+        await eventually(lambda: pair.there.mux.open_streams == 0 and pair.here.mux.open_streams == 0)
+        await eventually(lambda: not pair.here._streams and not pair.there._streams)
+
+
+async def test_a_reader_that_never_answers_ends_makes_nothing_pile_up() -> None:
+    served = Served()
+    async with connected(served.api) as pair:
+        pair.here.mux.receive = lambda flags, req, body: []  # type: ignore[method-assign]
+        for req in range(1, 3000):
+            pair.here.link.control(0x0A, req, b'{"name":["count"],"args":[1],"type":"source"}')
+            if req % 100 == 0:
+                await settle(3)
+        await eventually(lambda: len(served.log) == 2999)
+        await eventually(lambda: not pair.there._streams and not pair.there._tasks)
+
+
+async def test_a_source_that_waits_learns_that_its_reader_has_gone() -> None:
+    served = Served()
+    async with connected(served.api) as pair:
+        stream = pair.here.source("tick")
+        assert await stream.__anext__() == 1
+        await stream.end()
+        await eventually(lambda: served.log == ["tick is over"])
+        await eventually(lambda: not pair.there._tasks and not pair.there._streams and not pair.here._streams)
+        assert pair.here.mux.open_streams == pair.there.mux.open_streams == 0
+
+
+async def test_a_source_cancelled_in_full_flow_stops() -> None:
+    served = Served()
+    async with connected(served.api) as pair:
+        stream = pair.here.source("flood", 100_000, 10_000)
+        for _ in range(10):
+            await stream.__anext__()
+        await stream.end()
+        await eventually(lambda: not pair.there._tasks and not pair.here._streams)
+        assert len(served.log) < 2000
+        assert await pair.here.call("add", 1, 1) == 2
+
+
+@pytest.mark.parametrize(("kind", "text"), [("ours", "enough"), ("other", "internal error")])
+async def test_a_source_that_fails_ends_with_an_error(
+    kind: str, text: str, unhandled: list[dict[str, Any]]
+) -> None:
+    async with connected(Served().api) as pair:
+        watch(unhandled)
+        stream = pair.here.source("break", kind)
+        assert await stream.__anext__() == 1
+        with pytest.raises(RemoteError, match=f"^{text}$"):
+            await stream.__anext__()
+        assert len(unhandled) == (kind == "other")
+        await eventually(lambda: not pair.there._streams and not pair.here._streams)
+
+
+async def test_a_sink_gets_everything_and_then_the_end() -> None:
+    served = Served()
+    async with connected(served.api) as pair:
+        items = [b"bytes", "text", {"a": None}, [1], 0, False, True, b"\0" * limits.CALL_BODY]
+        async with pair.here.sink("swallow") as stream:
+            for item in items:
+                await stream.send(item)
+        await eventually(lambda: served.log == ["swallow is over"])
+        assert served.got == items
+        assert [type(item) for item in served.got] == [type(item) for item in items]
+        await eventually(lambda: not pair.there._streams and not pair.here._streams)
+
+
+async def test_what_cannot_be_sent_is_said_and_the_stream_goes_on() -> None:
+    served = Served()
+    async with connected(served.api) as pair:
+        stream = pair.here.duplex("echo")
+        for item, error in ((b"", ValueError), ("", ValueError), (b"x" * (limits.CALL_BODY + 1), LimitError)):
+            with pytest.raises(error):
+                await stream.send(item)
+        await stream.send(b"fine")
+        assert await stream.__anext__() == b"fine"
+        await stream.end()
+        with pytest.raises(LocalProtocolError):
+            await stream.send(b"late")
+        assert [item async for item in stream] == []
+
+
+async def test_a_block_that_fails_ends_its_stream_with_an_error() -> None:
+    served = Served()
+    async with connected(served.api) as pair:
+        with pytest.raises(KeyError):
+            async with pair.here.duplex("echo") as stream:
+                await stream.send(1)
+                raise KeyError
+        await eventually(lambda: not pair.there._tasks and not pair.there._streams)
+
+
+async def test_a_megabyte_goes_round() -> None:
+    async with connected(Served().api) as pair:
+        data = [os.urandom(30_000) for _ in range(100)]
+        stream = pair.here.duplex("echo")
+        sending = asyncio.create_task(_send_all(stream, data))
+        assert [item async for item in stream] == data
+        await sending
+
+
+async def _send_all(stream: Stream, items: list[bytes]) -> None:
+    for item in items:
+        await stream.send(item)
+    await stream.end()
+
+
+# ---------------------------------------------------------------- back-pressure
+
+
+async def test_send_waits_for_a_reader_that_does_not_read() -> None:
+    served = Served()
+    async with connected(served.api) as pair:
+        stream = pair.here.sink("ignore")
+        items = [bytes([i]) * 60_000 for i in range(1, 251)] * 2
+        sending = asyncio.create_task(_send_all(stream, items))
+        await eventually(lambda: pair.there.link._holds)
+        for _ in range(50):
+            await asyncio.sleep(0.005)
+        assert not sending.done()
+        assert pair.lent * 4096 < 2 * limits.MiB
+        inbox = next(iter(pair.there._streams.values()))._inbox_bytes
+        assert inbox < limits.STREAM_INBOX + limits.RECEIVE_BUFFER + 60_000
+        served.gate.set()
+        await asyncio.wait_for(sending, PATIENCE)
+        await eventually(lambda: len(served.got) == len(items))
+        assert served.got == items
+
+
+async def test_a_stream_that_nobody_reads_ends_and_the_session_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "STALL_SECONDS", 0.3)
+    served = Served()
+    async with connected(served.api) as pair:
+        stream = pair.here.source("flood", 100_000, 10_000)
+        await eventually(lambda: pair.here.link._holds)
+        waiting = asyncio.create_task(pair.here.call("add", 1, 1))
+        await settle()
+        assert not waiting.done()  # the whole session waits for it
+        assert await asyncio.wait_for(waiting, PATIENCE) == 2
+        with pytest.raises(LimitError):
+            await stream.__anext__()
+        await eventually(lambda: not pair.there._tasks and not pair.there._streams)  # the source was told
+        await eventually(lambda: not pair.here._streams and pair.here.mux.open_streams == 0)
+
+
+async def test_a_reader_that_comes_back_in_time_misses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    served = Served()
+    async with connected(served.api) as pair:
+        stream = pair.here.source("flood", 300, 10_000)
+        await eventually(lambda: pair.here.link._holds)
+        items = [item async for item in stream]
+        assert [item[0] for item in items] == [i % 255 + 1 for i in range(300)]
+        assert {len(item) for item in items} == {10_000}
+        assert not pair.here.link._holds
+
+
+async def test_closing_with_a_full_unread_stream_is_clean_and_quick() -> None:
+    served = Served()
+    async with connected(served.api) as pair:
+        pair.here.source("flood", 100_000, 10_000)
+        await eventually(lambda: pair.here.link._holds)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        await pair.here.close()
+        assert pair.here.error is None
+        assert loop.time() - began < limits.GOODBYE_SECONDS
+
+
+async def test_a_cancelled_send_harms_nobody() -> None:
+    served = Served()
+    async with connected(served.api) as pair:
+        stream = pair.here.sink("ignore")
+        sending = asyncio.create_task(_send_all(stream, [b"x" * 60_000] * 1000))
+        await eventually(lambda: pair.there.link._holds)
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+        await stream.end("gave up")
+        served.gate.set()
+        await eventually(lambda: not pair.there._tasks)
+        assert await pair.here.call("add", 1, 1) == 2
+
+
+async def test_requests_may_be_used_again_while_the_old_task_still_runs() -> None:
+    """A peer may cancel a call and open another of the same number: both tasks end with the session."""
+    served = Served()
+    async with connected(served.api) as pair:
+        link = pair.here.link
+        body = b'{"name":["wait"],"args":[]}'
+        for _ in range(2):
+            link.control(0x02, 77, body)
+            link.control(0x06, 77, b'{"message":"never mind"}')
+        await settle()
+        assert await pair.here.call("add", 1, 1) == 2
+    assert served.log.count("wait is over") in (1, 2)

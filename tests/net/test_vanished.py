@@ -1,0 +1,116 @@
+"""A peer whose packets are dropped: no FIN, no RST, nothing. It lives in a network namespace of its own.
+
+::
+
+    this namespace ── room ── 10.213.N.1 (veth) ═══ (veth) 10.213.N.2 ── peer ── namespace
+                                              set down, from the far side
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ssbfast import limits
+from ssbfast.app.listening import Endpoint
+from ssbfast.app.room_server import RoomServer
+from ssbfast.keys import Keypair
+from tests.helpers.require import require
+
+ROOT = Path(__file__).parents[2]
+_PEER = """
+import asyncio, sys
+from ssbfast.app.room_client import RoomClient
+from ssbfast.keys import Keypair
+
+async def main():
+    async with RoomClient(Keypair.from_seed(bytes(range(32)))) as client:
+        await client.join(sys.argv[1])
+        print("joined", flush=True)
+        await asyncio.sleep(1000)
+
+asyncio.run(main())
+"""
+
+
+def ip(*words: str) -> None:
+    subprocess.run(("ip", *words), check=True, capture_output=True, text=True)
+
+
+class Namespace:
+    """A network namespace with one cable to us. here, there: the addresses of its ends."""
+
+    def __init__(self) -> None:
+        self.name = f"ssbf{os.getpid()}"
+        self.cable = f"sf{os.getpid()}"
+        self.here, self.there = (f"10.213.{os.getpid() % 251}.{last}" for last in (1, 2))
+
+    def build(self) -> None:
+        inside = ("netns", "exec", self.name, "ip")
+        ip("netns", "add", self.name)
+        ip("link", "add", self.cable, "type", "veth", "peer", "name", "far", "netns", self.name)
+        ip("address", "add", f"{self.here}/30", "dev", self.cable)
+        ip("link", "set", self.cable, "up")
+        ip(*inside, "address", "add", f"{self.there}/30", "dev", "far")
+        ip(*inside, "link", "set", "far", "up")
+
+    def cut(self) -> None:
+        """From now on nothing gets through, and nobody is told: packets to the far side are dropped on arrival."""
+        ip("netns", "exec", self.name, "ip", "address", "flush", "dev", "far")
+
+    def remove(self) -> None:
+        for words in (("link", "delete", self.cable), ("netns", "delete", self.name)):
+            subprocess.run(("ip", *words), check=False, capture_output=True)
+
+
+@pytest.fixture
+def namespace() -> Iterator[Namespace]:
+    able = sys.platform == "linux" and os.geteuid() == 0 and shutil.which("ip") is not None
+    require("netns", able, "needs Linux, root and the ip command")
+    found = Namespace()
+    try:
+        try:
+            found.build()
+        except subprocess.CalledProcessError as error:
+            require("netns", False, str(error.stderr).strip())
+        yield found
+    finally:
+        found.remove()
+
+
+@pytest.mark.slow
+@pytest.mark.nat
+@pytest.mark.timeout(120)
+async def test_a_vanished_peer_is_gone_from_the_list_within_a_minute(namespace: Namespace) -> None:
+    events: list[dict[str, object]] = []
+    me = Keypair.from_seed(bytes(range(32))).id
+    room = RoomServer(Keypair.generate(), listen=[Endpoint(namespace.here, 0)], on_event=events.append)
+    async with room:
+        process = await asyncio.create_subprocess_exec(
+            *("ip", "netns", "exec", namespace.name, sys.executable, "-c", _PEER, room.address),
+            stdout=asyncio.subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        try:
+            assert process.stdout is not None
+            assert await asyncio.wait_for(process.stdout.readline(), 30) == b"joined\n"
+            assert room.portal.attendants() == [me]
+            namespace.cut()
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            while room.portal.attendants() and loop.time() < began + 60:
+                await asyncio.sleep(0.1)
+            assert room.portal.attendants() == []
+            assert loop.time() - began > limits.KEEPALIVE_IDLE / 2  # it was silence, not an end, that told
+            assert [event["event"] for event in events] == ["listening", "joined", "left"]
+            assert process.returncode is None
+        finally:
+            process.kill()
+            await process.communicate()
