@@ -22,6 +22,7 @@ from ssbfast.wire.handshake import Session
 
 _CHECK_SECONDS = 1.0
 _DROUGHT_SECONDS = 0.05
+_TRIM_SECONDS = 1.0
 _SCARCE_PART = 16  # a drought begins when less than a sixteenth of the pool is left
 _ENOUGH_PART = 8  # and ends when an eighth is
 
@@ -71,6 +72,7 @@ class Relay:
         self._check: asyncio.TimerHandle | None = None
         self._drought: asyncio.TimerHandle | None = None
         self._drought_since = 0.0
+        self._trim: asyncio.TimerHandle | None = None
         self._scheduled = False
 
     # ------------------------------------------------------------ links
@@ -114,6 +116,13 @@ class Relay:
                     link.flush()
         if self._is_scarce:
             self._begin_drought()
+        if self._trim is None:
+            self._trim = self.loop.call_later(_TRIM_SECONDS, self._trim_pool)
+
+    def _trim_pool(self) -> None:
+        """Give queue memory back that a burst has left behind: most of a room's life nothing is queued."""
+        self._trim = None
+        self.hub.trim()
 
     # ------------------------------------------------------------ back-pressure
 

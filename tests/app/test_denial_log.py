@@ -39,7 +39,6 @@ class Log(DenialLog):
     def writes(self) -> int:
         return int(self._record.call_count)
 
-    @property
     def failed(self) -> bool:
         return self.failure is not None
 
@@ -129,13 +128,13 @@ async def test_a_write_that_fails_is_made_good(tmp_path: Path) -> None:
     blocker.execute("BEGIN IMMEDIATE")
     log._store._connection.execute("PRAGMA busy_timeout = 1")
     log.refused(ROOM, feed(1), STRANGER)
-    while not log.failed:
+    while not log.failed():
         await asyncio.sleep(0.01)
     log.refused(ROOM, feed(2), STRANGER)
     blocker.execute("ROLLBACK")
     blocker.close()
     await log.close()
-    assert not log.failed
+    assert not log.failed()
     assert [item.origin for item in stored(tmp_path)] == [feed(1), feed(2)]
 
 

@@ -154,7 +154,7 @@ async def test_a_slow_target_gets_every_byte() -> None:
                 await asyncio.sleep(min(2.0, (there.count - mark) / MiB))
                 mark = there.count
                 link.release("test")
-                await eventually(lambda: there.count > mark or there.ended is not None)
+                await eventually(lambda mark=mark: there.count > mark or there.ended is not None)
 
         await asyncio.wait_for(dribble(), 60)
         assert await there.wait_ended() is None

@@ -34,74 +34,69 @@ class Served:
         self.log: list[str] = []
         self.gate = asyncio.Event()
         self.got: list[Any] = []
-        api = self.api
+        for name in ("add", "wait", "refuse", "crash"):
+            self.api.call(name)(getattr(self, name))
+        for name in ("count", "tick", "flood", "fail"):
+            self.api.source(name)(getattr(self, name))
+        for name in ("swallow", "ignore"):
+            self.api.sink(name)(getattr(self, name))
+        self.api.duplex("echo")(self.echo)
 
-        @api.call("add")
-        async def add(_peer: Peer, a: int, b: int) -> int:
-            return a + b
+    async def add(self, _peer: Peer, a: int, b: int) -> int:
+        return a + b
 
-        @api.call("wait")
-        async def wait(_peer: Peer) -> bool:
-            try:
-                await self.gate.wait()
-            finally:
-                self.log.append("wait is over")
-            return True
-
-        @api.call("refuse")
-        async def refuse(_peer: Peer) -> None:
-            raise RefusedError("not for you")
-
-        @api.call("crash")
-        async def crash(_peer: Peer) -> None:
-            raise RuntimeError("/home/somebody/secret 192.0.2.1")
-
-        @api.source("count")
-        async def count(_peer: Peer, n: int) -> AsyncIterator[int]:
-            try:
-                for i in range(n):
-                    yield i
-            finally:
-                self.log.append("count is over")
-
-        @api.source("tick")
-        async def tick(_peer: Peer) -> AsyncIterator[int]:
-            try:
-                yield 1
-                await self.gate.wait()
-                yield 2
-            finally:
-                self.log.append("tick is over")
-
-        @api.source("flood")
-        async def flood(_peer: Peer, n: int, size: int) -> AsyncIterator[bytes]:
-            for i in range(n):
-                self.log.append(str(i))
-                yield bytes([i % 255 + 1]) * size
-
-        @api.source("break")
-        async def breaks(_peer: Peer, kind: str) -> AsyncIterator[int]:
-            yield 1
-            if kind == "ours":
-                raise RefusedError("enough")
-            raise ValueError("/home/somebody")
-
-        @api.sink("swallow")
-        async def swallow(_peer: Peer, stream: Stream) -> None:
-            async for item in stream:
-                self.got.append(item)
-            self.log.append("swallow is over")
-
-        @api.sink("ignore")
-        async def ignore(_peer: Peer, stream: Stream) -> None:
+    async def wait(self, _peer: Peer) -> bool:
+        try:
             await self.gate.wait()
-            async for item in stream:
-                self.got.append(item)
+        finally:
+            self.log.append("wait is over")
+        return True
 
-        @api.duplex("echo")
-        async def echo(_peer: Peer, stream: Stream) -> None:
-            async for item in stream:
-                await stream.send(item)
+    async def refuse(self, _peer: Peer) -> None:
+        raise RefusedError("not for you")
+
+    async def crash(self, _peer: Peer) -> None:
+        raise RuntimeError("/home/somebody/secret 192.0.2.1")
+
+    async def count(self, _peer: Peer, n: int) -> AsyncIterator[int]:
+        try:
+            for i in range(n):
+                yield i
+        finally:
+            self.log.append("count is over")
+
+    async def tick(self, _peer: Peer) -> AsyncIterator[int]:
+        try:
+            yield 1
+            await self.gate.wait()
+            yield 2
+        finally:
+            self.log.append("tick is over")
+
+    async def flood(self, _peer: Peer, n: int, size: int) -> AsyncIterator[bytes]:
+        for i in range(n):
+            self.log.append(str(i))
+            yield bytes([i % 255 + 1]) * size
+
+    async def fail(self, _peer: Peer, kind: str) -> AsyncIterator[int]:
+        yield 1
+        if kind == "ours":
+            raise RefusedError("enough")
+        raise ValueError("/home/somebody")
+
+    async def swallow(self, _peer: Peer, stream: Stream) -> None:
+        async for item in stream:
+            self.got.append(item)
+        self.log.append("swallow is over")
+
+    async def ignore(self, _peer: Peer, stream: Stream) -> None:
+        await self.gate.wait()
+        async for item in stream:
+            self.got.append(item)
+
+    async def echo(self, _peer: Peer, stream: Stream) -> None:
+        async for item in stream:
+            await stream.send(item)
 
 
 @pytest.fixture
@@ -122,7 +117,7 @@ async def test_calls_are_answered(split: bool) -> None:
     async with connected(Served().api, split=split) as pair:
         assert await asyncio.gather(*(pair.here.call("add", i, 1) for i in range(50))) == list(range(1, 51))
         assert await pair.here.call("manifest") == {
-            **{"add": "async", "break": "source", "count": "source", "crash": "async", "echo": "duplex"},
+            **{"add": "async", "fail": "source", "count": "source", "crash": "async", "echo": "duplex"},
             **{"flood": "source", "ignore": "sink", "refuse": "async", "swallow": "sink", "tick": "source"},
             "wait": "async",
         }
@@ -153,12 +148,12 @@ async def test_unknown_streams_are_refused_too() -> None:
 async def test_an_error_of_ours_is_told_and_any_other_is_not(unhandled: list[dict[str, Any]]) -> None:
     async with connected(Served().api) as pair:
         watch(unhandled)
-        with pytest.raises(RemoteError, match="^not for you$"):
+        with pytest.raises(RemoteError, match=r"^not for you$"):
             await pair.here.call("refuse")
         assert not unhandled
-        with pytest.raises(RemoteError, match="^internal error$"):
+        with pytest.raises(RemoteError, match=r"^internal error$"):
             await pair.here.call("crash")
-        with pytest.raises(RemoteError, match="^internal error$"):
+        with pytest.raises(RemoteError, match=r"^internal error$"):
             await pair.here.call("add", 1)
         assert [type(context["exception"]) for context in unhandled] == [RuntimeError, TypeError]
         assert await pair.here.call("add", 1, 1) == 2
@@ -265,7 +260,7 @@ async def test_a_source_that_fails_ends_with_an_error(
 ) -> None:
     async with connected(Served().api) as pair:
         watch(unhandled)
-        stream = pair.here.source("break", kind)
+        stream = pair.here.source("fail", kind)
         assert await stream.__anext__() == 1
         with pytest.raises(RemoteError, match=f"^{text}$"):
             await stream.__anext__()

@@ -14,12 +14,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from ssbfast import limits
 from ssbfast.app.listening import Endpoint
+from ssbfast.app.room_client import RoomClient
 from ssbfast.app.room_server import RoomServer
 from ssbfast.keys import Keypair
 from tests.helpers.require import require
@@ -31,8 +33,10 @@ from ssbfast.app.room_client import RoomClient
 from ssbfast.keys import Keypair
 
 async def main():
-    async with RoomClient(Keypair.from_seed(bytes(range(32)))) as client:
-        await client.join(sys.argv[1])
+    listed, idle = RoomClient(Keypair.from_seed(bytes(range(32)))), RoomClient(Keypair.generate())
+    async with listed, idle:
+        await listed.join(sys.argv[1])
+        await idle.join(sys.argv[1], announce=False)
         print("joined", flush=True)
         await asyncio.sleep(1000)
 
@@ -92,7 +96,7 @@ async def test_a_vanished_peer_is_gone_from_the_list_within_a_minute(namespace: 
     events: list[dict[str, object]] = []
     me = Keypair.from_seed(bytes(range(32))).id
     room = RoomServer(Keypair.generate(), listen=[Endpoint(namespace.here, 0)], on_event=events.append)
-    async with room:
+    async with room, AsyncExitStack() as stack:
         process = await asyncio.create_subprocess_exec(
             *("ip", "netns", "exec", namespace.name, sys.executable, "-c", _PEER, room.address),
             stdout=asyncio.subprocess.PIPE,
@@ -103,13 +107,15 @@ async def test_a_vanished_peer_is_gone_from_the_list_within_a_minute(namespace: 
             assert await asyncio.wait_for(process.stdout.readline(), 30) == b"joined\n"
             assert room.portal.attendants() == [me]
             namespace.cut()
+            client = await stack.enter_async_context(RoomClient(Keypair.generate()))
+            await client.join(room.address)  # one is told of it, which nobody acknowledges; the other just idles
             loop = asyncio.get_running_loop()
             began = loop.time()
-            while room.portal.attendants() and loop.time() < began + 60:
+            while len(room.portal) > 1 and loop.time() < began + 60:
                 await asyncio.sleep(0.1)
-            assert room.portal.attendants() == []
+            assert room.portal.attendants() == [client.me.id] and len(room.portal) == 1
             assert loop.time() - began > limits.KEEPALIVE_IDLE / 2  # it was silence, not an end, that told
-            assert [event["event"] for event in events] == ["listening", "joined", "left"]
+            assert [event["event"] for event in events] == ["listening", "joined", "joined", "left"]
             assert process.returncode is None
         finally:
             process.kill()

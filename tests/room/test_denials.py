@@ -177,6 +177,19 @@ def test_rooms_share_the_places_fairly() -> None:
     assert not before & set(log.origins(rooms[0])) or len(before & set(log.origins(rooms[0]))) < sizes[0]
 
 
+def test_who_gives_way_to_another_room_is_left_to_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "DENIALS_STRANGERS", 12)
+    log = Log(3)
+    kept: Counter[FeedId] = Counter()
+    for _run in range(1_000):
+        log.kept, log.tallies = [], {}
+        log.batch(*(refusal(n) for n in range(12)))
+        log.batch(*(refusal(n, OTHER) for n in range(50, 56)))
+        assert len(log.origins()) == len(log.origins(OTHER)) == 6
+        kept.update(log.origins())
+    assert sum((kept[feed(n)] - 500) ** 2 / 500 for n in range(12)) < 40  # 11 degrees of freedom, seed fixed
+
+
 def test_more_rooms_than_places(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "DENIALS_STRANGERS", 50)
     log = Log()
