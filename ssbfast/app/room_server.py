@@ -6,6 +6,7 @@ What is decided comes from `ssbfast.room` as effects; how bytes move is `ssbfast
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -120,7 +121,8 @@ class RoomServer:
         for session in list(self._sessions.values()):
             session.link.close()
         if self._sessions:
-            await asyncio.wait_for(self._emptied.wait(), 2 * limits.GOODBYE_SECONDS)
+            with contextlib.suppress(asyncio.TimeoutError):  # each link gives up by itself long before
+                await asyncio.wait_for(self._emptied.wait(), 2 * limits.GOODBYE_SECONDS)
         if self._tick is not None:
             self._tick.cancel()
 

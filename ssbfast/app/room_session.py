@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from ssbfast import limits, native
@@ -97,24 +98,50 @@ class RoomSession:
             self.link.control(*self.mux.fail(req, message))
 
     def send_item(self, req: int, body: bytes, *, snapshot: bool = False) -> None:
-        """One item of a subscription. Items are bulk: they take turns with tunnels, behind control packets.
+        """One item of a subscription.
 
-        snapshot: a whole list, which is as long as it is: only what is queued behind it counts as backlog.
+        snapshot: a whole list, which is as long as it is. It is bulk: it takes turns with tunnels, what follows it
+        waits behind it, and only that counts as backlog. Where none is under way, items go as control packets.
         """
         if not self.mux.is_open(req):
             return
         feed = self._feeds.get(req)
+        if feed is None and not snapshot:
+            self.link.control(_ITEM, req, body)
+            if self.link.core.control_queued > limits.SUBSCRIBER_BACKLOG:
+                self._passed(lost=False)
+            return
         is_new = feed is None
         if feed is None:
             feed = self._feeds[req] = _Feed(native.Lane(self.link.core, req, limits.TUNNEL_SHARE))
         kept = feed.lane.packet(_ITEM, body)
-        if snapshot:
+        if snapshot and kept:
             feed.counted = feed.lane.put
-        self.link.touched()
         if is_new:
             self._watch(req, feed.lane)
         if not kept or feed.backlog > limits.SUBSCRIBER_BACKLOG:
-            self._room.backlog_passed(self, lost=not kept)
+            self._passed(lost=not kept)
+        self.link.touched()
+
+    def _passed(self, *, lost: bool) -> None:
+        """Too much waits: nothing is added until all of it has left.
+
+        lost: there was no queue memory; then it is not tried again at once.
+        """
+        self._room.backlog_passed(self, lost=lost)
+        if lost:
+            asyncio.get_running_loop().call_later(limits.ENDPOINTS_SECONDS, self._await_room)
+        else:
+            self._await_room()
+
+    def _await_room(self) -> None:
+        if self.link.is_open:
+            core = self.link.core
+            self.link.when(lambda: not core.control_queued and not self._feeds, self._caught_up)
+
+    def _caught_up(self) -> None:
+        if self.link.is_open:
+            self._room.drained(self)
 
     def end_stream(self, req: int) -> None:
         packet = self.mux.end(req)
@@ -135,8 +162,6 @@ class RoomSession:
             return
         self._feeds.pop(req, None)
         lane.close()
-        if self.link.is_open and not self._feeds:
-            self._room.drained(self)
 
 
 class _Feed:

@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from tests.interop.js_modules import ensure_modules, have_node
 from tests.interop.jspeer import JSON, JSPeer, Kind, StartPeer
-from tests.interop.require import require
+from tests.helpers.require import require
 
 pytest.register_assert_rewrite("tests.interop.scenarios")
 

@@ -94,9 +94,9 @@ async def python_peer(network: bytes, *friends: str, boxing: str = "merged") -> 
 async def use(peer: Peer) -> None:
     """Every kind of call on a JavaScript peer."""
     assert await peer.call("test.add", 20, 22) == 42
-    with pytest.raises(RemoteError, match="^on purpose$"):
+    with pytest.raises(RemoteError, match=r"^on purpose$"):
         await peer.call("test.fail", "on purpose")
-    with pytest.raises(RemoteError, match="not in list of allowed methods$"):
+    with pytest.raises(RemoteError, match=r"not in list of allowed methods$"):
         await peer.call("test.nothing")
     assert [item async for item in peer.source("test.count", 300)] == list(range(300))
     assert b"".join([item async for item in peer.source("test.bytes", SIZE, 1000)]) == content(SIZE)
@@ -104,7 +104,7 @@ async def use(peer: Peer) -> None:
         for item in (b"\x00\x01", "text", {"a": [1, 2]}, False, b"x" * 4097):
             await stream.send(item)
             assert await stream.__anext__() == item
-    with pytest.raises(RemoteError, match="^half way$"):
+    with pytest.raises(RemoteError, match=r"^half way$"):
         async for _ in peer.source("test.failAfter", 3, "half way"):
             pass
 
@@ -113,13 +113,13 @@ async def used(js: JSPeer) -> None:
     """Every kind of call, from a JavaScript peer to us."""
     me = str(ME.id)
     assert await js.call(me, "test.add", 20, 22) == 42
-    with pytest.raises(JSError, match="^Error: on purpose$"):
+    with pytest.raises(JSError, match=r"^Error: on purpose$"):
         await js.call(me, "test.fail", "on purpose")
-    with pytest.raises(JSError, match="not in list of allowed methods$"):
+    with pytest.raises(JSError, match=r"not in list of allowed methods$"):
         await js.call(me, "test.nothing")
     assert (await js.source(me, "test.count", 300, keep=300)).items == tuple(range(300))
     scenarios.check(await js.source(me, "test.bytes", SIZE, 1000), SIZE)
-    with pytest.raises(JSError, match="^Error: half way$"):
+    with pytest.raises(JSError, match=r"^Error: half way$"):
         await js.source(me, "test.failAfter", 3, "half way")
     echoed = await js.duplex(me, "test.echo", sizes=(1, 33, 4096, 4097, 65_535))
     assert echoed.bytes == 1 + 33 + 4096 + 4097 + 65_535
@@ -191,7 +191,7 @@ async def test_absent_and_wrong_key(portal: str, peers: StartPeer, network: byte
     await js.join(portal)
     async with python_peer(network) as client:
         await client.join(portal, announce=False)
-        with pytest.raises(RefusedError, match="^could not connect to: @"):
+        with pytest.raises(RefusedError, match=r"^could not connect to: @"):
             await client.connect(Keypair.generate().id)
         await use(await client.connect(js.id))
     stranger = Keypair.generate().id
