@@ -22,6 +22,9 @@ messages below 16 KiB. (Tunnel data are streamed and have no limit.)"""
 ANSWER_BODY: Final = 4 * MiB
 """Longest whole packet in answer to our own calls: an attendants snapshot of 10,000 ids is 550 kB."""
 
+OWN_ANSWER: Final = 512 * KiB
+"""Longest answer that we give to an async call: it goes out in one piece, ahead of everything else."""
+
 ERROR_TEXT: Final = 1024
 """Characters of a peer's error message that are kept."""
 

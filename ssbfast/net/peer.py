@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Literal
 
-from ssbfast import limits
+from ssbfast import limits, native
 from ssbfast.errors import (
     DeadlineError,
     LocalProtocolError,
@@ -36,6 +36,7 @@ from ssbfast.wire.muxrpc import (
     Reply,
     unknown_method_message,
 )
+from ssbfast.wire.rpc_body import error_body
 
 Path = Literal["tunnel", "direct", "tcp"]
 Intercept = Callable[["Peer", Called], bool]
@@ -335,9 +336,7 @@ class Peer:
     async def _run(self, event: Called, method: Callable[..., Any], stream: Stream | None) -> None:
         try:
             if stream is None:
-                value = await method(self, *event.args)
-                if self.mux.is_open(event.req):
-                    self.link.control(*self.mux.answer(event.req, value))
+                self._answer_call(event.req, await method(self, *event.args))
             elif event.kind is CallKind.SOURCE:
                 async with contextlib.aclosing(method(self, *event.args)) as items:
                     async for item in items:
@@ -352,6 +351,14 @@ class Peer:
             raise
         except Exception as error:
             self._run_failed(event, error)
+
+    def _answer_call(self, req: int, value: Any) -> None:
+        if not self.mux.is_open(req):
+            return
+        flags, req, body = self.mux.answer(req, value)
+        if len(body) > limits.OWN_ANSWER:
+            flags, body = native.END | native.JSON, error_body("the answer is too long")
+        self.link.control(flags, req, body)
 
     def _run_failed(self, event: Called, error: Exception) -> None:
         if isinstance(error, SSBError):

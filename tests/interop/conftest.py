@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from tests.helpers.require import require
 from tests.interop.js_modules import ensure_modules, have_node
 from tests.interop.jspeer import JSON, JSPeer, Kind, StartPeer
-from tests.helpers.require import require
 
 pytest.register_assert_rewrite("tests.interop.scenarios")
 

@@ -245,6 +245,33 @@ async def test_what_is_queued_on_either_side_arrives_before_the_end(closer: str)
         assert two.here.error is None and two.there.error is None
 
 
+async def test_our_answer_to_a_goodbye_comes_behind_what_we_had_queued(monkeypatch: pytest.MonkeyPatch) -> None:
+    """JS takes the packet stream's goodbye for the end, whatever comes behind it."""
+    had: list[int] = []
+    async with Two() as two:
+        await two.opened()
+        one, other = two.stream()
+        answered = Link._peer_left
+
+        def spied(link: Link) -> None:
+            if link is two.here.link:
+                had.append(one.count)
+            answered(link)
+
+        monkeypatch.setattr(Link, "_peer_left", spied)
+        two.here.link.hold("test")
+        data = os.urandom(4 * limits.MiB)
+        other.write(data)
+        await eventually(lambda: other.lane.taken)
+        two.here.link.close()
+        await eventually(lambda: not two.there.link.is_open)
+        two.here.link.release("test")
+        await two.over()
+        assert had[0] == len(data)
+        assert one.received == data
+        assert two.here.error is None and two.there.error is None
+
+
 @pytest.mark.parametrize("how", ["eof", "abort"])
 async def test_an_end_without_goodbye_is_told_from_a_clean_one(how: str) -> None:
     async with Two() as two:

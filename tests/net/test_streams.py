@@ -145,6 +145,20 @@ async def test_unknown_streams_are_refused_too() -> None:
                 await stream.__anext__()
 
 
+async def test_an_answer_that_is_too_long_fails_alone() -> None:
+    served = Served()
+
+    @served.api.call("text")
+    async def text(peer: Peer, size: int) -> str:
+        return "x" * size
+
+    async with connected(served.api) as pair:
+        assert len(await pair.here.call("text", limits.OWN_ANSWER)) == limits.OWN_ANSWER
+        with pytest.raises(RemoteError, match="too long"):
+            await pair.here.call("text", limits.OWN_ANSWER + 1)
+        assert await pair.here.call("add", 1, 1) == 2
+
+
 async def test_an_error_of_ours_is_told_and_any_other_is_not(unhandled: list[dict[str, Any]]) -> None:
     async with connected(Served().api) as pair:
         watch(unhandled)
