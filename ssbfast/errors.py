@@ -13,6 +13,7 @@
     ├── RemoteError                 the peer answered a call with an error
     ├── SessionEndedError           the session is over (goodbye, death, or closed here)
     ├── RefusedError                a connection was refused, here or there
+    │   └── NotDialledError         our own trust says no, so that nobody was asked
     ├── DeadlineError               the peer did not do its part in time
     ├── LimitError                  one of our own limits was reached (too many calls, queue full)
     ├── StoreError                  a peer's store could not be read or written just now
@@ -87,6 +88,17 @@ class SessionEndedError(SSBError):
 
 class RefusedError(SSBError):
     """A connection was refused. The text is the same whatever the reason."""
+
+
+class NotDialledError(RefusedError):
+    """A peer was not dialled, because it would not be let in either.
+
+    reason: "stranger", "blocked" or "graph away" (see `room.trust.Reason`).
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class DeadlineError(SSBError):

@@ -67,6 +67,17 @@ SUBSCRIBER_BACKLOG: Final = 64 * KiB
 STREAM_INBOX: Final = 256 * KiB
 """Received stream items that wait in Python for the application, per stream, before the session stops reading."""
 
+FORWARD_WINDOW: Final = 1 * MiB
+"""Bytes of one carried TCP connection that are under way or wait for a slow reader: 5 MB/s at 200 ms. It is what
+one connection whose reader stands still costs."""
+
+FORWARD_READ: Final = 64 * KiB
+"""Read from a carried TCP connection at a time: few events, and others get their turn."""
+
+FORWARD_HIGH: Final = 64 * KiB
+"""Bytes that wait in the transport of a carried TCP connection before it is asked to tell when they have left. A
+small part of the window: what waits below it is not told to the sender yet."""
+
 # ---------------------------------------------------------------- what users give us
 
 KEY_FILE: Final = 16 * KiB
@@ -90,6 +101,10 @@ forgotten. JS peers never answer the end of a duplex stream."""
 TUNNELS_PER_SESSION: Final = 1024
 """Tunnels that may begin or end at one session of a room."""
 
+FORWARDS_PER_PEER: Final = 256
+"""TCP connections carried for one peer at a time: a browser opens 6 per page, 256 that stand still hold
+256 MiB. (Each costs two file descriptors, one per end.)"""
+
 SESSIONS: Final = 20_000
 """Sessions of one room: two file descriptors each at the most, and 10 KiB."""
 
@@ -105,6 +120,13 @@ SESSIONS_PER_FEED: Final = 16
 PENDING_INNER: Final = 8
 """Inner handshakes that wait for message 3, per portal session; when full the oldest goes, so that idle
 strangers cannot lock friends out."""
+
+REFUSED_INNER: Final = 256
+"""Inner handshakes per portal session that are refused, or being decided over, and whose 3 seconds are not over; above
+it the oldest refused ones end early, whatever their reason. A quarter of `OPEN_CALLS`, so that friends find room."""
+
+ATTENDANTS: Final = 65_536
+"""Attendants of one room that a client keeps; 4 MiB, the longest list, hold about as many."""
 
 DENIALS_PER_ROOM: Final = 64
 """Refused strangers that are remembered of one room: more than a person reads, and free to produce."""
@@ -158,11 +180,27 @@ USER_TIMEOUT: Final = 40.0
 PING_SECONDS: Final = 300.0
 """gossip.ping interval that SSB peers announce; below five minutes an inactivity limit would cut idle JS peers."""
 
+PING_ANSWER_SECONDS: Final = 60.0
+"""What a peer has to answer our gossip.ping; an answer may wait behind a megabyte of backlog on a slow line."""
+
 ENDPOINTS_SECONDS: Final = 1.0
 """A subscriber of tunnel.endpoints gets the whole list at most once in so long."""
 
 DIAL_SECONDS: Final = 15.0
 """TCP connection attempt, before the handshake."""
+
+RECONNECT_FIRST: Final = 0.5
+"""Pause before a lost room is dialled again; each pause is cut at random to between a half and the whole."""
+
+RECONNECT_FACTOR: Final = 2.0
+"""How much longer each pause is than the one before."""
+
+RECONNECT_MAX: Final = 5.0
+"""The longest pause: a room that comes back has its peers back within 10 s. A session that held for so long has the
+next loss begin with `RECONNECT_FIRST` again."""
+
+RECONNECT_DIAL_SECONDS: Final = 5.0
+"""TCP connection attempt when we dial again: a SYN that was lost is repeated only after 1, 3 and 7 s."""
 
 CALL_SECONDS: Final = 30.0
 """What our own programs wait for the answer to a call."""

@@ -1,126 +1,214 @@
-"""A room that we have joined: its session, what it says of itself, and who is there."""
+"""A room that we have joined: what it says of itself, who is there, and the session with it, or one after the other."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Literal, NamedTuple
 
 from ssbfast import limits
-from ssbfast.errors import DeadlineError, FeedIdError, RemoteError, SessionEndedError, SSBError
+from ssbfast.app.attendance import Attendance, Changes, feed_ids
+from ssbfast.errors import DeadlineError, RemoteError, SessionEndedError, SSBError
 from ssbfast.ids import FeedId
+from ssbfast.net.keepalive import keep_alive
 from ssbfast.net.peer import Peer
 from ssbfast.net.streams import Stream
+from ssbfast.wire.address import NetAddress, format_address
+from ssbfast.wire.address_types import MultiserverAddress
 from ssbfast.wire.muxrpc import NOT_ALLOWED
 
+__all__ = ["Announce", "Attendance", "JoinedRoom", "Way"]
 
-@dataclass(frozen=True, slots=True)
-class Attendance:
-    """Somebody came to a room, or left it."""
+Announce = Literal["2018"] | bool
 
-    id: FeedId
-    present: bool
+
+class Way(NamedTuple):
+    """One way to reach a room: TCP, and the key that has to be there."""
+
+    host: str
+    port: int
+    key: FeedId
+
+    def __str__(self) -> str:
+        return format_address(MultiserverAddress(NetAddress(self.host, self.port), self.key))
 
 
 class JoinedRoom:
-    """One room, as long as the session with it lasts.
+    """One room, over all sessions with it, until it is left.
 
     name: what it calls itself, or None. features: what it says it can, e.g. "tunnel", "room2".
-    attendants: who is there now; `changes()` tells who comes and goes.
+    generation: 2 (Rooms 2), 1 (Rooms 1), 2018 (ssb-tunnel's portals, which have no list); 0 before it is known.
+    attendants: who is there, as far as we were told; `changes()` tells who comes and goes.
+    me: our id. announce: be listed: True by subscribing to the list, "2018" by a call, or False.
+    listing: have the list kept up to date; without it `attendants` stays empty.
     """
 
-    def __init__(self) -> None:
-        self.peer: Peer | None = None
+    def __init__(self, me: FeedId, ways: Sequence[Way], *, announce: Announce = True, listing: bool = True) -> None:
+        self.ways = tuple(ways)
+        self.announce: Announce = announce
         self.name: str | None = None
         self.features: frozenset[str] = frozenset()
+        self.generation = 0
         self.attendants: set[FeedId] = set()
-        self._listeners: list[asyncio.Queue[Attendance | None]] = []
-        self._listing: asyncio.Task[None] | None = None
-        self._is_closed = False
+        self.first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.keeper: asyncio.Task[None] | None = None
+        self._me = me
+        self._listing = listing
+        self._peer: Peer | None = None
+        self._present = asyncio.Event()
+        self._left = asyncio.Event()
+        self._listeners: list[Changes] = []
 
-    @property
-    def session(self) -> Peer:
-        """The session with the room. Raises SessionEndedError when there is none."""
-        if self.peer is None:
-            raise SessionEndedError("not in the room")
-        return self.peer
+    def __repr__(self) -> str:
+        return f"<JoinedRoom {self.id.short}{'' if self.is_open else ' left' if self._left.is_set() else ' away'}>"
 
     @property
     def id(self) -> FeedId:
-        return self.session.id
+        return self.ways[0].key
 
-    async def enter(self, *, announce: bool) -> None:
-        """Find out which generation of room it is and, if wanted, subscribe: that is what announces us."""
-        metadata = await self._first(("room.metadata", "tunnel.isRoom"))
-        if isinstance(metadata, dict):
-            name = metadata.get("name")
-            self.name = name if isinstance(name, str) else None
-            features = metadata.get("features")
-            if isinstance(features, list):
-                self.features = frozenset(item for item in features if isinstance(item, str))
-        elif metadata is not True:
-            raise RemoteError("the other end is not a room")
-        if announce:
-            listed = asyncio.get_running_loop().create_future()
-            self._listing = asyncio.get_running_loop().create_task(self._follow(listed))
+    @property
+    def session(self) -> Peer:
+        """The session with the room, or the last one. Raises SessionEndedError when there was none."""
+        if self._peer is None:
+            raise SessionEndedError("not in the room")
+        return self._peer
+
+    @property
+    def is_open(self) -> bool:
+        """Whether we are in the room now."""
+        return self._present.is_set() and self.session.is_open
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether the room's list names us.
+
+        Older rooms list whoever asks for the list, whatever `announce` said. It may also be another program of ours.
+        """
+        return self._me in self.attendants if self._listing else self.announce is not False and self.is_open
+
+    async def wait_joined(self) -> None:
+        """Wait until we are in the room (again). Raises SessionEndedError when it has been left for good."""
+        while not self.is_open:
+            if self._left.is_set():
+                raise SessionEndedError("the room has been left")
+            waits = [asyncio.ensure_future(event.wait()) for event in (self._present, self._left)]
             try:
-                await asyncio.wait_for(listed, limits.CALL_SECONDS)
-            except asyncio.TimeoutError:
-                raise DeadlineError("the room did not say who is there") from None
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for wait in waits:
+                    wait.cancel()
+
+    async def wait_left(self) -> None:
+        """Wait until the room has been left for good."""
+        await self._left.wait()
 
     async def leave(self) -> None:
-        """Say goodbye to the room."""
-        if self.peer is not None:
-            await self.peer.close()
-        if self._listing is not None:
-            self._listing.cancel()
+        """Say goodbye to the room, and do not come back."""
+        keeper = self.keeper
+        if self._peer is not None and keeper is not None and not keeper.done():
+            await self._peer.close()
+        if keeper is not None:
+            keeper.cancel()
+            await asyncio.wait((keeper,))
 
     async def changes(self) -> AsyncIterator[Attendance]:
-        """First everybody who is there, then who comes and goes, until the session is over."""
-        queue: asyncio.Queue[Attendance | None] = asyncio.Queue()
-        for present in sorted(self.attendants):
-            queue.put_nowait(Attendance(present, True))
-        if self._is_closed:
-            return
-        self._listeners.append(queue)
+        """First everybody who is there, then who comes and goes, until the room is left for good.
+
+        Who comes and goes again while the consumer is busy elsewhere is not mentioned.
+        """
+        changes = Changes(self.attendants)
+        if self._left.is_set():
+            changes.end()
+        self._listeners.append(changes)
         try:
-            while (change := await queue.get()) is not None:
+            while (change := await changes.next()) is not None:
                 yield change
         finally:
-            self._listeners.remove(queue)
+            self._listeners.remove(changes)
 
-    def closed(self) -> None:
-        """From the session: it is over."""
-        self._is_closed = True
-        for queue in self._listeners:
-            queue.put_nowait(None)
+    # ------------------------------------------------------------ from the client
 
-    # ------------------------------------------------------------ inside
+    async def enter(self, peer: Peer) -> None:
+        """Make this session the one with the room: find out what it is and, if wanted, be listed.
 
-    async def _first(self, names: tuple[str, ...]) -> Any:
-        """Ask the newest method first; an older room does not know it."""
-        for name in names[:-1]:
+        Raises RemoteError when it is no room, DeadlineError when it does not answer, SessionEndedError.
+        """
+        self._peer = peer
+        self.ways = tuple(way for way in self.ways if way.key == peer.id)  # a room is its key
+        keep_alive(peer)
+        await self._identify(peer)
+        if self.announce == "2018":
+            await _ask(peer, "tunnel.announce", None)
+        elif self._listing:
+            await self._subscribe(peer)
+        if not peer.is_open:
+            raise peer.error or SessionEndedError("the session is over")
+        self._present.set()
+
+    def lost(self) -> None:
+        """The session is over."""
+        self._present.clear()
+
+    def gone(self) -> None:
+        """The room is left for good."""
+        self._left.set()
+        for changes in self._listeners:
+            changes.end()
+
+    # ------------------------------------------------------------ which generation
+
+    async def _identify(self, peer: Peer) -> None:
+        for generation, name in ((2, "room.metadata"), (1, "tunnel.isRoom")):
             try:
-                return await self.session.call(name, timeout=limits.CALL_SECONDS)
+                metadata = await _ask(peer, name)
             except RemoteError as error:
                 if not error.message.endswith(NOT_ALLOWED):
                     raise
-        return await self.session.call(names[-1], timeout=limits.CALL_SECONDS)
+                continue
+            self._understand(metadata)
+            self.generation = generation
+            return
+        if self.announce is True:
+            raise RemoteError("the other end is not a room")
+        self.generation = 2018  # its portals have nothing to tell by
 
-    async def _follow(self, listed: asyncio.Future[None]) -> None:
+    def _understand(self, metadata: Any) -> None:
+        if isinstance(metadata, dict):
+            name, features = metadata.get("name"), metadata.get("features")
+            self.name = name if isinstance(name, str) else None
+            texts = features if isinstance(features, list) else ()
+            self.features = frozenset(item for item in texts if isinstance(item, str))
+        elif metadata is not True:
+            raise RemoteError("the other end is not a room")
+
+    # ------------------------------------------------------------ the list
+
+    async def _subscribe(self, peer: Peer) -> None:
+        """Ask for the list. That is what announces us, unless we say otherwise and the room understands."""
+        listed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        peer.background(self._follow(peer, listed))
+        try:
+            await asyncio.wait_for(listed, limits.CALL_SECONDS)
+        except asyncio.TimeoutError:
+            raise DeadlineError("the room did not say who is there in time") from None
+
+    async def _follow(self, peer: Peer, listed: asyncio.Future[None]) -> None:
+        args = [] if self.announce else [{"announce": False}]
+        problem: SSBError = RemoteError("the room ended its list")
         try:
             try:
-                await self._follow_attendants(self.session.source("room.attendants"), listed)
+                await self._follow_attendants(peer.source("room.attendants", *args), listed)
             except RemoteError as error:
                 if not error.message.endswith(NOT_ALLOWED):
                     raise
-                await self._follow_endpoints(self.session.source("tunnel.endpoints"), listed)
+                await self._follow_endpoints(peer.source("tunnel.endpoints", *args), listed)
         except SSBError as error:
+            problem = error
+        finally:
             if not listed.done():
-                listed.set_exception(error)
-        if not listed.done():
-            listed.set_exception(RemoteError("the room did not say who is there"))
+                listed.set_exception(problem)
+        if peer.is_open:
+            peer.link.fail(problem)  # who is not on the list cannot be reached: better to come again
 
     async def _follow_attendants(self, stream: Stream, listed: asyncio.Future[None]) -> None:
         async for event in stream:
@@ -128,41 +216,35 @@ class JoinedRoom:
                 continue
             kind = event.get("type")
             if kind == "state":
-                self._set(event.get("ids"))
+                self._set(feed_ids(event.get("ids")))
                 if not listed.done():
                     listed.set_result(None)
             elif kind in ("joined", "left"):
-                self._change(event.get("id"), kind == "joined")
+                for who in feed_ids([event.get("id")]):
+                    self._change(who, kind == "joined")
 
     async def _follow_endpoints(self, stream: Stream, listed: asyncio.Future[None]) -> None:
         async for everybody in stream:
-            self._set(everybody)
+            self._set(feed_ids(everybody))
             if not listed.done():
                 listed.set_result(None)
 
-    def _set(self, texts: Any) -> None:
-        now = {who for who in map(_feed_id, texts if isinstance(texts, list) else ()) if who is not None}
-        before = self.attendants
-        self.attendants = now
-        for who in sorted(before - now):
-            self._tell(Attendance(who, False))
-        for who in sorted(now - before):
-            self._tell(Attendance(who, True))
+    def _set(self, now: set[FeedId]) -> None:
+        for who in sorted(self.attendants - now):
+            self._change(who, False)
+        for who in sorted(now - self.attendants):
+            self._change(who, True)
 
-    def _change(self, text: Any, present: bool) -> None:
-        who = _feed_id(text)
-        if who is None or (who in self.attendants) is present:
+    def _change(self, who: FeedId, present: bool) -> None:
+        if (who in self.attendants) is present or (present and len(self.attendants) >= limits.ATTENDANTS):
             return
         (self.attendants.add if present else self.attendants.discard)(who)
-        self._tell(Attendance(who, present))
-
-    def _tell(self, change: Attendance) -> None:
-        for queue in self._listeners:
-            queue.put_nowait(change)
+        for changes in self._listeners:
+            changes.tell(who, present)
 
 
-def _feed_id(text: Any) -> FeedId | None:
+async def _ask(peer: Peer, name: str, *args: Any) -> Any:
     try:
-        return FeedId.parse(text)
-    except FeedIdError:
-        return None
+        return await peer.call(name, *args, timeout=limits.CALL_SECONDS)
+    except DeadlineError:
+        raise DeadlineError(f"the room does not answer ({name})") from None

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ssbfast.wire.muxrpc import CallKind
 
 if TYPE_CHECKING:
-    pass
+    from ssbfast.net.peer import Peer
+    from ssbfast.wire.muxrpc import Called
 
 Name = tuple[str, ...]
 AsyncMethod = Callable[..., Awaitable[Any]]
+Carry = Callable[["Peer", "Called"], None]
+"""Takes a duplex natively (`Peer.carry`), at once: the bytes behind the call are looked at next."""
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -38,6 +41,7 @@ class Api:
 
     def __init__(self) -> None:
         self._methods: dict[Name, tuple[CallKind, Callable[..., Any]]] = {}
+        self._carried: dict[Name, Carry] = {}
 
     def call(self, name: str) -> Callable[[F], F]:
         return self._define(name, CallKind.ASYNC)
@@ -51,6 +55,13 @@ class Api:
     def duplex(self, name: str) -> Callable[[F], F]:
         return self._define(name, CallKind.DUPLEX)
 
+    def carried(self, name: str, carry: Carry) -> None:
+        """Serve a duplex of bytes by a transport; it is called at once and must not block."""
+        self._carried[tuple(name.split("."))] = carry
+
+    def find_carried(self, name: Name) -> Carry | None:
+        return self._carried.get(name)
+
     def find(self, name: Name, kind: CallKind) -> Callable[..., Any] | None:
         """The method, if there is one of that name and kind."""
         found = self._methods.get(name)
@@ -59,7 +70,9 @@ class Api:
     def manifest(self) -> dict[str, Any]:
         """Name → kind, nested as muxrpc wants it."""
         tree: dict[str, Any] = {}
-        for name, (kind, _method) in sorted(self._methods.items()):
+        kinds = {name: kind for name, (kind, _method) in self._methods.items()}
+        kinds |= dict.fromkeys(self._carried, CallKind.DUPLEX)
+        for name, kind in sorted(kinds.items()):
             node = tree
             for part in name[:-1]:
                 node = node.setdefault(part, {})

@@ -14,6 +14,7 @@ What happens to bytes in flight
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import Any, Protocol
 
 from ssbfast import limits, native
@@ -22,6 +23,7 @@ from ssbfast.net.link import Link
 
 HIGH = limits.TUNNEL_SHARE // 2
 LOW = limits.TUNNEL_SHARE // 4
+_END = native.STREAM | native.END | native.JSON
 
 
 class Carrier(Protocol):
@@ -43,6 +45,8 @@ class DuplexTransport(asyncio.Transport):
     carrier: the session. req: the number we write on it. protocol: who gets the bytes.
     extra: what `get_extra_info` tells.
     """
+
+    _gone = "the session that carried it ended"
 
     def __init__(self, carrier: Carrier, req: int, protocol: asyncio.BaseProtocol, extra: dict[str, Any]) -> None:
         super().__init__(extra)
@@ -122,18 +126,32 @@ class DuplexTransport(asyncio.Transport):
 
     def remote_ended(self, error: SSBError | None) -> None:
         """The other end has ended its direction."""
-        raise NotImplementedError
+        self._ended_remote = True
+        if error is None:
+            self._remote_finished()
+            return
+        self._closing = True
+        self._ended_local = True
+        self._unsent.clear()
+        self._lane.clear()
+        if self._end_queued:
+            self._queue(_END, b"true")  # ours was on its way, and is what the other end's books wait for
+        self._loop.call_soon(self._connection_lost, error)
 
     def carrier_closed(self) -> None:
         """The session that carries the stream is gone."""
         self._closing = True
-        self._connection_lost(SessionEndedError("the session that carried it ended"))
+        self._connection_lost(SessionEndedError(self._gone))
 
     # ------------------------------------------------------------ inside
 
+    def _remote_finished(self) -> None:
+        """The other end has ended its direction without an error."""
+        raise NotImplementedError
+
     def _allowed(self) -> int:
         """Bytes that may be sent now, as far as the other end is concerned."""
-        return limits.LINK_BACKLOG
+        return sys.maxsize
 
     def _push(self, data: Any) -> bool:
         """Give bytes to the lane; False when it has no room."""
@@ -167,14 +185,12 @@ class DuplexTransport(asyncio.Transport):
     def _push_unsent(self) -> bool:
         """Whether all that waited is in the lane now."""
         n = min(self._allowed(), len(self._unsent))
-        if n and not self._push(self._unsent[:n]):
+        if n and not self._push(self._unsent if n == len(self._unsent) else self._unsent[:n]):
             self._link.when(lambda: not self._lane.full, self._drained)
             return False
         del self._unsent[:n]
         if self._unsent:
-            if self._allowed():
-                self._loop.call_soon(self._drained)
-            return False
+            return False  # the other end has to allow more first
         if self._ended_local:
             self._send_end(None)
         if self._closing:
@@ -187,7 +203,7 @@ class DuplexTransport(asyncio.Transport):
         self._end_queued = True
         body = self._carrier.end_stream(self._req, error)
         if body is not None:
-            self._queue(native.STREAM | native.END | native.JSON, body)
+            self._queue(_END, body)
 
     def _queue(self, flags: int, body: bytes) -> None:
         """Queue a whole packet behind what is there."""
@@ -216,8 +232,6 @@ class DuplexTransport(asyncio.Transport):
         self._lost = True
         self._inlet.close()
         lane = self._lane
-        if error is not None and not self._end_queued:
-            lane.clear()
         self._link.when(lambda: not lane.queued, lane.close)
         self._carrier.forget_tunnel(self._req)
         self._protocol.connection_lost(error)

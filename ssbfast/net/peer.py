@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Callable, Coroutine
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from ssbfast import limits, native
 from ssbfast.errors import (
@@ -21,6 +20,8 @@ from ssbfast.errors import (
 )
 from ssbfast.ids import FeedId
 from ssbfast.net.api import Api
+from ssbfast.net.duplex import DuplexTransport
+from ssbfast.net.keepalive import play
 from ssbfast.net.link import Link
 from ssbfast.net.streams import Stream
 from ssbfast.net.tunnel import TunnelTransport
@@ -39,6 +40,7 @@ from ssbfast.wire.muxrpc import (
 from ssbfast.wire.rpc_body import error_body
 
 Path = Literal["tunnel", "direct", "tcp"]
+D = TypeVar("D", bound=DuplexTransport)
 Intercept = Callable[["Peer", Called], bool]
 """Sees a call before the api does, at once and in order; True when it has dealt with it."""
 
@@ -73,7 +75,7 @@ class Peer:
         self._closed: asyncio.Future[None] = loop.create_future()
         self._answers: dict[int, asyncio.Future[Any]] = {}
         self._streams: dict[int, Stream] = {}
-        self._tunnels: dict[int, TunnelTransport] = {}
+        self._tunnels: dict[int, DuplexTransport] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
@@ -165,7 +167,17 @@ class Peer:
 
     def tunnel(self, req: int, inner: Link) -> TunnelTransport:
         """Let `inner` run over the stream `req`."""
-        transport = TunnelTransport(self, req, inner, self.id)
+        return self.carry(req, lambda req: TunnelTransport(self, req, inner, self.id))
+
+    def open_carried(self, name: str, make: Callable[[int], D]) -> D:
+        """Open a duplex of bytes that a transport takes natively; `make` gets its number."""
+        req, packet = self.mux.call(CallKind.DUPLEX, _split(name), [])
+        self.link.control(*packet)
+        return self.carry(req, make)
+
+    def carry(self, req: int, make: Callable[[int], D]) -> D:
+        """Let a transport have the stream `req`."""
+        transport = make(req)
         if self.mux.is_open(req):
             self._tunnels[req] = transport
         return transport
@@ -194,6 +206,7 @@ class Peer:
 
     def forget_tunnel(self, req: int) -> None:
         self._tunnels.pop(req, None)
+        self.mux.abandon(req)  # whether the peer ever answers our end is its business
 
     def _tidy(self, req: int) -> None:
         stream = self._streams.get(req)
@@ -247,6 +260,8 @@ class Peer:
             stream = self._streams.get(event.req)
             if stream is not None:
                 stream.arrived(event.value, size)
+            elif (tunnel := self._tunnels.get(event.req)) is not None:
+                tunnel.item(event.value)
         elif isinstance(event, Answered):
             self._answer(event.req, event.value, None)
         elif isinstance(event, Failed):
@@ -285,17 +300,22 @@ class Peer:
             return
         if self._standard(event):
             return
+        carry = self._api.find_carried(event.name) if event.kind is CallKind.DUPLEX else None
+        if carry is not None:
+            carry(self, event)
+            return
         method = self._api.find(event.name, event.kind)
         if method is None:
             self.refuse(event.req, unknown_method_message(event.name))
             return
         # The stream has to be there before the next packet is looked at; the method itself starts a tick later.
         stream = None if event.kind is CallKind.ASYNC else self._accept_stream(event.req)
-        task = self._start(self._run(event, method, stream))
+        task = self.background(self._run(event, method, stream))
         if stream is not None and event.kind is CallKind.SOURCE:
             stream.server = task
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Do something as long as the session lasts."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -312,7 +332,7 @@ class Peer:
             self.link.control(*self.mux.answer(event.req, self._api.manifest()))
             return True
         if event.name == ("gossip", "ping") and event.kind is CallKind.DUPLEX:
-            self._start(self._pong(self._accept_stream(event.req)))
+            self.background(play(self, self._accept_stream(event.req), serves=False))
             return True
         return False
 
@@ -320,18 +340,6 @@ class Peer:
         stream = Stream(self, req)
         self._streams[req] = stream
         return stream
-
-    async def _pong(self, stream: Stream) -> None:
-        """gossip.ping, accepting side: answer at once, serve an interval later, then it is the dialler's turn."""
-        try:
-            async with stream:
-                async for _served in stream:
-                    await stream.send(_wall_milliseconds())
-                    await asyncio.sleep(limits.PING_SECONDS)
-                    await stream.send(_wall_milliseconds())
-                    await stream.__anext__()
-        except (SSBError, StopAsyncIteration):
-            return
 
     async def _run(self, event: Called, method: Callable[..., Any], stream: Stream | None) -> None:
         try:
@@ -382,7 +390,3 @@ class Peer:
 
 def _split(name: str) -> tuple[str, ...]:
     return tuple(name.split("."))
-
-
-def _wall_milliseconds() -> int:
-    return int(time.time() * 1000)

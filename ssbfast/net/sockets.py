@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import struct
 
@@ -20,17 +21,43 @@ else:
 _NOTSENT_LOWAT = 64 * limits.KiB
 """Unsent bytes the kernel may hold. Without it some MiB would hide a stalled peer, and delay late sealing."""
 
+_LINGER = "hh" if os.name == "nt" else "ii"
+
 
 def tune(sock: socket.socket) -> None:
     """No delay (JS defaults cost 88 ms a round trip), and a vanished peer is noticed within 60 s."""
     _set(sock, "IPPROTO_TCP", "TCP_NODELAY", 1)
+    _keep_alive(sock)
+    _set(sock, "IPPROTO_TCP", "TCP_USER_TIMEOUT", int(limits.USER_TIMEOUT * 1000))
+    _set(sock, "IPPROTO_TCP", "TCP_NOTSENT_LOWAT", _NOTSENT_LOWAT)
+
+
+def _keep_alive(sock: socket.socket) -> None:
     _set(sock, "SOL_SOCKET", "SO_KEEPALIVE", 1)
     _set(sock, "IPPROTO_TCP", "TCP_KEEPIDLE", limits.KEEPALIVE_IDLE)
     _set(sock, "IPPROTO_TCP", "TCP_KEEPALIVE", limits.KEEPALIVE_IDLE)  # the name that macOS gives to KEEPIDLE
     _set(sock, "IPPROTO_TCP", "TCP_KEEPINTVL", limits.KEEPALIVE_INTERVAL)
     _set(sock, "IPPROTO_TCP", "TCP_KEEPCNT", max(1, int(limits.USER_TIMEOUT) // limits.KEEPALIVE_INTERVAL))
-    _set(sock, "IPPROTO_TCP", "TCP_USER_TIMEOUT", int(limits.USER_TIMEOUT * 1000))
-    _set(sock, "IPPROTO_TCP", "TCP_NOTSENT_LOWAT", _NOTSENT_LOWAT)
+
+
+def tune_carried(transport: asyncio.BaseTransport) -> None:
+    """For a TCP connection that is carried: no delay, and keepalive.
+
+    No TCP_USER_TIMEOUT: it would also cut readers that take their time.
+    """
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        _set(sock, "IPPROTO_TCP", "TCP_NODELAY", 1)
+        _keep_alive(sock)
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """Close a TCP connection so that the other end sees a reset, not an end. What it has not got is lost."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack(_LINGER, 1, 0))
+    transport.abort()
 
 
 def tune_transport(transport: asyncio.BaseTransport) -> None:

@@ -249,9 +249,12 @@ class ClientHandshake(_Handshake):
     me: the own key pair. server: whom we call; nobody else can answer.
     network: the network id, the same at both ends.
     ephemeral: 32-byte X25519 secret, to be used once; None draws it from the system's randomness.
+    own_key: `server` may be our own key. Only for one's own server on this machine, which shares the identity (as an
+        ssb server and its clients do). Anywhere else a peer with our key is a reflection or a stolen identity, and
+        calling it is refused.
     """
 
-    __slots__ = ("_server", "_server_curve")
+    __slots__ = ("_own_key", "_server", "_server_curve")
 
     _TABLE = CLIENT_TABLE
     _AWAITS = _awaits(CLIENT_TABLE, Message.SERVER_HELLO, Message.SERVER_ACCEPT)
@@ -259,16 +262,24 @@ class ClientHandshake(_Handshake):
     _COMPLETED = ClientState.COMPLETED
 
     def __init__(
-        self, me: Keypair, server: FeedId, *, network: NetworkId = MAIN_NETWORK, ephemeral: bytes | None = None
+        self,
+        me: Keypair,
+        server: FeedId,
+        *,
+        network: NetworkId = MAIN_NETWORK,
+        ephemeral: bytes | None = None,
+        own_key: bool = False,
     ) -> None:
         super().__init__(me, ClientState.START, network, ephemeral)
         self._server = server
+        self._own_key = own_key
         self._server_curve = b""
 
     def start(self) -> bytes:
         """Return the client hello, to be sent at once.
 
-        Raises HandshakeError when the server's id is our own or not a usable key, LocalProtocolError when called twice.
+        Raises HandshakeError when the server's id is our own (see `own_key`) or not a usable key, LocalProtocolError
+        when called twice.
         """
         self._check_open()
         if self._state is not ClientState.START:
@@ -293,7 +304,7 @@ class ClientHandshake(_Handshake):
         return [self._complete(self._server)]
 
     def _create_client_hello(self) -> bytes:
-        if self._server == self._me.id:
+        if self._server == self._me.id and not self._own_key:
             raise HandshakeError
         self._server_curve = feed_to_curve(self._server.key)
         self._advance(Message.CLIENT_HELLO)

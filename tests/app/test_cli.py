@@ -31,7 +31,9 @@ def test_without_the_extra_one_line_says_how_to_get_it(missing: str) -> None:
 
 
 def test_another_missing_module_is_not_blamed_on_the_extra() -> None:
-    done = python("import sys; sys.modules['nacl'] = None; from ssbfast.app.cli import main; main()")
+    done = python(
+        "import sys; sys.modules['nacl'] = None; sys.argv[1:] = ['room']; from ssbfast.app.cli import main; main()"
+    )
     assert done.returncode == 1
     assert "pip install" not in done.stderr
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import io
 import sys
 from collections.abc import Sequence
 from typing import Final
@@ -9,28 +11,63 @@ from typing import Final
 import click
 
 from ssbfast import __version__
-from ssbfast.app.commands.demo import demo, demo_part
-from ssbfast.app.commands.room import room
 from ssbfast.errors import BadInputError, MissingExtraError, SSBError
 
 DONE: Final = 0
 FAILED: Final = 1
 UNUSABLE: Final = 2
 
+COMMANDS: Final = {
+    "room": ("room", "Run a room: peers that join can reach each other through it."),
+    "listen": ("listen", "Offer a TCP service to your friends through rooms."),
+    "connect": ("connect", "Reach a friend's service through rooms, at an address of this machine."),
+    "attendants": ("attendants", "List who is in a room now."),
+    "follow": ("contacts", "Follow somebody: they may open tunnels to you."),
+    "unfollow": ("contacts", "Follow somebody no longer."),
+    "block": ("contacts", "Block somebody, which no policy overrules."),
+    "unblock": ("contacts", "Block somebody no longer."),
+    "contacts": ("contacts", "List whom you follow and block."),
+    "denials": ("denials", "List refused connections, and follow or call back."),
+    "keys": ("keys", "Make this peer's identity, and show it."),
+    "demo": ("demo", "Show that a tunnel works, how fast it is, and what the room sees."),
+}
+"""Every command: the module that has it, and what `--help` says, so that nothing needs to be loaded for that."""
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+_HIDDEN: Final = {"demo-part": ("demo", "demo_part")}
+
+
+class LazyGroup(click.Group):
+    """Loads a command's module when the command is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in COMMANDS:
+            module, name = COMMANDS[cmd_name][0], cmd_name
+        elif cmd_name in _HIDDEN:
+            module, name = _HIDDEN[cmd_name]
+        else:
+            return None
+        command = getattr(importlib.import_module(f"ssbfast.app.commands.{module}"), name)
+        return command if isinstance(command, click.Command) else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_module, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="ssbfast")
 def group() -> None:
     """Secure Scuttlebutt rooms and tunnels."""
 
 
-group.add_command(room)
-group.add_command(demo)
-group.add_command(demo_part)
-
-
 def run(arguments: Sequence[str]) -> int:
     """Run one command. Returns its exit code; a user's mistake is one line on stderr, never a stack trace."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that has no "…" gets a question mark
     if not arguments:
         click.echo(group.get_help(click.Context(group, info_name="ssbfast")), err=True)
         return UNUSABLE

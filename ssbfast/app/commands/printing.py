@@ -29,10 +29,19 @@ class Printer:
     stdout: sys.stdout, which is None in a process that was started without one.
     as_json: one JSON object a line, and `text` is left out; otherwise lines for people.
     on_broken: called, from the thread, once, when nobody reads any more (`| head`).
+    words: an event as people read it; `describe` knows a room's.
     """
 
-    def __init__(self, stdout: TextIO | None, *, as_json: bool, on_broken: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        stdout: TextIO | None,
+        *,
+        as_json: bool,
+        on_broken: Callable[[], None] = lambda: None,
+        words: Callable[[Event], str] | None = None,
+    ) -> None:
         self._as_json = as_json
+        self._words = words or describe
         self._on_broken = on_broken
         self._lines: queue.Queue[str | None] = queue.Queue(LINES_WAITING)
         self._lost = 0
@@ -79,7 +88,7 @@ class Printer:
     def _format(self, event: Event) -> str:
         if self._as_json:
             return json.dumps(event, ensure_ascii=False)
-        return f"{time.strftime('%H:%M:%S')}  {describe(event)}"
+        return f"{time.strftime('%H:%M:%S')}  {self._words(event)}"
 
     def _write_lines(self) -> None:
         while (line := self._lines.get()) is not None:

@@ -3,45 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import click
 
+from ssbfast.app.commands.options import callback, data_home, json_option, network_option
 from ssbfast.app.commands.printing import Printer
 from ssbfast.app.commands.stopping import on_signals
 from ssbfast.app.listening import Endpoint
 from ssbfast.app.room_server import DEFAULT_LISTEN, RoomServer
-from ssbfast.errors import BadInputError
-from ssbfast.ids import MAIN_NETWORK, NetworkId
+from ssbfast.ids import NetworkId
 from ssbfast.keys import load_secret
 from ssbfast.wire.address import NetAddress
 
 
 def default_data() -> Path:
     """Where the room keeps its secret: apart from a peer's, else the room would be its own peer."""
-    home = os.environ.get("LOCALAPPDATA" if os.name == "nt" else "XDG_DATA_HOME", "")
-    base = Path(home) if os.path.isabs(home) else Path("~/.local/share").expanduser()
-    return base / "ssbfast" / "room"
+    return data_home("room")
 
 
-Parsed = TypeVar("Parsed")
 _AS_BOUND: Final = -1
-
-
-def _callback(parse: Callable[[Any], Parsed]) -> Callable[[click.Context, click.Parameter, Any], Parsed]:
-    """Let click name the option in front of what our parsers say."""
-
-    def parsed(_context: click.Context, _option: click.Parameter, given: Any) -> Parsed:
-        try:
-            return parse(given)
-        except BadInputError as error:
-            raise click.BadParameter(str(error)) from None
-
-    return parsed
 
 
 def _listen(texts: tuple[str, ...]) -> tuple[Endpoint, ...]:
@@ -56,30 +39,19 @@ def _host(text: str | None) -> Endpoint | None:
     return Endpoint(host.host, 0) if host.port == _AS_BOUND else host
 
 
-def _network(text: str | None) -> NetworkId:
-    return MAIN_NETWORK if text is None else NetworkId.parse(text)
-
-
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Where the room's secret is kept.")
 @click.option(
     "--listen",
     multiple=True,
     metavar="HOST:PORT",
-    callback=_callback(_listen),
+    callback=callback(_listen),
     help="Where to listen; repeatable. Default: port 8008 of every address, IPv4 and IPv6.",
 )
-@click.option("--host", metavar="NAME[:PORT]", callback=_callback(_host), help="The address that others dial.")
+@click.option("--host", metavar="NAME[:PORT]", callback=callback(_host), help="The address that others dial.")
 @click.option("--name", default="", help="What the room calls itself.")
-@click.option(
-    "--network-key",
-    "network",
-    metavar="BASE64",
-    envvar="SSBFAST_NETWORK_KEY",
-    callback=_callback(_network),
-    help="Another network than the main one. Also SSBFAST_NETWORK_KEY, which others on this machine cannot read.",
-)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@network_option
+@json_option
 def room(
     data: Path | None,
     listen: tuple[Endpoint, ...],

@@ -1,0 +1,97 @@
+"""`ssbfast follow`, `unfollow`, `block`, `unblock` and `contacts`: whom this peer lets in.
+
+Running `ssbfast listen` and `connect` feel a change within a second.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from ssbfast.app.commands.options import feed_argument, peer_options, say
+from ssbfast.ids import FeedId, NetworkId
+from ssbfast.room.trust import Relation
+
+
+@click.command()
+@feed_argument
+@peer_options
+def follow(who: FeedId, data: Path, network: NetworkId, as_json: bool) -> None:
+    """Follow somebody: they may open tunnels to you, and you to them if they follow you."""
+    _change("follow", who, data, as_json=as_json)
+
+
+@click.command()
+@feed_argument
+@peer_options
+def unfollow(who: FeedId, data: Path, network: NetworkId, as_json: bool) -> None:
+    """Follow somebody no longer. Their tunnels end within a second."""
+    _change("unfollow", who, data, as_json=as_json)
+
+
+@click.command()
+@feed_argument
+@peer_options
+def block(who: FeedId, data: Path, network: NetworkId, as_json: bool) -> None:
+    """Block somebody, which no policy overrules. Their tunnels end within a second."""
+    _change("block", who, data, as_json=as_json)
+
+
+@click.command()
+@feed_argument
+@peer_options
+def unblock(who: FeedId, data: Path, network: NetworkId, as_json: bool) -> None:
+    """Block somebody no longer. Whom you followed before the block you follow again."""
+    _change("unblock", who, data, as_json=as_json)
+
+
+@click.command()
+@peer_options
+def contacts(data: Path, network: NetworkId, as_json: bool) -> None:
+    """List whom you follow and block."""
+    from ssbfast.app.store import FILE, Store
+
+    found = []
+    if (data / FILE).exists():
+        with Store(data) as store:
+            found = store.contacts()
+    for contact in found:
+        event = {"event": "contact", "id": str(contact.id), **_as_members(contact.relation)}
+        event["changed"] = round(contact.changed, 3)
+        day = time.strftime("%Y-%m-%d", time.localtime(contact.changed))
+        say(event, f"{contact.id}  {in_words(contact.relation)}  since {day}", as_json=as_json)
+    if not found and not as_json:
+        click.echo("You follow nobody and block nobody. Next: ssbfast follow @ID")
+
+
+def _change(action: str, who: FeedId, data: Path, *, as_json: bool) -> None:
+    from ssbfast.app.store import Store
+
+    with Store(data) as store:
+        changes: dict[str, Callable[[FeedId], bool]] = {
+            "follow": store.follow,
+            "unfollow": store.unfollow,
+            "block": store.block,
+            "unblock": store.unblock,
+        }
+        changed = changes[action](who)
+        relation = store.relation(who)
+    event = {"event": action, "id": str(who), "changed": changed, **_as_members(relation)}
+    text = f"{who}  {in_words(relation)}{'' if changed else ' (as before)'}"
+    if action == "follow" and relation.blocks:
+        text += f"\nThe block is the stronger of the two. To let them in: ssbfast unblock {who}"
+    say(event, text, as_json=as_json)
+
+
+def _as_members(relation: Relation) -> dict[str, object]:
+    return {"follows": relation.follows, "blocks": relation.blocks}
+
+
+def in_words(relation: Relation) -> str:
+    """What a relation means, as a list shows it."""
+    if relation.blocks:
+        return "blocked (and followed)" if relation.follows else "blocked"
+    return "followed" if relation.follows else "neither followed nor blocked"

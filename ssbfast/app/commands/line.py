@@ -1,0 +1,115 @@
+"""A line to one peer: a tunnel that is opened again whenever it was lost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Callable
+from typing import Any, Final
+
+from ssbfast.app.commands.targets import Target
+from ssbfast.app.joined_room import JoinedRoom
+from ssbfast.app.room_client import RoomClient
+from ssbfast.errors import NotDialledError, RefusedError, SSBError
+from ssbfast.net.peer import Peer
+from ssbfast.room.trust import Reason
+
+PAUSES: Final = (1.0, 2.0, 4.0, 8.0, 16.0)
+"""Seconds between attempts, the last again and again; a target that comes, or a room that is back, cuts them short."""
+
+_ADVICE: Final = {
+    Reason.STRANGER: "you do not follow {who}; first: ssbfast follow {who} (or --anyway)",
+    Reason.BLOCKED: "you block {who}; first: ssbfast unblock {who} (or --anyway)",
+}
+
+
+class Line:
+    """A tunnel to `target` that is kept open.
+
+    tell: gets an event `waiting` whenever there is a new reason why there is no tunnel.
+    anyway: dial whatever we think of the target.
+    """
+
+    def __init__(
+        self, client: RoomClient, target: Target, *, anyway: bool, tell: Callable[[dict[str, Any]], None]
+    ) -> None:
+        self._client = client
+        self._target = target
+        self._anyway = anyway
+        self._tell = tell
+        self._rooms: list[JoinedRoom] = []
+        self._peer: asyncio.Future[Peer] = asyncio.get_running_loop().create_future()
+        self._changed = asyncio.Event()
+
+    async def peer(self) -> Peer:
+        """The target, as soon as there is a tunnel. Cancelling it harms nobody."""
+        while True:
+            peer = await asyncio.shield(self._peer)
+            if peer.is_open:
+                return peer
+            await asyncio.sleep(0)  # `keep` is about to notice
+
+    async def watch(self, room: JoinedRoom) -> None:
+        """Try at once when the target comes into this room, or the room is back."""
+        self._rooms.append(room)
+        self._changed.set()
+        async for change in room.changes():
+            if change.present and change.id == self._target.who:
+                self._changed.set()
+
+    async def keep(self) -> None:
+        """Keep the tunnel open. Raises RefusedError when we ourselves do not want to dial (any more)."""
+        attempt = 0
+        told: str | None = None
+        while True:
+            self._changed.clear()
+            try:
+                peer = await self._dial()
+            except NotDialledError as error:
+                reason = self._objection(error)
+            except SSBError as error:
+                reason = self._explain(error)
+            else:
+                attempt, told = 0, None
+                self._peer.set_result(peer)
+                await peer.wait_closed()
+                self._peer = asyncio.get_running_loop().create_future()
+                continue
+            if reason != told:
+                self._tell({"event": "waiting", "peer": str(self._target.who), "reason": reason})
+                told = reason
+            pause = PAUSES[min(attempt, len(PAUSES) - 1)] * random.uniform(0.75, 1.25)
+            attempt += 1
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), pause)
+
+    # ------------------------------------------------------------ inside
+
+    async def _dial(self) -> Peer:
+        problem: SSBError | None = None
+        for way in self._target.ways or (self._target.who,):
+            try:
+                return await self._client.connect(way, anyway=self._anyway)
+            except NotDialledError:
+                raise
+            except SSBError as error:
+                problem = error
+        raise problem or RefusedError("could not connect")
+
+    def _objection(self, error: NotDialledError) -> str:
+        """Our own trust says no: for good, unless it only could not be asked."""
+        reason = Reason(error.reason)
+        advice = _ADVICE.get(reason)
+        if advice is None:
+            return "whom we follow cannot be found out just now"
+        raise RefusedError(advice.format(who=self._target.who))
+
+    def _explain(self, error: SSBError) -> str:
+        if not any(room.is_open for room in self._rooms):
+            return "no room can be reached"
+        if not isinstance(error, RefusedError):
+            return str(error)
+        if any(self._target.who in room.attendants for room in self._rooms if room.is_open):
+            return f"refused; do they follow you? You are {self._client.me.id}"
+        return "not in the room"

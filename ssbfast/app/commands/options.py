@@ -1,0 +1,105 @@
+"""What several commands' options have in common: how they are read, and what is said when they make no sense."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from ssbfast.errors import BadInputError
+from ssbfast.ids import MAIN_NETWORK, FeedId, NetworkId
+from ssbfast.wire.address_types import check_host
+
+if TYPE_CHECKING:
+    from ssbfast.app.listening import Endpoint
+
+Parsed = TypeVar("Parsed")
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+SECRET: Final = "secret"
+"""The name of the secret file in a data directory."""
+
+
+def data_home(program: str) -> Path:
+    """Where a program keeps its things: the room and the peer apart, else the room would be its own peer."""
+    home = os.environ.get("LOCALAPPDATA" if os.name == "nt" else "XDG_DATA_HOME", "")
+    base = Path(home) if os.path.isabs(home) else Path("~/.local/share").expanduser()
+    return base / "ssbfast" / program
+
+
+def callback(parse: Callable[[Any], Parsed]) -> Callable[[click.Context, click.Parameter, Any], Parsed]:
+    """Let click name the option in front of what our parsers say."""
+
+    def parsed(_context: click.Context, _option: click.Parameter, given: Any) -> Parsed:
+        try:
+            return parse(given)
+        except BadInputError as error:
+            raise click.BadParameter(str(error)) from None
+
+    return parsed
+
+
+def several(parse: Callable[[str], Parsed]) -> Callable[[click.Context, click.Parameter, Any], tuple[Parsed, ...]]:
+    """The same for an option that can be repeated."""
+    return callback(lambda texts: tuple(parse(text) for text in texts))
+
+
+def parse_network(text: str | None) -> NetworkId:
+    return MAIN_NETWORK if text is None else NetworkId.parse(text)
+
+
+def _parse_data(text: str | None) -> Path:
+    if text is None:
+        return data_home("peer")
+    if not text or "\0" in text:  # "$UNSET" must not mean this very directory
+        raise BadInputError("the name of a directory is empty or cannot be used")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise BadInputError("no such user's directory") from None
+
+
+def parse_host_and_port(text: str | None) -> Endpoint | None:
+    """Read HOST:PORT, both needed; an IPv6 address in brackets. Port 0 is read too. Raises BadInputError."""
+    if text is None:
+        return None
+    from ssbfast.app.listening import Endpoint
+
+    endpoint = Endpoint.parse(text, default_port=-1)
+    if endpoint.port < 0 or not endpoint.host:
+        raise BadInputError(f"not HOST:PORT: {text!r}")
+    check_host(endpoint.host, 0)
+    return endpoint
+
+
+network_option = click.option(
+    "--network-key",
+    "network",
+    metavar="BASE64",
+    envvar="SSBFAST_NETWORK_KEY",
+    callback=callback(parse_network),
+    help="Another network than the main one. Also SSBFAST_NETWORK_KEY, which others on this machine cannot read.",
+)
+
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+
+data_option = click.option(
+    "--data", metavar="DIR", callback=callback(_parse_data), help="The peer's own directory: secret, contacts, denials."
+)
+
+
+def peer_options(command: Command) -> Command:
+    """--data, --network-key and --json, as every command of a peer has them."""
+    return data_option(network_option(json_option(command)))
+
+
+feed_argument = click.argument("who", metavar="@ID", callback=callback(FeedId.parse))
+
+
+def say(event: Mapping[str, Any], text: str, *, as_json: bool) -> None:
+    """Print the outcome of a command that ends at once: for people, or as an object."""
+    click.echo(json.dumps(event, ensure_ascii=False) if as_json else text)

@@ -1,0 +1,78 @@
+"""What can stand behind `ssbfast connect`: a feed id, a tunnel address, a private tunnel address."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ssbfast.app.commands.options import SECRET
+from ssbfast.app.commands.peering import RoomAddress
+from ssbfast.errors import AddressError, BadInputError
+from ssbfast.ids import FeedId, NetworkId
+from ssbfast.wire.address import TunnelAddress, parse_address
+from ssbfast.wire.private_tunnel import (
+    NOT_FOR_YOU,
+    PrivateResolver,
+    PrivateTunnelAddress,
+    is_private_tunnel,
+    parse_private_tunnel,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Whom to reach. ways: through which portals, in order of preference; empty when any room will do."""
+
+    who: FeedId
+    ways: tuple[TunnelAddress, ...] = ()
+
+    def through(self, rooms: tuple[RoomAddress, ...]) -> Target:
+        """The same, with those ways only that lead through one of `rooms`. Raises BadInputError when none does."""
+        portals = {room.portal for room in rooms}
+        ways = tuple(way for way in self.ways if way.portal in portals)
+        if self.ways and not ways:
+            raise BadInputError(f"none of the rooms is the portal of that address, {self.ways[0].portal}")
+        return Target(self.who, ways)
+
+
+def parse_target(text: str) -> Target | PrivateTunnelAddress:
+    """Read what was given. Raises BadInputError."""
+    if text.startswith("@"):
+        return Target(FeedId.parse(text))
+    if is_private_tunnel(text):
+        return parse_private_tunnel(text)
+    transports = [alternative.transport for alternative in parse_address(text)]
+    ways = tuple(transport for transport in transports if isinstance(transport, TunnelAddress))
+    if not ways:
+        raise AddressError("neither @ID nor tunnel:@PORTAL:@TARGET nor ptunnel:…", 0)
+    if len({way.target for way in ways}) > 1:
+        raise AddressError("the alternatives lead to different targets", 0)
+    return Target(ways[0].target, ways)
+
+
+def resolve(
+    address: PrivateTunnelAddress,
+    rooms: tuple[RoomAddress, ...],
+    data: Path,
+    network: NetworkId,
+) -> Target:
+    """Find out here, without a word to anybody, what a private tunnel address stands for. Raises BadInputError."""
+    from ssbfast.keys import load_secret
+
+    if address.group:
+        raise BadInputError("an address for a group needs the group's secret: use RoomClient(groups=…) in Python")
+    resolver = PrivateResolver(load_secret(data / SECRET), network=network)
+    way = resolver.resolve(address, portals=[room.portal for room in rooms], contacts=_contacts(data))
+    if way is None:
+        raise BadInputError(f"{NOT_FOR_YOU}; nothing was sent")
+    return Target(way.target, (way,))
+
+
+def _contacts(data: Path) -> list[FeedId]:
+    """Who may have issued an address to us: our contacts."""
+    from ssbfast.app.store import FILE, Store
+
+    if not (data / FILE).exists():
+        return []
+    with Store(data) as store:
+        return [contact.id for contact in store.contacts()]

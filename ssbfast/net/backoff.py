@@ -1,0 +1,40 @@
+"""How long to wait before the next attempt: longer each time, and never at the same moment as everybody else."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from ssbfast import limits
+
+
+class Backoff:
+    """Pauses between attempts, in seconds.
+
+    first: the first pause. factor: how much longer each is than the one before. most: the longest.
+    chance: gives 0..1. Each pause is cut to between a half and the whole, so that the peers of a room which was away
+    do not all come back at once.
+    """
+
+    def __init__(
+        self,
+        first: float = limits.RECONNECT_FIRST,
+        factor: float = limits.RECONNECT_FACTOR,
+        most: float = limits.RECONNECT_MAX,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._first = first
+        self._factor = factor
+        self._most = most
+        self._chance = chance
+        self._next = first
+
+    def next(self) -> float:
+        """The next pause."""
+        pause = min(self._next, self._most)
+        self._next = min(pause * self._factor, self._most)
+        return pause * (1 + self._chance()) / 2
+
+    def reset(self) -> None:
+        """It went well: begin again with the first pause."""
+        self._next = self._first

@@ -1,0 +1,211 @@
+"""One TCP connection and the duplex that carries it, joined: bytes, ends, resets and back-pressure of each go to
+the other.
+
+What happens to bytes in flight
+    FIN                        what came before it is delivered first; the other direction goes on.
+    both directions finished   what still waits for a slow reader is delivered, then both are closed.
+    RST, or error of the duplex, or end of its session
+                               dropped; the other side gets an error end, or a RST.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol, cast
+
+from ssbfast import limits
+from ssbfast.net.peer import Peer
+from ssbfast.net.sockets import reset, tune_carried
+from ssbfast.net.windowed import WindowedTransport
+
+RESET = "the connection was reset"
+
+
+class Owner(Protocol):
+    """Whoever has carried connections: a `ForwardServer` or a `ForwardListener`."""
+
+    buffer: memoryview
+    """Where received bytes are put first; all connections of a loop may share one."""
+
+    def made(self, connection: Carried) -> None:
+        """The TCP connection is there."""
+
+    def over(self, connection: Carried) -> None:
+        """Nothing is left of it, once."""
+
+
+class Carried(asyncio.BufferedProtocol):
+    """The joint; towards the TCP connection it is the protocol.
+
+    Either side may be there first: the duplex where a peer calls, the TCP connection where a program does.
+    """
+
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
+        self._tcp: asyncio.Transport | None = None
+        self._tcp_over = False
+        self._stream_over = False
+        self._eof = False
+        self._early = bytearray()  # of the peer's, while there is no TCP connection
+        self._unread = bytearray()  # of the TCP connection's, while there is no duplex
+        self._is_over = False
+        self.peer: Peer | None = None
+        self.stream: WindowedTransport | None = None
+        self.connecting: asyncio.Task[None] | None = None
+        """Where the duplex was first: what opens the TCP connection."""
+        self.patience: asyncio.TimerHandle | None = None
+        """Where the TCP connection was first: how long it waits for a session."""
+
+    def carry(self, peer: Peer, req: int) -> WindowedTransport:
+        """Be carried by the stream `req` of this session."""
+        self.peer = peer
+        return WindowedTransport(peer, req, _StreamSide(self))
+
+    def reset(self, message: str = RESET) -> None:
+        """Cut both sides; `message` is what the peer is told."""
+        if self.stream is not None and not self._stream_over:
+            self.stream.reset(message)
+        if self._tcp is not None and not self._tcp_over:
+            reset(self._tcp)
+
+    def pause(self) -> None:
+        """Do not read from the TCP connection."""
+        if self._tcp is not None and not self._eof:
+            self._tcp.pause_reading()
+
+    def resume(self) -> None:
+        if self._tcp is not None and not self._eof:
+            self._tcp.resume_reading()
+
+    # ------------------------------------------------------------ the TCP connection
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._tcp = tcp = cast(asyncio.Transport, transport)
+        tcp.set_write_buffer_limits(high=limits.FORWARD_HIGH, low=limits.FORWARD_HIGH // 4)
+        tune_carried(tcp)
+        if self._stream_over:
+            reset(tcp)  # it came too late
+            return
+        self._owner.made(self)
+        if self._early:
+            early, self._early = self._early, bytearray()
+            self.deliver(bytes(early))
+        if self.stream is not None and self.stream.remote_finished:
+            self.finish()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._owner.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self.stream is not None:
+            self.stream.write(self._owner.buffer[:nbytes])
+        else:  # one read may slip through before the pause
+            self._unread += self._owner.buffer[:nbytes]
+
+    def eof_received(self) -> bool:
+        self._eof = True
+        if self.stream is not None:
+            self.stream.write_eof()
+            self._close_finished()
+        return True  # we close it when the other direction has finished as well
+
+    def pause_writing(self) -> None:
+        """More waits than is worth counting; what was received from the peer is told to be used up later."""
+
+    def resume_writing(self) -> None:
+        self._account()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._tcp_over = True
+        stream = self.stream
+        if stream is not None and not self._stream_over:
+            if exc is None and stream.finished:
+                stream.close()
+            else:
+                stream.reset(RESET)
+        self._check_over()
+
+    # ------------------------------------------------------------ the duplex
+
+    def opened(self, stream: WindowedTransport) -> None:
+        self.stream = stream
+        if self._unread:
+            unread, self._unread = self._unread, bytearray()
+            stream.write(unread)
+        if self._eof:
+            stream.write_eof()
+
+    def deliver(self, data: bytes) -> None:
+        """Bytes of the peer's."""
+        if self._tcp is None:
+            self._early += data
+        elif not self._tcp.is_closing():
+            self._tcp.write(data)
+        self._account()
+
+    def finish(self) -> None:
+        """The peer's direction has finished."""
+        if self._tcp is None:
+            return
+        try:
+            self._tcp.write_eof()
+        except OSError:  # it was reset, and asyncio does not know yet
+            self.reset()
+            return
+        self._close_finished()
+
+    def stream_lost(self) -> None:
+        """The duplex is over: in order, if the TCP connection went before."""
+        self._stream_over = True
+        self._early.clear()
+        if self.connecting is not None:
+            self.connecting.cancel()
+        if self._tcp is not None and not self._tcp_over:
+            reset(self._tcp)
+        self._check_over()
+
+    # ------------------------------------------------------------ inside
+
+    def _account(self) -> None:
+        """Tell the peer how much the reader has taken, so that it may send more."""
+        if self.stream is not None:
+            self.stream.waiting(len(self._early) if self._tcp is None else self._tcp.get_write_buffer_size())
+
+    def _close_finished(self) -> None:
+        if self._tcp is not None and self.stream is not None and self.stream.finished:
+            self._tcp.close()  # behind what waits; `connection_lost` then ends the stream
+
+    def _check_over(self) -> None:
+        tcp_over = self._tcp is None or self._tcp_over
+        stream_over = self.stream is None or self._stream_over
+        if tcp_over and stream_over and not self._is_over:
+            self._is_over = True
+            if self.patience is not None:
+                self.patience.cancel()
+            self._owner.over(self)
+
+
+class _StreamSide(asyncio.Protocol):
+    """The joint's face towards the duplex, whose callbacks have the same names as the TCP connection's."""
+
+    def __init__(self, joint: Carried) -> None:
+        self._joint = joint
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._joint.opened(cast(WindowedTransport, transport))
+
+    def data_received(self, data: bytes) -> None:
+        self._joint.deliver(data)
+
+    def eof_received(self) -> bool:
+        self._joint.finish()
+        return True
+
+    def pause_writing(self) -> None:
+        self._joint.pause()
+
+    def resume_writing(self) -> None:
+        self._joint.resume()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._joint.stream_lost()

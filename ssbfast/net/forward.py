@@ -1,0 +1,302 @@
+"""TCP connections carried through a session with a peer.
+
+`ForwardServer` offers one TCP service to the peers that may reach us; `ForwardListener` is a local port each of
+whose connections becomes one duplex of the session with such a peer. Which service that leads to is the offering
+side's choice alone: `forward.open` takes no arguments. For what the duplex carries see `net/windowed.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TypeVar
+from weakref import WeakKeyDictionary
+
+from ssbfast import limits
+from ssbfast.errors import LocalProtocolError, SSBError
+from ssbfast.net.api import Api
+from ssbfast.net.carried import Carried
+from ssbfast.net.peer import Peer
+from ssbfast.wire.muxrpc import Called, unknown_method_message
+
+METHOD = "forward.open"
+GONE = "the service is not offered any more"
+
+_Self = TypeVar("_Self", bound="_Forward")
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What was carried.
+
+    open: connections now. opened: that were carried so far, those included. failed: that were turned away, or for
+    which there was no service. sent, got: bytes to and from the peer, as the TCP connections see them.
+    """
+
+    open: int = 0
+    opened: int = 0
+    failed: int = 0
+    sent: int = 0
+    got: int = 0
+
+
+class _Forward:
+    """What both ends of a forward have in common: connections, their count and their end."""
+
+    def __init__(self, per_peer: int) -> None:
+        self.buffer = memoryview(bytearray(limits.FORWARD_READ))
+        self._per_peer = per_peer
+        self._connections: dict[Carried, None] = {}
+        self._by_peer: WeakKeyDictionary[Peer, Traffic] = WeakKeyDictionary()
+        self._all = Traffic()
+        self._idle: asyncio.Event = asyncio.Event()
+        self._idle.set()
+        self._is_closed = False
+
+    async def __aenter__(self: _Self) -> _Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def traffic(self, peer: Peer | None = None) -> Traffic:
+        """Counters as they stand, of one session (as long as somebody keeps its `Peer`) or of all together."""
+        past = self._all if peer is None else self._by_peer.get(peer, Traffic())
+        now = Traffic(past.open, past.opened, past.failed, past.sent, past.got)
+        for connection in self._connections:
+            if connection.stream is not None and (peer is None or connection.peer is peer):
+                now.sent += connection.stream.sent
+                now.got += connection.stream.got
+        return now
+
+    async def close(self) -> None:
+        """Reset every connection; returns when nothing is left of them."""
+        self._is_closed = True
+        for connection in list(self._connections):
+            connection.reset(GONE)
+        await self._idle.wait()
+
+    # ------------------------------------------------------------ Owner
+
+    def made(self, connection: Carried) -> None:
+        """The TCP connection is there."""
+
+    def over(self, connection: Carried) -> None:
+        del self._connections[connection]
+        if connection.peer is not None and connection.stream is not None:
+            for traffic in self._books(connection.peer):
+                traffic.open -= 1
+                traffic.sent += connection.stream.sent
+                traffic.got += connection.stream.got
+        if not self._connections:
+            self._idle.set()
+
+    # ------------------------------------------------------------ inside
+
+    def _add(self, connection: Carried) -> None:
+        self._connections[connection] = None
+        self._idle.clear()
+
+    def _begun(self, peer: Peer) -> None:
+        for traffic in self._books(peer):
+            traffic.open += 1
+            traffic.opened += 1
+
+    def _failed(self, peer: Peer | None) -> None:
+        for traffic in self._books(peer) if peer is not None else (self._all,):
+            traffic.failed += 1
+
+    def _books(self, peer: Peer) -> tuple[Traffic, Traffic]:
+        return self._all, self._by_peer.setdefault(peer, Traffic())
+
+    def _is_full(self, peer: Peer) -> bool:
+        return self._books(peer)[1].open >= self._per_peer
+
+
+def came_through_a_handshake_with_us(peer: Peer) -> bool:
+    """The default of `ForwardServer(allow=...)`: peers at the other end of a tunnel or direct path, who were admitted.
+
+    Not the room itself, which is at the other end of our own TCP session and is served the same api.
+    """
+    return peer.path != "tcp"
+
+
+class ForwardServer(_Forward):
+    """Offers the TCP service at host:port to peers.
+
+    allow: decides for each call; others are answered as if there was no such method. per_peer: connections that one
+    session may have at a time.
+
+        server = ForwardServer("127.0.0.1", 8080)
+        server.register(api)
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        allow: Callable[[Peer], bool] = came_through_a_handshake_with_us,
+        per_peer: int = limits.FORWARDS_PER_PEER,
+    ) -> None:
+        super().__init__(per_peer)
+        self._target = (host, port)
+        self._allow = allow
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def register(self, api: Api) -> None:
+        """Serve `forward.open` from now on to whoever is served this api."""
+        api.carried(METHOD, self.accept)
+
+    def accept(self, peer: Peer, called: Called) -> None:
+        """A peer opens a connection. Called at once, so that its bytes find their inlet."""
+        if not self._allow(peer):
+            peer.refuse(called.req, unknown_method_message(called.name))
+        elif self._is_closed:
+            peer.refuse(called.req, GONE)
+        elif self._is_full(peer):
+            self._failed(peer)
+            peer.refuse(called.req, "too many connections")
+        else:
+            connection = Carried(self)
+            peer.carry(called.req, lambda req: connection.carry(peer, req))
+            self._add(connection)
+            self._begun(peer)
+            self._start(connection)
+
+    async def close(self) -> None:
+        """Reset every connection, stop those that are being made; returns when nothing is left of them."""
+        await super().close()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _start(self, connection: Carried) -> None:
+        task = asyncio.get_running_loop().create_task(self._connect(connection))
+        connection.connecting = task
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _connect(self, connection: Carried) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            await asyncio.wait_for(loop.create_connection(lambda: connection, *self._target), limits.DIAL_SECONDS)
+        except (asyncio.TimeoutError, OSError, UnicodeError):
+            # Why is none of the peer's business.
+            self._failed(connection.peer)
+            connection.reset("the service does not answer")
+        finally:
+            connection.connecting = None
+
+
+class ForwardListener(_Forward):
+    """A local TCP port that leads to what a peer offers.
+
+    host, port: where to listen; port 0 takes a free one. patience: seconds that a new connection waits for a
+    session when there is none; 0 resets it at once. Connections belong to the session they began in, and are reset
+    when it ends. per_peer: connections at a time, those that wait included.
+
+        async with ForwardListener("127.0.0.1", 8080) as listener:
+            listener.peer = await client.connect(friend)
+    """
+
+    def __init__(
+        self, host: str, port: int, *, patience: float = 0.0, per_peer: int = limits.FORWARDS_PER_PEER
+    ) -> None:
+        super().__init__(per_peer)
+        self._bind = (host, port)
+        self._patience = patience
+        self._peer: Peer | None = None
+        self._server: asyncio.Server | None = None
+        self._waiting: dict[Carried, None] = {}
+
+    async def __aenter__(self: ForwardListener) -> ForwardListener:
+        await self.start()
+        return self
+
+    async def start(self) -> None:
+        """Listen. Raises OSError when the address cannot be had."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: Carried(self), *self._bind)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens. Raises LocalProtocolError while it does not."""
+        if self._server is None or not self._server.sockets:
+            raise LocalProtocolError("not listening")
+        bound = self._server.sockets[0]
+        if bound.family not in (socket.AF_INET, socket.AF_INET6):
+            raise LocalProtocolError("not a TCP port")
+        host, port = bound.getsockname()[:2]
+        return host, port
+
+    @property
+    def peer(self) -> Peer | None:
+        """Whose session carries new connections; None while there is none."""
+        return self._peer if self._peer is not None and self._peer.is_open else None
+
+    @peer.setter
+    def peer(self, peer: Peer | None) -> None:
+        self._peer = peer
+        if self.peer is not None:
+            waiting, self._waiting = self._waiting, {}
+            for connection in waiting:
+                self._open(connection, self.peer)
+
+    async def close(self) -> None:
+        """Stop listening and reset every connection; returns when nothing is left of them."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+        await super().close()
+        if server is not None:
+            await server.wait_closed()
+
+    # ------------------------------------------------------------ Owner
+
+    def made(self, connection: Carried) -> None:
+        self._add(connection)
+        peer = self.peer
+        if self._is_closed or len(self._waiting) >= self._per_peer:
+            self._turn_away(connection)
+        elif peer is not None:
+            self._open(connection, peer)
+        elif self._patience > 0:
+            loop = asyncio.get_running_loop()
+            self._waiting[connection] = None
+            loop.call_soon(self._pause, connection)  # asyncio starts to read right behind this callback
+            connection.patience = loop.call_later(self._patience, self._turn_away, connection)
+        else:
+            self._turn_away(connection)
+
+    def over(self, connection: Carried) -> None:
+        self._waiting.pop(connection, None)
+        super().over(connection)
+
+    # ------------------------------------------------------------ inside
+
+    def _open(self, connection: Carried, peer: Peer) -> None:
+        if connection.patience is not None:
+            connection.patience.cancel()
+        if self._is_full(peer):
+            self._turn_away(connection)
+            return
+        try:
+            peer.open_carried(METHOD, lambda req: connection.carry(peer, req))
+        except SSBError:  # too many calls, or the session is just ending
+            self._turn_away(connection)
+            return
+        self._begun(peer)
+        connection.resume()
+
+    def _pause(self, connection: Carried) -> None:
+        if connection in self._waiting:
+            connection.pause()
+
+    def _turn_away(self, connection: Carried) -> None:
+        self._waiting.pop(connection, None)
+        self._failed(self._peer)
+        connection.reset()

@@ -1,0 +1,64 @@
+"""gossip.ping: a game of volleyball with timestamps, which keeps a session alive and tells when it is dead.
+
+Whoever serves sends its time and the other sends its own back; the other serves next, `PING_SECONDS` later. An answer
+to our own serve is not answered again: two ends that answered everything would play without pause. The dialler opens
+the stream and serves first.
+
+Source: pull-ping 2.0 (npm).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from ssbfast import limits
+from ssbfast.errors import DeadlineError, SSBError
+
+if TYPE_CHECKING:
+    from ssbfast.net.peer import Peer
+    from ssbfast.net.streams import Stream
+
+
+def keep_alive(peer: Peer) -> None:
+    """Ping a peer that we have dialled, from now until the session ends.
+
+    A peer that does not want pings is left in peace. One that does not answer within `PING_ANSWER_SECONDS` is dead:
+    its session fails with DeadlineError.
+    """
+    try:
+        stream = peer.duplex("gossip.ping", {"timeout": int(limits.PING_SECONDS * 1000)})
+    except SSBError:
+        return  # the session has ended
+    peer.background(play(peer, stream, serves=True))
+
+
+async def play(peer: Peer, stream: Stream, *, serves: bool) -> None:
+    """Play until the stream or the session ends. serves: whether the first serve is ours."""
+    try:
+        async with stream:
+            while True:
+                if not serves and await _served(stream):
+                    await stream.send(_wall_milliseconds())
+                    await asyncio.sleep(limits.PING_SECONDS)
+                await stream.send(_wall_milliseconds())
+                await asyncio.wait_for(stream.__anext__(), limits.PING_ANSWER_SECONDS)
+                serves = False
+    except asyncio.TimeoutError:
+        peer.link.fail(DeadlineError("the peer does not answer pings"))
+    except (SSBError, StopAsyncIteration):
+        return
+
+
+async def _served(stream: Stream) -> bool:
+    """Wait for the other's serve; False when it is overdue: there are peers that only answer."""
+    try:
+        await asyncio.wait_for(stream.__anext__(), limits.PING_SECONDS + limits.PING_ANSWER_SECONDS)
+    except asyncio.TimeoutError:
+        return False
+    return True
+
+
+def _wall_milliseconds() -> int:
+    return int(time.time() * 1000)
