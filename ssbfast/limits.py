@@ -74,10 +74,6 @@ one connection whose reader stands still costs."""
 FORWARD_READ: Final = 64 * KiB
 """Read from a carried TCP connection at a time: few events, and others get their turn."""
 
-FORWARD_HIGH: Final = 64 * KiB
-"""Bytes that wait in the transport of a carried TCP connection before it is asked to tell when they have left. A
-small part of the window: what waits below it is not told to the sender yet."""
-
 # ---------------------------------------------------------------- what users give us
 
 KEY_FILE: Final = 16 * KiB

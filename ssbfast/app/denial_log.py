@@ -38,7 +38,7 @@ class DenialLog:
         randbelow: RandBelow = secrets.randbelow,
     ) -> None:
         self._store = Store(data)
-        self._recorded = recorded
+        self._listeners = [] if recorded is None else [recorded]
         self._now = now
         self._randbelow = randbelow
         self._batch = Batch(randbelow)
@@ -47,6 +47,10 @@ class DenialLog:
         self._closed = False
         self.failure: StoreError | None = None
         """Why the last write failed; None when it did not."""
+
+    def listen(self, recorded: Callable[[Denial], None]) -> None:
+        """Call this one too with each denial that got a number."""
+        self._listeners.append(recorded)
 
     def refused(self, room: FeedId, origin: FeedId, verdict: Verdict) -> None:
         """Note a refusal. origin: the key that message 3 has proved. A verdict that admits is not noted."""
@@ -109,10 +113,9 @@ class DenialLog:
         self._batch = batch
 
     def _tell(self, denial: Denial) -> None:
-        if self._recorded is None:
-            return
-        try:
-            self._recorded(denial)
-        except Exception as problem:  # the next one is told all the same
-            context = {"message": "telling of a denial failed", "exception": problem}
-            asyncio.get_running_loop().call_exception_handler(context)
+        for recorded in self._listeners:
+            try:
+                recorded(denial)
+            except Exception as problem:  # the next one is told all the same
+                context = {"message": "telling of a denial failed", "exception": problem}
+                asyncio.get_running_loop().call_exception_handler(context)

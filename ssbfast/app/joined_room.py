@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from ssbfast import limits
 from ssbfast.app.attendance import Attendance, Changes, feed_ids
@@ -19,7 +19,7 @@ from ssbfast.wire.muxrpc import NOT_ALLOWED
 
 __all__ = ["Announce", "Attendance", "JoinedRoom", "Way"]
 
-Announce = Literal["2018"] | bool
+Announce: TypeAlias = Literal["2018"] | bool
 
 
 class Way(NamedTuple):
@@ -52,6 +52,7 @@ class JoinedRoom:
         self.attendants: set[FeedId] = set()
         self.first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.keeper: asyncio.Task[None] | None = None
+        self.is_leaving = False
         self._me = me
         self._listing = listing
         self._peer: Peer | None = None
@@ -104,8 +105,8 @@ class JoinedRoom:
 
     async def leave(self) -> None:
         """Say goodbye to the room, and do not come back."""
-        keeper = self.keeper
-        if self._peer is not None and keeper is not None and not keeper.done():
+        keeper, self.is_leaving = self.keeper, True
+        if self._peer is not None:
             await self._peer.close()
         if keeper is not None:
             keeper.cancel()
@@ -145,13 +146,20 @@ class JoinedRoom:
             raise peer.error or SessionEndedError("the session is over")
         self._present.set()
 
-    def lost(self) -> None:
-        """The session is over."""
+    def lost(self, peer: Peer) -> bool:
+        """A session is over; whether it was ours with the room."""
+        if peer is not self._peer:
+            return False
         self._present.clear()
+        return True
 
     def gone(self) -> None:
         """The room is left for good."""
         self._left.set()
+        if not self.first.done():
+            self.first.set_exception(SessionEndedError("the room has been left"))
+        if not self.first.cancelled():
+            self.first.exception()  # nobody may be waiting
         for changes in self._listeners:
             changes.end()
 
@@ -202,6 +210,9 @@ class JoinedRoom:
                 if not error.message.endswith(NOT_ALLOWED):
                     raise
                 await self._follow_endpoints(peer.source("tunnel.endpoints", *args), listed)
+        except asyncio.CancelledError:
+            problem = peer.error or SessionEndedError("the session is over")
+            raise
         except SSBError as error:
             problem = error
         finally:

@@ -4,22 +4,36 @@
         room = await client.join("net:room.example:8008~shs:…")
         peer = await client.connect(friend)
         print(await peer.call("whoami"))
+
+Events (dicts; ids are complete, since they are one's own peer's):
+
+    announced     portal, id, address           we are listed in a room (again); address: what others dial
+    reconnecting  portal, id, address, reason, seconds
+                                                a room is lost, or was not reached; seconds until the next attempt
+    connected     peer, path, portal            a tunnel that we opened
+    accepted      peer, path, portal            a tunnel to us
+    closed        peer, path, portal, reason    its end
+    denied        portal, origin, address, proven, reason, time, n    a tunnel that we refused, or did not open
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
 from types import TracebackType
 from typing import Any
 
 from ssbfast import limits
-from ssbfast.app.joined_room import JoinedRoom
+from ssbfast.app.answering import Answering, Incoming
+from ssbfast.app.joined_room import Announce, JoinedRoom
+from ssbfast.app.staying import keep
+from ssbfast.app.targets import Private, parse_target, ways_into, ways_to
+from ssbfast.app.trusting import Trust, not_dialled
 from ssbfast.errors import (
-    AddressError,
-    FeedIdError,
+    DeadlineError,
     LocalProtocolError,
+    NotDialledError,
     RefusedError,
     RemoteError,
     SessionEndedError,
@@ -29,22 +43,27 @@ from ssbfast.ids import MAIN_NETWORK, FeedId, NetworkId
 from ssbfast.keys import Keypair
 from ssbfast.net.api import Api
 from ssbfast.net.dial import dial
+from ssbfast.net.keepalive import keep_alive
 from ssbfast.net.link import Link
 from ssbfast.net.peer import Peer
 from ssbfast.net.relay import Relay
+from ssbfast.room.denials import Denial
 from ssbfast.room.members import Admission
-from ssbfast.room.trust import AllowList
-from ssbfast.wire.address import NetAddress, parse_address
-from ssbfast.wire.handshake import ClientHandshake, ServerHandshake
-from ssbfast.wire.muxrpc import Called, CallKind
+from ssbfast.room.trust import AllowList, Verdict
+from ssbfast.wire.address import TunnelAddress, format_address
+from ssbfast.wire.handshake import ClientHandshake
+from ssbfast.wire.private_tunnel import PrivateTunnelAddress
 
 
 class RoomClient:
     """A peer that joins rooms.
 
     me: the identity. network: which network's handshakes it speaks.
-    admission: who may open a tunnel to us; nobody unless given.
+    admission: who may open a tunnel to us; nobody unless given. trust: the same by a follow graph, which is also asked
+        before we dial. One of the two.
     api: what we serve to those peers. boxing: "split" for peers that need every packet head in a box of its own.
+    contacts, groups: to read private tunnel addresses: whom to try as owner (called in a thread), and groups' secrets.
+    on_event: called in the loop with each event.
     """
 
     def __init__(
@@ -53,21 +72,41 @@ class RoomClient:
         *,
         network: NetworkId = MAIN_NETWORK,
         admission: Admission | None = None,
+        trust: Trust | None = None,
         api: Api | None = None,
         boxing: str = "merged",
+        contacts: Callable[[], Iterable[FeedId]] | None = None,
+        groups: Iterable[bytes] = (),
+        on_event: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         if boxing not in ("merged", "split"):
             raise ValueError("boxing is 'merged' or 'split'")
+        if admission is not None and trust is not None:
+            raise ValueError("either an admission or a trust")
         self.me = me
         self._network = network
-        self._admission = admission or AllowList(())
+        self._trust = trust
         self._api = api or Api()
         self._split = boxing == "split"
+        self._private = Private(me, network, contacts, groups)
+        self._on_event = on_event
         self._relay: Relay | None = None
+        self._kept: dict[JoinedRoom, None] = {}
         self._rooms: dict[JoinedRoom, None] = {}
         self._inner: set[Peer] = set()
-        self._pending: dict[JoinedRoom, deque[Link]] = {}
         self._incoming: asyncio.Queue[Peer | None] = asyncio.Queue()
+        self._answering = Answering(
+            me,
+            network,
+            trust or admission or AllowList(()),
+            self._api,
+            split=self._split,
+            arrived=self._arrived,
+            departed=self._departed,
+            denied=self._refused,
+        )
+        if trust is not None and trust.denials is not None:
+            trust.denials.listen(self._denied)
 
     async def __aenter__(self) -> RoomClient:
         self._relay = Relay()
@@ -80,96 +119,185 @@ class RoomClient:
 
     async def close(self) -> None:
         """Close every tunnel, then leave every room."""
+        for room in self._kept:
+            room.is_leaving = True
         await asyncio.gather(*(peer.close() for peer in list(self._inner)))
-        await asyncio.gather(*(room.leave() for room in list(self._rooms)))
+        await asyncio.gather(*(room.leave() for room in list(self._kept)))
+        self._relay = None
         self._incoming.put_nowait(None)
 
     @property
     def rooms(self) -> tuple[JoinedRoom, ...]:
-        """Those that are joined, the latest first. A room that was joined twice is there twice."""
+        """Those that we are in now, the latest first. A room that was joined twice is there twice."""
         return tuple(reversed(self._rooms))
+
+    @property
+    def staying(self) -> tuple[JoinedRoom, ...]:
+        """All that have not been left, also those that are being dialled (again)."""
+        return tuple(self._kept)
+
+    def tunnel_address(self, room: JoinedRoom) -> str:
+        """What others dial to reach us through a room."""
+        return format_address(TunnelAddress(room.id, self.me.id))
 
     # ------------------------------------------------------------ rooms
 
-    async def join(self, address: str, *, announce: bool = True) -> JoinedRoom:
-        """Open a session with a room and, unless told otherwise, be announced there.
+    async def join(
+        self,
+        address: str,
+        announce: Announce = True,
+        *,
+        stay: bool = True,
+        wait: bool = False,
+        attendants: bool | None = None,
+    ) -> JoinedRoom:
+        """Go into a room; returns when we are in.
 
         address: a multiserver address (its alternatives are tried in order) or a Rooms 1 invite.
-        Raises AddressError, SessionEndedError, DeadlineError, HandshakeError (wrong key, wrong network, refused).
+        announce: be listed, so that others can reach us; "2018" does it as ssb-tunnel of 2018 needs it.
+        stay: come back whenever the session is lost, until `room.leave()`.
+        wait: keep trying when the room cannot be reached at first.
+        attendants: be told who is there; None: if we are listed. Where we are not to be listed, older rooms list us
+            all the same when we ask (`room.is_listed` tells); without asking they do not.
+
+        Raises AddressError, HandshakeError (wrong key, wrong network, refused), RemoteError (no room), and, unless
+        told to wait, SessionEndedError and DeadlineError.
         """
-        problem: SSBError | None = None
-        for candidate in _dialable(address):
-            room = JoinedRoom()
-            try:
-                room.peer = await self._dial(candidate, room)
-                await self._enter(room, announce)
-                return room
-            except SSBError as error:
-                problem = error
-        raise problem or AddressError("no way to dial this address", 0)
-
-    async def _enter(self, room: JoinedRoom, announce: bool) -> None:
-        self._rooms[room] = None  # from here on `_left` takes it out, whatever happens
+        listing = announce is True if attendants is None else attendants or announce is True
+        room = JoinedRoom(self.me.id, ways_into(address), announce=announce, listing=listing)
+        self._need_relay()
+        self._kept[room] = None
+        room.keeper = asyncio.get_running_loop().create_task(
+            keep(room, self._enter, self._tell_room, stay=stay, wait=wait)
+        )
+        room.keeper.add_done_callback(lambda _task: self._gone(room))
         try:
-            await room.enter(announce=announce)
-        except BaseException:
-            room.session.link.close()
+            await asyncio.shield(room.first)
+        except asyncio.CancelledError:
+            room.keeper.cancel()
+            await asyncio.wait((room.keeper,))
             raise
-        if not room.session.is_open:
-            raise room.session.error or SessionEndedError("the session is over")
+        return room
 
-    async def _dial(self, address: tuple[str, int, FeedId], room: JoinedRoom) -> Peer:
-        host, port, key = address
+    async def _enter(self, room: JoinedRoom, seconds: float) -> None:
+        """Try each way to a room once."""
+        problem: SSBError | None = None
+        for host, port, key in room.ways:
+            peer = Peer(
+                api=self._api,
+                intercept=lambda peer, called: self._answering.called(self._need_relay(), peer, called),
+                on_closed=lambda peer: self._lost(room, peer),
+            )
+            try:
+                await self._open(peer, host, port, key, seconds)
+                await self._be_in(room, peer)
+                return
+            except SSBError as error:
+                if problem is None or isinstance(problem, DeadlineError | SessionEndedError):
+                    problem = error  # who was reached and said no tells more than who was not reached
+        if problem is not None:
+            raise problem
+
+    async def _be_in(self, room: JoinedRoom, peer: Peer) -> None:
+        try:
+            await room.enter(peer)
+        except RemoteError:
+            peer.link.close()
+            raise
+        except BaseException:
+            peer.link.abort()
+            raise
+        self._rooms[room] = None
+
+    async def _open(self, peer: Peer, host: str, port: int, key: FeedId, seconds: float) -> None:
         relay = self._need_relay()
-        peer = Peer(
-            api=self._api,
-            intercept=lambda peer, called: self._called(room, peer, called),
-            on_closed=lambda _peer: self._left(room),
-        )
-        link = await dial(
-            host,
-            port,
-            lambda: Link(relay, ClientHandshake(self.me, key, network=self._network), peer, split=self._split),
-        )
+        deadline = limits.HANDSHAKE_SECONDS
+
+        def make() -> Link:
+            handshake = ClientHandshake(self.me, key, network=self._network)
+            return Link(relay, handshake, peer, deadline=deadline, split=self._split)
+
+        link = await dial(host, port, make, seconds=seconds)
         try:
             await peer.wait_opened()
         except BaseException:
             link.abort()
             raise
-        return peer
 
-    def _left(self, room: JoinedRoom) -> None:
-        room.closed()
-        self._pending.pop(room, None)
-        self._rooms.pop(room, None)
+    def _lost(self, room: JoinedRoom, outer: Peer) -> None:
+        self._answering.closed(outer)
+        if room.lost(outer):
+            self._rooms.pop(room, None)
+
+    def _gone(self, room: JoinedRoom) -> None:
+        self._kept.pop(room, None)
+        room.gone()
 
     # ------------------------------------------------------------ outgoing tunnels
 
-    async def connect(self, target: FeedId | str, *, room: JoinedRoom | None = None) -> Peer:
-        """Open a tunnel to `target` through a room: the given one, else one that lists it, else any.
+    async def connect(
+        self,
+        target: FeedId | TunnelAddress | PrivateTunnelAddress | str,
+        *,
+        room: JoinedRoom | None = None,
+        anyway: bool = False,
+    ) -> Peer:
+        """Open a tunnel.
 
-        The inner handshake proves the target's key. Raises RefusedError when the room or the target refuses
-        (one text for every reason), HandshakeError, SessionEndedError.
+        target: whom: a feed id, or the text of one (through the given room, else through those that list it, else
+            through any); a tunnel address, or text with several (through the room that it names); or a private
+            tunnel address, which is resolved here.
+        anyway: whatever our follow graph says, now and later.
+
+        The inner handshake proves the target's key. Raises NotDialledError when the follow graph is against it,
+        RefusedError when the room or the target refuses (one text for every reason) or a private address is not for
+        us, HandshakeError, DeadlineError, SessionEndedError, and LocalProtocolError when the room is not joined.
         """
-        who = FeedId.parse(target) if isinstance(target, str) else target
-        rooms = [room] if room is not None else sorted(self.rooms, key=lambda r: who not in r.attendants)
-        if not rooms:
-            raise LocalProtocolError("join a room first")
+        found = parse_target(target) if isinstance(target, str) else target
+        self._need_relay()
+        if isinstance(found, PrivateTunnelAddress):
+            found = await self.resolve(found)
         problem: SSBError | None = None
-        for candidate in rooms:
+        verdicts: dict[FeedId, Verdict | None] = {}
+        for way in ways_to(found, self.rooms if room is None else (room,), self.staying):
             try:
-                return await self._tunnel(candidate, who)
+                if way.target not in verdicts:
+                    verdicts[way.target] = None if anyway else await self._judge(way.room, way.target)
+                return await self._tunnel(way.room, way.target, way.instance, verdicts[way.target])
+            except NotDialledError:
+                raise
             except SSBError as error:
                 problem = problem or error
         raise problem or RefusedError("could not connect")
 
-    async def _tunnel(self, room: JoinedRoom, target: FeedId) -> Peer:
+    async def resolve(self, address: PrivateTunnelAddress) -> TunnelAddress:
+        """What a private tunnel address means, as far as our rooms and contacts tell. Nothing is sent.
+
+        Raises RefusedError when it is not for us, or names a room that we are not in; LimitError.
+        """
+        return await self._private.resolve(address, [room.id for room in self._kept])
+
+    async def _judge(self, room: JoinedRoom, target: FeedId) -> Verdict | None:
+        if self._trust is None:
+            return None
+        verdict = await self._trust.judge(target)
+        if verdict.reason is not None:
+            self._denied(Denial(room.id, target, verdict.reason, time.time(), proven=False))
+            raise not_dialled(verdict.reason)
+        return verdict
+
+    async def _tunnel(
+        self, room: JoinedRoom, target: FeedId, instance: int | None, verdict: Verdict | None
+    ) -> Peer:
         relay = self._need_relay()
-        inner = Peer(api=self._api, path="tunnel", portal=room.id, on_closed=self._inner.discard)
+        inner = Peer(api=self._api, path="tunnel", portal=room.id, on_closed=self._departed)
         handshake = ClientHandshake(self.me, target, network=self._network)
+        args: dict[str, Any] = {"portal": str(room.id), "target": str(target)}
+        if instance is not None:
+            args["instance"] = instance
+        deadline = limits.HANDSHAKE_SECONDS
         transport = room.session.open_tunnel(
-            lambda: Link(relay, handshake, inner, split=self._split),
-            {"portal": str(room.id), "target": str(target)},
+            lambda: Link(relay, handshake, inner, deadline=deadline, split=self._split), args
         )
         try:
             await inner.wait_opened()
@@ -179,7 +307,8 @@ class RoomClient:
             transport.abort()
             raise
         if inner.is_open:
-            self._inner.add(inner)
+            self._opened("connected", inner, verdict)
+            keep_alive(inner)
         return inner
 
     # ------------------------------------------------------------ incoming tunnels
@@ -190,97 +319,58 @@ class RoomClient:
             yield peer
         self._incoming.put_nowait(None)
 
-    def _called(self, room: JoinedRoom, outer: Peer, called: Called) -> bool:
-        if called.name != ("tunnel", "connect") or called.kind is not CallKind.DUPLEX:
-            return False
-        origin = self._origin(called)
-        if origin is False:
-            outer.refuse(called.req, "could not connect")
-            return True
-        self._accept(room, outer, called.req, origin if isinstance(origin, FeedId) else None)
-        return True
-
-    def _origin(self, called: Called) -> FeedId | bool | None:
-        """The origin that the room claims, None when it claims none, False for a call that makes no sense."""
-        args = called.args[0] if called.args else None
-        if not isinstance(args, dict):
-            return False
-        try:
-            if FeedId.parse(_text(args.get("target"))) != self.me.id:
-                return False
-            return FeedId.parse(_text(args.get("origin"))) if args.get("origin") is not None else None
-        except FeedIdError:
-            return False
-
-    def _accept(self, room: JoinedRoom, outer: Peer, req: int, origin: FeedId | None) -> None:
-        inner = _IncomingPeer(self, room, api=self._api, portal=outer.id)
-        link = Link(
-            self._need_relay(),
-            ServerHandshake(self.me, network=self._network),
-            inner,
-            # `origin` is a hint of the room's; the handshake has proven `who`.
-            admit=lambda who: (origin is None or origin == who) and self._admission.decide(who),
-            deadline=limits.INNER_HELLO_SECONDS,
-            refusal_delay=limits.REFUSAL_SECONDS,
-            split=self._split,
-        )
-        pending = self._pending.setdefault(room, deque())
-        if len(pending) >= limits.PENDING_INNER:
-            pending.popleft().abort()
-        pending.append(link)
-        inner.pending = link
-        outer.tunnel(req, link)
-
-    def settled(self, room: JoinedRoom, link: Link) -> None:
-        """An inner handshake is over, one way or the other."""
-        pending = self._pending.get(room)
-        if pending is not None and link in pending:
-            pending.remove(link)
-
-    def arrived(self, peer: Peer) -> None:
-        """A peer has been let in."""
-        self._inner.add(peer)
+    def _arrived(self, peer: Incoming) -> None:
+        self._opened("accepted", peer, peer.verdict)
         self._incoming.put_nowait(peer)
 
-    def departed(self, peer: Peer) -> None:
+    def _opened(self, event: str, peer: Peer, verdict: Verdict | None) -> None:
+        self._inner.add(peer)
+        self._tell(event, peer=str(peer.id), path=peer.path, portal=str(peer.portal))
+        if self._trust is not None and verdict is not None:
+            self._trust.watch(peer, verdict)
+
+    def _departed(self, peer: Peer) -> None:
+        if peer not in self._inner:
+            return
         self._inner.discard(peer)
+        if self._trust is not None:
+            self._trust.forget(peer)
+        reason = "goodbye" if peer.error is None else str(peer.error)
+        self._tell("closed", peer=str(peer.id), path=peer.path, portal=str(peer.portal), reason=reason)
+
+    # ------------------------------------------------------------ events
+
+    def _refused(self, portal: FeedId, who: FeedId, verdict: Verdict) -> None:
+        recorded = self._trust is not None and self._trust.refused(portal, who, verdict)
+        if not recorded and verdict.reason is not None:
+            self._denied(Denial(portal, who, verdict.reason, time.time()))
+
+    def _denied(self, denial: Denial) -> None:
+        self._tell(
+            "denied",
+            portal=str(denial.room),
+            origin=str(denial.origin),
+            address=denial.address,
+            proven=denial.proven,
+            reason=denial.reason.value,
+            time=denial.time,
+            n=denial.number,
+        )
+
+    def _tell_room(self, event: str, room: JoinedRoom, **members: Any) -> None:
+        address = self.tunnel_address(room) if event == "announced" else ";".join(map(str, room.ways))
+        self._tell(event, portal=str(room.id), id=str(self.me.id), address=address, **members)
+
+    def _tell(self, event: str, **members: Any) -> None:
+        if self._on_event is None:
+            return
+        try:
+            self._on_event({"event": event, **members})
+        except Exception as error:  # whoever listens must not break what it is told of
+            context = {"message": "an event could not be told", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(context)
 
     def _need_relay(self) -> Relay:
         if self._relay is None:
             raise LocalProtocolError("use `async with RoomClient(...)`")
         return self._relay
-
-
-class _IncomingPeer(Peer):
-    """A caller: shown to the application once the handshake has proven and admitted it."""
-
-    def __init__(self, client: RoomClient, room: JoinedRoom, *, api: Api, portal: FeedId) -> None:
-        super().__init__(api=api, path="tunnel", portal=portal)
-        self._client = client
-        self._room = room
-        self.pending: Link | None = None
-
-    def opened(self, link: Link) -> None:
-        super().opened(link)
-        self._client.settled(self._room, link)
-        self._client.arrived(self)
-
-    def closed(self, link: Link, error: SSBError | None) -> None:
-        self._client.settled(self._room, link)
-        self._client.departed(self)
-        super().closed(link, error)
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _dialable(address: str) -> list[tuple[str, int, FeedId]]:
-    """The alternatives of an address that can be dialled over TCP."""
-    found = []
-    for alternative in parse_address(address):
-        if isinstance(alternative.transport, NetAddress) and alternative.shs is not None:
-            found.append((alternative.transport.host, alternative.transport.port, alternative.shs))
-    if not found:
-        raise AddressError("needs a net: address with the room's key (net:HOST:PORT~shs:KEY)", 0)
-    return found

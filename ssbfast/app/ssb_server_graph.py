@@ -34,7 +34,8 @@ _POOL = 4 * MiB  # a few hundred questions of 150 bytes
 class SsbServerGraph:
     """Follows and blocks as an ssb server knows them.
 
-    address: `net:HOST:PORT~shs:KEY` of the server. keypair: whom we call it as; not the server's own key.
+    address: `net:HOST:PORT~shs:KEY` of the server. keypair: whom we call it as; on one's own machine mostly the very
+        key of the server, which is its own master.
     source: whose follows and blocks count: ours, in the server's words; the server's own id unless given.
     network: the server's. Raises BadInputError (AddressError) for an address that cannot be dialled.
 
@@ -46,8 +47,6 @@ class SsbServerGraph:
         self, address: str, keypair: Keypair, *, source: FeedId | None = None, network: NetworkId = MAIN_NETWORK
     ) -> None:
         self._host, self._port, self._server = _dialable(address)
-        if self._server == keypair.id:
-            raise BadInputError("the ssb server has the very key that it would be called with: call it with another")
         self._keypair = keypair
         self._source = source or self._server
         self._network = network
@@ -162,7 +161,7 @@ class SsbServerGraph:
     async def _dial(self) -> Peer:
         relay = self._relay = self._relay or Relay(pool=_POOL)
         peer = Peer()
-        handshake = ClientHandshake(self._keypair, self._server, network=self._network)
+        handshake = ClientHandshake(self._keypair, self._server, network=self._network, own_key=True)
         link = await dial(self._host, self._port, lambda: Link(relay, handshake, peer), seconds=limits.GRAPH_SECONDS)
         try:
             await asyncio.wait_for(peer.wait_opened(), limits.GRAPH_SECONDS)

@@ -19,6 +19,8 @@ from ssbfast.net.sockets import reset, tune_carried
 from ssbfast.net.windowed import WindowedTransport
 
 RESET = "the connection was reset"
+_PIECE = limits.FORWARD_WINDOW // 4
+"""Written at a time: the peer is told when it has been taken."""
 
 
 class Owner(Protocol):
@@ -46,7 +48,11 @@ class Carried(asyncio.BufferedProtocol):
         self._tcp_over = False
         self._stream_over = False
         self._eof = False
-        self._early = bytearray()  # of the peer's, while there is no TCP connection
+        self._fresh: list[bytes] = []  # of the peer's, in this tick
+        self._waiting = bytearray()  # of the peer's, while there is no TCP connection, or it takes no more
+        self._full = False
+        self._fin_due = False
+        self._fin_written = False
         self._unread = bytearray()  # of the TCP connection's, while there is no duplex
         self._is_over = False
         self.peer: Peer | None = None
@@ -81,17 +87,13 @@ class Carried(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._tcp = tcp = cast(asyncio.Transport, transport)
-        tcp.set_write_buffer_limits(high=limits.FORWARD_HIGH, low=limits.FORWARD_HIGH // 4)
+        tcp.set_write_buffer_limits(high=0)  # what it cannot take at once waits here: in one piece, and counted
         tune_carried(tcp)
         if self._stream_over:
             reset(tcp)  # it came too late
             return
         self._owner.made(self)
-        if self._early:
-            early, self._early = self._early, bytearray()
-            self.deliver(bytes(early))
-        if self.stream is not None and self.stream.remote_finished:
-            self.finish()
+        self._pump()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._owner.buffer
@@ -110,10 +112,11 @@ class Carried(asyncio.BufferedProtocol):
         return True  # we close it when the other direction has finished as well
 
     def pause_writing(self) -> None:
-        """More waits than is worth counting; what was received from the peer is told to be used up later."""
+        self._full = True
 
     def resume_writing(self) -> None:
-        self._account()
+        self._full = False
+        self._pump()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._tcp_over = True
@@ -136,28 +139,28 @@ class Carried(asyncio.BufferedProtocol):
             stream.write_eof()
 
     def deliver(self, data: bytes) -> None:
-        """Bytes of the peer's."""
-        if self._tcp is None:
-            self._early += data
-        elif not self._tcp.is_closing():
-            self._tcp.write(data)
-        self._account()
+        """Bytes of the peer's.
+
+        They are written once per tick: with many connections they come box by box, and a system call for each costs
+        more than the box.
+        """
+        if self._tcp is None or (self._full and not self._fresh):
+            self._waiting += data
+            return
+        if not self._fresh:
+            asyncio.get_running_loop().call_soon(self._deliver)
+        self._fresh.append(data)
 
     def finish(self) -> None:
         """The peer's direction has finished."""
-        if self._tcp is None:
-            return
-        try:
-            self._tcp.write_eof()
-        except OSError:  # it was reset, and asyncio does not know yet
-            self.reset()
-            return
-        self._close_finished()
+        self._fin_due = True
+        self._deliver()
 
     def stream_lost(self) -> None:
         """The duplex is over: in order, if the TCP connection went before."""
         self._stream_over = True
-        self._early.clear()
+        self._fresh.clear()
+        self._waiting.clear()
         if self.connecting is not None:
             self.connecting.cancel()
         if self._tcp is not None and not self._tcp_over:
@@ -166,13 +169,43 @@ class Carried(asyncio.BufferedProtocol):
 
     # ------------------------------------------------------------ inside
 
-    def _account(self) -> None:
-        """Tell the peer how much the reader has taken, so that it may send more."""
+    def _deliver(self) -> None:
+        """Write what came in this tick."""
+        fresh, self._fresh = self._fresh, []
+        tcp = self._tcp
+        if not fresh or tcp is None or tcp.is_closing():
+            pass
+        elif self._full or self._waiting:
+            self._waiting += b"".join(fresh)
+        else:
+            tcp.write(fresh[0] if len(fresh) == 1 else b"".join(fresh))
+        self._pump()
+
+    def _pump(self) -> None:
+        """Write what waits, as far as the TCP connection takes it, and tell the peer how far that is."""
+        tcp = self._tcp
+        if tcp is None or tcp.is_closing():
+            return
+        while self._waiting and not self._full:
+            piece = bytes(self._waiting[:_PIECE])
+            del self._waiting[:_PIECE]
+            tcp.write(piece)
         if self.stream is not None:
-            self.stream.waiting(len(self._early) if self._tcp is None else self._tcp.get_write_buffer_size())
+            self.stream.waiting(tcp.get_write_buffer_size() + len(self._waiting))
+        if self._fin_due and not self._waiting and not self._fin_written:
+            self._finish(tcp)
+
+    def _finish(self, tcp: asyncio.Transport) -> None:
+        self._fin_written = True
+        try:
+            tcp.write_eof()
+        except OSError:  # it was reset, and asyncio does not know yet
+            self.reset()
+            return
+        self._close_finished()
 
     def _close_finished(self) -> None:
-        if self._tcp is not None and self.stream is not None and self.stream.finished:
+        if self._eof and self._fin_written and self._tcp is not None:
             self._tcp.close()  # behind what waits; `connection_lost` then ends the stream
 
     def _check_over(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -17,6 +18,7 @@ from weakref import WeakKeyDictionary
 
 from ssbfast import limits
 from ssbfast.errors import LocalProtocolError, SSBError
+from ssbfast.ids import FeedId
 from ssbfast.net.api import Api
 from ssbfast.net.carried import Carried
 from ssbfast.net.peer import Peer
@@ -52,6 +54,7 @@ class _Forward:
         self._connections: dict[Carried, None] = {}
         self._by_peer: WeakKeyDictionary[Peer, Traffic] = WeakKeyDictionary()
         self._all = Traffic()
+        self._open: Counter[FeedId] = Counter()
         self._idle: asyncio.Event = asyncio.Event()
         self._idle.set()
         self._is_closed = False
@@ -89,6 +92,8 @@ class _Forward:
     def over(self, connection: Carried) -> None:
         del self._connections[connection]
         if connection.peer is not None and connection.stream is not None:
+            self._open[connection.peer.id] -= 1
+            self._open += Counter()  # drops the zeros
             for traffic in self._books(connection.peer):
                 traffic.open -= 1
                 traffic.sent += connection.stream.sent
@@ -103,6 +108,7 @@ class _Forward:
         self._idle.clear()
 
     def _begun(self, peer: Peer) -> None:
+        self._open[peer.id] += 1
         for traffic in self._books(peer):
             traffic.open += 1
             traffic.opened += 1
@@ -115,10 +121,10 @@ class _Forward:
         return self._all, self._by_peer.setdefault(peer, Traffic())
 
     def _is_full(self, peer: Peer) -> bool:
-        return self._books(peer)[1].open >= self._per_peer
+        return self._open[peer.id] >= self._per_peer
 
 
-def came_through_a_handshake_with_us(peer: Peer) -> bool:
+def is_admitted(peer: Peer) -> bool:
     """The default of `ForwardServer(allow=...)`: peers at the other end of a tunnel or direct path, who were admitted.
 
     Not the room itself, which is at the other end of our own TCP session and is served the same api.
@@ -129,8 +135,8 @@ def came_through_a_handshake_with_us(peer: Peer) -> bool:
 class ForwardServer(_Forward):
     """Offers the TCP service at host:port to peers.
 
-    allow: decides for each call; others are answered as if there was no such method. per_peer: connections that one
-    session may have at a time.
+    allow: decides for each call; others are answered as if there was no such method. per_peer: connections at a time
+    of one key, however many sessions it has.
 
         server = ForwardServer("127.0.0.1", 8080)
         server.register(api)
@@ -141,7 +147,7 @@ class ForwardServer(_Forward):
         host: str,
         port: int,
         *,
-        allow: Callable[[Peer], bool] = came_through_a_handshake_with_us,
+        allow: Callable[[Peer], bool] = is_admitted,
         per_peer: int = limits.FORWARDS_PER_PEER,
     ) -> None:
         super().__init__(per_peer)

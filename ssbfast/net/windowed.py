@@ -51,11 +51,6 @@ class WindowedTransport(DuplexTransport):
         """Whether both directions have ended."""
         return self._ended_local and self._ended_remote
 
-    @property
-    def remote_finished(self) -> bool:
-        """Whether the other end's direction has ended."""
-        return self._ended_remote
-
     def write(self, data: Any) -> None:
         super().write(data)
         self._check_grant()

@@ -249,9 +249,8 @@ class ClientHandshake(_Handshake):
     me: the own key pair. server: whom we call; nobody else can answer.
     network: the network id, the same at both ends.
     ephemeral: 32-byte X25519 secret, to be used once; None draws it from the system's randomness.
-    own_key: `server` may be our own key. Only for one's own server on this machine, which shares the identity (as an
-        ssb server and its clients do). Anywhere else a peer with our key is a reflection or a stolen identity, and
-        calling it is refused.
+    own_key: `server` may be our own key: only for one's own server on this machine, which shares the identity, as ssb
+        servers do. Anywhere else whoever has our key is a reflection or a thief, and is not called.
     """
 
     __slots__ = ("_own_key", "_server", "_server_curve")
@@ -262,13 +261,8 @@ class ClientHandshake(_Handshake):
     _COMPLETED = ClientState.COMPLETED
 
     def __init__(
-        self,
-        me: Keypair,
-        server: FeedId,
-        *,
-        network: NetworkId = MAIN_NETWORK,
-        ephemeral: bytes | None = None,
-        own_key: bool = False,
+        self, me: Keypair, server: FeedId, *,
+        network: NetworkId = MAIN_NETWORK, ephemeral: bytes | None = None, own_key: bool = False,
     ) -> None:
         super().__init__(me, ClientState.START, network, ephemeral)
         self._server = server
@@ -278,8 +272,7 @@ class ClientHandshake(_Handshake):
     def start(self) -> bytes:
         """Return the client hello, to be sent at once.
 
-        Raises HandshakeError when the server's id is our own (see `own_key`) or not a usable key, LocalProtocolError
-        when called twice.
+        Raises HandshakeError for a server's id that is our own or no usable key, LocalProtocolError when called twice.
         """
         self._check_open()
         if self._state is not ClientState.START:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
+import errno
+import ipaddress
+import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,20 +19,24 @@ from ssbfast.app.commands.peering import (
     Command,
     RoomAddress,
     TrustOptions,
-    enter,
     load_me,
     open_trust,
     room_option,
+    stay_in,
+    together,
     trust_options,
-    until_left,
+    warn,
 )
-from ssbfast.app.commands.targets import Target, parse_target, resolve
+from ssbfast.app.commands.targets import Target, parse, resolve
 from ssbfast.errors import BadInputError
-from ssbfast.ids import NetworkId
+from ssbfast.ids import FeedId, NetworkId
 
 if TYPE_CHECKING:
     from ssbfast.app.commands.printing import Printer
     from ssbfast.app.listening import Endpoint
+    from ssbfast.app.room_client import RoomClient
+    from ssbfast.net.forward import ForwardListener
+    from ssbfast.net.peer import Peer
 
 
 def calling_options(*, required: bool) -> Callable[[Command], Command]:
@@ -64,18 +72,76 @@ def run_call(
     Raises BadInputError before anything is dialled, made or changed.
     """
     from ssbfast.app.commands.running import run_until_stopped
-    from ssbfast.app.listening import bind as listen_on
 
-    parsed = parse_target(text)
-    target = parsed if isinstance(parsed, Target) else resolve(parsed, rooms, data, network)
-    target = target.through(rooms)
+    parsed = parse(text)
+    target = (parsed if isinstance(parsed, Target) else resolve(parsed, rooms, data, network)).through(rooms)
     trust.check()
-    sockets = listen_on([bind])
-    try:
-        me = load_me(data)
-        if target.who == me.id:
-            raise BadInputError("that is this very peer's id (another --data has another)")
-        ...
-    finally:
-        for sock in sockets:
-            sock.close()
+    portals = {way.portal for way in target.ways} or {room.portal for room in rooms}
+    rooms = tuple(room for room in rooms if room.portal in portals)  # others need not know of us
+    call = _Call(target, data=data, network=network, rooms=rooms, bind=bind, anyway=anyway, trust=trust)
+    return run_until_stopped(call.run, as_json=as_json, words=describe_peer)
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    target: Target
+    data: Path
+    network: NetworkId
+    rooms: tuple[RoomAddress, ...]
+    bind: Endpoint
+    anyway: bool
+    trust: TrustOptions
+
+    async def run(self, printer: Printer) -> int:
+        from ssbfast.app.room_client import RoomClient
+
+        async with contextlib.AsyncExitStack() as stack:
+            listener = await self._listen(stack)
+            me = load_me(self.data)
+            if self.target.who == me.id:
+                raise BadInputError("that is this very peer's id (another --data has another)")
+            trust = open_trust(self.trust, self.data, me, self.network)
+            stack.push_async_callback(trust.close)
+            client = RoomClient(me, network=self.network, trust=trust, on_event=printer.event)
+            await stack.enter_async_context(client)
+            self._introduce(listener.address, me.id, printer)
+            await self._keep(client, listener, printer)
+        return 0
+
+    async def _listen(self, stack: contextlib.AsyncExitStack) -> ForwardListener:
+        from ssbfast import limits
+        from ssbfast.net.forward import ForwardListener
+
+        listener = ForwardListener(self.bind.host, self.bind.port, patience=limits.DIAL_SECONDS)
+        stack.push_async_callback(listener.close)
+        try:
+            await listener.start()
+        except OSError as error:
+            raise BadInputError(f"cannot listen on {show(self.bind.host, self.bind.port)}: {_reason(error)}") from None
+        return listener
+
+    def _introduce(self, address: tuple[str, int], me: FeedId, printer: Printer) -> None:
+        bound = show(*address)
+        printer.text(f"You are {me}\nReaching {self.target.who}; programs of this machine find its service at {bound}")
+        printer.event({"event": "bound", "bind": bound})
+        if not ipaddress.ip_address(address[0].partition("%")[0]).is_loopback:
+            warn(f"{bound} can be reached from other machines")
+
+    async def _keep(self, client: RoomClient, listener: ForwardListener, printer: Printer) -> None:
+        from ssbfast.app.commands.line import Line
+
+        def opened(peer: Peer) -> None:
+            listener.peer = peer
+
+        line = Line(client, self.target, anyway=self.anyway, opened=opened, tell=printer.event)
+        await together(line.keep(), stay_in(client, self.rooms, line.watch, announce=False, attendants=True))
+
+
+def show(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _reason(error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return "the port is taken"
+    return os.strerror(error.errno).lower() if error.errno and error.errno > 0 else "no such host"

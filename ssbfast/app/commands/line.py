@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable
 from typing import Any, Final
 
+from ssbfast.app.commands.peering import together, warn
 from ssbfast.app.commands.targets import Target
 from ssbfast.app.joined_room import JoinedRoom
 from ssbfast.app.room_client import RoomClient
@@ -15,53 +16,66 @@ from ssbfast.errors import NotDialledError, RefusedError, SSBError
 from ssbfast.net.peer import Peer
 from ssbfast.room.trust import Reason
 
-PAUSES: Final = (1.0, 2.0, 4.0, 8.0, 16.0)
+PAUSES: Final = (0.5, 1.0, 2.0, 4.0, 7.0)
 """Seconds between attempts, the last again and again; a target that comes, or a room that is back, cuts them short."""
+
+REFUSED_PAUSES: Final = 2.0
+"""So many times longer when the target is there and refuses: each attempt is a line on its screen."""
 
 _ADVICE: Final = {
     Reason.STRANGER: "you do not follow {who}; first: ssbfast follow {who} (or --anyway)",
     Reason.BLOCKED: "you block {who}; first: ssbfast unblock {who} (or --anyway)",
 }
+_REFUSED: Final = "refused"
 
 
 class Line:
     """A tunnel to `target` that is kept open.
 
-    tell: gets an event `waiting` whenever there is a new reason why there is no tunnel.
+    opened: gets each new tunnel. tell: gets an event `waiting` whenever there is a new reason why there is none.
     anyway: dial whatever we think of the target.
     """
 
     def __init__(
-        self, client: RoomClient, target: Target, *, anyway: bool, tell: Callable[[dict[str, Any]], None]
+        self,
+        client: RoomClient,
+        target: Target,
+        *,
+        anyway: bool,
+        opened: Callable[[Peer], None],
+        tell: Callable[[dict[str, Any]], None],
     ) -> None:
         self._client = client
         self._target = target
         self._anyway = anyway
+        self._opened = opened
         self._tell = tell
         self._rooms: list[JoinedRoom] = []
-        self._peer: asyncio.Future[Peer] = asyncio.get_running_loop().create_future()
         self._changed = asyncio.Event()
-
-    async def peer(self) -> Peer:
-        """The target, as soon as there is a tunnel. Cancelling it harms nobody."""
-        while True:
-            peer = await asyncio.shield(self._peer)
-            if peer.is_open:
-                return peer
-            await asyncio.sleep(0)  # `keep` is about to notice
 
     async def watch(self, room: JoinedRoom) -> None:
         """Try at once when the target comes into this room, or the room is back."""
+        if room.is_listed:
+            warn(f"room {room.id.short} lists whoever looks at its list, and so you")
         self._rooms.append(room)
-        self._changed.set()
+        await together(self._await_target(room), self._await_room(room))
+
+    async def _await_target(self, room: JoinedRoom) -> None:
         async for change in room.changes():
             if change.present and change.id == self._target.who:
                 self._changed.set()
+
+    async def _await_room(self, room: JoinedRoom) -> None:
+        while True:
+            await room.wait_joined()
+            self._changed.set()
+            await room.session.wait_closed()
 
     async def keep(self) -> None:
         """Keep the tunnel open. Raises RefusedError when we ourselves do not want to dial (any more)."""
         attempt = 0
         told: str | None = None
+        await self._changed.wait()  # until the first room is there
         while True:
             self._changed.clear()
             try:
@@ -72,14 +86,15 @@ class Line:
                 reason = self._explain(error)
             else:
                 attempt, told = 0, None
-                self._peer.set_result(peer)
+                self._opened(peer)
                 await peer.wait_closed()
-                self._peer = asyncio.get_running_loop().create_future()
                 continue
             if reason != told:
                 self._tell({"event": "waiting", "peer": str(self._target.who), "reason": reason})
                 told = reason
             pause = PAUSES[min(attempt, len(PAUSES) - 1)] * random.uniform(0.75, 1.25)
+            if reason.startswith(_REFUSED):
+                pause *= REFUSED_PAUSES
             attempt += 1
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), pause)
@@ -111,5 +126,5 @@ class Line:
         if not isinstance(error, RefusedError):
             return str(error)
         if any(self._target.who in room.attendants for room in self._rooms if room.is_open):
-            return f"refused; do they follow you? You are {self._client.me.id}"
+            return f"{_REFUSED}; do they follow you? You are {self._client.me.id}"
         return "not in the room"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import click
 
@@ -38,10 +38,13 @@ class RoomAddress:
     @classmethod
     def parse(cls, text: str) -> RoomAddress:
         """Raises AddressError for what is no address of a room, or has no way to dial it."""
-        for alternative in parse_address(text):
-            if isinstance(alternative.transport, NetAddress) and alternative.shs is not None:
-                return cls(text, alternative.shs)
-        raise AddressError("needs a net: address with the room's key (net:HOST:PORT~shs:KEY)", 0)
+        found = parse_address(text)
+        keys = {one.shs for one in found if isinstance(one.transport, NetAddress) and one.shs is not None}
+        if not keys:
+            raise AddressError("needs a net: address with the room's key (net:HOST:PORT~shs:KEY)", 0)
+        if len(keys) > 1:
+            raise AddressError("the alternatives have different keys: give each room its own --room", 0)
+        return cls(text, keys.pop())
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,11 @@ class TrustOptions:
     def __bool__(self) -> bool:
         """Whether any of them was given."""
         return self != TrustOptions(Policy.FOLLOWS, (), None)
+
+    def check(self) -> None:
+        """Raises BadInputError for options that do not go together."""
+        if self.policy is Policy.ALLOW and not self.allow:
+            raise BadInputError("--policy allow lets in nobody without --allow @ID")
 
 
 def _ssb_server(text: str | None) -> str | None:
@@ -111,19 +119,14 @@ def load_me(data: Path) -> Keypair:
 
 
 def open_trust(options: TrustOptions, data: Path, me: Keypair, network: NetworkId) -> Trust:
-    """What decides over our tunnels. Says aloud when that is nobody. Raises BadInputError."""
+    """What decides over our tunnels. Says aloud when nobody is kept out. Raises BadInputError."""
     from ssbfast.app.denial_log import DenialLog
     from ssbfast.app.follow_graph import FollowGraph, StoreGraph
     from ssbfast.app.ssb_server_graph import SsbServerGraph
     from ssbfast.app.trusting import Trust
 
-    if options.policy is Policy.ALLOW and not options.allow:
-        raise BadInputError("--policy allow lets in nobody without --allow @ID")
-    graph: FollowGraph
-    if options.ssb_server is None:
-        graph = StoreGraph(data)
-    else:
-        graph = SsbServerGraph(options.ssb_server, me, network=network)
+    server = options.ssb_server
+    graph: FollowGraph = StoreGraph(data) if server is None else SsbServerGraph(server, me, network=network)
     trust = Trust(graph, policy=options.policy, allowed=options.allow, denials=DenialLog(data))
     if options.policy is Policy.EVERYONE:
         warn(_EVERYONE)
@@ -135,36 +138,63 @@ def warn(message: str) -> None:
     print(f"ssbfast: {message}", file=sys.stderr, flush=True)
 
 
-async def enter(client: RoomClient, rooms: tuple[RoomAddress, ...], **how: Any) -> list[JoinedRoom]:
-    """Join rooms, waiting for those that cannot be reached, and stay in them.
+async def stay_in(
+    client: RoomClient, rooms: tuple[RoomAddress, ...], work: Callable[[JoinedRoom], Awaitable[None]], **how: Any
+) -> NoReturn:
+    """Join rooms, waiting for those that cannot be reached, stay in them, and do `work` in each.
 
-    how: options of `RoomClient.join`. A room that is none, or refuses us, is told and left out; raises what the last
-    one said when that goes for all.
+    how: options of `RoomClient.join`. A room that is none, or refuses us, is told and left out. Raises SSBError, with
+    what the last one said, when that goes for all.
     """
-    attempts = [asyncio.ensure_future(_enter(client, room, how)) for room in dict.fromkeys(rooms)]
+    tasks = [asyncio.ensure_future(_stay(client, room, work, how)) for room in dict.fromkeys(rooms)]
+    pending = set(tasks)
     try:
-        outcomes = await asyncio.gather(*attempts)
+        while True:
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            problems = [problem for problem in map(_problem, done) if problem is not None]
+            if not pending:
+                raise problems.pop()
+            for problem in problems:
+                warn(str(problem))
     finally:
-        for attempt in attempts:
-            attempt.cancel()
-    joined = [room for room in outcomes if not isinstance(room, SSBError)]
-    problems = [problem for problem in outcomes if isinstance(problem, SSBError)]
-    if not joined:
-        raise problems[-1]
-    for problem in problems:
-        warn(str(problem))
-    return joined
+        await cancelled(tasks)
 
 
-async def _enter(client: RoomClient, room: RoomAddress, how: dict[str, Any]) -> JoinedRoom | SSBError:
+async def _stay(
+    client: RoomClient, room: RoomAddress, work: Callable[[JoinedRoom], Awaitable[None]], how: dict[str, Any]
+) -> None:
     try:
-        return await client.join(room.text, stay=True, wait=True, **how)
+        joined = await client.join(room.text, stay=True, wait=True, **how)
+        await work(joined)
+        await joined.wait_left()
     except SSBError as error:
         hint = " (wrong key in its address, another network, or it refuses us)"
-        return SSBError(f"room {room.portal.short}: {error}{hint if isinstance(error, HandshakeError) else ''}")
+        raise SSBError(
+            f"room {room.portal.short}: {error}{hint if isinstance(error, HandshakeError) else ''}"
+        ) from None
+    raise SSBError(f"room {room.portal.short}: left for good")
 
 
-async def until_left(rooms: list[JoinedRoom]) -> None:
-    """Wait until every room has been left for good. Raises SSBError: the program has nothing to do any more."""
-    await asyncio.gather(*(room.wait_left() for room in rooms))
-    raise SSBError("no room is left")
+def _problem(task: asyncio.Future[None]) -> SSBError | None:
+    """How a task has failed; what is no SSBError is raised."""
+    try:
+        task.result()
+    except SSBError as error:
+        return error
+    return None
+
+
+async def together(*works: Coroutine[Any, Any, None]) -> None:
+    """Do several things until one of them fails, or all are done; raises what the first one raised."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        await cancelled(tasks)
+
+
+async def cancelled(tasks: Sequence[asyncio.Future[Any]]) -> None:
+    """Cancel tasks and wait for their ends."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

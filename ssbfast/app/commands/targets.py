@@ -9,14 +9,8 @@ from ssbfast.app.commands.options import SECRET
 from ssbfast.app.commands.peering import RoomAddress
 from ssbfast.errors import AddressError, BadInputError
 from ssbfast.ids import FeedId, NetworkId
-from ssbfast.wire.address import TunnelAddress, parse_address
-from ssbfast.wire.private_tunnel import (
-    NOT_FOR_YOU,
-    PrivateResolver,
-    PrivateTunnelAddress,
-    is_private_tunnel,
-    parse_private_tunnel,
-)
+from ssbfast.wire.address_types import TunnelAddress
+from ssbfast.wire.private_tunnel import NOT_FOR_YOU, PrivateResolver, PrivateTunnelAddress
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +29,21 @@ class Target:
         return Target(self.who, ways)
 
 
-def parse_target(text: str) -> Target | PrivateTunnelAddress:
+def parse(text: str) -> Target | PrivateTunnelAddress:
     """Read what was given. Raises BadInputError."""
-    if text.startswith("@"):
-        return Target(FeedId.parse(text))
-    if is_private_tunnel(text):
-        return parse_private_tunnel(text)
-    transports = [alternative.transport for alternative in parse_address(text)]
-    ways = tuple(transport for transport in transports if isinstance(transport, TunnelAddress))
-    if not ways:
-        raise AddressError("neither @ID nor tunnel:@PORTAL:@TARGET nor ptunnel:…", 0)
-    if len({way.target for way in ways}) > 1:
-        raise AddressError("the alternatives lead to different targets", 0)
-    return Target(ways[0].target, ways)
+    from ssbfast.app.targets import parse_target
+
+    match parse_target(text):
+        case FeedId() as who:
+            return Target(who)
+        case PrivateTunnelAddress() as private:
+            return private
+        case TunnelAddress() as way:
+            return Target(way.target, (way,))
+        case ways:
+            if len({way.target for way in ways}) > 1:
+                raise AddressError("the alternatives lead to different targets", 0)
+            return Target(ways[0].target, ways)
 
 
 def resolve(

@@ -1,0 +1,74 @@
+"""`ssbfast attendants`: who is in a room, without being listed there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ssbfast.app.commands.options import SECRET, peer_options, say
+from ssbfast.app.commands.peer_words import describe_peer
+from ssbfast.app.commands.peering import RoomAddress, room_option, stay_in, warn
+from ssbfast.ids import NetworkId
+
+if TYPE_CHECKING:
+    from ssbfast.app.commands.printing import Printer
+    from ssbfast.app.joined_room import JoinedRoom
+    from ssbfast.keys import Keypair
+
+
+@click.command()
+@room_option()
+@click.option("--watch", is_flag=True, help="Stay, and tell who comes and goes.")
+@peer_options
+def attendants(rooms: tuple[RoomAddress, ...], watch: bool, data: Path, network: NetworkId, as_json: bool) -> int:
+    """List who is in a room now.
+
+    You are not listed yourself, except by rooms that list whoever asks; then you are told. Without an identity in
+    --data it uses one that it forgets afterwards.
+    """
+    from ssbfast.app.commands.running import run_until_stopped
+
+    me = _identity(data)
+
+    async def work(printer: Printer) -> int:
+        from ssbfast.app.room_client import RoomClient
+
+        async with RoomClient(me, network=network, on_event=printer.event if watch else None) as client:
+            if watch:
+                await stay_in(client, rooms, lambda room: _watch(room, printer), announce=False, attendants=True)
+            for room in dict.fromkeys(rooms):
+                joined = await client.join(room.text, announce=False, attendants=True, stay=False)
+                _list(joined, as_json=as_json)
+        return 0
+
+    return run_until_stopped(work, as_json=as_json, words=describe_peer)
+
+
+def _identity(data: Path) -> Keypair:
+    from ssbfast.keys import Keypair, load_secret
+
+    return load_secret(data / SECRET) if os.path.lexists(data / SECRET) else Keypair.generate()
+
+
+def _list(room: JoinedRoom, *, as_json: bool) -> None:
+    _warn_if_listed(room)
+    present = sorted(room.attendants)
+    if not as_json:
+        click.echo(f"Room {room.id}{f' ({room.name})' if room.name else ''}: {len(present)} present")
+    for who in present:
+        say({"event": "attendant", "portal": str(room.id), "id": str(who)}, f"  {who}", as_json=as_json)
+
+
+async def _watch(room: JoinedRoom, printer: Printer) -> None:
+    _warn_if_listed(room)
+    async for change in room.changes():
+        name = "joined" if change.present else "left"
+        printer.event({"event": name, "portal": str(room.id), "id": str(change.id)})
+
+
+def _warn_if_listed(room: JoinedRoom) -> None:
+    if room.is_listed:
+        warn(f"room {room.id.short} lists whoever looks at its list, and so you for that time")

@@ -1,0 +1,157 @@
+"""`ssbfast listen`: offer a TCP service to friends through rooms."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ssbfast.app.commands.options import callback, parse_host_and_port, peer_options, several
+from ssbfast.app.commands.peer_words import describe_peer
+from ssbfast.app.commands.peering import (
+    RoomAddress,
+    TrustOptions,
+    load_me,
+    open_trust,
+    room_option,
+    stay_in,
+    trust_from,
+    trust_options,
+)
+from ssbfast.errors import BadInputError
+from ssbfast.ids import FeedId, NetworkId
+from ssbfast.room.trust import Policy
+from ssbfast.wire.address_types import NetAddress
+from ssbfast.wire.private_tunnel import issue_personal
+
+if TYPE_CHECKING:
+    from ssbfast.app.commands.printing import Event, Printer
+    from ssbfast.app.joined_room import JoinedRoom
+    from ssbfast.app.listening import Endpoint
+    from ssbfast.keys import Keypair
+
+
+def _service(text: str) -> Endpoint:
+    service = parse_host_and_port(text)
+    if service is None:
+        raise BadInputError("not HOST:PORT")
+    NetAddress(service.host, service.port)  # raises AddressError for port 0, which nobody can dial
+    return service
+
+
+@click.command()
+@room_option()
+@click.option(
+    "--forward",
+    required=True,
+    metavar="HOST:PORT",
+    callback=callback(_service),
+    help="The service: where connections of friends go. They cannot choose another.",
+)
+@click.option(
+    "--private-for",
+    multiple=True,
+    metavar="@ID",
+    callback=several(FeedId.parse),
+    help="Print an address that tells nobody but this friend where you are; repeatable.",
+)
+@trust_options
+@peer_options
+def listen(
+    rooms: tuple[RoomAddress, ...],
+    forward: Endpoint,
+    private_for: tuple[FeedId, ...],
+    data: Path,
+    network: NetworkId,
+    as_json: bool,
+    **trust: Any,
+) -> int:
+    """Offer a TCP service to your friends: those whom you follow reach it through the room, others are refused.
+
+    It prints the address to give to a friend, who runs `ssbfast connect ADDRESS --room … --bind HOST:PORT`. Refused
+    connections are shown as they come, and remembered: `ssbfast denials`.
+    """
+    from ssbfast.app.commands.running import run_until_stopped
+
+    options = trust_from(trust)
+    options.check()
+    offer = _Offer(load_me(data), data, network, rooms, forward, private_for, options)
+    addresses = offer.private_addresses()
+    return run_until_stopped(lambda printer: offer.run(printer, addresses), as_json=as_json, words=_Words(offer))
+
+
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    me: Keypair
+    data: Path
+    network: NetworkId
+    rooms: tuple[RoomAddress, ...]
+    service: Endpoint
+    private_for: tuple[FeedId, ...]
+    trust: TrustOptions
+
+    async def run(self, printer: Printer, addresses: list[dict[str, str]]) -> int:
+        from ssbfast.app.room_client import RoomClient
+        from ssbfast.net.api import Api
+        from ssbfast.net.forward import ForwardServer
+
+        api = Api()
+        async with contextlib.AsyncExitStack() as stack:
+            trust = open_trust(self.trust, self.data, self.me, self.network)
+            stack.push_async_callback(trust.close)
+            server = await stack.enter_async_context(ForwardServer(self.service.host, self.service.port))
+            server.register(api)
+            client = RoomClient(self.me, network=self.network, trust=trust, api=api, on_event=printer.event)
+            await stack.enter_async_context(client)
+            printer.text(self.introduction())
+            for address in addresses:
+                printer.event(address)
+            await stay_in(client, self.rooms, _nothing_more, announce=True)
+
+    def private_addresses(self) -> list[dict[str, str]]:
+        """One for each room and friend. Raises AddressError for an id that is not a usable key."""
+        return [
+            {
+                "event": "private_address",
+                "portal": str(room.portal),
+                "recipient": str(friend),
+                "address": str(issue_personal(self.me, friend, room.portal, network=self.network)),
+            }
+            for room in dict.fromkeys(self.rooms)
+            for friend in dict.fromkeys(self.private_for)
+        ]
+
+    def introduction(self) -> str:
+        """What people see first."""
+        allowed = f", and {len(self.trust.allow)} more" if self.trust.allow else ""
+        welcome = {
+            Policy.FOLLOWS: f"those whom you follow{allowed}; one more: ssbfast follow @ID",
+            Policy.ALLOW: f"the {len(self.trust.allow)} of --allow only",
+            Policy.EVERYONE: "everyone who knows your id",
+        }[self.trust.policy]
+        service = f"{self.service.host}:{self.service.port}"
+        return f"You are {self.me.id}\nOffering {service} to {welcome}\nCtrl-C ends it."
+
+
+async def _nothing_more(_room: JoinedRoom) -> None:
+    """Being in the room is all."""
+
+
+class _Words:
+    """Events for people; the first time in a room with what to tell a friend."""
+
+    def __init__(self, offer: _Offer) -> None:
+        self._rooms = {str(room.portal): room.text for room in offer.rooms}
+
+    def __call__(self, event: Event) -> str:
+        text = describe_peer(event)
+        room = self._rooms.pop(event["portal"], None) if event["event"] == "announced" else None
+        if room is not None:
+            address = shlex.quote(event["address"])
+            text += f"\n          a friend runs: ssbfast connect {address} --room {shlex.quote(room)}"
+            text += " --bind 127.0.0.1:8080"
+        return text

@@ -1,0 +1,42 @@
+"""What tests of the commands say again and again."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from ssbfast.app.store import FILE, Store
+from tests.helpers.processes import run
+from tests.helpers.stores import raw, snapshot
+
+BAD_IDS = ("", "@", "nobody", "@AAAA.ed25519", "@" + "A" * 42 + "B=.ed25519", "@" + "A" * 43 + "=.sha256")
+
+
+def assert_unusable(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    """One line on stderr, exit code 2."""
+    assert (done.returncode, done.stdout) == (2, ""), done
+    assert done.stderr.startswith("ssbfast: ")
+    assert done.stderr.count("\n") == 1
+    for word in words:
+        assert word in done.stderr
+
+
+def succeed(*arguments: str) -> str:
+    """What a command prints that has to succeed."""
+    done = run(*arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def events(*arguments: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in succeed(*arguments, "--json").splitlines()]
+
+
+def make_newer(data: Path) -> dict[str, tuple[bytes, int, int]]:
+    """A store that a later version has written; its directory as it has to stay."""
+    Store(data).close()
+    raw(data, "PRAGMA user_version = 99")
+    assert (data / FILE).exists()
+    return snapshot(data)
