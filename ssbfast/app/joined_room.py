@@ -92,6 +92,9 @@ class JoinedRoom:
         while not self.is_open:
             if self._left.is_set():
                 raise SessionEndedError("the room has been left")
+            if self._present.is_set():
+                await self.session.wait_closed()  # it is just ending
+                continue
             waits = [asyncio.ensure_future(event.wait()) for event in (self._present, self._left)]
             try:
                 await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -117,9 +120,9 @@ class JoinedRoom:
 
         Who comes and goes again while the consumer is busy elsewhere is not mentioned.
         """
-        changes = Changes(self.attendants)
         if self._left.is_set():
-            changes.end()
+            return
+        changes = Changes(self.attendants)
         self._listeners.append(changes)
         try:
             while (change := await changes.next()) is not None:
@@ -153,13 +156,15 @@ class JoinedRoom:
         self._present.clear()
         return True
 
-    def gone(self) -> None:
-        """The room is left for good."""
+    def gone(self, problem: BaseException | None) -> None:
+        """The room is left for good. problem: what the keeper tripped over, if it did."""
         self._left.set()
         if not self.first.done():
-            self.first.set_exception(SessionEndedError("the room has been left"))
-        if not self.first.cancelled():
-            self.first.exception()  # nobody may be waiting
+            self.first.set_exception(problem or SessionEndedError("the room has been left"))
+        elif problem is not None:
+            context = {"message": "staying in a room failed", "exception": problem}
+            self.first.get_loop().call_exception_handler(context)
+        self.first.exception()  # nobody may be waiting
         for changes in self._listeners:
             changes.end()
 

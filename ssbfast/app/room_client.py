@@ -22,7 +22,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from ssbfast import limits
 from ssbfast.app.answering import Answering, Incoming
@@ -53,6 +53,8 @@ from ssbfast.room.trust import AllowList, Verdict
 from ssbfast.wire.address import TunnelAddress, format_address
 from ssbfast.wire.handshake import ClientHandshake
 from ssbfast.wire.private_tunnel import PrivateTunnelAddress
+
+Client = TypeVar("Client", bound="RoomClient")
 
 
 class RoomClient:
@@ -108,7 +110,7 @@ class RoomClient:
         if trust is not None and trust.denials is not None:
             trust.denials.listen(self._denied)
 
-    async def __aenter__(self) -> RoomClient:
+    async def __aenter__(self: Client) -> Client:
         self._relay = Relay()
         return self
 
@@ -170,10 +172,11 @@ class RoomClient:
         room.keeper = asyncio.get_running_loop().create_task(
             keep(room, self._enter, self._tell_room, stay=stay, wait=wait)
         )
-        room.keeper.add_done_callback(lambda _task: self._gone(room))
+        room.keeper.add_done_callback(lambda keeper: self._gone(room, keeper))
         try:
             await asyncio.shield(room.first)
         except asyncio.CancelledError:
+            room.is_leaving = True
             room.keeper.cancel()
             await asyncio.wait((room.keeper,))
             raise
@@ -183,8 +186,7 @@ class RoomClient:
         """Try each way to a room once."""
         problem: SSBError | None = None
         for host, port, key in room.ways:
-            peer = Peer(
-                api=self._api,
+            peer = Peer(  # without our api: that is for peers who were let in, and nobody has admitted the room
                 intercept=lambda peer, called: self._answering.called(self._need_relay(), peer, called),
                 on_closed=lambda peer: self._lost(room, peer),
             )
@@ -229,9 +231,9 @@ class RoomClient:
         if room.lost(outer):
             self._rooms.pop(room, None)
 
-    def _gone(self, room: JoinedRoom) -> None:
+    def _gone(self, room: JoinedRoom, keeper: asyncio.Task[None]) -> None:
         self._kept.pop(room, None)
-        room.gone()
+        room.gone(None if keeper.cancelled() else keeper.exception())
 
     # ------------------------------------------------------------ outgoing tunnels
 

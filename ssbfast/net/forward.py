@@ -54,7 +54,7 @@ class _Forward:
         self._connections: dict[Carried, None] = {}
         self._by_peer: WeakKeyDictionary[Peer, Traffic] = WeakKeyDictionary()
         self._all = Traffic()
-        self._open: Counter[FeedId] = Counter()
+        self._held: Counter[FeedId] = Counter()
         self._idle: asyncio.Event = asyncio.Event()
         self._idle.set()
         self._is_closed = False
@@ -92,8 +92,10 @@ class _Forward:
     def over(self, connection: Carried) -> None:
         del self._connections[connection]
         if connection.peer is not None and connection.stream is not None:
-            self._open[connection.peer.id] -= 1
-            self._open += Counter()  # drops the zeros
+            who = connection.peer.id
+            self._held[who] -= 1
+            if not self._held[who]:
+                del self._held[who]
             for traffic in self._books(connection.peer):
                 traffic.open -= 1
                 traffic.sent += connection.stream.sent
@@ -108,7 +110,7 @@ class _Forward:
         self._idle.clear()
 
     def _begun(self, peer: Peer) -> None:
-        self._open[peer.id] += 1
+        self._held[peer.id] += 1
         for traffic in self._books(peer):
             traffic.open += 1
             traffic.opened += 1
@@ -121,7 +123,7 @@ class _Forward:
         return self._all, self._by_peer.setdefault(peer, Traffic())
 
     def _is_full(self, peer: Peer) -> bool:
-        return self._open[peer.id] >= self._per_peer
+        return self._held[peer.id] >= self._per_peer
 
 
 def is_admitted(peer: Peer) -> bool:

@@ -83,7 +83,7 @@ class WindowedTransport(DuplexTransport):
         self._reader.data_received(data)
 
     def item(self, value: Any) -> None:
-        if self._closing or not isinstance(value, dict):
+        if self._end_queued or self._lost or not isinstance(value, dict):
             return
         if "consumed" in value:
             self._consumed(value["consumed"])

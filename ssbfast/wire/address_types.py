@@ -30,6 +30,7 @@ _HOST_NAME: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?")
 _SCOPE: Final = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 _PATH: Final = re.compile(r"[\x21-\x7e]*")
 _HOST_MAX: Final = 253
+_LABEL_MAX: Final = 63
 _PORT_MAX: Final = 65_535
 
 
@@ -232,9 +233,13 @@ def check_host(text: str, offset: int) -> str:
             raise AddressError("not an IPv6 address", offset) from None
         if not scope[1] or _SCOPE.fullmatch(scope[2]) is not None:
             return str(literal)
-    elif len(text) <= _HOST_MAX and _HOST_NAME.fullmatch(text) is not None:
+    elif len(text) <= _HOST_MAX and _HOST_NAME.fullmatch(text) is not None and _has_good_labels(text):
         return text
     raise AddressError("not a host", offset)
+
+
+def _has_good_labels(name: str) -> bool:
+    return all(0 < len(label) <= _LABEL_MAX for label in name.removesuffix(".").split("."))
 
 
 def is_port(value: object) -> bool:

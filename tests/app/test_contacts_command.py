@@ -96,6 +96,16 @@ def test_a_store_that_is_none(tmp_path: Path) -> None:
     assert snapshot(tmp_path) == before
 
 
+@pytest.mark.parametrize("command", [("follow", A), ("contacts",), ("denials",), ("keys", "new")])
+@pytest.mark.parametrize("name", ["a" * 300, "file/peer"])
+def test_a_directory_that_cannot_be(tmp_path: Path, command: tuple[str, ...], name: str) -> None:
+    (tmp_path / "file").write_text("")
+    done = run(*command, "--data", str(tmp_path / name))
+    if done.returncode:
+        assert_unusable(done, str(tmp_path / name))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [("follow",), ("follow", A, B), ("contacts", "extra"), ("block", A, "--network-key", "AAAA"), ("unblock", "--x")],

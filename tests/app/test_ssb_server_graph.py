@@ -20,7 +20,7 @@ from ssbfast.net.relay import Relay
 from ssbfast.room.trust import Policy, Reason, Relation
 from ssbfast.wire.handshake import ServerHandshake
 from tests.app.test_follow_graph import Seen
-from tests.helpers.handshakes import ALICE, BOB, CAROL
+from tests.helpers.handshakes import ALICE, BOB, CAROL, OwnKeyServer
 from tests.helpers.rooms import feed
 
 A, B = feed(1), feed(2)
@@ -36,6 +36,7 @@ class SsbServer:
         self.hold: asyncio.Event | None = None
         self.peers: list[Peer] = []
         self.port = 0
+        self.handshake: type[ServerHandshake] = ServerHandshake
         self._relay = Relay(pool=1 << 22)
         self._server: asyncio.Server | None = None
         self.api = Api()
@@ -50,7 +51,7 @@ class SsbServer:
         def make() -> Link:
             peer = Peer(api=self.api)
             self.peers.append(peer)
-            return Link(self._relay, ServerHandshake(BOB), peer)
+            return Link(self._relay, self.handshake(BOB), peer)
 
         self._server = await asyncio.get_running_loop().create_server(make, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
@@ -287,6 +288,13 @@ async def test_addresses_that_cannot_be_dialled(address: str) -> None:
         SsbServerGraph("net:host", CAROL)
 
 
-async def test_the_servers_own_key_cannot_call_it() -> None:
-    with pytest.raises(BadInputError, match="another"):
-        SsbServerGraph(f"net:127.0.0.1:1~shs:{encode_key(BOB.id.key)}", BOB)
+async def test_the_servers_own_key_can_call_it(server: SsbServer) -> None:
+    """The normal set-up: an ssb server of our own on this machine, which is its own master."""
+    server.handshake = OwnKeyServer
+    server.relations[A] = Relation(True)
+    graph = SsbServerGraph(server.address, BOB)
+    try:
+        assert await graph.relation(A) == Relation(True)
+        assert server.peers[0].id == BOB.id
+    finally:
+        await graph.close()

@@ -24,15 +24,18 @@ from nacl.bindings import (
 
 from ssbfast.ids import MAIN_NETWORK, FeedId, NetworkId
 from ssbfast.keys import Keypair
+from ssbfast.wire.curve import feed_to_curve
 from ssbfast.wire.handshake import (
     ClientHandshake,
     ClientKnown,
     Completed,
     HandshakeEvent,
+    Message,
     Send,
     ServerHandshake,
     Session,
 )
+from ssbfast.wire.handshake_messages import exchange_long_term
 
 ALICE = Keypair.from_seed(b"alice".ljust(32, b"."))
 BOB = Keypair.from_seed(b"bob".ljust(32, b"."))
@@ -189,3 +192,19 @@ def sign_with_torsion(seed: bytes | None, public: bytes, message: bytes) -> byte
         if challenge[0] % 8 == 0:
             return point + crypto_core_ed25519_scalar_add(nonce, crypto_core_ed25519_scalar_mul(challenge, scalar))
     raise AssertionError("no challenge divisible by 8 in 1,000")
+
+
+class OwnKeyServer(ServerHandshake):
+    """A server that its own key may call, as with ssb servers."""
+
+    def _consume_client_authenticate(self, body: bytes) -> FeedId:
+        from nacl.bindings import crypto_secretbox_open
+
+        self._shared.add(self._ephemeral.exchange(self._theirs))
+        self._shared.add(exchange_long_term(self._me, self._theirs))
+        opened = crypto_secretbox_open(body, bytes(24), self._shared.key())
+        self._client_signature, client = opened[:64], FeedId(opened[64:])
+        self._shared.add(self._ephemeral.exchange(feed_to_curve(client.key)))
+        self._client = client
+        self._advance(Message.CLIENT_AUTHENTICATE)
+        return client

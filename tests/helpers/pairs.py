@@ -62,6 +62,7 @@ async def connected(
                 await peer.wait_closed()
     await eventually(lambda: asyncio.all_tasks() <= tasks | {asyncio.current_task()})
     await eventually(lambda: pair.lent == 0)
+    await eventually(lambda: not pair.here._tasks and not pair.there._tasks)
     for peer in (pair.here, pair.there):
         assert not peer._streams and not peer._tunnels and not peer._answers and not peer._tasks
         assert peer.mux.open_streams == 0

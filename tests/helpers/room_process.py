@@ -1,6 +1,7 @@
 """A room in a process of its own: `python -m tests.helpers.room_process STALL_SECONDS [POOL]`.
 
-Its events come as JSON lines on stdout; it ends when its stdin does.
+Its events come as JSON lines on stdout; it ends when its stdin does. ROOM_SEED (hex) and ROOM_PORT in the environment
+make it the same room again.
 """
 
 from __future__ import annotations
@@ -90,9 +91,9 @@ async def _main(stall_seconds: float) -> None:
     def tell(event: dict[str, Any]) -> None:
         print(json.dumps(event), flush=True)
 
-    server = RoomServer(
-        Keypair.generate(), listen=[Endpoint("127.0.0.1", 0)], on_event=tell, stall_seconds=stall_seconds
-    )
+    seed, port = os.environ.get("ROOM_SEED"), int(os.environ.get("ROOM_PORT", "0"))
+    me = Keypair.generate() if seed is None else Keypair.from_seed(bytes.fromhex(seed))
+    server = RoomServer(me, listen=[Endpoint("127.0.0.1", port)], on_event=tell, stall_seconds=stall_seconds)
     async with server:
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 from collections.abc import AsyncIterator
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from ssbfast import limits
 from ssbfast.app.listening import Endpoint
 from ssbfast.app.room_client import RoomClient
 from ssbfast.app.room_server import RoomServer
@@ -17,9 +19,14 @@ from ssbfast.errors import HandshakeError, RefusedError, RemoteError
 from ssbfast.ids import FeedId, NetworkId
 from ssbfast.keys import Keypair
 from ssbfast.net.api import Api
+from ssbfast.net.dial import dial
+from ssbfast.net.link import Link
 from ssbfast.net.peer import Peer
+from ssbfast.net.relay import Relay
 from ssbfast.net.streams import Stream
 from ssbfast.room.trust import AllowList
+from ssbfast.wire.address import NetAddress, parse_address
+from ssbfast.wire.handshake import ClientHandshake
 from tests.interop import scenarios
 from tests.interop.jspeer import JSError, JSPeer, Kind, StartPeer, content, id_of
 from tests.interop.scenarios import CLIENT_KINDS
@@ -247,6 +254,88 @@ async def test_2018_target_and_caller(peers: StartPeer, network: bytes) -> None:
             await use(await client.connect(js.id))
             await js.tunnel(str(joined.id), str(ME.id))
             await used(js)
+
+
+async def test_2018_portal(peers: StartPeer, network: bytes) -> None:
+    """A portal of 2018 has no list: we announce ourselves by a call, and who only calls need not."""
+    portal = await peers("portal-2018")
+    assert portal.address is not None
+    caller = await peers("tunnel-2018")
+    async with python_peer(network, caller.id) as client:
+        room = await client.join(portal.address, announce="2018")
+        assert room.generation == 2018 and room.is_listed
+        await caller.join(portal.address, announce=False)
+        assert await caller.tunnel(str(room.id), str(ME.id)) == str(ME.id)
+        await used(caller)
+    target = await peers("tunnel-2018")
+    await target.join(portal.address)
+    async with python_peer(network) as client:
+        await client.join(portal.address, announce=False)
+        await use(await client.connect(target.id))
+
+
+async def test_older_rooms_list_whoever_asks(peers: StartPeer, network: bytes) -> None:
+    portal = await peers("portal")
+    assert portal.address is not None
+    async with python_peer(network) as client:
+        room = await client.join(portal.address, announce=False)
+        assert room.generation == 1 and not room.is_listed
+        room = await client.join(portal.address, announce=False, attendants=True)
+        assert room.is_listed and room.attendants == {ME.id}
+
+
+async def test_pings_go_back_and_forth(portal: str, peers: StartPeer, network: bytes, monkeypatch: Any) -> None:
+    """With the room and inside the tunnel; a peer that did not answer would lose its session. A JavaScript one serves
+    every five minutes, whatever we say; when that is too late for us, we serve instead."""
+    monkeypatch.setattr(limits, "PING_SECONDS", 0.2)
+    monkeypatch.setattr(limits, "PING_ANSWER_SECONDS", 3.0)
+    js = await peers("room-client-2/stack6")
+    await js.join(portal)
+    answers: dict[Stream, int] = {}
+    arrived = Stream.arrived
+
+    def count(stream: Stream, item: Any, size: int) -> None:
+        if isinstance(item, int):
+            answers[stream] = answers.get(stream, 0) + 1
+        arrived(stream, item, size)
+
+    monkeypatch.setattr(Stream, "arrived", count)
+    async with python_peer(network) as client:
+        room = await client.join(portal, announce=False)
+        peer = await client.connect(js.id)
+        for session in (peer, room.session):
+            (ping,) = session._streams.values()
+            for _ in range(1000):
+                if answers.get(ping, 0) >= 3:
+                    break
+                await asyncio.sleep(0.02)
+            assert answers[ping] >= 3 and session.is_open
+
+
+async def test_a_server_with_our_own_key(peers: StartPeer, network: bytes) -> None:
+    """The normal set-up of an ssb server and its clients: they share the identity."""
+    js = await JSPeer.start("portal", network=network, seed=hashlib.sha256(b"ssbfast interop python peer").digest())
+    try:
+        assert js.id == str(ME.id) and js.address is not None
+        (address,) = parse_address(js.address)
+        assert isinstance(address.transport, NetAddress)
+        where, relay = address.transport, Relay(pool=1 << 22)
+
+        async def call(own_key: bool) -> Any:
+            peer = Peer()
+            handshake = ClientHandshake(ME, ME.id, network=NetworkId(network), own_key=own_key)
+            await dial(where.host, where.port, lambda: Link(relay, handshake, peer))
+            await peer.wait_opened()
+            try:
+                return await peer.call("tunnel.isRoom", timeout=15)
+            finally:
+                await peer.close()
+
+        assert await call(True) is True
+        with pytest.raises(HandshakeError):
+            await call(False)
+    finally:
+        await js.close()
 
 
 def test_all_methods_are_served() -> None:

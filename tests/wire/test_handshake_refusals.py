@@ -20,9 +20,12 @@ from tests.helpers.handshakes import (
     CAROL,
     SIZES,
     Forger,
+    OwnKeyServer,
     P,
+    Pair,
     hello,
     mixed_order,
+    note,
     pair,
     plus_order,
     receiver,
@@ -228,6 +231,22 @@ class TestIdentities:
         with pytest.raises(HandshakeError):
             client.start()
         dead(client)
+
+    def test_own_key_as_server_when_asked_for(self) -> None:
+        """A server on one's own machine that shares the identity; it is proven like any other."""
+        out = Pair(ClientHandshake(BOB, BOB.id, own_key=True), OwnKeyServer(BOB), [], [])
+        out.messages.append(out.client.start())
+        note(out, out.server.receive(out.messages[0]))
+        note(out, out.client.receive(out.messages[1]))
+        assert out.server.receive(out.messages[2]) == [ClientKnown(BOB.id)]
+        note(out, out.server.accept())
+        note(out, out.client.receive(out.messages[3]))
+        there, here = out.sessions
+        assert here.remote == there.remote == BOB.id
+        assert (here.send_key, here.send_nonce) == (there.receive_key, there.receive_nonce)
+        assert here.send_nonce != here.receive_nonce  # the two keys are equal: the nonces must not be
+        client = ClientHandshake(BOB, BOB.id, own_key=True)
+        refused(client, client.start())
 
     def test_own_key_as_client(self) -> None:
         server, forger = ServerHandshake(BOB), Forger()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ssbfast.app.commands.options import SECRET, peer_options, say
-from ssbfast.app.commands.peer_words import describe_peer
+from ssbfast.app.commands.peer_words import PeerWords
 from ssbfast.app.commands.peering import RoomAddress, room_option, stay_in, warn
 from ssbfast.ids import NetworkId
 
@@ -44,7 +44,7 @@ def attendants(rooms: tuple[RoomAddress, ...], watch: bool, data: Path, network:
                 _list(joined, as_json=as_json)
         return 0
 
-    return run_until_stopped(work, as_json=as_json, words=describe_peer)
+    return run_until_stopped(work, as_json=as_json, words=PeerWords())
 
 
 def _identity(data: Path) -> Keypair:

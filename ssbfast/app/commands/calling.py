@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ssbfast.app.commands.options import callback, parse_host_and_port
-from ssbfast.app.commands.peer_words import describe_peer
+from ssbfast.app.commands.options import callback, data_flag, parse_host_and_port, show_endpoint
+from ssbfast.app.commands.peer_words import PeerWords
 from ssbfast.app.commands.peering import (
     Command,
     RoomAddress,
@@ -79,7 +79,7 @@ def run_call(
     portals = {way.portal for way in target.ways} or {room.portal for room in rooms}
     rooms = tuple(room for room in rooms if room.portal in portals)  # others need not know of us
     call = _Call(target, data=data, network=network, rooms=rooms, bind=bind, anyway=anyway, trust=trust)
-    return run_until_stopped(call.run, as_json=as_json, words=describe_peer)
+    return run_until_stopped(call.run, as_json=as_json, words=PeerWords(data_flag(data)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +117,12 @@ class _Call:
         try:
             await listener.start()
         except OSError as error:
-            raise BadInputError(f"cannot listen on {show(self.bind.host, self.bind.port)}: {_reason(error)}") from None
+            place = show_endpoint(self.bind.host, self.bind.port)
+            raise BadInputError(f"cannot listen on {place}: {_reason(error)}") from None
         return listener
 
     def _introduce(self, address: tuple[str, int], me: FeedId, printer: Printer) -> None:
-        bound = show(*address)
+        bound = show_endpoint(*address)
         printer.text(f"You are {me}\nReaching {self.target.who}; programs of this machine find its service at {bound}")
         printer.event({"event": "bound", "bind": bound})
         if not ipaddress.ip_address(address[0].partition("%")[0]).is_loopback:
@@ -133,12 +134,10 @@ class _Call:
         def opened(peer: Peer) -> None:
             listener.peer = peer
 
-        line = Line(client, self.target, anyway=self.anyway, opened=opened, tell=printer.event)
+        line = Line(
+            client, self.target, anyway=self.anyway, opened=opened, tell=printer.event, flag=data_flag(self.data)
+        )
         await together(line.keep(), stay_in(client, self.rooms, line.watch, announce=False, attendants=True))
-
-
-def show(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _reason(error: OSError) -> str:

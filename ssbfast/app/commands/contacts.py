@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from ssbfast.app.commands.options import feed_argument, peer_options, say
+from ssbfast.app.commands.options import data_flag, feed_argument, has_store, peer_options, say
 from ssbfast.ids import FeedId, NetworkId
 from ssbfast.room.trust import Relation
 
@@ -52,10 +52,10 @@ def unblock(who: FeedId, data: Path, network: NetworkId, as_json: bool) -> None:
 @peer_options
 def contacts(data: Path, network: NetworkId, as_json: bool) -> None:
     """List whom you follow and block."""
-    from ssbfast.app.store import FILE, Store
+    from ssbfast.app.store import Store
 
     found = []
-    if (data / FILE).exists():
+    if has_store(data):
         with Store(data) as store:
             found = store.contacts()
     for contact in found:
@@ -64,7 +64,7 @@ def contacts(data: Path, network: NetworkId, as_json: bool) -> None:
         day = time.strftime("%Y-%m-%d", time.localtime(contact.changed))
         say(event, f"{contact.id}  {in_words(contact.relation)}  since {day}", as_json=as_json)
     if not found and not as_json:
-        click.echo("You follow nobody and block nobody. Next: ssbfast follow @ID")
+        click.echo(f"You follow nobody and block nobody. Next: ssbfast follow @ID{data_flag(data)}")
 
 
 def _change(action: str, who: FeedId, data: Path, *, as_json: bool) -> None:
@@ -82,7 +82,7 @@ def _change(action: str, who: FeedId, data: Path, *, as_json: bool) -> None:
     event = {"event": action, "id": str(who), "changed": changed, **_as_members(relation)}
     text = f"{who}  {in_words(relation)}{'' if changed else ' (as before)'}"
     if action == "follow" and relation.blocks:
-        text += f"\nThe block is the stronger of the two. To let them in: ssbfast unblock {who}"
+        text += f"\nThe block is the stronger of the two. To let them in: ssbfast unblock {who}{data_flag(data)}"
     say(event, text, as_json=as_json)
 
 

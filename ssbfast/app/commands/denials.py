@@ -12,7 +12,7 @@ import click
 
 from ssbfast.app.commands.calling import calling_options, run_call
 from ssbfast.app.commands.contacts import in_words
-from ssbfast.app.commands.options import peer_options, say
+from ssbfast.app.commands.options import data_flag, has_store, peer_options, say
 from ssbfast.app.commands.peer_words import meaning
 from ssbfast.app.commands.peering import trust_from
 from ssbfast.errors import BadInputError
@@ -66,11 +66,11 @@ def denials(
 
 
 def _list(data: Path, *, as_json: bool) -> None:
-    from ssbfast.app.store import FILE, Store
+    from ssbfast.app.store import Store
 
     found: list[Denial] = []
     counts: dict[FeedId, DenialCount] = {}
-    if (data / FILE).exists():
+    if has_store(data):
         with Store(data) as store:
             found, counts = store.denials(), store.denial_counts()
     for denial in found:
@@ -80,7 +80,7 @@ def _list(data: Path, *, as_json: bool) -> None:
         say({**event, "faults": count.faults}, _in_figures(room, count), as_json=as_json)
     if as_json:
         return
-    click.echo("Next: ssbfast denials --follow N" if found else "Nobody was refused.")
+    click.echo(f"Next: ssbfast denials --follow N{data_flag(data)}" if found else "Nobody was refused.")
 
 
 def as_event(denial: Denial) -> dict[str, object]:
@@ -135,7 +135,7 @@ def _follow(number: int, data: Path, *, yes: bool, as_json: bool) -> int:
     event = {"event": "follow", "id": str(who), "changed": changed}
     text = f"{who}  {in_words(relation)}{'' if changed else ' (as before)'}"
     if relation.blocks:
-        text += f"\nThe block is the stronger of the two. To let them in: ssbfast unblock {who}"
+        text += f"\nThe block is the stronger of the two. To let them in: ssbfast unblock {who}{data_flag(data)}"
     say({**event, "follows": relation.follows, "blocks": relation.blocks}, text, as_json=as_json)
     return 0
 
@@ -154,9 +154,7 @@ def _call(number: int, data: Path, *, rooms: tuple[RoomAddress, ...], bind: Endp
 
 def _existing(data: Path) -> Path:
     """The directory, if it has a store: looking for a denial makes none."""
-    from ssbfast.app.store import FILE
-
-    if not (data / FILE).exists():
+    if not has_store(data):
         raise BadInputError(f"there are no denials in {data}")
     return data
 

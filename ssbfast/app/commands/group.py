@@ -29,7 +29,7 @@ COMMANDS: Final = {
     "contacts": ("contacts", "List whom you follow and block."),
     "denials": ("denials", "List refused connections, and follow or call back."),
     "keys": ("keys", "Make this peer's identity, and show it."),
-    "demo": ("demo", "Show that a tunnel works, how fast it is, and what the room sees."),
+    "demo": ("demo", "Tunnel random bytes through a room, and prove that they arrived."),
 }
 """Every command: the module that has it, and what `--help` says, so that nothing needs to be loaded for that."""
 

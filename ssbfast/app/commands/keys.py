@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ssbfast.app.commands.options import SECRET, peer_options, say
+from ssbfast.app.commands.options import SECRET, data_flag, peer_options, say
 from ssbfast.errors import KeyFileError
 from ssbfast.ids import NetworkId
 from ssbfast.keys import Keypair, load_secret
@@ -24,7 +24,7 @@ def new(data: Path, network: NetworkId, as_json: bool) -> None:
     """Make a new identity. One that is there is never overwritten."""
     file = data / SECRET
     if os.path.lexists(file):
-        raise KeyFileError(f"{file} exists and is not overwritten; see it with: ssbfast keys show")
+        raise KeyFileError(f"{file} exists and is not overwritten; see it with: ssbfast keys show{data_flag(data)}")
     _tell(load_secret(file, create=True), file, created=True, as_json=as_json)
 
 
@@ -34,7 +34,7 @@ def show(data: Path, network: NetworkId, as_json: bool) -> None:
     """Show the id, which is public, and where the secret is kept. The secret itself is never shown."""
     file = data / SECRET
     if not os.path.lexists(file):
-        raise KeyFileError(f"{file} does not exist; make an identity with: ssbfast keys new")
+        raise KeyFileError(f"{file} does not exist; make an identity with: ssbfast keys new{data_flag(data)}")
     _tell(load_secret(file), file, created=False, as_json=as_json)
 
 

@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable
 from typing import Any, Final
 
+from ssbfast.app.commands.peer_words import REFUSED
 from ssbfast.app.commands.peering import together, warn
 from ssbfast.app.commands.targets import Target
 from ssbfast.app.joined_room import JoinedRoom
@@ -23,17 +24,16 @@ REFUSED_PAUSES: Final = 2.0
 """So many times longer when the target is there and refuses: each attempt is a line on its screen."""
 
 _ADVICE: Final = {
-    Reason.STRANGER: "you do not follow {who}; first: ssbfast follow {who} (or --anyway)",
-    Reason.BLOCKED: "you block {who}; first: ssbfast unblock {who} (or --anyway)",
+    Reason.STRANGER: "you do not follow {who}; first: ssbfast follow {who}{flag} (or --anyway)",
+    Reason.BLOCKED: "you block {who}; first: ssbfast unblock {who}{flag} (or --anyway)",
 }
-_REFUSED: Final = "refused"
 
 
 class Line:
     """A tunnel to `target` that is kept open.
 
     opened: gets each new tunnel. tell: gets an event `waiting` whenever there is a new reason why there is none.
-    anyway: dial whatever we think of the target.
+    anyway: dial whatever we think of the target. flag: for commands that are advised, see `PeerWords`.
     """
 
     def __init__(
@@ -44,12 +44,14 @@ class Line:
         anyway: bool,
         opened: Callable[[Peer], None],
         tell: Callable[[dict[str, Any]], None],
+        flag: str = "",
     ) -> None:
         self._client = client
         self._target = target
         self._anyway = anyway
         self._opened = opened
         self._tell = tell
+        self._flag = flag
         self._rooms: list[JoinedRoom] = []
         self._changed = asyncio.Event()
 
@@ -90,16 +92,20 @@ class Line:
                 await peer.wait_closed()
                 continue
             if reason != told:
-                self._tell({"event": "waiting", "peer": str(self._target.who), "reason": reason})
+                self._tell_why(reason)
                 told = reason
             pause = PAUSES[min(attempt, len(PAUSES) - 1)] * random.uniform(0.75, 1.25)
-            if reason.startswith(_REFUSED):
+            if reason == REFUSED:
                 pause *= REFUSED_PAUSES
             attempt += 1
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), pause)
 
     # ------------------------------------------------------------ inside
+
+    def _tell_why(self, reason: str) -> None:
+        me, who = self._client.me.id, self._target.who
+        self._tell({"event": "waiting", "id": str(me), "peer": str(who), "reason": reason})
 
     async def _dial(self) -> Peer:
         problem: SSBError | None = None
@@ -118,7 +124,7 @@ class Line:
         advice = _ADVICE.get(reason)
         if advice is None:
             return "whom we follow cannot be found out just now"
-        raise RefusedError(advice.format(who=self._target.who))
+        raise RefusedError(advice.format(who=self._target.who, flag=self._flag))
 
     def _explain(self, error: SSBError) -> str:
         if not any(room.is_open for room in self._rooms):
@@ -126,5 +132,5 @@ class Line:
         if not isinstance(error, RefusedError):
             return str(error)
         if any(self._target.who in room.attendants for room in self._rooms if room.is_open):
-            return f"{_REFUSED}; do they follow you? You are {self._client.me.id}"
+            return REFUSED
         return "not in the room"

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ssbfast.app.commands.options import callback, parse_host_and_port, peer_options, several
-from ssbfast.app.commands.peer_words import describe_peer
+from ssbfast.app.commands.options import callback, data_flag, parse_host_and_port, peer_options, several, show_endpoint
+from ssbfast.app.commands.peer_words import PeerWords
 from ssbfast.app.commands.peering import (
     RoomAddress,
     TrustOptions,
@@ -129,11 +129,11 @@ class _Offer:
         """What people see first."""
         allowed = f", and {len(self.trust.allow)} more" if self.trust.allow else ""
         welcome = {
-            Policy.FOLLOWS: f"those whom you follow{allowed}; one more: ssbfast follow @ID",
+            Policy.FOLLOWS: f"those whom you follow{allowed}; one more: ssbfast follow @ID{data_flag(self.data)}",
             Policy.ALLOW: f"the {len(self.trust.allow)} of --allow only",
             Policy.EVERYONE: "everyone who knows your id",
         }[self.trust.policy]
-        service = f"{self.service.host}:{self.service.port}"
+        service = show_endpoint(self.service.host, self.service.port)
         return f"You are {self.me.id}\nOffering {service} to {welcome}\nCtrl-C ends it."
 
 
@@ -141,14 +141,15 @@ async def _nothing_more(_room: JoinedRoom) -> None:
     """Being in the room is all."""
 
 
-class _Words:
+class _Words(PeerWords):
     """Events for people; the first time in a room with what to tell a friend."""
 
     def __init__(self, offer: _Offer) -> None:
+        super().__init__(data_flag(offer.data))
         self._rooms = {str(room.portal): room.text for room in offer.rooms}
 
     def __call__(self, event: Event) -> str:
-        text = describe_peer(event)
+        text = super().__call__(event)
         room = self._rooms.pop(event["portal"], None) if event["event"] == "announced" else None
         if room is not None:
             address = shlex.quote(event["address"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -29,6 +30,25 @@ def data_home(program: str) -> Path:
     home = os.environ.get("LOCALAPPDATA" if os.name == "nt" else "XDG_DATA_HOME", "")
     base = Path(home) if os.path.isabs(home) else Path("~/.local/share").expanduser()
     return base / "ssbfast" / program
+
+
+def data_flag(data: Path) -> str:
+    """What a command that we advise has to say to mean this directory; nothing for the default one."""
+    return "" if data == data_home("peer") else f" --data {shlex.quote(str(data))}"
+
+
+def has_store(data: Path) -> bool:
+    """Whether there is a store to read; also when that cannot be told, since opening it tells why."""
+    from ssbfast.app.store import FILE
+
+    try:
+        return (data / FILE).exists()
+    except (OSError, ValueError):
+        return True
+
+
+def show_endpoint(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def callback(parse: Callable[[Any], Parsed]) -> Callable[[click.Context, click.Parameter, Any], Parsed]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
-from ssbfast.app.commands.printing import describe
+from ssbfast.app.commands.printing import Event, describe
 from ssbfast.room.trust import Reason
+
+REFUSED: Final = "refused"
+"""Why we wait for a target that is there."""
+
+_CONTINUED: Final = "\n          "  # below the words, right of the time
 
 _MEANINGS: Final = {
     Reason.STRANGER.value: "you do not follow it",
@@ -16,41 +20,43 @@ _MEANINGS: Final = {
 }
 
 
-def describe_peer(event: Mapping[str, Any]) -> str:
-    """One event in words."""
-    match event:
-        case {"event": "bound", "bind": bind}:
-            return f"ready   at {bind}"
-        case {"event": "connected" | "accepted" as name, "peer": peer, "path": path}:
-            return f"{'tunnel to' if name == 'connected' else 'let in'} {peer} ({path})"
-        case {"event": "closed", "peer": peer, "reason": reason}:
-            return f"closed  {peer} ({reason})"
-        case {"event": "reconnecting", "portal": portal, "reason": reason, "seconds": seconds}:
-            return f"away    room {portal}: {reason}; next attempt in {seconds:.0f} s"
-        case {"event": "waiting", "peer": peer, "reason": reason}:
-            return f"waiting for {peer}: {reason}"
-        case {"event": "announced", "portal": portal, "address": address}:
-            return f"listed  in room {portal}\n          your address there: {address}"
-        case {"event": "private_address", "recipient": recipient, "address": address}:
-            return f"private address for {recipient}: {address}"
-        case {"event": "joined" | "left" as name, "id": who}:
-            return f"{name:8}{who}"
-        case {"event": "denied"}:
-            return _denied(event)
-    return describe(event)
+class PeerWords:
+    """Makes lines of events. flag: what advised commands need to find our data, e.g. ` --data DIR`, or nothing."""
+
+    def __init__(self, flag: str = "") -> None:
+        self._flag = flag
+
+    def __call__(self, event: Event) -> str:
+        match event:
+            case {"event": "bound", "bind": bind}:
+                return f"ready   at {bind}"
+            case {"event": "connected" | "accepted" as name, "peer": peer, "path": path}:
+                return f"{'reached' if name == 'connected' else 'let in '} {peer} ({path})"
+            case {"event": "closed", "peer": peer, "reason": reason}:
+                return f"closed  {peer} ({reason})"
+            case {"event": "reconnecting", "portal": portal, "reason": reason, "seconds": seconds}:
+                return f"away    room {portal} ({reason}); next attempt in {seconds:.1f} s"
+            case {"event": "waiting", "peer": peer, "reason": reason, "id": me}:
+                hint = f"{_CONTINUED}do they follow you? You are {me}" if reason == REFUSED else ""
+                return f"waiting for {peer} ({reason}){hint}"
+            case {"event": "announced", "portal": portal, "address": address}:
+                return f"listed  in room {portal}{_CONTINUED}your address there: {address}"
+            case {"event": "private_address", "recipient": recipient, "address": address}:
+                return f"private address for {recipient}:{_CONTINUED}{address}"
+            case {"event": "denied"}:
+                return self._denied(event)
+        return describe(event)
+
+    def _denied(self, event: Event) -> str:
+        if not event["proven"]:
+            return f"not dialled: {event['origin']} ({meaning(event)})"
+        text = f"denied  {event['origin']} ({meaning(event)})"
+        if event["n"] is not None and event["reason"] == Reason.STRANGER.value:
+            text += f"{_CONTINUED}to let them in: ssbfast denials --follow {event['n']}{self._flag}"
+        return text
 
 
-def _denied(event: Mapping[str, Any]) -> str:
-    if not event["proven"]:
-        return f"not dialled: {event['origin']} ({meaning(event)})"
-    text = f"denied  {event['origin']} ({meaning(event)})"
-    number = event["n"]
-    if number is not None and event["reason"] == "stranger":
-        text += f"\n          to let them in: ssbfast denials --follow {number}"
-    return text
-
-
-def meaning(event: Mapping[str, Any]) -> str:
+def meaning(event: Event) -> str:
     """Why somebody was refused. `event`: one with a `reason`."""
     reason = str(event["reason"])
     return _MEANINGS.get(reason, reason)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import click
 
-from ssbfast.app.commands.options import SECRET, callback, several
+from ssbfast.app.commands.options import SECRET, callback, has_store, several
 from ssbfast.errors import AddressError, BadInputError, HandshakeError, SSBError
 from ssbfast.ids import FeedId, NetworkId
 from ssbfast.room.trust import Policy
@@ -110,10 +110,10 @@ def trust_from(options: dict[str, Any]) -> TrustOptions:
 
 def load_me(data: Path) -> Keypair:
     """Our identity, made if there is none; but nothing is made beside a store that cannot be used."""
-    from ssbfast.app.store import FILE, Store
+    from ssbfast.app.store import Store
     from ssbfast.keys import load_secret
 
-    if (data / FILE).exists():
+    if has_store(data):
         Store(data).close()
     return load_secret(data / SECRET, create=True)
 

@@ -110,7 +110,8 @@ def introduction(listening: dict[str, Any], secret: Path, *, only_here: bool) ->
     if only_here:
         lines.append("That address can be dialled from this machine only.")
         lines.append("For others, say what they dial: ssbfast room --host NAME[:PORT]")
-    lines.append("Next: paste the invite into an SSB app, or give the address to RoomClient.join in Python.")
+    lines.append("Next: ssbfast listen --room ADDRESS --forward HOST:PORT offers a service to friends; or paste the")
+    lines.append("invite into an SSB app, or give the address to RoomClient.join in Python.")
     lines.append("Ctrl-C ends the room.")
     return "\n".join(lines)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ssbfast.app.commands.options import SECRET
+from ssbfast.app.commands.options import SECRET, has_store
 from ssbfast.app.commands.peering import RoomAddress
 from ssbfast.errors import AddressError, BadInputError
 from ssbfast.ids import FeedId, NetworkId
@@ -66,9 +66,9 @@ def resolve(
 
 def _contacts(data: Path) -> list[FeedId]:
     """Who may have issued an address to us: our contacts."""
-    from ssbfast.app.store import FILE, Store
+    from ssbfast.app.store import Store
 
-    if not (data / FILE).exists():
+    if not has_store(data):
         return []
     with Store(data) as store:
         return [contact.id for contact in store.contacts()]

@@ -1,0 +1,176 @@
+"""Rooms of all generations, as a client finds them; they are played by a server with fewer methods."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from ssbfast import limits
+from ssbfast.app.attendance import Attendance, Changes, feed_ids
+from ssbfast.app.joined_room import Way
+from ssbfast.errors import AddressError, RemoteError
+from ssbfast.keys import Keypair
+from ssbfast.room.effects import Answer
+from ssbfast.room.trust import AllowList
+from ssbfast.wire.muxrpc import JSON, Called
+from tests.helpers.clients import House, house
+from tests.helpers.rawpeer import eventually
+from tests.helpers.rooms import feed
+
+OLDER = {
+    2: [],
+    1: ["room.metadata", "room.attendants"],
+    2018: ["room.metadata", "tunnel.isRoom", "room.attendants", "tunnel.endpoints"],
+}
+
+
+def age(at: House, generation: int) -> list[str]:
+    """Make the room one of that generation; what it is asked."""
+    for name in OLDER[generation]:
+        del at.room.server._methods._table[tuple(name.split("."))]
+    return spy(at)
+
+
+def spy(at: House) -> list[str]:
+    asked: list[str] = []
+    happened = at.room.server.happened
+
+    def listen(session: Any, event: object) -> None:
+        if isinstance(event, Called):
+            asked.append(".".join(event.name))
+        happened(session, event)
+
+    at.room.server.happened = listen  # type: ignore[method-assign]
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("generation", "announce", "calls"),
+    [
+        (2, True, ["gossip.ping", "room.metadata", "room.attendants"]),
+        (2, False, ["gossip.ping", "room.metadata"]),
+        (2, "2018", ["gossip.ping", "room.metadata", "tunnel.announce"]),
+        (1, True, ["gossip.ping", "room.metadata", "tunnel.isRoom", "room.attendants", "tunnel.endpoints"]),
+        (1, False, ["gossip.ping", "room.metadata", "tunnel.isRoom"]),
+        (2018, "2018", ["gossip.ping", "room.metadata", "tunnel.isRoom", "tunnel.announce"]),
+        (2018, False, ["gossip.ping", "room.metadata", "tunnel.isRoom"]),
+    ],
+)
+async def test_calls_by_generation(generation: int, announce: Any, calls: list[str]) -> None:
+    async with house() as at:
+        asked = age(at, generation)
+        me = Keypair.generate()
+        client = await at.client(admission=AllowList([me.id]), join=False)
+        room = await client.join(at.address, announce)
+        assert (room.generation, asked) == (generation, calls)
+        assert at.room.server.portal.attendants() == ([] if announce is False else [client.me.id])
+        assert room.is_listed is (announce is not False)
+        assert len(client.named("announced")) == (0 if announce is False else 1)
+        caller = await at.client(me, join=False)
+        await caller.join(at.address, announce=False)
+        if announce is not False:
+            assert await (await caller.connect(client.me.id)).call("add", 1, 2) == 3
+
+
+async def test_who_wants_to_be_listed_needs_a_room_with_a_list() -> None:
+    async with house() as at:
+        age(at, 2018)
+        client = await at.client(join=False)
+        with pytest.raises(RemoteError, match="not a room"):
+            await client.join(at.address)
+
+
+@pytest.mark.parametrize("answer", [False, None, "yes", 1])
+async def test_what_denies_being_a_room_is_none(answer: JSON) -> None:
+    async with house() as at:
+        at.room.server._methods._table["room", "metadata"] = (
+            "async",
+            lambda session, call, _now: [Answer(session, call.req, answer)],
+        )
+        client = await at.client(join=False)
+        for announce in (True, False):
+            with pytest.raises(RemoteError, match="not a room"):
+                await client.join(at.address, announce)
+
+
+async def test_the_list_without_being_on_it() -> None:
+    async with house() as at:
+        watcher, other = await at.client(join=False), await at.client()
+        room = await watcher.join(at.address, announce=False, attendants=True)
+        assert room.attendants == {other.me.id} and not room.is_listed
+        third = await at.client()
+        await eventually(lambda: room.attendants == {other.me.id, third.me.id})
+        assert watcher.named("announced") == []
+
+
+async def test_a_room_that_lists_everybody_is_found_out() -> None:
+    async with house() as at:
+        subscribe = at.room.server._methods._subscribe
+        at.room.server._methods._table["room", "attendants"] = (
+            "source",
+            lambda session, call, now: subscribe(session, Called(call.req, call.kind, call.name, []), now),
+        )
+        watcher = await at.client(join=False)
+        room = await watcher.join(at.address, announce=False, attendants=True)
+        assert room.is_listed
+
+
+async def test_a_program_that_only_calls_does_not_take_its_own_users_place() -> None:
+    async with house() as at:
+        me, friend = Keypair.generate(), Keypair.generate()
+        listening = await at.client(me, admission=AllowList([friend.id]))
+        for attendants in (False, True):
+            calling = await at.client(me, join=False)
+            await calling.join(at.address, announce=False, attendants=attendants)
+        caller = await at.client(friend)
+        await caller.connect(me.id)
+        await listening.told("accepted")
+
+
+async def test_alternatives_of_another_room_are_not_taken_later() -> None:
+    async with house() as one, house() as two:
+        client = await one.client(join=False)
+        room = await client.join(f"{one.address};{two.address}")
+        assert [way.key for way in room.ways] == [one.id] and room.id == one.id
+        assert repr(room) == f"<JoinedRoom {one.id.short}>"
+        assert str(room.ways[0]) == one.address
+        room.session.link.abort()
+        await client.told("announced", 2)
+        assert client.rooms == (room,) and not two.room.server._sessions
+        await client.close()
+        assert repr(room) == f"<JoinedRoom {one.id.short} left>"
+
+
+async def test_a_room_cannot_fill_our_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "ATTENDANTS", 3)
+    async with house() as at:
+        client = await at.client()
+        others = [await at.client() for _ in range(4)]
+        await eventually(lambda: len(client.staying[0].attendants) == 3)
+        assert client.me.id in client.staying[0].attendants
+        await others[-1].staying[0].session.call("tunnel.ping")
+        assert len(client.staying[0].attendants) == 3
+    assert feed_ids([str(feed(i)) for i in range(5)] + ["@x", None, 7]) == {feed(0), feed(1), feed(2)}
+    assert feed_ids("not a list") == set()
+
+
+async def test_changes_that_take_each_other_back_are_not_kept() -> None:
+    changes = Changes([feed(2), feed(1)])
+    changes.tell(feed(3), True)
+    changes.tell(feed(3), False)
+    changes.tell(feed(1), False)
+    assert await changes.next() == Attendance(feed(2), True)
+    changes.tell(feed(2), False)
+    assert await changes.next() == Attendance(feed(2), False)
+    waiting = asyncio.ensure_future(changes.next())
+    await asyncio.sleep(0)
+    changes.end()
+    assert await waiting is None
+
+
+def test_a_way_prints_as_an_address() -> None:
+    assert str(Way("::1", 8008, feed(1))).startswith("net:!:!:1:8008~shs:")
+    with pytest.raises(AddressError):
+        str(Way("", 1, feed(1)))

@@ -1,0 +1,105 @@
+"""What the pages show runs: the programs, and the commands with their options."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from ssbfast.app.commands.group import group
+from tests.helpers.processes import PATIENCE, Running
+from tests.helpers.village import post, village, web_server
+
+ROOT = Path(__file__).parent.parent
+PAGES = ("TUNNEL.md", "PYTHON.md", "PRIVATE_ADDRESSES.md")
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+
+
+def commands(page: str) -> list[list[str]]:
+    lines = (line for block in blocks(page, "sh") for line in block.splitlines())
+    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("ssbfast ")]
+
+
+def lines(program: str) -> int:
+    return len([line for line in program.splitlines() if line.strip()])
+
+
+def test_the_two_programs_of_the_python_page(tmp_path: Path) -> None:
+    offer, call = blocks("PYTHON.md", "python")[:2]
+    assert lines(offer) <= 12
+    assert lines(call) <= 12
+    with village(tmp_path) as place:
+        place.room()
+        secrets = {name: str(place.path(name) / "secret") for name in ("a", "c")}
+        carol = str(place.id("c"))
+        arguments = [secrets["a"], place.address(), carol]
+        offering = subprocess.Popen([sys.executable, "-c", offer, *arguments], stdout=subprocess.PIPE, text=True)
+        try:
+            assert offering.stdout is not None
+            address = offering.stdout.readline().strip()
+            called = subprocess.run(
+                [sys.executable, "-c", call, secrets["c"], place.address(), address],
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE,
+                check=False,
+            )
+            assert (called.returncode, called.stdout, called.stderr) == (0, f"hello Carol, you are {carol}\n", "")
+            assert offering.stdout.readline() == f"let in {carol}\n"
+        finally:
+            offering.kill()
+            offering.wait()
+            if offering.stdout is not None:
+                offering.stdout.close()
+
+
+def test_what_the_python_page_imports_exists() -> None:
+    for block in blocks("PYTHON.md", "python"):
+        compile(block, "PYTHON.md", "exec")
+        for line in re.findall(r"^from .*$", block, re.MULTILINE):
+            exec(line, {})
+
+
+def test_the_commands_of_the_tunnel_page(tmp_path: Path) -> None:
+    follow_carol, follow_alice, listen, connect = commands("TUNNEL.md")[:4]
+    with village(tmp_path) as place, web_server() as web:
+        place.room()
+        alice, carol = str(place.id("a")), str(place.id("c"))
+
+        def filled_in(command: list[str], address: str = "") -> tuple[str, ...]:
+            words = {"@ALICE": alice, "@CAROL": carol, "ROOM": place.address(), "TUNNEL_ADDRESS": address}
+            ports = {"127.0.0.1:8000": f"127.0.0.1:{web}", "127.0.0.1:8080": "127.0.0.1:0"}
+            return tuple({**words, **ports}.get(word, word) for word in command)
+
+        for name, command in (("a", follow_carol), ("c", follow_alice)):
+            with Running(*filled_in(command), "--data", str(place.path(name))) as following:
+                assert following.wait() == 0
+        with Running(*filled_in(listen), "--data", str(place.path("a")), "--json") as listening:
+            address = listening.event("announced")["address"]
+            with Running(*filled_in(connect, address), "--data", str(place.path("c")), "--json") as connecting:
+                port = int(connecting.event("bound")["bind"].rpartition(":")[2])
+                assert post(port, b"hello") == b"hello"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_and_options_exist(page: str) -> None:
+    context = click.Context(group)
+    for words in commands(page):
+        command = group.get_command(context, words[0])
+        assert command is not None, words
+        options = {name for parameter in command.params for name in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= options, words
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    for link in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text(encoding="utf-8")):
+        assert (ROOT / link).exists(), link
