@@ -10,6 +10,7 @@ from ssbfast import limits
 from ssbfast.app.attendance import Attendance, Changes, feed_ids
 from ssbfast.errors import DeadlineError, RemoteError, SessionEndedError, SSBError
 from ssbfast.ids import FeedId
+from ssbfast.net.deadline import within
 from ssbfast.net.keepalive import keep_alive
 from ssbfast.net.peer import Peer
 from ssbfast.net.streams import Stream
@@ -201,7 +202,7 @@ class JoinedRoom:
         listed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         peer.background(self._follow(peer, listed))
         try:
-            await asyncio.wait_for(listed, limits.CALL_SECONDS)
+            await within(listed, limits.CALL_SECONDS)
         except asyncio.TimeoutError:
             raise DeadlineError("the room did not say who is there in time") from None
 

@@ -125,7 +125,9 @@ class RoomClient:
             room.is_leaving = True
         await asyncio.gather(*(peer.close() for peer in list(self._inner)))
         await asyncio.gather(*(room.leave() for room in list(self._kept)))
-        self._relay = None
+        if self._relay is not None:
+            self._relay.close()
+            self._relay = None
         self._incoming.put_nowait(None)
 
     @property

@@ -125,6 +125,7 @@ class RoomServer:
                 await asyncio.wait_for(self._emptied.wait(), 2 * limits.GOODBYE_SECONDS)
         if self._tick is not None:
             self._tick.cancel()
+        self.relay.close()
 
     @property
     def address(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import Callable
 
 from ssbfast import limits
@@ -31,6 +32,6 @@ async def dial(host: str, port: int, make: Callable[[], Link], *, seconds: float
 
 def _reason(error: OSError) -> str:
     """The kernel's word for it; asyncio's own text holds addresses."""
-    if error.errno is None or error.errno <= 0:
+    if isinstance(error, socket.gaierror) or not error.errno:  # its numbers are other ones
         return "name not found"
     return os.strerror(error.errno).lower()

@@ -104,9 +104,12 @@ class Handshaking:
         if isinstance(decision, bool):
             self._decided(decision)
             return
-        self._admission = asyncio.get_running_loop().create_task(self._await(decision))
+        # A task of its own: the decision is under way even if the wait for it is cancelled before it began.
+        deciding = asyncio.ensure_future(decision)
+        self._admission = asyncio.get_running_loop().create_task(self._await(deciding))
+        self._admission.add_done_callback(lambda _admission: deciding.cancel())
 
-    async def _await(self, decision: Awaitable[bool]) -> None:
+    async def _await(self, decision: asyncio.Future[bool]) -> None:
         try:
             yes = await asyncio.wait_for(decision, limits.REFUSAL_SECONDS)
         except asyncio.TimeoutError:
@@ -115,6 +118,8 @@ class Handshaking:
             context = {"message": "an admission policy failed", "exception": error}
             asyncio.get_running_loop().call_exception_handler(context)
             yes = False
+        if self._admission is None:
+            return  # stopped; the cancellation can get lost in `wait_for`, before Python 3.12
         self._admission = None
         self._decided(yes)
 

@@ -20,6 +20,7 @@ from ssbfast.errors import (
 )
 from ssbfast.ids import FeedId
 from ssbfast.net.api import Api
+from ssbfast.net.deadline import within
 from ssbfast.net.duplex import DuplexTransport
 from ssbfast.net.keepalive import play
 from ssbfast.net.link import Link
@@ -133,7 +134,7 @@ class Peer:
         self._answers[req] = answer
         try:
             self.link.control(*packet)
-            return await asyncio.wait_for(answer, timeout)
+            return await within(answer, timeout)
         except asyncio.TimeoutError:
             raise DeadlineError(f"no answer to {name}") from None
         finally:

@@ -75,6 +75,12 @@ class Relay:
         self._trim: asyncio.TimerHandle | None = None
         self._scheduled = False
 
+    def close(self) -> None:
+        """All links are gone: leave nothing planned behind, which would keep the pool alive."""
+        for timer in (self._check, self._drought, self._trim):
+            if timer is not None:
+                timer.cancel()
+
     # ------------------------------------------------------------ links
 
     def attach(self, link: Link, session: Session, core_limits: native.CoreLimits, split: bool) -> native.Link:

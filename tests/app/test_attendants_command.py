@@ -71,7 +71,7 @@ def test_watching_who_comes_and_goes(place: Village) -> None:
 def test_a_room_that_is_away(place: Village) -> None:
     done = run(*attendants(place))
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("ssbfast: ")
+    assert done.stderr.startswith(f"ssbfast: room {place.id('room').short}: could not connect")
     assert done.stderr.count("\n") == 1
 
 

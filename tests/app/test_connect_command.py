@@ -252,6 +252,17 @@ def test_an_unfollow_ends_the_tunnel_and_a_follow_brings_it_back(place: Village,
     assert post(port, b"again") == b"again"
 
 
+def test_without_its_follow_graph_it_does_not_dial_and_keeps_asking(place: Village) -> None:
+    place.room()
+    server = f"net:127.0.0.1:{free_port()}~shs:{KEY}"
+    connect, _port = place.connect("c", str(feed(1)), "--ssb-server", server)
+    denied = connect.event("denied")
+    assert (denied["proven"], denied["reason"], denied["address"]) == (False, "graph away", None)
+    assert connect.event("waiting")["reason"] == "whom we follow cannot be found out just now"
+    connect.signal(signal.SIGTERM)
+    assert connect.wait() == 0
+
+
 def test_everyone_is_said_aloud(place: Village, web: int) -> None:
     place.room()
     listen = place.listen("a", web, "--policy", "everyone")
@@ -319,6 +330,7 @@ def test_the_second_signal_quits_at_once(place: Village) -> None:
     listen.signal(signal.SIGINT)
     while listen.process.poll() is None:
         listen.signal(signal.SIGINT)
+        time.sleep(0.05)  # too many would fill asyncio's pipe, and Python says so on stderr
     assert listen.wait() == 0
     assert listen.stderr == ""
 

@@ -22,6 +22,7 @@ from ssbfast.app.trusting import Trust
 from ssbfast.errors import GraphAwayError, NotDialledError, RefusedError, RemoteError
 from ssbfast.ids import FeedId
 from ssbfast.keys import Keypair
+from ssbfast.net.link import Phase
 from ssbfast.room.denials import Denial
 from ssbfast.room.trust import AllowList, Policy, Reason, Relation
 from ssbfast.wire.address import TunnelAddress, format_address
@@ -217,6 +218,34 @@ async def test_who_hangs_up_during_the_decision_is_no_denial(tmp_path: Path) -> 
         tunnel.end("never mind")
         await eventually(lambda: target._answering.refused == 0)
         assert target.named("denied") == []
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_who_goes_as_he_is_let_in_has_not_come(tmp_path: Path, turns: int) -> None:
+    loop = asyncio.get_running_loop()
+    asked: list[asyncio.Future[Relation]] = []
+
+    class HeldGraph(MemoryGraph):
+        async def relation(self, who: FeedId) -> Relation:
+            asked.append(loop.create_future())
+            return await asked[-1]
+
+    async with sides(tmp_path) as (at, a, _c):
+        target = await a.enter(at, graph=HeldGraph())
+        raw = await at.room.raw(announce=False)
+        await knock(raw.connect(at.id, target.me.id), ClientHandshake(raw.me, target.me.id))
+        await eventually(lambda: asked)
+        ((link, _),) = [
+            (link, waiting) for waiting in target._answering._waiting.values() for link in waiting.refused
+        ]
+        asked[0].set_result(Relation(True))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        link.connection_lost(None)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not target._inner and link.phase is Phase.CLOSED and link.memory == 0
+        assert len(target.named("accepted")) == len(target.named("closed")) <= 1
 
 
 async def test_refused_ones_do_not_keep_friends_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

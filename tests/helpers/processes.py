@@ -32,9 +32,9 @@ def run(*arguments: str, env: dict[str, str] | None = None) -> subprocess.Comple
 class Running:
     """A process whose stdout is read line by line."""
 
-    def __init__(self, *arguments: str, env: dict[str, str] | None = None) -> None:
+    def __init__(self, *arguments: str, env: dict[str, str] | None = None, prefix: tuple[str, ...] = ()) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "ssbfast", *arguments],
+            [*prefix, sys.executable, "-m", "ssbfast", *arguments],
             env=env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

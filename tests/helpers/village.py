@@ -44,7 +44,11 @@ class Village:
     # ------------------------------------------------------------ processes
 
     def start(self, command: str, name: str, *arguments: str) -> Running:
-        return self._stack.enter_context(Running(command, "--data", str(self.path(name)), "--json", *arguments))
+        return self.keep(Running(command, "--data", str(self.path(name)), "--json", *arguments))
+
+    def keep(self, process: Running) -> Running:
+        """It ends with the village."""
+        return self._stack.enter_context(process)
 
     def room(self, name: str = "room", port: int | None = None) -> Running:
         """Returns when it listens."""

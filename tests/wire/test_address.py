@@ -135,6 +135,8 @@ def test_a_tunnel_address_alone() -> None:
         ("ne!!:h:1", 2),
         ("net:host.com:8008~", 18),
         ("net:host.com:8008~~gzip", 18),
+        ("net:a..b:8008", 4),
+        ("net:" + "a" * 64 + ".com:8008", 4),
         ("net:host.com:8008;", 18),
         ("net:host.com:8008;;net:a:1", 18),
         (";net:host.com:8008", 0),

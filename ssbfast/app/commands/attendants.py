@@ -10,7 +10,8 @@ import click
 
 from ssbfast.app.commands.options import SECRET, peer_options, say
 from ssbfast.app.commands.peer_words import PeerWords
-from ssbfast.app.commands.peering import RoomAddress, room_option, stay_in, warn
+from ssbfast.app.commands.peering import RoomAddress, in_room, room_option, stay_in, warn
+from ssbfast.errors import SSBError
 from ssbfast.ids import NetworkId
 
 if TYPE_CHECKING:
@@ -40,7 +41,10 @@ def attendants(rooms: tuple[RoomAddress, ...], watch: bool, data: Path, network:
             if watch:
                 await stay_in(client, rooms, lambda room: _watch(room, printer), announce=False, attendants=True)
             for room in dict.fromkeys(rooms):
-                joined = await client.join(room.text, announce=False, attendants=True, stay=False)
+                try:
+                    joined = await client.join(room.text, announce=False, attendants=True, stay=False)
+                except SSBError as error:
+                    raise in_room(room, error) from None
                 _list(joined, as_json=as_json)
         return 0
 

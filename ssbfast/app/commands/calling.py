@@ -6,6 +6,7 @@ import contextlib
 import errno
 import ipaddress
 import os
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,4 +144,6 @@ class _Call:
 def _reason(error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         return "the port is taken"
-    return os.strerror(error.errno).lower() if error.errno and error.errno > 0 else "no such host"
+    if isinstance(error, socket.gaierror) or not error.errno:
+        return "no such host"
+    return os.strerror(error.errno).lower()

@@ -160,6 +160,12 @@ async def stay_in(
         await cancelled(tasks)
 
 
+def in_room(room: RoomAddress, error: SSBError) -> SSBError:
+    """An error with the room's name in front, and what may be behind it."""
+    hint = " (wrong key in its address, another network, or it refuses us)"
+    return SSBError(f"room {room.portal.short}: {error}{hint if isinstance(error, HandshakeError) else ''}")
+
+
 async def _stay(
     client: RoomClient, room: RoomAddress, work: Callable[[JoinedRoom], Awaitable[None]], how: dict[str, Any]
 ) -> None:
@@ -168,10 +174,7 @@ async def _stay(
         await work(joined)
         await joined.wait_left()
     except SSBError as error:
-        hint = " (wrong key in its address, another network, or it refuses us)"
-        raise SSBError(
-            f"room {room.portal.short}: {error}{hint if isinstance(error, HandshakeError) else ''}"
-        ) from None
+        raise in_room(room, error) from None
     raise SSBError(f"room {room.portal.short}: left for good")
 
 
