@@ -261,10 +261,14 @@ class _Conductor:
 
     async def _wait_for_news(self, seconds: float = QUIET_SECONDS) -> None:
         """Wait for the next report of anybody. Raises DemoError for bad news, and for none at all."""
+        # Not `wait_for`, which can lose a Ctrl-C that comes together with news (before Python 3.12).
+        news = asyncio.ensure_future(self._news.wait())
         try:
-            await asyncio.wait_for(self._news.wait(), seconds)
-        except asyncio.TimeoutError:
-            raise DemoError(f"nothing happened for {seconds:.0f} seconds") from None
+            done, _ = await asyncio.wait((news,), timeout=seconds)
+        finally:
+            news.cancel()
+        if not done:
+            raise DemoError(f"nothing happened for {seconds:.0f} seconds")
         self._news.clear()
         if self._is_bad():
             await asyncio.sleep(SETTLE_SECONDS)
