@@ -24,11 +24,14 @@ _HOMES: Final = {
     "RoomServer": "ssbfast.app.room_server",
     "RoomClient": "ssbfast.app.room_client",
     "Peer": "ssbfast.net.peer",
+    "install": "ssbfast.compat.installing",
+    "uninstall": "ssbfast.compat.installing",
 }
 
 if TYPE_CHECKING:
     from ssbfast.app.room_client import RoomClient
     from ssbfast.app.room_server import RoomServer
+    from ssbfast.compat.installing import install, uninstall
     from ssbfast.errors import SSBError
     from ssbfast.ids import MAIN_NETWORK, FeedId, NetworkId
     from ssbfast.keys import Keypair, load_secret
@@ -47,8 +50,10 @@ __all__ = [
     "TunnelAddress",
     "__version__",
     "format_address",
+    "install",
     "load_secret",
     "parse_address",
+    "uninstall",
 ]
 
 

@@ -25,6 +25,9 @@ SECURITY = (
     "tests/wire/test_handshake_refusals.py",
     "tests/wire/test_handshake_machine.py",
     "tests/wire/test_box_stream.py",
+    "tests/compat/test_boxstream.py",
+    "tests/compat/test_crypto.py",
+    "tests/compat/test_network.py",
     "tests/test_optimized.py",
 )
 

@@ -1,0 +1,135 @@
+"""`ssbfast.install()`: programs written for `secret_handshake` and `ssb` run on ssbfast without a changed line.
+
+A package that has not been imported yet is replaced: its name, and the names of its modules, lead to ours. A package
+that has been imported stays, because the program may hold on to names from it: its classes are given our methods, and
+our modules use its classes (so that `except` and `isinstance` go on working in the program).
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from enum import Enum
+from types import FunctionType, ModuleType
+from typing import Any, Final
+
+_OURS: Final = "ssbfast.compat."
+_PACKAGES: Final = {
+    "secret_handshake": ("secret_handshake", ("boxstream", "crypto", "network", "util")),
+    "ssb": ("ssb", ("feed", "feed.models", "muxrpc", "packet_stream", "util")),
+    "ssb_client": ("ssb", ("feed", "feed.models", "muxrpc", "packet_stream", "util")),
+}
+_KEEP: Final = frozenset(vars(type("_", (), {"__slots__": ()}))) | {
+    *("__dict__", "__weakref__", "__qualname__", "__annotations__", "__annotate__", "__annotate_func__"),
+    *("__annotations_cache__", "__static_attributes__", "__firstlineno__"),
+}
+"""What makes a class the one that it is, and is not given to another."""
+
+_undo: list[Callable[[], None]] = []
+
+
+def install() -> None:
+    """Let `secret_handshake`, `ssb` and `ssb_client` be ours, until `uninstall()`. Any number of times.
+
+    Best before the program's other imports. Objects that exist already go on, at the state they are in.
+    """
+    if _undo:
+        return
+    try:
+        for name, (ours, modules) in _PACKAGES.items():
+            imported = sys.modules.get(name)
+            if imported is None:
+                for part in ("", *modules):
+                    _replace(_join(name, part), importlib.import_module(_OURS + _join(ours, part)))
+            elif not imported.__name__.startswith(_OURS):
+                _adopt(name, ours, modules)
+    except BaseException:
+        uninstall()
+        raise
+
+
+def uninstall() -> None:
+    """Undo `install()`: names and classes are what they were. Without it, nothing happens."""
+    while _undo:
+        _undo.pop()()
+
+
+def _join(package: str, module: str) -> str:
+    return f"{package}.{module}" if module else package
+
+
+def _replace(name: str, module: ModuleType) -> None:
+    """Let `import name` find this module."""
+    before = sys.modules.get(name)
+
+    def restore() -> None:
+        if before is None:
+            sys.modules.pop(name, None)
+        else:
+            sys.modules[name] = before
+
+    _undo.append(restore)
+    sys.modules[name] = module
+
+
+def _adopt(name: str, ours: str, modules: tuple[str, ...]) -> None:
+    """Give our methods to the classes of a package that has been imported."""
+    for part in modules:
+        mine = importlib.import_module(_OURS + _join(ours, part))
+        try:
+            theirs = importlib.import_module(_join(name, part))
+        except ImportError:  # it lacks this module, or something that this module needs
+            _replace(_join(name, part), mine)
+            parent, _, last = _join(name, part).rpartition(".")
+            _set(sys.modules[parent], last, mine)
+        else:
+            _adopt_module(theirs, mine)
+
+
+def _adopt_module(theirs: ModuleType, mine: ModuleType) -> None:
+    for name, value in list(vars(mine).items()):
+        original = vars(theirs).get(name)
+        if not str(getattr(value, "__module__", "")).startswith(_OURS):
+            continue
+        if isinstance(value, FunctionType):
+            _set(theirs, name, value)
+        elif not isinstance(value, type) or not isinstance(original, type):
+            continue
+        else:
+            if not issubclass(value, (Enum, tuple, dict, BaseException)):
+                _give_methods(original, value)
+            _use_instead(value, original)
+
+
+def _give_methods(original: type, ours: type) -> None:
+    for name in [*vars(ours), *vars(original)]:
+        if name not in _KEEP:
+            # What ours inherits and the original has of its own, ours replaces too.
+            homes = [base for base in ours.__mro__[:-1] if name in vars(base)]
+            if homes and vars(original).get(name, homes) is not vars(homes[0])[name]:
+                _set(original, name, vars(homes[0])[name])
+
+
+def _use_instead(ours: type, original: type) -> None:
+    """Let every module of ours use the original class where it uses ours."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith(_OURS):
+            for key, value in list(vars(module).items()):
+                if value is ours:
+                    _set(module, key, original)
+
+
+def _set(owner: Any, name: str, value: Any) -> None:
+    """Set an attribute, and remember how to undo it."""
+    missing = object()
+    before = vars(owner).get(name, missing)
+
+    def restore() -> None:
+        if before is missing:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, before)
+
+    _undo.append(restore)
+    setattr(owner, name, value)

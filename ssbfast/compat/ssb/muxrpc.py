@@ -1,0 +1,321 @@
+"""`ssb.muxrpc`: calls by name, in both directions, over a packet stream."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import AsyncIterator, Callable, Generator
+from typing import Any, Final, Literal
+
+from ssbfast.compat.ssb.packet_stream import (
+    PacketStream,
+    PSMessage,
+    PSMessageType,
+    PSRequestHandler,
+    PSStreamHandler,
+)
+from ssbfast.errors import LocalProtocolError, SessionEndedError
+from ssbfast.limits import ERROR_TEXT
+
+__all__ = [
+    "MuxRPCAPI",
+    "MuxRPCAPIException",
+    "MuxRPCDuplexHandler",
+    "MuxRPCHandler",
+    "MuxRPCMessage",
+    "MuxRPCRequest",
+    "MuxRPCRequestHandler",
+    "MuxRPCSinkHandler",
+    "MuxRPCSinkHandlerMixin",
+    "MuxRPCSourceHandler",
+    "PSMessage",
+    "PSMessageType",
+    "PSRequestHandler",
+    "PSStreamHandler",
+    "PacketStream",
+]
+
+MuxRPCJSON = dict[str, Any]
+MuxRPCCallType = Literal["async", "duplex", "sink", "source", "sync"]
+MuxRPCRequestParam = bytes | str | MuxRPCJSON
+MuxRPCRequestHandlerType = Callable[[PacketStream, "MuxRPCRequest"], Any]
+
+_STREAMS: Final = ("source", "sink", "duplex")
+
+_log = logging.getLogger("ssbfast.compat.ssb")
+
+
+class MuxRPCAPIException(Exception):
+    """The peer answered with an error, or cannot answer: the method is unknown, the connection gone."""
+
+
+class MuxRPCRequest:
+    """A call of the peer's.
+
+    name: parts joined by dots. args: the list it came with. req: its number, None for one that was made here.
+    type: "async", "sync", "source", "sink" or "duplex". stream: whether it opens a stream.
+    """
+
+    req: int | None = None
+    type: str = "async"
+    stream = False
+
+    def __init__(self, name: str, args: list[Any]) -> None:
+        self.name = name
+        self.args = args
+
+    @classmethod
+    def from_message(cls, message: PSMessage) -> MuxRPCRequest:
+        """ValueError when the message is not a call."""
+        body = message.body
+        if not isinstance(body, dict):
+            raise ValueError("a call is a JSON object")
+        name, args = body.get("name"), body.get("args", [])
+        parts = [name] if isinstance(name, str) else name
+        if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts) or not parts:
+            raise ValueError("a call has a name")
+        if not isinstance(args, list):
+            raise ValueError("a call has a list of arguments")
+        request = cls(".".join(parts), args)
+        request.req, request.stream = message.req, message.stream
+        request.type = str(body.get("type", "async"))
+        return request
+
+    def __repr__(self) -> str:
+        return f"<MuxRPCRequest {self.name} ({len(self.args)} arguments)>"
+
+
+class MuxRPCMessage:
+    """A message that is not a call."""
+
+    def __init__(self, body: Any) -> None:
+        self.body = body
+
+    @classmethod
+    def from_message(cls, message: PSMessage) -> MuxRPCMessage:
+        return cls(message.body)
+
+    def __repr__(self) -> str:
+        return f"<MuxRPCMessage {type(self.body).__name__}>"
+
+
+class MuxRPCHandler:
+    """What `MuxRPCAPI.call` returns; what it can do depends on the kind of call."""
+
+    def check_message(self, msg: PSMessage) -> None:
+        """MuxRPCAPIException for an answer that is an error."""
+        body = msg.body
+        if getattr(msg, "bad", False):
+            raise MuxRPCAPIException("the peer's answer cannot be read")
+        if isinstance(body, dict) and body.get("name") == "Error":
+            raise MuxRPCAPIException(str(body.get("message", ""))[:ERROR_TEXT])
+
+    def __aiter__(self) -> AsyncIterator[PSMessage]:
+        return self
+
+    async def __anext__(self) -> PSMessage:
+        raise NotImplementedError("this kind of call brings no stream")
+
+    def send(self, msg: Any, msg_type: PSMessageType = PSMessageType.JSON, end: bool = False) -> None:
+        """Send an item to a sink or duplex; end: it is the last."""
+        connection: Any = getattr(self, "connection", None)
+        if connection is None:
+            raise NotImplementedError("this kind of call takes no stream")
+        connection.send(msg, msg_type=msg_type, stream=True, end_err=end, req=getattr(self, "req", None))
+
+    async def get_response(self) -> PSMessage:
+        raise NotImplementedError("this kind of call has no single answer")
+
+
+class MuxRPCRequestHandler(MuxRPCHandler):
+    """An async or sync call: `await handler`, or `await handler.get_response()`."""
+
+    def __init__(self, ps_handler: PSRequestHandler) -> None:
+        self.ps_handler = ps_handler
+
+    async def get_response(self) -> PSMessage:
+        """The answer. MuxRPCAPIException: it is an error, or the connection ended before it."""
+        try:
+            msg = await self.ps_handler
+        except SessionEndedError as error:
+            raise MuxRPCAPIException(str(error)) from error
+        self.check_message(msg)
+        if msg.end_err and msg.body is not True:
+            raise MuxRPCAPIException(str(msg.body)[:ERROR_TEXT])
+        return msg
+
+    def __await__(self) -> Generator[Any, None, PSMessage]:
+        return self.get_response().__await__()
+
+
+class MuxRPCSourceHandler(MuxRPCHandler):
+    """A source: `async for msg in handler`. The message that ends the stream comes too; an error is raised."""
+
+    def __init__(self, ps_handler: PSStreamHandler) -> None:
+        self.ps_handler = ps_handler
+
+    def __aiter__(self) -> AsyncIterator[PSMessage]:
+        return self
+
+    async def __anext__(self) -> PSMessage:
+        try:
+            msg = await self.ps_handler.__anext__()
+        except SessionEndedError as error:
+            raise MuxRPCAPIException(str(error)) from error
+        self.check_message(msg)
+        return msg
+
+    def __del__(self) -> None:
+        abandon = getattr(getattr(self, "ps_handler", None), "_abandon", None)
+        if abandon is not None:
+            abandon()
+
+
+class MuxRPCSinkHandlerMixin:
+    """What can be sent to."""
+
+    connection: PacketStream
+    req: int
+
+    def send(self, msg: Any, msg_type: PSMessageType = PSMessageType.JSON, end: bool = False) -> None:
+        """Send an item; end: it is the last."""
+        self.connection.send(msg, msg_type=msg_type, stream=True, end_err=end, req=self.req)
+
+
+class MuxRPCDuplexHandler(MuxRPCSinkHandlerMixin, MuxRPCSourceHandler):
+    """A duplex: iterate and send."""
+
+    def __init__(self, ps_handler: PSStreamHandler, connection: PacketStream, req: int) -> None:
+        MuxRPCSourceHandler.__init__(self, ps_handler)
+        self.connection = connection
+        self.req = req
+
+
+class MuxRPCSinkHandler(MuxRPCHandler, MuxRPCSinkHandlerMixin):
+    """A sink: send."""
+
+    def __init__(self, connection: PacketStream, req: int) -> None:
+        self.connection = connection
+        self.req = req
+
+
+def _get_appropriate_api_handler(
+    type_: MuxRPCCallType, connection: PacketStream, ps_handler: Any, req: int
+) -> MuxRPCHandler:
+    if type_ in ("async", "sync"):
+        return MuxRPCRequestHandler(ps_handler)
+    if type_ == "source":
+        return MuxRPCSourceHandler(ps_handler)
+    if type_ == "sink":
+        return MuxRPCSinkHandler(connection, req)
+    if type_ == "duplex":
+        return MuxRPCDuplexHandler(ps_handler, connection, req)
+    raise MuxRPCAPIException(f"there is no kind of call named {str(type_)[:64]!r}")
+
+
+class MuxRPCAPI:
+    """Methods that we serve, and calls to the peer."""
+
+    def __init__(self) -> None:
+        self.handlers: dict[str, MuxRPCRequestHandlerType] = {}
+        self.connection: PacketStream | None = None
+        self._unpumped: list[PacketStream] = []
+        self._tasks: set[asyncio.Future[Any]] = set()
+
+    def add_connection(self, connection: PacketStream) -> None:
+        """A connection to serve; calls without another go to the newest."""
+        self.connection = connection
+        self._unpumped.append(connection)
+
+    def define(self, name: str) -> Callable[[MuxRPCRequestHandlerType], MuxRPCRequestHandlerType]:
+        """Decorator: this function answers calls of `name`; it is given the packet stream and the MuxRPCRequest.
+
+        What it returns, or an awaitable that it returns comes to, is the answer of an async call unless it is None.
+        What it raises is told to the peer.
+        """
+
+        def _define(function: MuxRPCRequestHandlerType) -> MuxRPCRequestHandlerType:
+            self.handlers[name] = function
+            return function
+
+        return _define
+
+    async def process_messages(self) -> None:
+        """Serve each connection that was added and is not served yet, until all of them have ended."""
+        if self.connection is None:
+            raise MuxRPCAPIException("there is no connection")
+        connections, self._unpumped = self._unpumped or [self.connection], []
+        if len(connections) == 1:
+            await self._serve(connections[0])
+        else:
+            await asyncio.gather(*map(self._serve, connections))
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return self.process_messages().__await__()
+
+    async def _serve(self, connection: PacketStream) -> None:
+        async for message in connection:
+            body = getattr(message, "body", None)
+            if not isinstance(body, dict) or not body.get("name"):
+                continue
+            try:
+                request = MuxRPCRequest.from_message(message)
+                self.process(connection, request)
+            except Exception as error:
+                self._fail(connection, message.req, message.stream, error)
+
+    def process(self, connection: PacketStream, request: MuxRPCRequest) -> None:
+        """Call the function that was defined for this request. MuxRPCAPIException when there is none."""
+        handler = self.handlers.get(request.name)
+        if handler is None:
+            raise MuxRPCAPIException(f"Method {request.name[:64]} not found!")
+        result = handler(connection, request)
+        if inspect.isawaitable(result):
+            task = asyncio.ensure_future(self._answer_later(connection, request, result))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        else:
+            self._answer(connection, request, result)
+
+    async def _answer_later(self, connection: PacketStream, request: MuxRPCRequest, result: Any) -> None:
+        try:
+            self._answer(connection, request, await result)
+        except Exception as error:
+            self._fail(connection, request.req, request.stream, error)
+
+    def _answer(self, connection: PacketStream, request: MuxRPCRequest, result: Any) -> None:
+        if result is None or request.req is None or request.stream or request.type in _STREAMS:
+            return
+        kind = PSMessageType.BUFFER if isinstance(result, bytes) else PSMessageType.JSON
+        connection.send(result, msg_type=kind, req=-request.req)
+
+    def _fail(self, connection: PacketStream, req: int | None, stream: bool, error: Exception) -> None:
+        """Tell the peer that its call failed. Only texts that were meant for it leave the house."""
+        if not isinstance(error, (MuxRPCAPIException, ValueError)):
+            _log.error("a method failed", exc_info=error)
+        text = str(error) if isinstance(error, MuxRPCAPIException) else "the call failed"
+        body = {"name": "Error", "message": text, "stack": ""}
+        if req is not None:
+            try:
+                connection.send(body, stream=stream, end_err=True, req=-req)
+            except (LocalProtocolError, OSError):
+                _log.debug("the peer of a failed call is gone")
+
+    def call(
+        self, name: str, args: list[Any], type_: MuxRPCCallType = "sync", *, connection: PacketStream | None = None
+    ) -> MuxRPCHandler:
+        """Call the peer.
+
+        name: parts joined by dots. connection: the newest unless one is given. What is returned depends on `type_`.
+        MuxRPCAPIException without an open connection, and for an unknown `type_`.
+        """
+        peer = connection or self.connection
+        if peer is None or not peer.is_connected:
+            raise MuxRPCAPIException("there is no open connection")
+        if type_ not in ("async", "sync", *_STREAMS):
+            raise MuxRPCAPIException(f"there is no kind of call named {str(type_)[:64]!r}")
+        req = peer.req_counter
+        body = {"name": name.split("."), "args": args, "type": type_}
+        ps_handler = peer.send(body, stream=type_ in _STREAMS)
+        return _get_appropriate_api_handler(type_, peer, ps_handler, req)

@@ -1,0 +1,355 @@
+"""`ssb.packet_stream`: numbered messages over a box stream, and the handlers that wait for their answers.
+
+Somebody has to pump: `async for`, `await` of the packet stream, or `MuxRPCAPI.process_messages()`. Answers go to the
+handlers that `send` returned; what comes out are the peer's own requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from asyncio import Event
+from collections import deque
+from collections.abc import AsyncIterator, Generator
+from time import time
+from typing import Any, ClassVar, Final
+
+from ssbfast import limits
+from ssbfast.compat.secret_handshake.boxstream import BoxStream, UnboxStream
+from ssbfast.compat.secret_handshake.network import SHSClient, SHSDuplexStream, SHSServer, SHSServerConnection
+from ssbfast.compat.ssb.messages import PSMessage, PSMessageType
+from ssbfast.errors import PacketError, SessionEndedError, TruncatedError
+
+__all__ = [
+    "Event",
+    "PSMessage",
+    "PSMessageType",
+    "PSRequestHandler",
+    "PSStreamHandler",
+    "PacketStream",
+    "SHSClient",
+    "SHSDuplexStream",
+    "SHSServer",
+]
+
+Handler = Any  # PSRequestHandler, PSStreamHandler, or whatever has their `process` and `stop`
+
+_HEAD: Final = struct.Struct(">BIi")
+_STREAM: Final = 0x08
+_END: Final = 0x04
+_WRITE: Final = SHSDuplexStream.write
+_SEAL: Final = BoxStream.write
+_READS: Final = (SHSDuplexStream.read, SHSServerConnection.read)
+_UNBOX: Final = UnboxStream.read
+
+
+class PSRequestHandler:
+    """Waits for the one answer of a request: `await handler`."""
+
+    _error: Exception | None = None
+
+    def __init__(self, req: int) -> None:
+        self.req = req
+        self.event = Event()
+        self._msg: PSMessage | None = None
+
+    async def process(self, msg: PSMessage) -> None:
+        """The answer has come."""
+        self._msg = msg
+        self.event.set()
+
+    async def stop(self) -> None:
+        """No answer will come any more."""
+        self._finish(None)
+
+    def _finish(self, error: Exception | None) -> None:
+        if not self.event.is_set():
+            self._error = error
+            self.event.set()
+
+    async def _wait(self) -> PSMessage:
+        await self.event.wait()
+        if self._msg is None:
+            raise SessionEndedError("the connection ended before the answer came") from self._error
+        return self._msg
+
+    def __await__(self) -> Generator[Any, None, PSMessage]:
+        """The answer. SessionEndedError when the connection ends before it."""
+        return self._wait().__await__()
+
+    def __aiter__(self) -> AsyncIterator[PSMessage]:
+        return self
+
+    async def __anext__(self) -> PSMessage:
+        """The answer, the first time."""
+        if self.event.is_set() and self._msg is None and self._error is None:
+            raise StopAsyncIteration
+        msg = await self._wait()
+        self._msg = self._error = None
+        return msg
+
+
+class PSStreamHandler:
+    """Keeps what has come on a stream until it is taken: `async for msg in handler`.
+
+    When `limits.STREAM_INBOX` bytes wait, `process` waits, and nothing more is read from the connection.
+    """
+
+    inbox: ClassVar[int] = limits.STREAM_INBOX
+    _error: Exception | None = None
+
+    def __init__(self, req: int) -> None:
+        self.req = req
+        self._messages: deque[tuple[PSMessage, int]] = deque()
+        self._size = 0
+        self._ended = False
+        self._abandoned = False
+        self._some = Event()
+        self._room = Event()
+
+    async def process(self, msg: PSMessage) -> None:
+        """Another message has come."""
+        if self._ended or self._abandoned:
+            return
+        size = len(msg._raw or b"") if isinstance(msg, PSMessage) else 0
+        self._messages.append((msg, size))
+        self._size += size
+        self._some.set()
+        while self._size > self.inbox and not self._ended and not self._abandoned:
+            self._room.clear()
+            await self._room.wait()
+
+    async def stop(self) -> None:
+        """Nothing more will come: iteration ends behind what is here."""
+        self._finish(None)
+
+    def _finish(self, error: Exception | None) -> None:
+        if not self._ended:
+            self._ended = True
+            self._error = error
+            self._some.set()
+            self._room.set()
+
+    def _abandon(self) -> None:
+        """Nobody will take anything any more."""
+        self._abandoned = True
+        self._messages.clear()
+        self._size = 0
+        self._room.set()
+
+    def __aiter__(self) -> AsyncIterator[PSMessage]:
+        return self
+
+    async def __anext__(self) -> PSMessage:
+        """The next message. SessionEndedError when the connection broke before the stream had ended."""
+        while not self._messages:
+            if self._ended:
+                if self._error is not None:
+                    raise SessionEndedError("the connection broke before the stream had ended") from self._error
+                raise StopAsyncIteration
+            self._some.clear()
+            await self._some.wait()
+        msg, size = self._messages.popleft()
+        self._size -= size
+        self._room.set()
+        return msg
+
+
+class PacketStream:
+    """Messages over a connection (an SHSClient, an SHSServerConnection, or whatever reads and writes like one)."""
+
+    max_body: ClassVar[int] = limits.ANSWER_BODY
+    """Bytes of the longest message that is accepted; PacketError above it."""
+
+    _buffer: bytearray | None = None
+    _over = False
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+        self.req_counter = 1
+        self._event_map: dict[int, tuple[float, Handler]] = {}
+
+    def register_handler(self, handler: Handler) -> None:
+        """Give answers with `handler.req` to this handler."""
+        self._event_map[handler.req] = (time(), handler)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the connection is open."""
+        return bool(self.connection.is_connected)
+
+    def __aiter__(self) -> AsyncIterator[PSMessage]:
+        return self
+
+    async def __anext__(self) -> PSMessage:
+        """The peer's next request; answers are given to their handlers on the way."""
+        while True:
+            msg = await self.read()
+            if msg is None:
+                raise StopAsyncIteration
+            if msg.req is None or msg.req >= 0:
+                return msg
+
+    def __await__(self) -> Generator[Any, None, None]:
+        """Pump until the connection ends; requests are dropped."""
+        return self._pump().__await__()
+
+    async def _pump(self) -> None:
+        async for _ in self:
+            pass
+
+    async def read(self) -> PSMessage | None:
+        """The next message of any kind, or None at the end. An answer has been given to its handler.
+
+        BoxStreamError or PacketError when the peer broke the rules: the connection is of no use then.
+        """
+        try:
+            msg = await self._read()
+        except StopAsyncIteration:
+            msg = None
+        except Exception as error:
+            self._finish(error)
+            raise
+        if msg is None:
+            clean = getattr(self.connection, "goodbye_received", True) or self._over
+            self._finish(None if clean else TruncatedError())
+        elif msg.req is not None and msg.req < 0:
+            await self._answered(msg, -msg.req)
+        return msg
+
+    async def _answered(self, msg: PSMessage, req: int) -> None:
+        entry = self._event_map.get(req)
+        if entry is None:
+            return  # late, or never asked for
+        handler = entry[1]
+        await handler.process(msg)
+        if isinstance(handler, PSRequestHandler):
+            self._event_map.pop(req, None)
+        elif msg.end_err:
+            await handler.stop()
+            self._event_map.pop(req, None)
+
+    async def _read(self) -> PSMessage | None:
+        """The next message; those that cannot be read are told to whom they concern, and skipped."""
+        while not self._over:
+            head = await self._exactly(_HEAD.size)
+            if head is None:
+                return None
+            flags, size, req = _HEAD.unpack(head)
+            if size > self.max_body:
+                raise PacketError("a message is longer than agreed")
+            body = await self._exactly(size)
+            if body is None:
+                return None
+            if not req:
+                self._over = not flags and not size
+                continue
+            try:
+                return PSMessage.from_header_body(flags, req, body)
+            except ValueError:
+                await self._unreadable(flags, req)
+        return None
+
+    async def _unreadable(self, flags: int, req: int) -> None:
+        """Type 3, text that is not UTF-8, or bad JSON."""
+        if req < 0:
+            msg = PSMessage(PSMessageType.JSON, None, bool(flags & _STREAM), bool(flags & _END), req=req)
+            msg.bad = True
+            await self._answered(msg, -req)
+        elif self.is_connected:
+            error = {"name": "Error", "message": "the message cannot be read", "stack": ""}
+            self.send(error, stream=bool(flags & _STREAM), end_err=True, req=-req)
+
+    async def _exactly(self, n: int) -> bytes | None:
+        """The next `n` bytes; None when the connection ends before. A box of just that size is not copied."""
+        buffer = self._buffer
+        if not buffer:
+            chunk = await self._chunk() if n else b""
+            if chunk is None or len(chunk) == n:
+                return chunk
+            buffer = self._buffer = bytearray(chunk)
+        while len(buffer) < n:
+            chunk = await self._chunk()
+            if chunk is None:
+                return None
+            buffer += chunk
+        data = bytes(memoryview(buffer)[:n])
+        del buffer[:n]
+        return data
+
+    async def _chunk(self) -> bytes | None:
+        connection = self.connection
+        if getattr(type(connection), "read", None) in _READS:
+            stream = connection.read_stream
+            if getattr(type(stream), "read", None) is _UNBOX and stream._bodies:
+                body: bytes = stream._bodies.popleft()  # opened already: nothing to wait for
+                return body
+        chunk: bytes | None = await connection.read()
+        return chunk
+
+    def _write(self, msg: PSMessage) -> None:
+        data = msg.data
+        if not data:
+            raise ValueError("an empty message would end the session of a JavaScript peer")
+        flags = (_STREAM if msg.stream else 0) | (_END if msg.end_err else 0) | msg.type.value
+        head = _HEAD.pack(flags, len(data), msg.req)
+        connection = self.connection
+        if getattr(type(connection), "write", None) is _WRITE:
+            stream = connection.write_stream
+            if getattr(type(stream), "write", None) is _SEAL:
+                stream._write_packet(head, data)
+                return
+        connection.write(head)
+        connection.write(data)
+
+    def send(
+        self,
+        data: Any,
+        msg_type: PSMessageType = PSMessageType.JSON,
+        stream: bool = False,
+        end_err: bool = False,
+        req: int | None = None,
+    ) -> PSRequestHandler | PSStreamHandler:
+        """Send one message.
+
+        req: None opens a request of our own, whose handler is returned. A number continues one: ours above 0, the
+        peer's as its negative; the handler is the one that waits already, or one for which nothing will come.
+        """
+        number = self.req_counter if req is None else req
+        self._write(PSMessage(msg_type, data, stream=stream, end_err=end_err, req=number))
+        if req is not None and req in self._event_map:
+            known: PSRequestHandler | PSStreamHandler = self._event_map[req][1]
+            return known
+        handler = PSStreamHandler(number) if stream else PSRequestHandler(number)
+        if req is None:
+            self.register_handler(handler)
+            self.req_counter += 1
+        else:
+            handler._finish(None)
+        return handler
+
+    async def drain(self) -> None:
+        """Wait until most of what was sent has left: see `SHSDuplexStream.drain`."""
+        drain = getattr(self.connection, "drain", None)
+        if drain is not None:
+            await drain()
+
+    def disconnect(self) -> None:
+        """Close the connection. Whoever waits for something is told."""
+        self.connection.disconnect()
+        self._finish(None)
+
+    def _finish(self, error: Exception | None) -> None:
+        self._over = True
+        handlers = [handler for _, handler in self._event_map.values()]
+        self._event_map.clear()
+        for handler in handlers:
+            if isinstance(handler, (PSRequestHandler, PSStreamHandler)):
+                handler._finish(error)
+            else:
+                _stops.add(task := asyncio.ensure_future(handler.stop()))
+                task.add_done_callback(_stops.discard)
+
+
+_stops: Final[set[asyncio.Future[Any]]] = set()
+"""Handlers of other classes that are being stopped."""

@@ -1,0 +1,155 @@
+"""Messages: the encoding that is signed, signatures, ids."""
+
+from __future__ import annotations
+
+import json
+import time
+from base64 import b64decode
+from typing import Any
+
+import pytest
+from nacl.signing import SigningKey
+
+from ssbfast.compat.ssb.feed import Feed, LocalFeed, LocalMessage, Message, NoPrivateKeyException
+from ssbfast.compat.ssb.feed.encoding import dumps, hashed_bytes
+from ssbfast.compat.ssb.feed.models import OrderedMsg, get_millis_1970, to_ordered
+
+ME = LocalFeed(SigningKey(b64decode("Mz2qkNOP2K6upnqibWrR+z8pVUI1ReA1MLc7QMtF2qQ=")))
+OTHER = Feed(ME.public_key)
+# Known answers: made by the JavaScript stack of 2017, published with pyssb's tests.
+KNOWN = [
+    (
+        {"type": "about", "about": ME.id, "name": "neo", "description": "The Chosen One"},
+        1495706260190,
+        "lPsQ9P10OgeyH6u0unFgiI2wV/RQ7Q2x2ebxnXYCzsJ055TBMXphRADTKhOMS2EkUxXQ9k3amj5fnWPudGxwBQ==.sig.ed25519",
+        "%xRDqws/TrQmOd4aEwZ32jdLhP873ZKjIgHlggPR0eoo=.sha256",
+    ),
+    (
+        {"type": "about", "about": ME.id, "name": "morpheus", "description": "Dude with big jaw"},
+        1495706447426,
+        "3SY85LX6/ppOfP4SbfwZbKfd6DccbLRiB13pwpzbSK0nU52OEJxOqcJ2Uensr6RkrWztWLIq90sNOn1zRAoOAw==.sig.ed25519",
+        "%nx13uks5GUwuKJC49PfYGMS/1pgGTtwwdWT7kbVaroM=.sha256",
+    ),
+]
+
+
+def test_known_messages() -> None:
+    previous = theirs = None
+    for sequence, (content, timestamp, signature, key) in enumerate(KNOWN, 1):
+        mine = LocalMessage(ME, content, timestamp=timestamp, previous=previous)
+        assert (mine.sequence, mine.signature, mine.key) == (sequence, signature, key)
+        assert mine.previous is previous and "%" + mine.hash == key
+        theirs = Message(OTHER, content, signature, timestamp=timestamp, previous=theirs)
+        assert theirs.key == key and theirs.verify(signature)
+        parsed = Message.parse(mine.serialize(), OTHER)
+        assert (parsed.key, parsed.content, parsed.sequence) == (key, content, sequence)
+        previous = mine
+
+
+def test_wrong_signatures() -> None:
+    content, timestamp, signature, _ = KNOWN[0]
+    message = Message(OTHER, content, "foo", timestamp=timestamp)  # kept, not checked, as it always was
+    assert message.verify(signature)
+    for wrong in ("foo", "foo.sig.ed25519", KNOWN[1][2], signature[1:], "", "====.sig.ed25519"):
+        assert not message.verify(wrong)
+    with pytest.raises(ValueError):
+        Message.parse(message.serialize(), OTHER)
+    with pytest.raises(ValueError):
+        Message(OTHER, content, None)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"author": "@x"},
+        {"sequence": 2},
+        {"hash": None, "extra": 1},
+        {"content": {}},
+        {"signature": 5},
+        {"timestamp": 0},
+    ],
+)
+def test_changed_messages(change: dict[str, Any]) -> None:
+    fields = json.loads(LocalMessage(ME, {"type": "x"}).serialize())
+    with pytest.raises(ValueError):
+        Message.parse(json.dumps({**fields, **change}).encode(), OTHER)
+    with pytest.raises(ValueError):
+        Message.parse(b"[" * 100_000, OTHER)
+
+
+def test_only_the_owner_signs() -> None:
+    with pytest.raises(NoPrivateKeyException):
+        OTHER.sign(b"x")
+    ME.public_key = OTHER.public_key
+    with pytest.raises(ValueError):
+        ME.public_key = SigningKey.generate().verify_key
+
+
+def test_timestamps_are_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = time.time() * 1000
+    for zone in ("UTC", "Asia/Tokyo", "America/New_York"):
+        monkeypatch.setenv("TZ", zone)
+        if hasattr(time, "tzset"):
+            time.tzset()
+        assert abs(get_millis_1970() - before) < 60_000
+    monkeypatch.undo()
+    if hasattr(time, "tzset"):
+        time.tzset()
+
+
+def test_order() -> None:
+    data = {name: 1 for name in reversed(OrderedMsg._fields)}
+    assert list(to_ordered(data)) == ["previous", "author", "sequence", "timestamp", "hash", "content"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    # The right side is what Node prints for JSON.stringify of the left side.
+    [
+        (0, "0"),
+        (-0.0, "0"),
+        (1.0, "1"),
+        (-1.5, "-1.5"),
+        (0.1, "0.1"),
+        (1e16, "10000000000000000"),
+        (123456789012345680000.0, "123456789012345680000"),
+        (1e21, "1e+21"),
+        (1.5e300, "1.5e+300"),
+        (1e-6, "0.000001"),
+        (1.5e-6, "0.0000015"),
+        (1e-7, "1e-7"),
+        (1.25e-7, "1.25e-7"),
+        (5e-324, "5e-324"),
+        (2**53, "9007199254740992"),
+        (2**60, "1152921504606847000"),
+        (10**400, "null"),
+        (float("nan"), "null"),
+        (True, "true"),
+        (None, "null"),
+        ([], "[]"),
+        ({}, "{}"),
+        ('\x00\x08\n"\\é\u2028\U0001f600', '"\\u0000\\b\\n\\"\\\\é\u2028\U0001f600"'),
+        ("\ud800", '"\\ud800"'),
+        ([1, {"a": []}], '[\n  1,\n  {\n    "a": []\n  }\n]'),
+        ({"b": 1, "10": 2, "9": 3, "01": 4}, '{\n  "9": 3,\n  "10": 2,\n  "b": 1,\n  "01": 4\n}'),
+    ],
+)
+def test_encoding(value: Any, text: str) -> None:
+    assert dumps(value) == text
+
+
+@pytest.mark.parametrize("value", [{1: 2}, b"x", {"a": object()}])
+def test_what_json_cannot_hold(value: Any) -> None:
+    with pytest.raises(ValueError):
+        dumps(value)
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(ValueError):
+        dumps(deep)
+
+
+def test_hash_takes_low_bytes() -> None:
+    assert hashed_bytes("aé\u20ac\U0001f600") == b"a\xe9\xac\x3d\x00"
+    message = LocalMessage(ME, {"type": "post", "text": "\u20ac\U0001f600"}, timestamp=1)
+    assert Message.parse(message.serialize(), OTHER).key == message.key

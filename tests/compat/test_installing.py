@@ -1,0 +1,255 @@
+"""install() and uninstall(): before the program's imports, after them, and against the original where it is."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.require import require
+
+ROOT = Path(__file__).parent.parent.parent
+
+FAKE = {
+    "secret_handshake/__init__.py": "from secret_handshake.network import SHSClient, SHSServer",
+    "secret_handshake/util.py": "def inc_nonce(nonce): return 'theirs'",
+    "secret_handshake/boxstream.py": """
+from nacl.secret import SecretBox
+class BoxStream(object):
+    def __init__(self, writer, key, nonce):
+        super(BoxStream, self).__init__()
+        self.writer, self.key, self.nonce, self.box = writer, key, nonce, SecretBox(key)
+    def write(self, data): self.writer.write(b"theirs")
+    def close(self): self.writer.write(b"theirs")
+    def extra(self): return "extra"
+class UnboxStream(object):
+    def __init__(self, reader, key, nonce):
+        self.reader, self.key, self.nonce, self.closed = reader, key, nonce, False
+    async def read(self): return b"theirs"
+def get_stream_pair(reader, writer, **kwargs): return UnboxStream(reader, b"", b""), BoxStream(writer, b"", b"")
+""",
+    "secret_handshake/crypto.py": """
+class SHSError(Exception): pass
+class SHSCryptoBase(object): pass
+class SHSClientCrypto(SHSCryptoBase):
+    def clean(self, new_ephemeral_key=None): raise RuntimeError
+class SHSServerCrypto(SHSCryptoBase): pass
+""",
+    "secret_handshake/network.py": """
+from .boxstream import BoxStream, get_stream_pair
+class SHSClientException(Exception): pass
+class SHSDuplexStream(object):
+    def __init__(self): self.write_stream = self.read_stream = None; self.is_connected = False
+    def write(self, data): self.write_stream.write(data)
+class SHSEndpoint(object):
+    def __init__(self): self.crypto = None
+class SHSServer(SHSEndpoint):
+    def __init__(self, host, port, server_kp, application_key=None):
+        super(SHSServer, self).__init__()
+        self.theirs = True
+    def disconnect(self): raise RuntimeError
+class SHSServerConnection(SHSDuplexStream): pass
+class SHSClient(SHSDuplexStream, SHSEndpoint):
+    def disconnect(self): raise RuntimeError
+""",
+    "ssb/__init__.py": "",
+    "ssb/packet_stream.py": """
+from enum import Enum
+class PSMessageType(Enum):
+    BUFFER = 0; TEXT = 1; JSON = 2
+class PSMessage(object): pass
+class PacketStream(object): pass
+""",
+    "ssb/muxrpc.py": """
+class MuxRPCAPIException(Exception): pass
+class MuxRPCAPI(object):
+    def call(self, name, args, type_='sync'): raise RuntimeError
+""",
+    "ssb/feed/__init__.py": "import a_module_that_is_not_there",
+    "ssb/feed/models.py": "",
+    "ssb/util.py": "",
+}
+
+TALK = """
+import asyncio
+from nacl.signing import SigningKey
+async def talk(SHSClient, SHSServer, SHSClientException, MuxRPCAPI, MuxRPCAPIException, PacketStream, PSMessageType):
+    key = SigningKey.generate()
+    server = SHSServer("127.0.0.1", 0, key)
+    async def on_connect(connection):
+        api = MuxRPCAPI()
+        api.define("add")(lambda connection, request: sum(request.args))
+        api.add_connection(PacketStream(connection))
+        await api
+    server.on_connect(on_connect)
+    await server.listen()
+    port = server.server.sockets[0].getsockname()[1]
+    client = SHSClient("127.0.0.1", port, SigningKey.generate(), bytes(key.verify_key))
+    await client.open()
+    assert type(client.write_stream).__name__ == "BoxStream"
+    stream = PacketStream(client)
+    api = MuxRPCAPI()
+    api.add_connection(stream)
+    pump = asyncio.ensure_future(api)
+    answer = await api.call("add", [1, 2])
+    assert answer.body == 3 and answer.type == PSMessageType.JSON and answer.type is PSMessageType.JSON
+    try:
+        await api.call("nope", [])
+    except MuxRPCAPIException:
+        pass
+    else:
+        raise RuntimeError("no error")
+    client.crypto.verify_server_challenge = lambda data: False
+    try:
+        await client.open()
+    except SHSClientException:
+        pass
+    else:
+        raise RuntimeError("no error")
+    client.disconnect()
+    await pump
+    server.disconnect()
+    await asyncio.sleep(0.01)
+"""
+
+FRESH = (
+    TALK
+    + """
+import sys, ssbfast
+assert not [name for name in sys.modules if name.startswith("ssbfast.compat")]
+ssbfast.install(); ssbfast.install()
+from secret_handshake import SHSClient, SHSServer
+from secret_handshake.network import SHSClientException
+import secret_handshake.boxstream, secret_handshake.crypto, secret_handshake.util
+import ssb.feed.models, ssb.util, ssb_client.packet_stream
+from ssb.muxrpc import MuxRPCAPI, MuxRPCAPIException
+from ssb_client.packet_stream import PacketStream, PSMessageType
+import ssb.packet_stream
+assert ssb.packet_stream.PacketStream is PacketStream
+assert SHSClient.__module__ == "ssbfast.compat.secret_handshake.network"
+asyncio.run(talk(SHSClient, SHSServer, SHSClientException, MuxRPCAPI, MuxRPCAPIException, PacketStream, PSMessageType))
+ssbfast.uninstall(); ssbfast.uninstall()
+assert not [name for name in sys.modules if name.partition(".")[0] in ("secret_handshake", "ssb", "ssb_client")]
+try:
+    import secret_handshake
+except ImportError:
+    print("gone")
+else:
+    print(secret_handshake.__file__)
+"""
+)
+
+EARLY = (
+    TALK
+    + """
+import sys
+from secret_handshake import SHSClient, SHSServer
+from secret_handshake.network import SHSClientException, BoxStream, SHSServerConnection
+from secret_handshake.boxstream import UnboxStream
+from ssb.muxrpc import MuxRPCAPI, MuxRPCAPIException
+from ssb.packet_stream import PacketStream, PSMessageType
+import ssbfast
+class Writer:
+    data = b""
+    def write(self, data): self.data += data
+living = BoxStream(Writer(), b"k" * 32, b"n" * 24)
+before = {cls: dict(vars(cls)) for cls in (BoxStream, UnboxStream, SHSClient, SHSServer, MuxRPCAPI, PacketStream)}
+ssbfast.install(); ssbfast.install()
+import secret_handshake.boxstream
+assert secret_handshake.boxstream.BoxStream is BoxStream and secret_handshake.network.BoxStream is BoxStream
+assert secret_handshake.util.inc_nonce(bytes(24)) == bytes(23) + b"\\1"
+import ssb.feed
+assert ssb.feed.__name__ == "ssbfast.compat.ssb.feed", "what cannot be imported is ours"
+living.write(b"foo")
+assert living.writer.data == ssbfast.native.Sealer(b"k" * 32, b"n" * 24).seal(b"foo") and living.extra() == "extra"
+asyncio.run(talk(SHSClient, SHSServer, SHSClientException, MuxRPCAPI, MuxRPCAPIException, PacketStream, PSMessageType))
+ssbfast.uninstall()
+assert {cls: dict(vars(cls)) for cls in before} == before
+assert secret_handshake.util.inc_nonce(b"") == "theirs" and "ssb.feed" not in sys.modules and not hasattr(ssb, "feed")
+other = BoxStream(Writer(), b"k" * 32, b"n" * 24)
+other.write(b"foo")
+assert other.writer.data == b"theirs"
+from ssbfast.compat.ssb import packet_stream
+assert packet_stream.PSMessageType is not PSMessageType and packet_stream.PSMessageType.__module__.startswith("ssbfast")
+ssbfast.install(); ssbfast.uninstall()
+print("well")
+"""
+)
+
+ORIGINAL = """
+import asyncio, sys
+from nacl.signing import SigningKey
+from secret_handshake import SHSClient, SHSServer
+from secret_handshake.boxstream import BoxStream
+assert not BoxStream.__module__.startswith("ssbfast")
+theirs = BoxStream.write
+import ssbfast
+ssbfast.install()
+assert BoxStream.write is not theirs
+async def main():
+    key = SigningKey.generate()
+    server = SHSServer("127.0.0.1", 0, key)
+    async def on_connect(connection):
+        async for message in connection:
+            connection.write(message)
+    server.on_connect(on_connect)
+    await server.listen()
+    port = server.server.sockets[0].getsockname()[1]
+    clients = [SHSClient("127.0.0.1", port, SigningKey.generate(), bytes(key.verify_key)) for _ in range(20)]
+    await asyncio.gather(*(client.open() for client in clients))
+    for number, client in enumerate(clients):
+        client.write(b"%d" % number)
+        assert await client.read() == b"%d" % number
+        client.disconnect()
+    server.disconnect()
+    await asyncio.sleep(0.01)
+asyncio.run(main())
+ssbfast.uninstall()
+assert BoxStream.write is theirs
+print("well")
+"""
+
+
+def run(program: str, *paths: Path | str, flags: tuple[str, ...] = ()) -> str:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, *paths)))}
+    command = [sys.executable, "-X", "dev", "-W", "error::ResourceWarning", *flags, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Path:
+    """Packages with the names and shapes of the originals, and nothing of theirs."""
+    for name, text in FAKE.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def test_before_the_programs_imports() -> None:
+    assert run(FRESH) == "gone"
+
+
+def test_before_the_imports_with_the_package_on_the_path(fake: Path) -> None:
+    assert run(FRESH, fake).startswith(str(fake))
+
+
+def test_after_the_programs_imports(fake: Path) -> None:
+    assert run(EARLY, fake) == "well"
+
+
+def test_with_the_original() -> None:
+    """SSBFAST_PEERS: a directory with the original `secret_handshake` and what it needs."""
+    place = os.environ.get("SSBFAST_PEERS", "")
+    require("peers", bool(place), "SSBFAST_PEERS names no directory")
+    assert run(ORIGINAL, place) == "well"
+    assert run(ORIGINAL.replace("assert ", "pass # "), place, flags=("-O",)) == "well"
+
+
+def test_importing_ssbfast_imports_none_of_it() -> None:
+    program = "import sys, ssbfast; print([m for m in sys.modules if 'compat' in m and 'ssbfast' in m])"
+    assert run(program) == "[]"
