@@ -180,7 +180,9 @@ class UnboxStream:
         opener = self._opener
         if opener is None:
             opener = self._opener = native.Opener(self.key, self.nonce, MAX_SEGMENT_SIZE)
-        bodies = opener.open(b"")  # raises what the last round met behind its good boxes
+        if self._bodies is not None:
+            opener.open(b"")  # raises what the last round met behind its good boxes
+        bodies: list[bytes] = []
         while not bodies and not opener.ended:
             data = await self.reader.read(_READ)
             if not data:
