@@ -150,6 +150,17 @@ async def test_an_abandoned_source_does_not_hold_the_session() -> None:
         assert (await asyncio.wait_for(talk.api.call("add", [1]).get_response(), 10)).body == 1
 
 
+async def test_what_comes_back_on_a_sink_is_dropped() -> None:
+    connection = Connection()
+    stream = PacketStream(connection)
+    api = MuxRPCAPI()
+    api.add_connection(stream)
+    api.call("take", [], "sink")
+    connection.input = [packet(0x08, -1, bytes(64 * 1024))] * 64 + [packet(0x0E, -1, b"true")]
+    await asyncio.wait_for(api.process_messages(), 10)
+    assert not stream._event_map
+
+
 async def test_two_of_everything() -> None:
     async with house() as it:
         talks = [Talk(*await it.pair()) for _ in range(2)]
