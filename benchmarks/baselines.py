@@ -153,7 +153,7 @@ def environment() -> dict[str, str]:
     """What a figure was measured with, for `extra_info`."""
     return {
         "backend": native.BACKEND,
-        "simd": "libsodium",  # it chooses by itself; the core has no kernels of its own
+        "simd": native.BACKEND,  # "libsodium" chooses by itself
         "cpu": _cpu_model(),
         "python": platform.python_version(),
         "pynacl": version("PyNaCl"),

@@ -10,12 +10,15 @@
 #include <string.h>
 
 #define HEADER_TEXT 18u /* length and mac */
+#define SUBKEY_NONCE 16 /* bytes of the nonce */
 
 _Static_assert(SSB_BOX_HEADER == SSB_MAC + HEADER_TEXT, "a header is a secretbox of 18 bytes");
 _Static_assert(SSB_BOX_HEADER == HEADER_TEXT + SSB_MAC, "the mac of the body ends where the body begins");
 
-static void nonce_next(uint8_t *nonce) {
+/* Clears *subkeyed when the carry has reached the bytes that make the sub-key. */
+static void nonce_next(uint8_t *nonce, uint8_t *subkeyed) {
     for (int i = SSB_NONCE - 1; i >= 0; i--) {
+        if (i < SUBKEY_NONCE) *subkeyed = 0;
         nonce[i] = (uint8_t)(nonce[i] + 1);
         if (nonce[i] != 0) return;
     }
@@ -27,6 +30,7 @@ void ssb_sealer_init(ssb_sealer *s, const ssb_crypto *crypto, const uint8_t *key
     s->_crypto = crypto;
     memcpy(s->_key, key, SSB_KEY);
     memcpy(s->_nonce, nonce, SSB_NONCE);
+    s->_subkeyed = 0;
     s->_dead = 0;
 }
 
@@ -34,27 +38,45 @@ size_t ssb_sealed_size(size_t plain_n) {
     return plain_n + (plain_n / SSB_BOX_BODY + (plain_n % SSB_BOX_BODY != 0)) * SSB_BOX_HEADER;
 }
 
-int ssbi_seal_box(ssb_sealer *s, const uint8_t *m, size_t n, uint8_t *out) {
+static void seal_box(ssb_sealer *s, const ssbi_box *box) {
+    uint8_t *out = box->out;
     uint8_t header_nonce[SSB_NONCE];
-    if (s->_dead) return s->_dead;
     memcpy(header_nonce, s->_nonce, SSB_NONCE);
-    nonce_next(s->_nonce);
-    (void)s->_crypto->box(out + HEADER_TEXT, m, n, s->_nonce, s->_key); /* fails for absurd lengths only */
-    nonce_next(s->_nonce);
-    out[SSB_MAC] = (uint8_t)(n >> 8);
-    out[SSB_MAC + 1] = (uint8_t)n;
+    nonce_next(s->_nonce, &s->_subkeyed);
+    (void)s->_crypto->box(out + HEADER_TEXT, box->plain, box->n, s->_nonce, s->_key); /* fails for absurd lengths only */
+    nonce_next(s->_nonce, &s->_subkeyed);
+    out[SSB_MAC] = (uint8_t)(box->n >> 8);
+    out[SSB_MAC + 1] = (uint8_t)box->n;
     (void)s->_crypto->box(out, out + SSB_MAC, HEADER_TEXT, header_nonce, s->_key);
+}
+
+int ssbi_seal_boxes(ssb_sealer *s, const ssbi_box *boxes, size_t count) {
+    if (s->_dead) return s->_dead;
+    while (count > 0) {
+        size_t done = ssbi_seal_batch(s, boxes, count);
+        if (done == 0) {
+            seal_box(s, boxes);
+            done = 1;
+        }
+        boxes += done;
+        count -= done;
+    }
     return SSB_OK;
 }
 
 int ssb_seal(ssb_sealer *s, const uint8_t *plain, size_t plain_n, uint8_t *out) {
     if (s->_dead) return s->_dead;
     while (plain_n > 0) {
-        const size_t n = smaller(plain_n, SSB_BOX_BODY);
-        (void)ssbi_seal_box(s, plain, n, out);
-        plain += n;
-        plain_n -= n;
-        out += SSB_BOX_HEADER + n;
+        ssbi_box boxes[SSBI_BATCH];
+        size_t count = 0;
+        for (; count < SSBI_BATCH && plain_n > 0; count++) {
+            const size_t n = smaller(plain_n, SSB_BOX_BODY);
+            boxes[count] = (ssbi_box){plain, out, n};
+            plain += n;
+            plain_n -= n;
+            out += SSB_BOX_HEADER + n;
+        }
+        (void)ssbi_seal_boxes(s, boxes, count); /* not dead: asked above */
     }
     return SSB_OK;
 }
@@ -70,6 +92,7 @@ int ssb_seal_goodbye(ssb_sealer *s, uint8_t *out) {
 void ssb_sealer_close(ssb_sealer *s) {
     s->_crypto->wipe(s->_key, SSB_KEY);
     s->_crypto->wipe(s->_nonce, SSB_NONCE);
+    s->_crypto->wipe(s->_subkey, sizeof s->_subkey);
     s->_dead = SSB_E_CLOSED;
 }
 
@@ -80,6 +103,7 @@ void ssb_opener_init(ssb_opener *o, const ssb_crypto *crypto, const uint8_t *key
     o->_crypto = crypto;
     memcpy(o->_key, key, SSB_KEY);
     memcpy(o->_nonce, nonce, SSB_NONCE);
+    o->_subkeyed = 0;
     memset(o->_mac, 0, SSB_MAC);
     o->_body_max = body_max;
     o->_body_n = 0;
@@ -89,6 +113,7 @@ void ssb_opener_init(ssb_opener *o, const ssb_crypto *crypto, const uint8_t *key
 static int opener_end(ssb_opener *o, int code) {
     o->_crypto->wipe(o->_key, SSB_KEY);
     o->_crypto->wipe(o->_nonce, SSB_NONCE);
+    o->_crypto->wipe(o->_subkey, sizeof o->_subkey);
     o->_body_n = 0;
     o->_dead = (int8_t)code;
     return code;
@@ -102,13 +127,13 @@ static int open_header(ssb_opener *o, uint8_t *in) {
     if (any == 0) return opener_end(o, SSB_ENDED);
     const uint32_t n = (uint32_t)text[0] << 8 | text[1];
     if (n == 0 || n > o->_body_max) return opener_end(o, SSB_E_LENGTH);
-    nonce_next(o->_nonce);
+    nonce_next(o->_nonce, &o->_subkeyed);
     memcpy(o->_mac, text + 2, SSB_MAC);
     o->_body_n = n;
     return SSB_OK;
 }
 
-int ssb_open(ssb_opener *o, uint8_t *in, size_t n, size_t *used) {
+int ssbi_open_one(ssb_opener *o, uint8_t *in, size_t n, size_t *used) {
     *used = 0;
     if (o->_dead == SSB_ENDED) return n > 0 ? SSB_E_AFTER : SSB_ENDED;
     if (o->_dead) return o->_dead;
@@ -129,9 +154,15 @@ int ssb_open(ssb_opener *o, uint8_t *in, size_t n, size_t *used) {
         *used = 0;
         return opener_end(o, SSB_E_BODY);
     }
-    nonce_next(o->_nonce);
+    nonce_next(o->_nonce, &o->_subkeyed);
     o->_body_n = 0;
     return SSB_OK;
+}
+
+int ssb_open(ssb_opener *o, uint8_t *in, size_t n, size_t *used) {
+    uint16_t body_n;
+    if (ssbi_open_batch(o, in, n, &body_n, 1, used) == 1) return SSB_OK;
+    return ssbi_open_one(o, in, n, used);
 }
 
 int ssb_open_many(ssb_opener *o, uint8_t *in, size_t n, uint16_t *bodies, size_t boxes, size_t *count, size_t *used,
@@ -139,7 +170,11 @@ int ssb_open_many(ssb_opener *o, uint8_t *in, size_t n, uint16_t *bodies, size_t
     size_t box_n;
     *count = *used = *need = 0;
     while (*count < boxes) {
-        const int code = ssb_open(o, in + *used, n - *used, &box_n);
+        const size_t ahead = ssbi_open_batch(o, in + *used, n - *used, bodies + *count, boxes - *count, &box_n);
+        *count += ahead;
+        *used += box_n;
+        if (ahead > 0) continue;
+        const int code = ssbi_open_one(o, in + *used, n - *used, &box_n);
         if (code == SSB_MORE) *need = box_n;
         if (code == SSB_ENDED) *used += box_n;
         if (code != SSB_OK) return code;

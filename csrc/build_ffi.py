@@ -46,7 +46,7 @@ ffibuilder.set_source(
     "ssbfast._native",
     '#include "ssbfast.h"',
     sources=[f"csrc/{path.name}" for path in sorted(CSRC.glob("*.c"))],  # relative: setuptools refuses others
-    depends=["csrc/ssbfast.h", "csrc/internal.h"],
+    depends=[f"csrc/{path.name}" for path in sorted(CSRC.glob("*.h"))],
     include_dirs=["csrc"],
     extra_compile_args=_compile,
     extra_link_args=_link,

@@ -15,8 +15,25 @@ static inline uint32_t load32(const uint8_t *p) {
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 }
 
-/* box_stream.c: seal n (1..4096) bytes into one box; `m` may be out + SSB_BOX_HEADER (in place). */
-int ssbi_seal_box(ssb_sealer *s, const uint8_t *m, size_t n, uint8_t *out);
+#define SSBI_BATCH 16u /* boxes that a kernel works on at once */
+
+typedef struct { /* a box to be sealed */
+    const uint8_t *plain; /* may be out + SSB_BOX_HEADER (in place) */
+    uint8_t *out;
+    size_t n; /* 1..4096 */
+} ssbi_box;
+
+/* box_stream.c */
+int ssbi_seal_boxes(ssb_sealer *s, const ssbi_box *boxes, size_t count);
+int ssbi_open_one(ssb_opener *o, uint8_t *in, size_t n, size_t *used); /* ssb_open, with libsodium */
+
+/* box_batch.c: the kernel of the crypto table at work. Both do what they can and say how many boxes; 0 if the next
+ * one is not for them: there is no kernel, the nonce is about to carry, or the box is longer than a kernel takes.
+ *
+ * Opening takes good boxes only, up to SSBI_BATCH; whatever is wrong with the box behind them is for ssbi_open_one
+ * to find. A plain header lies where it was in its box, as after ssb_open. *used: bytes of the boxes opened. */
+size_t ssbi_seal_batch(ssb_sealer *s, const ssbi_box *boxes, size_t count);
+size_t ssbi_open_batch(ssb_opener *o, uint8_t *in, size_t n, uint16_t *bodies, size_t most, size_t *used);
 
 /* queue.c: all of them need 0 <= n <= bytes queued. */
 int ssbi_append(ssb_hub *h, ssb_queue *q, const uint8_t *data, size_t n); /* SSB_OK, or SSB_FULL and nothing done */

@@ -104,19 +104,30 @@ static int end(ssb_link *l, uint8_t *out, size_t room, size_t *out_n) {
     return SSB_ENDED;
 }
 
+/* Gather the plain bytes of the next box at `at`, where there is `room` for it. */
+static ssbi_box gather(ssb_link *l, uint8_t *at, size_t room) {
+    plain_box box = {at + SSB_BOX_HEADER, smaller(SSB_BOX_BODY, room - SSB_BOX_HEADER), 0};
+    while (box.room > 0 && step(l, &box) && !l->_split) continue;
+    return (ssbi_box){at + SSB_BOX_HEADER, at, box.n};
+}
+
 int ssb_link_flush(ssb_link *l, uint8_t *out, size_t room, size_t *out_n) {
+    ssbi_box boxes[SSBI_BATCH];
+    int full = 0;
     *out_n = 0;
     if (l->_goodbye == LINK_CLOSED) return SSB_E_CLOSED;
-    while (anything(l)) {
-        /* Only the first box of a call may be short, else the room's end would cut packets at random. */
-        const size_t least = *out_n > 0 ? SSB_BOX_BODY : TINY;
-        if (room - *out_n < SSB_BOX_HEADER + least) return SSB_FULL;
-        uint8_t *at = out + *out_n;
-        plain_box box = {at + SSB_BOX_HEADER, smaller(SSB_BOX_BODY, room - *out_n - SSB_BOX_HEADER), 0};
-        while (box.room > 0 && step(l, &box) && !l->_split) continue;
-        const int code = ssbi_seal_box(&l->_sealer, at + SSB_BOX_HEADER, box.n, at);
+    while (!full && anything(l)) {
+        size_t count = 0;
+        while (!full && count < SSBI_BATCH && anything(l)) {
+            /* Only the first box of a call may be short, else the room's end would cut packets at random. */
+            const size_t least = *out_n > 0 ? SSB_BOX_BODY : TINY;
+            full = room - *out_n < SSB_BOX_HEADER + least;
+            if (full) break;
+            boxes[count] = gather(l, out + *out_n, room - *out_n);
+            *out_n += SSB_BOX_HEADER + boxes[count++].n;
+        }
+        const int code = ssbi_seal_boxes(&l->_sealer, boxes, count);
         if (code != SSB_OK) return code;
-        *out_n += SSB_BOX_HEADER + box.n;
     }
-    return end(l, out, room, out_n);
+    return full ? SSB_FULL : end(l, out, room, out_n);
 }

@@ -1,10 +1,12 @@
 /* link_receive.c: open → scan → re-number → queue at the destination, or hand to Python as an event.
  *
  *   input     ciphertext: the caller's buffer, or what was kept of it (_input)
+ *   ahead     boxes at the beginning of the input that are open already, where they lie (_opened)
  *   plain     the box in hand: _cursor, in the caller's buffer, in the scratch area or in _plain
  *   packet    the one in hand: _flags, _req, _mode, _into; the scanner knows how much of its body is to come
  *
- * Nothing here looks ahead: whole input, byte-wise input and input interrupted by full queues give the same. */
+ * Boxes are opened ahead, but what they hold is not looked at before its turn, and a bad one waits for its turn as
+ * well: whole input, byte-wise input and input interrupted by full queues give the same. */
 #include "internal.h"
 
 #include <string.h>
@@ -233,10 +235,24 @@ static int keep(ssb_link *l, size_t n) {
     return SSB_OK;
 }
 
+/* Length of a box that was opened ahead: its plain header tells. */
+static size_t opened_size(const uint8_t *box) {
+    return SSB_BOX_HEADER + ((size_t)box[SSB_MAC] << 8 | box[SSB_MAC + 1]);
+}
+
 /* The next box lies in the caller's buffer from its beginning on. */
 static int open_here(ssb_link *l) {
+    uint16_t bodies[SSBI_BATCH];
     size_t used = 0;
-    const int code = ssb_open(&l->_opener, l->_rest, l->_rest_n, &used);
+    int code = SSB_OK;
+    if (l->_opened == 0)
+        (void)ssbi_open_batch(&l->_opener, l->_rest, l->_rest_n, bodies, SSBI_BATCH, &l->_opened);
+    if (l->_opened > 0) {
+        used = opened_size(l->_rest);
+        l->_opened -= used;
+    } else {
+        code = ssbi_open_one(&l->_opener, l->_rest, l->_rest_n, &used);
+    }
     if (code == SSB_MORE) {
         l->_need = used;
         return l->_rest_n > 0 && keep(l, l->_rest_n) != SSB_OK ? SSB_E_MEMORY : SSB_MORE;
@@ -252,8 +268,24 @@ static int open_here(ssb_link *l) {
     return code;
 }
 
+/* The next box begins in _input and was opened before it got there. */
+static void take_opened(ssb_link *l) {
+    uint8_t *box = l->_hub->_scratch;
+    ssbi_copy(l->_hub, &l->_input, box, SSB_BOX_HEADER);
+    const size_t size = opened_size(box);
+    ssbi_copy(l->_hub, &l->_input, box, size);
+    ssbi_drop(l->_hub, &l->_input, size);
+    l->_opened -= size;
+    l->_cursor = box + SSB_BOX_HEADER;
+    l->_cursor_n = size - SSB_BOX_HEADER;
+}
+
 /* The next box begins in _input: put it together in the scratch area, once for its header and once for all. */
 static int open_kept(ssb_link *l) {
+    if (l->_opened > 0) {
+        take_opened(l);
+        return SSB_OK;
+    }
     for (;;) {
         uint8_t *box = l->_hub->_scratch;
         size_t used = 0;
@@ -328,7 +360,7 @@ void ssbi_receive_close(ssb_link *l) {
     ssbi_keep(l->_hub, &l->_plain, 0);
     ssbi_keep(l->_hub, &l->_assembly, 0);
     l->_cursor = l->_rest = NULL;
-    l->_cursor_n = l->_rest_n = 0;
+    l->_cursor_n = l->_rest_n = l->_opened = 0;
     l->_into = NULL;
     l->_mode = HEAD;
 }

@@ -60,8 +60,24 @@
 /* cdef end */
 
 /* ------------------------------------------------------------------ crypto table
- * The three primitives everything stands on. `box` and `box_open` are libsodium's crypto_secretbox_easy and
- * crypto_secretbox_open_easy (input and output may overlap); `wipe` is sodium_memzero. */
+ * The primitives everything stands on. `box` and `box_open` are libsodium's crypto_secretbox_easy and
+ * crypto_secretbox_open_easy (input and output may overlap); `wipe` is sodium_memzero. `kernel`, if not NULL, does the
+ * same for many boxes at once; what it does not do (goodbyes, mistakes, boxes where the lower half of the nonce
+ * wraps) stays libsodium's. */
+typedef struct { /* a Salsa20 block that is wanted */
+    const uint8_t *in; /* 64 bytes to cover, or NULL: the key stream itself */
+    uint8_t *out;      /* may be `in` */
+    uint32_t nonce[2]; /* bytes 16..24 of the nonce, as Salsa20 reads them */
+    uint32_t number;
+} ssb_block;
+
+typedef struct {
+    void (*_blocks)(const uint32_t *subkey, const ssb_block *blocks, size_t n);
+    void (*_poly)(uint8_t *mac, const uint8_t *key, const uint8_t *m, size_t n);
+    size_t _longest; /* body; longer ones go to libsodium, which is faster there */
+    size_t _lanes;   /* blocks that cost as much as one */
+} ssb_kernel; /* opaque */
+
 /* cdef begin */
 typedef struct {
     int (*box)(unsigned char *c, const unsigned char *m, unsigned long long m_n, const unsigned char *nonce,
@@ -69,7 +85,10 @@ typedef struct {
     int (*box_open)(unsigned char *m, const unsigned char *c, unsigned long long c_n, const unsigned char *nonce,
                     const unsigned char *key);
     void (*wipe)(void *p, size_t n);
+    const ssb_kernel *kernel;
 } ssb_crypto;
+/* name: "avx512", "avx2" or "sse2". SSB_OK, or SSB_FULL where this machine or this build does not offer it. */
+int ssb_kernel_init(ssb_kernel *k, const char *name) SSB_MUST_USE;
 /* cdef end */
 
 /* ------------------------------------------------------------------ box stream
@@ -80,6 +99,8 @@ typedef struct {
     const ssb_crypto *_crypto;
     uint8_t _key[SSB_KEY];
     uint8_t _nonce[SSB_NONCE];
+    uint32_t _subkey[8];
+    uint8_t _subkeyed; /* the sub-key belongs to the key and the first 16 bytes of the nonce */
     int8_t _dead; /* 0, or the code every later call answers */
 } ssb_sealer; /* opaque */
 
@@ -87,6 +108,8 @@ typedef struct {
     const ssb_crypto *_crypto;
     uint8_t _key[SSB_KEY];
     uint8_t _nonce[SSB_NONCE];
+    uint32_t _subkey[8];
+    uint8_t _subkeyed;
     uint8_t _mac[SSB_MAC]; /* of the body whose header is already open */
     uint32_t _body_max;
     uint32_t _body_n; /* > 0: the header is open, the body is this long */
@@ -246,6 +269,7 @@ typedef struct ssb_link_s {
     ssb_limits _limits;
     ssb_queue _input;    /* received, not yet opened: the beginning of a box, or all that came while blocked */
     size_t _need;        /* bytes of input at which the opener can go on */
+    size_t _opened;      /* of the input, the first so many are boxes opened ahead, headers and all */
     ssb_queue _plain;    /* plain rest of a box that came in pieces, kept over SSB_AGAIN */
     ssb_queue _assembly; /* what there is of a packet that must be whole (with its head if a lane gets it) */
     ssb_queue _control;  /* whole packets, which go before every lane */

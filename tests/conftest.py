@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from types import ModuleType
 
 import pytest
@@ -22,13 +23,47 @@ settings.register_profile(
 settings.load_profile("quick" if QUICK else "full")
 
 
-@pytest.fixture(params=[native, pure], ids=["native", "pure"])
-def core(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def _paths() -> list[str]:
+    """The ways in which the native core can run here: those of the machine, or the one that is forced."""
+    if native.BACKEND == "pure" or os.environ.get("SSBFAST_BACKEND") or QUICK:
+        return [native.BACKEND]
+    from ssbfast.native import core
+
+    found = [name for name in ("avx512", "avx2", "sse2") if core.use_kernel(name)]
+    use_path(native.BACKEND)
+    return [*found, "libsodium"]
+
+
+def use_path(name: str) -> None:
+    """Let the native core go this way. Box streams that are open may change over: all ways give the same bytes."""
+    if native.BACKEND != "pure":
+        from ssbfast.native import core
+
+        assert core.use_kernel("" if name == "libsodium" else name)
+
+
+PATHS = _paths()
+
+
+@pytest.fixture(params=PATHS)
+def path(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each way of the native core in turn."""
+    use_path(request.param)
+    yield request.param
+    use_path(native.BACKEND)
+
+
+@pytest.fixture(params=[*(f"native-{name}" for name in PATHS), "pure"])
+def core(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     """Each backend in turn; the protocols of `ssbfast.wire` stand on it as well."""
-    backend: ModuleType = request.param
+    name, _, way = request.param.partition("-")
+    backend = native if name == "native" else pure
     for protocol in ("box_stream", "packet_stream"):
         monkeypatch.setattr(f"ssbfast.wire.{protocol}.native", backend)
-    return backend
+    if way:
+        use_path(way)
+    yield backend
+    use_path(native.BACKEND)
 
 
 @pytest.fixture

@@ -1,4 +1,7 @@
-"""native = pure: the same calls, made of both backends, get the same answers to the last byte and counter."""
+"""native = pure: the same calls, made of both backends, get the same answers to the last byte and counter.
+
+On every path of the native core that this machine has.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ def answer(call: Any, *args: Any) -> Any:
 
 
 @pytest.mark.parametrize("block", range(SCHEDULES // BLOCK))
-def test_schedules(block: int, rounds: int) -> None:
+def test_schedules(block: int, rounds: int, path: str) -> None:
     """Links, lanes, inlets and hubs under random and hostile input (tests/helpers/lockstep.py)."""
     for seed in range(block * BLOCK, block * BLOCK + max(1, BLOCK // rounds)):
         schedule = Lockstep(native, pure, seed)
@@ -61,7 +64,7 @@ def test_schedules_reach_everything(rounds: int) -> None:
 
 
 @given(keys, nonces, st.lists(st.binary(max_size=9000), max_size=6), st.booleans())
-def test_sealers(key: bytes, nonce: bytes, messages: list[bytes], early: bool) -> None:
+def test_sealers(path: str, key: bytes, nonce: bytes, messages: list[bytes], early: bool) -> None:
     one, two = native.Sealer(key, nonce), pure.Sealer(key, nonce)
     for i, plain in enumerate(messages):
         if early and i == 2:
@@ -72,7 +75,7 @@ def test_sealers(key: bytes, nonce: bytes, messages: list[bytes], early: bool) -
 
 
 @pytest.mark.parametrize("hostile", [0.0, 0.1, 0.5])
-def test_openers(hostile: float, rounds: int) -> None:
+def test_openers(hostile: float, rounds: int, path: str) -> None:
     for seed in range(120 // rounds):
         rng = random.Random(f"{seed} {hostile}")
         key, nonce, most = rng.randbytes(32), rng.randbytes(24), rng.choice((50, 4096, 4096, 65535))

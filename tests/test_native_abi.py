@@ -145,10 +145,66 @@ def fresh(backend: str, *options: str, code: str = "print(native.BACKEND)") -> s
 def test_the_environment_chooses() -> None:
     assert fresh("pure").stdout == "pure\n"
     assert fresh("libsodium").stdout == "libsodium\n"
-    assert fresh("").stdout == "libsodium\n"
+    best = fresh("").stdout.strip()
+    assert best in ("avx512", "avx2", "sse2", "libsodium")
+    assert fresh(best).stdout == f"{best}\n"
     wrong = fresh("quick")
     assert wrong.returncode == 1
     assert "SSBFAST_BACKEND is 'quick'" in wrong.stderr.splitlines()[-1]
+
+
+def test_every_kernel_is_there_or_refused_by_one_line() -> None:
+    for name in ("avx512", "avx2", "sse2"):
+        done = fresh(name)
+        if core.lib.ssb_kernel_init(core.ffi.new("ssb_kernel *"), name.encode()) == types.Status.OK:
+            assert (done.stdout, done.stderr) == (f"{name}\n", "")
+        else:
+            assert done.returncode == 1
+            assert done.stderr.splitlines()[-1].endswith(f"{name!r}, which this machine does not offer")
+
+
+def with_lib(backend: str, method: str) -> subprocess.CompletedProcess[str]:
+    """A process in which one function of the core is another."""
+    code = (
+        "from ssbfast import _native\n"
+        "class Lib:\n"
+        "    def __getattr__(self, name): return getattr(real, name)\n"
+        f"    {method}\n"
+        "real = _native.lib; _native.lib = Lib()\n"
+        "from ssbfast import native; print(native.BACKEND)"
+    )
+    environment = {**os.environ, "SSBFAST_BACKEND": backend}
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False, env=environment
+    )
+
+
+def test_a_machine_without_kernels() -> None:
+    method = "def ssb_kernel_init(self, kernel, name): return 1"
+    plain = with_lib("", method)
+    assert (plain.stdout, plain.stderr) == ("libsodium\n", "")
+    for name in ("avx512", "avx2", "sse2"):
+        refused = with_lib(name, method)
+        assert refused.returncode == 1
+        assert refused.stderr.splitlines()[-1].endswith(f"{name!r}, which this machine does not offer")
+
+
+@pytest.mark.skipif(native.BACKEND == "libsodium", reason="no kernel runs here")
+def test_a_wrong_kernel_is_found_out() -> None:
+    """It is replaced by libsodium with a warning; forced, it is an error."""
+    method = (
+        "count = 0\n"
+        "    def ssb_open_many(self, *args):\n"
+        "        self.count += 1\n"
+        "        return real.ssb_open_many(*args) if self.count < 4 else -1"
+    )
+    kernel = native.BACKEND
+    fallen = with_lib("", method)
+    assert fallen.stdout == "libsodium\n", fallen.stderr
+    assert f"RuntimeWarning: ssbfast uses libsodium, more slowly: the self-test of {kernel} failed" in fallen.stderr
+    forced = with_lib(kernel, method)
+    assert forced.returncode == 1
+    assert forced.stderr.splitlines()[-1] == f"ImportError: the self-test of {kernel} failed"
 
 
 def test_pure_does_not_load_the_core() -> None:

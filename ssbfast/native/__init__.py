@@ -1,9 +1,10 @@
-"""The engine: the C core with libsodium, or, where that is missing, the same in plain Python (`ssbfast.pure`).
+"""The engine: the C core, or, where that is missing, the same in plain Python (`ssbfast.pure`).
 
-Everybody imports from here. `BACKEND` says what runs: "libsodium" or "pure"; the environment variable
-SSBFAST_BACKEND forces one. This package alone touches `ssbfast._native` and PyNaCl's private `_sodium` (for the
-addresses of libsodium's functions), and turns the codes of `csrc/ssbfast.h` into exceptions. One hub, with all that
-was opened on it, belongs to one thread at a time.
+Everybody imports from here. `BACKEND` says what runs: "avx512", "avx2" or "sse2" (the core with a kernel of its own for
+the box stream; which of them there are is asked of the machine), "libsodium" (the core without) or "pure"; the
+environment variable SSBFAST_BACKEND forces one. This package alone touches `ssbfast._native` and PyNaCl's private
+`_sodium` (for the addresses of libsodium's functions), and turns the codes of `csrc/ssbfast.h` into exceptions. One
+hub, with all that was opened on it, belongs to one thread at a time.
 """
 
 from __future__ import annotations
@@ -53,13 +54,17 @@ __all__ = [
 JSON: Final = 0x02
 """Type of a packet whose body is JSON."""
 
-_BACKENDS: Final = ("libsodium", "pure")
+_KERNELS: Final = ("avx512", "avx2", "sse2")
+"""Best first."""
+
+_BACKENDS: Final = (*_KERNELS, "libsodium", "pure")
 
 
 def _choose(wanted: str) -> str:
     """What is to run. wanted: the value of SSBFAST_BACKEND, "" for the best there is."""
     if wanted not in ("", *_BACKENDS):
-        raise BadInputError(f"SSBFAST_BACKEND is {wanted!r}; it can be {' or '.join(_BACKENDS)}")
+        names = f"{', '.join(_BACKENDS[:-1])} or {_BACKENDS[-1]}"
+        raise BadInputError(f"SSBFAST_BACKEND is {wanted!r}; it can be {names}")
     if wanted == "pure":
         return "pure"
     try:
@@ -69,6 +74,27 @@ def _choose(wanted: str) -> str:
             raise
         warnings.warn(f"ssbfast runs without its C core, slowly: {error}", RuntimeWarning, stacklevel=3)
         return "pure"
+    return _choose_kernel(wanted)
+
+
+def _choose_kernel(wanted: str) -> str:
+    """The kernel that is wanted, or the best that this machine has and that passes its self-test."""
+    from ssbfast.native import boxes, core
+
+    names = (wanted,) if wanted in _KERNELS else () if wanted else _KERNELS
+    for name in names:
+        if not core.use_kernel(name):
+            continue
+        if boxes.self_test():
+            return name
+        core.use_kernel("")
+        if wanted:
+            raise ImportError(f"the self-test of {name} failed")
+        message = f"ssbfast uses libsodium, more slowly: the self-test of {name} failed"
+        warnings.warn(message, RuntimeWarning, stacklevel=4)
+        return "libsodium"
+    if wanted in _KERNELS:
+        raise BadInputError(f"SSBFAST_BACKEND is {wanted!r}, which this machine does not offer")
     return "libsodium"
 
 

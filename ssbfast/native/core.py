@@ -14,7 +14,7 @@ import nacl.bindings  # initialises libsodium
 from ssbfast import errors
 from ssbfast._native import ffi as _ffi
 from ssbfast._native import lib as _lib
-from ssbfast.pure.types import fault
+from ssbfast.pure.types import Status, fault
 
 ffi: Any = _ffi
 lib: Any = _lib
@@ -25,7 +25,7 @@ raw: Any = ffi.new_allocator(should_clear_after_alloc=False)
 
 def _crypto_table() -> Any:
     """The functions of ssb_crypto, in the libsodium that PyNaCl brings along."""
-    table = ffi.new("ssb_crypto *")
+    table = ffi.new("ssb_crypto *")  # zeroed: no kernel
     names = {"box": "crypto_secretbox_easy", "box_open": "crypto_secretbox_open_easy", "wipe": "sodium_memzero"}
     for field, name in names.items():
         try:
@@ -38,6 +38,22 @@ def _crypto_table() -> Any:
 
 
 crypto = _crypto_table()
+
+_kernel = ffi.new("ssb_kernel *")
+
+
+def use_kernel(name: str) -> bool:
+    """Let all box streams of this process use a kernel of our own, or, for "", libsodium alone; before any is made.
+
+    False where this machine or this build has no such kernel: then libsodium works.
+    """
+    crypto.kernel = ffi.NULL
+    if not name:
+        return True
+    if lib.ssb_kernel_init(_kernel, name.encode()) != Status.OK:
+        return False
+    crypto.kernel = _kernel
+    return True
 
 
 def error_of(code: int) -> errors.SSBError:

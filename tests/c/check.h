@@ -22,7 +22,18 @@
         }                                                                       \
     } while (0)
 
-static const ssb_crypto CRYPTO = {crypto_secretbox_easy, crypto_secretbox_open_easy, sodium_memzero};
+static ssb_kernel KERNEL;
+static ssb_crypto CRYPTO = {crypto_secretbox_easy, crypto_secretbox_open_easy, sodium_memzero, NULL};
+
+/* Call it first. The environment variable SSBFAST_BACKEND names the kernel to be tested; without it, libsodium alone.
+ * A path that this machine does not offer ends the program with 77. */
+static inline void crypto_begin(void) {
+    const char *name = getenv("SSBFAST_BACKEND");
+    CHECK(sodium_init() >= 0);
+    if (name == NULL || strcmp(name, "") == 0 || strcmp(name, "libsodium") == 0) return;
+    if (ssb_kernel_init(&KERNEL, name) != SSB_OK) exit(77);
+    CRYPTO.kernel = &KERNEL;
+}
 
 /* ---------------------------------------------------------------- memory that ends where a page begins to fault */
 

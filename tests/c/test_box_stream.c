@@ -140,7 +140,7 @@ static void mistakes(void) {
 }
 
 int main(void) {
-    CHECK(sodium_init() >= 0);
+    crypto_begin();
     in_guard = guard_new(MOST + 4096);
     out_guard = guard_new(MOST + 4096);
     lengths();

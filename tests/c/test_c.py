@@ -1,10 +1,11 @@
 """Compiles the C core with its tests, warnings as errors and sanitizers on, and runs them: once with each compiler.
 
-SSBFAST_REQUIRE may list gcc, clang and libsodium: what is missing then fails instead of being skipped.
+SSBFAST_REQUIRE may list gcc, clang, libsodium and valgrind: what is missing then fails instead of being skipped.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -15,6 +16,8 @@ from tests.helpers.require import require
 
 HERE = Path(__file__).parent
 CSRC = HERE.parent.parent / "csrc"
+BACKENDS = ("libsodium", "sse2", "avx2", "avx512")
+NOT_HERE = 77
 PROGRAMS = sorted(path.stem for path in HERE.glob("test_*.c"))
 COMPILERS = {
     "gcc": ("gcc",),
@@ -43,20 +46,43 @@ def compiler(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return path, folder
 
 
-def run(command: list[str], folder: Path) -> None:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
+def run(command: list[str], folder: Path, backend: str = "") -> None:
+    """backend: read by the programs, see check.h."""
+    environment = {**os.environ, "SSBFAST_BACKEND": backend}
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=100, check=False, env=environment
+    )
+    if done.returncode == NOT_HERE:
+        pytest.skip(f"this machine does not offer {backend}")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_program(compiler: tuple[str, Path], program: str) -> None:
+def test_program(compiler: tuple[str, Path], program: str, backend: str) -> None:
     path, folder = compiler
     objects = [str(folder / f"{source.stem}.o") for source in sorted(CSRC.glob("*.c"))]
     include = ["-I", str(CSRC), "-I", str(HERE)]
     source = str(HERE / f"{program}.c")
     flags = ["-std=c11", "-g", "-O1", *WARNINGS, *SANITIZERS]
-    run([path, *flags, *include, source, *objects, "-lsodium", "-o", program], folder)
-    run([str(folder / program)], folder)
+    if not (folder / program).exists():
+        run([path, *flags, *include, source, *objects, "-lsodium", "-o", program], folder)
+    run([str(folder / program)], folder, backend)
+
+
+@pytest.mark.parametrize("backend", ["sse2", "avx2"])
+def test_no_secret_decides(compiler: tuple[str, Path], backend: str) -> None:
+    """Constant time, as far as valgrind sees: keys and texts are undefined memory, on which nothing may depend."""
+    path, folder = compiler
+    valgrind = shutil.which("valgrind")
+    require("valgrind", valgrind is not None)
+    assert valgrind is not None
+    program = folder / "secrets"
+    if not program.exists():
+        sources = [str(HERE / "test_secrets.c"), *(str(source) for source in sorted(CSRC.glob("*.c")))]
+        flags = ["-std=c11", "-gdwarf-4", "-O2", "-DSSB_VALGRIND", *WARNINGS, "-I", str(CSRC), "-I", str(HERE)]
+        run([path, *flags, *sources, "-lsodium", "-o", program.name], folder)
+    run([valgrind, "-q", "--error-exitcode=9", str(program)], folder, backend)
 
 
 def test_no_writable_globals(compiler: tuple[str, Path]) -> None:

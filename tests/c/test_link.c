@@ -411,7 +411,7 @@ static void dirty_list(void) {
 }
 
 int main(void) {
-    CHECK(sodium_init() >= 0);
+    crypto_begin();
     in_guard = guard_new(WIRE);
     out_guard = guard_new(WIRE);
     ev_guard = guard_new(EVENTS);

@@ -246,7 +246,7 @@ static void run(uint64_t seed) {
 
 int main(int argc, char **argv) {
     const uint64_t rounds = argc > 1 ? strtoull(argv[1], NULL, 10) : 20;
-    CHECK(sodium_init() >= 0);
+    crypto_begin();
     in_guard = guard_new(WIRE);
     out_guard = guard_new(WIRE);
     ev_guard = guard_new(WIRE);

@@ -6,13 +6,19 @@ from typing import NamedTuple
 
 
 class Mutant(NamedTuple):
-    """One mistake. `old` occurs exactly once in `file`, else its test fails: mutants must not rot."""
+    """One mistake. `old` occurs exactly once in `file`, else its test fails: mutants must not rot.
+
+    backend: the path on which it can be seen, "" for the best that the machine has.
+    """
 
     name: str
     file: str
     old: str
     new: str
+    backend: str = ""
 
+
+SECOND_NONCE = "    nonce_next(s->_nonce, &s->_subkeyed);\n    out[SSB_MAC]"
 
 MUTANTS = (
     Mutant("no carry", "box_stream.c", "if (nonce[i] != 0) return;", "return;"),
@@ -37,7 +43,7 @@ MUTANTS = (
     Mutant(
         "sealing after goodbye", "box_stream.c", "    ssb_sealer_close(s);\n    return SSB_OK;", "    return SSB_OK;"
     ),
-    Mutant("nonce used twice", "box_stream.c", "    nonce_next(s->_nonce);\n    out[SSB_MAC]", "    out[SSB_MAC]"),
+    Mutant("nonce used twice", "box_stream.c", SECOND_NONCE, "    out[SSB_MAC]"),
     Mutant("flags not masked", "packet_stream.c", "s->_raw[0] & FLAGS_USED", "s->_raw[0]"),
     Mutant("type 3 passes", "packet_stream.c", "== TYPE_BAD ? SSB_E_TYPE", "== TYPE_BAD + 1 ? SSB_E_TYPE"),
     Mutant("wrong sign of req", "packet_stream.c", "number = (uint32_t)req", "number = (uint32_t)-req"),
@@ -96,4 +102,28 @@ MUTANTS = (
         "return ssb_hub_left(h) == 0 && h->_outgoing > 0;",
         "return ssb_hub_left(h) == 0;",
     ),
+    Mutant("stale sub-key", "box_stream.c", "if (i < SUBKEY_NONCE) *subkeyed = 0;", ""),
+    Mutant("batch sealed over a carry", "box_batch.c", "k == NULL || nonce > UINT64_MAX - MARGIN ||", "k == NULL ||"),
+    Mutant("batch opened over a carry", "box_batch.c", "nonce > UINT64_MAX - MARGIN || (open && nonce == 0)", "0"),
+    Mutant("forged body in a batch", "box_batch.c", "if (differ(mac, o->_mac)) return 0;", ""),
+    Mutant("forged header in a batch", "box_batch.c", "if (differ(mac, box)) return 0;", ""),
+    Mutant("half of a mac compared", "box_batch.c", "i < SSB_MAC; i++) any |=", "i < SSB_MAC / 2; i++) any |="),
+    Mutant("too long in a batch", "box_batch.c", "n == 0 || n > o->_body_max) return 0;", "n == 0) return 0;"),
+    Mutant(
+        "one nonce for header and body",
+        "box_batch.c",
+        "want(&q, nonce + 2 * n + 1, 0, NULL, c[n].body);",
+        "want(&q, nonce + 2 * n, 0, NULL, c[n].body);",
+    ),
+    Mutant("nonces of a batch used again", "box_batch.c", "nonce + 2 * n);\n    s->", "nonce + 2 * n - 2);\n    s->"),
+    Mutant("open header forgotten", "box_batch.c", "2 * b.count + (o->_body_n > 0)", "2 * b.count"),
+    Mutant("opened ahead twice", "link_receive.c", "    l->_opened -= size;\n", ""),
+    Mutant("lanes exchanged, 16", "salsa20_avx512.c", "shuffle_i32x4(b, d, ODD));", "shuffle_i32x4(a, d, ODD));"),
+    Mutant(
+        "lane left out, 8", "salsa20_avx2.c", "for (size_t i = 4; i < n; i++)", "for (size_t i = 5; i < n; i++)", "avx2"
+    ),
+    Mutant("number of the block forgotten, 4", "salsa20_sse2.c", "i >= 6 && i <= 8", "i >= 6 && i <= 7", "sse2"),
+    Mutant("carry beyond 2^130, IFMA", "poly1305_ifma.c", "_mm512_slli_epi64(high[2], 10)", "high[2]"),
+    Mutant("carry beyond 2^130, AVX2", "poly1305_avx2.c", "    carry(d, 4, 0);\n", "", "avx2"),
+    Mutant("end of the message not marked", "poly1305.c", "last[n] = 1;", "", "sse2"),
 )

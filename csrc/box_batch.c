@@ -1,0 +1,219 @@
+/* box_batch.c: many boxes at once. All Salsa20 blocks of a batch, of headers and bodies alike, go through the kernel's
+ * lanes side by side; then come the macs, box by box.
+ *
+ *   secretbox  block 0 = key of the mac(32) | covers text[0..32);  block i = covers text[64 i - 32 .. 64 i + 32)
+ *
+ * Whole blocks are covered where they lie. Block 0 and what is left at the end are key stream first, in `covers`, which
+ * is wiped at the end of each batch. */
+#include "kernel.h"
+
+#include <string.h>
+
+#define HEADER_TEXT 18u
+#define POLY_KEY 32u
+#define FIRST (SALSA_BLOCK - POLY_KEY) /* bytes of text that block 0 covers */
+#define QUEUE 64u
+#define MARGIN (2 * SSBI_BATCH + 2) /* nonces before a carry that are left to libsodium */
+
+typedef struct { /* key stream of one box */
+    uint8_t header[SALSA_BLOCK];
+    uint8_t body[SALSA_BLOCK];
+    uint8_t tail[SALSA_BLOCK];
+} covers;
+
+typedef struct { /* blocks that wait for the lanes */
+    const ssb_kernel *kernel;
+    const uint32_t *subkey;
+    size_t n;
+    ssb_block blocks[QUEUE];
+} queue;
+
+/* ---------------------------------------------------------------- blocks */
+
+static void run(queue *q) {
+    if (q->n > 0) q->kernel->_blocks(q->subkey, q->blocks, q->n);
+    q->n = 0;
+}
+
+static uint32_t swapped(uint32_t v) { return v << 24 | (v & 0xff00u) << 8 | (v >> 8 & 0xff00u) | v >> 24; }
+
+static inline void want(queue *q, uint64_t nonce, uint32_t number, const uint8_t *in, uint8_t *out) {
+    if (q->n == QUEUE) run(q);
+    q->blocks[q->n++] =
+        (ssb_block){in, out, {swapped((uint32_t)(nonce >> 32)), swapped((uint32_t)nonce)}, number};
+}
+
+/* All of a text but the first 32 bytes, which wait for block 0. */
+static void want_text(queue *q, uint64_t nonce, const uint8_t *in, uint8_t *out, size_t n, uint8_t *tail) {
+    uint32_t number = 1;
+    size_t at = FIRST;
+    for (; at + SALSA_BLOCK <= n; at += SALSA_BLOCK) want(q, nonce, number++, in + at, out + at);
+    if (at < n) want(q, nonce, number, NULL, tail);
+}
+
+static void cover(uint8_t *out, const uint8_t *in, const uint8_t *stream, size_t n) {
+    for (size_t i = 0; i < n; i++) out[i] = in[i] ^ stream[i];
+}
+
+/* The parts of a text that no lane has written. */
+static void cover_ends(uint8_t *out, const uint8_t *in, size_t n, const covers *c) {
+    if (n < FIRST) {
+        cover(out, in, c->body + POLY_KEY, n);
+        return;
+    }
+    const size_t left = (n - FIRST) % SALSA_BLOCK;
+    cover(out, in, c->body + POLY_KEY, FIRST);
+    if (left > 0) cover(out + n - left, in + n - left, c->tail, left);
+}
+
+/* 0 if they are the same. No early end: how much of a forged mac is right must not show. */
+static int differ(const uint8_t *a, const uint8_t *b) {
+    uint32_t any = 0;
+    for (size_t i = 0; i < SSB_MAC; i++) any |= (uint32_t)(a[i] ^ b[i]);
+    return any != 0;
+}
+
+/* ---------------------------------------------------------------- sealing */
+
+static void seal_one(const ssb_kernel *k, const ssbi_box *box, const covers *c) {
+    uint8_t *out = box->out;
+    cover_ends(out + SSB_BOX_HEADER, box->plain, box->n, c);
+    out[SSB_MAC] = (uint8_t)(box->n >> 8);
+    out[SSB_MAC + 1] = (uint8_t)box->n;
+    k->_poly(out + HEADER_TEXT, c->body, out + SSB_BOX_HEADER, box->n);
+    cover(out + SSB_MAC, out + SSB_MAC, c->header + POLY_KEY, HEADER_TEXT);
+    k->_poly(out, c->header, out + SSB_MAC, HEADER_TEXT);
+}
+
+size_t ssbi_seal_batch(ssb_sealer *s, const ssbi_box *boxes, size_t count) {
+    const ssb_kernel *k = s->_crypto->kernel;
+    const uint64_t nonce = load64(s->_nonce + 16);
+    covers c[SSBI_BATCH];
+    queue q;
+    size_t n = 0;
+    if (k == NULL || nonce > UINT64_MAX - MARGIN || boxes[0].n > k->_longest) return 0;
+    if (!s->_subkeyed) ssbi_hsalsa20(s->_subkey, s->_key, s->_nonce);
+    s->_subkeyed = 1;
+    q.kernel = k;
+    q.subkey = s->_subkey;
+    q.n = 0;
+    for (; n < smaller(count, SSBI_BATCH) && boxes[n].n <= k->_longest; n++) {
+        want(&q, nonce + 2 * n, 0, NULL, c[n].header);
+        want(&q, nonce + 2 * n + 1, 0, NULL, c[n].body);
+        want_text(&q, nonce + 2 * n + 1, boxes[n].plain, boxes[n].out + SSB_BOX_HEADER, boxes[n].n, c[n].tail);
+    }
+    run(&q);
+    for (size_t i = 0; i < n; i++) seal_one(k, &boxes[i], &c[i]);
+    store64(s->_nonce + 16, nonce + 2 * n);
+    s->_crypto->wipe(c, n * sizeof c[0]);
+    return n;
+}
+
+/* ---------------------------------------------------------------- opening */
+
+typedef struct {
+    ssb_opener *o;
+    uint8_t *in;
+    size_t n;
+    uint64_t nonce;  /* of the first header */
+    size_t count;    /* boxes whose header and body are authentic */
+    size_t at;       /* bytes of them */
+    size_t streams;  /* boxes whose first blocks are there */
+    covers c[SSBI_BATCH];
+} opening;
+
+/* Length of the body of box b->count, whose header is opened where it lies; 0 if it is not a good one. */
+static size_t read_header(opening *b) {
+    ssb_opener *o = b->o;
+    uint8_t *box = b->in + b->at, mac[SSB_MAC], text[HEADER_TEXT];
+    const covers *c = &b->c[b->count];
+    if (b->count == 0 && o->_body_n > 0) { /* opened before */
+        box[SSB_MAC] = (uint8_t)(o->_body_n >> 8);
+        box[SSB_MAC + 1] = (uint8_t)o->_body_n;
+        return o->_body_n;
+    }
+    if (b->n - b->at < SSB_BOX_HEADER) return 0;
+    o->_crypto->kernel->_poly(mac, c->header, box + SSB_MAC, HEADER_TEXT);
+    if (differ(mac, box)) return 0;
+    cover(text, box + SSB_MAC, c->header + POLY_KEY, HEADER_TEXT);
+    const size_t n = (size_t)text[0] << 8 | text[1];
+    if (n == 0 || n > o->_body_max) return 0;
+    memcpy(box + SSB_MAC, text, HEADER_TEXT);
+    memcpy(o->_mac, text + 2, SSB_MAC);
+    o->_body_n = (uint32_t)n;
+    return n;
+}
+
+/* Verify box b->count, header and body. 0: it is not complete, not good, or longer than the kernel takes; if only
+ * its header is good, o->_body_n says so. */
+static int verify(opening *b, uint16_t *bodies) {
+    ssb_opener *o = b->o;
+    const size_t n = read_header(b);
+    uint8_t mac[SSB_MAC];
+    if (n == 0 || b->n - b->at < SSB_BOX_HEADER + n || n > o->_crypto->kernel->_longest) return 0;
+    o->_crypto->kernel->_poly(mac, b->c[b->count].body, b->in + b->at + SSB_BOX_HEADER, n);
+    if (differ(mac, o->_mac)) return 0;
+    o->_body_n = 0;
+    bodies[b->count++] = (uint16_t)n;
+    b->at += SSB_BOX_HEADER + n;
+    return 1;
+}
+
+/* The first blocks of the next boxes, as many as one sweep of the lanes yields. */
+static void more_streams(opening *b, queue *q, size_t most) {
+    const size_t possible = b->count + (b->n - b->at) / (SSB_BOX_HEADER + 1) + 1;
+    const size_t until = smaller(smaller(most, possible), b->streams + q->kernel->_lanes / 2);
+    for (; b->streams < until; b->streams++) {
+        want(q, b->nonce + 2 * b->streams, 0, NULL, b->c[b->streams].header);
+        want(q, b->nonce + 2 * b->streams + 1, 0, NULL, b->c[b->streams].body);
+    }
+    run(q);
+}
+
+static void uncover(opening *b, queue *q, const uint16_t *bodies) {
+    uint8_t *body = b->in + SSB_BOX_HEADER;
+    for (size_t i = 0; i < b->count; i++) {
+        want_text(q, b->nonce + 2 * i + 1, body, body, bodies[i], b->c[i].tail);
+        body += bodies[i] + SSB_BOX_HEADER;
+    }
+    run(q);
+    body = b->in + SSB_BOX_HEADER;
+    for (size_t i = 0; i < b->count; i++) {
+        cover_ends(body, body, bodies[i], &b->c[i]);
+        body += bodies[i] + SSB_BOX_HEADER;
+    }
+}
+
+/* What stands in the way of a batch. `open`: the first header is open already, and the nonce one further. */
+static int unfit(const ssb_opener *o, size_t n, uint64_t nonce, int open) {
+    if (o->_dead || o->_crypto->kernel == NULL || n < SSB_BOX_HEADER) return 1;
+    if (nonce > UINT64_MAX - MARGIN || (open && nonce == 0)) return 1;
+    return open && (n < SSB_BOX_HEADER + (size_t)o->_body_n || o->_body_n > o->_crypto->kernel->_longest);
+}
+
+size_t ssbi_open_batch(ssb_opener *o, uint8_t *in, size_t n, uint16_t *bodies, size_t most, size_t *used) {
+    const uint64_t nonce = load64(o->_nonce + 16);
+    const int open = o->_body_n > 0;
+    opening b;
+    queue q;
+    *used = 0;
+    if (unfit(o, n, nonce, open)) return 0;
+    if (!o->_subkeyed) ssbi_hsalsa20(o->_subkey, o->_key, o->_nonce);
+    o->_subkeyed = 1;
+    q.kernel = o->_crypto->kernel;
+    q.subkey = o->_subkey;
+    b.o = o;
+    b.in = in;
+    b.n = n;
+    b.nonce = nonce - (uint64_t)open;
+    q.n = b.count = b.at = b.streams = 0;
+    most = smaller(most, SSBI_BATCH);
+    do {
+        if (b.count == b.streams) more_streams(&b, &q, most);
+    } while (verify(&b, bodies) && b.count < most);
+    uncover(&b, &q, bodies);
+    store64(o->_nonce + 16, b.nonce + 2 * b.count + (o->_body_n > 0));
+    o->_crypto->wipe(b.c, b.streams * sizeof b.c[0]);
+    *used = b.at;
+    return b.count;
+}

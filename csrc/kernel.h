@@ -1,0 +1,85 @@
+/* kernel.h: what own kernels of XSalsa20-Poly1305 consist of, and where they exist.
+ *
+ * A secretbox needs Salsa20 blocks 0, 1, 2 … of its nonce: the first 32 bytes of block 0 are the key of its Poly1305,
+ * all that follows covers the text. The upper 16 bytes of the nonce and the key make the sub-key (HSalsa20); the lower
+ * 8 and the number of the block go into the block itself. So blocks of many boxes can be computed side by side, each in
+ * a lane of its own.
+ *
+ * Constant time: no branch and no index here or in the kernels depends on keys, key stream, text or macs; they depend
+ * on lengths, counters and pointers, which anybody on the wire can see. ARCHITECTURE.md, "Kernels", has the review. */
+#ifndef SSBFAST_KERNEL_H
+#define SSBFAST_KERNEL_H
+
+#include "internal.h"
+
+/* Other compilers and machines: libsodium alone. */
+#if defined(__x86_64__) && defined(__SIZEOF_INT128__) && defined(__GNUC__) && !defined(_MSC_VER)
+#define SSBI_KERNELS 1
+#else
+#define SSBI_KERNELS 0
+#endif
+
+#define SALSA_BLOCK 64u
+#define SALSA_WORDS 16
+
+/* The words of a block that are the same for all blocks of a sub-key are set apart from: 6, 7 nonce; 8, 9 number. */
+#define SALSA_C0 0x61707865u
+#define SALSA_C1 0x3320646eu
+#define SALSA_C2 0x79622d32u
+#define SALSA_C3 0x6b206574u
+
+/* Rounds over x[16], for any type of words; the file that uses it says what ADD, XOR and ROTATE are. */
+#define SALSA_QUARTER(a, b, c, d)            \
+    do {                                     \
+        b = XOR(b, ROTATE(ADD(a, d), 7));    \
+        c = XOR(c, ROTATE(ADD(b, a), 9));    \
+        d = XOR(d, ROTATE(ADD(c, b), 13));   \
+        a = XOR(a, ROTATE(ADD(d, c), 18));   \
+    } while (0)
+
+#define SALSA_ROUNDS(x)                                  \
+    for (int round = 0; round < 20; round += 2) {        \
+        SALSA_QUARTER(x[0], x[4], x[8], x[12]);          \
+        SALSA_QUARTER(x[5], x[9], x[13], x[1]);          \
+        SALSA_QUARTER(x[10], x[14], x[2], x[6]);         \
+        SALSA_QUARTER(x[15], x[3], x[7], x[11]);         \
+        SALSA_QUARTER(x[0], x[1], x[2], x[3]);           \
+        SALSA_QUARTER(x[5], x[6], x[7], x[4]);           \
+        SALSA_QUARTER(x[10], x[11], x[8], x[9]);         \
+        SALSA_QUARTER(x[15], x[12], x[13], x[14]);       \
+    }
+
+static inline uint32_t load32_le(const uint8_t *p) {
+    return (uint32_t)p[3] << 24 | (uint32_t)p[2] << 16 | (uint32_t)p[1] << 8 | p[0];
+}
+
+static inline uint64_t load64(const uint8_t *p) { return (uint64_t)load32(p) << 32 | load32(p + 4); }
+
+static inline void store64(uint8_t *p, uint64_t v) {
+    for (int i = 0; i < 8; i++) p[i] = (uint8_t)(v >> (56 - 8 * i));
+}
+
+/* kernel.c: the sub-key of a key and the first 16 bytes of a nonce. */
+void ssbi_hsalsa20(uint32_t *subkey, const uint8_t *key, const uint8_t *nonce);
+
+#if SSBI_KERNELS
+
+/* memset that no compiler leaves out. */
+static inline void ssbi_wipe(void *p, size_t n) {
+    uint8_t *bytes = p;
+    for (size_t i = 0; i < n; i++) bytes[i] = 0;
+    __asm__ __volatile__("" : : "r"(p) : "memory");
+}
+
+/* salsa20_*.c: `n` blocks, in as many sweeps as it takes. */
+void ssbi_salsa20_sse2(const uint32_t *subkey, const ssb_block *blocks, size_t n);
+void ssbi_salsa20_avx2(const uint32_t *subkey, const ssb_block *blocks, size_t n);
+void ssbi_salsa20_avx512(const uint32_t *subkey, const ssb_block *blocks, size_t n);
+
+/* poly1305*.c: the mac(16) of m[0..n) under key(32). */
+void ssbi_poly1305(uint8_t *mac, const uint8_t *key, const uint8_t *m, size_t n);
+void ssbi_poly1305_avx2(uint8_t *mac, const uint8_t *key, const uint8_t *m, size_t n);
+void ssbi_poly1305_ifma(uint8_t *mac, const uint8_t *key, const uint8_t *m, size_t n);
+
+#endif
+#endif

@@ -1,0 +1,71 @@
+/* salsa20_avx512.c: sixteen Salsa20 blocks at once, one in each lane. */
+#include "kernel.h"
+
+#if SSBI_KERNELS
+
+#include <immintrin.h>
+
+#define LANES 16
+#define TARGET __attribute__((target("avx512f")))
+#define ADD(a, b) _mm512_add_epi32(a, b)
+#define XOR(a, b) _mm512_xor_si512(a, b)
+#define ROTATE(v, n) _mm512_rol_epi32(v, n)
+#define EVEN 0x88 /* quarters 0 and 2 of both */
+#define ODD 0xdd  /* quarters 1 and 3 */
+
+/* Four words of sixteen lanes: quarter k of x[j] becomes these words of lane 4k + j. */
+static inline TARGET void transpose(__m512i *x) {
+    const __m512i a = _mm512_unpacklo_epi32(x[0], x[1]), b = _mm512_unpackhi_epi32(x[0], x[1]);
+    const __m512i c = _mm512_unpacklo_epi32(x[2], x[3]), d = _mm512_unpackhi_epi32(x[2], x[3]);
+    x[0] = _mm512_unpacklo_epi64(a, c);
+    x[1] = _mm512_unpackhi_epi64(a, c);
+    x[2] = _mm512_unpacklo_epi64(b, d);
+    x[3] = _mm512_unpackhi_epi64(b, d);
+}
+
+static inline TARGET void put(const ssb_block *blocks, size_t i, size_t n, __m512i stream) {
+    if (i >= n) return;
+    if (blocks[i].in != NULL) stream = XOR(stream, _mm512_loadu_si512(blocks[i].in));
+    _mm512_storeu_si512(blocks[i].out, stream);
+}
+
+/* Lanes j, 4 + j, 8 + j and 12 + j: their quarters come together. */
+static inline TARGET void put_four(const __m512i *x, size_t j, const ssb_block *blocks, size_t n) {
+    const __m512i a = _mm512_shuffle_i32x4(x[j], x[4 + j], EVEN), b = _mm512_shuffle_i32x4(x[j], x[4 + j], ODD);
+    const __m512i c = _mm512_shuffle_i32x4(x[8 + j], x[12 + j], EVEN);
+    const __m512i d = _mm512_shuffle_i32x4(x[8 + j], x[12 + j], ODD);
+    put(blocks, j, n, _mm512_shuffle_i32x4(a, c, EVEN));
+    put(blocks, 4 + j, n, _mm512_shuffle_i32x4(b, d, EVEN));
+    put(blocks, 8 + j, n, _mm512_shuffle_i32x4(a, c, ODD));
+    put(blocks, 12 + j, n, _mm512_shuffle_i32x4(b, d, ODD));
+}
+
+static TARGET void sweep(const __m512i *input, const ssb_block *blocks, size_t n) {
+    uint32_t low[LANES] = {0}, high[LANES] = {0}, number[LANES] = {0};
+    __m512i x[SALSA_WORDS], y[SALSA_WORDS];
+    for (size_t i = 0; i < n; i++) {
+        low[i] = blocks[i].nonce[0];
+        high[i] = blocks[i].nonce[1];
+        number[i] = blocks[i].number;
+    }
+    for (int i = 0; i < SALSA_WORDS; i++) x[i] = input[i];
+    x[6] = y[6] = _mm512_loadu_si512(low);
+    x[7] = y[7] = _mm512_loadu_si512(high);
+    x[8] = y[8] = _mm512_loadu_si512(number);
+    SALSA_ROUNDS(x)
+    for (int i = 0; i < SALSA_WORDS; i++) x[i] = ADD(x[i], i >= 6 && i <= 8 ? y[i] : input[i]);
+    for (int g = 0; g < 4; g++) transpose(x + 4 * g);
+    for (size_t j = 0; j < 4; j++) put_four(x, j, blocks, n);
+}
+
+TARGET void ssbi_salsa20_avx512(const uint32_t *subkey, const ssb_block *blocks, size_t n) {
+    const uint32_t words[SALSA_WORDS] = {SALSA_C0,  subkey[0], subkey[1], subkey[2], subkey[3], SALSA_C1,  0, 0, 0, 0,
+                                         SALSA_C2, subkey[4], subkey[5], subkey[6], subkey[7], SALSA_C3};
+    __m512i input[SALSA_WORDS];
+    for (int i = 0; i < SALSA_WORDS; i++) input[i] = _mm512_set1_epi32((int)words[i]);
+    for (; n > LANES; blocks += LANES, n -= LANES) sweep(input, blocks, LANES);
+    sweep(input, blocks, n);
+    ssbi_wipe(input, sizeof input);
+}
+
+#endif

@@ -1,0 +1,65 @@
+/* salsa20_sse2.c: four Salsa20 blocks at once, one in each lane. SSE2 is part of x86-64. */
+#include "kernel.h"
+
+#if SSBI_KERNELS
+
+#include <immintrin.h>
+
+#define LANES 4
+#define TARGET __attribute__((target("sse2")))
+#define ADD(a, b) _mm_add_epi32(a, b)
+#define XOR(a, b) _mm_xor_si128(a, b)
+#define ROTATE(v, n) rotate(v, n)
+
+static inline TARGET __m128i rotate(__m128i v, int n) {
+    return _mm_or_si128(_mm_slli_epi32(v, n), _mm_srli_epi32(v, 32 - n));
+}
+
+static inline TARGET __m128i load(const uint32_t *p) { return _mm_loadu_si128((const __m128i *)(const void *)p); }
+
+/* Four words of four lanes: rows become columns. */
+static inline TARGET void transpose(__m128i *x) {
+    const __m128i a = _mm_unpacklo_epi32(x[0], x[1]), b = _mm_unpackhi_epi32(x[0], x[1]);
+    const __m128i c = _mm_unpacklo_epi32(x[2], x[3]), d = _mm_unpackhi_epi32(x[2], x[3]);
+    x[0] = _mm_unpacklo_epi64(a, c);
+    x[1] = _mm_unpackhi_epi64(a, c);
+    x[2] = _mm_unpacklo_epi64(b, d);
+    x[3] = _mm_unpackhi_epi64(b, d);
+}
+
+static inline TARGET void put(const ssb_block *b, size_t at, __m128i stream) {
+    if (b->in != NULL) stream = XOR(stream, _mm_loadu_si128((const __m128i *)(const void *)(b->in + at)));
+    _mm_storeu_si128((__m128i *)(void *)(b->out + at), stream);
+}
+
+static TARGET void sweep(const __m128i *input, const ssb_block *blocks, size_t n) {
+    uint32_t low[LANES] = {0}, high[LANES] = {0}, number[LANES] = {0};
+    __m128i x[SALSA_WORDS], y[SALSA_WORDS], z[SALSA_WORDS];
+    for (size_t i = 0; i < n; i++) {
+        low[i] = blocks[i].nonce[0];
+        high[i] = blocks[i].nonce[1];
+        number[i] = blocks[i].number;
+    }
+    for (int i = 0; i < SALSA_WORDS; i++) x[i] = input[i];
+    x[6] = y[6] = load(low);
+    x[7] = y[7] = load(high);
+    x[8] = y[8] = load(number);
+    SALSA_ROUNDS(x)
+    for (int i = 0; i < SALSA_WORDS; i++) z[i] = ADD(x[i], i >= 6 && i <= 8 ? y[i] : input[i]);
+    for (int g = 0; g < 4; g++) transpose(z + 4 * g);
+    for (size_t i = 0; i < n; i++)
+        for (size_t g = 0; g < 4; g++) put(&blocks[i], 16 * g, z[4 * g + i]);
+    ssbi_wipe(z, sizeof z);
+}
+
+TARGET void ssbi_salsa20_sse2(const uint32_t *subkey, const ssb_block *blocks, size_t n) {
+    const uint32_t words[SALSA_WORDS] = {SALSA_C0,  subkey[0], subkey[1], subkey[2], subkey[3], SALSA_C1,  0, 0, 0, 0,
+                                         SALSA_C2, subkey[4], subkey[5], subkey[6], subkey[7], SALSA_C3};
+    __m128i input[SALSA_WORDS];
+    for (int i = 0; i < SALSA_WORDS; i++) input[i] = _mm_set1_epi32((int)words[i]);
+    for (; n > LANES; blocks += LANES, n -= LANES) sweep(input, blocks, LANES);
+    sweep(input, blocks, n);
+    ssbi_wipe(input, sizeof input);
+}
+
+#endif
