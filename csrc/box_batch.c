@@ -12,7 +12,6 @@
 #define HEADER_TEXT 18u
 #define POLY_KEY 32u
 #define FIRST (SALSA_BLOCK - POLY_KEY) /* bytes of text that block 0 covers */
-#define QUEUE 64u
 #define MARGIN (2 * SSBI_BATCH + 2) /* nonces before a carry that are left to libsodium */
 
 typedef struct { /* key stream of one box */
@@ -25,22 +24,30 @@ typedef struct { /* blocks that wait for the lanes */
     const ssb_kernel *kernel;
     const uint32_t *subkey;
     size_t n;
-    ssb_block blocks[QUEUE];
+    ssb_blocks blocks;
 } queue;
 
 /* ---------------------------------------------------------------- blocks */
 
 static void run(queue *q) {
-    if (q->n > 0) q->kernel->_blocks(q->subkey, q->blocks, q->n);
+    ssb_blocks *b = &q->blocks;
+    const size_t n = q->n;
     q->n = 0;
+    if (n == 0) return;
+    for (size_t i = n; i < SSB_BLOCKS && i % q->kernel->_lanes != 0; i++) b->low[i] = b->high[i] = b->number[i] = 0;
+    q->kernel->_blocks(q->subkey, b, n);
 }
 
 static uint32_t swapped(uint32_t v) { return v << 24 | (v & 0xff00u) << 8 | (v >> 8 & 0xff00u) | v >> 24; }
 
 static inline void want(queue *q, uint64_t nonce, uint32_t number, const uint8_t *in, uint8_t *out) {
-    if (q->n == QUEUE) run(q);
-    q->blocks[q->n++] =
-        (ssb_block){in, out, {swapped((uint32_t)(nonce >> 32)), swapped((uint32_t)nonce)}, number};
+    if (q->n == SSB_BLOCKS) run(q);
+    const size_t i = q->n++;
+    q->blocks.low[i] = swapped((uint32_t)(nonce >> 32));
+    q->blocks.high[i] = swapped((uint32_t)nonce);
+    q->blocks.number[i] = number;
+    q->blocks.in[i] = in;
+    q->blocks.out[i] = out;
 }
 
 /* All of a text but the first 32 bytes, which wait for block 0. */
@@ -119,6 +126,7 @@ typedef struct {
     size_t count;    /* boxes whose header and body are authentic */
     size_t at;       /* bytes of them */
     size_t streams;  /* boxes whose first blocks are there */
+    int tail;        /* the first box cannot be longer than two blocks, and c[0].tail is there */
     covers c[SSBI_BATCH];
 } opening;
 
@@ -167,12 +175,16 @@ static void more_streams(opening *b, queue *q, size_t most) {
         want(q, b->nonce + 2 * b->streams, 0, NULL, b->c[b->streams].header);
         want(q, b->nonce + 2 * b->streams + 1, 0, NULL, b->c[b->streams].body);
     }
+    if (b->streams == 1 && b->n - SSB_BOX_HEADER < FIRST + SALSA_BLOCK) { /* a lane to spare saves a sweep */
+        want(q, b->nonce + 1, 1, NULL, b->c[0].tail);
+        b->tail = 1;
+    }
     run(q);
 }
 
 static void uncover(opening *b, queue *q, const uint16_t *bodies) {
     uint8_t *body = b->in + SSB_BOX_HEADER;
-    for (size_t i = 0; i < b->count; i++) {
+    for (size_t i = 0; i < b->count && !b->tail; i++) {
         want_text(q, b->nonce + 2 * i + 1, body, body, bodies[i], b->c[i].tail);
         body += bodies[i] + SSB_BOX_HEADER;
     }
@@ -207,6 +219,7 @@ size_t ssbi_open_batch(ssb_opener *o, uint8_t *in, size_t n, uint16_t *bodies, s
     b.n = n;
     b.nonce = nonce - (uint64_t)open;
     q.n = b.count = b.at = b.streams = 0;
+    b.tail = 0;
     most = smaller(most, SSBI_BATCH);
     do {
         if (b.count == b.streams) more_streams(&b, &q, most);

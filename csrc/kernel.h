@@ -71,10 +71,11 @@ static inline void ssbi_wipe(void *p, size_t n) {
     __asm__ __volatile__("" : : "r"(p) : "memory");
 }
 
-/* salsa20_*.c: `n` blocks, in as many sweeps as it takes. */
-void ssbi_salsa20_sse2(const uint32_t *subkey, const ssb_block *blocks, size_t n);
-void ssbi_salsa20_avx2(const uint32_t *subkey, const ssb_block *blocks, size_t n);
-void ssbi_salsa20_avx512(const uint32_t *subkey, const ssb_block *blocks, size_t n);
+/* salsa20_*.c: n <= SSB_BLOCKS blocks, in as many sweeps as it takes. The columns are read up to the last lane of the
+ * last sweep; what those that are not wanted compute goes nowhere. */
+void ssbi_salsa20_sse2(const uint32_t *subkey, const ssb_blocks *blocks, size_t n);
+void ssbi_salsa20_avx2(const uint32_t *subkey, const ssb_blocks *blocks, size_t n);
+void ssbi_salsa20_avx512(const uint32_t *subkey, const ssb_blocks *blocks, size_t n);
 
 /* poly1305*.c: the mac(16) of m[0..n) under key(32). */
 void ssbi_poly1305(uint8_t *mac, const uint8_t *key, const uint8_t *m, size_t n);

@@ -5,11 +5,14 @@
 
 #include <string.h>
 
-static uint64_t load64_le(const uint8_t *p) { return (uint64_t)load32_le(p + 4) << 32 | load32_le(p); }
-
-static void store64_le(uint8_t *p, uint64_t v) {
-    for (int i = 0; i < 8; i++) p[i] = (uint8_t)(v >> (8 * i));
+/* x86-64 is little-endian. */
+static inline uint64_t load64_le(const uint8_t *p) {
+    uint64_t v;
+    memcpy(&v, p, sizeof v);
+    return v;
 }
+
+static inline void store64_le(uint8_t *p, uint64_t v) { memcpy(p, &v, sizeof v); }
 
 void ssbi_poly_begin(ssbi_poly *p, const uint8_t *key) {
     const uint64_t t0 = load64_le(key), t1 = load64_le(key + 8);
@@ -21,67 +24,74 @@ void ssbi_poly_begin(ssbi_poly *p, const uint8_t *key) {
     p->pad[1] = load64_le(key + 24);
 }
 
-static inline void multiply(uint64_t *a, const uint64_t *b, uint64_t b1_20, uint64_t b2_20) {
-    ssbi_u128 d0 = (ssbi_u128)a[0] * b[0] + (ssbi_u128)a[1] * b2_20 + (ssbi_u128)a[2] * b1_20;
-    ssbi_u128 d1 = (ssbi_u128)a[0] * b[1] + (ssbi_u128)a[1] * b[0] + (ssbi_u128)a[2] * b2_20;
-    ssbi_u128 d2 = (ssbi_u128)a[0] * b[2] + (ssbi_u128)a[1] * b[1] + (ssbi_u128)a[2] * b[0];
-    d1 += (uint64_t)(d0 >> 44);
-    d2 += (uint64_t)(d1 >> 44);
-    a[0] = ((uint64_t)d0 & MASK44) + (uint64_t)(d2 >> 42) * 5;
-    a[1] = ((uint64_t)d1 & MASK44) + (a[0] >> 44);
-    a[0] &= MASK44;
-    a[2] = (uint64_t)d2 & MASK42;
+/* Limbs are passed one by one, not as arrays: compilers would put those into vectors, which is slower. */
+typedef struct {
+    uint64_t l0, l1, l2;
+} limbs;
+
+static inline limbs multiply(limbs a, limbs b, uint64_t b1_20, uint64_t b2_20) {
+    const ssbi_u128 d0 = (ssbi_u128)a.l0 * b.l0 + (ssbi_u128)a.l1 * b2_20 + (ssbi_u128)a.l2 * b1_20;
+    const ssbi_u128 d1 = (ssbi_u128)a.l0 * b.l1 + (ssbi_u128)a.l1 * b.l0 + (ssbi_u128)a.l2 * b2_20 + (uint64_t)(d0 >> 44);
+    const ssbi_u128 d2 = (ssbi_u128)a.l0 * b.l2 + (ssbi_u128)a.l1 * b.l1 + (ssbi_u128)a.l2 * b.l0 + (uint64_t)(d1 >> 44);
+    const uint64_t first = ((uint64_t)d0 & MASK44) + (uint64_t)(d2 >> 42) * 5;
+    return (limbs){first & MASK44, ((uint64_t)d1 & MASK44) + (first >> 44), (uint64_t)d2 & MASK42};
 }
 
-void ssbi_poly_multiply(uint64_t *a, const uint64_t *b) { multiply(a, b, b[1] * 20, b[2] * 20); }
+static inline limbs from(const uint64_t *p) { return (limbs){p[0], p[1], p[2]}; }
 
-static inline void add_block(uint64_t *h, const uint8_t *m, uint64_t high) {
+void ssbi_poly_multiply(uint64_t *a, const uint64_t *b) {
+    const limbs product = multiply(from(a), from(b), b[1] * 20, b[2] * 20);
+    a[0] = product.l0;
+    a[1] = product.l1;
+    a[2] = product.l2;
+}
+
+static inline limbs add_block(limbs h, const uint8_t *m, uint64_t high) {
     const uint64_t t0 = load64_le(m), t1 = load64_le(m + 8);
-    h[0] += t0 & MASK44;
-    h[1] += (t0 >> 44 | t1 << 20) & MASK44;
-    h[2] += (t1 >> 24 & MASK42) | high;
+    h.l0 += t0 & MASK44;
+    h.l1 += (t0 >> 44 | t1 << 20) & MASK44;
+    h.l2 += t1 >> 24 | high;
+    return h;
 }
 
-static void absorb(ssbi_poly *p, const uint8_t *m, size_t n) {
-    const uint64_t r1_20 = p->r[1] * 20, r2_20 = p->r[2] * 20;
-    uint64_t h[3] = {p->h[0], p->h[1], p->h[2]};
-    for (; n >= POLY_BLOCK; m += POLY_BLOCK, n -= POLY_BLOCK) {
-        add_block(h, m, (uint64_t)1 << 40);
-        multiply(h, p->r, r1_20, r2_20);
-    }
+static inline limbs absorb(const ssbi_poly *p, const uint8_t *m, size_t n) {
+    const limbs r = from(p->r);
+    const uint64_t r1_20 = r.l1 * 20, r2_20 = r.l2 * 20;
+    limbs h = from(p->h);
+    for (; n >= POLY_BLOCK; m += POLY_BLOCK, n -= POLY_BLOCK)
+        h = multiply(add_block(h, m, (uint64_t)1 << 40), r, r1_20, r2_20);
     if (n > 0) {
         uint8_t last[POLY_BLOCK] = {0};
-        memcpy(last, m, n);
+        for (size_t i = 0; i < n; i++) last[i] = m[i];
         last[n] = 1;
-        add_block(h, last, 0);
-        multiply(h, p->r, r1_20, r2_20);
+        h = multiply(add_block(h, last, 0), r, r1_20, r2_20);
     }
-    memcpy(p->h, h, sizeof h);
+    return h;
 }
 
 /* The one number below 2^130 - 5. */
-static void reduce(uint64_t *h) {
+static inline limbs reduce(limbs h) {
     for (int i = 0; i < 2; i++) {
-        h[1] += h[0] >> 44;
-        h[0] &= MASK44;
-        h[2] += h[1] >> 44;
-        h[1] &= MASK44;
-        h[0] += (h[2] >> 42) * 5;
-        h[2] &= MASK42;
+        h.l1 += h.l0 >> 44;
+        h.l0 &= MASK44;
+        h.l2 += h.l1 >> 44;
+        h.l1 &= MASK44;
+        h.l0 += (h.l2 >> 42) * 5;
+        h.l2 &= MASK42;
     }
-    h[1] += h[0] >> 44;
-    h[0] &= MASK44;
-    uint64_t g0 = h[0] + 5, g1 = h[1] + (g0 >> 44), g2 = h[2] + (g1 >> 44) - ((uint64_t)1 << 42);
+    h.l1 += h.l0 >> 44;
+    h.l0 &= MASK44;
+    const uint64_t g0 = h.l0 + 5, g1 = h.l1 + (g0 >> 44), g2 = h.l2 + (g1 >> 44) - ((uint64_t)1 << 42);
     const uint64_t keep = 0 - (g2 >> 63); /* all ones: h was below already */
-    h[0] = (h[0] & keep) | (g0 & MASK44 & ~keep);
-    h[1] = (h[1] & keep) | (g1 & MASK44 & ~keep);
-    h[2] = (h[2] & keep) | (g2 & ~keep);
+    h.l0 = (h.l0 & keep) | (g0 & MASK44 & ~keep);
+    h.l1 = (h.l1 & keep) | (g1 & MASK44 & ~keep);
+    h.l2 = (h.l2 & keep) | (g2 & ~keep);
+    return h;
 }
 
 void ssbi_poly_end(ssbi_poly *p, const uint8_t *m, size_t n, uint8_t *mac) {
-    absorb(p, m, n);
-    reduce(p->h);
-    const uint64_t low = p->h[0] | p->h[1] << 44, high = p->h[1] >> 20 | p->h[2] << 24;
+    const limbs h = reduce(absorb(p, m, n));
+    const uint64_t low = h.l0 | h.l1 << 44, high = h.l1 >> 20 | h.l2 << 24;
     const ssbi_u128 sum = (ssbi_u128)low + p->pad[0];
     store64_le(mac, (uint64_t)sum);
     store64_le(mac + 8, high + p->pad[1] + (uint64_t)(sum >> 64));

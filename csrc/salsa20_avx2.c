@@ -27,46 +27,41 @@ static inline TARGET void transpose(__m256i *x) {
     x[3] = _mm256_unpackhi_epi64(b, d);
 }
 
-static inline TARGET void put(const ssb_block *b, __m256i one, __m256i two) {
-    if (b->in != NULL) {
-        one = XOR(one, _mm256_loadu_si256((const __m256i *)(const void *)b->in));
-        two = XOR(two, _mm256_loadu_si256((const __m256i *)(const void *)(b->in + 32)));
+static inline TARGET void put(const ssb_blocks *b, size_t i, __m256i one, __m256i two) {
+    const uint8_t *in = b->in[i];
+    uint8_t *out = b->out[i];
+    if (in != NULL) {
+        one = XOR(one, _mm256_loadu_si256((const __m256i *)(const void *)in));
+        two = XOR(two, _mm256_loadu_si256((const __m256i *)(const void *)(in + 32)));
     }
-    _mm256_storeu_si256((__m256i *)(void *)b->out, one);
-    _mm256_storeu_si256((__m256i *)(void *)(b->out + 32), two);
+    _mm256_storeu_si256((__m256i *)(void *)out, one);
+    _mm256_storeu_si256((__m256i *)(void *)(out + 32), two);
 }
 
-static TARGET void sweep(const __m256i *input, const ssb_block *blocks, size_t n) {
-    uint32_t low[LANES] = {0}, high[LANES] = {0}, number[LANES] = {0};
+static TARGET void sweep(const __m256i *input, const ssb_blocks *b, size_t at, size_t n) {
     __m256i x[SALSA_WORDS], y[SALSA_WORDS], z[SALSA_WORDS];
-    for (size_t i = 0; i < n; i++) {
-        low[i] = blocks[i].nonce[0];
-        high[i] = blocks[i].nonce[1];
-        number[i] = blocks[i].number;
-    }
     for (int i = 0; i < SALSA_WORDS; i++) x[i] = input[i];
-    x[6] = y[6] = load(low);
-    x[7] = y[7] = load(high);
-    x[8] = y[8] = load(number);
+    x[6] = y[6] = load(b->low + at);
+    x[7] = y[7] = load(b->high + at);
+    x[8] = y[8] = load(b->number + at);
     SALSA_ROUNDS(x)
     for (int i = 0; i < SALSA_WORDS; i++) z[i] = ADD(x[i], i >= 6 && i <= 8 ? y[i] : input[i]);
     for (int g = 0; g < 4; g++) transpose(z + 4 * g);
     for (size_t i = 0; i < smaller(n, 4); i++)
-        put(&blocks[i], _mm256_permute2x128_si256(z[i], z[4 + i], 0x20),
+        put(b, at + i, _mm256_permute2x128_si256(z[i], z[4 + i], 0x20),
             _mm256_permute2x128_si256(z[8 + i], z[12 + i], 0x20));
     for (size_t i = 4; i < n; i++)
-        put(&blocks[i], _mm256_permute2x128_si256(z[i - 4], z[i], 0x31),
+        put(b, at + i, _mm256_permute2x128_si256(z[i - 4], z[i], 0x31),
             _mm256_permute2x128_si256(z[4 + i], z[8 + i], 0x31));
     ssbi_wipe(z, sizeof z);
 }
 
-TARGET void ssbi_salsa20_avx2(const uint32_t *subkey, const ssb_block *blocks, size_t n) {
+TARGET void ssbi_salsa20_avx2(const uint32_t *subkey, const ssb_blocks *blocks, size_t n) {
     const uint32_t words[SALSA_WORDS] = {SALSA_C0,  subkey[0], subkey[1], subkey[2], subkey[3], SALSA_C1,  0, 0, 0, 0,
                                          SALSA_C2, subkey[4], subkey[5], subkey[6], subkey[7], SALSA_C3};
     __m256i input[SALSA_WORDS];
     for (int i = 0; i < SALSA_WORDS; i++) input[i] = _mm256_set1_epi32((int)words[i]);
-    for (; n > LANES; blocks += LANES, n -= LANES) sweep(input, blocks, LANES);
-    sweep(input, blocks, n);
+    for (size_t at = 0; at < n; at += LANES) sweep(input, blocks, at, smaller(n - at, LANES));
     ssbi_wipe(input, sizeof input);
 }
 

@@ -23,48 +23,41 @@ static inline TARGET void transpose(__m512i *x) {
     x[3] = _mm512_unpackhi_epi64(b, d);
 }
 
-static inline TARGET void put(const ssb_block *blocks, size_t i, size_t n, __m512i stream) {
+static inline TARGET void put(const ssb_blocks *b, size_t i, size_t n, __m512i stream) {
     if (i >= n) return;
-    if (blocks[i].in != NULL) stream = XOR(stream, _mm512_loadu_si512(blocks[i].in));
-    _mm512_storeu_si512(blocks[i].out, stream);
+    if (b->in[i] != NULL) stream = XOR(stream, _mm512_loadu_si512(b->in[i]));
+    _mm512_storeu_si512(b->out[i], stream);
 }
 
 /* Lanes j, 4 + j, 8 + j and 12 + j: their quarters come together. */
-static inline TARGET void put_four(const __m512i *x, size_t j, const ssb_block *blocks, size_t n) {
+static inline TARGET void put_four(const __m512i *x, size_t j, const ssb_blocks *blocks, size_t at, size_t n) {
     const __m512i a = _mm512_shuffle_i32x4(x[j], x[4 + j], EVEN), b = _mm512_shuffle_i32x4(x[j], x[4 + j], ODD);
     const __m512i c = _mm512_shuffle_i32x4(x[8 + j], x[12 + j], EVEN);
     const __m512i d = _mm512_shuffle_i32x4(x[8 + j], x[12 + j], ODD);
-    put(blocks, j, n, _mm512_shuffle_i32x4(a, c, EVEN));
-    put(blocks, 4 + j, n, _mm512_shuffle_i32x4(b, d, EVEN));
-    put(blocks, 8 + j, n, _mm512_shuffle_i32x4(a, c, ODD));
-    put(blocks, 12 + j, n, _mm512_shuffle_i32x4(b, d, ODD));
+    put(blocks, at + j, n, _mm512_shuffle_i32x4(a, c, EVEN));
+    put(blocks, at + 4 + j, n, _mm512_shuffle_i32x4(b, d, EVEN));
+    put(blocks, at + 8 + j, n, _mm512_shuffle_i32x4(a, c, ODD));
+    put(blocks, at + 12 + j, n, _mm512_shuffle_i32x4(b, d, ODD));
 }
 
-static TARGET void sweep(const __m512i *input, const ssb_block *blocks, size_t n) {
-    uint32_t low[LANES] = {0}, high[LANES] = {0}, number[LANES] = {0};
+static TARGET void sweep(const __m512i *input, const ssb_blocks *b, size_t at, size_t n) {
     __m512i x[SALSA_WORDS], y[SALSA_WORDS];
-    for (size_t i = 0; i < n; i++) {
-        low[i] = blocks[i].nonce[0];
-        high[i] = blocks[i].nonce[1];
-        number[i] = blocks[i].number;
-    }
     for (int i = 0; i < SALSA_WORDS; i++) x[i] = input[i];
-    x[6] = y[6] = _mm512_loadu_si512(low);
-    x[7] = y[7] = _mm512_loadu_si512(high);
-    x[8] = y[8] = _mm512_loadu_si512(number);
+    x[6] = y[6] = _mm512_loadu_si512(b->low + at);
+    x[7] = y[7] = _mm512_loadu_si512(b->high + at);
+    x[8] = y[8] = _mm512_loadu_si512(b->number + at);
     SALSA_ROUNDS(x)
     for (int i = 0; i < SALSA_WORDS; i++) x[i] = ADD(x[i], i >= 6 && i <= 8 ? y[i] : input[i]);
     for (int g = 0; g < 4; g++) transpose(x + 4 * g);
-    for (size_t j = 0; j < 4; j++) put_four(x, j, blocks, n);
+    for (size_t j = 0; j < 4; j++) put_four(x, j, b, at, at + n);
 }
 
-TARGET void ssbi_salsa20_avx512(const uint32_t *subkey, const ssb_block *blocks, size_t n) {
+TARGET void ssbi_salsa20_avx512(const uint32_t *subkey, const ssb_blocks *blocks, size_t n) {
     const uint32_t words[SALSA_WORDS] = {SALSA_C0,  subkey[0], subkey[1], subkey[2], subkey[3], SALSA_C1,  0, 0, 0, 0,
                                          SALSA_C2, subkey[4], subkey[5], subkey[6], subkey[7], SALSA_C3};
     __m512i input[SALSA_WORDS];
     for (int i = 0; i < SALSA_WORDS; i++) input[i] = _mm512_set1_epi32((int)words[i]);
-    for (; n > LANES; blocks += LANES, n -= LANES) sweep(input, blocks, LANES);
-    sweep(input, blocks, n);
+    for (size_t at = 0; at < n; at += LANES) sweep(input, blocks, at, smaller(n - at, LANES));
     ssbi_wipe(input, sizeof input);
 }
 

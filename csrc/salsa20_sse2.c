@@ -27,38 +27,34 @@ static inline TARGET void transpose(__m128i *x) {
     x[3] = _mm_unpackhi_epi64(b, d);
 }
 
-static inline TARGET void put(const ssb_block *b, size_t at, __m128i stream) {
-    if (b->in != NULL) stream = XOR(stream, _mm_loadu_si128((const __m128i *)(const void *)(b->in + at)));
-    _mm_storeu_si128((__m128i *)(void *)(b->out + at), stream);
+static inline TARGET void put(const uint8_t *in, uint8_t *out, __m128i stream) {
+    if (in != NULL) stream = XOR(stream, _mm_loadu_si128((const __m128i *)(const void *)in));
+    _mm_storeu_si128((__m128i *)(void *)out, stream);
 }
 
-static TARGET void sweep(const __m128i *input, const ssb_block *blocks, size_t n) {
-    uint32_t low[LANES] = {0}, high[LANES] = {0}, number[LANES] = {0};
+static TARGET void sweep(const __m128i *input, const ssb_blocks *b, size_t at, size_t n) {
     __m128i x[SALSA_WORDS], y[SALSA_WORDS], z[SALSA_WORDS];
-    for (size_t i = 0; i < n; i++) {
-        low[i] = blocks[i].nonce[0];
-        high[i] = blocks[i].nonce[1];
-        number[i] = blocks[i].number;
-    }
     for (int i = 0; i < SALSA_WORDS; i++) x[i] = input[i];
-    x[6] = y[6] = load(low);
-    x[7] = y[7] = load(high);
-    x[8] = y[8] = load(number);
+    x[6] = y[6] = load(b->low + at);
+    x[7] = y[7] = load(b->high + at);
+    x[8] = y[8] = load(b->number + at);
     SALSA_ROUNDS(x)
     for (int i = 0; i < SALSA_WORDS; i++) z[i] = ADD(x[i], i >= 6 && i <= 8 ? y[i] : input[i]);
     for (int g = 0; g < 4; g++) transpose(z + 4 * g);
     for (size_t i = 0; i < n; i++)
-        for (size_t g = 0; g < 4; g++) put(&blocks[i], 16 * g, z[4 * g + i]);
+        for (size_t g = 0; g < 4; g++) {
+            const uint8_t *in = b->in[at + i];
+            put(in != NULL ? in + 16 * g : NULL, b->out[at + i] + 16 * g, z[4 * g + i]);
+        }
     ssbi_wipe(z, sizeof z);
 }
 
-TARGET void ssbi_salsa20_sse2(const uint32_t *subkey, const ssb_block *blocks, size_t n) {
+TARGET void ssbi_salsa20_sse2(const uint32_t *subkey, const ssb_blocks *blocks, size_t n) {
     const uint32_t words[SALSA_WORDS] = {SALSA_C0,  subkey[0], subkey[1], subkey[2], subkey[3], SALSA_C1,  0, 0, 0, 0,
                                          SALSA_C2, subkey[4], subkey[5], subkey[6], subkey[7], SALSA_C3};
     __m128i input[SALSA_WORDS];
     for (int i = 0; i < SALSA_WORDS; i++) input[i] = _mm_set1_epi32((int)words[i]);
-    for (; n > LANES; blocks += LANES, n -= LANES) sweep(input, blocks, LANES);
-    sweep(input, blocks, n);
+    for (size_t at = 0; at < n; at += LANES) sweep(input, blocks, at, smaller(n - at, LANES));
     ssbi_wipe(input, sizeof input);
 }
 

@@ -64,15 +64,17 @@
  * crypto_secretbox_open_easy (input and output may overlap); `wipe` is sodium_memzero. `kernel`, if not NULL, does the
  * same for many boxes at once; what it does not do (goodbyes, mistakes, boxes where the lower half of the nonce
  * wraps) stays libsodium's. */
-typedef struct { /* a Salsa20 block that is wanted */
-    const uint8_t *in; /* 64 bytes to cover, or NULL: the key stream itself */
-    uint8_t *out;      /* may be `in` */
-    uint32_t nonce[2]; /* bytes 16..24 of the nonce, as Salsa20 reads them */
-    uint32_t number;
-} ssb_block;
+#define SSB_BLOCKS 64u
+
+typedef struct { /* Salsa20 blocks that are wanted, in columns: so they are loaded into lanes */
+    uint32_t low[SSB_BLOCKS], high[SSB_BLOCKS]; /* bytes 16..20 and 20..24 of the nonce, as Salsa20 reads them */
+    uint32_t number[SSB_BLOCKS];
+    const uint8_t *in[SSB_BLOCKS]; /* 64 bytes to cover, or NULL: the key stream itself */
+    uint8_t *out[SSB_BLOCKS];      /* may be `in` */
+} ssb_blocks;
 
 typedef struct {
-    void (*_blocks)(const uint32_t *subkey, const ssb_block *blocks, size_t n);
+    void (*_blocks)(const uint32_t *subkey, const ssb_blocks *blocks, size_t n); /* n: up to SSB_BLOCKS */
     void (*_poly)(uint8_t *mac, const uint8_t *key, const uint8_t *m, size_t n);
     size_t _longest; /* body; longer ones go to libsodium, which is faster there */
     size_t _lanes;   /* blocks that cost as much as one */

@@ -18,15 +18,19 @@
 static void salsa(void) {
     uint8_t key[32], nonce[16], in[20][64], out[20][64];
     uint32_t subkey[8];
-    ssb_block blocks[20];
+    ssb_blocks blocks = {{0}, {0}, {0}, {0}, {0}};
     random_fill(key, sizeof key);
     random_fill(nonce, sizeof nonce);
     random_fill(in[0], sizeof in);
     VALGRIND_MAKE_MEM_UNDEFINED(key, sizeof key);
     VALGRIND_MAKE_MEM_UNDEFINED(in, sizeof in);
     ssbi_hsalsa20(subkey, key, nonce);
-    for (uint32_t i = 0; i < 20; i++) blocks[i] = (ssb_block){i % 3 ? in[i] : NULL, out[i], {i, 7}, i};
-    for (size_t n = 1; n <= 20; n++) CRYPTO.kernel->_blocks(subkey, blocks, n);
+    for (uint32_t i = 0; i < 20; i++) {
+        blocks.low[i] = blocks.number[i] = i;
+        blocks.in[i] = i % 3 ? in[i] : NULL;
+        blocks.out[i] = out[i];
+    }
+    for (size_t n = 1; n <= 20; n++) CRYPTO.kernel->_blocks(subkey, &blocks, n);
 }
 
 static void poly(void) {
