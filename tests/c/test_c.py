@@ -85,6 +85,21 @@ def test_no_secret_decides(compiler: tuple[str, Path], backend: str) -> None:
     run([valgrind, "-q", "--error-exitcode=9", str(program)], folder, backend)
 
 
+@pytest.mark.parametrize("backend", ["sse2", "avx2", "avx512"])
+def test_no_secret_decides_on_any_path(compiler: tuple[str, Path], backend: str) -> None:
+    """The same by clang's memory sanitizer, which knows AVX-512."""
+    path, folder = compiler
+    if "clang" not in Path(path).name:
+        pytest.skip("gcc has no memory sanitizer")
+    program = folder / "poisoned"
+    if not program.exists():
+        sources = [str(HERE / "test_secrets.c"), *(str(source) for source in sorted(CSRC.glob("*.c")))]
+        sanitize = ["-fsanitize=memory", "-fno-sanitize-memory-param-retval", "-DSSB_MSAN"]
+        flags = ["-std=c11", "-g", "-O2", *sanitize, *WARNINGS, "-I", str(CSRC), "-I", str(HERE)]
+        run([path, *flags, *sources, "-lsodium", "-o", program.name], folder)
+    run([str(program)], folder, backend)
+
+
 def test_no_writable_globals(compiler: tuple[str, Path]) -> None:
     """The core keeps no state of its own: nothing lies in a writable section."""
     path, folder = compiler
