@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Final, Protocol
 
 from nacl.bindings import crypto_secretbox, crypto_secretbox_open
@@ -123,14 +122,55 @@ class Boxes:
     opener: Callable[[bytes, bytes], OpensBoxes]
 
 
+class OnPath:
+    """`native`, and whatever is made through it goes this way through the core; one contender runs at a time."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __getattr__(self, name: str) -> Any:
+        if native.BACKEND != "pure":
+            from ssbfast.native import core
+
+            core.use_kernel("" if self._path == "libsodium" else self._path)
+        return getattr(native, name)
+
+    def boxes(self) -> Boxes:
+        """Its two halves of a box stream."""
+
+        def sealer(key: bytes, nonce: bytes) -> SealsBoxes:
+            made: SealsBoxes = self.Sealer(key, nonce)
+            return made
+
+        def opener(key: bytes, nonce: bytes) -> OpensBoxes:
+            made: OpensBoxes = self.Opener(key, nonce)
+            return made
+
+        return Boxes(sealer, opener)
+
+
+def _paths() -> dict[str, OnPath]:
+    """The core as it runs here, and on each other path that this machine offers."""
+    found = {"ssbfast": OnPath(native.BACKEND)}
+    if native.BACKEND != "pure":
+        from ssbfast.native import core
+
+        others = [name for name in ("avx512", "avx2", "sse2") if name != native.BACKEND and core.use_kernel(name)]
+        found |= {name: OnPath(name) for name in (*others, "libsodium") if name != native.BACKEND}
+        core.use_kernel("" if native.BACKEND == "libsodium" else native.BACKEND)
+    return found
+
+
+_PATHS: Final = _paths()
+
 BOXES: Final[dict[str, Boxes]] = {
-    "ssbfast": Boxes(native.Sealer, native.Opener),
+    **{name: path.boxes() for name, path in _PATHS.items()},
     "pure": Boxes(pure.Sealer, pure.Opener),
     "pynacl": Boxes(PlainSealer, PlainOpener),
 }
 
-ENGINES: Final[dict[str, ModuleType]] = {"ssbfast": native, "pure": pure}
-"""Modules with Hub, Link, Lane and Inlet."""
+ENGINES: Final[dict[str, Any]] = {**_PATHS, "pure": pure}
+"""What has Hub, Link, Lane and Inlet."""
 
 
 def new_link(engine: Any, hub: Any, number: int = 1) -> Any:

@@ -10,7 +10,7 @@
 
 #define TARGET __attribute__((target("avx2")))
 #define GROUP (4 * POLY_BLOCK)
-#define LEAST (4 * GROUP) /* below, the powers cost more than the lanes bring */
+#define LEAST (5 * GROUP) /* below, the powers cost more than the lanes bring */
 #define LIMBS 5
 #define MASK26 0x3ffffffu
 
@@ -56,24 +56,23 @@ static inline TARGET void multiply(__m256i *h, const power *p) {
     for (int i = 0; i < LIMBS; i++) h[i] = d[i];
 }
 
-/* Four numbers in 44, 44 and 42 bits, one for each lane. */
+/* From 44, 44 and 42 bits. */
+static inline void split(uint64_t *limb, const uint64_t *r) {
+    const uint64_t t1 = r[1] & MASK44, t2 = r[2] + (r[1] >> 44);
+    limb[0] = r[0] & MASK26;
+    limb[1] = (r[0] >> 26 | t1 << 18) & MASK26;
+    limb[2] = t1 >> 8 & MASK26;
+    limb[3] = (t1 >> 34 | t2 << 10) & MASK26;
+    limb[4] = t2 >> 16;
+}
+
+/* Four powers, one for each lane. */
 static inline TARGET void spread(power *p, const uint64_t *l0, const uint64_t *l1, const uint64_t *l2,
                                  const uint64_t *l3) {
-    const uint64_t *lanes[4] = {l0, l1, l2, l3};
-    uint64_t limb[LIMBS][4];
-    for (int i = 0; i < 4; i++) {
-        const uint64_t t1 = lanes[i][1] & MASK44, t2 = lanes[i][2] + (lanes[i][1] >> 44);
-        limb[0][i] = lanes[i][0] & MASK26;
-        limb[1][i] = (lanes[i][0] >> 26 | t1 << 18) & MASK26;
-        limb[2][i] = t1 >> 8 & MASK26;
-        limb[3][i] = (t1 >> 34 | t2 << 10) & MASK26;
-        limb[4][i] = t2 >> 16;
-    }
     for (int i = 0; i < LIMBS; i++) {
-        p->r[i] = _mm256_loadu_si256((const __m256i *)(const void *)limb[i]);
+        p->r[i] = _mm256_set_epi64x((long long)l3[i], (long long)l2[i], (long long)l1[i], (long long)l0[i]);
         p->r5[i] = add(p->r[i], _mm256_slli_epi64(p->r[i], 2));
     }
-    ssbi_wipe(limb, sizeof limb);
 }
 
 /* The sum of all lanes, back in 44, 44 and 42 bits. */
@@ -98,17 +97,18 @@ static TARGET void gather(uint64_t *h, const __m256i *lanes) {
 
 /* All whole groups of m, two at the least; how many bytes. */
 static TARGET size_t absorb(ssbi_poly *p, const uint8_t *m, size_t n) {
-    uint64_t r[8][3]; /* r[i]: the power i + 1 */
+    uint64_t r[5][3], limb[5][LIMBS]; /* r[i]: the power i + 1; the last one: 8 */
     power by_8, by_4, by_lane;
     __m256i a[LIMBS], b[LIMBS];
     for (int i = 0; i < 3; i++) r[0][i] = p->r[i];
-    for (int k = 1; k < 8; k = k < 3 ? k + 1 : k + 4) {
-        for (int i = 0; i < 3; i++) r[k][i] = k < 4 ? r[k - 1][i] : r[3][i];
-        ssbi_poly_multiply(r[k], k < 4 ? r[0] : r[3]);
+    for (int k = 1; k < 5; k++) {
+        for (int i = 0; i < 3; i++) r[k][i] = r[k == 1 ? 0 : k == 4 ? 3 : 1][i];
+        ssbi_poly_multiply(r[k], r[k == 4 ? 3 : k == 3 ? 1 : 0]);
     }
-    spread(&by_8, r[7], r[7], r[7], r[7]);
-    spread(&by_4, r[3], r[3], r[3], r[3]);
-    spread(&by_lane, r[3], r[1], r[2], r[0]);
+    for (int k = 0; k < 5; k++) split(limb[k], r[k]);
+    spread(&by_8, limb[4], limb[4], limb[4], limb[4]);
+    spread(&by_4, limb[3], limb[3], limb[3], limb[3]);
+    spread(&by_lane, limb[3], limb[1], limb[2], limb[0]);
     for (int i = 0; i < LIMBS; i++) a[i] = b[i] = _mm256_setzero_si256();
     add_group(a, m);
     add_group(b, m + GROUP);
@@ -129,6 +129,7 @@ static TARGET size_t absorb(ssbi_poly *p, const uint8_t *m, size_t n) {
     multiply(a, &by_lane);
     gather(p->h, a);
     ssbi_wipe(r, sizeof r);
+    ssbi_wipe(limb, sizeof limb);
     return at;
 }
 
