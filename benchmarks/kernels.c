@@ -1,6 +1,6 @@
 /* kernels.c: the box stream without Python, on every path of this machine, as ratios to libsodium in the same run.
  *
- *   cc -O3 -std=gnu11 -Icsrc benchmarks/kernels.c csrc/[!_]*.c -lsodium -o /tmp/kernels && /tmp/kernels */
+ *   cc -O3 -std=gnu11 -Icsrc benchmarks/kernels.c csrc/[!_]*.c -lsodium -o kernels && ./kernels */
 #include "internal.h"
 
 #include <sodium.h>
