@@ -12,10 +12,12 @@ import pytest
 import pytest_asyncio
 
 from ssbfast import limits
+from ssbfast.app.follow_graph import MemoryGraph
 from ssbfast.app.listening import Endpoint
 from ssbfast.app.room_client import RoomClient
 from ssbfast.app.room_server import RoomServer
-from ssbfast.errors import HandshakeError, RefusedError, RemoteError
+from ssbfast.app.trusting import Trust
+from ssbfast.errors import GraphAwayError, HandshakeError, RefusedError, RemoteError
 from ssbfast.ids import FeedId, NetworkId
 from ssbfast.keys import Keypair
 from ssbfast.net.api import Api
@@ -24,7 +26,7 @@ from ssbfast.net.link import Link
 from ssbfast.net.peer import Peer
 from ssbfast.net.relay import Relay
 from ssbfast.net.streams import Stream
-from ssbfast.room.trust import AllowList
+from ssbfast.room.trust import AllowList, Relation
 from ssbfast.wire.address import NetAddress, parse_address
 from ssbfast.wire.handshake import ClientHandshake
 from tests.interop import scenarios
@@ -191,6 +193,28 @@ async def test_refused_stranger(portal: str, peers: StartPeer, network: bytes, k
         with pytest.raises(JSError, match=SERVER_IS_SILENT):
             await js.tunnel(str(room.id), str(ME.id))
         assert isinstance(await js.call(id_of(portal), "tunnel.ping"), int)
+
+
+class _Away(MemoryGraph):
+    async def relation(self, who: FeedId) -> Relation:
+        raise GraphAwayError("the graph is away")
+
+
+async def test_every_refusal_looks_the_same(peers: StartPeer, network: bytes) -> None:
+    """A stranger, a blocked friend, and a friend whom nobody can vouch for: JavaScript reads one and the same text."""
+    seen: list[str] = []
+    async with RoomServer(Keypair.generate(), network=NetworkId(network), listen=[Endpoint("127.0.0.1", 0)]) as room:
+        js = await peers("room-client-2/stack8")
+        await js.join(room.address)
+        blocked, away = MemoryGraph(), _Away()
+        blocked.set(FeedId.parse(js.id), follows=True, blocks=True)
+        for graph in (MemoryGraph(), blocked, away):
+            async with RoomClient(Keypair.generate(), network=NetworkId(network), trust=Trust(graph)) as client:
+                joined = await client.join(room.address)
+                with pytest.raises(JSError, match=SERVER_IS_SILENT) as refused:
+                    await js.tunnel(str(joined.id), str(client.me.id))
+                seen.append(str(refused.value))
+    assert len(set(seen)) == 1
 
 
 async def test_absent_and_wrong_key(portal: str, peers: StartPeer, network: bytes) -> None:
