@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ssbfast.wire.muxrpc import CallKind
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from ssbfast.wire.muxrpc import Called
 
 Name = tuple[str, ...]
-AsyncMethod = Callable[..., Awaitable[Any]]
 Carry = Callable[["Peer", "Called"], None]
 """Takes a duplex natively (`Peer.carry`), at once: the bytes behind the call are looked at next."""
 F = TypeVar("F", bound=Callable[..., Any])

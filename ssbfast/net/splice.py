@@ -30,7 +30,6 @@ class Ending(enum.Enum):
     ERROR = "error"
     STALLED = "stalled"
     GONE = "gone"
-    BLOCKED = "blocked"
 
 
 class _Leg:

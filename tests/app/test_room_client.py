@@ -26,29 +26,14 @@ from ssbfast.errors import (
 )
 from ssbfast.ids import FeedId
 from ssbfast.keys import Keypair
-from ssbfast.net.api import Api
 from ssbfast.net.peer import Peer
 from ssbfast.net.streams import Stream
 from ssbfast.room.trust import AllowList
 from ssbfast.wire.handshake import ClientHandshake
 from ssbfast.wire.muxrpc import CallKind, Ended, Failed
+from tests.helpers.clients import echo_api
 from tests.helpers.livingroom import LivingRoom, living_room
 from tests.helpers.rawpeer import PATIENCE, RawTunnel, eventually
-
-
-def echo_api() -> Api:
-    api = Api()
-
-    @api.call("add")
-    async def add(_peer: Peer, a: int, b: int) -> int:
-        return a + b
-
-    @api.duplex("echo")
-    async def echo(_peer: Peer, stream: Stream) -> None:
-        async for item in stream:
-            await stream.send(item)
-
-    return api
 
 
 class House:

@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -19,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.namespaces import built, ip
 from tests.helpers.processes import Running
-from tests.helpers.require import require
 from tests.helpers.village import Village, village
 
 REPORT_SECONDS = 60.0
@@ -35,10 +34,6 @@ socketserver.ThreadingTCPServer.allow_reuse_address = True
 socketserver.ThreadingTCPServer(("127.0.0.1", int(sys.argv[1])), Echo).serve_forever()
 """
 SERVICE = 9009
-
-
-def ip(*words: str) -> None:
-    subprocess.run(("ip", *words), check=True, capture_output=True, text=True)
 
 
 class Line:
@@ -81,17 +76,8 @@ class Line:
 
 @pytest.fixture
 def line() -> Iterator[Line]:
-    able = sys.platform == "linux" and os.geteuid() == 0 and shutil.which("ip") is not None
-    require("netns", able, "needs Linux, root and the ip command")
-    found = Line()
-    try:
-        try:
-            found.build()
-        except subprocess.CalledProcessError as error:
-            require("netns", False, str(error.stderr).strip())
-        yield found
-    finally:
-        found.remove()
+    with built(Line()) as line:
+        yield line
 
 
 @pytest.fixture

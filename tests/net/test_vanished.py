@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ from ssbfast.app.listening import Endpoint
 from ssbfast.app.room_client import RoomClient
 from ssbfast.app.room_server import RoomServer
 from ssbfast.keys import Keypair
-from tests.helpers.require import require
+from tests.helpers.namespaces import built, ip
 
 ROOT = Path(__file__).parents[2]
 _PEER = """
@@ -42,10 +41,6 @@ async def main():
 
 asyncio.run(main())
 """
-
-
-def ip(*words: str) -> None:
-    subprocess.run(("ip", *words), check=True, capture_output=True, text=True)
 
 
 class Namespace:
@@ -76,17 +71,8 @@ class Namespace:
 
 @pytest.fixture
 def namespace() -> Iterator[Namespace]:
-    able = sys.platform == "linux" and os.geteuid() == 0 and shutil.which("ip") is not None
-    require("netns", able, "needs Linux, root and the ip command")
-    found = Namespace()
-    try:
-        try:
-            found.build()
-        except subprocess.CalledProcessError as error:
-            require("netns", False, str(error.stderr).strip())
-        yield found
-    finally:
-        found.remove()
+    with built(Namespace()) as namespace:
+        yield namespace
 
 
 @pytest.mark.slow
