@@ -221,3 +221,83 @@ GRAPH_SECONDS: Final = 2.5
 
 GRAPH_RETRY_SECONDS: Final = 1.0
 """An ssb server that could not be reached is not dialled again for so long."""
+
+# ---------------------------------------------------------------- direct paths
+
+UDP_BATCH: Final = 64
+"""Datagrams read per wake-up before QUIC makes its pass over them: half the receiver's CPU, 90 KB."""
+
+UDP_BUFFER: Final = 1 * MiB
+"""Socket buffers asked for, each way; systems give less."""
+
+UDP_DATAGRAM: Final = 2048
+"""Bytes of a received datagram; QUIC's and ours are smaller, and longer ones are cut and then refused."""
+
+CARRIER_WINDOW: Final = 1 * MiB
+"""W: bytes of a session that its sender keeps until they are acknowledged, so that another carrier can go on."""
+
+CARRIER_SLACK: Final = 64 * KiB
+"""What may come unacknowledged beyond `CARRIER_WINDOW` before the peer has broken the rules."""
+
+ACK_SECONDS: Final = 0.05
+"""Latest acknowledgement of consumed bytes; `CARRIER_WINDOW` / 4 of them are acknowledged at once."""
+
+DIRECT_LOST_SECONDS: Final = 1.5
+"""A direct path is lost when nothing authentic comes for so long while bytes or a ping wait for an answer."""
+
+DIRECT_PING_BUSY: Final = 1.0
+"""Seconds between pings of a direct path on which the session moved within `DIRECT_BUSY`."""
+
+DIRECT_PING_IDLE: Final = 15.0
+"""The same on a quiet one: NATs forget after 30 s."""
+
+DIRECT_BUSY: Final = 5.0
+"""A session that has moved within so long is busy."""
+
+CARRIER_SECONDS: Final = 30.0
+"""A session that has had no carrier for so long is over; proofs have to come within it, too."""
+
+UPGRADE_SECONDS: Final = 10.0
+"""Between two upgrades of a session at the least; what fails is tried again after twice as long each time."""
+
+UPGRADE_MAX: Final = 600.0
+"""The longest pause between upgrades."""
+
+STANDBY_PING: Final = 60.0
+"""Keepalive of a standby tunnel."""
+
+DOWN_SECONDS: Final = 5.0
+"""After its end a session still answers for so long an other end that has to come back to a tunnel."""
+
+CERTIFICATE: Final = 2 * KiB
+"""Bytes of the one certificate of a direct path (DER): 300 in practice."""
+
+CANDIDATES: Final = 8
+"""Addresses that a peer may name for itself."""
+
+PEER_REFLEXIVE: Final = 4
+"""Addresses more that authentic probes of it may come from."""
+
+PROBES_PER_SECOND: Final = 500
+"""Probes sent a second, birthday searches included."""
+
+BIRTHDAY_SOCKETS: Final = 256
+"""Sockets on the hard side of a birthday search."""
+
+BIRTHDAY_PROBES: Final = 5_000
+"""Probes of one birthday search."""
+
+BIRTHDAY_PAUSE: Final = 600.0
+"""One birthday search a peer in so long."""
+
+PUNCH_SECONDS: Final = 5.0
+"""One attempt; `PUNCH_ATTEMPTS` of them, each from a fresh socket."""
+
+PUNCH_ATTEMPTS: Final = 3
+"""A mistimed attempt spoils its port at NATs that remap early packets; three are enough for what can be punched."""
+
+REFLECT_PER_NET: Final = 10
+"""STUN answers a second to one /24 or /56."""
+
+REFLECT_TOTAL: Final = 1_000
+"""STUN answers a second in all."""
