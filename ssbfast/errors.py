@@ -15,6 +15,7 @@
     ├── RefusedError                a connection was refused, here or there
     │   └── NotDialledError         our own trust says no, so that nobody was asked
     ├── DeadlineError               the peer did not do its part in time
+    ├── PunchError                  no direct path to the peer could be opened this time
     ├── LimitError                  one of our own limits was reached (too many calls, queue full)
     ├── StoreError                  a peer's store could not be read or written just now
     ├── GraphAwayError              the follow graph cannot be asked: nobody is let in meanwhile
@@ -103,6 +104,10 @@ class NotDialledError(RefusedError):
 
 class DeadlineError(SSBError):
     """The peer did not do its part in time."""
+
+
+class PunchError(SSBError):
+    """No direct path to the peer could be opened this time."""
 
 
 class LimitError(SSBError):

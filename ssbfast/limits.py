@@ -278,8 +278,35 @@ CANDIDATES: Final = 8
 PEER_REFLEXIVE: Final = 4
 """Addresses more that authentic probes of it may come from."""
 
+REFLECTORS: Final = 4
+"""Reflectors that one attempt asks: two show how a NAT gives out ports, for IPv4 and for IPv6."""
+
+GATHER_SECONDS: Final = 1.0
+"""What silent reflectors may cost an attempt; when all have answered it goes on at once."""
+
+STUN_RESENDS: Final = (0.1, 0.3, 0.7)
+"""Seconds after the first request to a reflector at which it is repeated."""
+
 PROBES_PER_SECOND: Final = 500
-"""Probes sent a second, birthday searches included."""
+"""Probes that one attempt sends in any second, answers and birthday searches included."""
+
+PROBE_BURST: Final = 40
+"""Checks that may leave at once: all first checks together, because they open our NAT."""
+
+ANSWERS_PER_SECOND: Final = 50
+"""The part of `PROBES_PER_SECOND` that is for answers, so that replayed checks cannot silence our own."""
+
+CHECK_FIRST: Final = 0.05
+"""Seconds between the first two checks of an address; each pause is `CHECK_FACTOR` times the one before."""
+
+CHECK_FACTOR: Final = 1.5
+"""At 30 % loss each way the tenth check comes 2 s after the first, and 999 of 1,000 got through by then."""
+
+CHECK_PAUSE: Final = 0.25
+"""The longest pause between two checks of an address."""
+
+PREFER_SECONDS: Final = 0.01
+"""When a path works, how long a better one may still come: paths of the same network answer within 10 ms."""
 
 BIRTHDAY_SOCKETS: Final = 256
 """Sockets on the hard side of a birthday search."""
@@ -287,11 +314,23 @@ BIRTHDAY_SOCKETS: Final = 256
 BIRTHDAY_PROBES: Final = 5_000
 """Probes of one birthday search."""
 
+BIRTHDAY_SECONDS: Final = 10.0
+"""An attempt with a birthday search: 256 sockets and 400 probes a second meet within it in 299 of 300 cases."""
+
+BIRTHDAY_DELAY: Final = 0.5
+"""What ordinary checks get before the search begins."""
+
+BIRTHDAY_PEERS: Final = 1_024
+"""Peers whose last search is remembered; with all of them searched within `BIRTHDAY_PAUSE` there is no other."""
+
 BIRTHDAY_PAUSE: Final = 600.0
 """One birthday search a peer in so long."""
 
 PUNCH_SECONDS: Final = 5.0
 """One attempt; `PUNCH_ATTEMPTS` of them, each from a fresh socket."""
+
+PUNCH_GRACE: Final = 1.0
+"""How much longer the target waits for QUIC than the caller searches for a path."""
 
 PUNCH_ATTEMPTS: Final = 3
 """A mistimed attempt spoils its port at NATs that remap early packets; three are enough for what can be punched."""

@@ -1,0 +1,230 @@
+"""Where a peer says that it can be reached, and which of it we are ready to send to.
+
+In `direct.offer` and its answer each side says: up to 8 candidates, how its NAT gives out ports, and whether it would
+take part in a birthday search. What the other side says is hostile input: a liar must not turn us into a scanner of
+ports, of our own network or of somebody else's. `parse_whereabouts` looks at the shape only, `admit` at the addresses::
+
+    {"candidates": [{"host": "192.0.2.1", "port": 4096, "kind": "host" | "reflexive"}, …],
+     "mapping": "easy" | "hard" | "unknown", "birthday": true | false}
+
+Junk is left out silently: an honest peer of a later version may know more kinds than we do.
+"""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from ssbfast import limits
+
+Address: TypeAlias = tuple[str, int]
+"""An IP literal and a port."""
+
+IP: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+PORTS: Final = range(1024, 65536)
+"""Below them live the services that a liar would like to have probed."""
+
+LONGEST_LITERAL: Final = 45
+"""Characters of ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255, the longest spelling of an address."""
+
+
+class Kind(enum.Enum):
+    """How an address came to be known."""
+
+    HOST = "host"
+    REFLEXIVE = "reflexive"
+    PEER_REFLEXIVE = "peer reflexive"
+    """An authentic probe came from there; never said, always seen."""
+
+
+class NatMapping(enum.Enum):
+    """How a NAT gives out ports, as two reflectors saw it."""
+
+    EASY = "easy"
+    """One port for all destinations."""
+    HARD = "hard"
+    """Another port for each destination: the other side has to search for it, by birthday."""
+    UNKNOWN = "unknown"
+    """No two reflectors have answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One address that may reach a peer. host: a canonical IP literal without scope."""
+
+    host: str = field(repr=False)
+    port: int = field(repr=False)
+    kind: Kind
+
+    @property
+    def address(self) -> Address:
+        return self.host, self.port
+
+    @property
+    def is_v6(self) -> bool:
+        return ":" in self.host
+
+    def as_json(self) -> dict[str, object]:
+        """What is said of it to the peer."""
+        return {"host": self.host, "port": self.port, "kind": self.kind.value}
+
+
+@dataclass(frozen=True, slots=True)
+class Whereabouts:
+    """What one side says of where it can be reached: at most 8 candidates, best first."""
+
+    candidates: tuple[Candidate, ...] = ()
+    mapping: NatMapping = NatMapping.UNKNOWN
+    birthday: bool = False
+
+    def as_json(self) -> dict[str, object]:
+        """The members of an offer or answer that `parse_whereabouts` reads."""
+        return {
+            "candidates": [candidate.as_json() for candidate in self.candidates],
+            "mapping": self.mapping.value,
+            "birthday": self.birthday,
+        }
+
+    def reflexive(self) -> frozenset[str]:
+        """The IP addresses at which reflectors saw it."""
+        return frozenset(item.host for item in self.candidates if item.kind is Kind.REFLEXIVE)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What decides over a peer's candidates at this end.
+
+    subnets: those that our own interfaces are on. reflexive: IP addresses at which reflectors saw us. reflectors:
+    their own. loopback: let loopback addresses pass (tests and the demo).
+    """
+
+    subnets: tuple[Network, ...] = field(default=(), repr=False)
+    reflexive: frozenset[str] = field(default=frozenset(), repr=False)
+    reflectors: frozenset[str] = field(default=frozenset(), repr=False)
+    loopback: bool = False
+
+
+def _networks(*texts: str) -> tuple[Network, ...]:
+    return tuple(ipaddress.ip_network(text) for text in texts)
+
+
+_LOOPBACK: Final = _networks("127.0.0.0/8", "::1/128")
+_NEVER: Final = _networks(
+    "0.0.0.0/8",
+    "224.0.0.0/4",  # multicast
+    "240.0.0.0/4",  # reserved, and 255.255.255.255
+    "::/96",  # unspecified, and IPv4 in disguise, as are the next four
+    "64:ff9b::/96",
+    "64:ff9b:1::/48",
+    "2001::/32",
+    "2002::/16",
+    "fe80::/10",  # means nothing without a scope, which only we could know
+    "ff00::/8",  # multicast
+)
+_PRIVATE: Final = _networks(
+    "10.0.0.0/8",
+    "100.64.0.0/10",  # carriers' NATs
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "fc00::/7",
+    "fec0::/10",
+)
+
+
+def canonical_host(text: object) -> str | None:
+    """An IP literal in its one spelling, an IPv4-mapped one as IPv4; None for anything else (names, scopes, junk)."""
+    if not isinstance(text, str) or len(text) > LONGEST_LITERAL or "%" in text:
+        return None
+    try:
+        ip = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped
+    return str(ip)
+
+
+def is_private(host: str) -> bool:
+    """Whether this literal means something within one network only (loopback included)."""
+    return _among(ipaddress.ip_address(host), (*_PRIVATE, *_LOOPBACK))
+
+
+def is_sendable(host: object, port: object, *, loopback: bool = False) -> bool:
+    """Whether anything may ever be sent there, whoever says so: the rules that need no surroundings."""
+    if canonical_host(host) != host or not isinstance(host, str) or not _is_port(port):
+        return False
+    ip = ipaddress.ip_address(host)
+    if _among(ip, _LOOPBACK):
+        return loopback
+    return not _among(ip, _NEVER)
+
+
+def parse_whereabouts(value: object) -> Whereabouts:
+    """Read what a peer says of itself.
+
+    value: anything that JSON can say. Looks at the first 8 candidates only; what is none is left out. Never raises.
+    """
+    if not isinstance(value, Mapping):
+        return Whereabouts()
+    listed = value.get("candidates")
+    found = [_parse(item) for item in listed[: limits.CANDIDATES]] if isinstance(listed, list) else []
+    mapping = value.get("mapping")
+    known = {item.value: item for item in NatMapping}
+    return Whereabouts(
+        candidates=tuple(dict.fromkeys(item for item in found if item is not None)),
+        mapping=known.get(mapping, NatMapping.UNKNOWN) if isinstance(mapping, str) else NatMapping.UNKNOWN,
+        birthday=value.get("birthday") is True,
+    )
+
+
+def admit(theirs: Whereabouts, around: Surroundings) -> tuple[Candidate, ...]:
+    """Which of a peer's candidates we send to: at most 8, in its order, none twice. Never raises."""
+    same_network = not around.reflexive.isdisjoint(theirs.reflexive())
+    out: dict[Address, Candidate] = {}
+    for item in theirs.candidates[: limits.CANDIDATES]:
+        if _is_admitted(item, around, same_network):
+            out.setdefault(item.address, item)
+    return tuple(out.values())
+
+
+def _is_admitted(item: Candidate, around: Surroundings, same_network: bool) -> bool:
+    if not is_sendable(item.host, item.port, loopback=around.loopback):
+        return False
+    if item.kind is Kind.REFLEXIVE and item.host in around.reflectors:
+        return False  # a reflector that names itself would have all its clients' peers send to it
+    ip = ipaddress.ip_address(item.host)
+    if any(ip in net and _is_edge(ip, net) for net in around.subnets):
+        return False
+    return not _among(ip, _PRIVATE) or same_network or _among(ip, around.subnets)
+
+
+def _parse(item: object) -> Candidate | None:
+    if not isinstance(item, Mapping):
+        return None
+    host, port, kind = canonical_host(item.get("host")), item.get("port"), item.get("kind")
+    if host is None or not isinstance(port, int) or not _is_port(port):
+        return None
+    if kind == Kind.HOST.value:
+        return Candidate(host, port, Kind.HOST)
+    return Candidate(host, port, Kind.REFLEXIVE) if kind == Kind.REFLEXIVE.value else None
+
+
+def _is_port(port: object) -> bool:
+    return type(port) is int and port in PORTS
+
+
+def _among(ip: IP, networks: Iterable[Network]) -> bool:
+    return any(ip in network for network in networks)
+
+
+def _is_edge(ip: IP, network: Network) -> bool:
+    """Whether it is a subnet's own broadcast address, or its name, which old hosts take for that."""
+    if ip.version != 4 or network.prefixlen >= 31:
+        return False
+    return ip in (network.broadcast_address, network.network_address)
