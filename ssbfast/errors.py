@@ -24,6 +24,7 @@
     │   ├── FeedIdError             a feed id that is not canonical
     │   └── KeyFileError            a secret file that is missing, malformed or readable by others
     └── MissingExtraError           a command or class needs an extra that is not installed
+        └── DirectUnavailableError  direct connections need aioquic, and that Python 3.11
 
 Foreign errors (the C core, PyNaCl, OSError) become one of these in exactly one place each. No message holds a
 key, an IP address or a full id.
@@ -147,3 +148,10 @@ class KeyFileError(BadInputError):
 
 class MissingExtraError(SSBError):
     """Something needs an extra that is not installed; the message names it."""
+
+
+class DirectUnavailableError(MissingExtraError):
+    """Direct connections cannot be made by this installation. Tunnels work without them."""
+
+    def __init__(self) -> None:
+        super().__init__("direct connections need Python 3.11 or newer and `pip install 'ssbfast[direct]'`")

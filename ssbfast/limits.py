@@ -269,6 +269,21 @@ STANDBY_PING: Final = 60.0
 DOWN_SECONDS: Final = 5.0
 """After its end a session still answers for so long an other end that has to come back to a tunnel."""
 
+DIRECT_DATAGRAM: Final = 1400
+"""UDP payload of QUIC: fits through PPPoE and most tunnels; QUIC's first flight is padded to it, and so finds out."""
+
+DIRECT_EARLY: Final = 16 * KiB
+"""What a QUIC stream may bring before the proofs, and a new one before its credit grows: a first congestion window."""
+
+DIRECT_STREAM_WINDOW: Final = 2 * MiB
+"""Credit of a QUIC stream beyond what has been delivered: what of it may wait for a gap. Above `CARRIER_WINDOW`."""
+
+DIRECT_WINDOW: Final = 4 * MiB
+"""The same of all streams of a path together."""
+
+DIRECT_IDLE_SECONDS: Final = 60.0
+"""QUIC's own idle timeout: longer than every judgement of ours, so that those decide."""
+
 CERTIFICATE: Final = 2 * KiB
 """Bytes of the one certificate of a direct path (DER): 300 in practice."""
 

@@ -90,7 +90,7 @@ def violations(name: str, tree: ast.Module) -> list[str]:
     for target in sorted(set(imports(name, tree))):
         if floor <= QUIET and room_of(target) in LOUD:
             out.append(f"{name} imports {target}")
-        if room_of(target) == "aioquic" and name != "net.direct":
+        if room_of(target) == "aioquic" and name not in ("net.direct", "net.direct_quic"):
             out.append(f"{name} imports {target}")
     if room != "native":
         out += [f"{name} touches {what}" for what in sorted(privates(name, tree))]
