@@ -9,7 +9,8 @@
     │   ├── BoxStreamError          a box that is not authentic, empty or too long; bytes after the goodbye
     │   │   └── TruncatedError      the connection ended without goodbye
     │   ├── PacketError             a packet of type 3, or longer than agreed
-    │   └── MuxRPCError             a body that is not what its flags say, or a limit passed
+    │   ├── MuxRPCError             a body that is not what its flags say, or a limit passed
+    │   └── CarrierError            a session's move to another path that broke the rules of moving
     ├── RemoteError                 the peer answered a call with an error
     ├── SessionEndedError           the session is over (goodbye, death, or closed here)
     ├── RefusedError                a connection was refused, here or there
@@ -69,6 +70,10 @@ class PacketError(RemoteProtocolError):
 
 class MuxRPCError(RemoteProtocolError):
     """A packet whose body is not what its flags say, or one limit too many passed by the peer."""
+
+
+class CarrierError(RemoteProtocolError):
+    """A record of `direct.carrier` or of a direct path that the rules do not allow, or too much unacknowledged."""
 
 
 class RemoteError(SSBError):

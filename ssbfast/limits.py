@@ -264,7 +264,16 @@ UPGRADE_MAX: Final = 600.0
 """The longest pause between upgrades."""
 
 STANDBY_PING: Final = 60.0
-"""Keepalive of a standby tunnel."""
+"""Keepalive of a standby tunnel. One that held for so long is dialled again after the shortest pause."""
+
+STANDBY_PING_NEEDED: Final = 2.0
+"""The same while the session waits to move there."""
+
+STANDBY_SILENT: Final = 5.0
+"""A standby tunnel that is needed and brings nothing for so long: the caller dials another one."""
+
+STANDBY_RETRY_MAX: Final = 60.0
+"""Longest pause between attempts at a standby tunnel while the direct path holds; `RECONNECT_MAX` once it is lost."""
 
 DOWN_SECONDS: Final = 5.0
 """After its end a session still answers for so long an other end that has to come back to a tunnel."""

@@ -1,0 +1,155 @@
+"""The two halves of a stream that may move between carriers: what is kept for re-sending, what has been received.
+
+Offsets count ciphertext bytes of one direction from 0. Nothing here is ever sealed again: chunks are kept as they
+were handed over, and given out again as they are.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+
+from ssbfast import limits
+from ssbfast.errors import CarrierError, LocalProtocolError
+
+
+class Sending:
+    """Our direction: rules R1, and R5 for what the peer says about it.
+
+    window: W in bytes. sent: bytes handed over so far. base: the larger of our HOLD and the peer's last ACK.
+    retaining: everything from `base` to `sent` is kept. since: when the oldest byte that waits for its ACK was sent.
+    """
+
+    __slots__ = ("_chunks", "_skip", "_window", "base", "retaining", "sent", "since")
+
+    def __init__(self, window: int) -> None:
+        self._window = window
+        self._chunks: deque[bytes] = deque()
+        self._skip = 0  # bytes at the head of the first chunk that are before `base`
+        self.sent = 0
+        self.base = 0
+        self.retaining = False
+        self.since: float | None = None
+
+    @property
+    def room(self) -> int:
+        """Bytes that may still be sealed; negative after an overshoot."""
+        return self._window - (self.sent - self.base) if self.retaining else sys.maxsize
+
+    def add(self, data: bytes, now: float) -> None:
+        """Count bytes that leave, and keep them if need be. Raises LocalProtocolError far beyond `room`."""
+        self.sent += len(data)
+        if not self.retaining:
+            return
+        if self.sent - self.base > self._window + limits.CARRIER_SLACK:
+            raise LocalProtocolError("more was sealed than there was room for")
+        self._chunks.append(data)
+        if self.since is None:
+            self.since = now
+
+    def hold(self) -> int:
+        """Keep everything from now on. Returns the offset for HOLD."""
+        if not self.retaining:
+            self.retaining = True
+            self.base = self.sent
+        return self.base
+
+    def take(self, offset: int) -> None:
+        """Check a TAKE. Raises CarrierError."""
+        if not self.retaining or not self.base <= offset <= self.sent:
+            raise CarrierError("a TAKE outside of what is held")
+
+    def ack(self, offset: int, now: float) -> None:
+        """Let go of what is before `offset`. Raises CarrierError."""
+        if not self.retaining or not self.base < offset <= self.sent:
+            raise CarrierError("an ACK that does not rise, or is beyond what was sent")
+        drop = offset - self.base + self._skip
+        while self._chunks and len(self._chunks[0]) <= drop:
+            drop -= len(self._chunks.popleft())
+        self._skip = drop
+        self.base = offset
+        self.since = now if offset < self.sent else None
+
+    def after(self, offset: int) -> list[bytes]:
+        """What is kept from `offset` on (`base` … `sent`), in pieces."""
+        skip = offset - self.base + self._skip
+        pieces = []
+        for chunk in self._chunks:
+            if skip < len(chunk):
+                pieces.append(chunk[skip:] if skip else chunk)
+                skip = 0
+            else:
+                skip -= len(chunk)
+        return pieces
+
+    def drop(self) -> None:
+        """Keep nothing any more (R7)."""
+        self._chunks.clear()
+        self._skip = 0
+        self.base = self.sent
+        self.retaining = False
+        self.since = None
+
+
+class Receiving:
+    """The peer's direction: rules R3, R5 and R6.
+
+    window: W in bytes. got: bytes received in order. consumed: of those, taken by S.
+    held: the peer's last HOLD, None before the first. acked: the larger of that and our last ACK.
+    """
+
+    __slots__ = ("_due", "_window", "acked", "consumed", "got", "held")
+
+    def __init__(self, window: int) -> None:
+        self._window = window
+        self._due: float | None = None
+        self.got = 0
+        self.consumed = 0
+        self.acked = 0
+        self.held: int | None = None
+
+    def hold(self, offset: int) -> None:
+        """Note the peer's HOLD. Raises CarrierError when it is below an earlier one."""
+        if self.held is not None and offset < self.held:
+            raise CarrierError("a HOLD below an earlier one")
+        self.held = offset
+        self.acked = max(self.acked, offset)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the peer can re-send everything that we have not got (R3)."""
+        return self.held is not None and self.got >= self.held
+
+    def credited(self, length: int) -> None:
+        """Count received bytes that the peer keeps until we ACK them. Raises CarrierError above W + 64 KiB (R5)."""
+        self.got += length
+        if self.got - self.acked > self._window + limits.CARRIER_SLACK:
+            raise CarrierError("more was sent without ACK than agreed")
+
+    def consume(self, length: int) -> None:
+        """S took so many bytes more. Raises LocalProtocolError for more than it was given."""
+        if not 0 <= length <= self.got - self.consumed:
+            raise LocalProtocolError("more was consumed than delivered")
+        self.consumed += length
+
+    @property
+    def due(self) -> float | None:
+        """When `ack` has something to send."""
+        return self._due
+
+    def ack(self, now: float, at_once: bool = False) -> int | None:
+        """The offset for an ACK, if one is due: W/4 consumed, 50 ms passed, or anything at all if `at_once` (R6)."""
+        fresh = self.consumed - self.acked
+        if fresh <= 0:
+            return None
+        if self._due is None:
+            self._due = now + limits.ACK_SECONDS
+        if not at_once and fresh < self._window // 4 and now < self._due:
+            return None
+        self._due = None
+        self.acked = self.consumed
+        return self.acked
+
+    def stop_acks(self) -> None:
+        """There is nothing to write ACKs on."""
+        self._due = None

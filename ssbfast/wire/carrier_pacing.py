@@ -1,0 +1,140 @@
+"""When to do what about a session's carriers: pings and the loss of a direct path, pauses between attempts.
+
+No clock: `now` and all other times are seconds of the caller's monotonic clock.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ssbfast import limits
+
+_SLEPT: Final = 0.5
+"""A timer that is run so many seconds late says more about our own process than about the path."""
+
+
+class Pulse:
+    """Whether a direct path lives.
+
+    It is lost when nothing authentic comes for 1.5 s while bytes are unacknowledged or a PING is out. A peer whose
+    reader stands still acknowledges nothing for minutes, and is alive: so while bytes wait, PINGs go out every second.
+    """
+
+    __slots__ = ("_heard", "_ping_out", "_pinged")
+
+    def __init__(self, now: float) -> None:
+        self._heard = now
+        self._pinged = now
+        self._ping_out: float | None = None
+
+    def heard(self, now: float) -> None:
+        """Something authentic came."""
+        self._heard = now
+        self._ping_out = None
+
+    def ping_at(self, moved: float, unacked: float | None) -> float:
+        """When the next PING is due. moved: when S moved last. unacked: since when bytes wait for an ACK, or None."""
+        soon = self._pinged + limits.DIRECT_PING_BUSY
+        busy = unacked is not None or moved + limits.DIRECT_BUSY > soon
+        return soon if busy else self._pinged + limits.DIRECT_PING_IDLE
+
+    def pinged(self, now: float) -> None:
+        """A PING went out."""
+        self._pinged = now
+        if self._ping_out is None:
+            self._ping_out = now
+
+    def lost_at(self, unacked: float | None) -> float | None:
+        """When the path is lost if nothing comes; None while nothing is awaited."""
+        waits = [since for since in (unacked, self._ping_out) if since is not None]
+        return max(self._heard, min(waits)) + limits.DIRECT_LOST_SECONDS if waits else None
+
+    def lost(self, now: float, unacked: float | None) -> bool:
+        """Whether the path is lost. After a sleep of our own process it gets another chance."""
+        at = self.lost_at(unacked)
+        if at is None or now < at:
+            return False
+        if now < at + _SLEPT:
+            return True
+        self._heard = now
+        return False
+
+
+class Upgrades:
+    """When the next direct path is to be made: 10 s after the last attempt at the earliest, and twice as long after
+    each that failed or did not last for the pause before it.
+    """
+
+    __slots__ = ("_at", "_pause", "_running", "_started", "wanted")
+
+    def __init__(self) -> None:
+        self.wanted = False
+        self._running = False
+        self._started = 0.0
+        self._at = float("-inf")  # not before
+        self._pause = limits.UPGRADE_SECONDS
+
+    @property
+    def at(self) -> float | None:
+        """When to begin, maybe in the past; None while that is not wanted or under way."""
+        return self._at if self.wanted and not self._running else None
+
+    def begin(self, now: float, *, asked: bool = False) -> None:
+        """An attempt begins. asked: by the other end, at our asking; there is nothing to wait for."""
+        self._started = now
+        self._at = now + limits.UPGRADE_SECONDS
+        self._running = not asked
+        self.wanted = not asked
+
+    def failed(self, now: float) -> None:
+        """The attempt came to nothing."""
+        self._running = False
+        self._at = now + self._pause
+        self._pause = min(2 * self._pause, limits.UPGRADE_MAX)
+
+    def up(self, now: float) -> None:
+        """The attempt succeeded."""
+        self._running = False
+        self._started = now
+
+    def lost(self, now: float) -> None:
+        """The path that `up` reported is gone."""
+        held = now - self._started >= self._pause
+        self._pause = limits.UPGRADE_SECONDS if held else min(2 * self._pause, limits.UPGRADE_MAX)
+        self._at = self._started + self._pause
+
+
+class Dials:
+    """When the next standby tunnel is to be dialled: at once, then after pauses that double."""
+
+    __slots__ = ("_pause", "_up", "at", "running")
+
+    def __init__(self) -> None:
+        self._pause = limits.RECONNECT_FIRST
+        self._up: float | None = None
+        self.at = float("-inf")
+        self.running = False
+
+    def begin(self) -> None:
+        """A dial begins."""
+        self.running = True
+
+    def up(self, now: float) -> None:
+        """The standby is there."""
+        self.running = False
+        self._up = now
+
+    def gone(self, now: float, urgent: bool) -> None:
+        """A dial failed, or the standby ended. urgent: S has no carrier."""
+        self.running = False
+        if self._up is not None and now - self._up >= limits.STANDBY_PING:
+            self._pause = limits.RECONNECT_FIRST
+        self._up = None
+        longest = limits.RECONNECT_MAX if urgent else limits.STANDBY_RETRY_MAX
+        self.at = now + min(self._pause, longest)
+        self._pause = min(self._pause * limits.RECONNECT_FACTOR, limits.STANDBY_RETRY_MAX)
+
+    def hurry(self, now: float) -> None:
+        """S has lost its carrier: dial at once, whatever failed before."""
+        self._pause = limits.RECONNECT_FIRST
+        self.at = now
