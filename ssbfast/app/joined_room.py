@@ -38,6 +38,8 @@ class JoinedRoom:
     """One room, over all sessions with it, until it is left.
 
     name: what it calls itself, or None. features: what it says it can, e.g. "tunnel", "room2".
+    reflectors: where it answers STUN binding requests, as far as it says so: addresses (IP literal, port), all with the
+        IP address of our TCP session with it. A room cannot have us send datagrams to others.
     generation: 2 (Rooms 2), 1 (Rooms 1), 2018 (ssb-tunnel's portals, which have no list); 0 before it is known.
     attendants: who is there, as far as we were told; `changes()` tells who comes and goes.
     me: our id. announce: be listed: True by subscribing to the list, "2018" by a call, or False.
@@ -49,6 +51,7 @@ class JoinedRoom:
         self.announce: Announce = announce
         self.name: str | None = None
         self.features: frozenset[str] = frozenset()
+        self.reflectors: tuple[tuple[str, int], ...] = ()
         self.generation = 0
         self.attendants: set[FeedId] = set()
         self.first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -180,6 +183,7 @@ class JoinedRoom:
                     raise
                 continue
             self._understand(metadata)
+            self.reflectors = reflectors_of(metadata, peer.link.address)
             self.generation = generation
             return
         if self.announce is True:
@@ -258,6 +262,26 @@ class JoinedRoom:
         (self.attendants.add if present else self.attendants.discard)(who)
         for changes in self._listeners:
             changes.tell(who, present)
+
+
+def reflectors_of(metadata: Any, session: tuple[str, int] | None) -> tuple[tuple[str, int], ...]:
+    """The reflectors that a room names in its metadata and that are at `session`, the address of our session with it.
+
+    At most `REFLECTORS`; what makes no sense is left out.
+    """
+    told = metadata.get("stun") if isinstance(metadata, dict) else None
+    if session is None or not isinstance(told, list):
+        return ()
+    here = session[0].partition("%")[0]
+    ports: dict[int, None] = {}
+    for item in told[: 4 * limits.REFLECTORS]:
+        if isinstance(item, str):
+            host, _, port = item.rpartition(":")
+            is_here = host.strip("[]") == here
+            item = int(port) if is_here and port.isascii() and port.isdigit() and len(port) <= 5 else 0
+        if isinstance(item, int) and not isinstance(item, bool) and 0 < item <= 65_535:
+            ports[item] = None
+    return tuple((session[0], port) for port in ports)[: limits.REFLECTORS]
 
 
 async def _ask(peer: Peer, name: str, *args: Any) -> Any:

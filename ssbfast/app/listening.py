@@ -47,13 +47,28 @@ class Endpoint:
 
 def bind(endpoints: Sequence[Endpoint]) -> list[socket.socket]:
     """Bind and listen. One port for all when several ask for port 0. Raises BadInputError with one clear line."""
+    return _bind(endpoints, socket.SOCK_STREAM)
+
+
+def bind_udp(endpoints: Sequence[Endpoint]) -> list[socket.socket]:
+    """The same for UDP, where there is nothing to listen to."""
+    return _bind(endpoints, socket.SOCK_DGRAM)
+
+
+def beside(sockets: Sequence[socket.socket]) -> tuple[Endpoint, ...]:
+    """The same addresses and ports."""
+    return tuple(Endpoint(*sock.getsockname()[:2]) for sock in sockets)
+
+
+def _bind(endpoints: Sequence[Endpoint], kind: socket.SocketKind) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     chosen = 0
     try:
         for endpoint in endpoints:
             port = endpoint.port or chosen
             for family, host in _families(endpoint):
-                sock = _bind_one(family, host, port, optional=family == socket.AF_INET6 and not endpoint.host)
+                optional = family == socket.AF_INET6 and not endpoint.host
+                sock = _bind_one(family, kind, host, port, optional=optional)
                 if sock is None:
                     continue
                 sockets.append(sock)
@@ -77,26 +92,31 @@ def _families(endpoint: Endpoint) -> list[tuple[socket.AddressFamily, str]]:
     return [(family, host) for family, host in unique if family in (socket.AF_INET, socket.AF_INET6)]
 
 
-def _bind_one(family: socket.AddressFamily, host: str, port: int, *, optional: bool) -> socket.socket | None:
+def _bind_one(
+    family: socket.AddressFamily, kind: socket.SocketKind, host: str, port: int, *, optional: bool
+) -> socket.socket | None:
+    is_tcp = kind == socket.SOCK_STREAM
     try:
-        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock = socket.socket(family, kind)
     except OSError:
         if optional:
             return None  # a machine without IPv6
         raise BadInputError(f"this machine cannot listen on {host}") from None
     try:
-        if os.name == "posix":
+        if is_tcp and os.name == "posix":  # for UDP it would let others take the port
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             # Both families bind the same port, each for itself.
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind((host, port))
-        sock.listen(_BACKLOG)
+        if is_tcp:
+            sock.listen(_BACKLOG)
     except OSError as error:
         sock.close()
         if optional and error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
             return None
-        raise BadInputError(f"cannot listen on {_show(host, port)}: {_reason(error)}") from None
+        what = _show(host, port) if is_tcp else f"{_show(host, port)} (UDP)"
+        raise BadInputError(f"cannot listen on {what}: {_reason(error)}") from None
     sock.setblocking(False)
     return sock
 
@@ -119,6 +139,27 @@ def publish(sockets: Sequence[socket.socket], key: FeedId, host: Endpoint | None
         name, number = sock.getsockname()[:2]
         found[NetAddress("localhost" if name in _WILDCARDS else str(name).partition("%")[0], int(number))] = None
     return tuple(MultiserverAddress(address, key) for address in found)
+
+
+def shown(sockets: Sequence[socket.socket]) -> list[str]:
+    """Where they are bound, as HOST:PORT."""
+    return [_show(*sock.getsockname()[:2]) for sock in sockets]
+
+
+def reflectors(tcp: Sequence[socket.socket], udp: Sequence[socket.socket]) -> tuple[int | str, ...]:
+    """What members are told of the reflectors: a port, if it is one at each address that they can reach us by, else
+    HOST:PORT for those who have reached us at that address.
+    """
+    hosts = {str(sock.getsockname()[0]) for sock in tcp}
+    at: dict[int, dict[str, None]] = {}
+    for sock in udp:
+        host, port = sock.getsockname()[:2]
+        at.setdefault(int(port), {})[str(host)] = None
+    told: list[int | str] = []
+    for port, found in at.items():
+        everywhere = hosts <= found.keys() or not found.keys().isdisjoint(_WILDCARDS)
+        told += [port] if everywhere else [_show(host, port) for host in found]
+    return tuple(told)
 
 
 def is_wildcard_only(sockets: Sequence[socket.socket]) -> bool:

@@ -10,12 +10,14 @@ import contextlib
 import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, cast
 
 from ssbfast import limits
 from ssbfast.app.gate import Gate
-from ssbfast.app.listening import Endpoint, bind, is_wildcard_only, joined, publish
+from ssbfast.app.listening import Endpoint, bind, is_wildcard_only, joined, publish, reflectors, shown
+from ssbfast.app.reflecting import Reflecting
 from ssbfast.app.room_session import RoomSession
 from ssbfast.errors import LimitError, LocalProtocolError, SessionEndedError
 from ssbfast.ids import MAIN_NETWORK, FeedId, NetworkId
@@ -42,6 +44,8 @@ class RoomServer:
 
     me: the room's own identity. name: what it calls itself to people.
     listen: where to listen. host: the address to publish, when the bound one is not dialable.
+    udp: where to answer STUN binding requests; nowhere if empty. None: at the addresses and ports of `listen` if that
+        can be had; if not, `without_udp` tells why.
     on_event: gets each event (a dict with the member "event"), within the loop.
     stall_seconds: how long a tunnel's target may take nothing while its source waits.
     """
@@ -54,6 +58,7 @@ class RoomServer:
         network: NetworkId = MAIN_NETWORK,
         listen: Sequence[Endpoint] = DEFAULT_LISTEN,
         host: Endpoint | None = None,
+        udp: Sequence[Endpoint] | None = None,
         admission: Admission | None = None,
         on_event: EventSink | None = None,
         stall_seconds: float = limits.STALL_SECONDS,
@@ -66,6 +71,7 @@ class RoomServer:
         self._listen = tuple(listen)
         self._host = host
         self._admission = admission or OpenMode(me.id)
+        self._reflecting = Reflecting(udp)
         self._on_event = on_event
         self._stall_seconds = stall_seconds
         self._pool = pool
@@ -95,16 +101,23 @@ class RoomServer:
         await self.close()
 
     async def start(self) -> None:
-        """Listen. Raises BadInputError when an endpoint cannot be bound."""
+        """Listen. Raises BadInputError when an endpoint cannot be bound, MissingExtraError for `udp` without aioice."""
         sockets = bind(self._listen)
+        try:
+            udp = self._reflecting.bind(sockets)
+        except BaseException:
+            for sock in sockets:
+                sock.close()
+            raise
         self._relay = Relay(pool=self._pool, stall_seconds=self._stall_seconds)
         self.port = int(sockets[0].getsockname()[1])
         self.addresses = publish(sockets, self.me.id, self._host)
         self.is_wildcard_only = self._host is None and is_wildcard_only(sockets)
+        self._methods.info = replace(self._methods.info, stun=reflectors(sockets, udp))
+        self._reflecting.start()
         await self._serve(sockets)
-        self.emit(
-            "listening", id=str(self.me.id), address=self.address, invite=str(self.invite), udp=None
-        )
+        bound = shown(udp) or None
+        self.emit("listening", id=str(self.me.id), address=self.address, invite=str(self.invite), udp=bound)
 
     async def _serve(self, sockets: Iterable[socket.socket]) -> None:
         loop = asyncio.get_running_loop()
@@ -114,6 +127,7 @@ class RoomServer:
     async def close(self) -> None:
         """Stop listening, say goodbye to everybody; returns when all are gone."""
         self._emptied = asyncio.Event()
+        self._reflecting.close()
         for server in self._servers:
             server.close()
         for unproven in list(self._unproven):
@@ -131,6 +145,11 @@ class RoomServer:
     def address(self) -> str:
         """The dialable alternatives, joined by `;`."""
         return joined(self.addresses)
+
+    @property
+    def without_udp(self) -> str | None:
+        """Why the room answers no STUN requests although nobody has forbidden it."""
+        return self._reflecting.problem
 
     @property
     def invite(self) -> Invite:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from ssbfast import limits
 from ssbfast.errors import DeadlineError, SessionEndedError
 from ssbfast.net.link import Link
-from ssbfast.net.sockets import tune_transport
+from ssbfast.net.sockets import remote_address, tune_transport
 
 
 async def dial(host: str, port: int, make: Callable[[], Link], *, seconds: float = limits.DIAL_SECONDS) -> Link:
@@ -27,6 +27,7 @@ async def dial(host: str, port: int, make: Callable[[], Link], *, seconds: float
     except OSError as error:
         raise SessionEndedError(f"could not connect: {_reason(error)}") from None
     tune_transport(transport)
+    link.address = remote_address(transport)
     return link
 
 

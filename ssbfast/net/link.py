@@ -89,6 +89,7 @@ class Link(asyncio.BufferedProtocol):
         "_timer",
         "_transport",
         "_watchers",
+        "address",
         "phase",
     )
 
@@ -123,6 +124,7 @@ class Link(asyncio.BufferedProtocol):
         self._goodbye_due = False  # the packet stream's goodbye follows when all lanes are empty
         self._final = False  # and the box stream's right behind it
         self._heard = False
+        self.address: tuple[str, int] | None = None  # of the other end, when we dialled it over TCP
         self.phase = Phase.HANDSHAKE
 
     def __repr__(self) -> str:

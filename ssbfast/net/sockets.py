@@ -68,6 +68,17 @@ def tune_transport(transport: asyncio.BaseTransport) -> None:
         tune(sock)
 
 
+def remote_address(transport: asyncio.BaseTransport) -> tuple[str, int] | None:
+    """IP literal and port of the other end; the scope of a link-local address is in the literal."""
+    name = transport.get_extra_info("peername")
+    if not isinstance(name, tuple) or len(name) < 2:
+        return None
+    host = str(name[0])
+    if len(name) == 4 and name[3] and "%" not in host:
+        host = f"{host}%{name[3]}"
+    return host, int(name[1])
+
+
 def unacknowledged(transport: asyncio.BaseTransport) -> int:
     """Bytes in the kernel that the other end has not acknowledged; 0 where that cannot be asked."""
     sock = transport.get_extra_info("socket")

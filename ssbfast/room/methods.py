@@ -46,15 +46,26 @@ _INSTANCES = 2**31
 
 @dataclass(frozen=True, slots=True)
 class RoomInfo:
-    """What room.metadata tells. name: for people to read; a domain, if there is one."""
+    """What room.metadata tells. name: for people to read; a domain, if there is one.
+
+    stun: where the room answers STUN binding requests: ports of the address at which one has reached the room, and
+    HOST:PORT for what is at one of its addresses only. No other room knows this member, and clients that do not, ignore
+    it.
+    """
 
     name: str
     membership: bool = True
     features: tuple[str, ...] = ("tunnel", "room1", "room2")
+    stun: tuple[int | str, ...] = ()
 
     def as_json(self) -> dict[str, JSON]:
         """The answer of room.metadata and tunnel.isRoom."""
-        return {"name": self.name, "membership": self.membership, "features": list(self.features)}
+        told: dict[str, JSON] = {
+            "name": self.name,
+            "membership": self.membership,
+            "features": list(self.features),
+        }
+        return {**told, "stun": list(self.stun)} if self.stun else told
 
 
 _Handler: TypeAlias = Callable[[int, Called, float], list[Effect]]
@@ -71,7 +82,7 @@ class RoomMethods:
 
     def __init__(self, portal: Portal, info: RoomInfo, *, wall_ms: Callable[[], int]) -> None:
         self._portal = portal
-        self._info = info
+        self.info = info
         self._wall_ms = wall_ms
         self._attendance = Attendance(portal.attendants())
         self._of_2018: set[int] = set()  # sessions that announced themselves by a call
@@ -154,7 +165,7 @@ class RoomMethods:
         return [*changes, *self._attendance.publish(changes, now)]
 
     def _metadata(self, session: int, call: Called, now: float) -> list[Effect]:
-        return [Answer(session, call.req, self._info.as_json())]
+        return [Answer(session, call.req, self.info.as_json())]
 
     def _time(self, session: int, call: Called, now: float) -> list[Effect]:
         return [Answer(session, call.req, self._wall_ms())]

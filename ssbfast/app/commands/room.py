@@ -9,11 +9,13 @@ from typing import Any, Final
 
 import click
 
-from ssbfast.app.commands.options import callback, data_home, json_option, network_option
+from ssbfast.app.commands.options import callback, data_home, json_option, network_option, several
+from ssbfast.app.commands.peering import warn
 from ssbfast.app.commands.printing import Printer
 from ssbfast.app.commands.stopping import on_signals
 from ssbfast.app.listening import Endpoint
 from ssbfast.app.room_server import DEFAULT_LISTEN, RoomServer
+from ssbfast.errors import BadInputError
 from ssbfast.ids import NetworkId
 from ssbfast.keys import load_secret
 from ssbfast.wire.address import NetAddress
@@ -49,6 +51,14 @@ def _host(text: str | None) -> Endpoint | None:
     help="Where to listen; repeatable. Default: port 8008 of every address, IPv4 and IPv6.",
 )
 @click.option("--host", metavar="NAME[:PORT]", callback=callback(_host), help="The address that others dial.")
+@click.option(
+    "--udp",
+    multiple=True,
+    metavar="HOST:PORT",
+    callback=several(Endpoint.parse),
+    help="Where to tell peers, by STUN, which address they come from; repeatable. Default: as --listen, if possible.",
+)
+@click.option("--no-udp", is_flag=True, help="Do not answer STUN requests.")
 @click.option("--name", default="", help="What the room calls itself.")
 @network_option
 @json_option
@@ -56,6 +66,8 @@ def room(
     data: Path | None,
     listen: tuple[Endpoint, ...],
     host: Endpoint | None,
+    udp: tuple[Endpoint, ...],
+    no_udp: bool,
     name: str,
     network: NetworkId,
     as_json: bool,
@@ -65,10 +77,14 @@ def room(
     It prints its address, an invite to paste into SSB apps, and then who comes, goes and tunnels. Ctrl-C or
     SIGTERM says goodbye to all; a second one quits at once.
     """
+    if udp and no_udp:
+        raise BadInputError("either --udp or --no-udp")
+    reflect = () if no_udp else udp or None
     secret = (default_data() if data is None else data) / "secret"
     me = load_secret(secret, create=True)
     more_files()
-    asyncio.run(_run(secret, me=me, listen=listen, host=host, name=name, network=network, as_json=as_json))
+    options = {"me": me, "listen": listen, "host": host, "udp": reflect, "name": name, "network": network}
+    asyncio.run(_run(secret, as_json=as_json, **options))
 
 
 async def _run(secret: Path, *, as_json: bool, **options: Any) -> None:
@@ -86,6 +102,8 @@ async def _run(secret: Path, *, as_json: bool, **options: Any) -> None:
     try:
         with on_signals(stop.set):
             async with server:
+                if server.without_udp is not None:
+                    warn(f"the room runs without UDP, so peers may not learn their addresses: {server.without_udp}")
                 await stop.wait()
     finally:
         printer.close()
