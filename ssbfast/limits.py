@@ -364,3 +364,6 @@ REFLECT_PER_NET: Final = 10
 
 REFLECT_TOTAL: Final = 1_000
 """STUN answers a second in all."""
+
+DIRECT_FAREWELL_SECONDS: Final = 2.0
+"""How long the socket of a direct path that is over still repeats that to an other end that has missed it."""

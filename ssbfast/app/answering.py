@@ -21,7 +21,7 @@ from ssbfast.ids import FeedId, NetworkId
 from ssbfast.keys import Keypair
 from ssbfast.net.api import Api
 from ssbfast.net.link import Link
-from ssbfast.net.peer import Peer
+from ssbfast.net.peer import Intercept, Peer
 from ssbfast.net.relay import Relay
 from ssbfast.room.members import Admission
 from ssbfast.room.trust import Reason, Verdict
@@ -42,6 +42,7 @@ class Answering:
 
     admission: who may come in, when there is no `trust` to ask. api: what callers are served.
     arrived, departed: told of peers that were let in, and of their end. denied: told of the others.
+    intercept: see `Peer`. hold: keeps a tunnel from view that may be no peer's visit; it calls back when it is one.
     """
 
     def __init__(
@@ -55,6 +56,8 @@ class Answering:
         arrived: Callable[[Incoming], None],
         departed: Callable[[Incoming], None],
         denied: Callable[[FeedId, FeedId, Verdict], None],
+        intercept: Intercept | None = None,
+        hold: Callable[[Incoming, Link, Callable[[], None]], bool] | None = None,
     ) -> None:
         self._me = me
         self._network = network
@@ -64,6 +67,8 @@ class Answering:
         self._arrived = arrived
         self._departed = departed
         self._denied = denied
+        self._intercept = intercept
+        self._hold = hold
         self._waiting: dict[Peer, _Waiting] = {}
 
     @property
@@ -99,7 +104,7 @@ class Answering:
         return FeedId.parse(_text(args["origin"])) if args.get("origin") is not None else None
 
     def _answer(self, relay: Relay, outer: Peer, req: int, origin: FeedId | None) -> None:
-        inner = Incoming(self, outer, origin, api=self._api)
+        inner = Incoming(self, outer, origin, api=self._api, intercept=self._intercept)
         link = Link(
             relay,
             ServerHandshake(self._me, network=self._network),
@@ -146,7 +151,8 @@ class Answering:
 
     def opened(self, inner: Incoming, link: Link) -> None:
         self._settled(inner, link)
-        self._arrived(inner)
+        if self._hold is None or not self._hold(inner, link, lambda: self._arrived(inner)):
+            self._arrived(inner)
 
     def over(self, inner: Incoming, link: Link) -> None:
         self._settled(inner, link)
@@ -165,8 +171,10 @@ class Incoming(Peer):
     outer: the session with the room. origin: who it is by the room's account. verdict: why it was let in.
     """
 
-    def __init__(self, answering: Answering, outer: Peer, origin: FeedId | None, *, api: Api) -> None:
-        super().__init__(api=api, path="tunnel", portal=outer.id)
+    def __init__(
+        self, answering: Answering, outer: Peer, origin: FeedId | None, *, api: Api, intercept: Intercept | None
+    ) -> None:
+        super().__init__(api=api, path="tunnel", portal=outer.id, intercept=intercept)
         self._answering = answering
         self.outer = outer
         self.origin = origin

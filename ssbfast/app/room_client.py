@@ -12,6 +12,8 @@ Events (dicts; ids are complete, since they are one's own peer's):
                                                 a room is lost, or was not reached; seconds until the next attempt
     connected     peer, path, portal            a tunnel that we opened
     accepted      peer, path, portal            a tunnel to us
+    path          peer, path, rtt_ms, took_ms, reason
+                                                a session goes another way now, or could not
     closed        peer, path, portal, reason    its end
     denied        portal, origin, address, proven, reason, time, n    a tunnel that we refused, or did not open
 """
@@ -26,6 +28,7 @@ from typing import Any, TypeVar
 
 from ssbfast import limits
 from ssbfast.app.answering import Answering, Incoming
+from ssbfast.app.direct_paths import Direct, DirectPaths, PathNews
 from ssbfast.app.joined_room import Announce, JoinedRoom
 from ssbfast.app.staying import keep
 from ssbfast.app.targets import Private, parse_target, ways_into, ways_to
@@ -47,11 +50,14 @@ from ssbfast.net.keepalive import keep_alive
 from ssbfast.net.link import Link
 from ssbfast.net.peer import Peer
 from ssbfast.net.relay import Relay
+from ssbfast.net.udp import Address
 from ssbfast.room.denials import Denial
 from ssbfast.room.members import Admission
 from ssbfast.room.trust import AllowList, Verdict
 from ssbfast.wire.address import TunnelAddress, format_address
+from ssbfast.wire.direct_keys import Role
 from ssbfast.wire.handshake import ClientHandshake
+from ssbfast.wire.muxrpc import Called
 from ssbfast.wire.private_tunnel import PrivateTunnelAddress
 
 Client = TypeVar("Client", bound="RoomClient")
@@ -64,6 +70,7 @@ class RoomClient:
     admission: who may open a tunnel to us; nobody unless given. trust: the same by a follow graph, which is also asked
         before we dial. One of the two.
     api: what we serve to those peers. boxing: "split" for peers that need every packet head in a box of its own.
+    direct: take sessions off the room when possible, see `net/rendezvous.py`; needs the extra `direct`.
     contacts, groups: to read private tunnel addresses: whom to try as owner (called in a thread), and groups' secrets.
     on_event: called in the loop with each event.
     """
@@ -77,6 +84,7 @@ class RoomClient:
         trust: Trust | None = None,
         api: Api | None = None,
         boxing: str = "merged",
+        direct: Direct | None = None,
         contacts: Callable[[], Iterable[FeedId]] | None = None,
         groups: Iterable[bytes] = (),
         on_event: Callable[[dict[str, Any]], None] | None = None,
@@ -88,6 +96,7 @@ class RoomClient:
         self.me = me
         self._network = network
         self._trust = trust
+        self._admission = admission
         self._api = api or Api()
         self._split = boxing == "split"
         self._private = Private(me, network, contacts, groups)
@@ -106,7 +115,10 @@ class RoomClient:
             arrived=self._arrived,
             departed=self._departed,
             denied=self._refused,
+            intercept=self._called,
+            hold=None if direct is None else self._hold,
         )
+        self._direct = None if direct is None else self._paths(direct)
         if trust is not None and trust.denials is not None:
             trust.denials.listen(self._denied)
 
@@ -124,6 +136,8 @@ class RoomClient:
         for room in self._kept:
             room.is_leaving = True
         await asyncio.gather(*(peer.close() for peer in list(self._inner)))
+        if self._direct is not None:
+            self._direct.close()
         await asyncio.gather(*(room.leave() for room in list(self._kept)))
         if self._relay is not None:
             self._relay.close()
@@ -293,8 +307,19 @@ class RoomClient:
     async def _tunnel(
         self, room: JoinedRoom, target: FeedId, instance: int | None, verdict: Verdict | None
     ) -> Peer:
+        inner = Peer(
+            api=self._api, path="tunnel", portal=room.id, intercept=self._called, on_closed=self._departed
+        )
+        await self._open_tunnel(room, target, instance, inner)
+        if inner.is_open:
+            self._opened("connected", inner, verdict)
+            self._may_leave(inner, Role.CALLER, verdict)
+            keep_alive(inner)
+        return inner
+
+    async def _open_tunnel(self, room: JoinedRoom, target: FeedId, instance: int | None, inner: Peer) -> None:
+        """Open a tunnel that `inner` runs over."""
         relay = self._need_relay()
-        inner = Peer(api=self._api, path="tunnel", portal=room.id, on_closed=self._departed)
         handshake = ClientHandshake(self.me, target, network=self._network)
         args: dict[str, Any] = {"portal": str(room.id), "target": str(target)}
         if instance is not None:
@@ -310,10 +335,45 @@ class RoomClient:
         except BaseException:
             transport.abort()
             raise
-        if inner.is_open:
-            self._opened("connected", inner, verdict)
-            keep_alive(inner)
-        return inner
+
+    # ------------------------------------------------------------ direct paths
+
+    def _paths(self, direct: Direct) -> DirectPaths:
+        return DirectPaths(direct, reflectors=self._reflectors, dial=self._dial_again, news=self._path_news)
+
+    def _may_leave(self, peer: Peer, role: Role, verdict: Verdict | None) -> None:
+        """A session has opened that may go on outside of the room, if the peer may hear our addresses."""
+        if self._direct is None:
+            return
+        if self._trust is not None:
+            may_meet = verdict is not None and self._trust.knows(peer.id, verdict)
+        else:
+            may_meet = isinstance(self._admission, AllowList) and self._admission.decide(peer.id)
+        self._direct.opened(peer, role, may_meet=may_meet)
+
+    def _called(self, peer: Peer, called: Called) -> bool:
+        return self._direct is not None and self._direct.called(peer, called)
+
+    def _hold(self, peer: Incoming, link: Link, show: Callable[[], None]) -> bool:
+        return self._direct is not None and self._direct.hold(peer, link, show)
+
+    def _reflectors(self) -> list[Address]:
+        return [reflector for room in self.rooms for reflector in room.reflectors]
+
+    async def _dial_again(self, peer: Peer, inner: Peer) -> None:
+        """Open another tunnel to the peer of a session: through its own room first, else through another."""
+        problem: SSBError | None = None
+        for room in sorted(self.rooms, key=lambda room: room.id != peer.portal):
+            try:
+                await self._open_tunnel(room, peer.id, None, inner)
+                return
+            except SSBError as error:
+                problem = error
+        raise problem or SessionEndedError("no room is there")
+
+    def _path_news(self, peer: Peer, news: PathNews) -> None:
+        rtt, took = (None if seconds is None else round(seconds * 1000, 1) for seconds in (news.rtt, news.took))
+        self._tell("path", peer=str(peer.id), path=news.path, rtt_ms=rtt, took_ms=took, reason=news.reason)
 
     # ------------------------------------------------------------ incoming tunnels
 
@@ -325,6 +385,7 @@ class RoomClient:
 
     def _arrived(self, peer: Incoming) -> None:
         self._opened("accepted", peer, peer.verdict)
+        self._may_leave(peer, Role.TARGET, peer.verdict)
         self._incoming.put_nowait(peer)
 
     def _opened(self, event: str, peer: Peer, verdict: Verdict | None) -> None:
@@ -334,6 +395,8 @@ class RoomClient:
             self._trust.watch(peer, verdict)
 
     def _departed(self, peer: Peer) -> None:
+        if self._direct is not None:
+            self._direct.closed(peer)
         if peer not in self._inner:
             return
         self._inner.discard(peer)

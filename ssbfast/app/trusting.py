@@ -61,6 +61,10 @@ class Trust:
         """
         return await judge(self.graph, who, self.policy, allowed=who in self._allowed, origin_matches=origin_matches)
 
+    def knows(self, who: FeedId, verdict: Verdict) -> bool:
+        """Whether it was let in because we want it by name, and not because everybody may come."""
+        return who in self._allowed or (verdict.relation is not None and verdict.relation.follows)
+
     def refused(self, portal: FeedId, who: FeedId, verdict: Verdict) -> bool:
         """Record a refusal of ours; whether somebody records. who: the key that message 3 has proved."""
         if self.denials is None:

@@ -75,16 +75,14 @@ class DirectPath:
 
     def __init__(
         self,
-        udp: UdpSocket,
         quic: Connection,
         keys: DirectKeys,
         certificate: bytes,
         handler: DirectHandler,
-        remote: Address | None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._quic = quic
-        self._driver = QuicDriver(udp, quic, remote, self)
+        self._driver = QuicDriver(quic, self)
         self._keys = keys
         self._certificate = certificate
         self._handler = handler
@@ -98,26 +96,23 @@ class DirectPath:
     @classmethod
     def caller(
         cls,
-        udp: UdpSocket,
-        remote: Address,
         certificate: bytes,
         keys: DirectKeys,
         handler: DirectHandler,
         *,
         datagram: int = limits.DIRECT_DATAGRAM,
     ) -> DirectPath:
-        """remote: where the target is, as `udp` tells it. certificate: the target's, DER. datagram: bytes of UDP
+        """certificate: the target's, DER. datagram: bytes of UDP
         payload, at least 1200; the first flight is that long, so that a path which cannot carry it shows at once.
 
         Raises RemoteProtocolError for a certificate that is of no use, LocalProtocolError for a target's keys.
         """
         _require(keys, Role.CALLER)
-        return cls(udp, direct_quic.caller_connection(certificate, datagram), keys, certificate, handler, remote)
+        return cls(direct_quic.caller_connection(certificate, datagram), keys, certificate, handler)
 
     @classmethod
     def target(
         cls,
-        udp: UdpSocket,
         credentials: Credentials,
         connection_id: bytes,
         keys: DirectKeys,
@@ -131,7 +126,7 @@ class DirectPath:
         if not 8 <= len(connection_id) <= 20:
             raise RemoteProtocolError("the peer's connection id has a wrong length")
         quic = direct_quic.target_connection(credentials, connection_id, datagram)
-        return cls(udp, quic, keys, credentials.certificate, handler, None)
+        return cls(quic, keys, credentials.certificate, handler)
 
     def __repr__(self) -> str:
         state = "lost" if self._driver.ended else "ready" if self._ready else "opening"
@@ -170,18 +165,34 @@ class DirectPath:
 
     # ------------------------------------------------------------ from the owner
 
-    def start(self, within: float = limits.CARRIER_SECONDS) -> None:
-        """Take QUIC's part of the socket; the caller dials. Both proofs have `within` seconds."""
+    def start(
+        self, udp: UdpSocket, remote: Address | None = None, *, within: float = limits.CARRIER_SECONDS
+    ) -> None:
+        """Take a punched socket, which is ours to close from now on, and dial.
+
+        remote: where the target is, as `udp` tells it; None at the target, which is dialled. within: seconds for both
+        proofs.
+        """
+        if (remote is None) is not (self.role is Role.TARGET):
+            raise LocalProtocolError("a caller dials, a target does not")
         if self._started:
             raise LocalProtocolError("a path starts once")
         self._started = True
         self._deadline = self._loop.call_later(within, self.abort, "the proofs have not come in time")
-        self._driver.start()
+        self._driver.start(udp, remote)
 
     def allow(self, address: Address) -> None:
         """A valid probe has come from there. For a target: until QUIC's handshake is complete only such addresses
         are listened to. The newest dozen counts."""
         self._driver.allow(address)
+
+    def datagram(self, data: bytes, source: Address) -> None:
+        """A datagram that came before the path had its socket; `batch_done` follows the last."""
+        self._driver.datagram(data, source)
+
+    def batch_done(self) -> None:
+        """Act upon what has come."""
+        self._driver.batch_done()
 
     def send_records(self, data: bytes) -> None:
         """Send bytes of the records stream. Like all that sends, it does nothing when the path is lost, and raises

@@ -32,33 +32,35 @@ class Owner(Protocol):
 
 
 class QuicDriver:
-    """One connection on one socket.
+    """One connection on one socket, which is ours to close from `start` on.
 
-    remote: where a caller's peer is; None for a target, which learns it.
     handshaken: QUIC's handshake is complete; the owner sets it. ended: nothing moves any more.
     """
 
-    def __init__(self, udp: UdpSocket, quic: Connection, remote: Address | None, owner: Owner) -> None:
+    def __init__(self, quic: Connection, owner: Owner) -> None:
         self.handshaken = False
         self.ended = False
         self._loop = asyncio.get_running_loop()
-        self._udp = udp
+        self._udp: UdpSocket | None = None
         self._quic = quic
-        self._remote = remote
+        self._remote: Address | None = None
         self._owner = owner
         self._allowed: dict[Address, None] = {}
-        self._ids = {quic.host_cid} | ({quic.original_destination_connection_id} if remote is None else set())
+        self._ids = {quic.host_cid}
         self._in_pass = False
         self._soon: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._farewell: list[tuple[bytes, Address]] = []
         self._farewells = _FAREWELLS
 
-    def start(self) -> None:
-        """Take QUIC's part of the socket; a caller dials."""
-        self._udp.quic = self
-        if self._remote is not None:
-            self._quic.connect(self._remote, self._loop.time())
+    def start(self, udp: UdpSocket, remote: Address | None) -> None:
+        """Take QUIC's part of the socket. remote: whom a caller dials; None for a target, which is dialled."""
+        self._udp, self._remote = udp, remote
+        udp.quic = self
+        if remote is None:
+            self._ids.add(self._quic.original_destination_connection_id)
+        else:
+            self._quic.connect(remote, self._loop.time())
             self._transmit()
 
     def allow(self, address: Address) -> None:
@@ -143,9 +145,12 @@ class QuicDriver:
         return self._quic.datagrams_to_send(self._loop.time())
 
     def _send(self, datagrams: list[tuple[bytes, Address]]) -> None:
+        udp = self._udp
+        if udp is None:
+            return
         for data, to in datagrams:
             if self._remote is None or to == self._remote:  # a target must not send its caller elsewhere
-                self._udp.send(data, to)
+                udp.send(data, to)
 
     def _arm(self) -> None:
         at = self._quic.get_timer()
@@ -173,6 +178,8 @@ class QuicDriver:
                 handle.cancel()
         self._farewell = self._outgoing()
         self._repeat_farewell()
+        if self._udp is not None:
+            self._loop.call_later(limits.DIRECT_FAREWELL_SECONDS, self._udp.close)
         self._owner.quic_ended(code, reason)
 
     def _repeat_farewell(self) -> None:

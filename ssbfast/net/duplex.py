@@ -57,6 +57,8 @@ class DuplexTransport(asyncio.Transport):
         self._protocol = protocol
         self._lane = native.Lane(self._link.core, req, limits.TUNNEL_SHARE)
         self._inlet = native.Inlet(self._link.core, -req, None)
+        self.written = 0
+        """Bytes that the protocol has written."""
         self._unsent = bytearray()
         self._ended_remote = False
         self._ended_local = False
@@ -92,6 +94,7 @@ class DuplexTransport(asyncio.Transport):
     def write(self, data: Any) -> None:
         if self._ended_local or self._lost or not data:
             return
+        self.written += len(data)
         if self._unsent or len(data) > self._allowed() or not self._push(data):
             self._unsent += data
         if self._unsent or self.get_write_buffer_size() > HIGH or not self._allowed():

@@ -151,6 +151,13 @@ class Link(asyncio.BufferedProtocol):
         return self._core
 
     @property
+    def transport(self) -> asyncio.Transport:
+        """What it runs over. Raises SessionEndedError when there is nothing (any more)."""
+        if self._transport is None:
+            raise SessionEndedError("the session is over")
+        return self._transport
+
+    @property
     def is_open(self) -> bool:
         return self.phase is Phase.OPEN
 
@@ -204,6 +211,15 @@ class Link(asyncio.BufferedProtocol):
             self._holds = None
             self._transport.resume_reading()
 
+    def move(self, transport: asyncio.Transport) -> None:
+        """Go on over another transport, which continues the bytes of the one so far in both directions."""
+        if self._transport is None:
+            raise SessionEndedError("the session is over")
+        transport.set_write_buffer_limits(high=limits.TRANSPORT_HIGH)
+        self._transport = transport
+        if self._holds:
+            transport.pause_reading()
+
     def close(self) -> None:
         """Say goodbye and leave. Harmless when closed already."""
         if self.phase is Phase.OPEN and self._core is not None:
@@ -213,6 +229,11 @@ class Link(asyncio.BufferedProtocol):
             self.flush()
         elif self.phase is Phase.HANDSHAKE:
             self.abort()
+
+    def finish(self) -> None:
+        """Leave with both goodbyes at once, without waiting for the peer's. Harmless when closed already."""
+        self._final = True
+        self.close()
 
     def abort(self) -> None:
         """Cut the connection. Harmless when closed already."""

@@ -42,6 +42,7 @@ from ssbfast.wire.rpc_body import error_body
 
 Path = Literal["tunnel", "direct", "tcp"]
 D = TypeVar("D", bound=DuplexTransport)
+S = TypeVar("S", bound=Stream)
 Intercept = Callable[["Peer", Called], bool]
 """Sees a call before the api does, at once and in order; True when it has dealt with it."""
 
@@ -154,8 +155,12 @@ class Peer:
         return self.open_stream(CallKind.DUPLEX, name, args)
 
     def open_stream(self, kind: CallKind, name: str, args: tuple[Any, ...]) -> Stream:
+        return self.open_as(Stream, kind, name, args)
+
+    def open_as(self, make: Callable[[Peer, int], S], kind: CallKind, name: str, args: tuple[Any, ...]) -> S:
+        """Open a stream of a class of its own."""
         req, packet = self.mux.call(kind, _split(name), list(args))
-        stream = Stream(self, req)
+        stream = make(self, req)
         self._streams[req] = stream
         self.link.control(*packet)
         return stream
@@ -310,7 +315,7 @@ class Peer:
             self.refuse(event.req, unknown_method_message(event.name))
             return
         # The stream has to be there before the next packet is looked at; the method itself starts a tick later.
-        stream = None if event.kind is CallKind.ASYNC else self._accept_stream(event.req)
+        stream = None if event.kind is CallKind.ASYNC else self.accept_as(Stream, event.req)
         task = self.background(self._run(event, method, stream))
         if stream is not None and event.kind is CallKind.SOURCE:
             stream.server = task
@@ -333,12 +338,13 @@ class Peer:
             self.link.control(*self.mux.answer(event.req, self._api.manifest()))
             return True
         if event.name == ("gossip", "ping") and event.kind is CallKind.DUPLEX:
-            self.background(play(self, self._accept_stream(event.req), serves=False))
+            self.background(play(self, self.accept_as(Stream, event.req), serves=False))
             return True
         return False
 
-    def _accept_stream(self, req: int) -> Stream:
-        stream = Stream(self, req)
+    def accept_as(self, make: Callable[[Peer, int], S], req: int) -> S:
+        """Take a stream that the peer has opened, by a class of its own."""
+        stream = make(self, req)
         self._streams[req] = stream
         return stream
 

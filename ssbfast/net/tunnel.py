@@ -25,6 +25,8 @@ class TunnelTransport(DuplexTransport):
     _gone = "the session with the room ended"
 
     def __init__(self, carrier: Carrier, req: int, protocol: asyncio.BaseProtocol, portal: FeedId) -> None:
+        self.delivered = 0
+        """Bytes that the protocol has got."""
         self._unread = bytearray()
         self._reading = True
         self._stall: asyncio.TimerHandle | None = None
@@ -64,6 +66,7 @@ class TunnelTransport(DuplexTransport):
             self._eof()
 
     def _deliver(self, data: bytearray) -> None:
+        self.delivered += len(data)
         protocol = self._protocol
         if isinstance(protocol, Link):
             protocol.data_received(data)

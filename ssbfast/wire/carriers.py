@@ -70,6 +70,26 @@ class Carriers(Moves):
     # ------------------------------------------------------------ S
 
     @property
+    def role(self) -> Role:
+        """Which end of S this is."""
+        return self._role
+
+    @property
+    def sending(self) -> int | None:
+        """The carrier that takes what S seals; None while it is only kept."""
+        return None if self._to is None else self._to.id
+
+    @property
+    def unacknowledged(self) -> int:
+        """Bytes that are kept for sending them again."""
+        return self._sending.sent - self._sending.base if self._sending.retaining else 0
+
+    def went_before(self, *, sent: int, received: int) -> None:
+        """Bytes of S that went through the first tunnel unseen. To be called before anything else is reported."""
+        self._sending.sent = self._sending.base = sent
+        self._receiving.got = self._receiving.consumed = received
+
+    @property
     def room(self) -> int:
         """Bytes that S may seal now; at most 64 KiB more in one go. `sys.maxsize` while nothing is kept.
 

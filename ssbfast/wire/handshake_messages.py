@@ -41,6 +41,12 @@ KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 24
 HMAC_BYTES: Final = 32
 SIGNATURE_BYTES: Final = 64
+
+CLIENT_BYTES: Final = 64 + 112
+"""What the client writes before its box stream begins."""
+
+SERVER_BYTES: Final = 64 + 80
+"""The same of the server."""
 EXPORT_LABEL: Final = b"ssbfast export v1"
 
 _ZERO_NONCE: Final = bytes(NONCE_BYTES)

@@ -12,6 +12,7 @@ from ssbfast.errors import DeadlineError, RemoteError
 from ssbfast.net.api import Api
 from ssbfast.net.keepalive import keep_alive
 from ssbfast.net.peer import Peer
+from ssbfast.net.streams import Stream
 from ssbfast.wire.muxrpc import Called, CallKind
 from tests.helpers.pairs import Pair, connected
 from tests.helpers.rawpeer import PATIENCE, eventually
@@ -99,7 +100,7 @@ async def test_a_peer_that_only_answers_is_served_again_and_again(
     answered: list[object] = []
 
     def parrot(peer: Peer, called: Called) -> bool:
-        stream = peer._accept_stream(called.req)
+        stream = peer.accept_as(Stream, called.req)
 
         async def answer() -> None:
             async for item in stream:

@@ -1,0 +1,243 @@
+"""The sessions of a client that may leave their tunnels, and the tunnels that stand by for them.
+
+A `Rendezvous` is made for each inner session as it opens. A tunnel to us from somebody with whom we have a session on
+a direct path may be its standby: it is shown to nobody before its first call has told, or `PROBATION_SECONDS`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from ssbfast.errors import MuxRPCError, RefusedError, RemoteError, SessionEndedError, SSBError
+from ssbfast.ids import FeedId
+from ssbfast.net.api import Api
+from ssbfast.net.deadline import within
+from ssbfast.net.direct_way import DirectWay, RecordStream, StandbyWay
+from ssbfast.net.peer import Peer
+from ssbfast.net.rendezvous import Direct, PathNews, Rendezvous
+from ssbfast.net.standby import StandbyTunnel
+from ssbfast.net.tunnel import TunnelTransport
+from ssbfast.wire import direct_calls
+from ssbfast.wire.carrier_records import Record, RecordType
+from ssbfast.wire.direct_keys import Role
+from ssbfast.wire.muxrpc import Called, CallKind
+
+if TYPE_CHECKING:
+    from ssbfast.net.link import Link
+    from ssbfast.net.udp import Address
+
+__all__ = ["Direct", "DirectPaths", "PathNews"]
+
+PROBATION_SECONDS: Final = 2.0
+"""How long a tunnel that may be a standby is kept from view: its first call comes with the handshake's last message."""
+
+STANDBY_SECONDS: Final = 5.0
+"""For the other end to accept a standby."""
+
+_KEEPALIVE: Final = Record(RecordType.KEEPALIVE).encode()
+
+
+@dataclass(slots=True)
+class _Probation:
+    """An incoming tunnel of which nobody knows yet what it is."""
+
+    tunnel: StandbyTunnel
+    show: Callable[[], None]
+    timer: asyncio.TimerHandle
+
+
+class DirectPaths:
+    """One client's.
+
+    how: how paths are made. reflectors: those of the rooms that we are in. dial: opens a tunnel to the peer of a
+    session, for the given inner `Peer`. news: told when a session's path changes, or could not be changed.
+    """
+
+    def __init__(
+        self,
+        how: Direct,
+        *,
+        reflectors: Callable[[], Sequence[Address]],
+        dial: Callable[[Peer, Peer], Awaitable[None]],
+        news: Callable[[Peer, PathNews], None],
+    ) -> None:
+        # Here, and not while a session waits for it: it takes half a second. Raises DirectUnavailableError.
+        importlib.import_module("ssbfast.net.direct")
+        self._how = how
+        self._reflectors = reflectors
+        self._dial = dial
+        self._news = news
+        self._by_peer: dict[Peer, Rendezvous] = {}
+        self._by_id: dict[bytes, Rendezvous] = {}
+        self._may_meet: set[Peer] = set()
+        self._probation: dict[Peer, _Probation] = {}
+        self._standbys: dict[Peer, StandbyWay] = {}
+
+    # ------------------------------------------------------------ from the client
+
+    def opened(self, peer: Peer, role: Role, *, may_meet: bool) -> None:
+        """An inner session is open. may_meet: the peer may hear our addresses."""
+        tunnel = peer.link.transport
+        if not isinstance(tunnel, TunnelTransport):
+            return
+        rendezvous = Rendezvous(peer, tunnel, role, self._how, self)
+        self._by_peer[peer] = self._by_id[rendezvous.session_id] = rendezvous
+        if may_meet:
+            self._may_meet.add(peer)
+            rendezvous.begin()
+
+    def closed(self, peer: Peer) -> None:
+        """An inner session is over, or a tunnel that was never shown."""
+        self._may_meet.discard(peer)
+        rendezvous = self._by_peer.get(peer)
+        if rendezvous is not None:
+            rendezvous.session_closed()
+        probation = self._probation.pop(peer, None)
+        if probation is not None:
+            probation.timer.cancel()
+        standby = self._standbys.pop(peer, None)
+        if standby is not None:
+            standby.session_over(peer.error)
+
+    def close(self) -> None:
+        """Forget everything, sessions that may have to answer once more included."""
+        for rendezvous in list(self._by_id.values()):
+            rendezvous.close()
+
+    def called(self, peer: Peer, called: Called) -> bool:
+        """A call of an inner peer's; True when it was about paths."""
+        is_carrier = ".".join(called.name) == direct_calls.CARRIER and called.kind is CallKind.DUPLEX
+        if is_carrier and peer in self._probation:
+            self._accept(peer, called)
+            return True
+        self._show(peer)
+        if is_carrier and self._by_peer.get(peer) is not None:
+            peer.refuse(called.req, "no such session")
+            return True
+        rendezvous = self._by_peer.get(peer)
+        return rendezvous is not None and rendezvous.called(called)
+
+    def hold(self, peer: Peer, link: Link, show: Callable[[], None]) -> bool:
+        """Whether an incoming tunnel may be a standby. Then `show` is called once it turns out not to be one."""
+        tunnel = link.transport
+        if not self._awaits(peer.id) or not isinstance(tunnel, TunnelTransport):
+            return False
+        timer = asyncio.get_running_loop().call_later(PROBATION_SECONDS, self._show, peer)
+        self._probation[peer] = _Probation(StandbyTunnel(tunnel, link), show, timer)
+        return True
+
+    def find(self, peer: Peer) -> Rendezvous | None:
+        """The rendezvous of a session."""
+        return self._by_peer.get(peer)
+
+    # ------------------------------------------------------------ Host
+
+    def reflectors(self) -> Sequence[Address]:
+        return self._reflectors()
+
+    def may_meet(self, peer: Peer) -> bool:
+        return peer in self._may_meet
+
+    async def dial_standby(self, rendezvous: Rendezvous, epoch: int) -> StandbyWay:
+        inner = _StandbyPeer(on_closed=self.closed)
+        await self._dial(rendezvous.peer, inner)
+        tunnel = inner.standby
+        if tunnel is None:
+            raise SessionEndedError("the standby is over")
+        way = StandbyWay(rendezvous.migration, inner, tunnel)
+        args = direct_calls.StandBy(rendezvous.session_id, epoch).as_json()
+        try:
+            stream = inner.open_as(RecordStream, CallKind.DUPLEX, direct_calls.CARRIER, (args,))
+            await within(stream.accepted, STANDBY_SECONDS)
+        except RemoteError:
+            inner.link.close()
+            raise RefusedError("the other end knows of no such session") from None
+        except (SSBError, asyncio.TimeoutError):
+            inner.link.abort()
+            raise SessionEndedError("the standby was not accepted") from None
+        except BaseException:
+            inner.link.abort()
+            raise
+        self._standbys[inner] = way
+        way.open(stream)
+        return way
+
+    def news(self, rendezvous: Rendezvous, news: PathNews) -> None:
+        self._news(rendezvous.peer, news)
+
+    def stream_data(self, rendezvous: Rendezvous, way: DirectWay, stream: int, data: bytes, end: bool) -> None:
+        """Forwarded connections on direct paths are yet to come."""
+
+    def stream_reset(self, rendezvous: Rendezvous, way: DirectWay, stream: int) -> None:
+        """The same."""
+
+    def stream_record(self, rendezvous: Rendezvous, carrier: int, record: Record) -> None:
+        """The same."""
+
+    def path_over(self, rendezvous: Rendezvous, way: DirectWay) -> None:
+        """The same."""
+
+    def forget(self, rendezvous: Rendezvous) -> None:
+        self._by_peer.pop(rendezvous.peer, None)
+        self._by_id.pop(rendezvous.session_id, None)
+
+    # ------------------------------------------------------------ inside
+
+    def _awaits(self, who: FeedId) -> bool:
+        return any(
+            rendezvous.role is Role.TARGET and rendezvous.migration.is_moved and rendezvous.peer_id == who
+            for rendezvous in self._by_id.values()
+        )
+
+    def _show(self, peer: Peer) -> None:
+        probation = self._probation.pop(peer, None)
+        if probation is not None:
+            probation.timer.cancel()
+            probation.tunnel.stand_down()
+            probation.show()
+
+    def _accept(self, peer: Peer, called: Called) -> None:
+        """The first call says that it is a standby."""
+        probation = self._probation.pop(peer)
+        probation.timer.cancel()
+        try:
+            wish = direct_calls.parse_stand_by(called.args)
+        except MuxRPCError as error:
+            peer.link.fail(error)
+            return
+        rendezvous = self._by_id.get(wish.session)
+        if (
+            rendezvous is None
+            or rendezvous.role is not Role.TARGET
+            or rendezvous.peer_id != peer.id
+            or not rendezvous.migration.is_moved
+            or not rendezvous.migration.carriers.claim(wish.epoch)
+        ):
+            peer.refuse(called.req, "no such session")
+            return
+        peer.serve(Api())  # nothing else is served here
+        stream = peer.accept_as(RecordStream, called.req)
+        way = StandbyWay(rendezvous.migration, peer, probation.tunnel)
+        way.open(stream)
+        way.send_records(_KEEPALIVE)  # says yes
+        self._standbys[peer] = way
+        rendezvous.migration.standby_up(wish.epoch, way)
+
+
+class _StandbyPeer(Peer):
+    """The session of a standby that we dial."""
+
+    standby: StandbyTunnel | None = None
+
+    def __init__(self, *, on_closed: Callable[[Peer], None]) -> None:
+        super().__init__(path="tunnel", on_closed=on_closed)
+
+    def opened(self, link: Link) -> None:
+        tunnel: Any = link.transport
+        if isinstance(tunnel, TunnelTransport):
+            self.standby = StandbyTunnel(tunnel, link)
+        super().opened(link)

@@ -1,0 +1,419 @@
+"""How the two ends of a session meet outside of the room: offers, punching, QUIC, and the way back.
+
+One `Rendezvous` a session and end. The caller (client of the inner handshake) makes direct paths and dials standbys,
+as its `Carriers` want them; the target answers. All of it is said inside the session (`wire/direct_calls.py`), so the
+room neither reads nor alters it, and nobody hears an address of ours who was not admitted before.
+
+    caller                                         target
+    direct.offer  our addresses            ─────▶  gathers
+                                           ◀─────  its addresses, a certificate
+    direct.sync   a connection id          ─────▶  punches
+    punches half a round trip later
+    QUIC, proofs                           ◀────▶  `Migration.quic_up` at both ends
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from ssbfast import limits
+from ssbfast.errors import (
+    MuxRPCError,
+    PunchError,
+    RefusedError,
+    RemoteError,
+    SSBError,
+)
+from ssbfast.net.direct_way import DirectWay, StandbyWay
+from ssbfast.net.migration import Migration
+from ssbfast.net.tunnel import TunnelTransport
+from ssbfast.net.udp import Address
+from ssbfast.wire import direct_calls
+from ssbfast.wire.candidates import Whereabouts
+from ssbfast.wire.carrier_effects import Path
+from ssbfast.wire.carrier_records import Record
+from ssbfast.wire.carriers import Carriers
+from ssbfast.wire.direct_keys import DirectKeys, Role, session_id
+from ssbfast.wire.muxrpc import NOT_ALLOWED, Called, CallKind
+
+if TYPE_CHECKING:
+    from ssbfast.net.certificates import Credentials
+    from ssbfast.net.peer import Peer
+    from ssbfast.net.punching import Attempt
+
+OFFERS: Final = 6
+"""Offers that a caller may make in `UPGRADE_SECONDS`: twice `PUNCH_ATTEMPTS`."""
+
+CALL_SECONDS: Final = 10.0
+"""For the answer to an offer; the target asks its reflectors meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Direct:
+    """How direct paths are made.
+
+    stun: reflectors beside those of our rooms, IP literals and ports. birthday: take part in searches, which send
+    thousands of datagrams. loopback: addresses of this machine count (tests and the demo).
+    """
+
+    stun: tuple[Address, ...] = ()
+    birthday: bool = False
+    loopback: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PathNews:
+    """What became of a session's path. Times in seconds. reason: for people, without addresses or ids."""
+
+    path: Path
+    reason: str
+    rtt: float | None = None
+    took: float | None = None
+
+
+class Host(Protocol):
+    """Who has the session."""
+
+    def reflectors(self) -> Sequence[Address]:
+        """Those that our rooms have, at the addresses at which we reach them."""
+
+    def may_meet(self, peer: Peer) -> bool:
+        """Whether this peer may hear our addresses."""
+
+    async def dial_standby(self, rendezvous: Rendezvous, epoch: int) -> StandbyWay:
+        """A standby, open. Raises RefusedError when the peer itself says no, else SSBError."""
+
+    def news(self, rendezvous: Rendezvous, news: PathNews) -> None:
+        """The path has changed, or could not be changed."""
+
+    def stream_data(self, rendezvous: Rendezvous, way: DirectWay, stream: int, data: bytes, end: bool) -> None: ...
+
+    def stream_reset(self, rendezvous: Rendezvous, way: DirectWay, stream: int) -> None: ...
+
+    def stream_record(self, rendezvous: Rendezvous, carrier: int, record: Record) -> None: ...
+
+    def path_over(self, rendezvous: Rendezvous, way: DirectWay) -> None: ...
+
+    def forget(self, rendezvous: Rendezvous) -> None:
+        """Nothing of the session is left."""
+
+
+@dataclass(slots=True)
+class _Answered:
+    """An offer that the target has answered and that has not been synchronised yet."""
+
+    keys: DirectKeys
+    attempt: Attempt
+    credentials: Credentials
+    theirs: Whereabouts
+
+
+class Rendezvous:
+    """One end of one session.
+
+    peer: the session, open and admitted. tunnel: what it runs over. role: ours.
+    """
+
+    def __init__(self, peer: Peer, tunnel: TunnelTransport, role: Role, how: Direct, host: Host) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._peer = peer
+        self._role = role
+        self._how = how
+        self._host = host
+        self.peer_id = peer.id
+        self._export_key = peer.link.session.export_key
+        self.migration = Migration(Carriers(role), peer.link, tunnel, self)
+        self.session_id = session_id(self._export_key)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._answered: _Answered | None = None
+        self._offers: list[float] = []
+        self._began = self._loop.time()
+        self._path: DirectWay | None = None
+        self._told: str | None = None
+        self._over = False
+
+    def __repr__(self) -> str:
+        return f"<Rendezvous {self._role.value} {self._peer!r}>"
+
+    @property
+    def peer(self) -> Peer:
+        return self._peer
+
+    @property
+    def role(self) -> Role:
+        return self._role
+
+    @property
+    def direct(self) -> DirectWay | None:
+        """The direct path in use, if there is one."""
+        return self._path if self._peer.path == "direct" else None
+
+    def begin(self) -> None:
+        """Caller: make direct paths from now on. Target: answer; ask for one when asked by `want`."""
+        if self._role is Role.CALLER:
+            self.want()
+
+    def want(self) -> None:
+        """Have a direct path when possible."""
+        self.migration.carriers.upgrade(self._loop.time())
+        self.migration.step()
+
+    def session_closed(self) -> None:
+        """The session is over. What answers the other end once more stays for a while, if it was ever moved."""
+        self._cancel()
+        if not self.migration.is_moved:
+            self.migration.abort()
+
+    def close(self) -> None:
+        """Cut everything."""
+        self._cancel()
+        self.migration.abort()
+
+    # ------------------------------------------------------------ Conductor
+
+    def want_quic(self) -> None:
+        self._start(self._upgrade())
+
+    def want_standby(self) -> None:
+        self._start(self._stand_by())
+
+    def ask_upgrade(self) -> None:
+        self._start(self._ask())
+
+    def path_changed(self, path: Path, reason: str) -> None:
+        self._peer.path = path
+        self._told = None
+        way = self._path if path == "direct" else None
+        rtt = None if way is None or way.path is None else way.path.rtt
+        self._host.news(self, PathNews(path, reason, rtt, self._loop.time() - self._began if way else None))
+
+    def stream_record(self, carrier: int, record: Record) -> None:
+        self._host.stream_record(self, carrier, record)
+
+    def forget(self) -> None:
+        if not self._over:
+            self._over = True
+            self._cancel()
+            self._host.forget(self)
+
+    # ------------------------------------------------------------ the caller
+
+    async def _upgrade(self) -> None:
+        """Up to three attempts at a direct path."""
+        reason = "the other end's addresses are not told"
+        if self._host.may_meet(self._peer):
+            self._began = self._loop.time()
+            for _ in range(limits.PUNCH_ATTEMPTS):
+                try:
+                    await self._attempt()
+                    return
+                except RemoteError as error:
+                    if str(error).endswith(NOT_ALLOWED):
+                        self.migration.carriers.stop_upgrades()  # it knows nothing of all this
+                        self._failed(None)
+                        return
+                    reason = "the other end wants none"
+                    break
+                except SSBError as error:
+                    reason = str(error)
+                    if not self._peer.is_open:
+                        return
+        self._failed(reason)
+
+    def _failed(self, reason: str | None) -> None:
+        self.migration.carriers.upgrade_failed(self._loop.time())
+        self.migration.step()
+        if reason is not None and reason != self._told and self._peer.path != "direct":
+            self._told = reason
+            self._host.news(self, PathNews("tunnel", reason, None, self._loop.time() - self._began))
+
+    async def _attempt(self) -> None:
+        from ssbfast.net.direct import DirectPath
+
+        attempt = self._new_attempt()
+        try:
+            here = await attempt.gather()
+            keys = DirectKeys.derive(self._export_key, Role.CALLER, self.migration.carriers.next_epoch())
+            asked = self._loop.time()
+            offer = direct_calls.Offer(keys.epoch, here).as_json()
+            answer = direct_calls.parse_answer(
+                await self._peer.call(direct_calls.OFFER, offer, timeout=CALL_SECONDS)
+            )
+            round_trip = max(0.0, self._loop.time() - asked - answer.took)
+            way = DirectWay(self.migration, self)
+            way.path = path = DirectPath.caller(answer.certificate, keys, way)
+            sync = direct_calls.Sync(keys.epoch, path.connection_id).as_json()
+            synchronised = self._start(self._synchronise(sync))
+            try:
+                punched = await attempt.punch(keys, answer.whereabouts, round_trip / 2)
+            finally:
+                synchronised.cancel()
+            path.start(punched.udp, punched.remote, within=limits.PUNCH_SECONDS)
+            await asyncio.shield(way.ready)
+        finally:
+            attempt.close()
+
+    async def _synchronise(self, sync: dict[str, Any]) -> None:
+        with contextlib.suppress(SSBError):
+            await self._peer.call(direct_calls.SYNC, sync)
+
+    async def _stand_by(self) -> None:
+        epoch = self.migration.carriers.next_epoch()
+        refused = False
+        try:
+            way = await self._host.dial_standby(self, epoch)
+        except RefusedError:
+            refused = True
+        except SSBError:
+            pass
+        else:
+            self.migration.standby_up(epoch, way)
+            return
+        self.migration.carriers.standby_failed(self._loop.time(), refused=refused)
+        self.migration.step()
+
+    async def _ask(self) -> None:
+        with contextlib.suppress(SSBError):
+            await self._peer.call(direct_calls.WANT, timeout=CALL_SECONDS)
+
+    # ------------------------------------------------------------ the other end's calls
+
+    def called(self, called: Called) -> bool:
+        """A call inside the session; True when it was one of ours. They come in order, and are begun at once."""
+        name = ".".join(called.name)
+        if called.kind is not CallKind.ASYNC or name not in (
+            direct_calls.OFFER,
+            direct_calls.SYNC,
+            direct_calls.WANT,
+        ):
+            return False
+        if not self._host.may_meet(self._peer):
+            return False  # who may not hear our addresses need not hear why
+        try:
+            if name == direct_calls.WANT:
+                self._wanted(called)
+            elif name == direct_calls.SYNC:
+                self._synced(called)
+            else:
+                self._start(self._offered(called, self._check(called)))
+        except SSBError as error:
+            self._peer.refuse(called.req, str(error))
+        return True
+
+    def _wanted(self, called: Called) -> None:
+        if self._role is not Role.CALLER:
+            raise RefusedError("only a caller makes paths")
+        self._reply(called, True)
+        self.want()
+
+    def _check(self, called: Called) -> direct_calls.Offer:
+        """Whether an offer is to be answered. Raises SSBError."""
+        if self._role is not Role.TARGET:
+            raise RefusedError("only a target answers offers")
+        offer = direct_calls.parse_offer(called.args)
+        now = self._loop.time()
+        self._offers = [at for at in self._offers if now - at < limits.UPGRADE_SECONDS]
+        if len(self._offers) >= OFFERS:
+            raise RefusedError("too many offers")
+        self._offers.append(now)
+        if not self.migration.carriers.claim(offer.epoch):
+            raise RefusedError("an old epoch")
+        return offer
+
+    async def _offered(self, called: Called, offer: direct_calls.Offer) -> None:
+        from ssbfast.net.certificates import Credentials
+
+        began = self._loop.time()
+        self._began = began
+        self._drop_answered()
+        attempt = self._new_attempt()
+        try:
+            here = await attempt.gather()
+        except SSBError as error:
+            attempt.close()
+            self._peer.refuse(called.req, str(error))
+            return
+        except BaseException:
+            attempt.close()
+            raise
+        self._drop_answered()
+        credentials = Credentials.make()
+        keys = DirectKeys.derive(self._export_key, Role.TARGET, offer.epoch)
+        self._answered = _Answered(keys, attempt, credentials, offer.whereabouts)
+        took = self._loop.time() - began
+        self._reply(called, direct_calls.OfferAnswer(credentials.certificate, took, here).as_json())
+
+    def _synced(self, called: Called) -> None:
+        sync = direct_calls.parse_sync(called.args)
+        answered, self._answered = self._answered, None
+        if answered is None or answered.keys.epoch != sync.epoch:
+            if answered is not None:
+                answered.attempt.close()
+            raise RefusedError("no such offer")
+        self._reply(called, True)
+        self._start(self._meet(answered, sync.connection))
+
+    async def _meet(self, answered: _Answered, connection: bytes) -> None:
+        from ssbfast.net.direct import DirectPath
+
+        attempt = answered.attempt
+        way = DirectWay(self.migration, self)
+        try:
+            way.path = path = DirectPath.target(answered.credentials, connection, answered.keys, way)
+            punched = await attempt.punch(answered.keys, answered.theirs, connection=connection)
+            path.start(punched.udp, within=limits.PUNCH_SECONDS)
+            attempt.hand_to(path)
+            await asyncio.shield(way.ready)
+        except (PunchError, MuxRPCError, SSBError):
+            return  # the caller sees it, and tries again or stays
+        finally:
+            attempt.close()
+
+    # ------------------------------------------------------------ from the path
+
+    def path_ready(self, way: DirectWay) -> None:
+        self._path = way
+        self.migration.quic_up(way.epoch, way)
+
+    def stream_data(self, way: DirectWay, stream: int, data: bytes, end: bool) -> None:
+        self._host.stream_data(self, way, stream, data, end)
+
+    def stream_reset(self, way: DirectWay, stream: int) -> None:
+        self._host.stream_reset(self, way, stream)
+
+    def path_over(self, way: DirectWay) -> None:
+        if self._path is way:
+            self._path = None
+            self._host.path_over(self, way)
+
+    # ------------------------------------------------------------ inside
+
+    def _new_attempt(self) -> Attempt:
+        from ssbfast.net.punching import Attempt
+
+        reflectors = [*self._host.reflectors(), *self._how.stun]
+        return Attempt(reflectors, loopback=self._how.loopback, birthday=self._how.birthday)
+
+    def _reply(self, called: Called, value: Any) -> None:
+        if self._peer.is_open and self._peer.mux.is_open(called.req):
+            self._peer.link.control(*self._peer.mux.answer(called.req, value))
+
+    def _drop_answered(self) -> None:
+        answered, self._answered = self._answered, None
+        if answered is not None:
+            answered.attempt.close()
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _cancel(self) -> None:
+        self._drop_answered()
+        for task in list(self._tasks):
+            task.cancel()

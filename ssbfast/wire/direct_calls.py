@@ -1,0 +1,164 @@
+"""What two ends of a session say to each other about direct paths: calls inside the session, and how they are read.
+
+    direct.offer     async, caller → target   {"epoch", …whereabouts} → {"certificate", "took", …whereabouts}
+    direct.sync      async, caller → target   {"epoch", "connection"} → true; the target starts at once
+    direct.want      async, target → caller   {} → true: please try again
+    direct.carrier   duplex, caller → target  {"session", "epoch"}: this tunnel stands by for that session; records
+    direct.continue  duplex, opener → other   {"epoch", "stream"}: a forwarded connection goes on after its QUIC path
+
+`whereabouts` are those of `wire/candidates.py`. epoch: u32, rises with every attempt and every standby. certificate:
+DER, base64. connection: the caller's original destination connection id, base64. took: milliseconds that the target
+needed for its answer, which are no part of the round trip. What comes is hostile: whoever breaks a rule gets a
+MuxRPCError.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from ssbfast import limits
+from ssbfast.errors import MuxRPCError
+from ssbfast.wire.candidates import Whereabouts, parse_whereabouts
+from ssbfast.wire.direct_keys import EPOCHS
+
+OFFER: Final = "direct.offer"
+SYNC: Final = "direct.sync"
+WANT: Final = "direct.want"
+CARRIER: Final = "direct.carrier"
+CONTINUE: Final = "direct.continue"
+
+SESSION_ID: Final = 32
+CONNECTION_ID: Final = range(8, 21)
+"""Bytes of a QUIC connection id that a client may choose (RFC 9000, section 7.2)."""
+
+_LONGEST_ANSWER: Final = 60_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What the caller offers. epoch: of this attempt."""
+
+    epoch: int
+    whereabouts: Whereabouts
+
+    def as_json(self) -> dict[str, Any]:
+        return {"epoch": self.epoch, **self.whereabouts.as_json()}
+
+
+@dataclass(frozen=True, slots=True)
+class OfferAnswer:
+    """What the target says to it. certificate: DER. took: seconds."""
+
+    certificate: bytes = field(repr=False)
+    took: float
+    whereabouts: Whereabouts
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "certificate": base64.b64encode(self.certificate).decode(),
+            "took": round(self.took * 1000, 3),
+            **self.whereabouts.as_json(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Sync:
+    """The start. connection: 8 … 20 bytes."""
+
+    epoch: int
+    connection: bytes
+
+    def as_json(self) -> dict[str, Any]:
+        return {"epoch": self.epoch, "connection": base64.b64encode(self.connection).decode()}
+
+
+@dataclass(frozen=True, slots=True)
+class StandBy:
+    """Which session a tunnel stands by for. session: 32 bytes, `direct_keys.session_id`."""
+
+    session: bytes = field(repr=False)
+    epoch: int
+
+    def as_json(self) -> dict[str, Any]:
+        return {"session": base64.b64encode(self.session).decode(), "epoch": self.epoch}
+
+
+@dataclass(frozen=True, slots=True)
+class Continue:
+    """Which forwarded connection goes on. epoch: of the path that it was opened on. stream: its QUIC stream."""
+
+    epoch: int
+    stream: int
+
+    def as_json(self) -> dict[str, Any]:
+        return {"epoch": self.epoch, "stream": self.stream}
+
+
+def parse_offer(args: object) -> Offer:
+    """Raises MuxRPCError, as all of these do."""
+    value = _first(args)
+    return Offer(_epoch(value), parse_whereabouts(value))
+
+
+def parse_answer(value: object) -> OfferAnswer:
+    if not isinstance(value, Mapping):
+        raise MuxRPCError("not an answer to an offer")
+    certificate = _bytes(value.get("certificate"), limits.CERTIFICATE)
+    took = value.get("took")
+    if isinstance(took, bool) or not isinstance(took, int | float) or not 0 <= took <= _LONGEST_ANSWER:
+        raise MuxRPCError("not a duration")
+    return OfferAnswer(certificate, took / 1000, parse_whereabouts(value))
+
+
+def parse_sync(args: object) -> Sync:
+    value = _first(args)
+    connection = _bytes(value.get("connection"), CONNECTION_ID[-1])
+    if len(connection) not in CONNECTION_ID:
+        raise MuxRPCError("not a connection id")
+    return Sync(_epoch(value), connection)
+
+
+def parse_stand_by(args: object) -> StandBy:
+    value = _first(args)
+    session = _bytes(value.get("session"), SESSION_ID)
+    if len(session) != SESSION_ID:
+        raise MuxRPCError("not a session id")
+    return StandBy(session, _epoch(value))
+
+
+def parse_continue(args: object) -> Continue:
+    value = _first(args)
+    stream = value.get("stream")
+    if type(stream) is not int or not 0 <= stream < 2**62:
+        raise MuxRPCError("not a stream")
+    return Continue(_epoch(value), stream)
+
+
+def _first(args: object) -> Mapping[str, Any]:
+    if not isinstance(args, list | tuple) or len(args) != 1 or not isinstance(args[0], Mapping):
+        raise MuxRPCError("one object is expected")
+    return args[0]
+
+
+def _epoch(value: Mapping[str, Any]) -> int:
+    epoch = value.get("epoch")
+    if type(epoch) is not int or not 0 < epoch < EPOCHS:
+        raise MuxRPCError("not an epoch")
+    return epoch
+
+
+def _bytes(value: object, longest: int) -> bytes:
+    """Bytes of canonical base64, 1 … longest of them."""
+    if not isinstance(value, str) or not value.isascii() or len(value) > (longest + 2) // 3 * 4:
+        raise MuxRPCError("not base64")
+    try:
+        found = base64.b64decode(value, validate=True)
+    except binascii.Error:
+        raise MuxRPCError("not base64") from None
+    if not 0 < len(found) <= longest or base64.b64encode(found).decode() != value:
+        raise MuxRPCError("not base64")
+    return found
