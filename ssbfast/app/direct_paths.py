@@ -16,6 +16,7 @@ from ssbfast.errors import MuxRPCError, RefusedError, RemoteError, SessionEndedE
 from ssbfast.ids import FeedId
 from ssbfast.net.api import Api
 from ssbfast.net.deadline import within
+from ssbfast.net.direct_forwards import DirectForwards
 from ssbfast.net.direct_way import DirectWay, RecordStream, StandbyWay
 from ssbfast.net.peer import Peer
 from ssbfast.net.rendezvous import Direct, PathNews, Rendezvous
@@ -85,6 +86,7 @@ class DirectPaths:
         if not isinstance(tunnel, TunnelTransport):
             return
         rendezvous = Rendezvous(peer, tunnel, role, self._how, self)
+        peer.forwards = DirectForwards(peer, role, lambda: peer.api.forwards)
         self._by_peer[peer] = self._by_id[rendezvous.session_id] = rendezvous
         if may_meet:
             self._may_meet.add(peer)
@@ -96,6 +98,8 @@ class DirectPaths:
         rendezvous = self._by_peer.get(peer)
         if rendezvous is not None:
             rendezvous.session_closed()
+        if peer.forwards is not None:
+            peer.forwards.close()
         probation = self._probation.pop(peer, None)
         if probation is not None:
             probation.timer.cancel()
@@ -115,6 +119,9 @@ class DirectPaths:
             self._accept(peer, called)
             return True
         self._show(peer)
+        if ".".join(called.name) == direct_calls.CONTINUE and peer.forwards is not None:
+            peer.forwards.continued(called)
+            return True
         if is_carrier and self._by_peer.get(peer) is not None:
             peer.refuse(called.req, "no such session")
             return True
@@ -170,16 +177,24 @@ class DirectPaths:
         self._news(rendezvous.peer, news)
 
     def stream_data(self, rendezvous: Rendezvous, way: DirectWay, stream: int, data: bytes, end: bool) -> None:
-        """Forwarded connections on direct paths are yet to come."""
+        if rendezvous.peer.forwards is not None:
+            rendezvous.peer.forwards.data(way, stream, data)
 
     def stream_reset(self, rendezvous: Rendezvous, way: DirectWay, stream: int) -> None:
-        """The same."""
+        if rendezvous.peer.forwards is not None:
+            rendezvous.peer.forwards.reset(way, stream)
 
-    def stream_record(self, rendezvous: Rendezvous, carrier: int, record: Record) -> None:
-        """The same."""
+    def stream_record(self, rendezvous: Rendezvous, way: DirectWay, record: Record) -> None:
+        if rendezvous.peer.forwards is not None:
+            rendezvous.peer.forwards.record(way, record)
+
+    def path_up(self, rendezvous: Rendezvous, way: DirectWay) -> None:
+        if rendezvous.peer.forwards is not None:
+            rendezvous.peer.forwards.path_up(way)
 
     def path_over(self, rendezvous: Rendezvous, way: DirectWay) -> None:
-        """The same."""
+        if rendezvous.peer.forwards is not None:
+            rendezvous.peer.forwards.path_over()
 
     def forget(self, rendezvous: Rendezvous) -> None:
         self._by_peer.pop(rendezvous.peer, None)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ssbfast.wire.muxrpc import CallKind
 
 if TYPE_CHECKING:
+    from ssbfast.net.direct_forwards import Service
     from ssbfast.net.peer import Peer
     from ssbfast.wire.muxrpc import Called
 
@@ -39,6 +40,8 @@ class Api:
     """
 
     def __init__(self) -> None:
+        self.forwards: Service | None = None
+        """What connections on direct paths lead to."""
         self._methods: dict[Name, tuple[CallKind, Callable[..., Any]]] = {}
         self._carried: dict[Name, Carry] = {}
 

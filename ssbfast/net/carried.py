@@ -11,12 +11,16 @@ What happens to bytes in flight
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ssbfast import limits
 from ssbfast.net.peer import Peer
 from ssbfast.net.sockets import reset, tune_carried
 from ssbfast.net.windowed import WindowedTransport
+
+if TYPE_CHECKING:
+    from ssbfast.net.direct_stream import DirectStream
 
 RESET = "the connection was reset"
 _PIECE = limits.FORWARD_WINDOW // 4
@@ -34,6 +38,32 @@ class Owner(Protocol):
 
     def over(self, connection: Carried) -> None:
         """Nothing is left of it, once."""
+
+
+class CarriedStream(Protocol):
+    """What carries a connection: a duplex of the session, or a stream of a direct path."""
+
+    sent: int
+    got: int
+
+    @property
+    def finished(self) -> bool:
+        """Whether both directions have ended."""
+
+    def write(self, data: Any) -> None:
+        """Take bytes of the TCP connection's."""
+
+    def write_eof(self) -> None:
+        """There are no more."""
+
+    def waiting(self, n: int) -> None:
+        """Of the bytes delivered n are not used up yet."""
+
+    def close(self) -> None:
+        """Both directions have finished."""
+
+    def reset(self, message: str) -> None:
+        """Cut it."""
 
 
 class Carried(asyncio.BufferedProtocol):
@@ -56,7 +86,7 @@ class Carried(asyncio.BufferedProtocol):
         self._unread = bytearray()  # of the TCP connection's, while there is no duplex
         self._is_over = False
         self.peer: Peer | None = None
-        self.stream: WindowedTransport | None = None
+        self.stream: CarriedStream | None = None
         self.connecting: asyncio.Task[None] | None = None
         """Where the duplex was first: what opens the TCP connection."""
         self.patience: asyncio.TimerHandle | None = None
@@ -66,6 +96,11 @@ class Carried(asyncio.BufferedProtocol):
         """Be carried by the stream `req` of this session."""
         self.peer = peer
         return WindowedTransport(peer, req, _StreamSide(self))
+
+    def carry_direct(self, peer: Peer, open_stream: Callable[[asyncio.Protocol], DirectStream]) -> None:
+        """Be carried by a stream of a direct path of this session."""
+        self.peer = peer
+        open_stream(_StreamSide(self))
 
     def reset(self, message: str = RESET) -> None:
         """Cut both sides; `message` is what the peer is told."""
@@ -130,7 +165,7 @@ class Carried(asyncio.BufferedProtocol):
 
     # ------------------------------------------------------------ the duplex
 
-    def opened(self, stream: WindowedTransport) -> None:
+    def opened(self, stream: CarriedStream) -> None:
         self.stream = stream
         if self._unread:
             unread, self._unread = self._unread, bytearray()
@@ -225,7 +260,7 @@ class _StreamSide(asyncio.Protocol):
         self._joint = joint
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._joint.opened(cast(WindowedTransport, transport))
+        self._joint.opened(cast(CarriedStream, transport))
 
     def data_received(self, data: bytes) -> None:
         self._joint.deliver(data)

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakKeyDictionary
 
 from ssbfast import limits
@@ -26,6 +26,9 @@ from ssbfast.wire.muxrpc import Called, unknown_method_message
 
 METHOD = "forward.open"
 GONE = "the service is not offered any more"
+
+if TYPE_CHECKING:
+    from ssbfast.net.direct_stream import DirectStream
 
 _Self = TypeVar("_Self", bound="_Forward")
 
@@ -158,8 +161,9 @@ class ForwardServer(_Forward):
         self._tasks: set[asyncio.Task[None]] = set()
 
     def register(self, api: Api) -> None:
-        """Serve `forward.open` from now on to whoever is served this api."""
+        """Serve `forward.open` from now on to whoever is served this api, and streams of direct paths."""
         api.carried(METHOD, self.accept)
+        api.forwards = self
 
     def accept(self, peer: Peer, called: Called) -> None:
         """A peer opens a connection. Called at once, so that its bytes find their inlet."""
@@ -173,9 +177,24 @@ class ForwardServer(_Forward):
         else:
             connection = Carried(self)
             peer.carry(called.req, lambda req: connection.carry(peer, req))
-            self._add(connection)
-            self._begun(peer)
-            self._start(connection)
+            self._accepted(connection, peer)
+
+    def accept_direct(self, peer: Peer, open_stream: Callable[[asyncio.Protocol], DirectStream]) -> bool:
+        """The same on a direct path, by a stream of it; False when the connection is not welcome."""
+        if self._is_closed or not self._allow(peer):
+            return False
+        if self._is_full(peer):
+            self._failed(peer)
+            return False
+        connection = Carried(self)
+        connection.carry_direct(peer, open_stream)
+        self._accepted(connection, peer)
+        return True
+
+    def _accepted(self, connection: Carried, peer: Peer) -> None:
+        self._add(connection)
+        self._begun(peer)
+        self._start(connection)
 
     async def close(self) -> None:
         """Reset every connection, stop those that are being made; returns when nothing is left of them."""
@@ -293,7 +312,10 @@ class ForwardListener(_Forward):
             self._turn_away(connection)
             return
         try:
-            peer.open_carried(METHOD, lambda req: connection.carry(peer, req))
+            if peer.forwards is not None and peer.forwards.is_up:
+                connection.carry_direct(peer, peer.forwards.open)
+            else:
+                peer.open_carried(METHOD, lambda req: connection.carry(peer, req))
         except SSBError:  # too many calls, or the session is just ending
             self._turn_away(connection)
             return

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from ssbfast import limits, native
 from ssbfast.errors import (
@@ -40,6 +40,9 @@ from ssbfast.wire.muxrpc import (
 )
 from ssbfast.wire.rpc_body import error_body
 
+if TYPE_CHECKING:
+    from ssbfast.net.direct_forwards import DirectForwards
+
 Path = Literal["tunnel", "direct", "tcp"]
 D = TypeVar("D", bound=DuplexTransport)
 S = TypeVar("S", bound=Stream)
@@ -66,6 +69,8 @@ class Peer:
     ) -> None:
         self.path: Path = path
         self.portal = portal
+        self.forwards: DirectForwards | None = None
+        """TCP connections on direct paths; None where the session stays in its tunnel."""
         self.mux = MuxRPC()
         self.error: SSBError | None = None
         self._api = api or Api()
@@ -97,6 +102,11 @@ class Peer:
     def id(self) -> FeedId:
         """Who it is, proven by the handshake."""
         return self.link.remote
+
+    @property
+    def api(self) -> Api:
+        """What we serve."""
+        return self._api
 
     @property
     def is_open(self) -> bool:
@@ -175,9 +185,9 @@ class Peer:
         """Let `inner` run over the stream `req`."""
         return self.carry(req, lambda req: TunnelTransport(self, req, inner, self.id))
 
-    def open_carried(self, name: str, make: Callable[[int], D]) -> D:
+    def open_carried(self, name: str, make: Callable[[int], D], *args: Any) -> D:
         """Open a duplex of bytes that a transport takes natively; `make` gets its number."""
-        req, packet = self.mux.call(CallKind.DUPLEX, _split(name), [])
+        req, packet = self.mux.call(CallKind.DUPLEX, _split(name), list(args))
         self.link.control(*packet)
         return self.carry(req, make)
 

@@ -90,13 +90,20 @@ class Host(Protocol):
     def news(self, rendezvous: Rendezvous, news: PathNews) -> None:
         """The path has changed, or could not be changed."""
 
-    def stream_data(self, rendezvous: Rendezvous, way: DirectWay, stream: int, data: bytes, end: bool) -> None: ...
+    def path_up(self, rendezvous: Rendezvous, way: DirectWay) -> None:
+        """The session has moved to this path, as far as we know."""
 
-    def stream_reset(self, rendezvous: Rendezvous, way: DirectWay, stream: int) -> None: ...
+    def path_over(self, rendezvous: Rendezvous, way: DirectWay) -> None:
+        """It is lost, or was ended."""
 
-    def stream_record(self, rendezvous: Rendezvous, carrier: int, record: Record) -> None: ...
+    def stream_data(self, rendezvous: Rendezvous, way: DirectWay, stream: int, data: bytes, end: bool) -> None:
+        """Bytes of a forwarded connection."""
 
-    def path_over(self, rendezvous: Rendezvous, way: DirectWay) -> None: ...
+    def stream_reset(self, rendezvous: Rendezvous, way: DirectWay, stream: int) -> None:
+        """A forwarded connection was cut by the other end."""
+
+    def stream_record(self, rendezvous: Rendezvous, way: DirectWay, record: Record) -> None:
+        """A record of a forwarded connection."""
 
     def forget(self, rendezvous: Rendezvous) -> None:
         """Nothing of the session is left."""
@@ -192,7 +199,8 @@ class Rendezvous:
         self._host.news(self, PathNews(path, reason, rtt, self._loop.time() - self._began if way else None))
 
     def stream_record(self, carrier: int, record: Record) -> None:
-        self._host.stream_record(self, carrier, record)
+        if self._path is not None and self._path.number == carrier:
+            self._host.stream_record(self, self._path, record)
 
     def forget(self) -> None:
         if not self._over:
@@ -377,6 +385,7 @@ class Rendezvous:
 
     def path_ready(self, way: DirectWay) -> None:
         self._path = way
+        self._host.path_up(self, way)  # before anything that the path brings
         self.migration.quic_up(way.epoch, way)
 
     def stream_data(self, way: DirectWay, stream: int, data: bytes, end: bool) -> None:

@@ -4,7 +4,8 @@
     direct.sync      async, caller → target   {"epoch", "connection"} → true; the target starts at once
     direct.want      async, target → caller   {} → true: please try again
     direct.carrier   duplex, caller → target  {"session", "epoch"}: this tunnel stands by for that session; records
-    direct.continue  duplex, opener → other   {"epoch", "stream"}: a forwarded connection goes on after its QUIC path
+    direct.continue  duplex, opener → other   {"epoch", "stream", "received"}: a forwarded connection goes on
+                              after its QUIC path; first item back {"received"}
 
 `whereabouts` are those of `wire/candidates.py`. epoch: u32, rises with every attempt and every standby. certificate:
 DER, base64. connection: the caller's original destination connection id, base64. took: milliseconds that the target
@@ -89,13 +90,17 @@ class StandBy:
 
 @dataclass(frozen=True, slots=True)
 class Continue:
-    """Which forwarded connection goes on. epoch: of the path that it was opened on. stream: its QUIC stream."""
+    """Which forwarded connection goes on. epoch: of the path that it was opened on. stream: its QUIC stream.
+
+    received: bytes of it that the opener has.
+    """
 
     epoch: int
     stream: int
+    received: int
 
     def as_json(self) -> dict[str, Any]:
-        return {"epoch": self.epoch, "stream": self.stream}
+        return {"epoch": self.epoch, "stream": self.stream, "received": self.received}
 
 
 def parse_offer(args: object) -> Offer:
@@ -132,10 +137,7 @@ def parse_stand_by(args: object) -> StandBy:
 
 def parse_continue(args: object) -> Continue:
     value = _first(args)
-    stream = value.get("stream")
-    if type(stream) is not int or not 0 <= stream < 2**62:
-        raise MuxRPCError("not a stream")
-    return Continue(_epoch(value), stream)
+    return Continue(_epoch(value), _count(value.get("stream")), _count(value.get("received")))
 
 
 def _first(args: object) -> Mapping[str, Any]:
@@ -149,6 +151,12 @@ def _epoch(value: Mapping[str, Any]) -> int:
     if type(epoch) is not int or not 0 < epoch < EPOCHS:
         raise MuxRPCError("not an epoch")
     return epoch
+
+
+def _count(value: object) -> int:
+    if type(value) is not int or not 0 <= value < 2**62:
+        raise MuxRPCError("not a number of bytes or of a stream")
+    return value
 
 
 def _bytes(value: object, longest: int) -> bytes:
