@@ -51,6 +51,11 @@ class _Probation:
     timer: asyncio.TimerHandle
 
 
+def ready() -> None:
+    """Load what direct paths need. Raises DirectUnavailableError, MissingExtraError when it is not installed."""
+    importlib.import_module("ssbfast.net.direct")
+
+
 class DirectPaths:
     """One client's.
 
@@ -66,8 +71,7 @@ class DirectPaths:
         dial: Callable[[Peer, Peer], Awaitable[None]],
         news: Callable[[Peer, PathNews], None],
     ) -> None:
-        # Here, and not while a session waits for it: it takes half a second. Raises DirectUnavailableError.
-        importlib.import_module("ssbfast.net.direct")
+        ready()  # here, and not while a session waits for it: it takes half a second
         self._how = how
         self._reflectors = reflectors
         self._dial = dial
@@ -91,6 +95,8 @@ class DirectPaths:
         if may_meet:
             self._may_meet.add(peer)
             rendezvous.begin()
+        elif self._how.required:
+            self._news(peer, PathNews("tunnel", "no direct path: it may not hear our addresses", None, 0.0))
 
     def closed(self, peer: Peer) -> None:
         """An inner session is over, or a tunnel that was never shown."""

@@ -137,6 +137,11 @@ def is_admitted(peer: Peer) -> bool:
     return peer.path != "tcp"
 
 
+def is_direct(peer: Peer) -> bool:
+    """For services that no room is to carry: peers on a direct path."""
+    return peer.path == "direct"
+
+
 class ForwardServer(_Forward):
     """Offers the TCP service at host:port to peers.
 

@@ -82,6 +82,7 @@ class Link(asyncio.BufferedProtocol):
         "_holds",
         "_loop",
         "_paused",
+        "_piece",
         "_relay",
         "_session",
         "_shaking",
@@ -121,6 +122,7 @@ class Link(asyncio.BufferedProtocol):
         self._watchers: Watchers | None = None
         self._error: SSBError | None = None
         self._paused = False
+        self._piece = limits.FLUSH_CHUNK
         self._goodbye_due = False  # the packet stream's goodbye follows when all lanes are empty
         self._final = False  # and the box stream's right behind it
         self._heard = False
@@ -211,12 +213,16 @@ class Link(asyncio.BufferedProtocol):
             self._holds = None
             self._transport.resume_reading()
 
-    def move(self, transport: asyncio.Transport) -> None:
-        """Go on over another transport, which continues the bytes of the one so far in both directions."""
+    def move(self, transport: asyncio.Transport, *, piece: int = limits.FLUSH_CHUNK) -> None:
+        """Go on over another transport, which continues the bytes of the one so far in both directions.
+
+        piece: bytes that it gets at a time, at most.
+        """
         if self._transport is None:
             raise SessionEndedError("the session is over")
         transport.set_write_buffer_limits(high=limits.TRANSPORT_HIGH)
         self._transport = transport
+        self._piece = piece
         if self._holds:
             transport.pause_reading()
 
@@ -373,7 +379,7 @@ class Link(asyncio.BufferedProtocol):
             return
         status = native.Status.FULL
         while not self._paused and status is native.Status.FULL:
-            data, status = core.flush()
+            data, status = core.flush(self._piece)
             if data:
                 transport.write(data)
         watchers = self._watchers

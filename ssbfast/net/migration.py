@@ -148,7 +148,7 @@ class Migration(asyncio.Transport):
             received=tunnel.delivered - _HANDSHAKE[role.other],
         )
         self._ways[FIRST] = FirstTunnel(self, tunnel)
-        self._link.move(self)
+        self._link.move(self, piece=limits.CARRIER_SLACK)
 
     def quic_up(self, epoch: int, way: Way) -> int:
         """A direct path is proven both ways; returns its number."""
@@ -234,6 +234,7 @@ class Migration(asyncio.Transport):
         if self._closing or not data:
             return
         self._carriers.send(bytes(data), self.now())
+        self._flow()  # at once, also in the midst of a step: the link goes on writing until it is told
         self.step()
 
     def write_eof(self) -> None:

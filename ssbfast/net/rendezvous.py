@@ -57,17 +57,23 @@ class Direct:
     """How direct paths are made.
 
     stun: reflectors beside those of our rooms, IP literals and ports. birthday: take part in searches, which send
-    thousands of datagrams. loopback: addresses of this machine count (tests and the demo).
+    thousands of datagrams. required: tell, too, when the other end knows nothing of direct paths. loopback: addresses
+    of this machine count (tests and the demo).
     """
 
     stun: tuple[Address, ...] = ()
     birthday: bool = False
+    required: bool = False
     loopback: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class PathNews:
-    """What became of a session's path. Times in seconds. reason: for people, without addresses or ids."""
+    """What became of a session's path. reason: for people, without addresses or ids.
+
+    rtt: seconds, of a direct path. took: seconds of trying, whether it came to something or not; None when nobody
+    tried, and a direct path was lost.
+    """
 
     path: Path
     reason: str
@@ -222,7 +228,7 @@ class Rendezvous:
                 except RemoteError as error:
                     if str(error).endswith(NOT_ALLOWED):
                         self.migration.carriers.stop_upgrades()  # it knows nothing of all this
-                        self._failed(None)
+                        self._failed("no direct path: the other end knows of none" if self._how.required else None)
                         return
                     reason = "the other end wants none"
                     break

@@ -133,7 +133,7 @@ def test_a_silent_line_is_reported_and_recovers(line: Line, service: None, tmp_p
 
 
 def in_namespace(here: Village, line: Line, address: str) -> Running:
-    arguments = ("--room", address, "--forward", f"127.0.0.1:{SERVICE}", "--json")
+    arguments = ("--room", address, "--forward", f"127.0.0.1:{SERVICE}", "--path", "tunnel", "--json")
     prefix = ("ip", "netns", "exec", line.far)
     return here.keep(Running("listen", "--data", str(here.path("a")), *arguments, prefix=prefix))
 

@@ -60,15 +60,16 @@ class Village:
         """Known before the room runs."""
         return f"net:127.0.0.1:{port or self.port}~shs:{str(self.id(name))[1:-8]}"
 
-    def listen(self, name: str, service: int, *arguments: str) -> Running:
+    def listen(self, name: str, service: int, *arguments: str, path: str = "tunnel") -> Running:
+        """Its sessions stay in the room, unless another path is named."""
         rooms = () if "--room" in arguments else ("--room", self.address())
-        return self.start("listen", name, "--forward", f"127.0.0.1:{service}", *rooms, *arguments)
+        return self.start("listen", name, "--forward", f"127.0.0.1:{service}", "--path", path, *rooms, *arguments)
 
-    def connect(self, name: str, target: str, *arguments: str) -> tuple[Running, int]:
+    def connect(self, name: str, target: str, *arguments: str, path: str = "tunnel") -> tuple[Running, int]:
         """Returns it and the port at which it has bound."""
         rooms = () if "--room" in arguments else ("--room", self.address())
         bind = () if "--bind" in arguments else ("--bind", "127.0.0.1:0")
-        process = self.start("connect", name, target, *rooms, *bind, *arguments)
+        process = self.start("connect", name, target, "--path", path, *rooms, *bind, *arguments)
         return process, int(process.event("bound")["bind"].rpartition(":")[2])
 
     def denials(self, name: str, *arguments: str) -> Any:

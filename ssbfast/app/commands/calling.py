@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ssbfast.app.commands.options import callback, data_flag, parse_host_and_port, show_endpoint
+from ssbfast.app.commands.paths import Gate, Paths, path_options
 from ssbfast.app.commands.peer_words import PeerWords
 from ssbfast.app.commands.peering import (
     Command,
@@ -33,15 +34,14 @@ from ssbfast.errors import BadInputError
 from ssbfast.ids import FeedId, NetworkId
 
 if TYPE_CHECKING:
-    from ssbfast.app.commands.printing import Printer
+    from ssbfast.app.commands.printing import Event, Printer
     from ssbfast.app.listening import Endpoint
     from ssbfast.app.room_client import RoomClient
     from ssbfast.net.forward import ForwardListener
-    from ssbfast.net.peer import Peer
 
 
 def calling_options(*, required: bool) -> Callable[[Command], Command]:
-    """--room, --bind, --anyway and whom to trust."""
+    """--room, --bind, --anyway, whom to trust and which path to take."""
 
     def decorate(command: Command) -> Command:
         bind = click.option(
@@ -52,7 +52,7 @@ def calling_options(*, required: bool) -> Callable[[Command], Command]:
             help="Where programs of this machine find the service; port 0 picks one.",
         )
         anyway = click.option("--anyway", is_flag=True, help="Dial also if you do not follow the target, or block it.")
-        return room_option(required=required)(bind(anyway(trust_options(command))))
+        return room_option(required=required)(bind(anyway(trust_options(path_options(command)))))
 
     return decorate
 
@@ -67,6 +67,7 @@ def run_call(
     bind: Endpoint,
     anyway: bool,
     trust: TrustOptions,
+    paths: Paths,
 ) -> int:
     """Keep a tunnel to what `text` names, and carry every connection to `bind` through it. Returns the exit code.
 
@@ -77,9 +78,10 @@ def run_call(
     parsed = parse(text)
     target = (parsed if isinstance(parsed, Target) else resolve(parsed, rooms, data, network)).through(rooms)
     trust.check()
+    paths.check()
     portals = {way.portal for way in target.ways} or {room.portal for room in rooms}
     rooms = tuple(room for room in rooms if room.portal in portals)  # others need not know of us
-    call = _Call(target, data=data, network=network, rooms=rooms, bind=bind, anyway=anyway, trust=trust)
+    call = _Call(target, data=data, network=network, rooms=rooms, bind=bind, anyway=anyway, trust=trust, paths=paths)
     return run_until_stopped(call.run, as_json=as_json, words=PeerWords(data_flag(data)))
 
 
@@ -92,6 +94,7 @@ class _Call:
     bind: Endpoint
     anyway: bool
     trust: TrustOptions
+    paths: Paths
 
     async def run(self, printer: Printer) -> int:
         from ssbfast.app.room_client import RoomClient
@@ -103,10 +106,17 @@ class _Call:
                 raise BadInputError("that is this very peer's id (another --data has another)")
             trust = open_trust(self.trust, self.data, me, self.network)
             stack.push_async_callback(trust.close)
-            client = RoomClient(me, network=self.network, trust=trust, on_event=printer.event)
+            gate = Gate(listener, only_direct=self.paths.only_direct)
+
+            def tell(event: Event) -> None:
+                printer.event(event)
+                gate.event(event)
+
+            direct = await self.paths.open()
+            client = RoomClient(me, network=self.network, trust=trust, direct=direct, on_event=tell)
             await stack.enter_async_context(client)
             self._introduce(listener.address, me.id, printer)
-            await self._keep(client, listener, printer)
+            await self._keep(client, gate, printer)
         return 0
 
     async def _listen(self, stack: contextlib.AsyncExitStack) -> ForwardListener:
@@ -129,16 +139,14 @@ class _Call:
         if not ipaddress.ip_address(address[0].partition("%")[0]).is_loopback:
             warn(f"{bound} can be reached from other machines")
 
-    async def _keep(self, client: RoomClient, listener: ForwardListener, printer: Printer) -> None:
+    async def _keep(self, client: RoomClient, gate: Gate, printer: Printer) -> None:
         from ssbfast.app.commands.line import Line
 
-        def opened(peer: Peer) -> None:
-            listener.peer = peer
-
         line = Line(
-            client, self.target, anyway=self.anyway, opened=opened, tell=printer.event, flag=data_flag(self.data)
+            client, self.target, anyway=self.anyway, opened=gate.opened, tell=printer.event, flag=data_flag(self.data)
         )
-        await together(line.keep(), stay_in(client, self.rooms, line.watch, announce=False, attendants=True))
+        staying = stay_in(client, self.rooms, line.watch, announce=False, attendants=True)
+        await together(line.keep(), staying, gate.failed())
 
 
 def _reason(error: OSError) -> str:

@@ -8,6 +8,7 @@ import click
 
 from ssbfast.app.commands.calling import calling_options, run_call
 from ssbfast.app.commands.options import peer_options
+from ssbfast.app.commands.paths import paths_from
 from ssbfast.app.commands.peering import trust_from
 
 
@@ -22,4 +23,4 @@ def connect(target: str, **options: Any) -> int:
     to follow each other. The tunnel is opened as soon as he comes, and again whenever it was lost; meanwhile new
     connections wait for 15 seconds. You are not listed in the room.
     """
-    return run_call(target, trust=trust_from(options), **options)
+    return run_call(target, trust=trust_from(options), paths=paths_from(options), **options)

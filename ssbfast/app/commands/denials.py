@@ -13,6 +13,7 @@ import click
 from ssbfast.app.commands.calling import calling_options, run_call
 from ssbfast.app.commands.contacts import in_words
 from ssbfast.app.commands.options import data_flag, has_store, peer_options, say
+from ssbfast.app.commands.paths import paths_from
 from ssbfast.app.commands.peer_words import meaning
 from ssbfast.app.commands.peering import trust_from
 from ssbfast.errors import BadInputError
@@ -51,13 +52,13 @@ def denials(
         raise click.UsageError("--follow and --connect are two things: one at a time")
     if yes and follow is None:
         raise click.UsageError("--yes goes with --follow N")
-    trust = trust_from(calling)
-    if call is None and (trust or any(calling.values())):
+    trust, paths = trust_from(calling), paths_from(calling)
+    if call is None and (trust or paths or any(calling.values())):
         raise click.UsageError("options of a connection go with --connect N")
     if follow is not None:
         return _follow(follow, data, yes=yes, as_json=as_json)
     if call is not None:
-        return _call(call, data, network=network, as_json=as_json, trust=trust, **calling)
+        return _call(call, data, network=network, as_json=as_json, trust=trust, paths=paths, **calling)
     _list(data, as_json=as_json)
     return 0
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ssbfast.app.commands.options import callback, data_flag, parse_host_and_port, peer_options, several, show_endpoint
+from ssbfast.app.commands.paths import Paths, path_options, paths_from
 from ssbfast.app.commands.peer_words import PeerWords
 from ssbfast.app.commands.peering import (
     RoomAddress,
@@ -60,6 +61,7 @@ def _service(text: str) -> Endpoint:
     help="Print an address that tells nobody but this friend where you are; repeatable.",
 )
 @trust_options
+@path_options
 @peer_options
 def listen(
     rooms: tuple[RoomAddress, ...],
@@ -68,7 +70,7 @@ def listen(
     data: Path,
     network: NetworkId,
     as_json: bool,
-    **trust: Any,
+    **more: Any,
 ) -> int:
     """Offer a TCP service to your friends: those whom you follow reach it through the room, others are refused.
 
@@ -77,9 +79,10 @@ def listen(
     """
     from ssbfast.app.commands.running import run_until_stopped
 
-    options = trust_from(trust)
+    options, paths = trust_from(more), paths_from(more)
     options.check()
-    offer = _Offer(load_me(data), data, network, rooms, forward, private_for, options)
+    paths.check()
+    offer = _Offer(load_me(data), data, network, rooms, forward, private_for, options, paths)
     addresses = offer.private_addresses()
     return run_until_stopped(lambda printer: offer.run(printer, addresses), as_json=as_json, words=_Words(offer))
 
@@ -93,19 +96,26 @@ class _Offer:
     service: Endpoint
     private_for: tuple[FeedId, ...]
     trust: TrustOptions
+    paths: Paths
 
     async def run(self, printer: Printer, addresses: list[dict[str, str]]) -> int:
         from ssbfast.app.room_client import RoomClient
         from ssbfast.net.api import Api
-        from ssbfast.net.forward import ForwardServer
+        from ssbfast.net.forward import ForwardServer, is_admitted, is_direct
 
         api = Api()
         async with contextlib.AsyncExitStack() as stack:
             trust = open_trust(self.trust, self.data, self.me, self.network)
             stack.push_async_callback(trust.close)
-            server = await stack.enter_async_context(ForwardServer(self.service.host, self.service.port))
+            allow = is_direct if self.paths.only_direct else is_admitted
+            server = await stack.enter_async_context(
+                ForwardServer(self.service.host, self.service.port, allow=allow)
+            )
             server.register(api)
-            client = RoomClient(self.me, network=self.network, trust=trust, api=api, on_event=printer.event)
+            direct = await self.paths.open()
+            client = RoomClient(
+                self.me, network=self.network, trust=trust, api=api, direct=direct, on_event=printer.event
+            )
             await stack.enter_async_context(client)
             printer.text(self.introduction())
             for address in addresses:

@@ -32,6 +32,9 @@ class PeerWords:
                 return f"ready   at {bind}"
             case {"event": "connected" | "accepted" as name, "peer": peer, "path": path}:
                 return f"{'reached' if name == 'connected' else 'let in '} {peer} ({path})"
+            case {"event": "path", "peer": peer, "path": path, "reason": reason}:
+                how = f", {event['rtt_ms']:.0f} ms" if event["rtt_ms"] is not None else ""
+                return f"path    {peer} {'direct' if path == 'direct' else 'through the room'}{how} ({reason})"
             case {"event": "closed", "peer": peer, "reason": reason}:
                 return f"closed  {peer} ({reason})"
             case {"event": "reconnecting", "portal": portal, "reason": reason, "seconds": seconds}:
