@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from ssbfast.errors import MuxRPCError, RefusedError, RemoteError, SessionEndedError, SSBError
+from ssbfast.errors import DirectUnavailableError, MuxRPCError, RefusedError, RemoteError, SessionEndedError, SSBError
 from ssbfast.ids import FeedId
 from ssbfast.net.api import Api
 from ssbfast.net.deadline import within
@@ -52,8 +52,12 @@ class _Probation:
 
 
 def ready() -> None:
-    """Load what direct paths need. Raises DirectUnavailableError, MissingExtraError when it is not installed."""
-    importlib.import_module("ssbfast.net.direct")
+    """Load what direct paths need, which takes half a second. Raises DirectUnavailableError."""
+    try:
+        for name in ("ssbfast.net.direct", "ssbfast.net.punching", "aioice.stun", "ifaddr"):
+            importlib.import_module(name)
+    except ImportError:
+        raise DirectUnavailableError from None
 
 
 class DirectPaths:
@@ -71,7 +75,7 @@ class DirectPaths:
         dial: Callable[[Peer, Peer], Awaitable[None]],
         news: Callable[[Peer, PathNews], None],
     ) -> None:
-        ready()  # here, and not while a session waits for it: it takes half a second
+        ready()  # here, and not while a session waits for it
         self._how = how
         self._reflectors = reflectors
         self._dial = dial
