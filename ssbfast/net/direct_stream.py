@@ -201,6 +201,7 @@ class DirectStream:
             carried.send(piece, now)
             if self._way is not None and self._way.path is not None:
                 self._way.path.send_stream(carried.stream, piece)
+                self._way.stirred()
         if self._end_due and not self._unsent and not carried.ended:
             self._say(carried.end())
         if self._unsent or carried.room <= 0:

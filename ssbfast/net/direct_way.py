@@ -86,6 +86,10 @@ class DirectWay:
     def is_full(self) -> bool:
         return False  # the window bounds what QUIC holds
 
+    def stirred(self) -> None:
+        """A forwarded connection has sent something."""
+        self._migration.stirred()
+
     # ------------------------------------------------------------ DirectHandler
 
     def path_ready(self, path: DirectPath) -> None:
@@ -102,6 +106,7 @@ class DirectWay:
             self._migration.data(self.number, data)
 
     def path_stream(self, path: DirectPath, stream: int, data: bytes, end: bool) -> None:
+        self._migration.stirred()
         self._owner.stream_data(self, stream, data, end)
 
     def path_stream_reset(self, path: DirectPath, stream: int) -> None:

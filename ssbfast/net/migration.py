@@ -47,6 +47,9 @@ from ssbfast.wire.handshake_messages import CLIENT_BYTES, SERVER_BYTES
 FIRST: Final = 0
 """The number of the tunnel that the session began in."""
 
+_STIR_SECONDS: Final = 0.5
+"""How often the machine hears that forwarded connections move: pings come once a second then."""
+
 _HANDSHAKE: Final = {Role.CALLER: CLIENT_BYTES, Role.TARGET: SERVER_BYTES}
 """Bytes that each end has written before the session's stream began."""
 
@@ -124,6 +127,7 @@ class Migration(asyncio.Transport):
         self._told = False
         self._unread = bytearray()
         self._why: SSBError | None = None
+        self._stirred = float("-inf")
         self.is_moved = False
 
     # ------------------------------------------------------------ from the conductor
@@ -185,6 +189,14 @@ class Migration(asyncio.Transport):
 
     def heard(self, carrier: int) -> None:
         self._carriers.heard(carrier, self.now())
+
+    def stirred(self) -> None:
+        """Forwarded connections move on a direct path."""
+        now = self.now()
+        if now - self._stirred >= _STIR_SECONDS:
+            self._stirred = now
+            self._carriers.stirred(now)
+            self.step()
 
     def lost(self, carrier: int, clean: bool, why: Exception | None = None) -> None:
         if self._ways.pop(carrier, None) is None:

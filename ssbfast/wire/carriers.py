@@ -257,6 +257,11 @@ class Carriers(Moves):
         except CarrierError as error:
             self._fail(error)
 
+    def stirred(self, now: float) -> None:
+        """Forwarded connections move on the direct path: it is as busy as if S did."""
+        self._moved = now
+        self._run(now)
+
     def heard(self, carrier: int, now: float) -> None:
         """Something authentic came on that QUIC path."""
         if self._quic is not None and self._quic.id == carrier:
