@@ -20,12 +20,11 @@ class Sending:
     retaining: everything from `base` to `sent` is kept. since: when the oldest byte that waits for its ACK was sent.
     """
 
-    __slots__ = ("_chunks", "_skip", "_window", "base", "retaining", "sent", "since")
+    __slots__ = ("_chunks", "_window", "base", "retaining", "sent", "since")
 
     def __init__(self, window: int) -> None:
         self._window = window
         self._chunks: deque[bytes] = deque()
-        self._skip = 0  # bytes at the head of the first chunk that are before `base`
         self.sent = 0
         self.base = 0
         self.retaining = False
@@ -63,16 +62,17 @@ class Sending:
         """Let go of what is before `offset`. Raises CarrierError."""
         if not self.retaining or not self.base < offset <= self.sent:
             raise CarrierError("an ACK that does not rise, or is beyond what was sent")
-        drop = offset - self.base + self._skip
+        drop = offset - self.base
         while self._chunks and len(self._chunks[0]) <= drop:
             drop -= len(self._chunks.popleft())
-        self._skip = drop
+        if drop:
+            self._chunks[0] = self._chunks[0][drop:]  # once an ACK, so at most a quarter of the bytes is ever copied
         self.base = offset
         self.since = now if offset < self.sent else None
 
     def after(self, offset: int) -> list[bytes]:
         """What is kept from `offset` on (`base` … `sent`), in pieces."""
-        skip = offset - self.base + self._skip
+        skip = offset - self.base
         pieces = []
         for chunk in self._chunks:
             if skip < len(chunk):
@@ -85,7 +85,6 @@ class Sending:
     def drop(self) -> None:
         """Keep nothing any more (R7)."""
         self._chunks.clear()
-        self._skip = 0
         self.base = self.sent
         self.retaining = False
         self.since = None

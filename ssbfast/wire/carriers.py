@@ -46,7 +46,7 @@ class Carriers(Moves):
     because of what the peer did.
     """
 
-    __slots__ = ("_dials", "_epoch", "_forget", "_heard", "_left", "_moves", "_said", "_upgrades")
+    __slots__ = ("_cut", "_dials", "_epoch", "_forget", "_heard", "_left", "_moves", "_said", "_upgrades")
 
     def __init__(self, role: Role, *, window: int = limits.CARRIER_WINDOW) -> None:
         super().__init__(role, window)
@@ -56,6 +56,7 @@ class Carriers(Moves):
         self._said = False
         self._heard = False
         self._left = False  # the other end has ended the standby in order, behind its goodbye: it has everything
+        self._cut = False  # the tunnel has ended, and nothing else is there
         self._moves = False  # a carrier other than the first was there
         self._forget: float | None = None
 
@@ -114,6 +115,7 @@ class Carriers(Moves):
             return
         self._receiving.consume(length)
         self._acknowledge(now)
+        self._conclude(now)
         self._try_finish(now)
 
     def said_goodbye(self, now: float) -> None:
@@ -122,7 +124,7 @@ class Carriers(Moves):
         self._try_finish(now)
 
     def heard_goodbye(self, now: float) -> None:
-        """S has opened the peer's goodbye. (Its bytes still have to be reported by `consumed`, before or after.)"""
+        """S has opened the peer's goodbye; to be called before `consumed` reports its bytes."""
         self._heard = True
         self._acknowledge(now)
         self._try_finish(now)
@@ -188,7 +190,7 @@ class Carriers(Moves):
             self._end(waiting, clean=False)  # the caller gave that one up
         if self._phase is not Phase.OPEN or self._change or self._quic or self._stranded is not None:
             self._upgrades.failed(now)
-            self._end(quic, clean=True)
+            self._end(quic, clean=self._phase is Phase.OVER)
             return quic.id
         self._moves = True
         self._quic = quic
@@ -309,14 +311,21 @@ class Carriers(Moves):
         if self._phase is not Phase.OPEN:
             return
         if not self._sending.retaining:
-            if self._heard:
-                self._finish(now)
-            else:
-                self._fail(TruncatedError())
+            self._cut = True
+            self._conclude(now)
         elif self._from is None and self._receiving.held is not None and not self._receiving.ready:
             self._fail(TruncatedError())
         elif self._stranded is None:
             self._stranded = now
+
+    def _conclude(self, now: float) -> None:
+        """The only carrier has ended: when S has read everything, there was a goodbye or there was none."""
+        if not self._cut or self._phase is not Phase.OPEN or self._receiving.consumed < self._receiving.got:
+            return
+        if self._heard:
+            self._finish(now)
+        else:
+            self._fail(TruncatedError())
 
     # ------------------------------------------------------------ endings
 

@@ -1,0 +1,553 @@
+"""A world for `wire.carriers`: two ends, one room, tunnels and direct paths, a virtual clock, and chaos from a seed.
+
+::
+
+    Side(caller) ── tunnels through the room (in order, stallable, cut at any byte) ── Side(target)
+                 ── direct paths (records and data separately, pings, death at any byte, lost closes) ──
+
+Each side sends a known stream, ends it with a goodbye, and checks every delivered byte against the other's. A *fair*
+schedule never takes away what nobody could replace (a tunnel that S is using, or the room for more than 10 s): both
+sides have to end with everything delivered. A foul one does; then it is enough that nothing is wrong and all ends.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import Final
+
+from ssbfast.errors import SSBError
+from ssbfast.wire import carrier_effects as effects
+from ssbfast.wire.carrier_moves import Kind, Phase
+from ssbfast.wire.carriers import Carriers
+from ssbfast.wire.direct_keys import Role
+
+WINDOW: Final = 2048
+FLUSH: Final = 512
+BACKLOG: Final = 3000
+"""Bytes that wait in a tunnel, or unread behind it, before the flow control of tunnels stops the other end."""
+
+POOL: Final = random.Random(4).randbytes(1 << 17)
+START: Final = {Role.CALLER: 0, Role.TARGET: 1 << 16}
+HORIZON: Final = 900.0
+
+Item = tuple[str, bytes]
+"""("records" | "data" | "begin" | "end" | "cut" | "close" | "broken", bytes)."""
+
+
+class Pipe:
+    """One direction, in order: items arrive after random delays, cut into random pieces."""
+
+    def __init__(self, world: World, deliver: Callable[[str, bytes], None], delay: float, gate: Side | None) -> None:
+        self._world = world
+        self._deliver = deliver
+        self._delay = delay
+        self._gate = gate  # whose full buffers hold data back
+        self._queue: deque[tuple[float, Item]] = deque()
+        self._last = 0.0
+        self._scheduled = False
+        self.stalled_until = 0.0
+        self.closed = False  # nothing more is taken
+        self.backlog = 0
+
+    def write(self, kind: str, data: bytes = b"") -> None:
+        if self.closed:
+            return
+        self._last = max(self._last, self._world.now + self._delay * self._world.rng.uniform(0.5, 1.5))
+        self._queue.append((self._last, (kind, data)))
+        self.backlog += len(data)
+        self.schedule()
+
+    def cut(self, last: str | None, *, keep: float | None = None) -> None:
+        """Nothing more is taken; of what is under way a random number of bytes arrives (or `keep` of all), then `last`.
+
+        last: the item that tells the receiver, if anything does.
+        """
+        if self.closed:
+            return
+        share = self._world.rng.random() if keep is None else keep
+        left = round(share * self.backlog)
+        kept: deque[tuple[float, Item]] = deque()
+        for at, (kind, data) in self._queue:
+            if left < len(data) or (not data and share < 1.0 and self._world.rng.random() > share):
+                if left and kind == "data":
+                    kept.append((at, (kind, data[:left])))
+                elif left and kind == "records":
+                    kept.append((at, (kind, data[:left])))
+                break
+            left -= len(data)
+            kept.append((at, (kind, data)))
+        self._queue = kept
+        self.backlog = sum(len(data) for _, (_, data) in kept)
+        if last is not None:
+            self.write(last)
+        self.closed = True
+
+    def schedule(self) -> None:
+        if self._queue and not self._scheduled:
+            self._scheduled = True
+            self._world.at(max(self._queue[0][0], self.stalled_until, self._world.now), self._pump)
+
+    def _pump(self) -> None:
+        self._scheduled = False
+        while self._queue and self._queue[0][0] <= self._world.now and self.stalled_until <= self._world.now:
+            kind, data = self._queue[0][1]
+            if kind in ("data", "end", "cut") and self._gate is not None and self._gate.full:
+                self._gate.waiting.append(self)
+                return
+            self._queue.popleft()
+            self.backlog -= len(data)
+            if not data:
+                self._deliver(kind, data)
+            while data:
+                size = self._world.rng.choice((1, 16, 17, 18, 400, len(data)))
+                self._deliver(kind, data[:size])
+                data = data[size:]
+        self.schedule()
+
+
+class Tunnel:
+    """A tunnel through the room: the first one, or a standby."""
+
+    def __init__(self, world: World, ends: tuple[Side, Side], ids: tuple[int, int]) -> None:
+        self._world = world
+        self.ids = dict(zip((side.role for side in ends), ids, strict=True))
+        delay = world.rng.choice((0.01, 0.05, 0.3))
+        self.dead = False
+        self.pipes: dict[Role, Pipe] = {}
+        for side, other in (ends, ends[::-1]):
+            self.pipes[side.role] = Pipe(world, self._receiver(other), delay, other)
+        for side in ends:
+            side.paths[self.ids[side.role]] = self
+        world.tunnels.append(self)
+
+    def _receiver(self, side: Side) -> Callable[[str, bytes], None]:
+        carrier = self.ids[side.role]
+        seen = {"raw": carrier == 0}
+
+        def deliver(kind: str, data: bytes) -> None:
+            if kind == "begin":
+                seen["raw"] = True
+            elif kind == "data" and not seen["raw"]:
+                raise AssertionError("raw bytes before the goodbye")
+            else:
+                side.arrived(carrier, kind, data)
+
+        return deliver
+
+    def write(self, role: Role, kind: str, data: bytes) -> None:
+        self.pipes[role].write(kind, data)
+
+    def end(self, role: Role, clean: bool) -> None:
+        """One side ends it: what it wrote arrives first if that is in order."""
+        self.pipes[role].cut("end" if clean else "cut", keep=1.0 if clean else None)
+        self.pipes[role.other].cut(None, keep=0.0)
+        self._gone()
+
+    def die(self, keep: float | None = None) -> None:
+        """The room, or the way there, is gone."""
+        for pipe in self.pipes.values():
+            pipe.cut("cut", keep=keep)
+        self._gone()
+
+    def _gone(self) -> None:
+        self.dead = True
+        if self in self._world.tunnels:
+            self._world.tunnels.remove(self)
+
+
+class DirectPath:
+    """A direct path: two streams each way, answers to pings, and several ways to die."""
+
+    def __init__(self, world: World, ends: tuple[Side, Side]) -> None:
+        self._world = world
+        self._sides = {side.role: side for side in ends}
+        self.ids: dict[Role, int] = {}
+        self.delay = world.rng.choice((0.002, 0.02, 0.2))
+        self.dead = False
+        self.pipes: dict[Role, dict[str, Pipe]] = {}
+        for side, other in (ends, ends[::-1]):
+            self.pipes[side.role] = {
+                kind: Pipe(world, self._receiver(other), self.delay, None) for kind in ("records", "data")
+            }
+
+    def _receiver(self, side: Side) -> Callable[[str, bytes], None]:
+        def deliver(kind: str, data: bytes) -> None:
+            if side.role in self.ids:
+                side.arrived(self.ids[side.role], kind, data)
+                self._answer(side.role.other)
+            else:  # this end is not up yet: its shell keeps what comes
+                side.early.append((self, kind, data))
+
+        return deliver
+
+    def up(self, side: Side, epoch: int) -> None:
+        self.ids[side.role] = number = side.machine.quic_up(epoch, self._world.now)
+        side.paths[number] = self
+        side.after()
+        for path, kind, data in [item for item in side.early if item[0] is self]:
+            side.arrived(number, kind, data)
+            side.early.remove((path, kind, data))
+
+    def _answer(self, role: Role) -> None:
+        """Something of `role`'s came through: the acknowledgement comes back."""
+        self._world.at(self._world.now + self.delay, lambda: self._heard(role))
+
+    def _heard(self, role: Role) -> None:
+        side = self._sides[role]
+        if not self.dead and role in self.ids:
+            side.machine.heard(self.ids[role], self._world.now)
+            side.after()
+
+    def ping(self, role: Role) -> None:
+        self._world.at(self._world.now + self.delay, lambda: None if self.dead else self._answer(role))
+
+    def write(self, role: Role, kind: str, data: bytes) -> None:
+        self.pipes[role][kind].write(kind, data)
+
+    def end(self, role: Role, clean: bool) -> None:
+        told = None if self._world.rng.random() < 0.2 else "close" if clean else "broken"
+        keep = self._world.rng.choice((1.0, None))
+        self.pipes[role]["data"].cut(None, keep=keep)
+        self.pipes[role]["records"].cut(told, keep=keep)
+        self._silence(role.other)
+        self.dead = True
+
+    def die(self) -> None:
+        """Silently, or with an error at either end."""
+        self.dead = True
+        for role in Role:
+            told = "broken" if self._world.rng.random() < 0.3 else None
+            self.pipes[role]["data"].cut(None)
+            self.pipes[role]["records"].cut(told)
+
+    def _silence(self, role: Role) -> None:
+        for pipe in self.pipes[role].values():
+            pipe.cut(None, keep=0.0)
+
+
+class Side:
+    """One end: the shell around a machine, with an application that sends, reads, stands still and says goodbye."""
+
+    def __init__(self, world: World, role: Role, machine: Carriers, total: int, polite: bool) -> None:
+        self.world = world
+        self.role = role
+        self.machine = machine
+        self.other: Side
+        self.paths: dict[int, Tunnel | DirectPath] = {}
+        self.waiting: list[Pipe] = []
+        self.early: list[tuple[DirectPath, str, bytes]] = []
+        self.total = total
+        self.polite = polite  # says goodbye only behind the other's
+        self.sent = self.got = self.unread = 0
+        self.said = self.heard = False
+        self.pace = world.rng.choice((0.001, 0.02, 0.3))
+        self.stalled_until = 0.0
+        self.outcome: str | SSBError | None = None
+        self.forgotten = False
+        self.most_kept = self.most_unread = 0
+        self.wanting_standby = self.wanting_quic = False
+        self._to = 0  # carrier of the last Data
+        self._wake: float | None = None
+
+    # ------------------------------------------------------------ the machine
+
+    @property
+    def full(self) -> bool:
+        return self.unread > BACKLOG
+
+    def arrived(self, carrier: int, kind: str, data: bytes) -> None:
+        now = self.world.now
+        if kind == "records":
+            self.machine.records(carrier, data, now)
+        elif kind == "data":
+            self.machine.data(carrier, data, now)
+        else:
+            self.machine.lost(carrier, now, clean=kind in ("end", "close"))
+        self.after()
+
+    def after(self) -> None:
+        """Do what the machine wants, and look when it wants to be called."""
+        while todo := self.machine.effects():
+            for effect in todo:
+                self._perform(effect)
+        at = self.machine.timer()
+        if at is not None and (self._wake is None or at < self._wake):
+            self._wake = at
+            self.world.at(max(at, self.world.now), lambda: self._woken(at))
+
+    def _woken(self, at: float) -> None:
+        if self._wake != at:
+            return
+        self._wake = None
+        self.machine.handle_timer(self.world.now)
+        self.after()
+
+    def _perform(self, effect: effects.Effect) -> None:
+        world = self.world
+        if isinstance(effect, effects.Deliver):
+            self._deliver(effect.data)
+        elif isinstance(effect, effects.Data):
+            self._to = effect.carrier
+            self.paths[effect.carrier].write(self.role, "data", effect.data)
+        elif isinstance(effect, effects.Records):
+            self.paths[effect.carrier].write(self.role, "records", effect.data)
+        elif isinstance(effect, effects.BeginRaw):
+            self.paths[effect.carrier].write(self.role, "begin", b"")
+        elif isinstance(effect, effects.EndCarrier):
+            path = self.paths.get(effect.carrier)
+            if path is None:  # it came too late, and is not entered yet
+                world.at(world.now, lambda: self.paths[effect.carrier].end(self.role, effect.clean))
+            else:
+                path.end(self.role, effect.clean)
+        elif isinstance(effect, effects.Ping):
+            path = self.paths[effect.carrier]
+            if not isinstance(path, DirectPath):
+                raise AssertionError("a ping for a tunnel")
+            path.ping(self.role)
+        else:
+            self._note(effect)
+
+    def _note(self, effect: effects.Effect) -> None:
+        world = self.world
+        world.seen[type(effect).__name__] += 1
+        if isinstance(effect, effects.Failed):
+            self.outcome = effect.error
+            world.seen[str(effect.error)] += 1
+        elif isinstance(effect, effects.Over):
+            self.outcome = "over"
+        elif isinstance(effect, effects.Forget):
+            self.forgotten = True
+        elif isinstance(effect, effects.WantStandby):
+            world.dial_standby()
+        elif isinstance(effect, effects.WantQuic):
+            world.punch()
+        elif isinstance(effect, effects.PathChanged):
+            world.seen[effect.path] += 1
+
+    # ------------------------------------------------------------ the application
+
+    def _deliver(self, data: bytes) -> None:
+        start = START[self.role.other] + self.got
+        if POOL[start : start + len(data)] != data:
+            raise AssertionError("lost, doubled or re-ordered")
+        self.got += len(data)
+        self.unread += len(data)
+        if self.got > self.other.sent:
+            raise AssertionError("more than was sent")
+        on_quic = self.machine._from is not None and self.machine._from.kind is Kind.QUIC
+        if on_quic and self.unread > self.most_unread:
+            self.most_unread = self.unread
+
+    def write(self) -> None:
+        """One step of the sender."""
+        world, machine = self.world, self.machine
+        if self.outcome is not None or self.said:
+            return
+        world.at(world.now + self.pace * world.rng.uniform(0.1, 3.0), self.write)
+        path = self.paths[self._to]
+        jammed = isinstance(path, Tunnel) and path.pipes[self.role].backlog > BACKLOG
+        if jammed or machine.room <= 0:
+            return
+        if self.sent < self.total:
+            size = min(self.total - self.sent, world.rng.choice((1, 17, 34, 100, FLUSH)))
+            self._send(size)
+        elif not self.polite or self.heard:
+            self._send(34)
+            self.said = True
+            machine.said_goodbye(world.now)
+        self.after()
+
+    def _send(self, size: int) -> None:
+        start = START[self.role] + self.sent
+        self.sent += size
+        self.machine.send(POOL[start : start + size], self.world.now)
+        self.most_kept = max(self.most_kept, sum(map(len, self.machine._sending._chunks)))
+
+    def read(self) -> None:
+        """One step of the reader."""
+        world, machine = self.world, self.machine
+        if self.outcome is not None:
+            return
+        world.at(max(self.stalled_until, world.now + 2 * self.pace * world.rng.random()), self.read)
+        if not self.unread or world.now < self.stalled_until:
+            return
+        size = world.rng.randint(1, self.unread)
+        if self.got - self.unread + size == self.other.total + 34:
+            self.heard = True
+            machine.heard_goodbye(world.now)
+            self.after()
+        self.unread -= size
+        machine.consumed(size, world.now)
+        self.after()
+        if not self.full:
+            waiting, self.waiting = self.waiting, []
+            for pipe in waiting:
+                pipe.schedule()
+
+    @property
+    def complete(self) -> bool:
+        return self.got == self.other.total + 34
+
+
+class World:
+    """One schedule. make: builds the machines, so that broken ones can be shown to fail."""
+
+    def __init__(self, seed: int, *, foul: bool = False, make: Callable[..., Carriers] = Carriers) -> None:
+        self.rng = random.Random(seed)
+        self.foul = foul
+        self.now = 0.0
+        self.seen: Counter[str] = Counter()
+        self.tunnels: list[Tunnel] = []
+        self.direct: DirectPath | None = None
+        self.room_back = 0.0  # when the room is up again
+        self._heap: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self._chaos = self.rng.choice((0.0, 0.2, 1.0, 4.0))  # mean seconds between blows
+        self._blows = self.rng.randint(0, 25)
+        self.caller, self.target = (
+            Side(
+                self, role, make(role, window=WINDOW), self.rng.choice((0, 1, 500, 6000, 15000)), self.rng.random() < 0.3
+            )
+            for role in (Role.CALLER, Role.TARGET)
+        )
+        if self.caller.polite and self.target.polite:
+            self.caller.polite = False
+        self.caller.other, self.target.other = self.target, self.caller
+        Tunnel(self, (self.caller, self.target), (0, 0))
+
+    def at(self, time: float, what: Callable[[], None]) -> None:
+        heapq.heappush(self._heap, (time, next(self._order), what))
+
+    def run(self) -> None:
+        """Play the schedule to its end. Raises AssertionError when something is wrong."""
+        for side in (self.caller, self.target):
+            self.at(self.rng.random() * 0.1, side.write)
+            self.at(self.rng.random() * 0.1, side.read)
+        self.at(self.rng.random(), self._begin)
+        if self._chaos:
+            self.at(self.rng.expovariate(1 / self._chaos), self._blow)
+        while self._heap and self.now < HORIZON:
+            self.now, _, what = heapq.heappop(self._heap)
+            what()
+        self._check()
+
+    def _begin(self) -> None:
+        self.caller.machine.upgrade(self.now)
+        self.caller.after()
+
+    def _check(self) -> None:
+        sides = (self.caller, self.target)
+        for side in sides:
+            if side.outcome is None:
+                raise AssertionError(f"{side.role} never ended: {self.describe()}")
+            if side.most_kept > WINDOW + FLUSH or side.most_unread > BACKLOG + WINDOW + 2 * FLUSH:
+                raise AssertionError(f"too much memory: {side.most_kept} kept, {side.most_unread} unread")
+            if side.outcome == "over" and not (side.complete and side.forgotten):
+                raise AssertionError(f"{side.role} is over without everything: {self.describe()}")
+        if self.foul:
+            return
+        if not all(side.complete for side in sides):
+            raise AssertionError(f"not everything was delivered: {self.describe()}")
+        # Nobody can tell a last side that its goodbye arrived, if every way to it died at that moment.
+        if all(side.outcome != "over" for side in sides):
+            raise AssertionError(f"nobody ended in order: {self.describe()}")
+
+    def describe(self) -> str:
+        return "; ".join(
+            f"{side.role.value}: {side.outcome!r}, {side.got} of {side.other.total + 34}, {side.machine!r}"
+            for side in (self.caller, self.target)
+        )
+
+    # ------------------------------------------------------------ shells' work
+
+    def dial_standby(self) -> None:
+        epoch = self.caller.machine.next_epoch()
+        self.at(self.now + self.rng.choice((0.05, 0.4, 2.0)), lambda: self._dialled(epoch))
+
+    def _dialled(self, epoch: int) -> None:
+        caller, target = self.caller.machine, self.target.machine
+        gone = target._phase is Phase.DEAD
+        if self.now < self.room_back or gone or not target.claim(epoch):
+            caller.standby_failed(self.now, refused=gone and self.now >= self.room_back)
+            self.caller.after()
+            return
+        theirs = target.standby_up(epoch, self.now)
+        ours = caller._next_id  # given a moment later
+        tunnel = Tunnel(self, (self.caller, self.target), (ours, theirs))
+        if self.rng.random() < 0.08:
+            held = self.rng.choice((1.0, 4.0, 7.0, 1e6))
+            for pipe in tunnel.pipes.values():  # held back one way for good, nobody can tell what has arrived
+                pipe.stalled_until = self.now + (self.rng.choice((0.0, held)) if self.foul else held)
+        self.target.after()
+        caller.standby_up(epoch, self.now)
+        self.caller.after()
+
+    def punch(self) -> None:
+        epoch = self.caller.machine.next_epoch()
+        self.target.machine.claim(epoch)
+        self.at(self.now + self.rng.choice((0.02, 0.2, 1.0)), lambda: self._punched(epoch))
+
+    def _punched(self, epoch: int) -> None:
+        luck = self.rng.random()
+        target = self.target.machine  # the offer went through S: so the target has come to where the caller is
+        if luck < 0.1 or self.target.outcome is not None or target._change or target._stranded is not None:
+            self.caller.machine.upgrade_failed(self.now)
+            self.caller.after()
+            return
+        path = DirectPath(self, (self.caller, self.target))
+        path.up(self.target, epoch)
+        if luck < 0.2:  # the target's proof never arrives
+            path.die()
+            self.caller.machine.upgrade_failed(self.now)
+            self.caller.after()
+            return
+        self.direct = path
+        if luck < 0.3:
+            path.die()
+        path.up(self.caller, epoch)
+
+    # ------------------------------------------------------------ chaos
+
+    def _blow(self) -> None:
+        if not self._blows or all(side.outcome is not None for side in (self.caller, self.target)):
+            return
+        self._blows -= 1
+        self.at(self.now + self.rng.expovariate(1 / self._chaos), self._blow)
+        kind = self.rng.random()
+        direct = self.direct
+        if kind < 0.4:
+            if direct is not None and not direct.dead:
+                self.seen["direct paths killed"] += 1
+                direct.die()
+        elif kind < 0.6:
+            side = self.rng.choice((self.caller, self.target))
+            side.stalled_until = self.now + self.rng.choice((0.5, 5.0, 40.0))
+        elif kind < 0.75:
+            for pipe in [pipe for tunnel in self.tunnels for pipe in tunnel.pipes.values()]:
+                pipe.stalled_until = max(pipe.stalled_until, self.now + self.rng.choice((0.3, 3.0)))
+        elif kind < 0.9:
+            tunnel = self.rng.choice(self.tunnels) if self.tunnels else None
+            if tunnel is not None and (self.foul or self._replaceable(tunnel)):
+                self.seen["tunnels killed"] += 1
+                tunnel.die(None if self.foul else 0.0)
+        elif self.foul or all(map(self._replaceable, self.tunnels)):
+            self.seen["rooms killed"] += 1
+            self.room_back = self.now + self.rng.choice((0.5, 3.0, 10.0))
+            for tunnel in list(self.tunnels):
+                tunnel.die(None if self.foul else 0.0)
+
+    def _replaceable(self, tunnel: Tunnel) -> bool:
+        """Whether S can do without: neither end sends or listens there, nor has moved there."""
+        for side in (self.caller, self.target):
+            machine, number = side.machine, tunnel.ids[side.role]
+            for used in (machine._to, machine._from):
+                if used is not None and used.id == number and used.kind is Kind.TUNNEL:
+                    return False
+            carrier = machine._carriers.get(number)
+            if carrier is not None and carrier.taken is not None:
+                return False  # about to move there, and to keep nothing
+        return True
