@@ -90,6 +90,7 @@ class Moves:
         "_change",
         "_effects",
         "_from",
+        "_heard",
         "_moved",
         "_next_id",
         "_phase",
@@ -98,6 +99,7 @@ class Moves:
         "_reason",
         "_receiving",
         "_role",
+        "_said",
         "_sending",
         "_standby",
         "_stranded",
@@ -121,7 +123,9 @@ class Moves:
         self._standby: Carrier | None = None
         self._change: Carrier | None = None  # where S is going: our HOLD is out there
         self._stranded: float | None = None  # a carrier in use is gone; the last sign of another one
-        self._moved = float("-inf")
+        self._moved = float("-inf")  # when S was sent or received last
+        self._said = False  # S's goodbye has been sealed
+        self._heard = False  # S has opened the peer's
         self._reason = LEFT  # why the last direct path was left
         self.path: Path = "tunnel"
 
@@ -210,13 +214,21 @@ class Moves:
         if carrier.kind is Kind.QUIC:
             self._to = carrier
             self._send_after(carrier, offset)
-        self._settle(carrier, now)
+        self._settle(carrier)
 
     def _on_ack(self, offset: int, now: float) -> None:
         full = self._sending.room <= 0
         self._sending.ack(offset, now)
         if full and self._sending.room > 0:
             self._effects.append(Resume())
+
+    def _acknowledge(self, now: float) -> None:
+        """R6, on the direct path only."""
+        quic = self._quic
+        if quic is not None and quic.took:
+            offset = self._receiving.ack(now, at_once=self._heard)
+            if offset is not None:
+                self._say(quic, RecordType.ACK, offset, now)
 
     # ------------------------------------------------------------ moving
 
@@ -237,11 +249,11 @@ class Moves:
             carrier.took = True
             self._from = carrier
             self._say(carrier, RecordType.TAKE, self._receiving.got, now)
-            self._settle(carrier, now)
+            self._settle(carrier)
         elif self._from is None:
             raise CarrierError("the other end does not hold what has been lost")
 
-    def _settle(self, carrier: Carrier, now: float) -> None:
+    def _settle(self, carrier: Carrier) -> None:
         """Once TAKE has been sent and received, the move is done."""
         if not carrier.took or carrier.taken is None:
             return
@@ -256,7 +268,7 @@ class Moves:
             for other in list(self._carriers.values()):
                 if other is not carrier:
                     self._end(other, clean=True)
-        self._arrived(carrier, now)
+        self._arrived(carrier)
 
     def _land(self, carrier: Carrier, offset: int) -> None:
         """A standby becomes the tunnel of S: R7."""
@@ -272,8 +284,8 @@ class Moves:
         if full:
             self._effects.append(Resume())
 
-    def _arrived(self, carrier: Carrier, now: float) -> None:
-        """The move is done; what time and endings make of it."""
+    def _arrived(self, carrier: Carrier) -> None:
+        """The move is done; what endings make of it."""
         raise NotImplementedError
 
     def _send_after(self, carrier: Carrier, offset: int) -> None:

@@ -29,7 +29,7 @@ Spec: DIRECT.md §4 of the project's design pages; `carrier_moves` has the rules
 from __future__ import annotations
 
 from ssbfast import limits
-from ssbfast.errors import CarrierError, DeadlineError, LocalProtocolError, SessionEndedError, TruncatedError
+from ssbfast.errors import CarrierError, DeadlineError, LocalProtocolError, SessionEndedError, SSBError, TruncatedError
 from ssbfast.wire.carrier_effects import AskUpgrade, Data, Deliver, Effect, Forget, Over, Ping, WantQuic, WantStandby
 from ssbfast.wire.carrier_moves import Carrier, Kind, Moves, Phase
 from ssbfast.wire.carrier_pacing import Dials, Pulse, Upgrades
@@ -46,17 +46,15 @@ class Carriers(Moves):
     because of what the peer did.
     """
 
-    __slots__ = ("_cut", "_dials", "_epoch", "_forget", "_heard", "_left", "_moves", "_said", "_upgrades")
+    __slots__ = ("_cut", "_dials", "_epoch", "_forget", "_left", "_moves", "_upgrades")
 
     def __init__(self, role: Role, *, window: int = limits.CARRIER_WINDOW) -> None:
         super().__init__(role, window)
         self._epoch = 0
         self._upgrades = Upgrades()
         self._dials = Dials()
-        self._said = False
-        self._heard = False
         self._left = False  # the other end has ended the standby in order, behind its goodbye: it has everything
-        self._cut = False  # the tunnel has ended, and nothing else is there
+        self._cut: SSBError | None = None  # nothing comes any more but what S still reads; why
         self._moves = False  # a carrier other than the first was there
         self._forget: float | None = None
 
@@ -174,10 +172,9 @@ class Carriers(Moves):
         """
         stranded = self._stranded is not None and self._phase is Phase.OPEN
         self._dials.gone(now, urgent=stranded)
-        if refused and stranded and self._heard:
-            self._finish(now)
-        elif refused and stranded:
-            self._fail(SessionEndedError("the other end has given up the session"))
+        if refused and stranded:
+            self._cut = SessionEndedError("the other end has given up the session")
+            self._conclude(now)
         self._run(now)
 
     # ------------------------------------------------------------ carriers
@@ -308,38 +305,29 @@ class Carriers(Moves):
 
     def _tunnel_ended(self, now: float) -> None:
         """A tunnel that S used ended. What is kept can go another way; what is missing cannot, if nobody holds it."""
-        if self._phase is not Phase.OPEN:
-            return
-        if not self._sending.retaining:
-            self._cut = True
-            self._conclude(now)
-        elif self._from is None and self._receiving.held is not None and not self._receiving.ready:
-            self._fail(TruncatedError())
-        elif self._stranded is None:
-            self._stranded = now
+        missing = self._receiving.held is not None and not self._receiving.ready
+        self._stranded = now
+        if not self._sending.retaining or (self._from is None and missing):
+            self._cut = self._cut or TruncatedError()
+        self._conclude(now)
 
     def _conclude(self, now: float) -> None:
-        """The only carrier has ended: when S has read everything, there was a goodbye or there was none."""
-        if not self._cut or self._phase is not Phase.OPEN or self._receiving.consumed < self._receiving.got:
+        """Nothing comes any more: when S has read everything, there was a goodbye or there was none."""
+        if self._cut is None or self._from is not None or self._phase is not Phase.OPEN:
+            return
+        if self._receiving.consumed < self._receiving.got:
             return
         if self._heard:
             self._finish(now)
         else:
-            self._fail(TruncatedError())
+            self._fail(self._cut)
 
     # ------------------------------------------------------------ endings
 
-    def _arrived(self, carrier: Carrier, now: float) -> None:
+    def _arrived(self, carrier: Carrier) -> None:
+        self._cut = None
         if self._phase is Phase.OVER:
             self._end(carrier, clean=True)
-
-    def _acknowledge(self, now: float) -> None:
-        """R6, on the direct path only."""
-        quic = self._quic
-        if quic is not None and quic.took:
-            offset = self._receiving.ack(now, at_once=self._heard)
-            if offset is not None:
-                self._say(quic, RecordType.ACK, offset, now)
 
     def _try_finish(self, now: float) -> None:
         """With the peer's goodbye, and nothing of ours unacknowledged, S is over."""
@@ -365,9 +353,7 @@ class Carriers(Moves):
         """When `handle_timer` is to be called; None: not before something else happens."""
         if self._phase is not Phase.OPEN:
             return self._forget if self._phase is Phase.OVER else None
-        times = [self._upgrade_at(), self._dial_at(), self._receiving.due]
-        if self._stranded is not None:
-            times.append(self._stranded + limits.CARRIER_SECONDS)
+        times = [self._upgrade_at(), self._dial_at(), self._receiving.due, self._deadline]
         if self._quic is not None:
             unacked = self._sending.since
             times += [self._pulse.ping_at(self._moved, unacked), self._pulse.lost_at(unacked)]
@@ -386,10 +372,19 @@ class Carriers(Moves):
                 self._effects.append(Ping(quic.id))
             if self._standby is not None and now >= self._standby.spoke + self._keepalive:
                 self._say(self._standby, RecordType.KEEPALIVE, 0, now)
-            if self._stranded is not None and now >= self._stranded + limits.CARRIER_SECONDS:
+            if self._deadline is not None and now >= self._deadline:
                 self._fail(DeadlineError("no way to the other end was found in time"))
             self._try_finish(now)
         self._run(now)
+
+    @property
+    def _deadline(self) -> float | None:
+        """When S is over for want of a carrier. One that listens to a tunnel has one: the other end judges the rest."""
+        if self._stranded is None or self._cut is not None:
+            return None
+        if self._from is not None and self._from.kind is Kind.TUNNEL:
+            return None
+        return self._stranded + limits.CARRIER_SECONDS
 
     @property
     def _keepalive(self) -> float:
@@ -402,7 +397,7 @@ class Carriers(Moves):
 
     def _dial_at(self) -> float | None:
         """When the caller is to dial a standby: while S is direct, or has to come back, and has none that answers."""
-        if self._role is not Role.CALLER or self._dials.running:
+        if self._role is not Role.CALLER or self._dials.running or self._cut is not None:
             return None
         needed = self._quic is None and self._stranded is not None
         standby = self._standby

@@ -73,9 +73,7 @@ class Pipe:
         kept: deque[tuple[float, Item]] = deque()
         for at, (kind, data) in self._queue:
             if left < len(data) or (not data and share < 1.0 and self._world.rng.random() > share):
-                if left and kind == "data":
-                    kept.append((at, (kind, data[:left])))
-                elif left and kind == "records":
+                if left and data:
                     kept.append((at, (kind, data[:left])))
                 break
             left -= len(data)
@@ -408,32 +406,46 @@ class World:
         self._order = itertools.count()
         self._chaos = self.rng.choice((0.0, 0.2, 1.0, 4.0))  # mean seconds between blows
         self._blows = self.rng.randint(0, 25)
-        self.caller, self.target = (
-            Side(
-                self, role, make(role, window=WINDOW), self.rng.choice((0, 1, 500, 6000, 15000)), self.rng.random() < 0.3
-            )
-            for role in (Role.CALLER, Role.TARGET)
-        )
+        self.caller, self.target = (self._side(role, make(role, window=WINDOW)) for role in (Role.CALLER, Role.TARGET))
         if self.caller.polite and self.target.polite:
             self.caller.polite = False
         self.caller.other, self.target.other = self.target, self.caller
         Tunnel(self, (self.caller, self.target), (0, 0))
 
+    def _side(self, role: Role, machine: Carriers) -> Side:
+        total = self.rng.choice((0, 1, 500, 6000, 15000))
+        return Side(self, role, machine, total, polite=self.rng.random() < 0.3)
+
     def at(self, time: float, what: Callable[[], None]) -> None:
         heapq.heappush(self._heap, (time, next(self._order), what))
 
-    def run(self) -> None:
-        """Play the schedule to its end. Raises AssertionError when something is wrong."""
+    def run(self, doom: int | None = None) -> int:
+        """Play the schedule to its end; returns the number of steps. Raises AssertionError when something is wrong.
+
+        doom: before this step everything that carries anything dies, and the room stays away.
+        """
         for side in (self.caller, self.target):
             self.at(self.rng.random() * 0.1, side.write)
             self.at(self.rng.random() * 0.1, side.read)
         self.at(self.rng.random(), self._begin)
         if self._chaos:
             self.at(self.rng.expovariate(1 / self._chaos), self._blow)
+        step = 0
         while self._heap and self.now < HORIZON:
+            if step == doom:
+                self._doom()
+            step += 1
             self.now, _, what = heapq.heappop(self._heap)
             what()
         self._check()
+        return step
+
+    def _doom(self) -> None:
+        self.room_back = HORIZON
+        if self.direct is not None and not self.direct.dead:
+            self.direct.die()
+        for tunnel in list(self.tunnels):
+            tunnel.die()
 
     def _begin(self) -> None:
         self.caller.machine.upgrade(self.now)
