@@ -35,6 +35,11 @@ class Sending:
         """Bytes that may still be sealed; negative after an overshoot."""
         return self._window - (self.sent - self.base) if self.retaining else sys.maxsize
 
+    @property
+    def arrived(self) -> bool:
+        """Whether nothing waits for an ACK."""
+        return not self.retaining or self.base == self.sent
+
     def add(self, data: bytes, now: float) -> None:
         """Count bytes that leave, and keep them if need be. Raises LocalProtocolError far beyond `room`."""
         self.sent += len(data)
@@ -118,6 +123,11 @@ class Receiving:
     def ready(self) -> bool:
         """Whether the peer can re-send everything that we have not got (R3)."""
         return self.held is not None and self.got >= self.held
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether S has consumed all that came before the peer's HOLD."""
+        return self.held is not None and self.consumed >= self.held
 
     def credited(self, length: int) -> None:
         """Count received bytes that the peer keeps until we ACK them. Raises CarrierError above W + 64 KiB (R5)."""

@@ -241,17 +241,23 @@ class Moves:
         self._try_take(now)
 
     def _try_take(self, now: float) -> None:
-        """R3: leave the old carrier as soon as the new one can bring everything that is missing."""
+        """R3: leave the old carrier as soon as the new one can bring everything that is missing.
+
+        For QUIC, S has to have consumed what came before HOLD, too: QUIC has no back-pressure but our ACKs, so W bounds
+        what waits for S only if nothing else waits. For as long the tunnel's own back-pressure goes on.
+        """
         carrier = self._change
         if carrier is None or carrier.took or not carrier.held:
             return
-        if self._receiving.ready:
+        receiving = self._receiving
+        if not receiving.ready:
+            if self._from is None:
+                raise CarrierError("the other end does not hold what has been lost")
+        elif carrier.kind is not Kind.QUIC or receiving.caught_up:
             carrier.took = True
             self._from = carrier
-            self._say(carrier, RecordType.TAKE, self._receiving.got, now)
+            self._say(carrier, RecordType.TAKE, receiving.got, now)
             self._settle(carrier)
-        elif self._from is None:
-            raise CarrierError("the other end does not hold what has been lost")
 
     def _settle(self, carrier: Carrier) -> None:
         """Once TAKE has been sent and received, the move is done."""

@@ -42,8 +42,7 @@ class Carriers(Moves):
 
     role: which end of the inner session this is. window: W in bytes, the same at both ends.
     path: "tunnel" or "direct", as of the last PathChanged.
-    After `Failed`, `abort` or `Forget` every call is ignored (a carrier that comes too late is ended). No call raises
-    because of what the peer did.
+    After Failed, `abort` or Forget calls are ignored, a late carrier is ended. No call raises for the peer's doings.
     """
 
     __slots__ = ("_cut", "_dials", "_epoch", "_forget", "_left", "_moves", "_upgrades")
@@ -108,10 +107,15 @@ class Carriers(Moves):
             self._effects.append(Data(self._to.id, data))
 
     def consumed(self, length: int, now: float) -> None:
-        """S has taken so many more of the delivered bytes. Raises LocalProtocolError for more than there were."""
+        """S has taken so many more of the delivered bytes, by whatever carrier they came.
+
+        Raises LocalProtocolError for more than there were.
+        """
         if self._phase is not Phase.OPEN:
             return
         self._receiving.consume(length)
+        if self._change is not None and self._receiving.ready:
+            self._try_take(now)
         self._acknowledge(now)
         self._conclude(now)
         self._try_finish(now)
@@ -268,10 +272,9 @@ class Carriers(Moves):
 
     def lost(self, carrier: int, now: float, clean: bool) -> None:
         """A carrier is gone. clean: QUIC was closed with code 0; a tunnel ended in order."""
-        gone = self._carriers.get(carrier)
+        gone = self._carriers.pop(carrier, None)
         if gone is None:
             return
-        del self._carriers[carrier]
         if gone is self._quic:
             self._quic_closed(gone, clean, now)
         elif gone is self._standby:
@@ -315,12 +318,8 @@ class Carriers(Moves):
         """Nothing comes any more: when S has read everything, there was a goodbye or there was none."""
         if self._cut is None or self._from is not None or self._phase is not Phase.OPEN:
             return
-        if self._receiving.consumed < self._receiving.got:
-            return
-        if self._heard:
-            self._finish(now)
-        else:
-            self._fail(self._cut)
+        if self._receiving.consumed == self._receiving.got:
+            self._finish(now) if self._heard else self._fail(self._cut)
 
     # ------------------------------------------------------------ endings
 
@@ -333,9 +332,8 @@ class Carriers(Moves):
         """With the peer's goodbye, and nothing of ours unacknowledged, S is over."""
         if self._phase is not Phase.OPEN or not self._said or not self._heard:
             return
-        sending, receiving = self._sending, self._receiving
-        arrived = sending.base == sending.sent or not sending.retaining
-        if receiving.consumed == receiving.got and (arrived or (self._left and self._quic is None)):
+        arrived = self._sending.arrived or (self._left and self._quic is None)
+        if arrived and self._receiving.consumed == self._receiving.got:
             self._finish(now)
 
     def _finish(self, now: float) -> None:

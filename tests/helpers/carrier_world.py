@@ -242,7 +242,7 @@ class Side:
         self.polite = polite  # says goodbye only behind the other's
         self.sent = self.got = self.unread = 0
         self.said = self.heard = False
-        self.pace = world.rng.choice((0.001, 0.02, 0.3))
+        self.pace = world.rng.choice((0.01, 0.1, 0.4))
         self.stalled_until = 0.0
         self.outcome: str | SSBError | None = None
         self.forgotten = False
@@ -404,8 +404,8 @@ class World:
         self.room_back = 0.0  # when the room is up again
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
-        self._chaos = self.rng.choice((0.0, 0.2, 1.0, 4.0))  # mean seconds between blows
-        self._blows = self.rng.randint(0, 25)
+        self._chaos = self.rng.choice((0.0, 0.3, 0.6, 1.0, 3.0))  # mean seconds between blows
+        self._blows = self.rng.randint(5, 60)
         self.caller, self.target = (self._side(role, make(role, window=WINDOW)) for role in (Role.CALLER, Role.TARGET))
         if self.caller.polite and self.target.polite:
             self.caller.polite = False
@@ -413,7 +413,7 @@ class World:
         Tunnel(self, (self.caller, self.target), (0, 0))
 
     def _side(self, role: Role, machine: Carriers) -> Side:
-        total = self.rng.choice((0, 1, 500, 6000, 15000))
+        total = self.rng.choice((0, 1, 500, 6000, 15000, 30000))
         return Side(self, role, machine, total, polite=self.rng.random() < 0.3)
 
     def at(self, time: float, what: Callable[[], None]) -> None:
@@ -427,7 +427,7 @@ class World:
         for side in (self.caller, self.target):
             self.at(self.rng.random() * 0.1, side.write)
             self.at(self.rng.random() * 0.1, side.read)
-        self.at(self.rng.random(), self._begin)
+        self.at(0.3 * self.rng.random(), self._begin)
         if self._chaos:
             self.at(self.rng.expovariate(1 / self._chaos), self._blow)
         step = 0
@@ -456,7 +456,7 @@ class World:
         for side in sides:
             if side.outcome is None:
                 raise AssertionError(f"{side.role} never ended: {self.describe()}")
-            if side.most_kept > WINDOW + FLUSH or side.most_unread > BACKLOG + WINDOW + 2 * FLUSH:
+            if side.most_kept > WINDOW + FLUSH or side.most_unread > WINDOW + FLUSH:
                 raise AssertionError(f"too much memory: {side.most_kept} kept, {side.most_unread} unread")
             if side.outcome == "over" and not (side.complete and side.forgotten):
                 raise AssertionError(f"{side.role} is over without everything: {self.describe()}")
@@ -478,7 +478,7 @@ class World:
 
     def dial_standby(self) -> None:
         epoch = self.caller.machine.next_epoch()
-        self.at(self.now + self.rng.choice((0.05, 0.4, 2.0)), lambda: self._dialled(epoch))
+        self.at(self.now + self.rng.choice((0.05, 0.2, 1.0)), lambda: self._dialled(epoch))
 
     def _dialled(self, epoch: int) -> None:
         caller, target = self.caller.machine, self.target.machine
@@ -501,7 +501,7 @@ class World:
     def punch(self) -> None:
         epoch = self.caller.machine.next_epoch()
         self.target.machine.claim(epoch)
-        self.at(self.now + self.rng.choice((0.02, 0.2, 1.0)), lambda: self._punched(epoch))
+        self.at(self.now + self.rng.choice((0.02, 0.1, 0.3)), lambda: self._punched(epoch))
 
     def _punched(self, epoch: int) -> None:
         luck = self.rng.random()
@@ -531,13 +531,13 @@ class World:
         self.at(self.now + self.rng.expovariate(1 / self._chaos), self._blow)
         kind = self.rng.random()
         direct = self.direct
-        if kind < 0.4:
+        if kind < 0.5:
             if direct is not None and not direct.dead:
                 self.seen["direct paths killed"] += 1
                 direct.die()
-        elif kind < 0.6:
+        elif kind < 0.65:
             side = self.rng.choice((self.caller, self.target))
-            side.stalled_until = self.now + self.rng.choice((0.5, 5.0, 40.0))
+            side.stalled_until = self.now + self.rng.choice((0.2, 1.0, 5.0, 40.0))
         elif kind < 0.75:
             for pipe in [pipe for tunnel in self.tunnels for pipe in tunnel.pipes.values()]:
                 pipe.stalled_until = max(pipe.stalled_until, self.now + self.rng.choice((0.3, 3.0)))
