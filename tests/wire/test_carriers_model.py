@@ -1,4 +1,4 @@
-"""Carriers under random schedules (`tests/helpers/carrier_world.py`): nothing lost, doubled or re-ordered, no end never.
+"""Carriers under random schedules (`tests/helpers/carrier_world.py`): nothing lost, doubled or re-ordered.
 
 And the schedules are good for something: machines with one rule taken out of them fail.
 """

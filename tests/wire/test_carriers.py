@@ -1,0 +1,608 @@
+"""Carriers by hand: what is said when, every violation of R5, who starts what, pings, pauses, endings."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from ssbfast import limits
+from ssbfast.errors import CarrierError, DeadlineError, LocalProtocolError, SessionEndedError, TruncatedError
+from ssbfast.wire import carrier_effects as ef
+from ssbfast.wire.carrier_records import Record, RecordReader, RecordType
+from ssbfast.wire.carriers import Carriers
+from ssbfast.wire.direct_keys import Role
+
+W = 1000
+HOLD, TAKE, ACK, END = RecordType.HOLD, RecordType.TAKE, RecordType.ACK, RecordType.END
+
+
+def rec(kind: RecordType | int, offset: int = 0, stream: int = 0) -> bytes:
+    return bytes([kind]) + stream.to_bytes(8, "big") + offset.to_bytes(8, "big")
+
+
+def said(effects: list[ef.Effect], carrier: int) -> list[tuple[str, int]]:
+    data = b"".join(effect.data for effect in effects if isinstance(effect, ef.Records) and effect.carrier == carrier)
+    return [(record.type.name, record.offset) for record in RecordReader().feed(data)]
+
+
+def kinds(effects: list[ef.Effect]) -> list[str]:
+    return [type(effect).__name__ for effect in effects]
+
+
+def error(effects: list[ef.Effect]) -> Exception:
+    return next(effect.error for effect in effects if isinstance(effect, ef.Failed))
+
+
+def started(role: Role = Role.TARGET, sent: int = 0, got: int = 0) -> Carriers:
+    """A machine on its first tunnel, some bytes behind it."""
+    machine = Carriers(role, window=W)
+    machine.send(b"s" * sent, 0.0)
+    machine.data(0, b"g" * got, 0.0)
+    machine.consumed(got, 0.0)
+    machine.effects()
+    return machine
+
+
+def direct(role: Role = Role.TARGET, sent: int = 10, got: int = 20) -> Carriers:
+    """A machine that has gone Up; QUIC is carrier 1."""
+    machine = started(role, sent, got)
+    assert machine.quic_up(1, 0.0) == 1
+    machine.records(1, rec(HOLD, got) + rec(TAKE, sent), 0.0)
+    assert machine.path == "direct"
+    machine.lost(0, 0.0, clean=True)  # the caller has ended it
+    machine.effects()
+    return machine
+
+
+def with_standby(role: Role = Role.TARGET, sent: int = 10, got: int = 20) -> Carriers:
+    """The same with an idle standby: carrier 2."""
+    machine = direct(role, sent, got)
+    assert machine.standby_up(2, 0.0) == 2
+    assert machine.effects() == []
+    return machine
+
+
+# ---------------------------------------------------------------- up and down
+
+
+def test_the_plain_tunnel_keeps_nothing_and_copies_nothing() -> None:
+    machine = Carriers(Role.CALLER, window=W)
+    data = bytes(5000)
+    machine.send(data, 0.0)
+    machine.data(0, data, 0.0)
+    sent, delivered = machine.effects()
+    assert isinstance(sent, ef.Data) and sent.carrier == 0 and sent.data is data
+    assert isinstance(delivered, ef.Deliver) and delivered.data is data
+    assert machine.room == sys.maxsize and not machine._sending._chunks
+    assert machine.timer() is None and machine.path == "tunnel"
+    assert "5000" not in repr(sent) and "x00" not in repr(sent)
+
+
+def test_up_the_caller_begins_and_the_target_follows() -> None:
+    caller, target = started(Role.CALLER, 10, 20), started(Role.TARGET, 20, 10)
+    caller.quic_up(1, 1.0)
+    target.quic_up(1, 1.0)
+    assert said(caller.effects(), 1) == [("HOLD", 10)]
+    assert target.effects() == []
+    assert caller.room == W and target.room == sys.maxsize
+    caller.send(b"late", 1.0)
+    assert caller.effects() == [ef.Data(0, b"late")]  # the old carrier, until TAKE
+    target.records(1, rec(HOLD, 10), 1.0)
+    assert said(target.effects(), 1) == [("HOLD", 20), ("TAKE", 10)]
+    target.data(0, b"late", 1.0)
+    assert target.effects() == []  # it listens nowhere else now
+    caller.records(1, rec(HOLD, 20) + rec(TAKE, 10), 1.0)
+    effects = caller.effects()
+    assert said(effects, 1) == [("TAKE", 20)]
+    assert kinds(effects) == ["Records", "Data", "PathChanged", "EndCarrier", "WantStandby"]
+    assert ef.Data(1, b"late") in effects and ef.EndCarrier(0, True) in effects
+    target.data(1, b"late", 1.0)
+    target.records(1, rec(TAKE, 20), 1.0)
+    assert kinds(target.effects()) == ["Deliver", "PathChanged"]
+
+
+def test_take_waits_for_what_only_the_old_carrier_has() -> None:
+    machine = started(Role.TARGET, 0, 10)
+    machine.quic_up(1, 0.0)
+    machine.records(1, rec(HOLD, 15), 0.0)
+    assert said(machine.effects(), 1) == [("HOLD", 0)]
+    machine.data(0, b"1234", 0.0)
+    machine.consumed(4, 0.0)
+    assert kinds(machine.effects()) == ["Deliver"]
+    machine.data(0, b"567", 0.0)
+    assert kinds(machine.effects()) == ["Deliver"]  # for QUIC, S has to have consumed them, too
+    machine.consumed(3, 0.0)
+    assert said(machine.effects(), 1) == [("TAKE", 17)]
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_down_by_own_judgement(role: Role) -> None:
+    machine = with_standby(role)
+    machine.send(b"kept", 1.0)
+    assert machine.effects() == [ef.Data(1, b"kept")]
+    machine.lost(1, 2.0, clean=False)
+    assert said(machine.effects(), 2) == [("HOLD", 10)]
+    machine.send(b"+more", 2.0)
+    machine.data(1, b"stale", 2.0)
+    machine.records(1, rec(ACK, 12), 2.0)
+    assert machine.effects() == []
+    machine.records(2, rec(HOLD, 20) + rec(TAKE, 12), 2.0)
+    effects = machine.effects()
+    assert said(effects, 2) == [("TAKE", 20)]
+    rest = [effect for effect in effects if not isinstance(effect, ef.Records)]
+    assert rest == [
+        ef.BeginRaw(2), ef.Data(2, b"pt"), ef.Data(2, b"+more"), ef.PathChanged("tunnel", "the direct path was closed"),
+    ]  # fmt: skip
+    assert machine.room == sys.maxsize
+    machine.send(b"raw", 2.0)
+    machine.data(2, b"theirs", 2.0)
+    assert machine.effects() == [ef.Data(2, b"raw"), ef.Deliver(b"theirs")]
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_down_by_the_other_ends_judgement(role: Role) -> None:
+    machine = with_standby(role)
+    machine.records(2, rec(HOLD, 20), 2.0)
+    effects = machine.effects()
+    assert effects[0] == ef.EndCarrier(1, False)
+    assert said(effects, 2) == [("HOLD", 10), ("TAKE", 20)]
+    machine.records(2, rec(TAKE, 10), 2.0)
+    assert kinds(machine.effects()) == ["BeginRaw", "PathChanged"]
+
+
+def test_down_without_standby_is_the_callers_to_dial() -> None:
+    caller, target = direct(Role.CALLER), direct(Role.TARGET)
+    caller.standby_failed(0.0)  # the dial that Up asked for
+    for machine in (caller, target):
+        machine.lost(1, 1.0, clean=False)
+    assert kinds(caller.effects()) == ["WantStandby"] and target.effects() == []
+    assert said((target.standby_up(2, 2.0), target.effects())[1], 2) == [("HOLD", 10)]
+    assert said((caller.standby_up(2, 2.0), caller.effects())[1], 2) == [("HOLD", 10)]
+
+
+def test_a_path_that_dies_before_the_callers_hold_changes_nothing() -> None:
+    target = started(Role.TARGET, 5, 5)
+    target.quic_up(1, 0.0)
+    target.lost(1, 1.0, clean=False)
+    assert target.effects() == [] and target.room == sys.maxsize
+    target.data(0, b"on", 1.0)
+    assert target.effects() == [ef.Deliver(b"on")]
+    assert target.timer() is None
+
+
+def test_half_up_goes_down_by_a_standby() -> None:
+    """The target never saw HOLD on QUIC: it goes along on the standby, and reads the tunnel up to HOLD."""
+    target = started(Role.TARGET, 5, 5)
+    target.standby_up(2, 0.0)
+    target.records(1, rec(HOLD, 8), 0.0)
+    assert said(target.effects(), 1) == [("HOLD", 5)]
+    target.data(0, b"678", 0.0)
+    assert said(target.effects(), 1) == [("TAKE", 8)]
+    target.records(1, rec(TAKE, 5), 0.0)
+    assert kinds(target.effects()) == ["BeginRaw", "PathChanged"]
+
+
+def test_a_newer_standby_replaces_the_older_one() -> None:
+    machine = with_standby(Role.TARGET)
+    machine.lost(1, 1.0, clean=False)
+    machine.records(2, rec(HOLD, 20), 1.0)
+    machine.effects()
+    machine.standby_up(3, 2.0)
+    effects = machine.effects()
+    assert effects[0] == ef.EndCarrier(2, True)
+    assert said(effects, 3) == [("HOLD", 10)]
+    machine.records(2, rec(TAKE, 10), 2.0)  # too late there
+    assert machine.effects() == []
+
+
+def test_window_acks_and_resume() -> None:
+    sender, reader = direct(Role.CALLER, 0, 0), direct(Role.TARGET, 0, 0)
+    sender.send(bytes(W), 1.0)
+    assert sender.room == 0
+    reader.data(1, bytes(W), 1.0)
+    reader.consumed(W // 4 - 1, 1.0)
+    reader.handle_timer(1.0)
+    assert kinds(reader.effects()) == ["Deliver", "Ping"] and reader.timer() == 1.0 + limits.ACK_SECONDS
+    reader.handle_timer(1.0 + limits.ACK_SECONDS)
+    assert said(reader.effects(), 1) == [("ACK", W // 4 - 1)]
+    reader.consumed(W // 4, 1.1)
+    assert said(reader.effects(), 1) == [("ACK", W // 2 - 1)]
+    sender.effects()
+    sender.records(1, rec(ACK, W // 2 - 1), 1.1)
+    assert sender.effects() == [ef.Resume()] and sender.room == W // 2 - 1
+    with pytest.raises(LocalProtocolError):
+        sender.send(bytes(W + limits.CARRIER_SLACK), 1.2)
+
+
+# ---------------------------------------------------------------- violations
+
+
+def on(carrier: int, *records: bytes) -> Callable[[Carriers], None]:
+    return lambda machine: machine.records(carrier, b"".join(records), 1.0)
+
+
+def up(machine: Carriers) -> None:
+    machine.quic_up(1, 0.0)
+
+
+def sent_five(machine: Carriers) -> None:
+    machine.send(b"12345", 1.0)
+    machine.records(1, rec(ACK, 12), 1.0)
+    machine.lost(1, 1.0, clean=False)
+
+
+VIOLATIONS: dict[str, tuple[Callable[[], Carriers], list[Callable[[Carriers], None]]]] = {
+    "unknown record": (direct, [on(1, rec(5))]),
+    "unknown record on a standby": (with_standby, [on(2, rec(77))]),
+    "TAKE without HOLD": (lambda: started(sent=5), [up, on(1, rec(TAKE, 5))]),
+    "TAKE below HOLD": (lambda: started(sent=5), [up, on(1, rec(HOLD, 0), rec(TAKE, 4))]),
+    "TAKE above sent": (lambda: started(sent=5), [up, on(1, rec(HOLD, 0), rec(TAKE, 6))]),
+    "second TAKE": (direct, [on(1, rec(TAKE, 10))]),
+    "second TAKE while moving": (
+        lambda: started(sent=5), [up, on(1, rec(HOLD, 9), rec(TAKE, 5), rec(TAKE, 5))],
+    ),
+    "TAKE below ACK": (with_standby, [sent_five, on(2, rec(HOLD, 20), rec(TAKE, 11))]),
+    "TAKE above sent on a standby": (with_standby, [sent_five, on(2, rec(HOLD, 20), rec(TAKE, 16))]),
+    "TAKE on an idle standby": (with_standby, [on(2, rec(TAKE, 10))]),
+    "second HOLD": (direct, [on(1, rec(HOLD, 20))]),
+    "second HOLD on a standby": (with_standby, [on(2, rec(HOLD, 20), rec(HOLD, 20))]),
+    "HOLD going backwards": (with_standby, [on(2, rec(HOLD, 19))]),
+    "HOLD above what was lost": (with_standby, [on(2, rec(HOLD, 21))]),
+    "ACK above sent": (direct, [on(1, rec(ACK, 11))]),
+    "ACK that does not rise": (direct, [on(1, rec(ACK, 10))]),
+    "falling ACK": (direct, [lambda m: m.send(b"123", 1.0), on(1, rec(ACK, 13), rec(ACK, 12))]),
+    "ACK before HOLD": (lambda: started(sent=5), [up, on(1, rec(ACK, 5))]),
+    "ACK on a standby": (with_standby, [lambda m: m.send(b"123", 1.0), on(2, rec(ACK, 12))]),
+    "END of the session": (direct, [on(1, rec(END, 20))]),
+    "HOLD for a stream": (direct, [on(1, rec(HOLD, 0, stream=4))]),
+    "TAKE for a stream": (direct, [on(1, rec(TAKE, 0, stream=4))]),
+    "a stream's ACK on a standby": (with_standby, [on(2, rec(ACK, 0, stream=4))]),
+    "too much without ACK": (direct, [lambda m: m.data(1, bytes(W + limits.CARRIER_SLACK + 1), 1.0)]),
+    "bytes on QUIC before our TAKE": (started, [up, lambda m: m.data(1, b"x", 1.0)]),
+    "raw bytes on an idle standby": (with_standby, [lambda m: m.data(2, b"x", 1.0)]),
+    "raw bytes before TAKE": (with_standby, [on(2, rec(HOLD, 20)), lambda m: m.data(2, b"x", 1.0)]),
+}
+
+
+@pytest.mark.parametrize("name", VIOLATIONS)
+def test_violations_end_the_session(name: str) -> None:
+    make, steps = VIOLATIONS[name]
+    machine = make()
+    for number, step in enumerate(steps):
+        assert "Failed" not in kinds(machine.effects()), f"too early, before step {number}"
+        step(machine)
+    effects = machine.effects()
+    assert isinstance(error(effects), CarrierError)
+    assert effects[-1] == ef.Failed(error(effects)) and not machine._carriers
+    machine.data(0, b"x", 2.0)
+    machine.data(1, b"x", 2.0)
+    machine.send(b"x", 2.0)
+    machine.handle_timer(99.0)
+    assert machine.effects() == [] and machine.timer() is None and not machine._sending._chunks
+
+
+def test_limits_of_violations_are_sharp() -> None:
+    machine = direct()
+    machine.data(1, bytes(W + limits.CARRIER_SLACK), 1.0)
+    assert kinds(machine.effects()) == ["Deliver"]
+    for offset in (10, 12, 15):
+        machine = with_standby()
+        machine.send(b"12345", 1.0)
+        machine.records(2, rec(HOLD, 20) + rec(TAKE, offset), 1.0)
+        assert "BeginRaw" in kinds(machine.effects())
+
+
+def test_records_of_streams_are_passed_on() -> None:
+    machine = direct()
+    machine.records(1, rec(ACK, 7, stream=4) + rec(END, 9, stream=5) + rec(0, 1, 2), 1.0)
+    assert machine.effects() == [
+        ef.StreamRecord(1, Record(ACK, 4, 7)), ef.StreamRecord(1, Record(END, 5, 9)),
+    ]  # fmt: skip
+
+
+# ---------------------------------------------------------------- authority
+
+
+def test_epochs_rise() -> None:
+    caller, target = Carriers(Role.CALLER), Carriers(Role.TARGET)
+    assert [caller.next_epoch() for _ in range(3)] == [1, 2, 3]
+    assert not target.claim(0)
+    assert target.claim(2)
+    assert not target.claim(2) and not target.claim(1) and not target.claim(2**32)
+    assert target.claim(2**32 - 1) and not target.claim(2**32 - 1)
+    caller._epoch = 2**32 - 1
+    with pytest.raises(LocalProtocolError):
+        caller.next_epoch()
+
+
+def test_only_the_caller_makes_paths_and_after_failures_ever_more_slowly() -> None:
+    caller, target = started(Role.CALLER), started(Role.TARGET)
+    target.upgrade(0.0)
+    assert target.effects() == [ef.AskUpgrade()] and target.timer() is None
+    target.upgrade(1.0)
+    assert target.effects() == [] and target.timer() == 10.0
+    caller.upgrade(0.0)
+    now, pauses = 0.0, []
+    for _ in range(9):
+        assert caller.effects() == [ef.WantQuic()] and caller.timer() is None
+        caller.upgrade(now)  # asked again: one at a time
+        caller.upgrade_failed(now)
+        at = caller.timer()
+        assert at is not None and caller.effects() == []
+        pauses.append(at - now)
+        now = at
+        caller.handle_timer(now)
+    assert pauses == [10, 20, 40, 80, 160, 320, 600, 600, 600]
+    caller.upgrade_failed(now)
+    caller.stop_upgrades()
+    assert caller.timer() is None
+
+
+def test_after_down_comes_up_at_once_if_the_path_had_held() -> None:
+    for held, wait in ((100.0, 0.0), (3.0, 17.0)):
+        caller = started(Role.CALLER)
+        caller.upgrade(0.0)
+        caller.quic_up(1, 0.0)
+        caller.records(1, rec(HOLD) + rec(TAKE), 0.0)
+        caller.standby_up(2, 0.0)
+        caller.effects()
+        caller.lost(1, held, clean=False)
+        caller.records(2, rec(HOLD) + rec(TAKE), held)
+        if wait:
+            assert "WantQuic" not in kinds(caller.effects()) and caller.timer() == held + wait
+            caller.handle_timer(held + wait)
+        assert "WantQuic" in kinds(caller.effects())
+
+
+def test_a_late_path_is_ended() -> None:
+    caller = direct(Role.CALLER)
+    number = caller.quic_up(2, 1.0)
+    assert caller.effects() == [ef.EndCarrier(number, False)]
+    caller = started(Role.CALLER)
+    number = caller.standby_up(3, 1.0)
+    assert caller.effects() == [ef.EndCarrier(number, True)]
+
+
+def test_standby_dials_back_off_and_hurry_when_needed() -> None:
+    caller = direct(Role.CALLER)
+    now, pauses = 0.0, []
+    for _ in range(9):
+        caller.standby_failed(now)
+        at = caller._dial_at()
+        assert at is not None
+        pauses.append(at - now)
+        now = at
+        caller.heard(1, now)
+        caller.handle_timer(now)
+        assert "WantStandby" in kinds(caller.effects())
+    assert pauses == [0.5, 1, 2, 4, 8, 16, 32, 60, 60]
+    caller.standby_failed(now)
+    caller.lost(1, now + 1, clean=False)
+    assert "WantStandby" in kinds(caller.effects())
+
+
+def test_a_silent_standby_is_dialled_again() -> None:
+    caller = with_standby(Role.CALLER)
+    caller.lost(1, 1.0, clean=False)
+    caller.handle_timer(1.0 + limits.STANDBY_SILENT - 0.1)
+    assert "WantStandby" not in kinds(caller.effects())
+    caller.handle_timer(1.0 + limits.STANDBY_SILENT)
+    assert "WantStandby" in kinds(caller.effects())
+    caller.standby_up(3, 7.0)
+    effects = caller.effects()
+    assert ef.EndCarrier(2, True) in effects and said(effects, 3) == [("HOLD", 10)]
+
+
+def test_a_standby_that_has_answered_is_kept() -> None:
+    caller = with_standby(Role.CALLER)
+    caller.lost(1, 1.0, clean=False)
+    caller.records(2, rec(HOLD, 20), 1.1)
+    for second in range(2, 31):
+        caller.handle_timer(second)
+    assert "WantStandby" not in kinds(caller.effects())
+
+
+# ---------------------------------------------------------------- times
+
+
+def run_until(machine: Carriers, end: float) -> list[tuple[float, ef.Effect]]:
+    log = []
+    while (at := machine.timer()) is not None and at <= end:
+        machine.handle_timer(at)
+        log += [(at, effect) for effect in machine.effects()]
+    return log
+
+
+def test_pings_and_loss_of_a_silent_path() -> None:
+    machine = with_standby(Role.TARGET)
+    machine.heard(1, 100.0)
+    machine.handle_timer(100.0)  # idle since 0: a PING every 15 s
+    assert machine.effects()[0] == ef.Ping(1)
+    machine.heard(1, 100.1)
+    log = run_until(machine, 114.9)
+    assert [effect for _, effect in log if not isinstance(effect, ef.Records)] == []
+    log = run_until(machine, 120.0)
+    assert log[0] == (115.0, ef.Ping(1))
+    assert (116.5, ef.EndCarrier(1, False)) in log
+
+
+def test_pings_every_second_while_busy_and_while_bytes_wait() -> None:
+    machine = direct(Role.TARGET)
+    pings, now = [], 0.0
+    machine.data(1, b"x", 0.0)
+    while now < 40.0:
+        at = machine.timer()
+        assert at is not None
+        now = at
+        machine.handle_timer(now)
+        if ef.Ping(1) in machine.effects():
+            pings.append(now)
+            machine.heard(1, now + 0.01)
+    assert pings == [1, 2, 3, 4, 19, 34, 49]
+    machine.send(b"unacked", 49.5)  # and the other end's reader stands still
+    for second in range(50, 80):
+        machine.handle_timer(float(second))
+        assert ef.Ping(1) in machine.effects()
+        machine.heard(1, second + 0.01)
+    assert machine.timer() == 80.0
+
+
+def test_unacknowledged_bytes_are_enough_to_judge() -> None:
+    machine = direct(Role.TARGET)
+    machine.heard(1, 10.0)
+    machine.handle_timer(10.0)
+    machine.heard(1, 10.0)
+    machine.effects()
+    machine.send(b"x", 10.2)
+    log = run_until(machine, 12.0)
+    assert (11.7, ef.EndCarrier(1, False)) in log
+
+
+def test_a_sleep_of_our_own_is_no_loss() -> None:
+    machine = direct(Role.TARGET)
+    machine.send(b"x", 1.0)
+    machine.handle_timer(100.0)
+    assert ef.EndCarrier(1, False) not in machine.effects()
+    machine.handle_timer(101.5)
+    assert ef.EndCarrier(1, False) in machine.effects()
+
+
+def test_no_carrier_for_thirty_seconds() -> None:
+    machine = direct(Role.TARGET)
+    machine.lost(1, 1.0, clean=False)
+    log = run_until(machine, 30.9)
+    assert "Failed" not in kinds([effect for _, effect in log])
+    machine.handle_timer(31.0)
+    assert isinstance(error(machine.effects()), DeadlineError)
+
+
+def test_keepalives_on_the_standby() -> None:
+    machine = with_standby(Role.TARGET)
+    times = []
+    now = 0.0
+    while now < 185:
+        at = machine.timer()
+        assert at is not None
+        now = at
+        machine.handle_timer(now)
+        machine.heard(1, now)
+        times += [now for effect in machine.effects() if isinstance(effect, ef.Records)]
+    assert times == [60, 120, 180]
+
+
+# ---------------------------------------------------------------- endings
+
+
+def goodbyes(machine: Carriers, carrier: int, now: float) -> None:
+    machine.data(carrier, b"goodbye", now)
+    machine.heard_goodbye(now)
+    machine.consumed(7, now)
+    machine.send(b"goodbye", now)
+    machine.said_goodbye(now)
+
+
+def test_the_end_on_the_plain_tunnel() -> None:
+    machine = started(Role.CALLER)
+    goodbyes(machine, 0, 1.0)
+    assert kinds(machine.effects()) == ["Deliver", "Data", "EndCarrier", "Over", "Forget"]
+    machine.lost(0, 2.0, clean=True)
+    assert machine.effects() == [] and machine.timer() is None
+    with pytest.raises(LocalProtocolError):
+        machine = started()
+        machine.said_goodbye(0.0)
+        machine.send(b"x", 0.0)
+
+
+def test_the_end_on_the_direct_path_waits_for_the_ack() -> None:
+    machine = with_standby(Role.TARGET)
+    goodbyes(machine, 1, 1.0)
+    effects = machine.effects()
+    assert said(effects, 1) == [("ACK", 27)] and "Over" not in kinds(effects)  # at once: nothing comes after it
+    machine.records(1, rec(ACK, 17), 1.1)
+    assert machine.effects() == [ef.EndCarrier(1, True), ef.EndCarrier(2, True), ef.Over()]
+    assert machine.timer() == 1.1 + limits.DOWN_SECONDS
+
+
+def test_a_close_with_code_0_says_that_everything_arrived() -> None:
+    for role in Role:
+        machine = with_standby(role)
+        goodbyes(machine, 1, 1.0)
+        machine.effects()
+        machine.lost(1, 1.1, clean=True)
+        assert machine.effects() == [ef.EndCarrier(2, True), ef.Over()]
+
+
+def test_a_close_with_code_0_before_the_goodbyes_is_a_loss() -> None:
+    machine = with_standby(Role.CALLER)
+    machine.lost(1, 1.1, clean=True)
+    assert said(machine.effects(), 2) == [("HOLD", 10)]
+
+
+def test_the_target_answers_a_caller_that_missed_the_end() -> None:
+    target, caller = direct(Role.TARGET, 10, 20), direct(Role.CALLER, 20, 10)
+    goodbyes(target, 1, 1.0)
+    target.records(1, rec(ACK, 17), 1.0)
+    goodbyes(caller, 1, 1.0)
+    target.effects()
+    caller.standby_failed(1.0)
+    caller.lost(1, 2.0, clean=False)
+    assert "WantStandby" in kinds(caller.effects())
+    target.standby_up(2, 3.0)
+    caller.standby_up(2, 3.0)
+    target.records(2, rec(HOLD, 20), 3.0)
+    answer = target.effects()
+    assert said(answer, 2) == [("HOLD", 17), ("TAKE", 27)]
+    caller.effects()
+    caller.records(2, rec(HOLD, 17) + rec(TAKE, 27), 3.1)
+    effects = caller.effects()
+    assert said(effects, 2) == [("TAKE", 17)] and kinds(effects)[-2:] == ["EndCarrier", "Over"]
+    target.records(2, rec(TAKE, 17), 3.2)
+    assert target.effects()[-1] == ef.EndCarrier(2, True)
+    target.handle_timer(6.0)
+    assert target.effects() == [ef.Forget()]
+    assert target.standby_up(3, 7.0) == 3 and target.effects() == [ef.EndCarrier(3, True)]
+
+
+def test_a_tunnel_that_ends_while_it_is_used() -> None:
+    machine = started(Role.CALLER)
+    machine.lost(0, 1.0, clean=True)
+    assert isinstance(error(machine.effects()), TruncatedError)
+    machine = started(Role.CALLER)
+    machine.data(0, b"unread", 1.0)
+    machine.lost(0, 1.0, clean=True)
+    assert kinds(machine.effects()) == ["Deliver"]  # S reads on, the end comes behind it
+    machine.heard_goodbye(2.0)
+    machine.consumed(6, 2.0)
+    assert "Over" in kinds(machine.effects())
+
+
+def test_a_tunnel_that_ends_while_the_move_is_under_way() -> None:
+    machine = started(Role.TARGET, 5, 5)
+    machine.quic_up(1, 0.0)
+    machine.records(1, rec(HOLD, 5), 0.0)  # TAKE goes out: we do not listen to the tunnel any more
+    machine.lost(0, 0.0, clean=True)
+    machine.effects()
+    machine.send(b"kept", 0.0)
+    machine.records(1, rec(TAKE, 5), 0.1)
+    assert machine.effects() == [ef.Data(1, b"kept"), ef.PathChanged("direct", "a direct path is up")]
+    machine = started(Role.TARGET, 5, 5)
+    machine.quic_up(1, 0.0)
+    machine.records(1, rec(HOLD, 6), 0.0)
+    machine.lost(0, 0.0, clean=True)  # byte 5 is nowhere any more
+    assert isinstance(error(machine.effects()), TruncatedError)
+
+
+def test_a_refusal_by_the_peer_itself_ends_the_session() -> None:
+    caller = direct(Role.CALLER)
+    caller.lost(1, 1.0, clean=False)
+    caller.standby_failed(1.5, refused=True)
+    assert isinstance(error(caller.effects()), SessionEndedError)
+
+
+def test_abort_cuts_everything() -> None:
+    machine = with_standby(Role.CALLER)
+    machine.abort(1.0)
+    assert machine.effects() == [ef.EndCarrier(1, False), ef.EndCarrier(2, False)]
+    assert machine.timer() is None
