@@ -43,7 +43,7 @@ class Sending:
     def add(self, data: bytes, now: float) -> None:
         """Count bytes that leave, and keep them if need be. Raises LocalProtocolError far beyond `room`."""
         self.sent += len(data)
-        if not self.retaining:
+        if not self.retaining or not data:
             return
         if self.sent - self.base > self._window + limits.CARRIER_SLACK:
             raise LocalProtocolError("more was sealed than there was room for")

@@ -97,7 +97,7 @@ class Carriers(Moves):
 
     def send(self, data: bytes, now: float) -> None:
         """S sealed this. Raises LocalProtocolError after its goodbye, or far beyond `room`."""
-        if self._phase is not Phase.OPEN:
+        if self._phase is not Phase.OPEN or not data:
             return
         if self._said:
             raise LocalProtocolError("the session has said goodbye")

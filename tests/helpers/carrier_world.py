@@ -401,6 +401,7 @@ class World:
         self.seen: Counter[str] = Counter()
         self.tunnels: list[Tunnel] = []
         self.direct: DirectPath | None = None
+        self._withheld = -60.0  # when a tunnel was held back last
         self.room_back = 0.0  # when the room is up again
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
@@ -490,7 +491,8 @@ class World:
         theirs = target.standby_up(epoch, self.now)
         ours = caller._next_id  # given a moment later
         tunnel = Tunnel(self, (self.caller, self.target), (ours, theirs))
-        if self.rng.random() < 0.08:
+        if self.rng.random() < 0.1 and (self.foul or self.now > self._withheld + 60.0):
+            self._withheld = self.now
             held = self.rng.choice((1.0, 4.0, 7.0, 1e6))
             for pipe in tunnel.pipes.values():  # held back one way for good, nobody can tell what has arrived
                 pipe.stalled_until = self.now + (self.rng.choice((0.0, held)) if self.foul else held)
@@ -546,11 +548,15 @@ class World:
             if tunnel is not None and (self.foul or self._replaceable(tunnel)):
                 self.seen["tunnels killed"] += 1
                 tunnel.die(None if self.foul else 0.0)
-        elif self.foul or all(map(self._replaceable, self.tunnels)):
+        elif self.foul or (self._settled() and all(map(self._replaceable, self.tunnels))):
             self.seen["rooms killed"] += 1
             self.room_back = self.now + self.rng.choice((0.5, 3.0, 10.0))
             for tunnel in list(self.tunnels):
                 tunnel.die(None if self.foul else 0.0)
+
+    def _settled(self) -> bool:
+        """Whether no side needs the room just now."""
+        return all(side.machine._stranded is None for side in (self.caller, self.target))
 
     def _replaceable(self, tunnel: Tunnel) -> bool:
         """Whether S can do without: neither end sends or listens there, nor has moved there."""
