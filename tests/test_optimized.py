@@ -25,6 +25,8 @@ SECURITY = (
     "tests/wire/test_handshake_refusals.py",
     "tests/wire/test_handshake_machine.py",
     "tests/wire/test_box_stream.py",
+    "tests/wire/test_carrier_records.py",
+    "tests/wire/test_carriers.py",
     "tests/compat/test_boxstream.py",
     "tests/compat/test_crypto.py",
     "tests/compat/test_network.py",

@@ -24,7 +24,7 @@ import enum
 from dataclasses import dataclass, field
 from typing import Final
 
-from ssbfast.errors import CarrierError, SSBError
+from ssbfast.errors import CarrierError, LocalProtocolError, SSBError
 from ssbfast.wire.carrier_direction import Receiving, Sending
 from ssbfast.wire.carrier_effects import (
     BeginRaw,
@@ -41,7 +41,7 @@ from ssbfast.wire.carrier_effects import (
 )
 from ssbfast.wire.carrier_pacing import Pulse
 from ssbfast.wire.carrier_records import SESSION, Record, RecordReader, RecordType
-from ssbfast.wire.direct_keys import Role
+from ssbfast.wire.direct_keys import EPOCHS, Role
 
 LEFT: Final = "the other end has left the direct path"
 
@@ -74,7 +74,6 @@ class Carrier:
     kind: Kind
     heard: float
     spoke: float
-    epoch: int = 0
     holds: bool = False
     held: bool = False
     took: bool = False
@@ -89,6 +88,7 @@ class Moves:
         "_carriers",
         "_change",
         "_effects",
+        "_epoch",
         "_from",
         "_heard",
         "_moved",
@@ -114,8 +114,9 @@ class Moves:
         self._effects: list[Effect] = []
         self._phase = Phase.OPEN
         self._next_id = 0
+        self._epoch = 0  # the last one that was given or granted
         self._carriers: dict[int, Carrier] = {}
-        first = self._add(Kind.TUNNEL, 0, 0.0)
+        first = self._add(Kind.TUNNEL, 0.0)
         self._to: Carrier | None = first  # None: what S seals is only kept
         self._from: Carrier | None = first  # None: nothing is listened to
         self._quic: Carrier | None = None
@@ -129,10 +130,31 @@ class Moves:
         self._reason = LEFT  # why the last direct path was left
         self.path: Path = "tunnel"
 
+    # ------------------------------------------------------------ epochs
+
+    def next_epoch(self) -> int:
+        """Caller: the number for the next attempt or standby. Raises LocalProtocolError when there is none left."""
+        if self._epoch + 1 >= EPOCHS:
+            raise LocalProtocolError("all epochs are used up")
+        self._epoch += 1
+        return self._epoch
+
+    def claim(self, epoch: int) -> bool:
+        """Target: whether the caller may use this number: 1 … 2^32 - 1, above all earlier ones. It is used up then."""
+        if not self._epoch < epoch < EPOCHS:
+            return False
+        self._epoch = epoch
+        return True
+
+    def _begin(self, kind: Kind, epoch: int, now: float) -> Carrier:
+        if not 0 < epoch <= self._epoch:
+            raise LocalProtocolError("an epoch that was not granted")
+        return self._add(kind, now)
+
     # ------------------------------------------------------------ carriers
 
-    def _add(self, kind: Kind, epoch: int, now: float) -> Carrier:
-        carrier = Carrier(self._next_id, kind, now, now, epoch)
+    def _add(self, kind: Kind, now: float) -> Carrier:
+        carrier = Carrier(self._next_id, kind, now, now)
         self._next_id += 1
         self._carriers[carrier.id] = carrier
         return carrier
@@ -193,8 +215,8 @@ class Moves:
             raise CarrierError("a record that has no place there")
 
     def _on_hold(self, carrier: Carrier, offset: int, now: float) -> None:
-        if carrier.held:
-            raise CarrierError("a second HOLD")
+        if carrier.held or carrier.kind is Kind.TUNNEL:
+            raise CarrierError("a second HOLD, or one on a tunnel")
         carrier.held = True
         self._receiving.hold(offset)
         if carrier.kind is Kind.STANDBY:

@@ -34,7 +34,7 @@ from ssbfast.wire.carrier_effects import AskUpgrade, Data, Deliver, Effect, Forg
 from ssbfast.wire.carrier_moves import Carrier, Kind, Moves, Phase
 from ssbfast.wire.carrier_pacing import Dials, Pulse, Upgrades
 from ssbfast.wire.carrier_records import RecordType
-from ssbfast.wire.direct_keys import EPOCHS, Role
+from ssbfast.wire.direct_keys import Role
 
 
 class Carriers(Moves):
@@ -45,11 +45,10 @@ class Carriers(Moves):
     After Failed, `abort` or Forget calls are ignored, a late carrier is ended. No call raises for the peer's doings.
     """
 
-    __slots__ = ("_cut", "_dials", "_epoch", "_forget", "_left", "_moves", "_upgrades")
+    __slots__ = ("_cut", "_dials", "_forget", "_left", "_moves", "_upgrades")
 
     def __init__(self, role: Role, *, window: int = limits.CARRIER_WINDOW) -> None:
         super().__init__(role, window)
-        self._epoch = 0
         self._upgrades = Upgrades()
         self._dials = Dials()
         self._left = False  # the other end has ended the standby in order, behind its goodbye: it has everything
@@ -137,22 +136,6 @@ class Carriers(Moves):
         self._end_all(clean=False)
         self._sending.drop()
 
-    # ------------------------------------------------------------ epochs
-
-    def next_epoch(self) -> int:
-        """Caller: the number for the next attempt or standby. Raises LocalProtocolError when there is none left."""
-        if self._epoch + 1 >= EPOCHS:
-            raise LocalProtocolError("all epochs are used up")
-        self._epoch += 1
-        return self._epoch
-
-    def claim(self, epoch: int) -> bool:
-        """Target: whether the caller may use this number: 1 … 2^32 - 1, above all earlier ones. It is used up then."""
-        if not self._epoch < epoch < EPOCHS:
-            return False
-        self._epoch = epoch
-        return True
-
     # ------------------------------------------------------------ wishes and failures
 
     def upgrade(self, now: float) -> None:
@@ -184,8 +167,11 @@ class Carriers(Moves):
     # ------------------------------------------------------------ carriers
 
     def quic_up(self, epoch: int, now: float) -> int:
-        """A direct path is there and proven both ways. Returns its number; one that comes too late is ended at once."""
-        quic = self._add(Kind.QUIC, epoch, now)
+        """A direct path is there and proven both ways. Returns its number; one that comes too late is ended at once.
+
+        Raises LocalProtocolError for an epoch that `next_epoch` or `claim` has not granted.
+        """
+        quic = self._begin(Kind.QUIC, epoch, now)
         waiting = self._quic
         if waiting is not None and not waiting.holds:
             self._end(waiting, clean=False)  # the caller gave that one up
@@ -205,9 +191,9 @@ class Carriers(Moves):
     def standby_up(self, epoch: int, now: float) -> int:
         """The duplex `direct.carrier` is open on a standby tunnel, proven to be the peer's; it replaces an older one.
 
-        Target: to be called only for an epoch that `claim` has granted. Returns its number.
+        Returns its number. Raises as `quic_up` does.
         """
-        standby = self._add(Kind.STANDBY, epoch, now)
+        standby = self._begin(Kind.STANDBY, epoch, now)
         self._dials.up(now)
         plain = self._quic is None and self._stranded is None
         if self._phase is Phase.DEAD or (self._role is Role.CALLER and (plain or self._phase is Phase.OVER)):
@@ -398,12 +384,10 @@ class Carriers(Moves):
         if self._role is not Role.CALLER or self._dials.running or self._cut is not None:
             return None
         needed = self._quic is None and self._stranded is not None
-        standby = self._standby
-        if standby is None:
+        if self._standby is None:
             return self._dials.at if needed or self.path == "direct" else None
-        if needed and not standby.took:
-            return max(self._dials.at, standby.heard + limits.STANDBY_SILENT)
-        return None
+        silent = max(self._dials.at, self._standby.heard + limits.STANDBY_SILENT)
+        return silent if needed and not self._standby.took else None
 
     def _run(self, now: float) -> None:
         """Whatever wishes and pauses allow by now."""

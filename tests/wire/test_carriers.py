@@ -38,6 +38,7 @@ def error(effects: list[ef.Effect]) -> Exception:
 def started(role: Role = Role.TARGET, sent: int = 0, got: int = 0) -> Carriers:
     """A machine on its first tunnel, some bytes behind it."""
     machine = Carriers(role, window=W)
+    machine.claim(10)
     machine.send(b"s" * sent, 0.0)
     machine.data(0, b"g" * got, 0.0)
     machine.consumed(got, 0.0)
@@ -255,6 +256,7 @@ VIOLATIONS: dict[str, tuple[Callable[[], Carriers], list[Callable[[Carriers], No
     "falling ACK": (direct, [lambda m: m.send(b"123", 1.0), on(1, rec(ACK, 13), rec(ACK, 12))]),
     "ACK before HOLD": (lambda: started(sent=5), [up, on(1, rec(ACK, 5))]),
     "ACK on a standby": (with_standby, [lambda m: m.send(b"123", 1.0), on(2, rec(ACK, 12))]),
+    "HOLD on a tunnel": (started, [on(0, rec(HOLD, 0))]),
     "END of the session": (direct, [on(1, rec(END, 20))]),
     "HOLD for a stream": (direct, [on(1, rec(HOLD, 0, stream=4))]),
     "TAKE for a stream": (direct, [on(1, rec(TAKE, 0, stream=4))]),
@@ -312,6 +314,12 @@ def test_epochs_rise() -> None:
     assert target.claim(2)
     assert not target.claim(2) and not target.claim(1) and not target.claim(2**32)
     assert target.claim(2**32 - 1) and not target.claim(2**32 - 1)
+    for machine in (caller, target):
+        for begin in (machine.quic_up, machine.standby_up):
+            with pytest.raises(LocalProtocolError):
+                begin(0, 0.0)
+    with pytest.raises(LocalProtocolError):
+        caller.quic_up(4, 0.0)
     caller._epoch = 2**32 - 1
     with pytest.raises(LocalProtocolError):
         caller.next_epoch()
