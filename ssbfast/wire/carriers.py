@@ -405,5 +405,7 @@ class Carriers(Moves):
             self._effects.append(AskUpgrade() if asked else WantQuic())
         at = self._dial_at()
         if at is not None and now >= at:
+            if self._standby is not None:  # S goes nowhere but where the new one leads: nobody has moved to this one
+                self._end(self._standby, clean=False)
             self._dials.begin()
             self._effects.append(WantStandby())

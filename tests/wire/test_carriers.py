@@ -397,10 +397,11 @@ def test_a_silent_standby_is_dialled_again() -> None:
     caller.handle_timer(1.0 + limits.STANDBY_SILENT - 0.1)
     assert "WantStandby" not in kinds(caller.effects())
     caller.handle_timer(1.0 + limits.STANDBY_SILENT)
-    assert "WantStandby" in kinds(caller.effects())
+    assert kinds(caller.effects())[-2:] == ["EndCarrier", "WantStandby"]
+    caller.records(2, rec(HOLD, 20) + rec(TAKE, 10), 6.5)  # too late: the target may have seen the new one already
+    assert caller.effects() == []
     caller.standby_up(3, 7.0)
-    effects = caller.effects()
-    assert ef.EndCarrier(2, True) in effects and said(effects, 3) == [("HOLD", 10)]
+    assert said(caller.effects(), 3) == [("HOLD", 10)]
 
 
 def test_a_standby_that_has_answered_is_kept() -> None:
