@@ -161,7 +161,6 @@ class Carriers(Moves):
         self._dials.gone(now, urgent=stranded)
         if refused and stranded:
             self._cut = SessionEndedError("the other end has given up the session")
-            self._conclude(now)
         self._run(now)
 
     # ------------------------------------------------------------ carriers
@@ -298,7 +297,6 @@ class Carriers(Moves):
         self._stranded = now
         if not self._sending.retaining or (self._from is None and missing):
             self._cut = self._cut or TruncatedError()
-        self._conclude(now)
 
     def _conclude(self, now: float) -> None:
         """Nothing comes any more: when S has read everything, there was a goodbye or there was none."""
@@ -395,6 +393,7 @@ class Carriers(Moves):
             self._end_all(clean=False)
             self._phase = Phase.DEAD
             self._effects.append(Forget())
+        self._conclude(now)
         if self._phase is not Phase.OPEN:
             return
         self._acknowledge(now)

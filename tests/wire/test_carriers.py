@@ -603,6 +603,45 @@ def test_a_tunnel_that_ends_while_the_move_is_under_way() -> None:
     assert isinstance(error(machine.effects()), TruncatedError)
 
 
+def test_a_cut_session_ends_when_its_last_hope_does() -> None:
+    """The tunnel ended before S had read on; a standby came, took over the reading, and died, too."""
+    machine = started(Role.TARGET)
+    machine.data(0, b"unread", 1.0)
+    machine.lost(0, 1.0, clean=False)
+    machine.standby_up(2, 1.1)
+    machine.records(1, rec(HOLD, 6), 1.2)
+    machine.consumed(6, 1.3)
+    assert "Failed" not in kinds(machine.effects())
+    machine.lost(1, 1.4, clean=False)
+    assert isinstance(error(machine.effects()), TruncatedError)
+
+
+def test_the_standbys_end_behind_the_goodbye_tells_the_target_that_all_arrived() -> None:
+    """The caller had everything and left; its last ACK and its close died with the direct path."""
+    target = with_standby(Role.TARGET)
+    goodbyes(target, 1, 1.0)
+    target.effects()
+    target.lost(2, 1.1, clean=True)
+    assert "Over" not in kinds(target.effects())  # the ACK may still come
+    target.lost(1, 2.0, clean=False)
+    assert target.effects()[-1] == ef.Over()
+    caller = with_standby(Role.CALLER)
+    goodbyes(caller, 1, 1.0)
+    caller.effects()
+    caller.lost(2, 1.1, clean=True)
+    caller.lost(1, 2.0, clean=False)
+    assert kinds(caller.effects())[-1] == "WantStandby"  # the caller goes and asks
+
+
+def test_a_path_that_the_caller_gave_up_makes_room_for_the_next() -> None:
+    target = started(Role.TARGET, 5, 5)
+    first = target.quic_up(1, 0.0)
+    second = target.quic_up(2, 10.0)
+    assert target.effects() == [ef.EndCarrier(first, False)]
+    target.records(second, rec(HOLD, 5), 10.0)
+    assert said(target.effects(), second) == [("HOLD", 5), ("TAKE", 5)]
+
+
 def test_a_refusal_by_the_peer_itself_ends_the_session() -> None:
     caller = direct(Role.CALLER)
     caller.lost(1, 1.0, clean=False)
