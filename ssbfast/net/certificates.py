@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import datetime
+import warnings
 from dataclasses import dataclass, field
 
 from ssbfast import limits
@@ -15,7 +16,6 @@ from ssbfast.errors import DirectUnavailableError, RemoteProtocolError
 
 try:
     from cryptography import x509
-    from cryptography.exceptions import InvalidKey, UnsupportedAlgorithm
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519
     from cryptography.hazmat.primitives.serialization import Encoding
@@ -64,9 +64,11 @@ def load(certificate: bytes) -> x509.Certificate:
     if not 0 < len(certificate) <= limits.CERTIFICATE:
         raise RemoteProtocolError("the peer's certificate has a wrong length")
     try:
-        parsed = x509.load_der_x509_certificate(certificate)
-        key = parsed.public_key()
-    except (ValueError, TypeError, InvalidKey, UnsupportedAlgorithm):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # it warns of what it will refuse
+            parsed = x509.load_der_x509_certificate(certificate)
+            key = parsed.public_key()
+    except Exception:  # what it raises is an open set: ValueError, InvalidVersion, UnsupportedAlgorithm, our warnings …
         raise RemoteProtocolError("the peer's certificate cannot be read") from None
     is_p256 = isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)
     if not is_p256 and not isinstance(key, ed25519.Ed25519PublicKey):

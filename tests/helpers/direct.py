@@ -7,7 +7,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
 
@@ -17,8 +17,12 @@ from tests.helpers.rawpeer import eventually
 
 if sys.version_info < (3, 11):
     pytest.skip("aioquic needs Python 3.11: there are no direct paths", allow_module_level=True)
-if not TYPE_CHECKING:  # not skipped on 3.11: there the tests need the extra `direct`, as `dev` has it
-    from ssbfast.net.direct import Credentials, DirectPath
+
+# Not skipped where it is missing: from 3.11 on the tests need the extra `direct`, which `dev` includes.
+from ssbfast.net.certificates import Credentials
+from ssbfast.net.direct import DirectPath
+from ssbfast.net.direct_driver import QuicDriver
+from ssbfast.net.direct_quic import caller_connection, target_connection
 
 EXPORT_KEY = bytes(range(32))
 EPOCH = 7
@@ -84,21 +88,28 @@ class Recorder:
 class Ends:
     """caller and target, with their sockets and recorders."""
 
-    def __init__(self, caller_keys: DirectKeys | None = None, target_keys: DirectKeys | None = None) -> None:
-        self.sockets = (loopback(), loopback())
+    def __init__(
+        self,
+        caller_keys: DirectKeys | None = None,
+        target_keys: DirectKeys | None = None,
+        pinned: bytes | None = None,
+        connection_id: bytes | None = None,
+        sockets: tuple[UdpSocket, UdpSocket] | None = None,
+    ) -> None:
+        self.sockets = sockets or (loopback(), loopback())
         self.here, self.there = Recorder(), Recorder()
         self.credentials = Credentials.make()
         self.caller = DirectPath.caller(
             self.sockets[0],
             self.sockets[1].local,
-            self.credentials.certificate,
+            pinned or self.credentials.certificate,
             caller_keys or keys(Role.CALLER),
             self.here,
         )
         self.target = DirectPath.target(
             self.sockets[1],
             self.credentials,
-            self.caller.connection_id,
+            connection_id or self.caller.connection_id,
             target_keys or keys(Role.TARGET),
             self.there,
         )
@@ -140,3 +151,130 @@ async def direct() -> AsyncIterator[Ends]:
         yield ends
     finally:
         await ends.close()
+
+
+class Raw:
+    """One end that keeps to QUIC, and to nothing of ours above it: for what an honest end never does.
+
+    quic: aioquic's connection. events: what it has told, all of it.
+    """
+
+    def __init__(self, udp: UdpSocket, quic: Any, remote: Address | None = None) -> None:
+        self.udp = udp
+        self.quic = quic
+        self.driver = QuicDriver(udp, quic, remote, self)
+        self.events: list[Any] = []
+        self.code: int | None = None
+
+    @property
+    def connected(self) -> bool:
+        return self.driver.handshaken
+
+    def quic_events(self) -> None:
+        while (event := self.quic.next_event()) is not None:
+            self.events.append(event)
+            if type(event).__name__ == "HandshakeCompleted":
+                self.driver.handshaken = True
+
+    def quic_ended(self, code: int, reason: str) -> None:
+        self.code = code
+
+    def write(self, stream: int, data: bytes, end: bool = False) -> None:
+        self.quic.send_stream_data(stream, data, end)
+        self.driver.transmit_soon()
+
+    def got(self, stream: int) -> bytes:
+        """What has come on a stream."""
+        return b"".join(event.data for event in self.events if getattr(event, "stream_id", None) == stream)
+
+
+class RawCaller(Raw):
+    """Such an end as the caller of an honest target: `target`, whose handler is `there`."""
+
+    def __init__(self) -> None:
+        self.credentials = Credentials.make()
+        self.sockets = (loopback(), loopback())
+        quic = caller_connection(self.credentials.certificate, 1200)
+        super().__init__(self.sockets[0], quic, self.sockets[1].local)
+        self.there = Recorder()
+        self.target = DirectPath.target(
+            self.sockets[1],
+            self.credentials,
+            quic.original_destination_connection_id,
+            keys(Role.TARGET),
+            self.there,
+        )
+        self.proof = keys(Role.CALLER).proof(self.credentials.certificate)
+
+    async def connect(self, within: float = 30.0) -> None:
+        """QUIC's handshake; no proof."""
+        self.target.start(within)
+        self.target.allow(self.sockets[0].local)
+        self.driver.start()
+        await eventually(lambda: self.connected)
+
+    async def prove(self) -> None:
+        await self.connect()
+        self.write(0, self.proof)
+        await eventually(lambda: self.there.ready)
+
+    async def refused(self, code: int = 1) -> None:
+        """The target has ended the path, and told only a number."""
+        await eventually(lambda: bool(self.there.lost) and self.code is not None)
+        assert self.code == code
+        assert self.there.lost[0][0] is False
+
+    async def close(self) -> None:
+        self.driver.close(1, "")
+        self.target.abort("the test is over")
+        await asyncio.sleep(0)
+        for sock in self.sockets:
+            sock.close()
+        assert len(self.there.lost) == 1
+
+
+class RawTarget(Raw):
+    """Such an end as the target of an honest caller: `caller`, whose handler is `here`."""
+
+    def __init__(self, pinned: bytes | None = None) -> None:
+        self.credentials = Credentials.make()
+        self.sockets = (loopback(), loopback())
+        self.here = Recorder()
+        certificate = pinned or self.credentials.certificate
+        self.caller = DirectPath.caller(
+            self.sockets[0], self.sockets[1].local, certificate, keys(Role.CALLER), self.here
+        )
+        quic = target_connection(self.credentials, self.caller.connection_id, 1200)
+        super().__init__(self.sockets[1], quic)
+        self.proof = keys(Role.TARGET).proof(certificate)
+
+    def start(self) -> None:
+        self.driver.allow(self.sockets[0].local)
+        self.driver.start()
+        self.caller.start()
+
+    async def close(self) -> None:
+        self.driver.close(1, "")
+        self.caller.abort("the test is over")
+        await asyncio.sleep(0)
+        for sock in self.sockets:
+            sock.close()
+        assert len(self.here.lost) == 1
+
+
+@asynccontextmanager
+async def raw_caller() -> AsyncIterator[RawCaller]:
+    raw = RawCaller()
+    try:
+        yield raw
+    finally:
+        await raw.close()
+
+
+@asynccontextmanager
+async def raw_target(pinned: bytes | None = None) -> AsyncIterator[RawTarget]:
+    raw = RawTarget(pinned)
+    try:
+        yield raw
+    finally:
+        await raw.close()

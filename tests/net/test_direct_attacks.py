@@ -1,0 +1,581 @@
+"""What strangers, men in the middle and hostile peers can do to a direct path: end it, at the most."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import gc
+import hashlib
+import random
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from aioquic.quic.connection import QuicConnection
+from aioquic.quic.packet import QuicErrorCode
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from ssbfast import limits
+from ssbfast.errors import RemoteProtocolError
+from ssbfast.net.certificates import Credentials, load
+from ssbfast.net.direct import DirectPath
+from ssbfast.net.direct_quic import VERSION, Connection, caller_connection
+from ssbfast.wire.direct_keys import Role
+from tests.helpers.direct import (
+    EXPORT_KEY,
+    Ends,
+    RawCaller,
+    Recorder,
+    direct,
+    keys,
+    loopback,
+    raw_caller,
+    raw_target,
+)
+from tests.helpers.rawpeer import eventually, settle
+
+MANY = 10_000
+
+
+@pytest.fixture
+def stranger() -> Iterator[socket.socket]:
+    with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.setblocking(False)
+        yield sock
+
+
+async def flood(send: Callable[[bytes], Any], make: Callable[[int], bytes], count: int = MANY) -> None:
+    """count datagrams, with pauses in which they are read."""
+    for i in range(count):
+        send(make(i))
+        if i % 64 == 63:
+            await asyncio.sleep(0)
+    await settle(50)
+
+
+def an_initial(connection_id: bytes) -> bytes:
+    """A whole first flight of another caller, real in every byte, for that connection id."""
+    quic = caller_connection(Credentials.make().certificate, 1200)
+    quic._peer_cid.cid = quic._original_destination_connection_id = connection_id
+    quic.connect(("127.0.0.1", 1), 0.0)
+    found: bytes = quic.datagrams_to_send(0.0)[0][0]
+    assert found[6 : 6 + found[5]] == connection_id and len(found) >= 1200
+    return found
+
+
+def connections() -> int:
+    gc.collect()
+    return sum(isinstance(one, QuicConnection) for one in gc.get_objects())
+
+
+async def is_unharmed(ends: Ends) -> None:
+    """It works in both directions, and has one network path."""
+    for path, other in ((ends.caller, ends.there), (ends.target, ends.here)):
+        before = len(other.data)
+        path.send_data(b"still there?")
+        await eventually(lambda other=other, before=before: len(other.data) == before + 12)
+    assert not ends.here.lost and not ends.there.lost
+    assert len(ends.target._quic._network_paths) == 1
+
+
+# ---------------------------------------------------------------- men in the middle, and the wrong peer
+
+
+async def test_a_man_in_the_middle_has_another_certificate() -> None:
+    """The caller notices before it says its proof."""
+    async with raw_target(pinned=Credentials.make().certificate) as raw:
+        raw.start()
+        await eventually(lambda: raw.here.lost)
+        assert raw.here.log == ["lost"] and raw.here.lost[0][0] is False
+        await settle(50)
+        assert raw.got(0) == b""
+        assert not raw.connected
+
+
+@pytest.mark.parametrize("who", ["session", "epoch"])
+@pytest.mark.parametrize("end", [Role.CALLER, Role.TARGET])
+async def test_proofs_of_another_session_or_epoch_prove_nothing(who: str, end: Role) -> None:
+    wrong = keys(end, export_key=bytes(32)) if who == "session" else keys(end, epoch=8)
+    ends = Ends(**{f"{end.value}_keys": wrong})
+    try:
+        ends.start()
+        await ends.lost()
+        assert not ends.there.ready and not ends.here.ready
+        assert ends.there.lost == [(False, "the other end has not proven itself")]
+        assert ends.here.lost[0][0] is False
+    finally:
+        await ends.close()
+
+
+def wrong_proofs(raw: RawCaller) -> dict[str, bytes]:
+    certificate = raw.credentials.certificate
+    return {
+        "reflected": keys(Role.TARGET).proof(certificate),
+        "other certificate": keys(Role.CALLER).proof(Credentials.make().certificate),
+        "certificate itself": hashlib.sha256(certificate).digest(),
+        "last bit": raw.proof[:31] + bytes([raw.proof[31] ^ 1]),
+        "first bit": bytes([raw.proof[0] ^ 0x80]) + raw.proof[1:],
+        "export key": EXPORT_KEY,
+        "zeros": bytes(32),
+        "shifted": b"\0" + raw.proof,
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["reflected", "other certificate", "certificate itself", "last bit", "first bit", "export key", "zeros", "shifted"],
+)
+async def test_a_wrong_first_word_ends_the_path(name: str) -> None:
+    async with raw_caller() as raw:
+        await raw.connect()
+        raw.write(0, wrong_proofs(raw)[name] + raw.proof)  # the right one behind it is too late
+        await raw.refused()
+        assert raw.there.log == ["lost"]
+        assert raw.got(0) == b"", "no proof of ours for somebody who has none"
+
+
+async def test_the_caller_s_own_proof_reflected_proves_nothing() -> None:
+    async with raw_target() as raw:
+        raw.start()
+        await eventually(lambda: len(raw.got(0)) == 32)
+        raw.write(0, raw.got(0))
+        await eventually(lambda: raw.here.lost)
+        assert raw.here.log == ["lost"]
+
+
+async def test_a_proof_counts_for_one_path() -> None:
+    """A second caller with everything right (an observer who could break TLS would have it) is not listened to."""
+    async with raw_caller() as raw:
+        await raw.prove()
+        before = connections()
+        udp = loopback()
+        other = caller_connection(raw.credentials.certificate, 1200)
+        other._peer_cid.cid = other._original_destination_connection_id = raw.target.connection_id
+        other.connect(raw.sockets[1].local, 0.0)
+        raw.target.allow(udp.local)
+        for data, to in other.datagrams_to_send(0.0):
+            udp.send(data, to)
+        await settle(50)
+        udp.close()
+        assert connections() == before + 1  # the other caller's own
+        raw.write(0, raw.proof)  # said twice: bytes like any others
+        await eventually(lambda: raw.there.records == raw.proof)
+        assert raw.there.log.count("ready") == 1
+
+
+# ---------------------------------------------------------------- strangers
+
+
+async def test_another_connection_id_finds_nobody() -> None:
+    ends = Ends(connection_id=b"12345678")
+    try:
+        ends.target.allow(ends.sockets[0].local)
+        ends.target.start()
+        ends.caller.start(0.1)
+        await eventually(lambda: ends.here.lost)
+        assert ends.target._quic.get_peer_address() is None
+        assert ends.here.lost == [(False, "the proofs have not come in time")]
+    finally:
+        await ends.close()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("right_id", [True, False])
+async def test_ten_thousand_initials_of_strangers_leave_nothing_behind(
+    stranger: socket.socket, when: str, right_id: bool
+) -> None:
+    ends = Ends()
+    try:
+        ends.target.start()
+        if when == "after":
+            ends.target.allow(ends.sockets[0].local)
+            ends.caller.start()
+            await ends.ready()
+        initial = bytearray(an_initial(ends.caller.connection_id if right_id else b"12345678"))
+        before = connections()
+        chance = random.Random(3)
+
+        def make(i: int) -> bytes:
+            initial[30:40] = chance.randbytes(10)
+            if not right_id:
+                initial[6:14] = chance.randbytes(8)
+            return bytes(initial)
+
+        remote = ends.sockets[1].local
+        await flood(lambda data: stranger.sendto(data, remote), make)
+        assert connections() == before
+        with pytest.raises(BlockingIOError):
+            stranger.recv(1)
+        if when == "before":
+            assert ends.target._quic.get_peer_address() is None
+            ends.target.allow(ends.sockets[0].local)
+            ends.caller.start()
+            await ends.ready()
+        await is_unharmed(ends)
+    finally:
+        await ends.close()
+
+
+async def test_a_real_initial_of_a_stranger_is_not_parsed(stranger: socket.socket, monkeypatch: Any) -> None:
+    """Right in all but the address: with the right id it would be answered, were it let in."""
+    parsed: list[Any] = []
+    whole = Connection.receive_datagram
+
+    def watched(quic: Connection, data: bytes, addr: Any, now: float) -> None:
+        parsed.append(addr)
+        whole(quic, data, addr, now)
+
+    monkeypatch.setattr(Connection, "receive_datagram", watched)
+    ends = Ends()
+    try:
+        ends.target.start()
+        stranger.sendto(an_initial(ends.caller.connection_id), ends.sockets[1].local)
+        await settle(50)
+        assert parsed == []
+        ends.target.allow(stranger.getsockname())
+        stranger.sendto(an_initial(b"12345678"), ends.sockets[1].local)
+        await settle(50)
+        assert parsed == []
+        stranger.sendto(an_initial(ends.caller.connection_id), ends.sockets[1].local)
+        await eventually(lambda: parsed)
+    finally:
+        await ends.close()
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["from the peer's address", "from a stranger's"])
+async def test_ten_thousand_bogus_datagrams_change_nothing(stranger: socket.socket, own: bool) -> None:
+    chance = random.Random(4)
+
+    def make(i: int) -> bytes:
+        first = chance.choice((0x40, 0x41, 0x5F, 0x7F, 0xC0, 0xC3, 0xD0, 0xE0, 0xF0, 0xFF))
+        body = chance.randbytes(chance.choice((0, 1, 4, 5, 6, 20, 60, 200)))
+        return bytes([first]) + (VERSION.to_bytes(4, "big") if i % 2 else b"") + body
+
+    async with direct() as ends:
+        host_id = ends.target._quic.host_cid
+
+        def aimed(i: int) -> bytes:
+            """Some with an id of the path, as only somebody on the way knows it."""
+            data = make(i)
+            if i % 3:
+                return data
+            return bytes([data[0] & 0x7F]) + host_id + data[1:]
+
+        remote = ends.sockets[1].local
+        sender = ends.sockets[0].send if own else stranger.sendto
+        await flood(lambda data: sender(data, remote), aimed)
+        await is_unharmed(ends)
+
+
+async def test_an_unknown_address_with_the_right_id_makes_no_path(stranger: socket.socket) -> None:
+    async with direct() as ends:
+        data = bytes([0x41]) + ends.target._quic.host_cid + bytes(40)
+        stranger.sendto(data, ends.sockets[1].local)
+        await settle(50)
+        await is_unharmed(ends)
+
+
+async def test_version_negotiation_and_retry_are_not_listened_to() -> None:
+    """Anybody on the way can make them: they cost the attempt at the most, and here not even that."""
+    ends = Ends()
+    try:
+        mine = ends.caller._quic.host_cid
+        forged = [
+            bytes([0xC0]) + bytes(4) + bytes([8]) + mine + bytes([8]) + bytes(8) + (0x6B3343CF).to_bytes(4, "big"),
+            bytes([0xF0]) + VERSION.to_bytes(4, "big") + bytes([8]) + mine + bytes([8]) + bytes(8) + bytes(40),
+        ]
+        ends.target.start()
+        ends.caller.start()
+        for data in forged:
+            ends.sockets[1].send(data, ends.sockets[0].local)
+        await settle(50)
+        assert not ends.here.lost
+        ends.target.allow(ends.sockets[0].local)
+        await ends.ready()
+    finally:
+        await ends.close()
+
+
+async def test_a_mistake_of_aioquic_s_ends_the_path_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with direct() as ends:
+
+        def broken(*_args: Any) -> None:
+            raise AssertionError("192.0.2.1")
+
+        monkeypatch.setattr(ends.target._quic, "receive_datagram", broken)
+        ends.caller.send_data(b"x")
+        await ends.lost()
+        assert ends.there.lost == [(False, "QUIC cannot go on")]
+
+
+# ---------------------------------------------------------------- hostile peers, before their proof
+
+
+@pytest.mark.parametrize("what", ["data", "forward", "end", "half and end", "reset", "stop"])
+async def test_nothing_but_the_proof_may_come_first(what: str) -> None:
+    async with raw_caller() as raw:
+        await raw.connect()
+        if what == "data":
+            raw.write(2, b"x")
+        elif what == "forward":
+            raw.quic._remote_max_streams_bidi = 9
+            raw.write(0, b"")
+            raw.write(4, b"x")
+        elif what == "end":
+            raw.write(0, b"", True)
+        elif what == "half and end":
+            raw.write(0, raw.proof[:16], True)
+        else:
+            raw.write(0, raw.proof[:16])
+            if what == "reset":
+                raw.quic.reset_stream(0, 0)
+            else:
+                raw.quic.stop_stream(0, 0)
+            raw.driver.transmit_soon()
+        await raw.refused(QuicErrorCode.STREAM_LIMIT_ERROR if what == "forward" else 1)
+        assert raw.there.log == ["lost"]
+
+
+async def test_credit_is_small_before_the_proof() -> None:
+    async with raw_caller() as raw:
+        await raw.connect()
+        quic = raw.quic
+        assert quic._remote_max_data == 2 * limits.DIRECT_EARLY
+        assert quic._remote_max_stream_data_uni == quic._remote_max_stream_data_bidi_remote == limits.DIRECT_EARLY
+        assert (quic._remote_max_streams_bidi, quic._remote_max_streams_uni) == (1, 1)
+
+
+# ---------------------------------------------------------------- hostile peers, behind it
+
+
+def aim(raw: RawCaller, stream: int, offset: int) -> None:
+    """Let the next bytes on a stream be those from `offset`, whatever credit there is."""
+    quic = raw.quic
+    quic._remote_max_data = 2**60
+    quic.send_stream_data(stream, b"")
+    found = quic._streams[stream]
+    found.max_stream_data_remote = 2**60
+    sender = found.sender
+    sender._buffer_start = sender._buffer_stop = sender.highest_offset = offset
+
+
+async def test_a_far_offset_is_refused() -> None:
+    async with raw_caller() as raw:
+        await raw.prove()
+        aim(raw, 2, limits.DIRECT_STREAM_WINDOW)
+        raw.write(2, b"x")
+        await raw.refused(QuicErrorCode.FLOW_CONTROL_ERROR)
+
+
+async def test_gaps_never_get_more_than_the_window() -> None:
+    """With aioquic's own windows each far byte doubles what the next one may take: here it grants nothing."""
+    async with raw_caller() as raw:
+        await raw.prove()
+        raw.write(2, b"near")
+        await eventually(lambda: raw.quic._streams[2].max_stream_data_remote >= limits.DIRECT_STREAM_WINDOW)
+        await eventually(lambda: raw.quic._remote_max_data >= limits.DIRECT_WINDOW)
+        aim(raw, 2, limits.DIRECT_STREAM_WINDOW * 3 // 4)
+        raw.write(2, b"far")
+        quic = raw.target._quic
+        await eventually(lambda: 2 in quic._streams and quic.held > limits.DIRECT_STREAM_WINDOW // 2)
+        raw.write(0, b"something to be acknowledged")
+        await eventually(lambda: raw.there.records)
+        await settle(50)
+        assert quic._streams[2].max_stream_data_local <= limits.DIRECT_STREAM_WINDOW + len(b"near")
+        delivered = len(raw.there.data) + len(raw.there.records) + 32
+        assert quic._local_max_data.value <= limits.DIRECT_WINDOW + delivered
+        assert len(quic._streams[2].receiver._buffer) <= limits.DIRECT_STREAM_WINDOW
+        assert not raw.there.lost
+
+
+async def test_gaps_of_all_streams_together_are_bounded() -> None:
+    async with raw_caller() as raw:
+        await raw.prove()
+        await eventually(lambda: raw.quic._remote_max_streams_bidi > 8)
+        for stream in (4, 8, 12, 16, 20):
+            aim(raw, stream, limits.DIRECT_EARLY - 1)
+            raw.write(stream, b"x")
+        quic = raw.target._quic
+        await eventually(lambda: quic.held == 5 * limits.DIRECT_EARLY)
+        await settle(50)
+        assert quic._local_max_data.value <= limits.DIRECT_WINDOW + 32
+        for stream in (4, 8, 12):
+            aim(raw, stream, limits.DIRECT_STREAM_WINDOW - 1)
+            raw.write(stream, b"x")
+        await raw.refused(QuicErrorCode.FLOW_CONTROL_ERROR)
+
+
+async def test_credit_follows_what_was_delivered() -> None:
+    """The same window, further on, after more bytes than it is long."""
+    async with raw_caller() as raw:
+        await raw.prove()
+        total = 3 * limits.DIRECT_STREAM_WINDOW
+        raw.write(2, bytes(total))
+        await eventually(lambda: len(raw.there.data) == total, 60)
+        quic = raw.target._quic
+        assert quic.held == 0
+        assert total < quic._streams[2].max_stream_data_local <= total + limits.DIRECT_STREAM_WINDOW
+        assert total < quic._local_max_data.value <= total + 32 + limits.DIRECT_WINDOW
+        raw.there.data.clear()
+        aim(raw, 2, total + limits.DIRECT_STREAM_WINDOW)
+        raw.write(2, b"x")
+        await raw.refused(QuicErrorCode.FLOW_CONTROL_ERROR)
+
+
+@pytest.mark.parametrize("stream", [6, 10, 4 * (limits.FORWARDS_PER_PEER + 1)])
+async def test_one_stream_too_many_ends_the_path(stream: int) -> None:
+    async with raw_caller() as raw:
+        await raw.prove()
+        quic = raw.quic
+        quic._remote_max_streams_bidi = quic._remote_max_streams_uni = 2**20
+        quic._remote_max_stream_data_uni = quic._remote_max_stream_data_bidi_remote = 100
+        raw.write(stream, b"x")
+        await raw.refused(QuicErrorCode.STREAM_LIMIT_ERROR)
+
+
+@pytest.mark.parametrize("stream", [0, 2])
+@pytest.mark.parametrize("how", ["end", "reset"])
+async def test_streams_that_have_to_stay_may_not_end(stream: int, how: str) -> None:
+    async with raw_caller() as raw:
+        await raw.prove()
+        raw.write(stream, b"x", how == "end")
+        if how == "reset":
+            raw.quic.reset_stream(stream, 0)
+        await raw.refused()
+
+
+async def test_the_target_may_not_stop_the_caller_s_data() -> None:
+    async with raw_target() as raw:
+        raw.start()
+        await eventually(lambda: len(raw.got(0)) == 32)
+        raw.write(0, raw.proof)
+        await eventually(lambda: raw.here.ready)
+        raw.caller.send_data(b"x")
+        await eventually(lambda: raw.got(2))
+        raw.quic.stop_stream(2, 0)
+        raw.driver.transmit_soon()
+        await eventually(lambda: raw.here.lost)
+        assert raw.here.lost == [(False, "a stream that has to stay was reset")]
+
+
+async def test_resets_without_end_are_not_remembered() -> None:
+    async with raw_caller() as raw:
+        await raw.prove()
+        await eventually(lambda: raw.quic._remote_max_streams_bidi > 8)
+        for _ in range(3 * limits.FORWARDS_PER_PEER):
+            stream = raw.quic.get_next_available_stream_id()
+            raw.write(stream, b"x")
+            raw.quic.reset_stream(stream, 0)
+            await eventually(lambda stream=stream: not raw.quic._streams_blocked_bidi or raw.there.lost)
+            await settle(3)
+        await eventually(lambda: len(raw.there.resets) == 3 * limits.FORWARDS_PER_PEER)
+        assert len(set(raw.there.resets)) == len(raw.there.resets)
+        assert len(raw.target._cut) <= 2 * limits.FORWARDS_PER_PEER + 1
+        assert not raw.there.lost
+
+
+async def test_a_target_cannot_send_its_caller_elsewhere(stranger: socket.socket) -> None:
+    """QUIC's preferred address would have the caller send to wherever the target says."""
+    async with direct() as ends:
+        ends.caller._driver._send([(b"\x40somewhere else", stranger.getsockname())])
+        await settle()
+        with pytest.raises(BlockingIOError):
+            stranger.recv(1)
+
+
+# ---------------------------------------------------------------- certificates that are no use
+
+
+def certificate(key: Any, *, begins: int = -1, ends: int = 24, padding: int = 0) -> bytes:
+    """One with that key, valid from and until so many hours from now."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    name = x509.Name([])
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now + datetime.timedelta(hours=begins))
+        .not_valid_after(now + datetime.timedelta(hours=ends))
+    )
+    if padding:
+        names = [x509.DNSName("a" * 60 + f".{i}.example") for i in range(padding)]
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    digest = None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+    return builder.sign(key, digest).public_bytes(Encoding.DER)
+
+
+def useless() -> dict[str, bytes]:
+    p256 = ec.generate_private_key(ec.SECP256R1())
+    good = certificate(p256)
+    return {
+        "empty": b"",
+        "garbage": bytes(100),
+        "too long": certificate(p256, padding=40),
+        "two": good + good,
+        "one byte more": good + b"\0",
+        "one byte less": good[:-1],
+        "RSA": certificate(rsa.generate_private_key(65537, 2048)),
+        "P-384": certificate(ec.generate_private_key(ec.SECP384R1())),
+        "PEM": b"-----BEGIN CERTIFICATE-----\n",
+    }
+
+
+USELESS = useless()
+
+
+@pytest.mark.parametrize("name", USELESS)
+async def test_useless_certificates_are_refused(name: str) -> None:
+    udp = loopback()
+    try:
+        with pytest.raises(RemoteProtocolError):
+            DirectPath.caller(udp, ("127.0.0.1", 9), USELESS[name], keys(Role.CALLER), Recorder())
+    finally:
+        udp.close()
+
+
+def test_every_bit_of_a_certificate_may_be_wrong() -> None:
+    """Whatever comes is parsed or refused by our error."""
+    good = certificate(ec.generate_private_key(ec.SECP256R1()))
+    chance = random.Random(6)
+    for _ in range(2000):
+        bad = bytearray(good)
+        for _ in range(chance.randrange(1, 4)):
+            bad[chance.randrange(len(bad))] = chance.randrange(256)
+        with contextlib.suppress(RemoteProtocolError):
+            load(bytes(bad))
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends", "fine"), [(-1, 24, True), (1, 24, False), (-3, -1, False)], ids=["now", "later", "over"]
+)
+@pytest.mark.parametrize("kind", ["P-256", "Ed25519"])
+async def test_dates_are_looked_at(begins: int, ends: int, fine: bool, kind: str) -> None:
+    key: Any = ec.generate_private_key(ec.SECP256R1()) if kind == "P-256" else ed25519.Ed25519PrivateKey.generate()
+    credentials = Credentials(certificate(key, begins=begins, ends=ends), key)
+    sockets = (loopback(), loopback())
+    here, there = Recorder(), Recorder()
+    pinned = credentials.certificate
+    caller = DirectPath.caller(sockets[0], sockets[1].local, pinned, keys(Role.CALLER), here)
+    target = DirectPath.target(sockets[1], credentials, caller.connection_id, keys(Role.TARGET), there)
+    try:
+        target.start()
+        target.allow(sockets[0].local)
+        caller.start()
+        await eventually(lambda: here.ready or here.lost)
+        assert here.ready is fine
+        if not fine:
+            assert not there.ready
+    finally:
+        caller.abort("")
+        target.abort("")
+        await settle()
+        for sock in sockets:
+            sock.close()
