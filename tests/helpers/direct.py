@@ -100,14 +100,11 @@ class Ends:
         self.here, self.there = Recorder(), Recorder()
         self.credentials = Credentials.make()
         self.caller = DirectPath.caller(
-            self.sockets[0],
-            self.sockets[1].local,
             pinned or self.credentials.certificate,
             caller_keys or keys(Role.CALLER),
             self.here,
         )
         self.target = DirectPath.target(
-            self.sockets[1],
             self.credentials,
             connection_id or self.caller.connection_id,
             target_keys or keys(Role.TARGET),
@@ -119,9 +116,15 @@ class Ends:
         return self.sockets[0].local, self.sockets[1].local
 
     def start(self, within: float = 30.0) -> None:
-        self.target.start(within)
+        self.start_target(within)
         self.target.allow(self.sockets[0].local)
-        self.caller.start(within)
+        self.start_caller(within)
+
+    def start_caller(self, within: float = 30.0) -> None:
+        self.caller.start(self.sockets[0], self.sockets[1].local, within=within)
+
+    def start_target(self, within: float = 30.0) -> None:
+        self.target.start(self.sockets[1], within=within)
 
     async def ready(self) -> None:
         await eventually(lambda: (self.here.ready and self.there.ready) or bool(self.here.lost or self.there.lost))
@@ -159,10 +162,9 @@ class Raw:
     quic: aioquic's connection. events: what it has told, all of it.
     """
 
-    def __init__(self, udp: UdpSocket, quic: Any, remote: Address | None = None) -> None:
-        self.udp = udp
+    def __init__(self, quic: Any) -> None:
         self.quic = quic
-        self.driver = QuicDriver(udp, quic, remote, self)
+        self.driver = QuicDriver(quic, self)
         self.events: list[Any] = []
         self.code: int | None = None
 
@@ -195,10 +197,9 @@ class RawCaller(Raw):
         self.credentials = Credentials.make()
         self.sockets = (loopback(), loopback())
         quic = caller_connection(self.credentials.certificate, 1200)
-        super().__init__(self.sockets[0], quic, self.sockets[1].local)
+        super().__init__(quic)
         self.there = Recorder()
         self.target = DirectPath.target(
-            self.sockets[1],
             self.credentials,
             quic.original_destination_connection_id,
             keys(Role.TARGET),
@@ -208,9 +209,9 @@ class RawCaller(Raw):
 
     async def connect(self, within: float = 30.0) -> None:
         """QUIC's handshake; no proof."""
-        self.target.start(within)
+        self.target.start(self.sockets[1], within=within)
         self.target.allow(self.sockets[0].local)
-        self.driver.start()
+        self.driver.start(self.sockets[0], self.sockets[1].local)
         await eventually(lambda: self.connected)
 
     async def prove(self) -> None:
@@ -241,17 +242,15 @@ class RawTarget(Raw):
         self.sockets = (loopback(), loopback())
         self.here = Recorder()
         certificate = pinned or self.credentials.certificate
-        self.caller = DirectPath.caller(
-            self.sockets[0], self.sockets[1].local, certificate, keys(Role.CALLER), self.here
-        )
+        self.caller = DirectPath.caller(certificate, keys(Role.CALLER), self.here)
         quic = target_connection(self.credentials, self.caller.connection_id, 1200)
-        super().__init__(self.sockets[1], quic)
+        super().__init__(quic)
         self.proof = keys(Role.TARGET).proof(certificate)
 
     def start(self) -> None:
         self.driver.allow(self.sockets[0].local)
-        self.driver.start()
-        self.caller.start()
+        self.driver.start(self.sockets[1], None)
+        self.caller.start(self.sockets[0], self.sockets[1].local)
 
     async def close(self) -> None:
         self.driver.close(1, "")

@@ -264,11 +264,11 @@ async def test_the_target_has_two_addresses_to_choose_from() -> None:
     """What is allowed later counts as well, and the newest dozen is kept."""
     ends = Ends()
     try:
-        ends.target.start()
+        ends.start_target()
         ends.target.allow(ends.sockets[0].local)
         for port in range(2000, 2011):
             ends.target.allow(("127.0.0.1", port))
-        ends.caller.start()
+        ends.start_caller()
         await ends.ready()
         assert len(ends.target._driver._allowed) == limits.CANDIDATES + limits.PEER_REFLEXIVE
     finally:
@@ -284,9 +284,13 @@ async def test_nothing_is_sent_before_it_is_ready() -> None:
                     send(b"too early")
             with pytest.raises(LocalProtocolError):
                 path.open_stream()
+        with pytest.raises(LocalProtocolError):
+            ends.caller.start(ends.sockets[0])
+        with pytest.raises(LocalProtocolError):
+            ends.target.start(ends.sockets[1], ends.sockets[0].local)
         ends.start()
         with pytest.raises(LocalProtocolError):
-            ends.caller.start()
+            ends.start_caller()
         await ends.ready()
     finally:
         await ends.close()
@@ -295,11 +299,11 @@ async def test_nothing_is_sent_before_it_is_ready() -> None:
 async def test_each_end_takes_the_keys_of_its_role_only() -> None:
     async with raw_caller() as raw:
         await raw.connect()
-        credentials, remote = raw.credentials, raw.sockets[1].local
+        credentials = raw.credentials
         with pytest.raises(LocalProtocolError):
-            DirectPath.caller(raw.udp, remote, credentials.certificate, keys(Role.TARGET), raw.there)
+            DirectPath.caller(credentials.certificate, keys(Role.TARGET), raw.there)
         with pytest.raises(LocalProtocolError):
-            DirectPath.target(raw.udp, credentials, bytes(8), keys(Role.CALLER), raw.there)
+            DirectPath.target(credentials, bytes(8), keys(Role.CALLER), raw.there)
 
 
 @pytest.mark.parametrize("length", [0, 7, 21, 255])
@@ -307,7 +311,7 @@ async def test_a_connection_id_has_eight_to_twenty_bytes(length: int) -> None:
     async with raw_caller() as raw:
         await raw.connect()
         with pytest.raises(RemoteProtocolError):
-            DirectPath.target(raw.udp, raw.credentials, bytes(length), keys(Role.TARGET), raw.there)
+            DirectPath.target(raw.credentials, bytes(length), keys(Role.TARGET), raw.there)
 
 
 async def test_credentials_are_made_for_one_attempt() -> None:
@@ -442,11 +446,11 @@ async def test_proofs_have_a_deadline(silent: str) -> None:
     ends = Ends()
     try:
         if silent == "caller":
-            ends.target.start(0.05)
+            ends.start_target(0.05)
             await eventually(lambda: ends.there.lost)
             assert ends.there.lost == [(False, "the proofs have not come in time")]
         else:
-            ends.caller.start(0.05)
+            ends.start_caller(0.05)
             await eventually(lambda: ends.here.lost)
             assert ends.here.lost == [(False, "the proofs have not come in time")]
     finally:

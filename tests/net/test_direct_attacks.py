@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 from aioquic.quic.connection import QuicConnection
-from aioquic.quic.packet import QuicErrorCode
+from aioquic.quic.events import PingAcknowledged
+from aioquic.quic.packet import QuicErrorCode, get_retry_integrity_tag
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -176,8 +177,8 @@ async def test_another_connection_id_finds_nobody() -> None:
     ends = Ends(connection_id=b"12345678")
     try:
         ends.target.allow(ends.sockets[0].local)
-        ends.target.start()
-        ends.caller.start(0.1)
+        ends.start_target()
+        ends.start_caller(0.1)
         await eventually(lambda: ends.here.lost)
         assert ends.target._quic.get_peer_address() is None
         assert ends.here.lost == [(False, "the proofs have not come in time")]
@@ -192,10 +193,10 @@ async def test_ten_thousand_initials_of_strangers_leave_nothing_behind(
 ) -> None:
     ends = Ends()
     try:
-        ends.target.start()
+        ends.start_target()
         if when == "after":
             ends.target.allow(ends.sockets[0].local)
-            ends.caller.start()
+            ends.start_caller()
             await ends.ready()
         initial = bytearray(an_initial(ends.caller.connection_id if right_id else b"12345678"))
         before = connections()
@@ -215,7 +216,7 @@ async def test_ten_thousand_initials_of_strangers_leave_nothing_behind(
         if when == "before":
             assert ends.target._quic.get_peer_address() is None
             ends.target.allow(ends.sockets[0].local)
-            ends.caller.start()
+            ends.start_caller()
             await ends.ready()
         await is_unharmed(ends)
     finally:
@@ -234,7 +235,7 @@ async def test_a_real_initial_of_a_stranger_is_not_parsed(stranger: socket.socke
     monkeypatch.setattr(Connection, "receive_datagram", watched)
     ends = Ends()
     try:
-        ends.target.start()
+        ends.start_target()
         stranger.sendto(an_initial(ends.caller.connection_id), ends.sockets[1].local)
         await settle(50)
         assert parsed == []
@@ -286,16 +287,18 @@ async def test_version_negotiation_and_retry_are_not_listened_to() -> None:
     ends = Ends()
     try:
         mine = ends.caller._quic.host_cid
+        retry = bytes([0xF0]) + VERSION.to_bytes(4, "big") + bytes([8]) + mine + bytes([8]) + bytes(8) + b"token"
+        retry += get_retry_integrity_tag(retry, ends.caller.connection_id, VERSION)
         forged = [
             bytes([0xC0]) + bytes(4) + bytes([8]) + mine + bytes([8]) + bytes(8) + (0x6B3343CF).to_bytes(4, "big"),
-            bytes([0xF0]) + VERSION.to_bytes(4, "big") + bytes([8]) + mine + bytes([8]) + bytes(8) + bytes(40),
+            retry,
         ]
-        ends.target.start()
-        ends.caller.start()
+        ends.start_target()
+        ends.start_caller()
         for data in forged:
             ends.sockets[1].send(data, ends.sockets[0].local)
         await settle(50)
-        assert not ends.here.lost
+        assert not ends.here.lost and ends.caller._quic._retry_count == 0
         ends.target.allow(ends.sockets[0].local)
         await ends.ready()
     finally:
@@ -346,6 +349,11 @@ async def test_credit_is_small_before_the_proof() -> None:
     async with raw_caller() as raw:
         await raw.connect()
         quic = raw.quic
+        raw.write(0, raw.proof[:31])
+        quic.send_ping(1)
+        raw.driver.transmit_soon()
+        await eventually(lambda: any(isinstance(event, PingAcknowledged) for event in raw.events))
+        await settle(50)
         assert quic._remote_max_data == 2 * limits.DIRECT_EARLY
         assert quic._remote_max_stream_data_uni == quic._remote_max_stream_data_bidi_remote == limits.DIRECT_EARLY
         assert (quic._remote_max_streams_bidi, quic._remote_max_streams_uni) == (1, 1)
@@ -533,12 +541,8 @@ USELESS = useless()
 
 @pytest.mark.parametrize("name", USELESS)
 async def test_useless_certificates_are_refused(name: str) -> None:
-    udp = loopback()
-    try:
-        with pytest.raises(RemoteProtocolError):
-            DirectPath.caller(udp, ("127.0.0.1", 9), USELESS[name], keys(Role.CALLER), Recorder())
-    finally:
-        udp.close()
+    with pytest.raises(RemoteProtocolError):
+        DirectPath.caller(USELESS[name], keys(Role.CALLER), Recorder())
 
 
 def test_every_bit_of_a_certificate_may_be_wrong() -> None:
@@ -563,12 +567,12 @@ async def test_dates_are_looked_at(begins: int, ends: int, fine: bool, kind: str
     sockets = (loopback(), loopback())
     here, there = Recorder(), Recorder()
     pinned = credentials.certificate
-    caller = DirectPath.caller(sockets[0], sockets[1].local, pinned, keys(Role.CALLER), here)
-    target = DirectPath.target(sockets[1], credentials, caller.connection_id, keys(Role.TARGET), there)
+    caller = DirectPath.caller(pinned, keys(Role.CALLER), here)
+    target = DirectPath.target(credentials, caller.connection_id, keys(Role.TARGET), there)
     try:
-        target.start()
+        target.start(sockets[1])
         target.allow(sockets[0].local)
-        caller.start()
+        caller.start(sockets[0], sockets[1].local)
         await eventually(lambda: here.ready or here.lost)
         assert here.ready is fine
         if not fine:
