@@ -15,6 +15,9 @@ from typing import Any
 
 import pytest
 
+if sys.version_info < (3, 11):
+    pytest.skip("aioquic needs Python 3.11: there are no direct paths", allow_module_level=True)
+
 from ssbfast import limits
 from ssbfast.errors import DirectUnavailableError, LocalProtocolError, MissingExtraError, RemoteProtocolError
 from ssbfast.net import certificates, direct_driver
