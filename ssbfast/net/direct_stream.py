@@ -153,6 +153,7 @@ class DirectStream:
         """Both ends know where to go on. Raises CarrierError for a number that cannot be."""
         pieces = self.carried.resume(received)
         self._duplex = duplex
+        was_paused, self._paused = self._paused, False  # the duplex may pause it anew by what follows
         for piece in pieces:
             duplex.write(piece)
         if self._unsent:
@@ -160,7 +161,9 @@ class DirectStream:
             self._unsent.clear()
         if self._end_due:
             duplex.write_eof()
-        self._resume_protocol()
+        if was_paused and not self._paused:
+            self._paused = True
+            self._resume_protocol()
 
     def deliver(self, data: bytes) -> None:
         """Bytes of the duplex."""
