@@ -157,7 +157,7 @@ def is_private(host: str) -> bool:
 
 def is_sendable(host: object, port: object, *, loopback: bool = False) -> bool:
     """Whether anything may ever be sent there, whoever says so: the rules that need no surroundings."""
-    if canonical_host(host) != host or not isinstance(host, str) or not _is_port(port):
+    if not isinstance(host, str) or canonical_host(host) != host or not isinstance(port, int) or port not in PORTS:
         return False
     ip = ipaddress.ip_address(host)
     if _among(ip, _LOOPBACK):
@@ -208,15 +208,11 @@ def _parse(item: object) -> Candidate | None:
     if not isinstance(item, Mapping):
         return None
     host, port, kind = canonical_host(item.get("host")), item.get("port"), item.get("kind")
-    if host is None or not isinstance(port, int) or not _is_port(port):
+    if host is None or not isinstance(port, int) or port not in PORTS:
         return None
     if kind == Kind.HOST.value:
         return Candidate(host, port, Kind.HOST)
     return Candidate(host, port, Kind.REFLEXIVE) if kind == Kind.REFLEXIVE.value else None
-
-
-def _is_port(port: object) -> bool:
-    return type(port) is int and port in PORTS
 
 
 def _among(ip: IP, networks: Iterable[Network]) -> bool:

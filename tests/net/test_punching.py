@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import os
 import socket
 from collections.abc import AsyncIterator
 
 import psutil
 import pytest
+from aioice import stun
 
 from ssbfast import limits
 from ssbfast.errors import LocalProtocolError, PunchError
+from ssbfast.net import punching
+from ssbfast.net.interfaces import HostAddress
 from ssbfast.net.punching import Attempt, Punched
 from ssbfast.net.udp import Address, UdpSocket
 from ssbfast.wire.candidates import Candidate, Kind, NatMapping, Whereabouts, parse_whereabouts
 from ssbfast.wire.direct_keys import DirectKeys, Role
-from ssbfast.wire.probes import ProbeKind, Probes
-from tests.helpers.reflectors import claiming, reflector, silent
+from ssbfast.wire.probes import Probe, ProbeKind, Probes
+from tests.helpers.reflectors import claiming, reflector, silent, success
 
 EXPORT_KEY = bytes(range(32))
 CALLER = DirectKeys.derive(EXPORT_KEY, Role.CALLER, 1)
@@ -121,6 +125,26 @@ async def test_the_caller_chooses_and_the_target_hears_of_it(attempts: tuple[Att
     target.hand_to(path)
     assert path.came == [(INITIAL, two.remote)] and path.batches == 1
     assert path.allowed == [two.remote]
+
+
+async def test_only_who_is_proven_on_the_path_may_speak_on_it(attempts: tuple[Attempt, Attempt]) -> None:
+    caller, target = attempts
+    await asyncio.gather(caller.gather(), target.gather())
+    four, six = Wire(CALLER), Wire(CALLER, "::1")
+    both = Whereabouts((*four.whereabouts.candidates, *six.whereabouts.candidates))
+    listening = asyncio.create_task(target.punch(TARGET, both, connection=CONNECTION))
+    for wire in (four, six):
+        _, source = await wire.check()
+        wire.udp.send(wire.probes.check(bytes(12)), source)
+        while wire.probes.open((await wire.came.get())[0]) != Probe(ProbeKind.ANSWER, bytes(12)):
+            pass
+    four.udp.send(INITIAL, ("127.0.0.1", next(udp for udp in target._sockets if udp is not None).local[1]))
+    assert (await listening).remote == four.udp.local
+    path = Path()
+    target.hand_to(path)
+    assert path.allowed == [four.udp.local]
+    four.udp.close()
+    six.udp.close()
 
 
 async def test_the_socket_is_given_away(attempts: tuple[Attempt, Attempt]) -> None:
@@ -252,11 +276,16 @@ async def test_what_reflectors_say(
     assert "127.0.0.1" in [item.host for item in ours.candidates if item.kind is Kind.HOST]
 
 
-async def test_who_has_no_nat_is_not_named_twice(attempts: tuple[Attempt, Attempt]) -> None:
-    async with reflector() as server, reflector(host="::1") as server_v6:
-        ours = await gathered(server.address, server_v6.address)
-    assert len({item.address for item in ours.candidates}) == len(ours.candidates)
-    assert all(item.kind is Kind.HOST for item in ours.candidates)
+async def test_who_has_no_nat_is_not_named_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    public = HostAddress(SEEN[0], ipaddress.ip_network("198.51.100.0/24"))
+    monkeypatch.setattr(punching, "host_addresses", lambda loopback: [public])
+
+    def unchanged(request: stun.Message, source: Address) -> list[bytes]:
+        return [success(request, (SEEN[0], source[1]))]
+
+    async with reflector(unchanged) as server:
+        ours = await gathered(server.address)
+    assert [(item.host, item.kind) for item in ours.candidates] == [(SEEN[0], Kind.HOST)]
 
 
 async def test_each_family_has_its_reflectors() -> None:
@@ -273,10 +302,7 @@ async def test_few_reflectors_are_asked() -> None:
 
 
 async def test_addresses_are_at_most_eight(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ssbfast.net import interfaces, punching
-
-    bridge = interfaces.host_addresses(loopback=True)[0]
-    many = [interfaces.HostAddress(f"172.17.{number}.1", bridge.subnet) for number in range(50)]
+    many = [HostAddress(f"172.17.{number}.1", ipaddress.ip_network("172.17.0.0/16")) for number in range(50)]
     monkeypatch.setattr(punching, "host_addresses", lambda loopback: many)
     async with reflector(claiming(SEEN)) as server:
         ours = await gathered(server.address)

@@ -154,6 +154,12 @@ def test_no_address_twice() -> None:
     assert believed(said("8.8.8.8", "::ffff:8.8.8.8", "8.8.8.8", "2600:0::1", "2600::1")) == ["8.8.8.8", "2600::1"]
 
 
+def test_no_address_twice_by_another_name() -> None:
+    theirs = said("8.8.8.8")
+    theirs["candidates"] += said("8.8.8.8", kind="reflexive")["candidates"]
+    assert [item.kind for item in admit(parse_whereabouts(theirs), HOME)] == [Kind.HOST]
+
+
 def test_there_and_back() -> None:
     ours = Whereabouts(
         (Candidate("8.8.8.8", 4000, Kind.REFLEXIVE), Candidate("2600::1", 4001, Kind.HOST)), NatMapping.HARD, True
