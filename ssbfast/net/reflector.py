@@ -107,8 +107,9 @@ class Limiter:
         self._at = 0.0
         self._nets: dict[bytes, tuple[float, float]] = {}  # tokens left, at which time; the oldest first
 
-    def __len__(self) -> int:
-        """Nets that are remembered."""
+    @property
+    def remembered(self) -> int:
+        """How many nets are."""
         return len(self._nets)
 
     def allows(self, host: str, now: float) -> bool:

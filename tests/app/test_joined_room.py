@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from typing import Any
 
 import pytest
 
 from ssbfast import limits
 from ssbfast.app.attendance import Attendance, Changes, feed_ids
-from ssbfast.app.joined_room import Way
+from ssbfast.app.joined_room import Way, reflectors_of
 from ssbfast.errors import AddressError, RemoteError
 from ssbfast.keys import Keypair
 from ssbfast.room.effects import Answer
@@ -168,6 +169,44 @@ async def test_changes_that_take_each_other_back_are_not_kept() -> None:
     await asyncio.sleep(0)
     changes.end()
     assert await waiting is None
+
+
+async def test_a_rooms_reflectors_are_those_at_the_address_of_our_session() -> None:
+    async with house() as at:
+        client = await at.client()
+        port = at.room.server.port
+        assert client.staying[0].reflectors == (("127.0.0.1", port),)
+        methods = at.room.server._methods
+        methods.info = dataclasses.replace(methods.info, stun=(7, "127.0.0.1:9", "127.0.0.2:10", "192.0.2.1:11"))
+        client.staying[0].session.link.abort()
+        await client.told("announced", 2)
+        assert client.staying[0].reflectors == (("127.0.0.1", 7), ("127.0.0.1", 9))
+
+
+@pytest.mark.parametrize(
+    ("told", "here", "believed"),
+    [
+        ([8008, 3478, 8008], "192.0.2.1", [8008, 3478]),
+        (["192.0.2.1:5", "192.0.2.2:6", "192.0.2.1", ":7", "room.example:8"], "192.0.2.1", [5]),
+        (["[2001:db8::1]:5", "2001:db8::1:6", "[2001:db8::2]:7"], "2001:db8::1", [5, 6]),
+        (["[fe80::1]:5", 6], "fe80::1%eth0", [5, 6]),
+        ([0, -1, 65_536, 10**30, True, 1.5, None, {}, [], "", "192.0.2.1:0", "192.0.2.1:65536"], "192.0.2.1", []),
+        (["192.0.2.1:+5", "192.0.2.1:٥", "192.0.2.1: 5", "192.0.2.1:" + "9" * 5000], "192.0.2.1", []),
+        ([*range(1, 100)], "192.0.2.1", [1, 2, 3, 4]),
+        ([*([None] * 100_000), 5], "192.0.2.1", []),
+        ({"8008": 1}, "192.0.2.1", []),
+        ("8008", "192.0.2.1", []),
+        (None, "192.0.2.1", []),
+    ],
+)
+def test_what_a_room_says_of_reflectors_is_taken_with_care(told: Any, here: str, believed: list[int]) -> None:
+    assert reflectors_of({"stun": told}, (here, 1)) == tuple((here, port) for port in believed)
+    assert reflectors_of({"stun": told}, None) == ()
+
+
+@pytest.mark.parametrize("metadata", [True, None, [], "x", {}])
+def test_rooms_without_reflectors_have_none(metadata: Any) -> None:
+    assert reflectors_of(metadata, ("192.0.2.1", 1)) == ()
 
 
 def test_a_way_prints_as_an_address() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ssbfast.app.listening import Endpoint, bind, is_wildcard_only, joined, publish
+from ssbfast.app.listening import Endpoint, beside, bind, bind_udp, is_wildcard_only, joined, publish, reflectors, shown
 from ssbfast.errors import BadInputError
 from ssbfast.ids import FeedId
 from ssbfast.wire.address import parse_address
@@ -92,3 +92,47 @@ def test_a_taken_port_is_said_and_nothing_stays_bound(closing: list[socket.socke
 def test_a_host_that_is_not_ours_is_said(host: str) -> None:
     with pytest.raises(BadInputError):
         bind([Endpoint(host, 0)])
+
+
+# ---------------------------------------------------------------- UDP
+
+
+def test_udp_is_bound_beside_tcp(closing: list[socket.socket]) -> None:
+    tcp = bind([Endpoint("127.0.0.1", 0), Endpoint("127.0.0.2", 0)])
+    closing += tcp
+    udp = bind_udp(beside(tcp))
+    closing += udp
+    assert [sock.getsockname() for sock in udp] == [sock.getsockname() for sock in tcp]
+    assert {sock.type for sock in udp} == {socket.SOCK_DGRAM}
+    assert shown(udp) == [f"127.0.0.{last}:{tcp[0].getsockname()[1]}" for last in (1, 2)]
+    with pytest.raises(BadInputError, match=r"127\.0\.0\.1:\d+ \(UDP\): the port is taken"):
+        bind_udp(beside(tcp))
+
+
+def test_both_families_have_the_same_udp_port(closing: list[socket.socket]) -> None:
+    closing += bind_udp([Endpoint("", 0)])
+    assert len({sock.getsockname()[1] for sock in closing}) == 1
+    assert shown(closing)[0].startswith("0.0.0.0:")
+
+
+@pytest.mark.parametrize(
+    ("tcp", "udp", "told"),
+    [
+        (["127.0.0.1"], ["127.0.0.1"], ["P"]),
+        (["127.0.0.1", "127.0.0.2"], ["127.0.0.1", "127.0.0.2"], ["P"]),
+        (["127.0.0.1", "127.0.0.2"], ["127.0.0.2"], ["127.0.0.2:P"]),
+        (["127.0.0.1"], ["0.0.0.0"], ["P"]),
+        (["0.0.0.0"], ["0.0.0.0"], ["P"]),
+        (["0.0.0.0"], ["127.0.0.1", "127.0.0.2"], ["127.0.0.1:P", "127.0.0.2:P"]),
+        (["127.0.0.1"], [], []),
+    ],
+)
+def test_members_are_told_ports_or_addresses(
+    closing: list[socket.socket], tcp: list[str], udp: list[str], told: list[str]
+) -> None:
+    here = bind([Endpoint(host, 0) for host in tcp])
+    closing += here
+    port = here[0].getsockname()[1]
+    there = bind_udp([Endpoint(host, port) for host in udp])
+    closing += there
+    assert reflectors(here, there) == tuple(port if text == "P" else text.replace("P", str(port)) for text in told)

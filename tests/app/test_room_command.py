@@ -13,9 +13,11 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from aioice import stun
 
 from ssbfast import FeedId, Keypair, NetworkId, RoomClient
 from ssbfast.app.commands.room import default_data
@@ -183,6 +185,97 @@ def test_the_secret_is_made_once_and_for_the_owner_only(data: Path) -> None:
     assert stat.S_IMODE((data / "secret").stat().st_mode) == 0o600
 
 
+# ---------------------------------------------------------------- UDP
+
+
+def seen_by(host: str, port: int) -> tuple[tuple[str, int], tuple[str, int]]:
+    """Our address, and what the room says of it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(60)
+        sock.connect((host, port))
+        sock.send(bytes(stun.Message(stun.Method.BINDING, stun.Class.REQUEST)))
+        return sock.getsockname(), stun.parse_message(sock.recv(1000)).attributes["XOR-MAPPED-ADDRESS"]
+
+
+async def reflectors(address: str) -> tuple[tuple[str, int], ...]:
+    async with RoomClient(Keypair.generate()) as client:
+        return (await client.join(address)).reflectors
+
+
+def port_of(address: str) -> int:
+    transport = parse_address(address)[0].transport
+    assert isinstance(transport, NetAddress)
+    return transport.port
+
+
+async def test_by_default_it_reflects_beside_tcp(data: Path) -> None:
+    with start(data, "--json", *LOOPBACK) as room:
+        listening = room.event("listening")
+        port = port_of(listening["address"])
+        assert listening["udp"] == [f"127.0.0.1:{port}"]
+        assert await reflectors(listening["address"]) == (("127.0.0.1", port),)
+        us, told = seen_by("127.0.0.1", port)
+        assert us == told
+
+
+async def test_udp_says_where(data: Path) -> None:
+    with start(data, "--json", *LOOPBACK, "--udp", "127.0.0.2:0", "--udp", "127.0.0.1:0") as room:
+        listening = room.event("listening")
+        assert [text.partition(":")[0] for text in listening["udp"]] == ["127.0.0.2", "127.0.0.1"]
+        found = await reflectors(listening["address"])
+        assert [f"{host}:{port}" for host, port in found] == listening["udp"][1:]
+        assert len(set(seen_by(*found[0]))) == 1
+
+
+async def test_no_udp_is_silence(data: Path) -> None:
+    with start(data, "--json", "--no-udp", *LOOPBACK) as room:
+        listening = room.event("listening")
+        assert listening["udp"] is None
+        assert await reflectors(listening["address"]) == ()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.bind(("127.0.0.1", port_of(listening["address"])))  # it is free
+
+
+@contextlib.contextmanager
+def taken_udp_port() -> Iterator[int]:
+    """A port that is free for TCP alone."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        while True:
+            sock.bind(("127.0.0.1", 0))
+            port = int(sock.getsockname()[1])
+            with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+                break
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", port))
+        yield port
+
+
+def test_a_taken_udp_port_is_a_warning_unless_it_was_asked_for(data: Path) -> None:
+    with taken_udp_port() as port:
+        where = f"127.0.0.1:{port}"
+        with start(data, "--json", "--listen", where) as room:
+            assert room.event("listening")["udp"] is None
+            room.signal(signal.SIGTERM)
+            assert room.wait() == 0
+            assert room.stderr.count("\n") == 1
+            assert "without UDP" in room.stderr and where in room.stderr and "taken" in room.stderr
+        assert_unusable(run("room", "--data", str(data), *LOOPBACK, "--udp", where), where, "UDP", "taken")
+
+
+@pytest.mark.parametrize(("asked", "code"), [((), 0), (("--udp", "127.0.0.1:0"), 2)])
+def test_without_the_codec_it_says_so_in_one_line(
+    data: Path, tmp_path: Path, asked: tuple[str, ...], code: int
+) -> None:
+    (tmp_path / "aioice.py").write_text("raise ImportError")
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    with Running("room", "--data", str(data), "--json", *LOOPBACK, *asked, env=env) as room:
+        if not code:
+            assert room.event("listening")["udp"] is None
+            room.signal(signal.SIGTERM)
+        assert room.wait() == code
+        assert room.stderr.count("\n") == 1 and "ssbfast[room]" in room.stderr
+
+
 # ---------------------------------------------------------------- mistakes
 
 
@@ -227,10 +320,15 @@ def test_a_directory_that_cannot_be(tmp_path: Path) -> None:
         ("--host", ":9"),
         ("--host", "room.example:0"),
         ("--network-key", "AAAA"),
+        ("--udp", "127.0.0.1:99999"),
     ],
 )
 def test_bad_options_are_named(data: Path, option: str, value: str) -> None:
     assert_unusable(run("room", "--data", str(data), option, value), option)
+
+
+def test_udp_and_no_udp_are_too_much(data: Path) -> None:
+    assert_unusable(run("room", "--data", str(data), "--udp", ":0", "--no-udp"), "--udp", "--no-udp")
 
 
 @pytest.mark.parametrize(("given", "home"), [("/x", "/x"), ("relative", "~/.local/share"), (None, "~/.local/share")])

@@ -151,6 +151,12 @@ def test_unknown_methods_end_as_clients_need_it(room: MemoryRoom, kind: CallKind
     assert room.mux[client.session].open_streams == 0
 
 
+def test_reflectors_are_told_if_there_are_any() -> None:
+    info = RoomInfo("room.example", stun=(8008, "192.0.2.1:3478"))
+    assert info.as_json() == {**RoomInfo("room.example").as_json(), "stun": [8008, "192.0.2.1:3478"]}
+    assert "stun" not in RoomInfo("room.example").as_json()
+
+
 def test_room_info() -> None:
     info = RoomInfo("room.example", membership=False, features=("tunnel", "room2"))
     assert info.as_json() == {"name": "room.example", "membership": False, "features": ["tunnel", "room2"]}
