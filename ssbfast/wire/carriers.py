@@ -361,9 +361,14 @@ class Carriers(Moves):
 
     @property
     def _deadline(self) -> float | None:
-        """When S is over for want of a carrier. One that listens to a tunnel has one: the other end judges the rest."""
+        """When S is over for want of a carrier. One that listens to a tunnel has one: the other end judges the rest.
+
+        A standby that S is moving to is never silent for long, whatever the move waits for.
+        """
         if self._stranded is None or self._cut is not None:
             return None
+        if self._change is not None and self._change.kind is Kind.STANDBY:
+            return self._change.heard + limits.CARRIER_SECONDS
         if self._from is not None and self._from.kind is Kind.TUNNEL:
             return None
         return self._stranded + limits.CARRIER_SECONDS
