@@ -308,6 +308,12 @@ REFLECTORS: Final = 4
 GATHER_SECONDS: Final = 1.0
 """What silent reflectors may cost an attempt; when all have answered it goes on at once."""
 
+DOCTOR_SECONDS: Final = 3.0
+"""The same for the doctor, who has more patience: silence is a finding."""
+
+HAIRPIN_SECONDS: Final = 0.3
+"""What a router on one's own LAN may take to send a datagram back; three are tried."""
+
 STUN_RESENDS: Final = (0.1, 0.3, 0.7)
 """Seconds after the first request to a reflector at which it is repeated."""
 

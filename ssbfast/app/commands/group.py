@@ -29,6 +29,10 @@ COMMANDS: Final = {
     "contacts": ("contacts", "List whom you follow and block."),
     "denials": ("denials", "List refused connections, and follow or call back."),
     "keys": ("keys", "Make this peer's identity, and show it."),
+    "doctor": (
+        "doctor",
+        "Tell what your network allows: whether UDP passes, what your NAT does, and whom you reach directly.",
+    ),
     "demo": ("demo", "Tunnel random bytes through a room, and prove that they arrived."),
 }
 """Every command: the module that has it, and what `--help` says, so that nothing needs to be loaded for that."""
