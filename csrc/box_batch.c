@@ -169,13 +169,13 @@ static int verify(opening *b, uint16_t *bodies) {
 
 /* The first blocks of the next boxes, as many as one sweep of the lanes yields. */
 static void more_streams(opening *b, queue *q, size_t most) {
-    const size_t possible = b->count + (b->n - b->at) / (SSB_BOX_HEADER + 1) + 1;
-    const size_t until = smaller(smaller(most, possible), b->streams + q->kernel->_lanes / 2);
+    const size_t lanes = q->kernel->_lanes, possible = b->count + (b->n - b->at) / (SSB_BOX_HEADER + 1) + 1;
+    const size_t until = smaller(smaller(most, possible), b->streams + (lanes + 1) / 2);
     for (; b->streams < until; b->streams++) {
         want(q, b->nonce + 2 * b->streams, 0, NULL, b->c[b->streams].header);
         want(q, b->nonce + 2 * b->streams + 1, 0, NULL, b->c[b->streams].body);
     }
-    if (b->streams == 1 && b->n - SSB_BOX_HEADER < FIRST + SALSA_BLOCK) { /* a lane to spare saves a sweep */
+    if (lanes > 2 && b->streams == 1 && b->n - SSB_BOX_HEADER < FIRST + SALSA_BLOCK) { /* a lane to spare saves a sweep */
         want(q, b->nonce + 1, 1, NULL, b->c[0].tail);
         b->tail = 1;
     }

@@ -26,35 +26,39 @@ void ssbi_hsalsa20(uint32_t *subkey, const uint8_t *key, const uint8_t *nonce) {
 
 #if SSBI_KERNELS
 
-/* Longer bodies than this are libsodium's where four lanes are all there is: benchmarks/README.md has the figures. */
+#if SSBI_X86
+/* Longer bodies than this are libsodium's, which goes four or eight blocks at a time itself: benchmarks/README.md has
+ * the figures. */
 #define SSE2_LONGEST 1024u
+#define PORTABLE_LONGEST 256u
+#else
+/* Where its Salsa20 is plain C, one block at a time, it never gets ahead. */
+#define PORTABLE_LONGEST UINT16_MAX
+#endif
 
-/* __builtin_cpu_supports asks the operating system's side too (XGETBV): wide registers that are not saved when
- * threads change do not count. */
-static int offers(const char *name) {
-    __builtin_cpu_init();
-    if (strcmp(name, "avx512") == 0) return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512ifma");
-    if (strcmp(name, "avx2") == 0) return __builtin_cpu_supports("avx2") != 0;
-    return strcmp(name, "sse2") == 0; /* part of x86-64 */
+static int use(ssb_kernel *k, void (*blocks)(const uint32_t *, const ssb_blocks *, size_t), size_t lanes,
+               void (*poly)(uint8_t *, const uint8_t *, const uint8_t *, size_t), size_t longest) {
+    *k = (ssb_kernel){blocks, poly, longest, lanes};
+    return SSB_OK;
 }
 
+/* __builtin_cpu_supports asks the operating system's side too (XGETBV): wide registers that are not saved when
+ * threads change do not count. SSE2 is part of x86-64, NEON of arm64. */
 int ssb_kernel_init(ssb_kernel *k, const char *name) {
     memset(k, 0, sizeof *k);
-    if (!offers(name)) return SSB_FULL;
-    k->_blocks = ssbi_salsa20_sse2;
-    k->_poly = ssbi_poly1305;
-    k->_lanes = 4;
-    k->_longest = SSE2_LONGEST;
-    if (strcmp(name, "sse2") == 0) return SSB_OK;
-    k->_longest = UINT16_MAX;
-    k->_blocks = ssbi_salsa20_avx2;
-    k->_poly = ssbi_poly1305_avx2;
-    k->_lanes = 8;
-    if (strcmp(name, "avx2") == 0) return SSB_OK;
-    k->_blocks = ssbi_salsa20_avx512;
-    k->_poly = ssbi_poly1305_ifma;
-    k->_lanes = 16;
-    return SSB_OK;
+#if SSBI_X86
+    __builtin_cpu_init();
+    if (strcmp(name, "avx512") == 0 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512ifma"))
+        return use(k, ssbi_salsa20_avx512, 16, ssbi_poly1305_ifma, UINT16_MAX);
+    if (strcmp(name, "avx2") == 0 && __builtin_cpu_supports("avx2"))
+        return use(k, ssbi_salsa20_avx2, 8, ssbi_poly1305_avx2, UINT16_MAX);
+    if (strcmp(name, "sse2") == 0) return use(k, ssbi_salsa20_sse2, 4, ssbi_poly1305, SSE2_LONGEST);
+#endif
+#if SSBI_NEON
+    if (strcmp(name, "neon") == 0) return use(k, ssbi_salsa20_neon, 4, ssbi_poly1305, UINT16_MAX);
+#endif
+    if (strcmp(name, "portable") == 0) return use(k, ssbi_salsa20_portable, 1, ssbi_poly1305, PORTABLE_LONGEST);
+    return SSB_FULL;
 }
 
 #else

@@ -12,11 +12,23 @@
 
 #include "internal.h"
 
-/* Other compilers and machines: libsodium alone. */
-#if defined(__x86_64__) && defined(__SIZEOF_INT128__) && defined(__GNUC__) && !defined(_MSC_VER)
+/* Kernels need gcc or clang and a machine of 64 bits; elsewhere, and with MSVC, libsodium works alone. */
+#if defined(__SIZEOF_INT128__) && defined(__GNUC__) && !defined(_MSC_VER)
 #define SSBI_KERNELS 1
 #else
 #define SSBI_KERNELS 0
+#endif
+
+#if SSBI_KERNELS && defined(__x86_64__)
+#define SSBI_X86 1
+#else
+#define SSBI_X86 0
+#endif
+
+#if SSBI_KERNELS && defined(__aarch64__) && defined(__ARM_NEON) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define SSBI_NEON 1
+#else
+#define SSBI_NEON 0
 #endif
 
 #define SALSA_BLOCK 64u
@@ -73,14 +85,23 @@ static inline void ssbi_wipe(void *p, size_t n) {
 
 /* salsa20_*.c: n <= SSB_BLOCKS blocks, in as many sweeps as it takes. The columns are read up to the last lane of the
  * last sweep; what those that are not wanted compute goes nowhere. */
-void ssbi_salsa20_sse2(const uint32_t *subkey, const ssb_blocks *blocks, size_t n);
-void ssbi_salsa20_avx2(const uint32_t *subkey, const ssb_blocks *blocks, size_t n);
-void ssbi_salsa20_avx512(const uint32_t *subkey, const ssb_blocks *blocks, size_t n);
+void ssbi_salsa20_portable(const uint32_t *subkey, const ssb_blocks *blocks, size_t n);
 
 /* poly1305*.c: the mac(16) of m[0..n) under key(32). */
 void ssbi_poly1305(uint8_t *mac, const uint8_t *key, const uint8_t *m, size_t n);
-void ssbi_poly1305_avx2(uint8_t *mac, const uint8_t *key, const uint8_t *m, size_t n);
-void ssbi_poly1305_ifma(uint8_t *mac, const uint8_t *key, const uint8_t *m, size_t n);
 
 #endif
+
+#if SSBI_X86
+void ssbi_salsa20_sse2(const uint32_t *subkey, const ssb_blocks *blocks, size_t n);
+void ssbi_salsa20_avx2(const uint32_t *subkey, const ssb_blocks *blocks, size_t n);
+void ssbi_salsa20_avx512(const uint32_t *subkey, const ssb_blocks *blocks, size_t n);
+void ssbi_poly1305_avx2(uint8_t *mac, const uint8_t *key, const uint8_t *m, size_t n);
+void ssbi_poly1305_ifma(uint8_t *mac, const uint8_t *key, const uint8_t *m, size_t n);
+#endif
+
+#if SSBI_NEON
+void ssbi_salsa20_neon(const uint32_t *subkey, const ssb_blocks *blocks, size_t n);
+#endif
+
 #endif

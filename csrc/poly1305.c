@@ -5,14 +5,22 @@
 
 #include <string.h>
 
-/* x86-64 is little-endian. */
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define LITTLE(v) (v)
+#else
+#define LITTLE(v) __builtin_bswap64(v)
+#endif
+
 static inline uint64_t load64_le(const uint8_t *p) {
     uint64_t v;
     memcpy(&v, p, sizeof v);
-    return v;
+    return LITTLE(v);
 }
 
-static inline void store64_le(uint8_t *p, uint64_t v) { memcpy(p, &v, sizeof v); }
+static inline void store64_le(uint8_t *p, uint64_t v) {
+    v = LITTLE(v);
+    memcpy(p, &v, sizeof v);
+}
 
 void ssbi_poly_begin(ssbi_poly *p, const uint8_t *key) {
     const uint64_t t0 = load64_le(key), t1 = load64_le(key + 8);

@@ -4,7 +4,7 @@
  *   h = a r^4 + b           then lane by lane times r^4, r^2, r^3, r^1, which is the order in which blocks are loaded */
 #include "poly1305.h"
 
-#if SSBI_KERNELS
+#if SSBI_X86
 
 #include <immintrin.h>
 

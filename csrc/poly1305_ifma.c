@@ -7,7 +7,7 @@
  * 2^52, that is 2^8 in the next limb of 44 bits; beyond the third limb it is 2^140 = 2^10 * 2^130, and 2^130 is 5. */
 #include "poly1305.h"
 
-#if SSBI_KERNELS
+#if SSBI_X86
 
 #include <immintrin.h>
 

@@ -1,7 +1,7 @@
 /* salsa20_avx512.c: sixteen Salsa20 blocks at once, one in each lane. */
 #include "kernel.h"
 
-#if SSBI_KERNELS
+#if SSBI_X86
 
 #include <immintrin.h>
 

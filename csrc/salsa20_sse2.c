@@ -1,7 +1,7 @@
 /* salsa20_sse2.c: four Salsa20 blocks at once, one in each lane. SSE2 is part of x86-64. */
 #include "kernel.h"
 
-#if SSBI_KERNELS
+#if SSBI_X86
 
 #include <immintrin.h>
 

@@ -89,7 +89,8 @@ typedef struct {
     void (*wipe)(void *p, size_t n);
     const ssb_kernel *kernel;
 } ssb_crypto;
-/* name: "avx512", "avx2" or "sse2". SSB_OK, or SSB_FULL where this machine or this build does not offer it. */
+/* name: "avx512", "avx2", "sse2", "neon" or "portable". SSB_OK, or SSB_FULL where this machine or this build does not
+ * offer it. */
 int ssb_kernel_init(ssb_kernel *k, const char *name) SSB_MUST_USE;
 /* cdef end */
 
