@@ -153,11 +153,7 @@ def _paths() -> dict[str, OnPath]:
     """The core as it runs here, and on each other path that this machine offers."""
     found = {"ssbfast": OnPath(native.BACKEND)}
     if native.BACKEND != "pure":
-        from ssbfast.native import core
-
-        others = [name for name in ("avx512", "avx2", "sse2") if name != native.BACKEND and core.use_kernel(name)]
-        found |= {name: OnPath(name) for name in (*others, "libsodium") if name != native.BACKEND}
-        core.use_kernel("" if native.BACKEND == "libsodium" else native.BACKEND)
+        found |= {name: OnPath(name) for name in native.available() if name not in (native.BACKEND, "pure")}
     return found
 
 

@@ -1,4 +1,5 @@
-/* kernels.c: the box stream without Python, on every path of this machine, as ratios to libsodium in the same run.
+/* kernels.c: the box stream without Python, on every path of this machine, as ratios to libsodium in the same run. The
+ * paths take turns. Two tables each: the best of all rounds, and the median over the rounds of the ratio within one.
  *
  *   cc -O3 -std=gnu11 -Icsrc benchmarks/kernels.c csrc/[!_]*.c -lsodium -o kernels && ./kernels */
 #include "internal.h"
@@ -12,9 +13,10 @@
 #define TOTAL 65536u
 #define BOXES 4096u
 #define WIRE (TOTAL + BOXES * SSB_BOX_HEADER)
-#define PATHS 5
+#define PATHS 6
+#define ROUNDS 61
 
-static const char *const NAMES[PATHS] = {"libsodium", "portable", "sse2", "avx2", "avx512"};
+static const char *const NAMES[PATHS] = {"libsodium", "avx512", "avx2", "sse2", "neon", "portable"};
 static const size_t SIZES[][2] = {{9, 9},       {64, 64},     {256, 256},   {512, 512},
                                   {1024, 1024}, {2048, 2048}, {4096, 4096}, {9, 1000}};
 static ssb_crypto tables[PATHS];
@@ -22,6 +24,7 @@ static ssb_kernel kernels[PATHS];
 static uint8_t plain[TOTAL], wire[WIRE], first[WIRE], opened[WIRE];
 static ssbi_box boxes[BOXES];
 static uint16_t bodies[BOXES];
+static double seconds[PATHS][2][ROUNDS]; /* to seal, to open */
 
 static double now(void) {
     struct timespec t;
@@ -46,8 +49,8 @@ static size_t lay_out(const size_t *size) {
     return count;
 }
 
-/* Seconds to seal and to open, `at_once` boxes a call. */
-static void once(int path, size_t count, size_t at_once, double *best) {
+/* Seal and open, `at_once` boxes a call. */
+static void once(int path, size_t count, size_t at_once, int round) {
     static const uint8_t key[SSB_KEY] = {1}, nonce[SSB_NONCE] = {2};
     const size_t all = (size_t)(boxes[count - 1].out - wire) + SSB_BOX_HEADER + boxes[count - 1].n;
     ssb_sealer s;
@@ -57,7 +60,7 @@ static void once(int path, size_t count, size_t at_once, double *best) {
     ssb_opener_init(&o, &tables[path], key, nonce, SSB_BOX_BODY);
     double began = now();
     for (size_t i = 0; i < count; i += at_once) check(ssbi_seal_boxes(&s, boxes + i, smaller(at_once, count - i)) == 0);
-    best[0] = now() - began < best[0] ? now() - began : best[0];
+    seconds[path][0][round] = now() - began;
     if (path == 0) memcpy(first, wire, all);
     check(memcmp(first, wire, all) == 0);
     memcpy(opened, wire, all);
@@ -66,23 +69,63 @@ static void once(int path, size_t count, size_t at_once, double *best) {
         const size_t n = at_once == 1 ? SSB_BOX_HEADER + boxes[i].n : all - at;
         check(ssb_open_many(&o, opened + at, n, bodies, smaller(at_once, count - i), &got, &used, &need) == SSB_OK);
     }
-    best[1] = now() - began < best[1] ? now() - began : best[1];
+    seconds[path][1][round] = now() - began;
     check(at == all && memcmp(opened + all - boxes[count - 1].n, boxes[count - 1].plain, boxes[count - 1].n) == 0);
 }
 
-static void row(const size_t *size, size_t at_once) {
-    double best[PATHS][2] = {{9, 9}, {9, 9}, {9, 9}, {9, 9}, {9, 9}};
+static int compare(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double best(int path, int way) {
+    double least = seconds[path][way][0];
+    for (int i = 1; i < ROUNDS; i++) least = seconds[path][way][i] < least ? seconds[path][way][i] : least;
+    return least;
+}
+
+/* By how much libsodium takes longer. */
+static double ratio(int path, int way, int medians) {
+    double each[ROUNDS];
+    if (!medians) return best(0, way) / best(path, way);
+    for (int i = 0; i < ROUNDS; i++) each[i] = seconds[0][way][i] / seconds[path][way][i];
+    qsort(each, ROUNDS, sizeof *each, compare);
+    return each[ROUNDS / 2];
+}
+
+/* A line of both tables. */
+static void row(char (*lines)[256], const size_t *size, size_t at_once) {
     const size_t count = lay_out(size);
     const double bytes = (double)(boxes[count - 1].plain + boxes[count - 1].n - plain);
-    for (int round = 0; round < 60; round++)
+    for (int round = 0; round < ROUNDS; round++)
         for (int path = 0; path < PATHS; path++)
-            if (path == 0 || tables[path].kernel != NULL) once(path, count, at_once, best[path]);
-    printf("| %zu", size[0]);
-    if (size[1] != size[0]) printf("+%zu", size[1]);
-    printf(" | %.0f/%.0f", bytes / best[0][0] / 1e6, bytes / best[0][1] / 1e6);
-    for (int path = PATHS - 1; path > 0; path--)
-        printf(" | %.1f/%.1f", best[0][0] / best[path][0], best[0][1] / best[path][1]);
-    printf(" |\n");
+            if (path == 0 || tables[path].kernel != NULL) once(path, count, at_once, round);
+    for (int medians = 0; medians < 2; medians++) {
+        char *line = lines[medians], sizes[32];
+        snprintf(sizes, sizeof sizes, size[1] == size[0] ? "%zu" : "%zu+%zu", size[0], size[1]);
+        int n = snprintf(line, 256, "| %s | %.0f/%.0f |", sizes, bytes / best(0, 0) / 1e6, bytes / best(0, 1) / 1e6);
+        for (int path = 1; path < PATHS; path++)
+            if (tables[path].kernel != NULL)
+                n += snprintf(line + n, 256 - (size_t)n, " %.1f/%.1f |", ratio(path, 0, medians),
+                              ratio(path, 1, medians));
+    }
+}
+
+static void report(const char *title, size_t at_once) {
+    enum { ROWS = sizeof SIZES / sizeof *SIZES };
+    static char lines[ROWS][2][256];
+    for (size_t i = 0; i < ROWS; i++) row(lines[i], SIZES[i], at_once);
+    for (int medians = 0; medians < 2; medians++) {
+        printf("\n%s, %s:\n\n| body bytes | libsodium %s MB/s |", title, medians ? "median ratio" : "best",
+               sodium_version_string());
+        for (int path = 1; path < PATHS; path++)
+            if (tables[path].kernel != NULL) printf(" %s |", NAMES[path]);
+        printf("\n|---|---|");
+        for (int path = 1; path < PATHS; path++)
+            if (tables[path].kernel != NULL) printf("---|");
+        printf("\n");
+        for (size_t i = 0; i < ROWS; i++) printf("%s\n", lines[i][medians]);
+    }
 }
 
 int main(void) {
@@ -92,11 +135,7 @@ int main(void) {
         tables[i] = (ssb_crypto){crypto_secretbox_easy, crypto_secretbox_open_easy, sodium_memzero, NULL};
         if (ssb_kernel_init(&kernels[i], NAMES[i]) == SSB_OK) tables[i].kernel = &kernels[i];
     }
-    for (int single = 0; single < 2; single++) {
-        printf("\n%s\n\n", single ? "One box a call:" : "Many boxes a call:");
-        printf("| body bytes | libsodium %s MB/s | avx512 | avx2 | sse2 | portable |\n|---|---|---|---|---|---|\n",
-               sodium_version_string());
-        for (size_t i = 0; i < sizeof SIZES / sizeof *SIZES; i++) row(SIZES[i], single ? 1 : BOXES);
-    }
+    report("Many boxes a call", BOXES);
+    report("One box a call", 1);
     return 0;
 }

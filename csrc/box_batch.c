@@ -12,6 +12,7 @@
 #define HEADER_TEXT 18u
 #define POLY_KEY 32u
 #define FIRST (SALSA_BLOCK - POLY_KEY) /* bytes of text that block 0 covers */
+#define FEW 2 /* blocks that are done sooner one by one than in any lanes */
 #define MARGIN (2 * SSBI_BATCH + 2) /* nonces before a carry that are left to libsodium */
 
 typedef struct { /* key stream of one box */
@@ -34,6 +35,10 @@ static void run(queue *q) {
     const size_t n = q->n;
     q->n = 0;
     if (n == 0) return;
+    if (n <= FEW) {
+        ssbi_salsa20_portable(q->subkey, b, n);
+        return;
+    }
     for (size_t i = n; i < SSB_BLOCKS && i % q->kernel->_lanes != 0; i++) b->low[i] = b->high[i] = b->number[i] = 0;
     q->kernel->_blocks(q->subkey, b, n);
 }
@@ -175,7 +180,9 @@ static void more_streams(opening *b, queue *q, size_t most) {
         want(q, b->nonce + 2 * b->streams, 0, NULL, b->c[b->streams].header);
         want(q, b->nonce + 2 * b->streams + 1, 0, NULL, b->c[b->streams].body);
     }
-    if (lanes > 2 && b->streams == 1 && b->n - SSB_BOX_HEADER < FIRST + SALSA_BLOCK) { /* a lane to spare saves a sweep */
+    const size_t body = b->n - SSB_BOX_HEADER; /* at the most */
+    /* a lane to spare saves a sweep */
+    if (lanes > 2 && b->streams == 1 && body > FIRST && body < FIRST + SALSA_BLOCK) {
         want(q, b->nonce + 1, 1, NULL, b->c[0].tail);
         b->tail = 1;
     }

@@ -7,7 +7,13 @@
 #define XOR(a, b) ((a) ^ (b))
 #define ROTATE(v, n) ((v) << (n) | (v) >> (32 - (n)))
 
-void ssbi_hsalsa20(uint32_t *subkey, const uint8_t *key, const uint8_t *nonce) {
+#if defined(__GNUC__)
+#define APART __attribute__((noinline)) /* with a stack frame of its own */
+#else
+#define APART
+#endif
+
+static APART void derive(uint32_t *subkey, const uint8_t *key, const uint8_t *nonce) {
     uint32_t x[SALSA_WORDS] = {[0] = SALSA_C0, [5] = SALSA_C1, [10] = SALSA_C2, [15] = SALSA_C3};
     for (int i = 0; i < 4; i++) {
         x[1 + i] = load32_le(key + 4 * i);
@@ -19,21 +25,28 @@ void ssbi_hsalsa20(uint32_t *subkey, const uint8_t *key, const uint8_t *nonce) {
         subkey[i] = x[5 * i];
         subkey[4 + i] = x[6 + i];
     }
-#if SSBI_KERNELS
     ssbi_wipe(x, sizeof x);
-#endif
+}
+
+/* The stack that a call before has used: sixteen words are more than x86-64 has registers for. */
+static APART void wipe_frame(void) {
+    uint8_t frame[512];
+    ssbi_wipe(frame, sizeof frame);
+}
+
+void ssbi_hsalsa20(uint32_t *subkey, const uint8_t *key, const uint8_t *nonce) {
+    derive(subkey, key, nonce);
+    wipe_frame();
 }
 
 #if SSBI_KERNELS
 
 #if SSBI_X86
-/* Longer bodies than this are libsodium's, which goes four or eight blocks at a time itself: benchmarks/README.md has
- * the figures. */
-#define SSE2_LONGEST 1024u
-#define PORTABLE_LONGEST 256u
+/* Longer bodies than this are libsodium's, where we have four lanes at the most: on x86-64 it goes four or eight blocks
+ * at a time itself, elsewhere one. benchmarks/README.md has the figures. */
+#define LONGEST 1024u
 #else
-/* Where its Salsa20 is plain C, one block at a time, it never gets ahead. */
-#define PORTABLE_LONGEST UINT16_MAX
+#define LONGEST UINT16_MAX
 #endif
 
 static int use(ssb_kernel *k, void (*blocks)(const uint32_t *, const ssb_blocks *, size_t), size_t lanes,
@@ -52,12 +65,12 @@ int ssb_kernel_init(ssb_kernel *k, const char *name) {
         return use(k, ssbi_salsa20_avx512, 16, ssbi_poly1305_ifma, UINT16_MAX);
     if (strcmp(name, "avx2") == 0 && __builtin_cpu_supports("avx2"))
         return use(k, ssbi_salsa20_avx2, 8, ssbi_poly1305_avx2, UINT16_MAX);
-    if (strcmp(name, "sse2") == 0) return use(k, ssbi_salsa20_sse2, 4, ssbi_poly1305, SSE2_LONGEST);
+    if (strcmp(name, "sse2") == 0) return use(k, ssbi_salsa20_sse2, 4, ssbi_poly1305, LONGEST);
 #endif
 #if SSBI_NEON
-    if (strcmp(name, "neon") == 0) return use(k, ssbi_salsa20_neon, 4, ssbi_poly1305, UINT16_MAX);
+    if (strcmp(name, "neon") == 0) return use(k, ssbi_salsa20_neon, 4, ssbi_poly1305, LONGEST);
 #endif
-    if (strcmp(name, "portable") == 0) return use(k, ssbi_salsa20_portable, 1, ssbi_poly1305, PORTABLE_LONGEST);
+    if (strcmp(name, "portable") == 0) return use(k, ssbi_salsa20_portable, 1, ssbi_poly1305, LONGEST);
     return SSB_FULL;
 }
 

@@ -40,6 +40,22 @@
 #define SALSA_C2 0x79622d32u
 #define SALSA_C3 0x6b206574u
 
+/* The words of a block but for nonce and number, which are 0, spread over lanes by SPREAD. Word by word: compilers would
+ * leave a copy of a sub-key behind that they have loaded as a whole. */
+#define SALSA_INPUT(x, subkey)                       \
+    do {                                             \
+        const volatile uint32_t *one = (subkey);     \
+        x[0] = SPREAD(SALSA_C0);                     \
+        x[5] = SPREAD(SALSA_C1);                     \
+        x[10] = SPREAD(SALSA_C2);                    \
+        x[15] = SPREAD(SALSA_C3);                    \
+        for (int i = 0; i < 4; i++) {                \
+            x[1 + i] = SPREAD(one[i]);               \
+            x[6 + i] = SPREAD(0);                    \
+            x[11 + i] = SPREAD(one[4 + i]);          \
+        }                                            \
+    } while (0)
+
 /* Rounds over x[16], for any type of words; the file that uses it says what ADD, XOR and ROTATE are. */
 #define SALSA_QUARTER(a, b, c, d)            \
     do {                                     \
@@ -74,22 +90,25 @@ static inline void store64(uint8_t *p, uint64_t v) {
 /* kernel.c: the sub-key of a key and the first 16 bytes of a nonce. */
 void ssbi_hsalsa20(uint32_t *subkey, const uint8_t *key, const uint8_t *nonce);
 
-#if SSBI_KERNELS
-
 /* memset that no compiler leaves out. */
 static inline void ssbi_wipe(void *p, size_t n) {
+#if defined(__GNUC__)
     uint8_t *bytes = p;
     for (size_t i = 0; i < n; i++) bytes[i] = 0;
     __asm__ __volatile__("" : : "r"(p) : "memory");
+#else
+    volatile uint8_t *bytes = p;
+    for (size_t i = 0; i < n; i++) bytes[i] = 0;
+#endif
 }
 
 /* salsa20_*.c: n <= SSB_BLOCKS blocks, in as many sweeps as it takes. The columns are read up to the last lane of the
  * last sweep; what those that are not wanted compute goes nowhere. */
 void ssbi_salsa20_portable(const uint32_t *subkey, const ssb_blocks *blocks, size_t n);
 
+#if SSBI_KERNELS
 /* poly1305*.c: the mac(16) of m[0..n) under key(32). */
 void ssbi_poly1305(uint8_t *mac, const uint8_t *key, const uint8_t *m, size_t n);
-
 #endif
 
 #if SSBI_X86

@@ -10,6 +10,7 @@
 #define ADD(a, b) _mm256_add_epi32(a, b)
 #define XOR(a, b) _mm256_xor_si256(a, b)
 #define ROTATE(v, n) rotate(v, n)
+#define SPREAD(v) _mm256_set1_epi32((int)(v))
 
 static inline TARGET __m256i rotate(__m256i v, int n) {
     return _mm256_or_si256(_mm256_slli_epi32(v, n), _mm256_srli_epi32(v, 32 - n));
@@ -57,10 +58,8 @@ static TARGET void sweep(const __m256i *input, const ssb_blocks *b, size_t at, s
 }
 
 TARGET void ssbi_salsa20_avx2(const uint32_t *subkey, const ssb_blocks *blocks, size_t n) {
-    const uint32_t words[SALSA_WORDS] = {SALSA_C0,  subkey[0], subkey[1], subkey[2], subkey[3], SALSA_C1,  0, 0, 0, 0,
-                                         SALSA_C2, subkey[4], subkey[5], subkey[6], subkey[7], SALSA_C3};
     __m256i input[SALSA_WORDS];
-    for (int i = 0; i < SALSA_WORDS; i++) input[i] = _mm256_set1_epi32((int)words[i]);
+    SALSA_INPUT(input, subkey);
     for (size_t at = 0; at < n; at += LANES) sweep(input, blocks, at, smaller(n - at, LANES));
     ssbi_wipe(input, sizeof input);
 }

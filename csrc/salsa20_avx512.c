@@ -10,6 +10,7 @@
 #define ADD(a, b) _mm512_add_epi32(a, b)
 #define XOR(a, b) _mm512_xor_si512(a, b)
 #define ROTATE(v, n) _mm512_rol_epi32(v, n)
+#define SPREAD(v) _mm512_set1_epi32((int)(v))
 #define EVEN 0x88 /* quarters 0 and 2 of both */
 #define ODD 0xdd  /* quarters 1 and 3 */
 
@@ -53,10 +54,8 @@ static TARGET void sweep(const __m512i *input, const ssb_blocks *b, size_t at, s
 }
 
 TARGET void ssbi_salsa20_avx512(const uint32_t *subkey, const ssb_blocks *blocks, size_t n) {
-    const uint32_t words[SALSA_WORDS] = {SALSA_C0,  subkey[0], subkey[1], subkey[2], subkey[3], SALSA_C1,  0, 0, 0, 0,
-                                         SALSA_C2, subkey[4], subkey[5], subkey[6], subkey[7], SALSA_C3};
     __m512i input[SALSA_WORDS];
-    for (int i = 0; i < SALSA_WORDS; i++) input[i] = _mm512_set1_epi32((int)words[i]);
+    SALSA_INPUT(input, subkey);
     for (size_t at = 0; at < n; at += LANES) sweep(input, blocks, at, smaller(n - at, LANES));
     ssbi_wipe(input, sizeof input);
 }

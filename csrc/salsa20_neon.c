@@ -9,6 +9,7 @@
 #define ADD(a, b) vaddq_u32(a, b)
 #define XOR(a, b) veorq_u32(a, b)
 #define ROTATE(v, n) vsriq_n_u32(vshlq_n_u32(v, n), v, 32 - (n))
+#define SPREAD(v) vdupq_n_u32(v)
 
 static inline uint32x4_t low_halves(uint32x4_t a, uint32x4_t b) {
     return vreinterpretq_u32_u64(vtrn1q_u64(vreinterpretq_u64_u32(a), vreinterpretq_u64_u32(b)));
@@ -52,10 +53,8 @@ static void sweep(const uint32x4_t *input, const ssb_blocks *b, size_t at, size_
 }
 
 void ssbi_salsa20_neon(const uint32_t *subkey, const ssb_blocks *blocks, size_t n) {
-    const uint32_t words[SALSA_WORDS] = {SALSA_C0,  subkey[0], subkey[1], subkey[2], subkey[3], SALSA_C1,  0, 0, 0, 0,
-                                         SALSA_C2, subkey[4], subkey[5], subkey[6], subkey[7], SALSA_C3};
     uint32x4_t input[SALSA_WORDS];
-    for (int i = 0; i < SALSA_WORDS; i++) input[i] = vdupq_n_u32(words[i]);
+    SALSA_INPUT(input, subkey);
     for (size_t at = 0; at < n; at += LANES) sweep(input, blocks, at, smaller(n - at, LANES));
     ssbi_wipe(input, sizeof input);
 }

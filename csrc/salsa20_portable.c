@@ -2,11 +2,10 @@
  * kept, and that opening does not compute block 0 twice. */
 #include "kernel.h"
 
-#if SSBI_KERNELS
-
 #define ADD(a, b) ((a) + (b))
 #define XOR(a, b) ((a) ^ (b))
 #define ROTATE(v, n) ((v) << (n) | (v) >> (32 - (n)))
+#define SPREAD(v) (v)
 
 static inline void put(const uint8_t *in, uint8_t *out, uint32_t word) {
     if (in != NULL) word ^= load32_le(in);
@@ -14,9 +13,8 @@ static inline void put(const uint8_t *in, uint8_t *out, uint32_t word) {
 }
 
 void ssbi_salsa20_portable(const uint32_t *subkey, const ssb_blocks *blocks, size_t n) {
-    uint32_t input[SALSA_WORDS] = {SALSA_C0,  subkey[0], subkey[1], subkey[2], subkey[3], SALSA_C1,  0, 0, 0, 0,
-                                   SALSA_C2, subkey[4], subkey[5], subkey[6], subkey[7], SALSA_C3};
-    uint32_t x[SALSA_WORDS];
+    uint32_t input[SALSA_WORDS], x[SALSA_WORDS];
+    SALSA_INPUT(input, subkey);
     for (size_t at = 0; at < n; at++) {
         const uint8_t *in = blocks->in[at];
         input[6] = blocks->low[at];
@@ -24,10 +22,9 @@ void ssbi_salsa20_portable(const uint32_t *subkey, const ssb_blocks *blocks, siz
         input[8] = blocks->number[at];
         for (int i = 0; i < SALSA_WORDS; i++) x[i] = input[i];
         SALSA_ROUNDS(x)
-        for (int i = 0; i < SALSA_WORDS; i++) put(in != NULL ? in + 4 * i : NULL, blocks->out[at] + 4 * i, x[i] + input[i]);
+        for (int i = 0; i < SALSA_WORDS; i++)
+            put(in != NULL ? in + 4 * i : NULL, blocks->out[at] + 4 * i, x[i] + input[i]);
     }
     ssbi_wipe(x, sizeof x);
     ssbi_wipe(input, sizeof input);
 }
-
-#endif

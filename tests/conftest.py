@@ -27,11 +27,7 @@ def _paths() -> list[str]:
     """The ways in which the native core can run here: those of the machine, or the one that is forced."""
     if native.BACKEND == "pure" or os.environ.get("SSBFAST_BACKEND") or QUICK:
         return [native.BACKEND]
-    from ssbfast.native import core
-
-    found = [name for name in ("avx512", "avx2", "sse2") if core.use_kernel(name)]
-    use_path(native.BACKEND)
-    return [*found, "libsodium"]
+    return [name for name in native.available() if name != "pure"]
 
 
 def use_path(name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -146,17 +147,31 @@ def test_the_environment_chooses() -> None:
     assert fresh("pure").stdout == "pure\n"
     assert fresh("libsodium").stdout == "libsodium\n"
     best = fresh("").stdout.strip()
-    assert best in ("avx512", "avx2", "sse2", "libsodium")
+    assert best == native.available()[0]
     assert fresh(best).stdout == f"{best}\n"
     wrong = fresh("quick")
     assert wrong.returncode == 1
     assert "SSBFAST_BACKEND is 'quick'" in wrong.stderr.splitlines()[-1]
 
 
+KERNELS = ("avx512", "avx2", "sse2", "neon", "portable")
+
+
+def test_what_is_available() -> None:
+    found = native.available()
+    assert found[-2:] == ("libsodium", "pure")
+    assert list(found[:-2]) == [name for name in KERNELS if name in found]
+    if platform.machine().lower() in ("x86_64", "amd64", "aarch64", "arm64") and sys.platform != "win32":
+        assert "portable" in found
+        assert ("sse2" in found) is (platform.machine().lower() in ("x86_64", "amd64"))
+        assert ("neon" in found) is (platform.machine().lower() in ("aarch64", "arm64"))
+    assert fresh("pure", code="print(native.available())").stdout == f"{found}\n"
+
+
 def test_every_kernel_is_there_or_refused_by_one_line() -> None:
-    for name in ("avx512", "avx2", "sse2"):
+    for name in KERNELS:
         done = fresh(name)
-        if core.lib.ssb_kernel_init(core.ffi.new("ssb_kernel *"), name.encode()) == types.Status.OK:
+        if name in native.available():
             assert (done.stdout, done.stderr) == (f"{name}\n", "")
         else:
             assert done.returncode == 1
@@ -183,7 +198,7 @@ def test_a_machine_without_kernels() -> None:
     method = "def ssb_kernel_init(self, kernel, name): return 1"
     plain = with_lib("", method)
     assert (plain.stdout, plain.stderr) == ("libsodium\n", "")
-    for name in ("avx512", "avx2", "sse2"):
+    for name in KERNELS:
         refused = with_lib(name, method)
         assert refused.returncode == 1
         assert refused.stderr.splitlines()[-1].endswith(f"{name!r}, which this machine does not offer")

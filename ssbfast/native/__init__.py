@@ -1,8 +1,8 @@
 """The engine: the C core, or, where that is missing, the same in plain Python (`ssbfast.pure`).
 
-Everybody imports from here. `BACKEND` says what runs: "avx512", "avx2" or "sse2" (the core with a kernel of its own for
-the box stream; which of them there are is asked of the machine), "libsodium" (the core without) or "pure"; the
-environment variable SSBFAST_BACKEND forces one. This package alone touches `ssbfast._native` and PyNaCl's private
+Everybody imports from here. `BACKEND` says what runs: "avx512", "avx2", "sse2" (x86-64), "neon" (arm64) or "portable"
+(the core with a kernel of its own for the box stream), "libsodium" (the core without) or "pure"; `available()` tells
+which of them this machine offers, and the environment variable SSBFAST_BACKEND forces one. This package alone touches `ssbfast._native` and PyNaCl's private
 `_sodium` (for the addresses of libsodium's functions), and turns the codes of `csrc/ssbfast.h` into exceptions. One
 hub, with all that was opened on it, belongs to one thread at a time.
 """
@@ -49,12 +49,13 @@ __all__ = [
     "Scanner",
     "Sealer",
     "Status",
+    "available",
 ]
 
 JSON: Final = 0x02
 """Type of a packet whose body is JSON."""
 
-_KERNELS: Final = ("avx512", "avx2", "sse2")
+_KERNELS: Final = ("avx512", "avx2", "sse2", "neon", "portable")
 """Best first."""
 
 _BACKENDS: Final = (*_KERNELS, "libsodium", "pure")
@@ -96,6 +97,15 @@ def _choose_kernel(wanted: str) -> str:
     if wanted in _KERNELS:
         raise BadInputError(f"SSBFAST_BACKEND is {wanted!r}, which this machine does not offer")
     return "libsodium"
+
+
+def available() -> tuple[str, ...]:
+    """What SSBFAST_BACKEND can be on this machine, best first."""
+    try:
+        from ssbfast.native import core
+    except ImportError:
+        return ("pure",)
+    return (*(name for name in _KERNELS if core.has_kernel(name)), "libsodium", "pure")
 
 
 BACKEND: Final = _choose(os.environ.get("SSBFAST_BACKEND", ""))

@@ -42,6 +42,11 @@ crypto = _crypto_table()
 _kernel = ffi.new("ssb_kernel *")
 
 
+def has_kernel(name: str) -> bool:
+    """Whether this machine and this build have the kernel of that name."""
+    return bool(lib.ssb_kernel_init(ffi.new("ssb_kernel *"), name.encode()) == Status.OK)
+
+
 def use_kernel(name: str) -> bool:
     """Let all box streams of this process use a kernel of our own, or, for "", libsodium alone; before any is made.
 
