@@ -82,7 +82,9 @@ static void cover_ends(uint8_t *out, const uint8_t *in, size_t n, const covers *
 static int differ(const uint8_t *a, const uint8_t *b) {
     uint32_t any = 0;
     for (size_t i = 0; i < SSB_MAC; i++) any |= (uint32_t)(a[i] ^ b[i]);
-    return any != 0;
+    any = (any - 1) >> 31; /* 1: the same */
+    SSBI_KNOWN(&any, sizeof any);
+    return !any;
 }
 
 /* ---------------------------------------------------------------- sealing */
@@ -149,6 +151,7 @@ static size_t read_header(opening *b) {
     o->_crypto->kernel->_poly(mac, c->header, box + SSB_MAC, HEADER_TEXT);
     if (differ(mac, box)) return 0;
     cover(text, box + SSB_MAC, c->header + POLY_KEY, HEADER_TEXT);
+    SSBI_KNOWN(text, 2);
     const size_t n = (size_t)text[0] << 8 | text[1];
     if (n == 0 || n > o->_body_max) return 0;
     memcpy(box + SSB_MAC, text, HEADER_TEXT);

@@ -13,8 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssbfast import native, pure
+from ssbfast import limits, native, pure
 from ssbfast.errors import SSBError
+from tests.helpers import boxes
+from tests.helpers.boxes import KEY, NONCE
 from tests.helpers.feeds import split
 from tests.helpers.lockstep import Lockstep
 from tests.helpers.traffic import Traffic
@@ -61,6 +63,16 @@ def test_schedules_reach_everything(rounds: int) -> None:
         "event 1", "event 2", "event 3", "held", "tunnelled",
         "BoxStreamError", "PacketError", "LocalProtocolError", "SessionEndedError",
     }  # fmt: skip
+
+
+def test_every_length(path: str) -> None:
+    """Against libsodium by another way, PyNaCl's own."""
+    plain = bytes(range(251)) * 17
+    sealer, opener = native.Sealer(KEY, NONCE), native.Opener(KEY, NONCE)
+    for n in range(1, limits.BOX_BODY + 1):
+        sealed = sealer.seal(plain[:n])
+        assert sealed == boxes.box(plain[:n], n - 1), n
+        assert opener.open(sealed) == [plain[:n]], n
 
 
 @given(keys, nonces, st.lists(st.binary(max_size=9000), max_size=6), st.booleans())

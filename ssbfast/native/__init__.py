@@ -2,9 +2,9 @@
 
 Everybody imports from here. `BACKEND` says what runs: "avx512", "avx2", "sse2" (x86-64), "neon" (arm64) or "portable"
 (the core with a kernel of its own for the box stream), "libsodium" (the core without) or "pure"; `available()` tells
-which of them this machine offers, and the environment variable SSBFAST_BACKEND forces one. This package alone touches `ssbfast._native` and PyNaCl's private
-`_sodium` (for the addresses of libsodium's functions), and turns the codes of `csrc/ssbfast.h` into exceptions. One
-hub, with all that was opened on it, belongs to one thread at a time.
+which of them this machine offers, and the environment variable SSBFAST_BACKEND forces one. This package alone touches
+`ssbfast._native` and PyNaCl's private `_sodium` (for the addresses of libsodium's functions), and turns the codes of
+`csrc/ssbfast.h` into exceptions. One hub, with all that was opened on it, belongs to one thread at a time.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from tests.helpers.require import require
 
 HERE = Path(__file__).parent
 CSRC = HERE.parent.parent / "csrc"
-BACKENDS = ("libsodium", "sse2", "avx2", "avx512")
+BACKENDS = ("libsodium", "portable", "neon", "sse2", "avx2", "avx512")
 NOT_HERE = 77
 PROGRAMS = sorted(path.stem for path in HERE.glob("test_*.c"))
 COMPILERS = {
@@ -24,6 +24,10 @@ COMPILERS = {
     "clang": ("clang", "clang-19", "clang-18", "clang-17", "clang-16", "clang-15", "clang-14"),
 }
 WARNINGS = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Wcast-qual", "-Wvla", "-Werror"]
+INCLUDE = ["-I", str(CSRC), "-I", str(HERE)]
+CORE = [str(source) for source in sorted(CSRC.glob("*.c"))]
+SECRETS = [*WARNINGS, "-include", str(HERE / "secrets.h"), *INCLUDE, str(HERE / "test_secrets.c"), *CORE]
+WIPED = [str(HERE / "test_wiped.c"), *CORE]
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
 
 
@@ -41,8 +45,7 @@ def compiler(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         [path, *SANITIZERS, str(probe), "-lsodium", "-o", str(folder / "probe")], capture_output=True, check=False
     )
     require("libsodium", done.returncode == 0, "its header and library, and the compiler's sanitizers")
-    sources = [str(source) for source in sorted(CSRC.glob("*.c"))]
-    run([path, "-std=c11", "-g", "-O1", "-c", *WARNINGS, *SANITIZERS, *sources], folder)
+    run([path, "-std=c11", "-g", "-O1", "-c", *WARNINGS, *SANITIZERS, *CORE], folder)
     return path, folder
 
 
@@ -61,16 +64,15 @@ def run(command: list[str], folder: Path, backend: str = "") -> None:
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_program(compiler: tuple[str, Path], program: str, backend: str) -> None:
     path, folder = compiler
-    objects = [str(folder / f"{source.stem}.o") for source in sorted(CSRC.glob("*.c"))]
-    include = ["-I", str(CSRC), "-I", str(HERE)]
+    objects = [str(folder / f"{Path(source).stem}.o") for source in CORE]
     source = str(HERE / f"{program}.c")
     flags = ["-std=c11", "-g", "-O1", *WARNINGS, *SANITIZERS]
     if not (folder / program).exists():
-        run([path, *flags, *include, source, *objects, "-lsodium", "-o", program], folder)
+        run([path, *flags, *INCLUDE, source, *objects, "-lsodium", "-o", program], folder)
     run([str(folder / program)], folder, backend)
 
 
-@pytest.mark.parametrize("backend", ["sse2", "avx2"])
+@pytest.mark.parametrize("backend", ["portable", "neon", "sse2", "avx2"])
 def test_no_secret_decides(compiler: tuple[str, Path], backend: str) -> None:
     """Constant time, as far as valgrind sees: keys and texts are undefined memory, on which nothing may depend."""
     path, folder = compiler
@@ -79,13 +81,12 @@ def test_no_secret_decides(compiler: tuple[str, Path], backend: str) -> None:
     assert valgrind is not None
     program = folder / "secrets"
     if not program.exists():
-        sources = [str(HERE / "test_secrets.c"), *(str(source) for source in sorted(CSRC.glob("*.c")))]
-        flags = ["-std=c11", "-gdwarf-4", "-O2", "-DSSB_VALGRIND", *WARNINGS, "-I", str(CSRC), "-I", str(HERE)]
-        run([path, *flags, *sources, "-lsodium", "-o", program.name], folder)
+        flags = ["-std=c11", "-gdwarf-4", "-O2", "-DSSB_VALGRIND"]
+        run([path, *flags, *SECRETS, "-lsodium", "-o", program.name], folder)
     run([valgrind, "-q", "--error-exitcode=9", str(program)], folder, backend)
 
 
-@pytest.mark.parametrize("backend", ["sse2", "avx2", "avx512"])
+@pytest.mark.parametrize("backend", BACKENDS[1:])
 def test_no_secret_decides_on_any_path(compiler: tuple[str, Path], backend: str) -> None:
     """The same by clang's memory sanitizer, which knows AVX-512."""
     path, folder = compiler
@@ -93,10 +94,20 @@ def test_no_secret_decides_on_any_path(compiler: tuple[str, Path], backend: str)
         pytest.skip("gcc has no memory sanitizer")
     program = folder / "poisoned"
     if not program.exists():
-        sources = [str(HERE / "test_secrets.c"), *(str(source) for source in sorted(CSRC.glob("*.c")))]
         sanitize = ["-fsanitize=memory", "-fno-sanitize-memory-param-retval", "-DSSB_MSAN"]
-        flags = ["-std=c11", "-g", "-O2", *sanitize, *WARNINGS, "-I", str(CSRC), "-I", str(HERE)]
-        run([path, *flags, *sources, "-lsodium", "-o", program.name], folder)
+        flags = ["-std=c11", "-g", "-O2", *sanitize]
+        run([path, *flags, *SECRETS, "-lsodium", "-o", program.name], folder)
+    run([str(program)], folder, backend)
+
+
+@pytest.mark.parametrize("backend", BACKENDS[1:])
+def test_nothing_secret_stays(compiler: tuple[str, Path], backend: str) -> None:
+    """In the stack, by the compiler's settings that the package is built with."""
+    path, folder = compiler
+    program = folder / "wiped"
+    if not program.exists():
+        flags = ["-std=c11", "-O3", "-DSSB_LOOK", "-D_GNU_SOURCE", "-pthread", *WARNINGS]
+        run([path, *flags, *INCLUDE, *WIPED, "-lsodium", "-o", program.name], folder)
     run([str(program)], folder, backend)
 
 
@@ -108,8 +119,7 @@ def test_no_writable_globals(compiler: tuple[str, Path]) -> None:
     assert nm is not None
     plain = folder / "plain"
     plain.mkdir()
-    sources = [str(source) for source in sorted(CSRC.glob("*.c"))]
-    run([path, "-std=c11", "-O2", "-fPIC", "-c", *sources], plain)
+    run([path, "-std=c11", "-O2", "-fPIC", "-c", *CORE], plain)
     objects = sorted(str(found) for found in plain.glob("*.o"))
     symbols = subprocess.run([nm, *objects], capture_output=True, text=True, check=True).stdout
     writable = [line for line in symbols.splitlines() if len(line.split()) == 3 and line.split()[1] in "bBdDcCsSgG"]

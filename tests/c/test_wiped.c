@@ -8,20 +8,17 @@
 
 #include "poly1305.h"
 
+#ifdef SSB_LOOK
 #include <pthread.h>
+#endif
 
-#define STACK (1u << 17)
-#define FILL 0xa5
 #define BOXES 20u
 #define BODY_MOST 4096u
-#define STREAM (2 * 64 + BODY_MOST)
 
 static uint8_t key[SSB_KEY], nonce[SSB_NONCE];
 static uint8_t plain[BOXES * BODY_MOST], wire[BOXES * (BODY_MOST + SSB_BOX_HEADER)];
 static ssb_sealer sealer;
 static ssb_opener opener;
-static size_t body_n, boxes_n;
-static int code;
 
 static void begin(void) {
     ssb_sealer_init(&sealer, &CRYPTO, key, nonce);
@@ -56,6 +53,13 @@ static void structs(void) {
 }
 
 #ifdef SSB_LOOK
+
+#define STACK (1u << 17)
+#define FILL 0xa5
+#define STREAM (2 * 64 + BODY_MOST)
+
+static size_t body_n, boxes_n;
+static int code;
 
 static void *seal_all(void *unused) {
     code = ssb_seal(&sealer, plain, boxes_n * body_n, wire);

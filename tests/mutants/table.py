@@ -123,6 +123,7 @@ MUTANTS = (
         "lane left out, 8", "salsa20_avx2.c", "for (size_t i = 4; i < n; i++)", "for (size_t i = 5; i < n; i++)", "avx2"
     ),
     Mutant("number of the block forgotten, 4", "salsa20_sse2.c", "i >= 6 && i <= 8", "i >= 6 && i <= 7", "sse2"),
+    Mutant("number of the block forgotten, 1", "salsa20_portable.c", "blocks->number[at];", "0;", "portable"),
     Mutant("carry beyond 2^130, IFMA", "poly1305_ifma.c", "_mm512_slli_epi64(high[2], 10)", "high[2]"),
     Mutant("carry beyond 2^130, AVX2", "poly1305_avx2.c", "    carry(d, 4, 0);\n", "", "avx2"),
     Mutant("end of the message not marked", "poly1305.c", "last[n] = 1;", "", "sse2"),
