@@ -1,6 +1,6 @@
 """Programs that run in a process of their own: our room, and the target of tunnels. Started by `processes.py`.
 
-    python -m benchmarks.children room
+    python -m benchmarks.children room [uvloop]
     python -m benchmarks.children target ADDRESS-OF-ROOM
 
 Each prints one JSON line when it is ready, and ends when its standard input does.
@@ -115,7 +115,13 @@ async def _ready(**what: Any) -> None:
 
 def main(args: list[str]) -> None:
     programs: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {"room": run_room, "target": run_target}
-    asyncio.run(programs[args[0]](*args[1:]))
+    run = asyncio.run
+    if args[-1] == "uvloop":
+        import uvloop
+
+        run = uvloop.run
+        args.pop()
+    run(programs[args[0]](*args[1:]))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import json
 import os
+import queue
 import subprocess
 import sys
 import tempfile
@@ -36,21 +37,30 @@ class Child:
         self._process = subprocess.Popen(command, cwd=cwd, stdin=pipe, stdout=pipe, text=True, env=whole_env)
         self.ready = self._wait_ready()
         self._meter = psutil.Process(self._process.pid)
-        # What it says later is thrown away, lest the pipe fills and it stops.
-        threading.Thread(target=self._drain, daemon=True).start()
+        # What it says later is read at once, lest the pipe fills and it stops.
+        self._later: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        threading.Thread(target=self._listen, daemon=True).start()
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
     def cpu(self) -> float:
-        """CPU-seconds, user and system, of all its threads so far."""
-        times = self._meter.cpu_times()
-        return float(times.user + times.system)
+        """CPU-seconds, user and system, of all its threads so far; in nanoseconds where Linux counts them."""
+        try:
+            threads = list(Path(f"/proc/{self.pid}/task").iterdir())
+            return sum(int((thread / "schedstat").read_text(encoding="ascii").split()[0]) for thread in threads) / 1e9
+        except OSError:
+            times = self._meter.cpu_times()
+            return float(times.user + times.system)
 
     def memory(self) -> int:
         """Resident bytes."""
         return int(self._meter.memory_info().rss)
+
+    def said(self, timeout: float = 120.0) -> dict[str, Any]:
+        """The next thing it says. Raises queue.Empty when it does not."""
+        return self._later.get(timeout=timeout)
 
     def close(self) -> None:
         """End it, by force if it does not go by itself."""
@@ -70,10 +80,9 @@ class Child:
                 return said
         raise RuntimeError(f"a process did not start: exit code {self._process.wait()}")
 
-    def _drain(self) -> None:
-        if self._process.stdout is not None:
-            for _line in self._process.stdout:
-                pass
+    def _listen(self) -> None:
+        for line in self._process.stdout or ():
+            self._later.put(json.loads(line))
 
 
 @dataclass(frozen=True, slots=True)
