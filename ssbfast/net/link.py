@@ -300,7 +300,16 @@ class Link(asyncio.BufferedProtocol):
         return self._relay.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        self.data_received(self._relay.buffer[:nbytes])
+        relay = self._relay
+        data = relay.buffer[:nbytes]
+        if relay.is_planned:
+            self.data_received(data)
+            return
+        relay.is_planned = True  # by us: at the end of this read
+        try:
+            self.data_received(data)
+        finally:
+            relay.read_once()
 
     def data_received(self, data: memoryview | bytearray) -> None:
         """Take received bytes; `data` is scratch afterwards."""

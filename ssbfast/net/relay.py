@@ -1,7 +1,8 @@
 """The relay engine of one event loop: what all its links share, and the splices between them.
 
-One receive buffer for every socket, one pool of queue memory, and one flush at the end of each tick for all
-links that have something to send: sealed that late, bytes of many sources fill whole boxes. What a packet
+One receive buffer for every socket, one pool of queue memory, and two moments of a tick at which all links are
+flushed that have something to send: right after its first read, so that a lonely frame does not wait for another turn
+of the loop, and at its end, for all the rest: sealed that late, bytes of many sources fill whole boxes. What a packet
 means is none of the relay's business.
 
 Back-pressure: a source whose destination has no room is not read from (`wait`) until the destination has
@@ -25,6 +26,7 @@ _DROUGHT_SECONDS = 0.05
 _TRIM_SECONDS = 1.0
 _SCARCE_PART = 16  # a drought begins when less than a sixteenth of the pool is left
 _ENOUGH_PART = 8  # and ends when an eighth is
+_ALONE = 8  # so many reads have to come alone before it is taken for granted; each so many-th looks again
 
 
 @dataclass
@@ -73,7 +75,9 @@ class Relay:
         self._drought: asyncio.TimerHandle | None = None
         self._drought_since = 0.0
         self._trim: asyncio.TimerHandle | None = None
-        self._scheduled = False
+        self.is_planned = False  # a flush, for the end of this tick
+        self._alone = 0  # first reads of ticks since one was not the only thing in its tick
+        self._slabs = self.hub.left  # that payload may take, while nothing is lent
 
     def close(self) -> None:
         """All links are gone: leave nothing planned behind, which would keep the pool alive."""
@@ -107,23 +111,44 @@ class Relay:
 
     def touched(self) -> None:
         """Something may have been queued: flush at the end of this tick."""
-        if not self._scheduled:
-            self._scheduled = True
-            self.loop.call_soon(self._flush)
+        if not self.is_planned:
+            self.is_planned = True
+            self.loop.call_soon(self._end_tick)
 
-    def _flush(self) -> None:
-        self._scheduled = False
+    def read_once(self) -> None:
+        """The first read of a tick is done (`is_planned` was set for it): let go what it has brought.
+
+        What comes in the same tick waits for its end. Looking whether something does costs a turn of the loop, so
+        that it is looked for less often while reads come alone.
+        """
+        self._flush()
+        self._alone += 1
+        self.is_planned = self._alone <= _ALONE or self._alone % _ALONE == 0
+        if self.is_planned:
+            self.loop.call_soon(self._end_tick)
+
+    def _end_tick(self) -> None:
+        self.is_planned = False
+        if self._flush():
+            self._alone = 0
+
+    def _flush(self) -> bool:
+        """Let all links send what they have. Whether there was anything."""
         # A flush may queue at another link (a tunnel's end writes into the link that carries it): go on until
         # nothing is left, which is soon, since every link stops when its transport has enough.
-        while dirty := self.hub.dirty():
+        dirty = self.hub.dirty()
+        any_at_all = bool(dirty)
+        while dirty:
             for number in dirty:
                 link = self._links.get(number)
                 if link is not None:
                     link.flush()
+            dirty = self.hub.dirty()
         if self._is_scarce:
             self._begin_drought()
         if self._trim is None:
             self._trim = self.loop.call_later(_TRIM_SECONDS, self._trim_pool)
+        return any_at_all
 
     def _trim_pool(self) -> None:
         """Give queue memory back that a burst has left behind: most of a room's life nothing is queued."""
@@ -179,7 +204,7 @@ class Relay:
 
     @property
     def _is_scarce(self) -> bool:
-        return self.hub.left * _SCARCE_PART < self.hub.left + self.hub.lent
+        return self.hub.left * _SCARCE_PART < self._slabs
 
     def _begin_drought(self) -> None:
         """Read from nobody until a good part of the pool is free again."""
@@ -196,7 +221,7 @@ class Relay:
         for link in list(self._links.values()):
             if link not in self._waiting:
                 link.proceed()
-        if self.hub.left * _ENOUGH_PART >= self.hub.left + self.hub.lent:
+        if self.hub.left * _ENOUGH_PART >= self._slabs:
             self._drought = None
             for link in list(self._links.values()):
                 link.release(self)
