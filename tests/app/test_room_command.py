@@ -20,7 +20,7 @@ import pytest
 from aioice import stun
 
 from ssbfast import FeedId, Keypair, NetworkId, RoomClient
-from ssbfast.app.commands.room import default_data
+from ssbfast.app.commands.room import default_data, run_fast
 from ssbfast.errors import HandshakeError, SessionEndedError
 from ssbfast.keys import load_secret
 from ssbfast.room.trust import AllowList
@@ -69,6 +69,21 @@ def test_it_lists_its_address_first_and_then_who_comes_tunnels_and_goes(data: Pa
         assert set(closed) == {"event", "origin", "target", "bytes", "seconds", "reason"}
         assert closed["bytes"] > 300  # two handshakes' worth
         assert room.event("left") == {"event": "left", "id": a.short}
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_it_runs_on_uvloop_where_that_is_installed(installed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if installed:
+        pytest.importorskip("uvloop")  # not for Windows
+    else:
+        monkeypatch.setitem(sys.modules, "uvloop", None)
+    loops: list[str] = []
+
+    async def which() -> None:
+        loops.append(type(asyncio.get_running_loop()).__module__.partition(".")[0])
+
+    run_fast(which())
+    assert loops == ["uvloop" if installed else "asyncio"]
 
 
 def test_people_are_told_what_to_do_next(data: Path) -> None:
