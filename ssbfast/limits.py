@@ -110,6 +110,12 @@ HANDSHAKES: Final = 512
 HANDSHAKES_PER_ADDRESS: Final = 64
 """The same from one address (an IPv6 /64 counts as one)."""
 
+HANDSHAKE_STEPS: Final = 8
+"""Steps of callers' handshakes in one tick of the loop: 2 ms. Sessions and tunnels move in between."""
+
+EPHEMERALS: Final = 64
+"""Ephemeral keys made while a room is idle: as many as `HANDSHAKES_PER_ADDRESS`, a burst from one household."""
+
 SESSIONS_PER_FEED: Final = 16
 """Sessions of one key at a room at a time: re-connecting quickly is normal, hoarding is not."""
 

@@ -168,7 +168,7 @@ class RoomServer:
         session = RoomSession(self)
         return _Inbound(
             self.relay,
-            ServerHandshake(self.me, network=self._network),
+            ServerHandshake(self.me, network=self._network, ephemeral=self.relay.turns.ephemeral()),
             session,
             admit=self._admit,
         )

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ssbfast import limits
 from ssbfast.errors import DeadlineError, HandshakeError, LocalProtocolError, RefusedError, SSBError
 from ssbfast.ids import FeedId
-from ssbfast.wire.handshake import ClientHandshake, ClientKnown, Completed, Send, ServerHandshake
+from ssbfast.limits import EARLY_BYTES
+from ssbfast.net.turns import Turns
+from ssbfast.wire.handshake import LENGTH, ClientHandshake, ClientKnown, Completed, Send, ServerHandshake
 
 if TYPE_CHECKING:
     from ssbfast.net.link import Link
+
+_MESSAGES: Final = sum(LENGTH.values())
 
 Admit = Callable[[FeedId], "bool | Awaitable[bool]"]
 """Decides, once a caller's key is proven, whether he is let in."""
@@ -36,6 +40,8 @@ class Handshaking:
         "_refused",
         "_timer",
         "_transport",
+        "_turns",
+        "_waiting",
     )
 
     def __init__(
@@ -43,10 +49,13 @@ class Handshaking:
         link: Link,
         machine: ClientHandshake | ServerHandshake,
         *,
+        turns: Turns,
         admit: Admit | None,
         deadline: float,
         refusal_delay: float,
     ) -> None:
+        self._turns = turns
+        self._waiting = b""  # came while we wait for our turn
         self._link = link
         self._machine = machine
         self._admit = admit
@@ -69,6 +78,25 @@ class Handshaking:
                 self._refuse(error)
 
     def received(self, data: bytes) -> None:
+        """Bytes from the peer. Callers take turns; what we dial ourselves is few, and goes on at once."""
+        if not isinstance(self._machine, ServerHandshake):
+            self._take(data)
+            return
+        if self._refused:
+            return
+        if not self._waiting:
+            self._turns.queue(self._take_turn)
+        self._waiting += data
+        if len(self._waiting) > EARLY_BYTES + _MESSAGES:
+            self._waiting = self._waiting[:1]  # the turn is ours still, and there is nothing to take
+            self._refuse(HandshakeError())
+
+    def _take_turn(self) -> None:
+        data, self._waiting = self._waiting, b""
+        if self._transport is not None and not self._transport.is_closing():
+            self._take(data)
+
+    def _take(self, data: bytes) -> None:
         if self._refused:
             return  # deaf until the end, and not by holding: a tunnel's carrier has others to serve
         try:

@@ -109,7 +109,7 @@ class Link(asyncio.BufferedProtocol):
         self._relay = relay
         self._loop = relay.loop
         self._shaking: Handshaking | None = Handshaking(
-            self, handshake, admit=admit, deadline=deadline, refusal_delay=refusal_delay
+            self, handshake, turns=relay.turns, admit=admit, deadline=deadline, refusal_delay=refusal_delay
         )
         self._handler = handler
         self._core_limits = core_limits or relay.core_limits

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from ssbfast import limits, native
 from ssbfast.errors import LimitError
 from ssbfast.net.link import Link
+from ssbfast.net.turns import Turns
 from ssbfast.wire.handshake import Session
 
 _CHECK_SECONDS = 1.0
@@ -64,6 +65,7 @@ class Relay:
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.hub = native.Hub(pool)
+        self.turns = Turns(self.loop)
         self.core_limits = core_limits or native.CoreLimits()
         self.stall_seconds = stall_seconds
         self.buffer = memoryview(bytearray(limits.RECEIVE_BUFFER))
@@ -84,6 +86,7 @@ class Relay:
         for timer in (self._check, self._drought, self._trim):
             if timer is not None:
                 timer.cancel()
+        self.turns.close()
 
     # ------------------------------------------------------------ links
 

@@ -159,10 +159,12 @@ class _Handshake:
     _FAILED: ClassVar[State]
     _COMPLETED: ClassVar[State]
 
-    def __init__(self, me: Keypair, start: State, network: NetworkId, ephemeral: bytes | None) -> None:
+    def __init__(
+        self, me: Keypair, start: State, network: NetworkId, ephemeral: bytes | messages.Ephemeral | None
+    ) -> None:
         self._me = me
         self._network = network
-        self._ephemeral = messages.Ephemeral(ephemeral)
+        self._ephemeral = ephemeral if isinstance(ephemeral, messages.Ephemeral) else messages.Ephemeral(ephemeral)
         self._shared = messages.SharedSecrets(network)
         self._theirs = b""  # the peer's ephemeral public key
         self._client_signature = b""
@@ -329,7 +331,8 @@ class ServerHandshake(_Handshake):
     """The side that is called: it learns who calls from message 3, and then says yes or nothing.
 
     me: the own key pair. network: the network id, the same at both ends.
-    ephemeral: 32-byte X25519 secret, to be used once; None draws it from the system's randomness.
+    ephemeral: 32-byte X25519 secret, to be used once, or a key pair made in advance, which becomes ours to wipe;
+        None draws it from the system's randomness.
     """
 
     __slots__ = ("_client",)
@@ -339,7 +342,10 @@ class ServerHandshake(_Handshake):
     _FAILED = ServerState.FAILED
     _COMPLETED = ServerState.COMPLETED
 
-    def __init__(self, me: Keypair, *, network: NetworkId = MAIN_NETWORK, ephemeral: bytes | None = None) -> None:
+    def __init__(
+        self, me: Keypair, *,
+        network: NetworkId = MAIN_NETWORK, ephemeral: bytes | messages.Ephemeral | None = None,
+    ) -> None:
         super().__init__(me, ServerState.START, network, ephemeral)
         self._client: FeedId | None = None
 

@@ -5,10 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 
-from ssbfast.errors import RemoteError
+import pytest
+
+from ssbfast import native
+from ssbfast.errors import RemoteError, SSBError
+from ssbfast.keys import Keypair
 from ssbfast.limits import MiB
+from ssbfast.net.link import Link
+from ssbfast.net.relay import Relay
+from ssbfast.pure import Opener, Sealer
+from ssbfast.wire.handshake import ServerHandshake, Session
 from tests.helpers.livingroom import LivingRoom, living_room
-from tests.helpers.rawpeer import RawTunnel, eventually
+from tests.helpers.rawpeer import RawTunnel, eventually, settle
+from tests.helpers.traffic import raw
 
 Ends = tuple[RawTunnel, RawTunnel]
 
@@ -76,3 +85,97 @@ async def test_a_target_that_dies_while_a_source_waits_for_it_lets_the_source_go
         await pouring
         other[0].write(b"alive")
         assert await other[1].read(5) == b"alive"
+
+
+# ---------------------------------------------------------------- when things are sent
+
+
+class Wire(asyncio.Transport):
+    """What a link has sent, write by write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[bytes] = []
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.writes.append(bytes(data))
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """There is no buffer."""
+
+    def is_closing(self) -> bool:
+        return False
+
+
+class Nobody:
+    """Owns a link and does not care."""
+
+    def opened(self, link: Link) -> None: ...
+
+    def packet(self, link: Link, flags: int, req: int, body: bytes) -> None: ...
+
+    def chunk(self, link: Link, req: int, data: bytes) -> None: ...
+
+    def closed(self, link: Link, error: SSBError | None) -> None: ...
+
+
+SESSION = Session(Keypair.generate().id, b"k" * 32, bytes(24), b"k" * 32, bytes(24), b"")
+FRAME = raw(native.STREAM, 1, b"frame")
+
+
+def several(relay: Relay, n: int) -> tuple[list[Link], Wire, list[native.Lane]]:
+    """n links whose req 1 leads to one more, and what that one sends."""
+    links = []
+    for _ in range(n + 1):
+        link = Link(relay, ServerHandshake(Keypair.generate()), Nobody())
+        wire = Wire()
+        link._transport = wire
+        link.completed(SESSION, b"")
+        links.append(link)
+    lanes = [native.Lane(links[-1].core, 10 + i) for i in range(n)]
+    for link, lane in zip(links, lanes, strict=False):
+        native.Inlet(link.core, 1, lane)
+    return links[:-1], wire, lanes
+
+
+def arrives(relay: Relay, link: Link, sealer: Sealer) -> None:
+    data = sealer.seal(FRAME)
+    relay.buffer[: len(data)] = data
+    link.buffer_updated(len(data))
+
+
+async def test_a_lonely_frame_leaves_within_its_read_and_costs_no_turn_of_the_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    relay = Relay()
+    (link,), wire, _lanes = several(relay, 1)
+    sealer = Sealer(b"k" * 32, bytes(24))
+    await settle()
+    planned: list[object] = []
+    call_soon = relay.loop.call_soon
+    monkeypatch.setattr(relay.loop, "call_soon", lambda *args, **more: planned.append(args) or call_soon(*args, **more))
+    looked = []
+    for i in range(64):
+        arrives(relay, link, sealer)
+        assert len(wire.writes) == i + 1
+        looked.append(relay.is_planned)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    assert all(looked[:8]) and looked[8:].count(True) == 7  # one in eight looks whether it is still alone
+    relay.close()
+
+
+async def test_frames_of_one_tick_merge_all_but_the_first() -> None:
+    relay = Relay()
+    links, wire, _lanes = several(relay, 20)
+    sealers = [Sealer(b"k" * 32, bytes(24)) for _ in links]
+    for _ in range(5):
+        before = len(wire.writes)
+        for link, sealer in zip(links, sealers, strict=True):
+            arrives(relay, link, sealer)
+        await settle()
+        assert len(wire.writes) == before + 2
+    bodies = Opener(b"k" * 32, bytes(24)).open(b"".join(wire.writes))
+    assert len(bodies) == len(wire.writes)  # a box each
+    assert sum(len(body) for body in bodies) == 5 * 20 * len(FRAME)
+    relay.close()
