@@ -64,6 +64,9 @@ EARLY_BYTES: Final = 64 * KiB
 SUBSCRIBER_BACKLOG: Final = 64 * KiB
 """Attendance events that wait for one subscriber; beyond it they are replaced by one fresh state."""
 
+ATTENDANCE_STEP: Final = 64
+"""Subscribers that are told what is new before tunnels get their turn again: 1 ms. The others follow, tick by tick."""
+
 STREAM_INBOX: Final = 256 * KiB
 """Received stream items that wait in Python for the application, per stream, before the session stops reading."""
 

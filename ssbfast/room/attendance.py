@@ -2,6 +2,9 @@
 
 - room.attendants: one `state` with everybody, then exactly one `joined` or `left` per change, without a gap.
 - tunnel.endpoints: the whole list; after changes again, at most once in limits.ENDPOINTS_SECONDS.
+- An event is encoded once. So many subscribers are told at a time (limits.ATTENDANCE_STEP), the others in the ticks
+  that follow, round by round; whose turn comes late gets several events at once. Who would have to be told what is
+  forgotten by then gets a fresh state.
 - While a session's backlog is too long nothing is added to it. What its subscribers missed becomes one fresh `state`
   (clients clear and refill their list on any `state`), or one list, once the backlog has drained.
 
@@ -10,6 +13,7 @@ Source: SIP 7, "Attendants"; ssb-room-client 2.0.2 for the meaning of a second `
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from heapq import heappop, heappush
@@ -18,6 +22,7 @@ from itertools import count
 from ssbfast import limits
 from ssbfast.ids import FeedId
 from ssbfast.room.effects import Change, Joined, StreamItem
+from ssbfast.room.news import News
 from ssbfast.wire.muxrpc import encode_json
 
 
@@ -27,7 +32,8 @@ class _Reader:
     req: int
     lists: bool  # tunnel.endpoints rather than room.attendants
     paused: bool = False
-    stale: bool = False  # something has changed that it was not told
+    stale: bool = False  # something has changed that it was not told, and will not be
+    told: int = 0  # number of the first of the news that it does not know
     last: float = float("-inf")  # when it got a list
     queued: bool = False  # is in the heap
     gone: bool = False
@@ -45,11 +51,16 @@ class Attendance:
         self._due: list[tuple[float, int, _Reader]] = []
         self._tie = count()
         self._all: bytes | None = None
+        self._news = News()
+        self._round: deque[_Reader] = deque()  # whose turn is to come
+        self._round_news = 0  # what there was when the round began: at its end everybody knows it
+        self._since: float | None = None  # there are some who have not been told all
 
     @property
     def next_tick(self) -> float | None:
         """When tick() has something to do."""
-        return self._due[0][0] if self._due else None
+        due = self._due[0][0] if self._due else None
+        return due if self._since is None else self._since if due is None else min(due, self._since)
 
     def count(self, session: int) -> int:
         """Open subscriptions of a session."""
@@ -81,26 +92,51 @@ class Attendance:
 
     def publish(self, changes: Iterable[Change], now: float) -> list[StreamItem]:
         """Tell everybody about changes of the directory."""
-        items: list[StreamItem] = []
         changed = False
         for change in changes:
             changed = True
             self._all = None
             if isinstance(change, Joined):
                 self._ids[change.id] = text = encode_json(str(change.id))
-                body = b'{"type":"joined","id":%b}' % text
+                self._news.add(b'{"type":"joined","id":%b}' % text)
             else:
-                body = b'{"type":"left","id":%b}' % self._ids.pop(change.id)
-            for reader in self._readers:
-                if reader.paused:
-                    reader.stale = True
-                else:
-                    items.append(StreamItem(reader.session, reader.req, body))
-        if changed:
-            for lister in self._listers:
-                lister.stale = True
-                items += self._refresh(lister, now)
+                self._news.add(b'{"type":"left","id":%b}' % self._ids.pop(change.id))
+        if not changed:
+            return []
+        items = self._tell(now) if self._since is None else []
+        for lister in self._listers:
+            lister.stale = True
+            items += self._refresh(lister, now)
         return items
+
+    def _tell(self, now: float) -> list[StreamItem]:
+        """Go on with the round, or begin one, as far as one step goes."""
+        items: list[StreamItem] = []
+        news = self._news
+        while len(items) < limits.ATTENDANCE_STEP:
+            if not self._round:
+                news.forget(self._round_news)
+                if self._round_news == news.next:
+                    self._since = None
+                    return items
+                self._round_news = news.next
+                self._round.extend(self._readers)
+                continue
+            items += self._catch_up(self._round.popleft(), now)
+        self._since = now
+        return items
+
+    def _catch_up(self, reader: _Reader, now: float) -> list[StreamItem]:
+        if reader.gone:
+            return []
+        if reader.paused:
+            reader.stale = reader.stale or reader.told < self._news.next
+            return []
+        bodies = self._news.since(reader.told)
+        if bodies is None:
+            return self._refresh(reader, now)
+        reader.told = self._news.next
+        return [StreamItem(reader.session, reader.req, body) for body in bodies]
 
     def backlog_passed(self, session: int, *, lost: bool) -> None:
         """Add nothing more to a session's streams. lost: items were dropped, so that a fresh state is needed."""
@@ -120,9 +156,11 @@ class Attendance:
         return items
 
     def tick(self, now: float) -> list[StreamItem]:
-        """The lists whose time has come."""
-        items: list[StreamItem] = []
-        while self._due and self._due[0][0] <= now:
+        """What some have still to be told, and the lists whose time has come."""
+        items = [] if self._since is None else self._tell(now)
+        lists = 0
+        while self._due and self._due[0][0] <= now and lists < limits.ATTENDANCE_STEP:
+            lists += 1
             reader = heappop(self._due)[2]
             reader.queued = False
             if reader.stale and not reader.gone:
@@ -139,6 +177,7 @@ class Attendance:
             heappush(self._due, (due, next(self._tie), reader))
             return []
         reader.stale = False
+        reader.told = self._news.next
         reader.last = now
         body = self._list() if reader.lists else b'{"type":"state","ids":%b}' % self._list()
         return [StreamItem(reader.session, reader.req, body, snapshot=True)]

@@ -260,3 +260,88 @@ class Views(RuleBasedStateMachine):
 
 TestViews = Views.TestCase
 TestViews.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+# ---------------------------------------------------------------- crowds
+
+
+def all_ticks(attendance: Attendance, now: float = 0.0) -> list[list[StreamItem]]:
+    """The items of each tick until nobody has anything to be told."""
+    ticks = []
+    while attendance.next_tick is not None and attendance.next_tick <= now:
+        ticks.append(attendance.tick(now))
+    return ticks
+
+
+def test_a_wave_is_told_in_steps_and_everybody_gets_all_of_it_in_order() -> None:
+    attendance = Attendance()
+    readers, joins = 10 * limits.ATTENDANCE_STEP + 7, 40
+    for session in range(readers):
+        reader(attendance, session)
+    calls = [attendance.publish([Joined(feed(i))], 0) for i in range(joins)]
+    assert len(calls[0]) == limits.ATTENDANCE_STEP
+    assert not any(calls[1:])  # nobody is told more before the others have had their turn
+    calls += all_ticks(attendance)
+    assert max(map(len, calls)) < limits.ATTENDANCE_STEP + joins
+    items = [item for call in calls for item in call]
+    expected = [{"type": "joined", "id": str(feed(i))} for i in range(joins)]
+    for session in (0, limits.ATTENDANCE_STEP, readers - 1):
+        assert seen(items, session) == expected
+    assert len(items) == readers * joins
+    assert len({id(item.body) for item in items}) == joins
+    assert attendance._news.since(0) is None  # forgotten: all know it
+
+
+def test_who_comes_or_goes_in_the_middle_of_a_round_misses_nothing_and_hears_nothing_twice() -> None:
+    attendance = Attendance()
+    readers = 2 * limits.ATTENDANCE_STEP
+    for session in range(readers):
+        reader(attendance, session)
+    first = attendance.publish([Joined(A)], 0)
+    assert reader(attendance, 9999) == [state(A)]
+    attendance.closed(readers - 1)
+    attendance.publish([Joined(B)], 0)
+    rest = [item for call in all_ticks(attendance) for item in call]
+    assert seen(rest, 9999) == [{"type": "joined", "id": str(B)}]
+    assert seen(rest, readers - 1) == []
+    both = [{"type": "joined", "id": str(A)}, {"type": "joined", "id": str(B)}]
+    assert all(seen(first + rest, session) == both for session in range(readers - 1))
+
+
+def test_who_would_have_to_be_told_too_much_gets_a_fresh_state() -> None:
+    attendance = Attendance()
+    readers = 2 * limits.ATTENDANCE_STEP
+    for session in range(readers):
+        reader(attendance, session)
+    for i in range(3000):
+        attendance.publish([Joined(feed(i))], 0)
+    assert attendance._news._bytes <= limits.SUBSCRIBER_BACKLOG
+    items = [item for call in all_ticks(attendance) for item in call]
+    assert seen(items, readers - 1) == [state(*map(feed, range(3000)))]
+    assert items[-1].snapshot
+
+
+def test_a_reader_that_was_paused_when_its_turn_came_gets_a_state_and_one_that_was_not_goes_on() -> None:
+    attendance = Attendance()
+    readers = 2 * limits.ATTENDANCE_STEP
+    for session in range(readers):
+        reader(attendance, session)
+    attendance.publish([Joined(A)], 0)
+    early, late = readers - 2, readers - 1
+    attendance.backlog_passed(early, lost=False)
+    attendance.backlog_passed(late, lost=False)
+    assert attendance.drained(late, 0) == []  # before its turn: nothing is missed
+    items = [item for call in all_ticks(attendance) for item in call]
+    assert seen(items, late) == [{"type": "joined", "id": str(A)}]
+    assert seen(items, early) == []
+    assert seen(attendance.drained(early, 0), early) == [state(A)]
+
+
+def test_lists_for_many_come_in_steps_too() -> None:
+    attendance = Attendance()
+    listers = 3 * limits.ATTENDANCE_STEP
+    for session in range(listers):
+        lister(attendance, session)
+    attendance.publish([Joined(A)], 0.5)
+    ticks = all_ticks(attendance, 1.0)
+    assert [len(tick) for tick in ticks] == [limits.ATTENDANCE_STEP] * 3
