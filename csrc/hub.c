@@ -40,11 +40,32 @@ uint64_t ssb_hub_outgoing(const ssb_hub *h) { return h->_outgoing; }
 
 int ssbi_pool_shut(const ssb_hub *h) { return ssb_hub_left(h) == 0 && h->_outgoing > 0; }
 
-int ssb_hub_trim(ssb_hub *h) {
-    if (h->_lent > 0) return SSB_FULL;
-    h->_fresh = 1;
+static int is_free(const ssb_hub *h, uint32_t slab) {
+    const ssb_slab_info *i = &h->_info[slab - 1];
+    return slab >= h->_fresh || i->end < i->start;
+}
+
+void ssb_hub_trim(ssb_hub *h) {
     h->_free = 0;
-    return SSB_OK;
+    while (h->_fresh > 1 && is_free(h, h->_fresh - 1)) h->_fresh--;
+    for (uint32_t slab = h->_fresh - 1; slab > 0; slab--) {
+        if (!is_free(h, slab)) continue;
+        h->_info[slab - 1].next = h->_free;
+        h->_free = slab;
+    }
+}
+
+int ssb_hub_gap(const ssb_hub *h, size_t *at, size_t *n) {
+    const size_t base = info_size(h->_count) + SSB_SCRATCH;
+    uint32_t slab = *at + *n > base ? (uint32_t)((*at + *n - base) / SSB_SLAB) + 1 : 1;
+    while (slab <= h->_count && !is_free(h, slab)) slab++;
+    if (slab > h->_count) return 0;
+    const uint32_t first = slab;
+    while (slab < h->_fresh && is_free(h, slab)) slab++;
+    if (slab >= h->_fresh) slab = h->_count + 1;
+    *at = base + (size_t)(first - 1) * SSB_SLAB;
+    *n = (size_t)(slab - first) * SSB_SLAB;
+    return 1;
 }
 
 int64_t ssb_hub_next_dirty(ssb_hub *h) {

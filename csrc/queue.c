@@ -28,7 +28,7 @@ static void shrink(ssb_hub *h, ssb_queue *q) {
     q->_first = info(h, slab)->next;
     if (q->_first == 0) q->_last = 0;
     q->_slabs--;
-    info(h, slab)->next = h->_free;
+    *info(h, slab) = (ssb_slab_info){h->_free, 1, 0, 0}; /* marked as free */
     h->_free = slab;
     h->_lent--;
 }

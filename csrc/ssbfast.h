@@ -177,7 +177,7 @@ void ssb_write_head(uint8_t *out, uint8_t flags, uint32_t length, int32_t req); 
 typedef struct {
     uint32_t next;  /* slab behind this one in its queue, or in the free list; 0 = none (slabs count from 1) */
     uint16_t start; /* first byte still queued */
-    uint16_t end;   /* behind the last */
+    uint16_t end;   /* behind the last; before `start`: the slab is in the free list */
     uint32_t whole; /* > 0: a whole packet of this many bytes (head included) starts here; its slabs are its own
                        and those behind the first say UINT32_MAX */
 } ssb_slab_info;
@@ -212,9 +212,12 @@ size_t ssb_hub_size(uint32_t slabs);       /* memory for so many slabs */
 uint32_t ssb_hub_lent(const ssb_hub *h);   /* slabs in use */
 uint32_t ssb_hub_left(const ssb_hub *h);   /* slabs that payload may still take (the reserve not counted) */
 uint64_t ssb_hub_outgoing(const ssb_hub *h); /* slabs in lanes and control queues: what drains by being sent */
-/* Forget which slabs were lent before. Only when none is lent: the caller may then give the pages back (they
- * have to read as zero or as they were). SSB_OK or SSB_FULL. */
-int ssb_hub_trim(ssb_hub *h);
+/* Put what is not lent in order, so that the lowest slabs are lent first. */
+void ssb_hub_trim(ssb_hub *h);
+/* Right after that: the bytes of `mem` that hold nothing, run by run. On entry *at + *n is where the last run ended (0
+ * for the first); 1, or 0 when there is no more. The caller may give their pages back (they have to read as zero or as
+ * they were). */
+int ssb_hub_gap(const ssb_hub *h, size_t *at, size_t *n);
 /* Take one link off the list of those on which something was queued since they were taken off last; its id, or -1.
  * The caller flushes it until nothing is left. */
 int64_t ssb_hub_next_dirty(ssb_hub *h);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import mmap
 import os
 import platform
 import re
@@ -11,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from ssbfast import errors, limits, native
@@ -111,6 +113,35 @@ def test_a_packet_longer_than_the_shared_event_buffer() -> None:
     assert got == [(native.EV_PACKET, 2, -1, body)]
     assert hub.lent == 0
     hub.trim()
+
+
+@pytest.mark.skipif(not hasattr(mmap, "MADV_DONTNEED"), reason="memory cannot be given back here")
+def test_a_burst_is_given_back_though_some_of_it_still_waits() -> None:
+    process, hub = psutil.Process(), native.Hub(128 << 20)
+    links = [native.Link(hub, i, limits=native.CoreLimits(link_backlog=1 << 30), **KEYS) for i in range(3)]
+    lanes = [native.Lane(link, 1, 1 << 30) for link in links]
+    texts = [os.urandom(16 << 10) for _ in links]
+    before = process.memory_info().rss
+    for _ in range(1000):  # 48 MiB, a slab of each in turn
+        for lane, text in zip(lanes, texts, strict=True):
+            assert lane.write(text)
+    assert process.memory_info().rss - before > 40 << 20
+    waiting = lanes[1].queued
+    lanes[0].clear()
+    lanes[2].clear()
+    lent = hub.lent
+    hub.trim()
+    assert process.memory_info().rss - before < waiting + (4 << 20)
+    assert (hub.lent, lanes[1].queued) == (lent, waiting)
+    peer, got, status = native.Opener(KEYS["send_key"], KEYS["send_nonce"]), 0, native.Status.FULL
+    while status == native.Status.FULL:
+        data, status = links[1].flush()
+        for body in peer.open(data):
+            assert body[9:] == (texts[1] * 2)[got % len(texts[1]) :][: len(body) - 9]
+            got += len(body) - 9
+    assert got == waiting
+    hub.trim()
+    assert hub.lent == 0 and process.memory_info().rss - before < 4 << 20
 
 
 def test_receive_needs_memory_it_may_write_to() -> None:

@@ -56,9 +56,16 @@ class Hub:
         return n
 
     def trim(self) -> None:
-        """Give the memory back to the system, if nothing is queued anywhere."""
-        if lib.ssb_hub_trim(self._c) == Status.OK and hasattr(mmap, "MADV_DONTNEED"):
-            self._memory.madvise(mmap.MADV_DONTNEED)
+        """Give the memory of what is not lent back to the system."""
+        lib.ssb_hub_trim(self._c)
+        if not hasattr(mmap, "MADV_DONTNEED"):
+            return
+        at, n = self._numbers, self._numbers + 1
+        at[0] = n[0] = 0
+        while lib.ssb_hub_gap(self._c, at, n):
+            start, end = -(-at[0] // mmap.PAGESIZE) * mmap.PAGESIZE, (at[0] + n[0]) // mmap.PAGESIZE * mmap.PAGESIZE
+            if start < end:
+                self._memory.madvise(mmap.MADV_DONTNEED, start, end - start)
 
     def dirty(self) -> list[int]:
         """The ids of the links on which something was queued since the last call; flush them."""

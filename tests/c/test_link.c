@@ -31,7 +31,10 @@ static void stop(void) {
     ssb_link_close(&a);
     ssb_link_close(&b);
     CHECK(ssb_hub_lent(&hub) == 0 && ssb_hub_next_dirty(&hub) == -1);
-    CHECK(ssb_hub_trim(&hub) == SSB_OK);
+    ssb_hub_trim(&hub);
+    size_t at = 0, n = 0;
+    CHECK(ssb_hub_gap(&hub, &at, &n) == 1 && n / SSB_SLAB == ssb_hub_left(&hub) + SSB_SLAB_RESERVE);
+    CHECK(ssb_hub_gap(&hub, &at, &n) == 0);
     free(mem);
 }
 

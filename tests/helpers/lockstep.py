@@ -234,8 +234,7 @@ class Lockstep:
         self.both("dirty", lambda w: w.hub.dirty())
 
     def trim(self) -> None:
-        if not self.worlds[0].hub.lent:
-            self.both("trim", lambda w: w.hub.trim())
+        self.both("trim", lambda w: w.hub.trim())
 
     def goodbye(self) -> None:
         i = self.rng.randrange(len(self.status))
