@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import time
 from base64 import b64decode
+from datetime import datetime, timezone
 from typing import Any
+from unittest import mock
 
 import pytest
 from nacl.signing import SigningKey
 
-from ssbfast.compat.ssb.feed import Feed, LocalFeed, LocalMessage, Message, NoPrivateKeyException
+from ssbfast.compat.ssb.feed import Feed, LocalFeed, LocalMessage, Message, NoPrivateKeyException, models
 from ssbfast.compat.ssb.feed.encoding import dumps, hashed_bytes
 from ssbfast.compat.ssb.feed.models import OrderedMsg, get_millis_1970, to_ordered
 
@@ -95,6 +97,14 @@ def test_timestamps_are_utc(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     if hasattr(time, "tzset"):
         time.tzset()
+
+
+@pytest.mark.parametrize("zone", [timezone.utc, None])
+def test_tests_may_stop_the_clock(zone: timezone | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They put something else in the place of `datetime`; it may know its zone or not."""
+    stopped = mock.Mock(utcnow=lambda: datetime(2001, 9, 9, 1, 46, 40, 999_999, tzinfo=zone))
+    monkeypatch.setattr(models, "datetime", stopped)
+    assert LocalMessage(ME, {"type": "x"}).timestamp == get_millis_1970() == 1_000_000_000_999
 
 
 def test_order() -> None:

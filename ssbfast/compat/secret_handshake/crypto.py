@@ -109,9 +109,8 @@ class SHSCryptoBase:
         return True
 
     def clean(self, new_ephemeral_key: PrivateKey | None = None) -> None:
-        """Forget this handshake and its secrets; a new ephemeral key is drawn unless one is given."""
-        for name in (*_SECRETS, "remote_app_hmac", "remote_ephemeral_key"):
-            vars(self).pop(name, None)
+        """Forget this handshake: its secrets become None. A new ephemeral key is drawn unless one is given."""
+        vars(self).update(dict.fromkeys((*_SECRETS, "remote_app_hmac", "remote_ephemeral_key")))
         self._reset_keys(new_ephemeral_key or PrivateKey.generate())
 
     def get_box_keys(self) -> BoxStreamKeys:

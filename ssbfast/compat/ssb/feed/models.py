@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import binascii
 import json
-import time
 from base64 import b64decode, b64encode
 from collections import OrderedDict
+from datetime import datetime as _datetime
+from datetime import timedelta, timezone
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
@@ -23,12 +24,14 @@ __all__ = [
     "Message",
     "NoPrivateKeyException",
     "OrderedMsg",
+    "datetime",
     "get_millis_1970",
     "tag",
     "to_ordered",
 ]
 
 _SUFFIX: Final = ".sig.ed25519"
+_EPOCH: Final = _datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 class OrderedMsg(NamedTuple):
@@ -51,9 +54,21 @@ def to_ordered(data: dict[str, Any]) -> OrderedDict[str, Any]:
     return OrderedDict((name, data[name]) for name in OrderedMsg._fields)
 
 
+class _Clock:
+    """What is asked for the time."""
+
+    def utcnow(self) -> _datetime:
+        """Now, in UTC. Aware, unlike datetime's own, which is deprecated."""
+        return _datetime.now(timezone.utc)
+
+
+datetime: Final = _Clock()
+"""A module global of this name, because that is what programs' tests replace to stop the time."""
+
+
 def get_millis_1970() -> int:
     """Now, in milliseconds since 1970, whatever the time zone."""
-    return int(time.time() * 1000)
+    return (datetime.utcnow().replace(tzinfo=timezone.utc) - _EPOCH) // timedelta(milliseconds=1)
 
 
 class Feed:
