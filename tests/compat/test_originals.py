@@ -25,7 +25,7 @@ FILES = Path(PLACE).rglob("test_*.py") if PLACE else ()
 SUITES = sorted({path.parent for path in FILES if path.parent.name != "examples"})
 
 
-def run(place: Path, suite: Path, *flags: str) -> str:
+def run(place: Path, suite: Path) -> str:
     """Run copies of a suite's files in a package of their own, beside no package that they test."""
     package = place / "suite"
     package.mkdir()
@@ -34,7 +34,7 @@ def run(place: Path, suite: Path, *flags: str) -> str:
         if path.name == "helpers.py" or path.name.startswith("test_"):
             shutil.copy(path, package)
     (place / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
-    command = [sys.executable, *flags, "-m", "pytest", "-q", "-p", "tests.helpers.originals", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.helpers.originals", "suite"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr
