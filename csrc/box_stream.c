@@ -64,20 +64,71 @@ int ssbi_seal_boxes(ssb_sealer *s, const ssbi_box *boxes, size_t count) {
     return SSB_OK;
 }
 
-int ssb_seal(ssb_sealer *s, const uint8_t *plain, size_t plain_n, uint8_t *out) {
-    if (s->_dead) return s->_dead;
+typedef struct { /* boxes that wait to be sealed together */
+    ssb_sealer *s;
+    uint8_t *out; /* of the next box */
+    size_t n;
+    ssbi_box boxes[SSBI_BATCH];
+} batch;
+
+static void batch_seal(batch *b) {
+    (void)ssbi_seal_boxes(b->s, b->boxes, b->n); /* not dead: the callers asked */
+    b->n = 0;
+}
+
+static void batch_text(batch *b, const uint8_t *plain, size_t plain_n) {
     while (plain_n > 0) {
-        ssbi_box boxes[SSBI_BATCH];
-        size_t count = 0;
-        for (; count < SSBI_BATCH && plain_n > 0; count++) {
-            const size_t n = smaller(plain_n, SSB_BOX_BODY);
-            boxes[count] = (ssbi_box){plain, out, n};
-            plain += n;
-            plain_n -= n;
-            out += SSB_BOX_HEADER + n;
-        }
-        (void)ssbi_seal_boxes(s, boxes, count); /* not dead: asked above */
+        const size_t n = smaller(plain_n, SSB_BOX_BODY);
+        b->boxes[b->n++] = (ssbi_box){plain, b->out, n};
+        plain += n;
+        plain_n -= n;
+        b->out += SSB_BOX_HEADER + n;
+        if (b->n == SSBI_BATCH) batch_seal(b);
     }
+}
+
+int ssb_seal(ssb_sealer *s, const uint8_t *plain, size_t plain_n, uint8_t *out) {
+    batch b;
+    if (s->_dead) return s->_dead;
+    b.s = s;
+    b.out = out;
+    b.n = 0;
+    batch_text(&b, plain, plain_n);
+    batch_seal(&b);
+    return SSB_OK;
+}
+
+size_t ssb_sealed_parts_size(const uint32_t *sizes, size_t count) {
+    size_t n = 0;
+    for (size_t i = 0; i < count; i++) n += ssb_sealed_size(sizes[i]);
+    return n;
+}
+
+int ssb_seal_parts(ssb_sealer *s, const uint8_t *plain, const uint32_t *sizes, size_t count, uint8_t *out) {
+    batch b;
+    if (s->_dead) return s->_dead;
+    b.s = s;
+    b.out = out;
+    b.n = 0;
+    for (size_t i = 0; i < count; i++) {
+        batch_text(&b, plain, sizes[i]);
+        plain += sizes[i];
+    }
+    batch_seal(&b);
+    return SSB_OK;
+}
+
+int ssb_seal_packet(ssb_sealer *s, uint8_t flags, int32_t req, const uint8_t *body, uint32_t body_n, uint8_t *out) {
+    uint8_t head[SSB_PACKET_HEAD];
+    batch b;
+    if (s->_dead) return s->_dead;
+    ssb_write_head(head, flags, body_n, req);
+    b.s = s;
+    b.out = out;
+    b.n = 0;
+    batch_text(&b, head, sizeof head);
+    batch_text(&b, body, body_n);
+    batch_seal(&b);
     return SSB_OK;
 }
 
@@ -182,6 +233,14 @@ int ssb_open_many(ssb_opener *o, uint8_t *in, size_t n, uint16_t *bodies, size_t
         *used += box_n;
     }
     return SSB_OK;
+}
+
+size_t ssb_open_copy(ssb_opener *o, const uint8_t *in, size_t n, uint8_t *copy) {
+    uint16_t body_n;
+    size_t used;
+    if (o->_crypto->kernel == NULL || n == 0) return 0;
+    memcpy(copy, in, n);
+    return ssbi_open_batch(o, copy, n, &body_n, 1, &used) == 1 ? body_n : 0;
 }
 
 void ssb_opener_close(ssb_opener *o) { (void)opener_end(o, SSB_E_CLOSED); }

@@ -126,6 +126,13 @@ size_t ssb_sealed_size(size_t plain_n);
 /* Seal all of plain into boxes of at most 4096; nothing for plain_n == 0. `out` holds ssb_sealed_size(plain_n)
  * bytes and does not overlap `plain`. SSB_OK, or SSB_E_CLOSED after the goodbye (a nonce would be used twice). */
 int ssb_seal(ssb_sealer *s, const uint8_t *plain, size_t plain_n, uint8_t *out);
+/* The same for `count` texts that lie one behind the other in `plain`, sizes[i] bytes each: no box holds bytes of
+ * two. `out` holds ssb_sealed_parts_size(sizes, count) bytes. */
+size_t ssb_sealed_parts_size(const uint32_t *sizes, size_t count);
+int ssb_seal_parts(ssb_sealer *s, const uint8_t *plain, const uint32_t *sizes, size_t count, uint8_t *out);
+/* One packet, its head in a box of its own, as readers need it that take one box for a head. `out` holds
+ * ssb_sealed_size(SSB_PACKET_HEAD) + ssb_sealed_size(body_n) bytes and does not overlap `body`. */
+int ssb_seal_packet(ssb_sealer *s, uint8_t flags, int32_t req, const uint8_t *body, uint32_t body_n, uint8_t *out);
 /* Write the 34-byte goodbye. SSB_OK; SSB_E_CLOSED when it was written before. Wipes the key. */
 int ssb_seal_goodbye(ssb_sealer *s, uint8_t *out);
 void ssb_sealer_close(ssb_sealer *s); /* wipes key and nonce; later calls answer SSB_E_CLOSED */
@@ -146,6 +153,10 @@ int ssb_open(ssb_opener *o, uint8_t *in, size_t n, size_t *used) SSB_MUST_USE;
  * SSB_ENDED counts the goodbye's 34 bytes as used. */
 int ssb_open_many(ssb_opener *o, uint8_t *in, size_t n, uint16_t *bodies, size_t boxes, size_t *count, size_t *used,
                   size_t *need) SSB_MUST_USE;
+/* For input that is a box and may not be changed: copy in[0..n) to `copy`, which holds n bytes, and open the first
+ * box there. Returns the length of its body, which lies at copy[34..]. 0 where the first box is not complete, or not
+ * good, or the work of libsodium: nothing is used, and the other functions know what to say of the same bytes. */
+size_t ssb_open_copy(ssb_opener *o, const uint8_t *in, size_t n, uint8_t *copy);
 void ssb_opener_close(ssb_opener *o);
 /* cdef end */
 

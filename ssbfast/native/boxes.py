@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Final
+from array import array
+from collections.abc import Sequence
+from typing import Final
 
 from ssbfast import errors, limits
-from ssbfast.native.core import crypto, error_of, ffi, lib, raw
+from ssbfast.native.core import crypto, error_of, ffi, lib
 from ssbfast.pure.types import E_CLOSED, Buffer, Status, check_keys
 
 _HEAD: Final = 34
 _BOXES: Final = 256
 """Boxes opened by one call."""
+
+_BOX: Final = _HEAD + limits.BOX_BODY
+_PACKET: Final = _HEAD + 9
+"""The box of a packet's head."""
+
+# Looked up once: these calls are made for every box.
+_seal, _seal_parts, _seal_packet = lib.ssb_seal, lib.ssb_seal_parts, lib.ssb_seal_packet
+_sealed_size, _sealed_parts_size = lib.ssb_sealed_size, lib.ssb_sealed_parts_size
+_open_copy, _open_many = lib.ssb_open_copy, lib.ssb_open_many
 
 _SELF_TEST_SIZES: Final = (*range(1, 131), 160, 161, 255, 256, 257, 383, 384, 400, 511, 512, 513, 640, 1000, 1024, 2100)
 _SELF_TEST: Final = "247012e225932675123b9159e54bad05959d5dabf885b579ff2cbca748e7ec52"
@@ -30,15 +41,36 @@ class Sealer:
 
     def seal(self, plain: Buffer) -> bytes:
         """Seal all of `plain` into boxes of at most 4096 bytes; nothing for nothing. LocalProtocolError when closed."""
-        source = ffi.from_buffer("uint8_t[]", plain)
-        n = len(source)
-        size = lib.ssb_sealed_size(n)
-        out = raw("uint8_t[]", size)
-        code = lib.ssb_seal(self._c, source, n, out)
+        if type(plain) is bytes:
+            n = len(plain)
+        else:
+            plain = ffi.from_buffer("uint8_t[]", plain)
+            n = len(plain)
+        # C writes into a bytes object that nobody has seen yet, as Python's own C code does; the self-test proves it.
+        out = bytes(n + _HEAD if 0 < n <= limits.BOX_BODY else _sealed_size(n))
+        code = _seal(self._c, plain, n, out)
         if code:
             raise error_of(code)
-        sealed: bytes = ffi.unpack(ffi.cast("char *", out), size)
-        return sealed
+        return out
+
+    def seal_many(self, plains: Sequence[Buffer]) -> bytes:
+        """The same for many texts at once, each in boxes of its own."""
+        plain, sizes = b"".join(plains), array("I", map(len, plains))
+        numbers = ffi.from_buffer("uint32_t[]", sizes)
+        out = bytes(_sealed_parts_size(numbers, len(sizes)))
+        code = _seal_parts(self._c, plain, numbers, len(sizes), out)
+        if code:
+            raise error_of(code)
+        return out
+
+    def seal_packet(self, flags: int, req: int, body: bytes) -> bytes:
+        """One packet, its head in a box of its own. flags: one byte. LocalProtocolError when closed."""
+        n = len(body)
+        out = bytes(_PACKET + n + _HEAD if 0 < n <= limits.BOX_BODY else _PACKET + _sealed_size(n))
+        code = _seal_packet(self._c, flags, req, body, n, out)
+        if code:
+            raise error_of(code)
+        return out
 
     def goodbye(self) -> bytes:
         """The 34 bytes that end the stream; afterwards nothing can be sealed. LocalProtocolError when closed."""
@@ -64,7 +96,7 @@ class Opener:
         lib.ssb_opener_init(self._c, crypto, key, nonce, body_max)
         self._c = ffi.gc(self._c, lib.ssb_opener_close)
         self._sizes = ffi.new("uint16_t[]", _BOXES)
-        self._numbers = ffi.new("size_t[3]")  # count, used, need
+        self._numbers = [ffi.new("size_t *") for _ in ("count", "used", "need")]
         self._tail = bytearray()
         self._need = _HEAD
         self._fault = 0
@@ -78,31 +110,39 @@ class Opener:
         """
         if self._fault:
             raise error_of(self._fault)
-        tail = self._tail
-        tail += data
-        if len(tail) < self._need and not (self.ended and tail):
-            return []
+        work, n = self._tail, len(data)
         bodies: list[bytes] = []
-        with ffi.from_buffer("uint8_t[]", tail) as source, memoryview(tail) as view:
-            used = self._open_all(source, view, bodies)
-        del tail[:used]
+        if not work and _HEAD < n <= _BOX and type(data) is bytes:
+            copy = bytes(n)  # C writes into it: see Sealer.seal
+            size = _open_copy(self._c, data, n, copy)
+            if n == _HEAD + size:
+                return [copy[_HEAD:]]
+            if size:
+                bodies.append(copy[_HEAD : _HEAD + size])
+                data = data[_HEAD + size :]
+        work += data
+        if work and (len(work) >= self._need or self.ended):
+            used = self._open_all(work, bodies)
+            self._tail = work[used:]  # another one, because the memory of `work` has been lent
         return bodies
 
-    def _open_all(self, source: Any, view: memoryview, bodies: list[bytes]) -> int:
-        sizes, numbers = self._sizes, self._numbers
-        at, n, code = 0, len(view), 0
+    def _open_all(self, work: bytearray, bodies: list[bytes]) -> int:
+        sizes, (count, used, need) = self._sizes, self._numbers
+        source = ffi.from_buffer("uint8_t[]", work)
+        view = ffi.buffer(source)
+        at, n, code = 0, len(work), 0
         while code == Status.OK:
-            code = lib.ssb_open_many(self._c, source + at, n - at, sizes, _BOXES, numbers, numbers + 1, numbers + 2)
+            code = _open_many(self._c, source + at, n - at, sizes, _BOXES, count, used, need)
             body = at + _HEAD
-            for i in range(numbers[0]):
-                end = body + sizes[i]
-                bodies.append(bytes(view[body:end]))
+            for size in ffi.unpack(sizes, count[0]):
+                end = body + size
+                bodies.append(view[body:end])
                 body = end + _HEAD
-            at += numbers[1]
+            at += used[0]
             if code == Status.ENDED:
                 self.ended = True
                 code = Status.OK if at < n else code  # bytes after the goodbye: the next round finds the fault
-        self._need = numbers[2] or _HEAD
+        self._need = need[0] or _HEAD
         if code < 0:
             self._fault = code
             return n

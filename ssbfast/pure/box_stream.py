@@ -12,6 +12,8 @@ Spec: Scuttlebutt protocol guide, "Box stream"; pull-box-stream 1.0.
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Sequence
 from typing import Final
 
 from nacl.bindings import crypto_secretbox, crypto_secretbox_open
@@ -25,6 +27,7 @@ HEADER: Final = 34
 MAC: Final = 16
 GOODBYE: Final = bytes(18)
 _NONCES: Final = 1 << 192
+_HEAD: Final = struct.Struct(">BIi")
 
 
 def sealed_size(plain_n: int) -> int:
@@ -68,6 +71,15 @@ class Sealer:
             out.append(crypto_secretbox(len(chunk).to_bytes(2, "big") + body[:MAC], header_nonce, key))
             out.append(body[MAC:])
         return b"".join(out)
+
+    def seal_many(self, plains: Sequence[Buffer]) -> bytes:
+        """The same for many texts at once, each in boxes of its own."""
+        self._open_key()
+        return b"".join(map(self.seal, plains))
+
+    def seal_packet(self, flags: int, req: int, body: bytes) -> bytes:
+        """One packet, its head in a box of its own. flags: one byte. LocalProtocolError when closed."""
+        return self.seal(_HEAD.pack(flags, len(body), req)) + self.seal(body)
 
     def goodbye(self) -> bytes:
         """The 34 bytes that end the stream; afterwards nothing can be sealed (a nonce would be used twice)."""

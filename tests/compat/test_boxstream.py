@@ -80,7 +80,7 @@ def test_nothing_after_close() -> None:
     with pytest.raises(LocalProtocolError):
         stream.write(b"bar")
     with pytest.raises(LocalProtocolError):
-        stream._write_packet(b"bar", b"baz")
+        stream._write_packet(2, 1, b"baz")
     stream.close()
     assert writer.writes == before and stream.closed
 

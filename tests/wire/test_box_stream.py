@@ -87,10 +87,43 @@ class TestSealing:
     def test_any_buffer(self, kind: Any) -> None:
         assert Boxer(KEY, NONCE).seal(kind(b"abc")) == boxes.box(b"abc")
 
-    def test_nothing_is_sealed_after_the_goodbye(self) -> None:
+    @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+    def test_many_are_sealed_as_one_by_one(self, kind: Any) -> None:
+        plains = [message(n) for n in (9, 64, 0, 4096, 4097, 1, 20_000, *range(40))]
+        one, many = Boxer(KEY, NONCE), Boxer(KEY, NONCE)
+        assert many.seal_many([]) == many.seal_many([b""]) == b""
+        assert many.seal_many([kind(plain) for plain in plains]) == b"".join(map(one.seal, plains))
+        assert many.goodbye() == one.goodbye()
+
+    @pytest.mark.parametrize("n", [0, 1, 4095, 4096, 4097, 70_000])
+    def test_a_packets_head_has_a_box_of_its_own(self, n: int, core: ModuleType) -> None:
+        sealer = core.Sealer(KEY, NONCE)
+        sealed = sealer.seal_packet(0x0E, -5, message(n)) + sealer.seal_packet(2, 2**31 - 1, b"x") + sealer.goodbye()
+        heads = [b"\x0e" + n.to_bytes(4, "big") + b"\xff\xff\xff\xfb", b"\2\0\0\0\1\x7f\xff\xff\xff"]
+        bodies = [message(n)[at : at + 4096] for at in range(0, n, 4096)]
+        assert sealed == boxes.stream([heads[0], *bodies, heads[1], b"x"])
+
+    def test_sealed_bytes_stay_as_they_are(self) -> None:
+        """Their memory is written to by C before anybody sees them, and by nobody afterwards."""
         boxer = Boxer(KEY, NONCE)
+        sealed = [boxer.seal(message(n)) for n in (1, 64, 4096)] * 3
+        before = [bytes(bytearray(box)) for box in sealed]
+        more = [boxer.seal(message(n)) for n in (1, 64, 4096)]
+        assert sealed == before and len({*sealed, *more}) == 6
+        assert [hash(box) for box in sealed] == [hash(box) for box in before]
+
+    def test_nothing_is_sealed_after_the_goodbye(self, core: ModuleType) -> None:
+        boxer, sealer = Boxer(KEY, NONCE), core.Sealer(KEY, NONCE)
         boxer.goodbye()
-        for call in (lambda: boxer.seal(b"x"), lambda: boxer.seal(b""), boxer.goodbye):
+        sealer.goodbye()
+        for call in (
+            lambda: boxer.seal(b"x"),
+            lambda: boxer.seal(b""),
+            lambda: boxer.seal_many([b"x"]),
+            lambda: boxer.seal_many([]),
+            lambda: sealer.seal_packet(2, 1, b"x"),
+            boxer.goodbye,
+        ):
             with pytest.raises(LocalProtocolError):
                 call()
 
@@ -220,6 +253,42 @@ class TestDamage:
             assert (out, error) == (message(65535) + message(4097), None)
         small = Unboxer(KEY, NONCE, 10)
         assert isinstance(unbox([boxes.box(bytes(10)) + boxes.box(bytes(11), 1)], small)[1], BoxStreamError)
+
+
+class TestOneBoxACall:
+    """The way in which most programs read: a box, or what is left of one."""
+
+    def test_whole_boxes_and_all_that_can_lie_behind_them(self) -> None:
+        sealed = [boxes.box(message(n), i) for i, n in enumerate((1, 64, 4096, 33))]
+        end = boxes.goodbye(4)
+        for more in (0, 1, 33, 34, 35, 40):
+            unboxer = Unboxer(KEY, NONCE)
+            data, found = b"".join(sealed) + end, []
+            for n in map(len, sealed):
+                found += unboxer.open_boxes(data[: n + more])
+                data = data[n + more :]
+            found += unboxer.open_boxes(data)
+            assert found == [message(n) for n in (1, 64, 4096, 33)] and unboxer.ended
+        unboxer = Unboxer(KEY, NONCE)
+        assert [unboxer.open_boxes(box) for box in sealed] == [[message(n)] for n in (1, 64, 4096, 33)]
+        assert unboxer.open_boxes(end + b"x") == [] and unboxer.ended
+        with pytest.raises(BoxStreamError):
+            unboxer.open_boxes(b"")
+
+    @pytest.mark.parametrize("at", [0, 20, 34, 40])
+    def test_damaged(self, at: int) -> None:
+        bad = bytearray(boxes.box(message(64), 1))
+        bad[at] ^= 1
+        unboxer = Unboxer(KEY, NONCE)
+        assert unboxer.open_boxes(boxes.box(b"good") + bytes(bad[:10])) == [b"good"]
+        assert unboxer.open_boxes(bytes(bad[10:])) == []
+        for data in (b"", boxes.box(b"next", 2)):
+            with pytest.raises(BoxStreamError):
+                unboxer.open_boxes(data)
+        unboxer = Unboxer(KEY, NONCE)
+        assert (unboxer.open_boxes(boxes.box(b"good")), unboxer.open_boxes(bytes(bad))) == ([b"good"], [])
+        with pytest.raises(BoxStreamError):
+            unboxer.open_boxes(boxes.box(b"next", 2))
 
 
 class TestEnd:

@@ -17,7 +17,7 @@ from nacl.secret import SecretBox
 
 from ssbfast import native
 from ssbfast.compat.secret_handshake.util import NONCE_SIZE, inc_nonce, split_chunks
-from ssbfast.errors import BoxStreamError, LocalProtocolError, TruncatedError
+from ssbfast.errors import BoxStreamError, TruncatedError
 
 __all__ = [
     "HEADER_LENGTH",
@@ -91,29 +91,23 @@ class BoxStream:
     def write(self, data: bytes) -> None:
         """Seal and send. LocalProtocolError after `close()`: a nonce would be used twice."""
         if data:
-            self.writer.write(self._seal(data))
+            self.writer.write((self._sealer or self._begin()).seal(data))
 
     def close(self) -> None:
         """Send the goodbye, once. The writer stays open."""
         if self.closed:
             return
-        sealer = self._sealer or native.Sealer(self.key, self.nonce)
-        goodbye = sealer.goodbye()
-        self._sealer = sealer
+        goodbye = (self._sealer or self._begin()).goodbye()
         self.closed = True
         self.writer.write(goodbye)
 
-    def _write_packet(self, head: bytes, body: bytes) -> None:
-        """The same as `write(head)` and `write(body)`: boxes of their own, but one write."""
-        self.writer.write(self._seal(head) + self._seal(body))
+    def _write_packet(self, flags: int, req: int, body: bytes) -> None:
+        """One packet: what `write(head)` and `write(body)` would do, sealed by one call and written by one."""
+        self.writer.write((self._sealer or self._begin()).seal_packet(flags, req, body))
 
-    def _seal(self, data: bytes) -> bytes:
-        if self.closed:
-            raise LocalProtocolError("nothing can be written after the goodbye")
-        sealer = self._sealer
-        if sealer is None:
-            sealer = self._sealer = native.Sealer(self.key, self.nonce)
-        return sealer.seal(data)
+    def _begin(self) -> native.Sealer:
+        self._sealer = native.Sealer(self.key, self.nonce)
+        return self._sealer
 
 
 class UnboxStream:

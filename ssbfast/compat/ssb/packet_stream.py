@@ -292,14 +292,13 @@ class PacketStream:
         if not data:
             raise ValueError("an empty message would end the session of a JavaScript peer")
         flags = (_STREAM if msg.stream else 0) | (_END if msg.end_err else 0) | msg.type.value
-        head = _HEAD.pack(flags, len(data), msg.req)
         connection = self.connection
         if getattr(type(connection), "write", None) is _WRITE:
             stream = connection.write_stream
             if getattr(type(stream), "write", None) is _SEAL:
-                stream._write_packet(head, data)
+                stream._write_packet(flags, msg.req, data)
                 return
-        connection.write(head)
+        connection.write(_HEAD.pack(flags, len(data), msg.req))
         connection.write(data)
 
     def send(
