@@ -82,6 +82,8 @@ def test_sealers(path: str, key: bytes, nonce: bytes, messages: list[bytes], ear
         if early and i == 2:
             assert answer(one.goodbye) == answer(two.goodbye)
         assert answer(one.seal, plain) == answer(two.seal, plain)
+        assert answer(one.seal_many, messages) == answer(two.seal_many, messages)
+        assert answer(one.seal_packet, i, -i, plain) == answer(two.seal_packet, i, -i, plain)
     assert answer(one.goodbye) == answer(two.goodbye)
     assert answer(one.seal, b"x") == answer(two.seal, b"x")
 
@@ -95,7 +97,8 @@ def test_openers(hostile: float, rounds: int, path: str) -> None:
         traffic = Traffic(rng, key, nonce, [1, -1], hostile)
         for _ in range(30):
             for piece in split(traffic.take(), rng, rng.choice((1, 50, 5000))):
-                assert answer(one.open, piece) == answer(two.open, piece)
+                name = rng.choice(("open", "open_joined"))
+                assert answer(getattr(one, name), piece) == answer(getattr(two, name), piece)
                 assert one.ended == two.ended
             assert answer(one.eof) == answer(two.eof)
 

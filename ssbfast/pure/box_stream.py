@@ -197,6 +197,10 @@ class Opener:
         self._tail = self._tail[at:]
         return bodies
 
+    def open_joined(self, data: Buffer) -> bytes:
+        """The same bodies as one text."""
+        return b"".join(self.open(data))
+
     def eof(self) -> None:
         """The connection has ended: TruncatedError unless the goodbye was seen, BoxStreamError after a mistake."""
         self._check()

@@ -68,7 +68,7 @@ class Unboxer:
         BoxStreamError, by the call after the one that met it: a box that is not authentic, empty or too long, or
         bytes after the goodbye. The stream is dead then, and nothing more is opened.
         """
-        return b"".join(self._opener.open(data))
+        return self._opener.open_joined(data)
 
     def open_boxes(self, data: Buffer) -> list[bytes]:
         """The same, one element a box."""

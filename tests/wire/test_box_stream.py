@@ -263,12 +263,14 @@ class TestOneBoxACall:
         end = boxes.goodbye(4)
         for more in (0, 1, 33, 34, 35, 40):
             unboxer = Unboxer(KEY, NONCE)
-            data, found = b"".join(sealed) + end, []
-            for n in map(len, sealed):
+            joined = Unboxer(KEY, NONCE)
+            data, found, text = b"".join(sealed) + end, [], b""
+            for n in (*map(len, sealed), len(data)):
                 found += unboxer.open_boxes(data[: n + more])
+                text += joined.open(data[: n + more])
                 data = data[n + more :]
-            found += unboxer.open_boxes(data)
             assert found == [message(n) for n in (1, 64, 4096, 33)] and unboxer.ended
+            assert text == b"".join(found) and joined.ended
         unboxer = Unboxer(KEY, NONCE)
         assert [unboxer.open_boxes(box) for box in sealed] == [[message(n)] for n in (1, 64, 4096, 33)]
         assert unboxer.open_boxes(end + b"x") == [] and unboxer.ended

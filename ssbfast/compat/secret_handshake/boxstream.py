@@ -40,8 +40,8 @@ HEADER_LENGTH: Final = 34
 MAX_SEGMENT_SIZE: Final = 4096
 TERMINATION_HEADER: Final = bytes(18)
 
-_READ: Final = 256 * 1024
-"""Bytes asked of a StreamReader at a time: all it has."""
+_READ: Final = 64 * 1024
+"""Bytes asked of a StreamReader at a time: no more than what stays in the processor's cache."""
 
 
 class BoxStreamKeys(TypedDict):
