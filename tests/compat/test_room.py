@@ -1,101 +1,88 @@
-"""Programs written for the compat APIs as clients of our room, and a tunnel between two of them."""
+"""Programs written for the compat packages at our room: its methods, tunnels between them and to native peers."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
-from nacl.public import PrivateKey
-from nacl.signing import SigningKey
+import pytest
 
-from ssbfast.compat.secret_handshake.boxstream import BoxStream, UnboxStream, get_stream_pair
-from ssbfast.compat.secret_handshake.crypto import SHSClientCrypto, SHSServerCrypto
-from ssbfast.compat.secret_handshake.network import SHSClient
-from ssbfast.compat.ssb.muxrpc import MuxRPCAPI, MuxRPCRequest
-from ssbfast.compat.ssb.packet_stream import PacketStream, PSMessage, PSMessageType
-from ssbfast.compat.ssb.util import tag
+from ssbfast.app.room_client import RoomClient
+from ssbfast.errors import RemoteError
+from ssbfast.ids import FeedId
+from ssbfast.keys import Keypair
+from ssbfast.net.api import Api
+from ssbfast.net.peer import Peer
+from ssbfast.room.trust import AllowList
+from tests.helpers.compat_api import ECHOED, Program, content
+from tests.helpers.compat_room import Member
 from tests.helpers.livingroom import LivingRoom, living_room
 
 
-class Pipe:
-    """One end of a tunnel: what a box stream needs of a writer, and an asyncio reader for what comes."""
-
-    def __init__(self, stream: PacketStream, req: int) -> None:
-        self.stream, self.req = stream, req
-        self.reader = asyncio.StreamReader()
-
-    def write(self, data: bytes) -> None:
-        self.stream.send(data, PSMessageType.BUFFER, stream=True, req=self.req)
-
-    def close(self) -> None:
-        self.stream.send(True, stream=True, end_err=True, req=self.req)
-
-    def take(self, msg: PSMessage) -> None:
-        if msg.end_err:
-            self.reader.feed_eof()
-        elif msg.type is PSMessageType.BUFFER:
-            self.reader.feed_data(msg.data)
-
-    async def streams(self, crypto: Any) -> tuple[UnboxStream, BoxStream]:
-        keys = crypto.get_box_keys()
-        return get_stream_pair(self.reader, self, **keys)  # type: ignore[arg-type]
+def at(room: LivingRoom, member: Member) -> Any:
+    return member.at(room.server.port, room.server.me.id.key)
 
 
-class Member:
-    """A program at a room: a client, its packet stream, and its methods."""
+def native_api() -> Api:
+    api = Api()
 
-    def __init__(self) -> None:
-        self.key = SigningKey.generate()
-        self.id = tag(self.key.verify_key).decode()
-        self.api = MuxRPCAPI()
-        self.opened: asyncio.Queue[Pipe] = asyncio.Queue()
-        self.pipes: dict[int, Pipe] = {}
-        self.api.define("tunnel.connect")(self.tunnel)
+    @api.call("test.add")
+    async def add(peer: Peer, a: int, b: int) -> int:
+        return a + b
 
-    def tunnel(self, connection: PacketStream, request: MuxRPCRequest) -> None:
-        assert request.req is not None and request.type == "duplex"
-        pipe = self.pipes[request.req] = Pipe(connection, -request.req)
-        self.opened.put_nowait(pipe)
+    @api.call("test.fail")
+    async def fail(peer: Peer, message: str) -> None:
+        raise RemoteError(message)
 
-    async def pump(self) -> None:
-        """As programs do that take streams of the peer's: by hand."""
-        async for msg in self.stream:
-            assert msg.req is not None
-            if msg.req in self.pipes:
-                self.pipes[msg.req].take(msg)
-            elif isinstance(msg.body, dict):
-                try:
-                    self.api.process(self.stream, MuxRPCRequest.from_message(msg))
-                except Exception:
-                    self.stream.send({"name": "Error", "message": "no", "stack": ""}, end_err=True, req=-msg.req)
+    @api.source("test.count")
+    async def count(peer: Peer, n: int) -> AsyncIterator[int]:
+        for number in range(n):
+            yield number
 
-    @asynccontextmanager
-    async def at(self, room: LivingRoom) -> AsyncIterator[None]:
-        client = SHSClient("127.0.0.1", room.server.port, self.key, room.server.me.id.key)
-        await client.open()
-        self.stream = PacketStream(client)
-        self.api.add_connection(self.stream)
-        task = asyncio.ensure_future(self.pump())
-        try:
-            yield
-        finally:
-            self.stream.disconnect()
-            await asyncio.wait_for(task, 10)
+    @api.source("test.failAfter")
+    async def fail_after(peer: Peer, n: int, message: str) -> AsyncIterator[int]:
+        for number in range(n):
+            yield number
+        raise RemoteError(message)
+
+    @api.source("test.bytes")
+    async def some_bytes(peer: Peer, size: int, chunk: int) -> AsyncIterator[bytes]:
+        data = content(size)
+        for at in range(0, size, chunk):
+            yield data[at : at + chunk]
+
+    @api.duplex("test.echo")
+    async def echo(peer: Peer, stream: Any) -> None:
+        async for item in stream:
+            await stream.send(item)
+
+    return api
 
 
-async def call(member: Member, name: str, *args: Any) -> Any:
-    handler: Any = member.api.call(name, list(args), "async")
-    return (await asyncio.wait_for(handler.get_response(), 10)).body
+async def use(peer: Peer) -> None:
+    """Every kind of call of the native API on a compat program."""
+    assert await peer.call("test.add", 20, 22) == 42
+    for name in ("test.fail", "test.nothing"):
+        with pytest.raises(RemoteError):
+            await peer.call(name, "on purpose")
+    assert [item async for item in peer.source("test.count", 300)] == list(range(300))
+    with pytest.raises(RemoteError, match="half way"):
+        async for _ in peer.source("test.failAfter", 3, "half way"):
+            pass
+    assert b"".join([item async for item in peer.source("test.bytes", 300_000, 1000)]) == content(300_000)
+    async with peer.duplex("test.echo") as stream:
+        for item in ECHOED:
+            await stream.send(item)
+            assert await stream.__anext__() == item
 
 
 async def test_methods_of_a_room() -> None:
     async with living_room() as room:
         one, two = Member(), Member()
-        async with one.at(room), two.at(room):
-            assert (await call(one, "room.metadata"))["membership"] in (True, False)
-            assert await call(one, "tunnel.announce") is not None
+        async with at(room, one), at(room, two):
+            assert (await one.call("room.metadata"))["membership"] in (True, False)
+            assert await one.call("tunnel.announce") is not None
             found = []
             async for msg in two.api.call("room.attendants", [], "source"):
                 found.append(msg.body)
@@ -106,38 +93,50 @@ async def test_methods_of_a_room() -> None:
 async def test_a_tunnel_between_two_compat_programs() -> None:
     async with living_room() as room:
         caller, called = Member(), Member()
-        async with caller.at(room), called.at(room):
-            await call(called, "tunnel.announce")
-            portal = str(room.server.me.id)
-            handler: Any = caller.api.call("tunnel.connect", [{"portal": portal, "target": called.id}], "duplex")
-            here = Pipe(caller.stream, handler.req)
-
-            async def feed() -> None:
-                async for msg in handler:
-                    here.take(msg)
-
-            feeding = asyncio.ensure_future(feed())
-            client = SHSClientCrypto(caller.key, bytes(called.key.verify_key), PrivateKey.generate())
-            server = SHSServerCrypto(called.key)
-            here.write(client.generate_challenge())
-            there = await asyncio.wait_for(called.opened.get(), 10)
-            assert server.verify_challenge(await there.reader.readexactly(64))
-            there.write(server.generate_challenge())
-            assert client.verify_server_challenge(await here.reader.readexactly(64))
-            here.write(client.generate_client_auth())
-            assert server.verify_client_auth(await there.reader.readexactly(112))
-            assert bytes(server.remote_pub_key) == bytes(caller.key.verify_key)
-            there.write(server.generate_accept())
-            assert client.verify_server_accept(await here.reader.readexactly(80))
-            (read_here, write_here), (read_there, write_there) = await here.streams(client), await there.streams(server)
-            data = bytes(range(256)) * 400
-            for write, read in ((write_here, read_there), (write_there, read_here)):
-                write.write(data)
-                write.close()
-                got = b""
-                while (body := await asyncio.wait_for(read.read(), 10)) is not None:
-                    got += body
-                assert got == data and read.goodbye_received
+        async with at(room, caller), at(room, called):
+            await called.call("tunnel.announce")
+            accepting = asyncio.ensure_future(called.accept())
+            here = await caller.connect(str(room.server.me.id), called.id, bytes(called.key.verify_key))
+            who, there = await accepting
+            assert who == caller.id
+            programs = [Program(here), Program(there)]
+            await asyncio.wait_for(asyncio.gather(*(program.use() for program in programs)), 30)
             here.close()
+            await asyncio.wait_for(programs[1].pump, 10)
+            assert there.goodbye_received
             there.close()
-            await asyncio.wait_for(feeding, 10)
+            await asyncio.wait_for(asyncio.gather(programs[0].pump, caller.feeding), 10)
+
+
+@pytest.mark.parametrize("boxing", ["split", "merged"])
+async def test_a_compat_program_calls_a_native_peer(boxing: str) -> None:
+    async with living_room() as room:
+        member, me = Member(), Keypair.generate()
+        friends = AllowList([FeedId.parse(member.id)])
+        async with RoomClient(me, admission=friends, api=native_api(), boxing=boxing) as client, at(room, member):
+            await client.join(room.server.address)
+            session = await member.connect(str(room.server.me.id), str(me.id), me.id.key)
+            peer = await asyncio.wait_for(client.incoming().__anext__(), 10)
+            assert str(peer.id) == member.id
+            program = Program(session)
+            await asyncio.wait_for(asyncio.gather(program.use(), use(peer)), 30)
+            await peer.close()
+            await asyncio.wait_for(asyncio.gather(program.pump, member.feeding), 10)
+
+
+@pytest.mark.parametrize("boxing", ["split", "merged"])
+async def test_a_native_peer_calls_a_compat_program(boxing: str) -> None:
+    async with living_room() as room:
+        member, me = Member(), Keypair.generate()
+        async with RoomClient(me, api=native_api(), boxing=boxing) as client, at(room, member):
+            await member.call("tunnel.announce")
+            await client.join(room.server.address, announce=False)
+            accepting = asyncio.ensure_future(member.accept())
+            peer = await client.connect(member.id)
+            who, session = await accepting
+            assert who == str(me.id)
+            program = Program(session)
+            await asyncio.wait_for(asyncio.gather(program.use(), use(peer)), 30)
+            session.close()
+            await asyncio.wait_for(asyncio.gather(program.pump, peer.wait_closed()), 10)
+            assert peer.error is None
