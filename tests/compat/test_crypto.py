@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from typing import Any
 
 import pytest
@@ -121,6 +122,27 @@ def steps(client: SHSClientCrypto, server: SHSServerCrypto, bad: int, byte: int)
         if not check(bytes(data)):
             return False
     return True
+
+
+def test_secrets_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hmac used to be compared with `==`."""
+    client, server = pair()
+    seen: list[tuple[bytes, bytes]] = []
+
+    def compare(one: bytes, two: bytes) -> bool:
+        seen.append((one, two))
+        return False
+
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    challenge = client.generate_challenge()
+    assert not server.verify_challenge(challenge) and seen == [(challenge[:32], challenge[:32])]
+
+
+def test_programs_may_put_things_on_the_objects() -> None:
+    """As tests do that mock one method of one object."""
+    for side in pair():
+        side.get_box_keys = lambda: "mine"  # type: ignore[method-assign, assignment, return-value]
+        assert side.get_box_keys() == "mine" and "get_box_keys" in vars(side)
 
 
 def test_other_networks_and_reflections() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -228,6 +229,14 @@ def fake(tmp_path: Path) -> Path:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     return tmp_path
+
+
+def test_we_ship_nothing_under_their_names() -> None:
+    """Who installs an original beside us gets the original."""
+    for name in ("secret_handshake", "ssb", "ssb_client"):
+        assert not (ROOT / name).exists()
+        found = importlib.util.find_spec(name)
+        assert found is None or not str(found.origin).startswith(str(ROOT / "ssbfast"))
 
 
 def test_before_the_programs_imports() -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
+import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +28,7 @@ from ssbfast.net.peer import Peer
 from ssbfast.net.relay import Relay
 from ssbfast.wire.handshake import ClientHandshake, ServerHandshake
 from tests.helpers.compat import house
+from tests.helpers.require import require
 
 BLOB = hashlib.shake_128(b"blob").digest(300_000)
 
@@ -156,6 +161,78 @@ async def test_compat_client_compat_server() -> None:
         await asyncio.gather(*map(calls_of_a_compat_program, apis))
         client.disconnect()
         await asyncio.wait_for(asyncio.gather(*pumps), 10)
+
+
+ORIGINAL = """
+import asyncio, sys
+from nacl.signing import SigningKey
+from secret_handshake import SHSClient
+from ssb_client.muxrpc import MuxRPCAPI
+from ssb_client.packet_stream import PacketStream
+assert "ssbfast" not in sys.modules
+async def main(port, key):
+    client = SHSClient("127.0.0.1", port, SigningKey.generate(), bytes.fromhex(key))
+    await client.open()
+    stream, api = PacketStream(client), MuxRPCAPI()
+    api.add_connection(stream)
+    async def pump():
+        async for msg in stream:
+            stream.send(sum(msg.body["args"]), req=-msg.req)
+    task = asyncio.ensure_future(pump())
+    for n in range(20):
+        answer = await api.call("add", [n, 1], "async")
+        assert answer.body == n + 1, answer
+    assert [msg.body async for msg in api.call("count", [5], "source")] == [0, 1, 2, 3, 4, True]
+    data = b""
+    async for msg in api.call("blob", [], "source"):
+        if msg.type.name == "BUFFER":
+            data += msg.data
+    assert len(data) == 300000
+    assert (await api.call("done", [], "async")).body is True
+    task.cancel()
+asyncio.run(main(int(sys.argv[1]), sys.argv[2]))
+"""
+"""A program on the originals, which read one box for a head, and bodies in boxes of 4096 bytes."""
+
+
+@asynccontextmanager
+async def original(port: int, key: bytes) -> AsyncIterator[None]:
+    place = os.environ.get("SSBFAST_PEERS", "")
+    require("peers", (Path(place) / "ssb_client").is_dir(), "SSBFAST_PEERS names no directory with ssb_client")
+    command = [sys.executable, "-c", ORIGINAL, str(port), key.hex()]
+    environment = {**os.environ, "PYTHONPATH": place}
+    process = await asyncio.create_subprocess_exec(*command, env=environment, stderr=asyncio.subprocess.PIPE)
+    try:
+        yield
+        _, errors = await asyncio.wait_for(process.communicate(), 30)
+        assert process.returncode == 0, errors.decode()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+
+
+async def test_the_original_calls_a_native_server_that_splits() -> None:
+    async with native_server(True) as (me, port, peer), original(port, me.id.key):
+        done = asyncio.Event()
+
+        @peer._api.call("done")
+        async def _(peer: Peer) -> bool:
+            done.set()
+            return True
+
+        await peer.wait_opened()
+        assert await peer.call("add", 4, 5) == 9
+        await asyncio.wait_for(done.wait(), 30)
+
+
+async def test_the_original_calls_a_compat_server() -> None:
+    async with house() as it, original(it.port, bytes(it.key.verify_key)):
+        api = compat_api()
+        api.define("done")(lambda connection, request: True)
+        api.add_connection(PacketStream(await asyncio.wait_for(it.arrived.get(), 30)))
+        pump = asyncio.ensure_future(api)
+        assert (await api.call("add", [4, 5], "async").get_response()).body == 9
+        await asyncio.wait_for(pump, 30)
 
 
 async def test_a_split_link_keeps_heads_in_boxes_of_their_own() -> None:

@@ -240,6 +240,7 @@ def test_what_calls_return() -> None:
     for number, (kind, cls) in enumerate(kinds.items(), 1):
         handler = api.call("a.b", [1, "x"], kind)  # type: ignore[arg-type]
         assert type(handler) is cls and isinstance(handler, MuxRPCHandler)
+        assert handler.__aiter__() is handler
         flags = 0x02 if kind in ("sync", "async") else 0x0A
         assert connection.output[-2][0] == flags and connection.output[-2][-1] == number
     assert connection.output[-1] == b'{"name": ["a", "b"], "args": [1, "x"], "type": "duplex"}'

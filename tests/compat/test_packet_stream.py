@@ -114,7 +114,8 @@ async def test_requests_come_out_and_answers_go_to_their_handlers(kind: type[Con
     assert [item.body for item in items] == [1, 2, True], "the message that ends a stream is one of it"
     assert (await call).body == "me"
     assert stream._event_map == {}, "no handler is left behind"
-    assert stream.__aiter__() is stream
+    for thing in (stream, call, source):
+        assert thing.__aiter__() is thing
 
 
 async def test_cut_anywhere() -> None:
