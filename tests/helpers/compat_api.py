@@ -97,7 +97,7 @@ class Program:
         await self._use_echo()
 
     async def _use_echo(self) -> None:
-        kinds = {bytes: PSMessageType.BUFFER, str: PSMessageType.TEXT}
+        kinds: dict[type, PSMessageType] = {bytes: PSMessageType.BUFFER, str: PSMessageType.TEXT}
         echo = self.api.call("test.echo", [], "duplex")
         for item in ECHOED:
             echo.send(item, msg_type=kinds.get(type(item), PSMessageType.JSON))
