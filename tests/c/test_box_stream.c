@@ -139,6 +139,67 @@ static void mistakes(void) {
     }
 }
 
+/* Many texts, or a head and its body, in one call: the bytes of one call each. */
+static void parts(void) {
+    static const uint32_t sizes[] = {9, 1, 0, 4096, 64, 4097, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 8200};
+    enum { COUNT = sizeof sizes / sizeof sizes[0] };
+    stream one = stream_new(9), many = stream_new(9);
+    static uint8_t plain[MOST], wire[MOST + 4000];
+    uint8_t head[SSB_PACKET_HEAD];
+    size_t plain_n = 0, wire_n = 0;
+    random_fill(plain, sizeof plain);
+    for (size_t i = 0; i < COUNT; plain_n += sizes[i++]) {
+        CHECK(ssb_seal(&one.sealer, plain + plain_n, sizes[i], wire + wire_n) == SSB_OK);
+        wire_n += ssb_sealed_size(sizes[i]);
+    }
+    CHECK(ssb_sealed_parts_size(sizes, COUNT) == wire_n && ssb_sealed_parts_size(sizes, 0) == 0);
+    uint8_t *out = guard_end(&out_guard, wire_n);
+    CHECK(ssb_seal_parts(&many.sealer, guard_put(&in_guard, plain, plain_n), sizes, COUNT, out) == SSB_OK);
+    CHECK(memcmp(out, wire, wire_n) == 0);
+    for (uint32_t n = 0; n < 9000; n += 1 + n / 2) {
+        const size_t whole = ssb_sealed_size(sizeof head) + ssb_sealed_size(n);
+        ssb_write_head(head, 0x0e, n, -5);
+        CHECK(ssb_seal(&one.sealer, head, sizeof head, wire) == SSB_OK);
+        CHECK(ssb_seal(&one.sealer, plain, n, wire + ssb_sealed_size(sizeof head)) == SSB_OK);
+        out = guard_end(&out_guard, whole);
+        CHECK(ssb_seal_packet(&many.sealer, 0x0e, -5, guard_put(&in_guard, plain, n), n, out) == SSB_OK);
+        CHECK(memcmp(out, wire, whole) == 0);
+    }
+    ssb_sealer_close(&many.sealer);
+    CHECK(ssb_seal_parts(&many.sealer, plain, sizes, COUNT, wire) == SSB_E_CLOSED);
+    CHECK(ssb_seal_packet(&many.sealer, 0, 1, plain, 1, wire) == SSB_E_CLOSED);
+}
+
+/* Opened in a copy, or not at all; then ssb_open finds the same bytes as if nobody had looked. */
+static void copies(void) {
+    static uint8_t plain[SSB_BOX_BODY], wire[2 * MOST];
+    random_fill(plain, sizeof plain);
+    for (size_t n = 1; n <= SSB_BOX_BODY; n += 1 + n / 8) {
+        stream s = stream_new(10);
+        const size_t box_n = SSB_BOX_HEADER + n, some[] = {box_n, box_n + 7, box_n - 1, SSB_BOX_HEADER - 1};
+        size_t used = 0;
+        for (size_t i = 0; i < 8; i++) { /* the first boxes carry: they are for libsodium */
+            CHECK(ssb_seal(&s.sealer, plain, n, wire) == SSB_OK);
+            memset(wire + box_n, 1, 7);
+            const size_t given = some[i % 4];
+            uint8_t *copy = guard_end(&out_guard, given);
+            const size_t body_n = ssb_open_copy(&s.opener, guard_put(&in_guard, wire, given), given, copy);
+            CHECK(body_n == 0 || (body_n == n && given >= box_n));
+            CHECK(body_n > 0 || given < box_n || i == 0 || CRYPTO.kernel == NULL || n > CRYPTO.kernel->_longest);
+            if (body_n > 0) {
+                CHECK(memcmp(copy + SSB_BOX_HEADER, plain, n) == 0);
+                continue;
+            }
+            CHECK(ssb_open(&s.opener, wire, box_n, &used) == SSB_OK && used == box_n);
+            CHECK(memcmp(wire + SSB_BOX_HEADER, plain, n) == 0);
+        }
+        CHECK(ssb_seal_goodbye(&s.sealer, wire) == SSB_OK);
+        CHECK(ssb_open_copy(&s.opener, wire, SSB_BOX_HEADER, guard_end(&out_guard, SSB_BOX_HEADER)) == 0);
+        CHECK(ssb_open(&s.opener, wire, SSB_BOX_HEADER, &used) == SSB_ENDED);
+        CHECK(ssb_open_copy(&s.opener, wire, SSB_BOX_HEADER, guard_end(&out_guard, SSB_BOX_HEADER)) == 0);
+    }
+}
+
 int main(void) {
     crypto_begin();
     in_guard = guard_new(MOST + 4096);
@@ -148,6 +209,8 @@ int main(void) {
     for (size_t step = 1; step < 5000; step += step < 40 ? 1 : 997) feeding(step);
     feeding(MOST * 2);
     mistakes();
+    parts();
+    copies();
     CHECK(ssb_sealed_size(0) == 0 && ssb_sealed_size(4096) == 4130 && ssb_sealed_size(4097) == 4097 + 68);
     return 0;
 }
