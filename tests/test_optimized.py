@@ -34,6 +34,8 @@ SECURITY = (
     "tests/compat/test_boxstream.py",
     "tests/compat/test_crypto.py",
     "tests/compat/test_network.py",
+    "tests/compat/test_packet_stream.py",
+    "tests/compat/test_muxrpc.py",
     "tests/test_optimized.py",
 )
 
