@@ -112,6 +112,14 @@ async def test_reads_on_each_kind_of_reader() -> None:
         assert await async_comprehend(stream) == BODIES and stream.closed
 
 
+async def test_of_other_readers_no_more_is_read_than_the_next_box() -> None:
+    """Of a class made from StreamReader too: what it overrides is what counts."""
+    for reader in (AsyncBuffer(sealed()), ReaderOfATest(sealed())):
+        stream = UnboxStream(reader, KEY, NONCE)  # type: ignore[arg-type]
+        assert await stream.read() == BODIES[0]
+        assert reader.tell() == 34 + len(BODIES[0])
+
+
 async def test_cut_anywhere() -> None:
     for chunks in feeds(sealed()):
         reader = asyncio.StreamReader()
