@@ -1,13 +1,13 @@
 """The birthday search: how two peers meet when the NAT of one gives out another port for each destination.
 
-The hard side opens 256 sockets towards the easy side's one address: 256 ports of its NAT now wait for that address,
-and nobody knows their numbers. The easy side sends to random ports of the hard side's IP address. As soon as one of
-them is among the 256, probes pass, both ways.
+The easy side sends to random ports of the hard side's IP address, each of which its own NAT will then let in. The hard
+side opens 256 sockets towards the easy side's one address: 256 ports of its NAT, and nobody knows their numbers. As
+soon as one of them is among those that were guessed, or a guess is among them, probes pass, both ways.
 
-Which must come first, the guess or the opening? Behind most NATs either. But a NAT that takes packets for itself
-which nobody inside has asked for (conntrack with an open INPUT chain) remembers them, and gives what we send to their
-source another port: on the easy side a port that was opened before it was guessed can no longer be met there, on the
-hard side the reverse. So half of the sockets are opened at once and half late, when many ports have been guessed.
+Which comes first? Behind most NATs it does not matter. But one that takes packets for itself which nobody inside has
+asked for (Linux with an open INPUT chain) remembers them, and gives what we send to their source another port, and
+with it all that the same socket sends to anybody new: on the easy side one guess of a port that was opened before
+spoils all later ones. So guesses have 4 seconds' start, and go on after the sockets are opened.
 
 Both sides must have opted in, their mappings must differ (`plan`), and there is one search a peer in ten minutes
 (`Searches`). IPv4 only: nobody translates IPv6 ports that way.
@@ -18,16 +18,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 from ssbfast import limits
 from ssbfast.ids import FeedId
 from ssbfast.wire.candidates import PORTS, Address, Candidate, Kind, NatMapping, Whereabouts
 
 RandBelow: TypeAlias = Callable[[int], int]
-
-_LATE: Final = (0.4, 0.9)
-"""When the late half of the sockets is opened, as parts of the whole search."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +82,7 @@ class OpenSockets:
         self._count = 0
 
     def due(self) -> float | None:
-        half = limits.BIRTHDAY_SOCKETS // 2
-        if self._count >= limits.BIRTHDAY_SOCKETS:
-            return None
-        if self._count < half:
-            return limits.BIRTHDAY_DELAY
-        begin, end = _LATE
-        part = begin + (end - begin) * (self._count - half) / half
-        return part * limits.BIRTHDAY_SECONDS
+        return limits.BIRTHDAY_OPENING if self._count < limits.BIRTHDAY_SOCKETS else None
 
     def take(self) -> Guess:
         self._count += 1

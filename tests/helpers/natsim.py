@@ -5,7 +5,8 @@
     A ── NAT-A ── internet (delay, loss) ── NAT-B ── B        reflectors: two addresses in the internet
 
 NATs are those of Linux: one table of flows, ports kept where that is possible. A port-open one takes packets for itself
-that nobody has asked for, and remembers them: what is sent to their source later gets another port.
+that nobody has asked for, and remembers them: what is sent to their source later gets another port, and so does what
+the same socket sends to anybody new from then on, for a new flow takes the newest port of its socket.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ class Nat:
         self._table: dict[tuple[int, Address], Address | None] = {}  # None: the NAT's own
         self._flows: dict[tuple[Address, Address], int] = {}
         self._known: dict[tuple[int, str], Address] = {}
+        self._newest: dict[Address, int] = {}
 
     def outbound(self, inner: Address, remote: Address) -> Address | None:
         """The address under which the internet sees this packet."""
@@ -68,11 +70,9 @@ class Nat:
             return inner
         port = self._flows.get((inner, remote))
         if port is None:
-            port = inner[1]
-            while self.kind is NatKind.SYMMETRIC or (port, remote) in self._table:
-                port = self._rng.randrange(1024, 65536)
-                if (port, remote) not in self._table:
-                    break
+            kept = () if self.kind is NatKind.SYMMETRIC else (self._newest.get(inner, inner[1]), inner[1])
+            drawn = (self._rng.randrange(1024, 65536) for _ in itertools.count())
+            port = next(port for port in itertools.chain(kept, drawn) if (port, remote) not in self._table)
             self._remember(inner, remote, port)
         return self.outer, port
 
@@ -99,6 +99,7 @@ class Nat:
         self._flows[inner, remote] = port
         self._table[port, remote] = inner
         self._known[port, remote[0]] = inner
+        self._newest[inner] = port
 
 
 class Net:

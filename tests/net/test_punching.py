@@ -326,8 +326,8 @@ async def test_a_silent_reflector_costs_what_it_may(monkeypatch: pytest.MonkeyPa
 
 async def test_the_hard_side_of_a_search(monkeypatch: pytest.MonkeyPatch) -> None:
     """Opens its sockets, and the one that is met becomes the path; all others are closed."""
-    monkeypatch.setattr(limits, "BIRTHDAY_SECONDS", 1.5)
-    monkeypatch.setattr(limits, "BIRTHDAY_DELAY", 0.01)
+    monkeypatch.setattr(limits, "BIRTHDAY_SECONDS", 30.0)
+    monkeypatch.setattr(limits, "BIRTHDAY_OPENING", 0.01)
     before = psutil.Process().num_fds()
     async with reflector(claiming(SEEN)) as one, reflector(claiming(SEEN_TOO)) as two:
         attempt = Attempt([one.address, two.address], loopback=True, birthday=True)
