@@ -24,6 +24,7 @@ import enum
 from dataclasses import dataclass, field
 from typing import Final
 
+from ssbfast import limits
 from ssbfast.errors import CarrierError, LocalProtocolError, SSBError
 from ssbfast.wire.carrier_direction import Receiving, Sending
 from ssbfast.wire.carrier_effects import (
@@ -87,6 +88,7 @@ class Moves:
     __slots__ = (
         "_carriers",
         "_change",
+        "_cut",
         "_effects",
         "_epoch",
         "_from",
@@ -124,6 +126,7 @@ class Moves:
         self._standby: Carrier | None = None
         self._change: Carrier | None = None  # where S is going: our HOLD is out there
         self._stranded: float | None = None  # a carrier in use is gone; the last sign of another one
+        self._cut: SSBError | None = None  # nothing comes any more but what S still reads; why
         self._moved = float("-inf")  # when S was sent or received last
         self._said = False  # S's goodbye has been sealed
         self._heard = False  # S has opened the peer's
@@ -287,6 +290,7 @@ class Moves:
             return
         self._change = None
         self._stranded = None
+        self._cut = None
         if carrier.kind is Kind.QUIC:
             self.path = "direct"
             self._effects.append(PathChanged("direct", "a direct path is up"))
@@ -336,6 +340,24 @@ class Moves:
     def _strand(self, now: float) -> None:
         """A carrier that S used is gone: another one has to bear it within 30 s."""
         self._stranded = now
+
+    @property
+    def _deadline(self) -> float | None:
+        """When S is over for want of a carrier. One that listens to a tunnel has one: the other end judges the rest.
+
+        A standby that S is moving to is never silent for long, whatever the move waits for.
+        """
+        if self._stranded is None or self._cut is not None:
+            return None
+        if self._change is not None and self._change.kind is Kind.STANDBY:
+            return self._change.heard + limits.CARRIER_SECONDS
+        if self._from is not None and self._from.kind is Kind.TUNNEL:
+            return None
+        return self._stranded + limits.CARRIER_SECONDS
+
+    @property
+    def _keepalive(self) -> float:
+        return limits.STANDBY_PING if self._stranded is None else limits.STANDBY_PING_NEEDED
 
     # ------------------------------------------------------------ the peer's bytes of S
 

@@ -29,7 +29,7 @@ Spec: DIRECT.md §4 of the project's design pages; `carrier_moves` has the rules
 from __future__ import annotations
 
 from ssbfast import limits
-from ssbfast.errors import CarrierError, DeadlineError, LocalProtocolError, SessionEndedError, SSBError, TruncatedError
+from ssbfast.errors import CarrierError, DeadlineError, LocalProtocolError, SessionEndedError, TruncatedError
 from ssbfast.wire.carrier_effects import AskUpgrade, Data, Deliver, Effect, Forget, Over, Ping, WantQuic, WantStandby
 from ssbfast.wire.carrier_moves import Carrier, Kind, Moves, Phase
 from ssbfast.wire.carrier_pacing import Dials, Pulse, Upgrades
@@ -45,14 +45,13 @@ class Carriers(Moves):
     After Failed, `abort` or Forget calls are ignored, a late carrier is ended. No call raises for the peer's doings.
     """
 
-    __slots__ = ("_cut", "_dials", "_forget", "_left", "_moves", "_upgrades")
+    __slots__ = ("_dials", "_forget", "_left", "_moves", "_upgrades")
 
     def __init__(self, role: Role, *, window: int = limits.CARRIER_WINDOW) -> None:
         super().__init__(role, window)
         self._upgrades = Upgrades()
         self._dials = Dials()
         self._left = False  # the other end has ended the standby in order, behind its goodbye: it has everything
-        self._cut: SSBError | None = None  # nothing comes any more but what S still reads; why
         self._moves = False  # a carrier other than the first was there
         self._forget: float | None = None
 
@@ -308,7 +307,6 @@ class Carriers(Moves):
     # ------------------------------------------------------------ endings
 
     def _arrived(self, carrier: Carrier) -> None:
-        self._cut = None
         if self._phase is Phase.OVER:
             self._end(carrier, clean=True)
 
@@ -358,24 +356,6 @@ class Carriers(Moves):
                 self._fail(DeadlineError("no way to the other end was found in time"))
             self._try_finish(now)
         self._run(now)
-
-    @property
-    def _deadline(self) -> float | None:
-        """When S is over for want of a carrier. One that listens to a tunnel has one: the other end judges the rest.
-
-        A standby that S is moving to is never silent for long, whatever the move waits for.
-        """
-        if self._stranded is None or self._cut is not None:
-            return None
-        if self._change is not None and self._change.kind is Kind.STANDBY:
-            return self._change.heard + limits.CARRIER_SECONDS
-        if self._from is not None and self._from.kind is Kind.TUNNEL:
-            return None
-        return self._stranded + limits.CARRIER_SECONDS
-
-    @property
-    def _keepalive(self) -> float:
-        return limits.STANDBY_PING if self._stranded is None else limits.STANDBY_PING_NEEDED
 
     def _upgrade_at(self) -> float | None:
         """When the next direct path is to be made: only from a tunnel that S does not leave."""
