@@ -23,6 +23,7 @@ from ssbfast.net.rendezvous import Direct, PathNews, Rendezvous
 from ssbfast.net.standby import StandbyTunnel
 from ssbfast.net.tunnel import TunnelTransport
 from ssbfast.wire import direct_calls
+from ssbfast.wire.birthday import Searches
 from ssbfast.wire.carrier_records import Record, RecordType
 from ssbfast.wire.direct_keys import Role
 from ssbfast.wire.muxrpc import Called, CallKind
@@ -80,6 +81,7 @@ class DirectPaths:
         self._reflectors = reflectors
         self._dial = dial
         self._news = news
+        self.searches = Searches()
         self._by_peer: dict[Peer, Rendezvous] = {}
         self._by_id: dict[bytes, Rendezvous] = {}
         self._may_meet: set[Peer] = set()

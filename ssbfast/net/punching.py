@@ -93,6 +93,8 @@ class Attempt:
         self._outcome: asyncio.Future[Punched] = self._loop.create_future()
         self._closed = False
         self._winner: int | None = None
+        self.has_searched = False
+        """Whether a birthday search has begun."""
         self._connection = b""
         self._proven: dict[tuple[int, Address], None] = {}
         self._early: list[tuple[bytes, Address]] = []
@@ -165,13 +167,15 @@ class Attempt:
         families = [4 if udp.family == socket.AF_INET else 6 for _, udp in self._open_sockets()]
         remote = admit(theirs, self._surroundings())
         self._role, self._connection = keys.role, connection
+        search = birthday.plan(self._ours, theirs, remote, families, secrets.randbelow)
+        self.has_searched = search is not None
         self._punch = Punch(
             keys,
             families=families,
             remote=remote,
             start=self._loop.time() + start_in,
             random=os.urandom,
-            search=birthday.plan(self._ours, theirs, remote, families, secrets.randbelow),
+            search=search,
             loopback=self._loopback,
         )
         for index, udp in self._open_sockets():

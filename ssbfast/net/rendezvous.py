@@ -33,6 +33,7 @@ from ssbfast.net.migration import Migration
 from ssbfast.net.tunnel import TunnelTransport
 from ssbfast.net.udp import Address
 from ssbfast.wire import direct_calls
+from ssbfast.wire.birthday import Searches
 from ssbfast.wire.candidates import Whereabouts
 from ssbfast.wire.carrier_effects import Path
 from ssbfast.wire.carrier_records import Record
@@ -83,6 +84,9 @@ class PathNews:
 
 class Host(Protocol):
     """Who has the session."""
+
+    searches: Searches
+    """Whom we have searched for by birthday."""
 
     def reflectors(self) -> Sequence[Address]:
         """Those that our rooms have, at the addresses at which we reach them."""
@@ -269,7 +273,7 @@ class Rendezvous:
             path.start(punched.udp, punched.remote, within=limits.PUNCH_SECONDS)
             await asyncio.shield(way.ready)
         finally:
-            attempt.close()
+            self._end_attempt(attempt)
 
     async def _synchronise(self, sync: dict[str, Any]) -> None:
         with contextlib.suppress(SSBError):
@@ -385,7 +389,7 @@ class Rendezvous:
         except (PunchError, MuxRPCError, SSBError):
             return  # the caller sees it, and tries again or stays
         finally:
-            attempt.close()
+            self._end_attempt(attempt)
 
     # ------------------------------------------------------------ from the path
 
@@ -411,7 +415,13 @@ class Rendezvous:
         from ssbfast.net.punching import Attempt
 
         reflectors = [*self._host.reflectors(), *self._how.stun]
-        return Attempt(reflectors, loopback=self._how.loopback, birthday=self._how.birthday)
+        search = self._how.birthday and self._host.searches.may(self.peer_id, self._loop.time())
+        return Attempt(reflectors, loopback=self._how.loopback, birthday=search)
+
+    def _end_attempt(self, attempt: Attempt) -> None:
+        if attempt.has_searched:
+            self._host.searches.begins(self.peer_id, self._loop.time())
+        attempt.close()
 
     def _reply(self, called: Called, value: Any) -> None:
         if self._peer.is_open and self._peer.mux.is_open(called.req):

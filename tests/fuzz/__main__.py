@@ -1,8 +1,8 @@
 """Fuzzes the C core: `./dev fuzz [SECONDS] [TARGET ...]`.
 
-SECONDS (60) are shared out between the targets (all of them: seal, open, scanner, link) and the paths that this machine
-has. Needs clang with its runtime, and libsodium with its header. A run that fails leaves its input behind and says where
-that is.
+SECONDS (60) are shared out between the targets (all of them: seal, open, scanner, link) and the paths that this
+machine has. Needs clang with its runtime, and libsodium with its header. A run that fails leaves its input behind and
+says where that is.
 """
 
 from __future__ import annotations
