@@ -370,7 +370,7 @@ BIRTHDAY_PAUSE: Final = 600.0
 """One birthday search a peer in so long."""
 
 PUNCH_SECONDS: Final = 4.0
-"""The probing of one attempt: less than 5 s with offer, answer and SYNC. `PUNCH_ATTEMPTS` of them, from fresh sockets."""
+"""The probing of one attempt: less than 5 s with offer, answer and SYNC. `PUNCH_ATTEMPTS`, each from fresh sockets."""
 
 PUNCH_GRACE: Final = 1.0
 """How much longer the target waits for QUIC than the caller searches for a path."""
