@@ -10,6 +10,7 @@ Environment: SSBFAST_SANITIZE=1 builds with the address and undefined-behaviour 
 import os
 import re
 import sys
+import sysconfig
 from pathlib import Path
 
 from cffi import FFI
@@ -29,9 +30,10 @@ def read_cdef(header: str) -> str:
 
 def compile_flags() -> tuple[list[str], list[str]]:
     """Flags for the compiler and for the linker. Warnings are errors in the tests, never for users."""
-    if sys.platform == "win32":
-        return ["/O2", "/std:c11", "/W3"], []
-    flags = ["-std=c11", "-O3", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wconversion", "-Wshadow"]
+    if sys.platform == "win32" and not sysconfig.get_platform().startswith("mingw"):
+        return ["/O2", "/std:c11", "/W3"], []  # MSVC: libsodium does the work there, see kernel.h
+    # -g0: Python's own flags may ask for debug data, which would be most of a wheel and name the builder's folders.
+    flags = ["-std=c11", "-O3", "-g0", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wconversion", "-Wshadow"]
     flags += ["-Wno-unused-parameter", "-Wno-missing-field-initializers"]  # cffi's own code
     if os.environ.get("SSBFAST_SANITIZE") == "1":
         sanitize = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
@@ -42,6 +44,7 @@ def compile_flags() -> tuple[list[str], list[str]]:
 ffibuilder = FFI()
 ffibuilder.cdef(read_cdef((CSRC / "ssbfast.h").read_text(encoding="utf-8")))
 _compile, _link = compile_flags()
+_limited = not sysconfig.get_config_var("Py_GIL_DISABLED")  # a free-threaded Python has no limited API
 ffibuilder.set_source(
     "ssbfast._native",
     '#include "ssbfast.h"',
@@ -50,6 +53,6 @@ ffibuilder.set_source(
     include_dirs=["csrc"],
     extra_compile_args=_compile,
     extra_link_args=_link,
-    py_limited_api=True,
-    define_macros=[("Py_LIMITED_API", "0x030A0000")],
+    py_limited_api=_limited,
+    define_macros=[("Py_LIMITED_API", "0x030A0000")] if _limited else [],
 )
