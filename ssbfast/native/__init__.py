@@ -4,7 +4,8 @@ Everybody imports from here. `BACKEND` says what runs: "avx512", "avx2", "sse2" 
 (the core with a kernel of its own for the box stream), "libsodium" (the core without) or "pure"; `available()` tells
 which of them this machine offers, and the environment variable SSBFAST_BACKEND forces one. This package alone touches
 `ssbfast._native` and PyNaCl's private `_sodium` (for the addresses of libsodium's functions), and turns the codes of
-`csrc/ssbfast.h` into exceptions. One hub, with all that was opened on it, belongs to one thread at a time.
+`csrc/ssbfast.h` into exceptions. A hub with all that was opened on it, a sealer, an opener, a scanner each serve one
+thread at a time; other threads wait.
 """
 
 from __future__ import annotations

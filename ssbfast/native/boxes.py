@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from _thread import allocate_lock as Lock  # a lock without the threads: floors 0-3 start none
 from array import array
 from collections.abc import Sequence
 from typing import Final
@@ -31,10 +32,11 @@ _SELF_TEST: Final = "247012e225932675123b9159e54bad05959d5dabf885b579ff2cbca748e
 class Sealer:
     """Seals one direction of a box stream. key: 32 bytes, nonce: 24 bytes; ValueError for other lengths."""
 
-    __slots__ = ("_c",)
+    __slots__ = ("_c", "_turn")
 
     def __init__(self, key: bytes, nonce: bytes) -> None:
         check_keys((key, nonce))
+        self._turn = Lock()  # two threads would use a nonce twice
         self._c = ffi.new("ssb_sealer *")
         lib.ssb_sealer_init(self._c, crypto, key, nonce)
         self._c = ffi.gc(self._c, lib.ssb_sealer_close)
@@ -48,7 +50,8 @@ class Sealer:
             n = len(plain)
         # C writes into a bytes object that nobody has seen yet, as Python's own C code does; the self-test proves it.
         out = bytes(n + _HEAD if 0 < n <= limits.BOX_BODY else _sealed_size(n))
-        code = _seal(self._c, plain, n, out)
+        with self._turn:
+            code = _seal(self._c, plain, n, out)
         if code:
             raise error_of(code)
         return out
@@ -58,7 +61,8 @@ class Sealer:
         plain, sizes = b"".join(plains), array("I", map(len, plains))
         numbers = ffi.from_buffer("uint32_t[]", sizes)
         out = bytes(_sealed_parts_size(numbers, len(sizes)))
-        code = _seal_parts(self._c, plain, numbers, len(sizes), out)
+        with self._turn:
+            code = _seal_parts(self._c, plain, numbers, len(sizes), out)
         if code:
             raise error_of(code)
         return out
@@ -67,7 +71,8 @@ class Sealer:
         """One packet, its head in a box of its own. flags: one byte. LocalProtocolError when closed."""
         n = len(body)
         out = bytes(_PACKET + n + _HEAD if 0 < n <= limits.BOX_BODY else _PACKET + _sealed_size(n))
-        code = _seal_packet(self._c, flags, req, body, n, out)
+        with self._turn:
+            code = _seal_packet(self._c, flags, req, body, n, out)
         if code:
             raise error_of(code)
         return out
@@ -75,23 +80,26 @@ class Sealer:
     def goodbye(self) -> bytes:
         """The 34 bytes that end the stream; afterwards nothing can be sealed. LocalProtocolError when closed."""
         out = ffi.new("uint8_t[]", _HEAD)
-        code = lib.ssb_seal_goodbye(self._c, out)
+        with self._turn:
+            code = lib.ssb_seal_goodbye(self._c, out)
         if code:
             raise error_of(code)
         return bytes(ffi.buffer(out))
 
     def close(self) -> None:
         """Wipe the key."""
-        lib.ssb_sealer_close(self._c)
+        with self._turn:
+            lib.ssb_sealer_close(self._c)
 
 
 class Opener:
     """Opens one direction of a box stream. key: 32 bytes, nonce: 24 bytes; ValueError for other lengths."""
 
-    __slots__ = ("_c", "_fault", "_need", "_numbers", "_sizes", "_tail", "ended")
+    __slots__ = ("_c", "_fault", "_need", "_numbers", "_sizes", "_tail", "_turn", "ended")
 
     def __init__(self, key: bytes, nonce: bytes, body_max: int = limits.BOX_BODY) -> None:
         check_keys((key, nonce))
+        self._turn = Lock()
         self._c = ffi.new("ssb_opener *")
         lib.ssb_opener_init(self._c, crypto, key, nonce, body_max)
         self._c = ffi.gc(self._c, lib.ssb_opener_close)
@@ -108,6 +116,10 @@ class Opener:
         What came before a mistake is returned; the next call, and each one after it, raises BoxStreamError
         (LocalProtocolError after close()).
         """
+        with self._turn:
+            return self._open(data)
+
+    def _open(self, data: Buffer) -> list[bytes]:
         if self._fault:
             raise error_of(self._fault)
         work, n = self._tail, len(data)
@@ -129,14 +141,15 @@ class Opener:
     def open_joined(self, data: Buffer) -> bytes:
         """The same bodies as one text."""
         n = len(data)
-        if _HEAD < n <= _BOX and type(data) is bytes and not self._tail and not self._fault:
-            copy = bytes(n)  # as in `open`, without its list: this is the call that is made for every box
-            size = _open_copy(self._c, data, n, copy)
-            if n == _HEAD + size:
-                return copy[_HEAD:]
-            if size:
-                return b"".join((copy[_HEAD : _HEAD + size], *self.open(data[_HEAD + size :])))
-        return b"".join(self.open(data))
+        with self._turn:
+            if _HEAD < n <= _BOX and type(data) is bytes and not self._tail and not self._fault:
+                copy = bytes(n)  # as in `_open`, without its list: this is the call that is made for every box
+                size = _open_copy(self._c, data, n, copy)
+                if n == _HEAD + size:
+                    return copy[_HEAD:]
+                if size:
+                    return b"".join((copy[_HEAD : _HEAD + size], *self._open(data[_HEAD + size :])))
+            return b"".join(self._open(data))
 
     def _open_all(self, work: bytearray, bodies: list[bytes]) -> int:
         sizes, (count, used, need) = self._sizes, self._numbers
@@ -169,9 +182,10 @@ class Opener:
 
     def close(self) -> None:
         """Wipe the key; later calls raise LocalProtocolError."""
-        lib.ssb_opener_close(self._c)
-        self._tail = bytearray()
-        self._fault = E_CLOSED
+        with self._turn:
+            lib.ssb_opener_close(self._c)
+            self._tail = bytearray()
+            self._fault = E_CLOSED
 
 
 def self_test() -> bool:

@@ -2,6 +2,9 @@
 
 What C points at is kept alive by what Python holds: a link keeps its hub, lanes and inlets, a lane its link, an
 inlet its lane; and a link that is forgotten is closed.
+
+The C core knows no threads, and cffi lets others run while it works: each call takes its hub's lock (`Hub._turn`)
+until the answer is out of the buffers that the hub lends to all links.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from typing import Any, Final
 
 from ssbfast import errors, limits
 from ssbfast.native.core import anonymous, crypto, error_of, ffi, lib, raw
+from ssbfast.pure.turns import RLock
 from ssbfast.pure.types import E_CLOSED, Buffer, CoreLimits, Event, Status, check_keys
 
 _EVENT_ROOM: Final = 128 * limits.KiB
@@ -27,6 +31,8 @@ class Hub:
     """
 
     def __init__(self, capacity: int = limits.POOL) -> None:
+        self._turn = RLock()
+        self._forgotten: list[Link] = []
         self._c = ffi.new("ssb_hub *")
         size = lib.ssb_hub_size(max(capacity, 0) // lib.SSB_SLAB)
         self._memory = anonymous(size)
@@ -40,26 +46,45 @@ class Hub:
     @property
     def lent(self) -> int:
         """Slabs in use."""
-        n: int = lib.ssb_hub_lent(self._c)
+        with self._turn:
+            self._close_forgotten()
+            n: int = lib.ssb_hub_lent(self._c)
         return n
 
     @property
     def left(self) -> int:
         """Slabs that payload may still take."""
-        n: int = lib.ssb_hub_left(self._c)
+        with self._turn:
+            self._close_forgotten()
+            n: int = lib.ssb_hub_left(self._c)
         return n
 
     @property
     def outgoing(self) -> int:
         """Slabs that wait to be sent; the other lent ones hold input. BLOCKED by the pool ends when this is 0."""
-        n: int = lib.ssb_hub_outgoing(self._c)
+        with self._turn:
+            self._close_forgotten()
+            n: int = lib.ssb_hub_outgoing(self._c)
         return n
 
     def trim(self) -> None:
         """Give the memory of what is not lent back to the system."""
-        lib.ssb_hub_trim(self._c)
-        if not hasattr(mmap, "MADV_DONTNEED"):
-            return
+        with self._turn:
+            self._close_forgotten()
+            lib.ssb_hub_trim(self._c)
+            if hasattr(mmap, "MADV_DONTNEED"):
+                self._give_back()
+
+    def dirty(self) -> list[int]:
+        """The ids of the links on which something was queued since the last call; flush them."""
+        ids = []
+        with self._turn:
+            self._close_forgotten()
+            while (link := lib.ssb_hub_next_dirty(self._c)) >= 0:
+                ids.append(link)
+        return ids
+
+    def _give_back(self) -> None:
         at, n = self._numbers, self._numbers + 1
         at[0] = n[0] = 0
         while lib.ssb_hub_gap(self._c, at, n):
@@ -67,12 +92,9 @@ class Hub:
             if start < end:
                 self._memory.madvise(mmap.MADV_DONTNEED, start, end - start)
 
-    def dirty(self) -> list[int]:
-        """The ids of the links on which something was queued since the last call; flush them."""
-        ids = []
-        while (link := lib.ssb_hub_next_dirty(self._c)) >= 0:
-            ids.append(link)
-        return ids
+    def _close_forgotten(self) -> None:
+        while self._forgotten:
+            self._forgotten.pop().close()
 
 
 class Link:
@@ -105,7 +127,7 @@ class Link:
         self._inlets: set[Inlet] = set()
         core = ffi.new("ssb_link *")
         bounds = ffi.new("ssb_limits *", list(limits))
-        lib.ssb_link_init(
+        lib.ssb_link_init(  # touches nothing of the hub's
             core, hub._c, id, crypto, bounds, send_key, send_nonce, receive_key, receive_nonce, int(split)
         )
         self._c = core
@@ -115,8 +137,16 @@ class Link:
         return f"<Link {self.id}{' closed' if self._closed else ''}>"
 
     def __del__(self) -> None:
-        if self._c is not None:
+        if self._c is None:
+            return
+        # Whoever holds the lock may wait for another hub's, whose holder collects garbage: never wait here.
+        if not self._hub._turn.acquire(blocking=False):
+            self._hub._forgotten.append(self)
+            return
+        try:
             self.close()
+        finally:
+            self._hub._turn.release()
 
     def receive(self, data: bytearray | memoryview) -> tuple[Status, list[Event]]:
         """Take bytes from the socket; `data` is scratch afterwards.
@@ -125,20 +155,22 @@ class Link:
         AGAIN: handle the events, then call proceed() before `data` is used for anything else.
         LocalProtocolError when closed, or when proceed() is due.
         """
-        if self._source is not None:
-            raise errors.LocalProtocolError("proceed() is due")
         hub = self._hub
         source = ffi.from_buffer("uint8_t[]", data, True)
-        hub._numbers[0] = _EVENT_ROOM
-        code = lib.ssb_link_receive(self._c, source, len(source), hub._events, hub._numbers, hub._numbers + 1)
-        return self._answer(code, source)
+        with hub._turn:
+            if self._source is not None:
+                raise errors.LocalProtocolError("proceed() is due")
+            hub._numbers[0] = _EVENT_ROOM
+            code = lib.ssb_link_receive(self._c, source, len(source), hub._events, hub._numbers, hub._numbers + 1)
+            return self._answer(code, source)
 
     def proceed(self) -> tuple[Status, list[Event]]:
         """Go on after AGAIN or BLOCKED; answers as receive()."""
         hub = self._hub
-        hub._numbers[0] = _EVENT_ROOM
-        code = lib.ssb_link_proceed(self._c, hub._events, hub._numbers, hub._numbers + 1)
-        return self._answer(code, self._source)
+        with hub._turn:
+            hub._numbers[0] = _EVENT_ROOM
+            code = lib.ssb_link_proceed(self._c, hub._events, hub._numbers, hub._numbers + 1)
+            return self._answer(code, self._source)
 
     def _answer(self, code: int, source: Any) -> tuple[Status, list[Event]]:
         numbers, room = self._hub._numbers, self._hub._events
@@ -159,13 +191,16 @@ class Link:
     @property
     def blocked(self) -> Lane | None:
         """After BLOCKED: the lane that has no room; None: the pool."""
-        lane = lib.ssb_link_blocked(self._c)
-        return next((i.lane for i in self._inlets if i.lane is not None and i.lane._c == lane), None) if lane else None
+        with self._hub._turn:
+            lane = lib.ssb_link_blocked(self._c)
+            lanes = (inlet.lane for inlet in self._inlets if lane)
+            return next((found for found in lanes if found is not None and found._c == lane), None)
 
     @property
     def held(self) -> int:
         """Received bytes kept inside: the beginning of a box or packet, or what came while blocked."""
-        n: int = lib.ssb_link_held(self._c)
+        with self._hub._turn:
+            n: int = lib.ssb_link_held(self._c)
         return n
 
     def control(self, flags: int, req: int, body: Buffer) -> bool:
@@ -177,14 +212,16 @@ class Link:
         if not len(body) and (flags or req):
             raise errors.LocalProtocolError(_EMPTY)
         source = ffi.from_buffer("uint8_t[]", body)
-        code = lib.ssb_link_control(self._c, flags, req, source, len(source))
+        with self._hub._turn:
+            code = lib.ssb_link_control(self._c, flags, req, source, len(source))
         if code < 0:
             raise error_of(code)
         return bool(code == Status.OK)
 
     def goodbye(self) -> None:
         """The box stream's goodbye goes out behind what is queued now."""
-        lib.ssb_link_goodbye(self._c)
+        with self._hub._turn:
+            lib.ssb_link_goodbye(self._c)
 
     def flush(self, room: int = limits.FLUSH_CHUNK) -> tuple[bytes, Status]:
         """Seal what is queued, at most `room` bytes (4130 hold any box).
@@ -193,32 +230,36 @@ class Link:
         """
         hub = self._hub
         out = hub._out if room <= limits.FLUSH_CHUNK else raw("uint8_t[]", room)
-        code = lib.ssb_link_flush(self._c, out, room, hub._numbers)
-        if code < 0:
-            raise error_of(code)
-        return ffi.buffer(out, hub._numbers[0])[:], _STATUS[code]
+        with hub._turn:
+            code = lib.ssb_link_flush(self._c, out, room, hub._numbers)
+            if code < 0:
+                raise error_of(code)
+            return ffi.buffer(out, hub._numbers[0])[:], _STATUS[code]
 
     @property
     def queued(self) -> int:
         """Bytes in all lanes."""
-        n: int = lib.ssb_link_queued(self._c)
+        with self._hub._turn:
+            n: int = lib.ssb_link_queued(self._c)
         return n
 
     @property
     def control_queued(self) -> int:
         """Bytes of control packets that wait."""
-        n: int = lib.ssb_link_control_queued(self._c)
+        with self._hub._turn:
+            n: int = lib.ssb_link_control_queued(self._c)
         return n
 
     def close(self) -> None:
         """Wipe the keys and give all memory back; lanes and inlets are closed with it."""
-        if self._closed:
-            return
-        self._closed = True
-        lib.ssb_link_close(self._c)
-        self._source = None
-        self._lanes.clear()
-        self._inlets.clear()
+        with self._hub._turn:
+            if self._closed:
+                return
+            self._closed = True
+            lib.ssb_link_close(self._c)
+            self._source = None
+            self._lanes.clear()
+            self._inlets.clear()
 
 
 class Lane:
@@ -228,21 +269,25 @@ class Lane:
         self.req = req
         self._link = link
         self._c = ffi.new("ssb_lane *")
-        lib.ssb_lane_init(self._c, link._c, req, share)
-        if not link._closed:
-            link._lanes.add(self)
+        self._turn = link._hub._turn
+        with self._turn:
+            lib.ssb_lane_init(self._c, link._c, req, share)
+            if not link._closed:
+                link._lanes.add(self)
 
     def write(self, data: Buffer) -> bool:
         """Queue bytes; False: full, nothing was taken. SessionEndedError when closed."""
         source = ffi.from_buffer("uint8_t[]", data)
-        return self._ok(lib.ssb_lane_write(self._c, source, len(source)))
+        with self._turn:
+            return self._ok(lib.ssb_lane_write(self._c, source, len(source)))
 
     def packet(self, flags: int, body: Buffer) -> bool:
         """Queue a whole packet, share or not; False: the pool is full. SessionEndedError when closed."""
         if not len(body):
             raise errors.LocalProtocolError(_EMPTY)
         source = ffi.from_buffer("uint8_t[]", body)
-        return self._ok(lib.ssb_lane_packet(self._c, flags, source, len(source)))
+        with self._turn:
+            return self._ok(lib.ssb_lane_packet(self._c, flags, source, len(source)))
 
     def _ok(self, code: int) -> bool:
         if code < 0:
@@ -252,34 +297,40 @@ class Lane:
     @property
     def queued(self) -> int:
         """Bytes that wait, heads of whole packets included."""
-        n: int = lib.ssb_lane_queued(self._c)
+        with self._turn:
+            n: int = lib.ssb_lane_queued(self._c)
         return n
 
     @property
     def taken(self) -> int:
         """Bytes sealed so far."""
-        n: int = lib.ssb_lane_taken(self._c)
+        with self._turn:
+            n: int = lib.ssb_lane_taken(self._c)
         return n
 
     @property
     def put(self) -> int:
         """Bytes ever queued."""
-        n: int = lib.ssb_lane_put(self._c)
+        with self._turn:
+            n: int = lib.ssb_lane_put(self._c)
         return n
 
     @property
     def full(self) -> bool:
         """Whether a write would be refused."""
-        return bool(lib.ssb_lane_full(self._c))
+        with self._turn:
+            return bool(lib.ssb_lane_full(self._c))
 
     def clear(self) -> None:
         """Drop what waits, at a packet boundary."""
-        lib.ssb_lane_clear(self._c)
+        with self._turn:
+            lib.ssb_lane_clear(self._c)
 
     def close(self) -> None:
         """Drop what waits and leave the link; what inlets still bring is dropped too."""
-        lib.ssb_lane_close(self._c)
-        self._link._lanes.discard(self)
+        with self._turn:
+            lib.ssb_lane_close(self._c)
+            self._link._lanes.discard(self)
 
 
 class Inlet:
@@ -292,14 +343,16 @@ class Inlet:
         self.lane = lane  # kept alive: C follows it
         self._link = link
         self._c = ffi.new("ssb_inlet *")
-        lib.ssb_inlet_init(self._c, link._c, req, ffi.NULL if lane is None else lane._c)
-        if not link._closed:
-            link._inlets.add(self)
+        with link._hub._turn:
+            lib.ssb_inlet_init(self._c, link._c, req, ffi.NULL if lane is None else lane._c)
+            if not link._closed:
+                link._inlets.add(self)
 
     def close(self) -> None:
         """Forget it; the rest of a packet it was busy with is skipped."""
-        lib.ssb_inlet_close(self._c)
-        self._link._inlets.discard(self)
+        with self._link._hub._turn:
+            lib.ssb_inlet_close(self._c)
+            self._link._inlets.discard(self)
 
 
 def _decode(packed: Any) -> list[Event]:

@@ -21,6 +21,7 @@ from nacl.exceptions import CryptoError
 
 from ssbfast import limits
 from ssbfast.errors import TruncatedError
+from ssbfast.pure.turns import RLock, in_turn
 from ssbfast.pure.types import E_AFTER, E_BODY, E_CLOSED, E_HEADER, E_LENGTH, Buffer, Status, check_keys, fault
 
 HEADER: Final = 34
@@ -56,9 +57,11 @@ class Sealer:
 
     def __init__(self, key: bytes, nonce: bytes) -> None:
         check_keys((key, nonce))
+        self.turn = RLock()
         self._key: bytes | None = bytes(key)
         self._nonce = _Nonce(nonce)
 
+    @in_turn
     def seal(self, plain: Buffer) -> bytes:
         """Seal all of `plain` into boxes of at most 4096 bytes; nothing for nothing. LocalProtocolError when closed."""
         key = self._open_key()
@@ -72,21 +75,25 @@ class Sealer:
             out.append(body[MAC:])
         return b"".join(out)
 
+    @in_turn
     def seal_many(self, plains: Sequence[Buffer]) -> bytes:
         """The same for many texts at once, each in boxes of its own."""
         self._open_key()
         return b"".join(map(self.seal, plains))
 
+    @in_turn
     def seal_packet(self, flags: int, req: int, body: bytes) -> bytes:
         """One packet, its head in a box of its own. flags: one byte. LocalProtocolError when closed."""
         return self.seal(_HEAD.pack(flags, len(body), req)) + self.seal(body)
 
+    @in_turn
     def goodbye(self) -> bytes:
         """The 34 bytes that end the stream; afterwards nothing can be sealed (a nonce would be used twice)."""
         sealed: bytes = crypto_secretbox(GOODBYE, self._nonce.take(), self._open_key())
         self.close()
         return sealed
 
+    @in_turn
     def close(self) -> None:
         """Forget the key."""
         self._key = None
@@ -163,12 +170,14 @@ class Opener:
 
     def __init__(self, key: bytes, nonce: bytes, body_max: int = limits.BOX_BODY) -> None:
         check_keys((key, nonce))
+        self.turn = RLock()
         self._core = BoxOpener(key, nonce, body_max)
         self._tail = b""
         self._need = HEADER
         self._fault = 0
         self.ended = False
 
+    @in_turn
     def open(self, data: Buffer) -> list[bytes]:
         """The bodies of all boxes that are complete now; a beginning is kept.
 
@@ -197,16 +206,19 @@ class Opener:
         self._tail = self._tail[at:]
         return bodies
 
+    @in_turn
     def open_joined(self, data: Buffer) -> bytes:
         """The same bodies as one text."""
         return b"".join(self.open(data))
 
+    @in_turn
     def eof(self) -> None:
         """The connection has ended: TruncatedError unless the goodbye was seen, BoxStreamError after a mistake."""
         self._check()
         if not self.ended:
             raise TruncatedError
 
+    @in_turn
     def close(self) -> None:
         """Forget the key; later calls raise LocalProtocolError."""
         self._core.close()
@@ -216,4 +228,3 @@ class Opener:
     def _check(self) -> None:
         if self._fault:
             raise fault(self._fault)
-

@@ -9,6 +9,7 @@ from collections import deque
 from typing import Final
 
 from ssbfast import limits
+from ssbfast.pure.turns import RLock, in_turn
 from ssbfast.pure.types import Buffer
 
 SLAB: Final = 4096
@@ -34,6 +35,7 @@ class Hub:
     """
 
     def __init__(self, capacity: int = limits.POOL) -> None:
+        self.turn = RLock()
         self._count = capacity // SLAB
         if self._count <= RESERVE:
             raise ValueError(f"a hub needs at least {(RESERVE + 1) * SLAB} bytes")
@@ -59,6 +61,7 @@ class Hub:
     def trim(self) -> None:
         """Give unused memory back: nothing to do here."""
 
+    @in_turn
     def dirty(self) -> list[int]:
         """Ids of the links on which something was queued since the last call; the list is emptied."""
         ids = list(self._dirty.values())

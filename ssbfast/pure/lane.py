@@ -16,6 +16,7 @@ from ssbfast.errors import LocalProtocolError, SessionEndedError
 from ssbfast.pure.box_stream import HEADER, Sealer
 from ssbfast.pure.hub import SLAB, Hub, Queue, slabs_for
 from ssbfast.pure.packet_stream import HEAD, write_head
+from ssbfast.pure.turns import in_turn
 from ssbfast.pure.types import E_CLOSED, STREAM, Buffer, CoreLimits, Status, fault
 
 if TYPE_CHECKING:
@@ -205,7 +206,8 @@ class Lane:
 
     def __init__(self, link: Link, req: int, share: int = limits.TUNNEL_SHARE) -> None:
         self.hub = link.out.hub
-        self._out: Outgoing | None = None if link.out.goodbye == Goodbye.CLOSED else link.out
+        self.turn = self.hub.turn
+        self._out: Outgoing | None = None
         self._queue = Queue(self.hub, outgoing=True)
         self._share = share
         self.req = req
@@ -213,11 +215,14 @@ class Lane:
         self.credit = 0
         self.taken = 0
         self.put = 0
-        if self._out is not None:
-            self._out.lanes.append(self)
+        with self.turn:
+            if link.out.goodbye != Goodbye.CLOSED:
+                self._out = link.out
+                self._out.lanes.append(self)
 
     # ------------------------------------------------------------ for Python
 
+    @in_turn
     def write(self, data: Buffer) -> bool:
         """Queue payload; False, and nothing taken, when there is no room. SessionEndedError when closed."""
         out = self._opened()
@@ -228,6 +233,7 @@ class Lane:
         self.splice(data)
         return True
 
+    @in_turn
     def packet(self, flags: int, body: Buffer) -> bool:
         """Queue a whole packet behind what is there, share or not; False when the pool has no room."""
         if not len(body):
@@ -247,16 +253,19 @@ class Lane:
         return self._queue.bytes
 
     @property
+    @in_turn
     def full(self) -> bool:
         """True while a write would answer False."""
         return self._out is not None and self.is_open and (self.over or not self._out.hub.left)
 
+    @in_turn
     def clear(self) -> None:
         """Drop what waits, at a packet boundary: the rest of a packet that was begun stays and goes out."""
         if self._out is not None:
             self._queue.keep(self.begun)
             self._settle(self._out)
 
+    @in_turn
     def close(self) -> None:
         """Drop what waits and leave the link; the rest of a packet that was begun goes out with the control packets."""
         out = self._out

@@ -8,6 +8,7 @@ from ssbfast.pure.box_stream import BoxOpener, Sealer
 from ssbfast.pure.hub import Hub
 from ssbfast.pure.lane import Goodbye, Lane, Outgoing
 from ssbfast.pure.receive import Incoming
+from ssbfast.pure.turns import in_turn
 from ssbfast.pure.types import E_CLOSED, Buffer, CoreLimits, Event, Status, check_keys, fault
 
 EVENT_BUFFER = 128 * 1024
@@ -36,6 +37,7 @@ class Link:
         split: bool = False,
     ) -> None:
         check_keys((send_key, send_nonce), (receive_key, receive_nonce))
+        self.turn = hub.turn
         limits = limits._replace(box_body=min(limits.box_body, _BOX_BODY_MAX))
         self.id = id
         self.failure: SSBError | None = None
@@ -45,6 +47,7 @@ class Link:
 
     # ------------------------------------------------------------ what arrives
 
+    @in_turn
     def receive(self, data: Buffer) -> tuple[Status, list[Event]]:
         """Take what came from the socket: open, scan, re-number, queue at the destinations.
 
@@ -56,6 +59,7 @@ class Link:
             raise LocalProtocolError("proceed() is due")
         return self._answer(self.incoming.receive(bytes(data), EVENT_BUFFER))
 
+    @in_turn
     def proceed(self) -> tuple[Status, list[Event]]:
         """Go on after AGAIN or BLOCKED."""
         return self._answer(self.incoming.proceed(EVENT_BUFFER))
@@ -73,17 +77,20 @@ class Link:
         return Status(code), events
 
     @property
+    @in_turn
     def blocked(self) -> Lane | None:
         """The lane that has no room; None when it is the pool, or nothing."""
         return self.incoming.blocked
 
     @property
+    @in_turn
     def held(self) -> int:
         """Bytes of input kept inside."""
         return self.incoming.held
 
     # ------------------------------------------------------------ what leaves
 
+    @in_turn
     def control(self, flags: int, req: int, body: Buffer) -> bool:
         """Queue a whole packet in front of all lanes; False when there is no room.
 
@@ -92,12 +99,14 @@ class Link:
         """
         return self.out.put_control(flags, req, body)
 
+    @in_turn
     def goodbye(self) -> None:
         """After all that is queued now the box-stream goodbye follows; nothing can be queued any more."""
         if self.out.goodbye == Goodbye.NONE:
             self.out.goodbye = Goodbye.WANTED
             self.out.dirty()
 
+    @in_turn
     def flush(self, room: int = default.FLUSH_CHUNK) -> tuple[bytes, Status]:
         """Seal what is queued into at most `room` bytes.
 
@@ -106,15 +115,18 @@ class Link:
         return self.out.flush(room)
 
     @property
+    @in_turn
     def queued(self) -> int:
         """Bytes in lanes."""
         return self.out.lane_bytes
 
     @property
+    @in_turn
     def control_queued(self) -> int:
         """Bytes of control packets."""
         return self.out.control.bytes
 
+    @in_turn
     def close(self) -> None:
         """Give everything back to the pool and forget the keys; lanes and inlets are closed."""
         if self.out.goodbye == Goodbye.CLOSED:

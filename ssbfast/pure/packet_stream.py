@@ -14,6 +14,7 @@ from __future__ import annotations
 import struct
 from typing import Final
 
+from ssbfast.pure.turns import RLock, in_turn
 from ssbfast.pure.types import E_PACKET, E_TYPE, TYPE_MASK, Buffer, CoreLimits, Status, fault
 
 HEAD: Final = struct.Struct(">BIi")
@@ -55,12 +56,14 @@ class Scanner:
     """Cuts plain bytes into whole packets, with the limits of `CoreLimits`."""
 
     def __init__(self, limits: CoreLimits) -> None:
+        self.turn = RLock()
         self._limits = limits
         self._heads = HeadScanner()
         self._head = (0, 0)
         self._body = bytearray()
         self._fault = 0
 
+    @in_turn
     def feed(self, plain: Buffer) -> list[tuple[int, int, bytes]]:
         """The packets (flags, req, body) that are complete now; a goodbye is (0, 0, b""), other req 0 is skipped.
 

@@ -12,6 +12,7 @@ from ssbfast.pure.box_stream import HEADER, BoxOpener
 from ssbfast.pure.hub import Hub, OutOfMemory, Queue
 from ssbfast.pure.lane import Goodbye, Lane
 from ssbfast.pure.packet_stream import HeadScanner, too_long, write_head
+from ssbfast.pure.turns import in_turn
 from ssbfast.pure.types import (
     E_AFTER,
     E_MEMORY,
@@ -90,10 +91,13 @@ class Inlet:
         self.req = req
         self.lane = lane
         self._incoming: Incoming | None = None
-        if link.out.goodbye != Goodbye.CLOSED:
-            self._incoming = link.incoming
-            self._incoming.inlets.setdefault(req, []).append(self)
+        self.turn = link.turn
+        with self.turn:
+            if link.out.goodbye != Goodbye.CLOSED:
+                self._incoming = link.incoming
+                self._incoming.inlets.setdefault(req, []).append(self)
 
+    @in_turn
     def close(self) -> None:
         """Stop; the rest of a packet in hand is skipped."""
         incoming, self._incoming = self._incoming, None
