@@ -1,0 +1,136 @@
+"""A wheel in a fresh environment of each CPython of this machine, without a compiler: the project's tests run there."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import statistics
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.wheel.making import Failure, run
+
+OLDEST = (3, 10)
+COMPILERS = ("cc", "gcc", "clang", "clang-14", "tcc", "c99", "c++", "g++", "clang++", "ld", "as")
+TOOLS = ("env", "sh", "ip", "node", "npm")
+"""All that PATH offers in these environments; the JavaScript peers and the network tests need them."""
+
+LEFT_OUT = {
+    "tests/c": "compiles the core by itself",
+    "tests/mutants": "compiles the core with mistakes in it",
+    "tests/test_floors.py": "reads the package's sources, not what is installed",
+    "tests/test_workflows.py": "reads .github, the same for every Python",
+}
+IMPORT_SECONDS = 0.150
+FALLBACK_TESTS = ("tests/wire/test_box_stream.py", "tests/wire/test_packet_stream.py", "tests/wire/test_handshake.py")
+ABOUT = "import json, platform, sys; print(json.dumps([platform.python_implementation(), *sys.version_info[:3]]))"
+INSTALLED = "import ssbfast; from ssbfast import native; print(ssbfast.__file__); print(native.BACKEND)"
+IMPORT_ALL = """
+import importlib, pkgutil, ssbfast
+for module in pkgutil.walk_packages(ssbfast.__path__, "ssbfast."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+"""
+IMPORT_TIME = "import time; t = time.perf_counter(); import ssbfast; print(time.perf_counter() - t)"
+
+
+def pythons() -> Iterator[Path]:
+    """Every CPython from 3.10 that PATH or pyenv has: one for each minor version, the newest of it first."""
+    names = [f"python3.{minor}" for minor in range(OLDEST[1], 30)] + ["python3", "python"]
+    found = [Path(there) for name in names if (there := shutil.which(name))]
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    found += [path for version in sorted(pyenv.glob("*")) if (path := version / "bin" / "python3").exists()]
+    best: dict[tuple[int, int], tuple[int, Path]] = {}
+    for candidate in found:
+        done = subprocess.run([candidate, "-c", ABOUT], capture_output=True, text=True, check=False)
+        if done.returncode:
+            continue  # pyenv's shims answer for versions that are not chosen, too
+        name, major, minor, micro = json.loads(done.stdout)
+        if name == "CPython" and (major, minor) >= OLDEST and micro >= best.get((major, minor), (0,))[0]:
+            best[major, minor] = (micro, candidate)
+    yield from (chosen for _, (_, chosen) in sorted(best.items()))
+
+
+class Place:
+    """A fresh environment with the wheel in it, and the tests beside it, without the package's sources."""
+
+    def __init__(self, folder: Path, python: Path, wheel: Path, archive: Path) -> None:
+        self.folder = folder
+        self.tree = folder / "tree"
+        self.python = folder / "venv" / "bin" / "python"
+        folder.mkdir(parents=True)
+        shutil.unpack_archive(archive, folder / "sources", "gztar")
+        (folder / "sources").joinpath(archive.name.removesuffix(".tar.gz")).rename(self.tree)
+        shutil.rmtree(self.tree / "ssbfast")
+        bin = folder / "bin"
+        bin.mkdir()
+        for name in TOOLS:
+            if there := shutil.which(name):
+                (bin / name).symlink_to(there)
+        self.path = os.pathsep.join([str(self.python.parent), str(bin)])
+        if compilers := [name for name in COMPILERS if shutil.which(name, path=self.path)]:
+            raise Failure(f"there is a compiler: {', '.join(compilers)}")
+        run(python, "-m", "venv", folder / "venv")
+        self.run("-m", "pip", "install", "--quiet", "--only-binary", ":all:", f"{wheel}[room,direct,test]")
+
+    def environment(self) -> dict[str, str]:
+        kept = {
+            name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV", "CC"))
+        }
+        return {**kept, "PATH": self.path, "SSBFAST_TEST_QUICK": "1"}
+
+    def run(self, *words: str | Path) -> str:
+        return run(self.python, *words, cwd=self.tree, environment=self.environment())
+
+    def test(self, *words: str, interpreter: tuple[str, ...] = ()) -> str:
+        """Run tests; what pytest's last line says."""
+        said = self.run(*interpreter, "-m", "pytest", "-q", "-p", "no:cacheprovider", *words)
+        return said.strip().splitlines()[-1]
+
+    def installed(self) -> None:
+        """The package comes out of the environment, with its core, and imports quietly and quickly."""
+        file, backend = self.run("-c", INSTALLED).split()
+        if "site-packages" not in Path(file).parts or not Path(file).is_relative_to(self.folder):
+            raise Failure(f"ssbfast comes from {file}")
+        if backend == "pure":
+            raise Failure("the wheel runs without its C core")
+        for options in (["-W", "error"], ["-O", "-W", "error"], ["-OO"], ["-bb", "-X", "dev", "-W", "error"]):
+            self.run(*options, "-c", IMPORT_ALL)
+        times = [float(self.run("-c", IMPORT_TIME)) for _ in range(7)]
+        print(f"  backend {backend}; import {statistics.median(times) * 1000:.0f} ms, at best {min(times) * 1000:.0f}")
+        if min(times) > IMPORT_SECONDS:
+            raise Failure(f"importing ssbfast took {min(times):.3f} s at best")
+
+    def without_core(self) -> None:
+        """A core that is broken, then one that is missing: announced, and plain Python gives the same."""
+        (core,) = (self.folder / "venv").glob("lib/*/site-packages/ssbfast/_native*.so")
+        core.write_bytes(core.read_bytes()[:1000])
+        self.fallback("broken")
+        core.unlink()
+        self.fallback("missing")
+
+    def fallback(self, how: str) -> None:
+        said = self.run("-c", INSTALLED)
+        if "RuntimeWarning: ssbfast runs without its C core" not in said or not re.search(r"^pure$", said, re.M):
+            raise Failure(f"core {how}: {said}")
+        quiet = "ignore:ssbfast runs without its C core:RuntimeWarning"
+        print(f"  core {how}: announced;", self.test("-W", quiet, *FALLBACK_TESTS, interpreter=("-W", quiet)))
+
+
+def try_all(folder: Path, wheel: Path, archive: Path, words: list[str]) -> None:
+    """All of it on every Python. words: what pytest is given instead of all tests."""
+    for name, why in LEFT_OUT.items():
+        print(f"not there: {name} ({why})")
+    tested = list(pythons())
+    for python in tested:
+        print(python, flush=True)
+        place = Place(folder / python.parent.parent.name, python, wheel, archive)
+        place.installed()
+        left_out = [f"--ignore={name}" for name in LEFT_OUT]
+        print(" ", place.test("-n", "2", *left_out, *(words or ["tests"])), flush=True)
+        place.without_core()
+    if not tested:
+        raise Failure("no CPython from 3.10 on this machine")
