@@ -1,4 +1,4 @@
-"""The pages of the documentation, for mkdocs: those that lie in the repository, and one of reference for each package."""
+"""The pages of the documentation, for mkdocs: those of the repository, and one of reference for each package."""
 
 from __future__ import annotations
 

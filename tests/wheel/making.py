@@ -7,12 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 LARGEST = 400 * 1024
 """Bytes that a wheel may have."""
 
+MADE = {"PKG-INFO", "setup.cfg"}
 DATE = "1577836800"
 """What setup.py takes by itself; auditwheel has to be told. Building twice must not depend on when."""
 
@@ -66,10 +68,23 @@ def sources(folder: Path) -> Path:
         tree = folder / n / "tree"
         shutil.copytree(ROOT, tree, symlinks=True, ignore=lambda path, names: litter(Path(path), names))
         (tree / "setup.py").touch()
+        wanted = {str(path.relative_to(tree)) for path in tree.rglob("*") if not path.is_dir()}
         run(sys.executable, "-m", "build", "--sdist", "--outdir", folder / n, cwd=tree)
         archives.append(only(folder / n, "*.tar.gz"))
+        complete(archives[-1], wanted)
     same("source archive", *archives)
     return archives[0]
+
+
+def complete(archive: Path, wanted: set[str]) -> None:
+    """Failure unless the archive holds all files of the repository, and only what setuptools writes besides."""
+    with tarfile.open(archive) as packed:
+        names = {member.name.partition("/")[2] for member in packed if not member.isdir()}
+    made = {name for name in names - wanted if name in MADE or name.startswith("ssbfast.egg-info/")}
+    if missing := wanted - names:
+        raise Failure(f"the source archive lacks {', '.join(sorted(missing))}")
+    if more := names - wanted - made:
+        raise Failure(f"the source archive has {', '.join(sorted(more))}")
 
 
 def litter(folder: Path, names: list[str]) -> list[str]:
