@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import gc
 import itertools
+import subprocess
 import sys
+import sysconfig
 import threading
 from collections.abc import Callable, Iterator
 from types import ModuleType
@@ -53,6 +55,13 @@ def together(*works: Callable[[], object]) -> None:
         thread.join()
     if failures:
         raise failures[0]
+
+
+@pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="this Python has a global lock")
+def test_nothing_asks_for_the_global_lock() -> None:
+    code = "import sys, ssbfast.native; print(sys._is_gil_enabled())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def text(i: int) -> bytes:
