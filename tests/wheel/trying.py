@@ -11,14 +11,16 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.wheel.making import Failure, run
+from tests.wheel.making import ROOT, Failure, run
 
+MODULES = Path("tests/interop/js/node_modules")
 OLDEST = (3, 10)
 COMPILERS = ("cc", "gcc", "clang", "clang-14", "tcc", "c99", "c++", "g++", "clang++", "ld", "as")
 TOOLS = ("env", "sh", "ip", "node", "npm")
 """All that PATH offers in these environments; the JavaScript peers and the network tests need them."""
 
 LEFT_OUT = {
+    "tests/interop/test_js_baseline.py": "JavaScript against JavaScript: nothing of ours",
     "tests/c": "compiles the core by itself",
     "tests/mutants": "compiles the core with mistakes in it",
     "tests/test_floors.py": "reads the package's sources, not what is installed",
@@ -65,6 +67,8 @@ class Place:
         shutil.unpack_archive(archive, folder / "sources", "gztar")
         (folder / "sources").joinpath(archive.name.removesuffix(".tar.gz")).rename(self.tree)
         shutil.rmtree(self.tree / "ssbfast")
+        if (ROOT / MODULES).exists():  # the JavaScript peers' packages are not installed anew for each Python
+            (self.tree / MODULES).symlink_to(ROOT / MODULES)
         bin = folder / "bin"
         bin.mkdir()
         for name in TOOLS:
