@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import shutil
 import statistics
 import subprocess
@@ -54,6 +55,12 @@ def pythons() -> Iterator[Path]:
         if name == "CPython" and (major, minor) >= OLDEST and micro >= best.get((major, minor), (0,))[0]:
             best[major, minor] = (micro, candidate)
     yield from (chosen for _, (_, chosen) in sorted(best.items()))
+
+
+def spent() -> float:
+    """Seconds of processor time of all processes that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 class Place:
@@ -131,10 +138,12 @@ def try_all(folder: Path, wheel: Path, archive: Path, words: list[str]) -> None:
     tested = list(pythons())
     for python in tested:
         print(python, flush=True)
+        before = spent()
         place = Place(folder / python.parent.parent.name, python, wheel, archive)
         place.installed()
         left_out = [f"--ignore={name}" for name in LEFT_OUT]
         print(" ", place.test("-n", "2", *left_out, *(words or ["tests"])), flush=True)
         place.without_core()
+        print(f"  {spent() - before:.0f} s of processor time", flush=True)
     if not tested:
         raise Failure("no CPython from 3.10 on this machine")
