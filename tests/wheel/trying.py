@@ -27,6 +27,18 @@ LEFT_OUT = {
     "tests/test_floors.py": "reads the package's sources, not what is installed",
     "tests/test_workflows.py": "reads .github, the same for every Python",
 }
+ONCE = (
+    "tests/interop/test_js_room.py",
+    "tests/app/test_demo.py",
+    "tests/app/test_flow.py",
+    "tests/app/test_hammering.py",
+    "tests/app/test_silence.py",
+    "tests/net/test_vanished.py",
+)
+"""Run with the oldest and the newest Python only: minutes each, and what lies between has nothing of its own there."""
+
+WORKERS = str((os.cpu_count() or 1) + 1)  # one more than processors: many tests wait for processes and clocks
+
 IMPORT_SECONDS = 0.150
 FALLBACK_TESTS = ("tests/wire/test_box_stream.py", "tests/wire/test_packet_stream.py", "tests/wire/test_handshake.py")
 ABOUT = "import json, platform, sys; print(json.dumps([platform.python_implementation(), *sys.version_info[:3]]))"
@@ -135,14 +147,16 @@ def try_all(folder: Path, wheel: Path, archive: Path, words: list[str]) -> None:
     """All of it on every Python. words: what pytest is given instead of all tests."""
     for name, why in LEFT_OUT.items():
         print(f"not there: {name} ({why})")
+    print(f"with the oldest and the newest Python only: {', '.join(ONCE)}")
     tested = list(pythons())
     for python in tested:
         print(python, flush=True)
         before = spent()
         place = Place(folder / python.parent.parent.name, python, wheel, archive)
         place.installed()
-        left_out = [f"--ignore={name}" for name in LEFT_OUT]
-        print(" ", place.test("-n", "2", *left_out, *(words or ["tests"])), flush=True)
+        left_out = list(LEFT_OUT) if python in (tested[0], tested[-1]) else [*LEFT_OUT, *ONCE]
+        options = ["-n", WORKERS, *(f"--ignore={name}" for name in left_out)]
+        print(" ", place.test(*options, *(words or ["tests"])), flush=True)
         place.without_core()
         print(f"  {spent() - before:.0f} s of processor time", flush=True)
     if not tested:
