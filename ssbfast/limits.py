@@ -378,6 +378,9 @@ PUNCH_GRACE: Final = 1.0
 PUNCH_ATTEMPTS: Final = 3
 """A mistimed attempt spoils its port at NATs that remap early packets; three are enough for what can be punched."""
 
+STUN_REQUEST: Final = 256
+"""Bytes of a STUN request that we answer: ours have 52, a bare one 20, and longer ones only cost time to look at."""
+
 REFLECT_PER_NET: Final = 10
 """STUN answers a second to one /24 or /56."""
 

@@ -151,7 +151,7 @@ def is_request(data: bytes) -> bool:
 
     All attributes have to be whole and such that they may be ignored.
     """
-    if len(data) < _HEADER.size:
+    if not _HEADER.size <= len(data) <= limits.STUN_REQUEST:
         return False
     kind, length, cookie, _ = _HEADER.unpack_from(data)
     if kind != _BINDING_REQUEST or cookie != _COOKIE or length != len(data) - _HEADER.size or length % 4:
