@@ -1,6 +1,6 @@
 """Packet stream: plain bytes to packets (`scan`), and sealed bytes to packets in Python's hands (`receive`).
 
-The native engine scans inside `Link.receive`; `Scanner` is plain Python in every backend.
+The native engine scans inside `Link.receive`; `Scanner` is for those who have plain bytes in their hands.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.baselines import ENGINES, KEY, NONCE, PlainOpener, PlainScanner, new_link, packet, sealed
 from benchmarks.conftest import Note
-from ssbfast import native
+from ssbfast import native, pure
 
 TOTAL = 65_536
 SIZES = (64, 256, 1000, 4087)
@@ -63,6 +63,7 @@ def _by_pynacl() -> Read:
 
 SCANNERS: dict[str, Callable[[], Read]] = {
     "ssbfast": lambda: native.Scanner(native.CoreLimits()).feed,
+    "pure": lambda: pure.Scanner(pure.CoreLimits()).feed,
     "plain": lambda: PlainScanner().feed,
 }
 RECEIVERS: dict[str, Callable[[], Read]] = {

@@ -40,3 +40,29 @@ void ssb_write_head(uint8_t *out, uint8_t flags, uint32_t length, int32_t req) {
         out[5 + i] = (uint8_t)(number >> (24 - 8 * i));
     }
 }
+
+int ssb_scan_packets(const uint8_t *in, size_t n, uint32_t call_body, uint32_t answer_body, ssb_packet *packets,
+                     size_t most, size_t *count, size_t *used, size_t *need) {
+    *count = *used = 0;
+    *need = SSB_PACKET_HEAD;
+    while (*count < most) {
+        ssb_packet p;
+        ssb_scanner s;
+        size_t head;
+        int done;
+        uint8_t flags;
+        ssb_scanner_init(&s);
+        const int code = ssb_scan_head(&s, in + *used, n - *used, &head, &done, &flags, &p.req, &p.length);
+        if (code != SSB_OK) return code;
+        if (!done) return SSB_MORE;
+        if (p.length > (p.req < 0 ? answer_body : call_body)) return SSB_E_PACKET;
+        *need = SSB_PACKET_HEAD + (size_t)p.length;
+        if (n - *used < *need) return SSB_MORE;
+        p.at = (uint32_t)*used + SSB_PACKET_HEAD;
+        p.flags = flags;
+        *used += *need;
+        *need = SSB_PACKET_HEAD;
+        if (p.req != 0 || (flags == 0 && p.length == 0)) packets[(*count)++] = p;
+    }
+    return SSB_OK;
+}

@@ -178,6 +178,21 @@ int ssb_scan_head(ssb_scanner *s, const uint8_t *in, size_t n, size_t *used, int
 uint32_t ssb_scanner_left(const ssb_scanner *s);       /* body bytes still to come */
 void ssb_scanner_take(ssb_scanner *s, uint32_t n);     /* n <= left of them have been read */
 void ssb_write_head(uint8_t *out, uint8_t flags, uint32_t length, int32_t req); /* 9 bytes */
+
+typedef struct {
+    uint32_t at; /* where the body begins */
+    uint32_t length;
+    int32_t req;
+    uint32_t flags; /* unused upper bits cleared */
+} ssb_packet;
+/* Find the packets that are whole in in[0..n), n < 2^32, where a packet begins: up to `most` of them, in[0..*used) with
+ * those of req 0, which are left out (but for the goodbye: flags, length and req all 0). call_body and answer_body as in
+ * ssb_limits.
+ * SSB_OK    `most` were found; there may be more behind *used.
+ * SSB_MORE  all that are whole were found; with *need bytes from *used on there will be one more, or another mistake.
+ * SSB_E_TYPE, SSB_E_PACKET  the packet behind those found is a mistake. */
+int ssb_scan_packets(const uint8_t *in, size_t n, uint32_t call_body, uint32_t answer_body, ssb_packet *packets,
+                     size_t most, size_t *count, size_t *used, size_t *need) SSB_MUST_USE;
 /* cdef end */
 
 /* ------------------------------------------------------------------ hub

@@ -286,7 +286,14 @@ def test_a_wrong_libsodium_is_found_out() -> None:
         "s_ffi = s.ffi; s.ffi = FFI()\n"
         "from ssbfast import native; print(native.BACKEND)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "SSBFAST_BACKEND": ""},
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
     assert done.stdout == "pure\n", done.stderr
     assert "self-test" in done.stderr
 

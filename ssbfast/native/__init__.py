@@ -16,7 +16,6 @@ import warnings
 from typing import TYPE_CHECKING, Final
 
 from ssbfast.errors import BadInputError
-from ssbfast.pure.packet_stream import Scanner
 from ssbfast.pure.types import (
     END,
     EV_CHUNK,
@@ -114,5 +113,6 @@ BACKEND: Final = _choose(os.environ.get("SSBFAST_BACKEND", ""))
 if TYPE_CHECKING or BACKEND != "pure":
     from ssbfast.native.boxes import Opener, Sealer
     from ssbfast.native.engine import Hub, Inlet, Lane, Link
+    from ssbfast.native.packets import Scanner
 else:
-    from ssbfast.pure import Hub, Inlet, Lane, Link, Opener, Sealer
+    from ssbfast.pure import Hub, Inlet, Lane, Link, Opener, Scanner, Sealer

@@ -2,7 +2,7 @@
 
 SECONDS (60) are shared out between the targets (all of them: seal, open, scanner, link) and the paths that this
 machine has. Needs clang with its runtime, and libsodium with its header. A run that fails leaves its input behind and
-says where that is.
+tells its place.
 """
 
 from __future__ import annotations
