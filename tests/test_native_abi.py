@@ -235,7 +235,7 @@ def test_a_machine_without_kernels() -> None:
         assert refused.stderr.splitlines()[-1].endswith(f"{name!r}, which this machine does not offer")
 
 
-@pytest.mark.skipif(native.BACKEND == "libsodium", reason="no kernel runs here")
+@pytest.mark.skipif(native.available()[0] == "libsodium", reason="no kernel runs here")
 def test_a_wrong_kernel_is_found_out() -> None:
     """It is replaced by libsodium with a warning; forced, it is an error."""
     method = (
@@ -244,7 +244,7 @@ def test_a_wrong_kernel_is_found_out() -> None:
         "        self.count += 1\n"
         "        return real.ssb_open_many(*args) if self.count < 4 else -1"
     )
-    kernel = native.BACKEND
+    kernel = native.available()[0]
     fallen = with_lib("", method)
     assert fallen.stdout == "libsodium\n", fallen.stderr
     assert f"RuntimeWarning: ssbfast uses libsodium, more slowly: the self-test of {kernel} failed" in fallen.stderr
