@@ -89,7 +89,7 @@ def room(
 
 
 def run_fast(program: Coroutine[Any, Any, None]) -> None:
-    """`asyncio.run`, on uvloop where that is installed: a third less CPU for small frames, the same for bulk."""
+    """`asyncio.run`, on uvloop where that is installed: a fifth less CPU for small frames, the same for bulk."""
     try:
         import uvloop
     except ImportError:  # it is no dependency, and there is none for Windows
