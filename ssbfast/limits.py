@@ -245,8 +245,11 @@ UDP_DATAGRAM: Final = 2048
 CARRIER_WINDOW: Final = 1 * MiB
 """W: bytes of a session that its sender keeps until they are acknowledged, so that another carrier can go on."""
 
+CARRIER_WINDOW_MAX: Final = 4 * MiB
+"""What W may grow to: 20 MB/s, which is what QUIC in Python reaches, over 200 ms."""
+
 CARRIER_SLACK: Final = 64 * KiB
-"""What may come unacknowledged beyond `CARRIER_WINDOW` before the peer has broken the rules."""
+"""What may come unacknowledged beyond `CARRIER_WINDOW_MAX` before the peer has broken the rules."""
 
 ACK_SECONDS: Final = 0.05
 """Latest acknowledgement of consumed bytes; `CARRIER_WINDOW` / 4 of them are acknowledged at once."""
@@ -293,10 +296,10 @@ DIRECT_DATAGRAM: Final = 1400
 DIRECT_EARLY: Final = 16 * KiB
 """What a QUIC stream may bring before the proofs, and a new one before its credit grows: a first congestion window."""
 
-DIRECT_STREAM_WINDOW: Final = 2 * MiB
-"""Credit of a QUIC stream beyond what has been delivered: what of it may wait for a gap. Above `CARRIER_WINDOW`."""
+DIRECT_STREAM_WINDOW: Final = 5 * MiB
+"""Credit of a QUIC stream beyond what has been delivered: what of it may wait for a gap. Above `CARRIER_WINDOW_MAX`."""
 
-DIRECT_WINDOW: Final = 4 * MiB
+DIRECT_WINDOW: Final = 8 * MiB
 """The same of all streams of a path together."""
 
 DIRECT_IDLE_SECONDS: Final = 60.0

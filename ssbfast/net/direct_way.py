@@ -114,7 +114,7 @@ class DirectWay:
 
     def path_heard(self, path: DirectPath) -> None:
         if self.number is not None:
-            self._migration.heard(self.number)
+            self._migration.heard(self.number, path.rtt or 0.0)
 
     def path_lost(self, path: DirectPath, clean: bool, reason: str) -> None:
         if not self.ready.done():

@@ -187,8 +187,8 @@ class Migration(asyncio.Transport):
         self._carriers.data(carrier, data, self.now())
         self.step()
 
-    def heard(self, carrier: int) -> None:
-        self._carriers.heard(carrier, self.now())
+    def heard(self, carrier: int, rtt: float) -> None:
+        self._carriers.heard(carrier, self.now(), rtt)
 
     def stirred(self) -> None:
         """Forwarded connections move on a direct path."""

@@ -143,7 +143,7 @@ class Rendezvous:
         self._host = host
         self.peer_id = peer.id
         self._export_key = peer.link.session.export_key
-        self.migration = Migration(Carriers(role), peer.link, tunnel, self)
+        self.migration = Migration(Carriers(role, most=limits.CARRIER_WINDOW_MAX), peer.link, tunnel, self)
         self.session_id = session_id(self._export_key)
         self._tasks: set[asyncio.Task[None]] = set()
         self._answered: _Answered | None = None

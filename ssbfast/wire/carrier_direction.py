@@ -13,17 +13,49 @@ from ssbfast import limits
 from ssbfast.errors import CarrierError, LocalProtocolError
 
 
+class Window:
+    """W: how much may wait for its ACK. It grows with what the path can have under way, from `first` to `most` bytes.
+
+    Only a sender that had to wait for room has a use for more: then W becomes twice what is acknowledged in a round
+    trip. The receiver allows `most` from the start, so nothing has to be agreed upon.
+    """
+
+    __slots__ = ("_acked", "_most", "_since", "rtt", "size")
+
+    def __init__(self, first: int, most: int) -> None:
+        self.size = first
+        self.rtt = 0.0
+        """Seconds, of the path; 0 while it is not known."""
+        self._most = most
+        self._since: float | None = None
+        self._acked = 0
+
+    def acked(self, length: int, now: float, *, full: bool) -> None:
+        """So much was acknowledged. full: the sender was waiting for it."""
+        if not full or self._since is None:
+            self._since, self._acked = (now if full else None), 0
+            return
+        self._acked += length
+        seconds = now - self._since
+        if seconds < max(self.rtt, limits.ACK_SECONDS):
+            return
+        under_way = int(self._acked / seconds * self.rtt)
+        self.size = min(max(self.size, 2 * under_way), self._most)
+        self._since, self._acked = now, 0
+
+
 class Sending:
     """Our direction: rules R1, and R5 for what the peer says about it.
 
-    window: W in bytes. sent: bytes handed over so far. base: the larger of our HOLD and the peer's last ACK.
+    window: W in bytes; most: up to where it may grow. sent: bytes handed over so far.
+    base: the larger of our HOLD and the peer's last ACK.
     retaining: everything from `base` to `sent` is kept. since: when the oldest byte that waits for its ACK was sent.
     """
 
-    __slots__ = ("_chunks", "_window", "base", "retaining", "sent", "since")
+    __slots__ = ("_chunks", "base", "retaining", "sent", "since", "window")
 
-    def __init__(self, window: int) -> None:
-        self._window = window
+    def __init__(self, window: int, most: int = 0) -> None:
+        self.window = Window(window, max(window, most))
         self._chunks: deque[bytes] = deque()
         self.sent = 0
         self.base = 0
@@ -33,7 +65,7 @@ class Sending:
     @property
     def room(self) -> int:
         """Bytes that may still be sealed; negative after an overshoot."""
-        return self._window - (self.sent - self.base) if self.retaining else sys.maxsize
+        return self.window.size - (self.sent - self.base) if self.retaining else sys.maxsize
 
     @property
     def arrived(self) -> bool:
@@ -45,7 +77,7 @@ class Sending:
         self.sent += len(data)
         if not self.retaining or not data:
             return
-        if self.sent - self.base > self._window + limits.CARRIER_SLACK:
+        if self.sent - self.base > self.window.size + limits.CARRIER_SLACK:
             raise LocalProtocolError("more was sealed than there was room for")
         self._chunks.append(data)
         if self.since is None:
@@ -68,6 +100,7 @@ class Sending:
         if not self.retaining or not self.base < offset <= self.sent:
             raise CarrierError("an ACK that does not rise, or is beyond what was sent")
         drop = offset - self.base
+        self.window.acked(drop, now, full=self.room <= 0)
         while self._chunks and len(self._chunks[0]) <= drop:
             drop -= len(self._chunks.popleft())
         if drop:
@@ -98,14 +131,16 @@ class Sending:
 class Receiving:
     """The peer's direction: rules R3, R5 and R6.
 
-    window: W in bytes. got: bytes received in order. consumed: of those, taken by S.
+    window: W in bytes, as far as ACKs go; most: what a sender may have grown it to.
+    got: bytes received in order. consumed: of those, taken by S.
     held: the peer's last HOLD, None before the first. acked: the larger of that and our last ACK.
     """
 
-    __slots__ = ("_due", "_window", "acked", "consumed", "got", "held")
+    __slots__ = ("_due", "_most", "_window", "acked", "consumed", "got", "held")
 
-    def __init__(self, window: int) -> None:
+    def __init__(self, window: int, most: int = 0) -> None:
         self._window = window
+        self._most = max(window, most)
         self._due: float | None = None
         self.got = 0
         self.consumed = 0
@@ -132,7 +167,7 @@ class Receiving:
     def credited(self, length: int) -> None:
         """Count received bytes that the peer keeps until we ACK them. Raises CarrierError above W + 64 KiB (R5)."""
         self.got += length
-        if self.got - self.acked > self._window + limits.CARRIER_SLACK:
+        if self.got - self.acked > self._most + limits.CARRIER_SLACK:
             raise CarrierError("more was sent without ACK than agreed")
 
     def consume(self, length: int) -> None:

@@ -109,10 +109,10 @@ class Moves:
         "path",
     )
 
-    def __init__(self, role: Role, window: int) -> None:
+    def __init__(self, role: Role, window: int, most: int) -> None:
         self._role = role
-        self._sending = Sending(window)
-        self._receiving = Receiving(window)
+        self._sending = Sending(window, most)
+        self._receiving = Receiving(window, most)
         self._effects: list[Effect] = []
         self._phase = Phase.OPEN
         self._next_id = 0

@@ -41,14 +41,15 @@ class Carriers(Moves):
     """One end of a session that may move. Carrier 0 is the first tunnel, in use from the start.
 
     role: which end of the inner session this is. window: W in bytes, the same at both ends.
+    most: up to where W may grow on long fat paths; 0: it stays.
     path: "tunnel" or "direct", as of the last PathChanged.
     After Failed, `abort` or Forget calls are ignored, a late carrier is ended. No call raises for the peer's doings.
     """
 
     __slots__ = ("_dials", "_forget", "_left", "_moves", "_upgrades")
 
-    def __init__(self, role: Role, *, window: int = limits.CARRIER_WINDOW) -> None:
-        super().__init__(role, window)
+    def __init__(self, role: Role, *, window: int = limits.CARRIER_WINDOW, most: int = 0) -> None:
+        super().__init__(role, window, most)
         self._upgrades = Upgrades()
         self._dials = Dials()
         self._left = False  # the other end has ended the standby in order, behind its goodbye: it has everything
@@ -249,10 +250,11 @@ class Carriers(Moves):
         self._moved = now
         self._run(now)
 
-    def heard(self, carrier: int, now: float) -> None:
-        """Something authentic came on that QUIC path."""
+    def heard(self, carrier: int, now: float, rtt: float = 0.0) -> None:
+        """Something authentic came on that QUIC path. rtt: its round trip in seconds, 0 if not known."""
         if self._quic is not None and self._quic.id == carrier:
             self._pulse.heard(now)
+            self._sending.window.rtt = rtt
 
     def lost(self, carrier: int, now: float, clean: bool) -> None:
         """A carrier is gone. clean: QUIC was closed with code 0; a tunnel ended in order."""
