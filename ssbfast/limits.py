@@ -293,6 +293,9 @@ DOWN_SECONDS: Final = 5.0
 DIRECT_DATAGRAM: Final = 1400
 """UDP payload of QUIC: fits through PPPoE and most tunnels; QUIC's first flight is padded to it, and so finds out."""
 
+DIRECT_DATAGRAM_LEAST: Final = 1200
+"""The same where nothing longer passed: QUIC asks every path for it (RFC 9000, section 14)."""
+
 DIRECT_EARLY: Final = 16 * KiB
 """What a QUIC stream may bring before the proofs, and a new one before its credit grows: a first congestion window."""
 
@@ -325,6 +328,9 @@ DOCTOR_SECONDS: Final = 3.0
 
 HAIRPIN_SECONDS: Final = 0.3
 """What a router on one's own LAN may take to send a datagram back; three are tried."""
+
+PREPARED_SECONDS: Final = 10.0
+"""What a target has gathered in advance is of use for so long: NATs forget after 30 s."""
 
 STUN_RESENDS: Final = (0.1, 0.3, 0.7)
 """Seconds after the first request to a reflector at which it is repeated."""
@@ -380,6 +386,9 @@ PUNCH_GRACE: Final = 1.0
 
 PUNCH_ATTEMPTS: Final = 3
 """A mistimed attempt spoils its port at NATs that remap early packets; three are enough for what can be punched."""
+
+DECISION_SECONDS: Final = 14.5
+"""All attempts of one upgrade together, without a birthday search; people are told within 15 s that there is none."""
 
 STUN_REQUEST: Final = 256
 """Bytes of a STUN request that we answer: ours have 52, a bare one 20, and longer ones only cost time to look at."""

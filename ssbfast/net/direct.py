@@ -165,9 +165,7 @@ class DirectPath:
 
     # ------------------------------------------------------------ from the owner
 
-    def start(
-        self, udp: UdpSocket, remote: Address | None = None, *, within: float = limits.CARRIER_SECONDS
-    ) -> None:
+    def start(self, udp: UdpSocket, remote: Address | None = None, *, within: float = limits.CARRIER_SECONDS) -> None:
         """Take a punched socket, which is ours to close from now on, and dial.
 
         remote: where the target is, as `udp` tells it; None at the target, which is dialled. within: seconds for both

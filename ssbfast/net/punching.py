@@ -75,7 +75,7 @@ class Attempt:
     """One attempt; `gather` and `punch` once each, in this order.
 
     reflectors: IP literals and ports; the first few are asked. loopback: this machine's own addresses count, too.
-    birthday: we would take part in a search. Whoever made it closes it.
+    birthday: we would take part in a search; `has_searched` says whether it came to one. Whoever made it closes it.
     """
 
     def __init__(self, reflectors: Sequence[Address] = (), *, loopback: bool = False, birthday: bool = False) -> None:
@@ -152,15 +152,21 @@ class Attempt:
     # ---------------------------------------------------------------- the punch
 
     async def punch(
-        self, keys: DirectKeys, theirs: Whereabouts, start_in: float = 0.0, *, connection: bytes = b""
+        self,
+        keys: DirectKeys,
+        theirs: Whereabouts,
+        start_in: float = 0.0,
+        *,
+        connection: bytes = b"",
+        seconds: float = limits.PUNCH_SECONDS,
     ) -> Punched:
         """Open a path to the other side, which does the same at the same time.
 
         theirs: `parse_whereabouts` of what it said. start_in: seconds until then; the target starts at once, the
         caller half a round trip of the tunnel after it has sent SYNC. connection: target only, the id of the QUIC
-        connection that SYNC named; only a packet for it can choose the path.
-        Raises PunchError after `PUNCH_SECONDS` (`BIRTHDAY_SECONDS` with a search). Then, and when cancelled, the
-        attempt is closed.
+        connection that SYNC named; only a packet for it can choose the path. seconds: how long to try.
+        Raises PunchError after that time (`BIRTHDAY_SECONDS` with a search). Then, and when cancelled, the attempt is
+        closed.
         """
         if not self._sockets or self._punch is not None or self._closed:
             raise LocalProtocolError("an attempt punches once, after gathering")
@@ -177,6 +183,7 @@ class Attempt:
             random=os.urandom,
             search=search,
             loopback=self._loopback,
+            seconds=seconds,
         )
         for index, udp in self._open_sockets():
             self._listen(index, udp)

@@ -30,11 +30,11 @@ from ssbfast.errors import (
 )
 from ssbfast.net.direct_way import DirectWay, StandbyWay
 from ssbfast.net.migration import Migration
+from ssbfast.net.preparing import Preparation
 from ssbfast.net.tunnel import TunnelTransport
 from ssbfast.net.udp import Address
 from ssbfast.wire import direct_calls
 from ssbfast.wire.birthday import Searches
-from ssbfast.wire.candidates import Whereabouts
 from ssbfast.wire.carrier_effects import Path
 from ssbfast.wire.carrier_records import Record
 from ssbfast.wire.carriers import Carriers
@@ -44,13 +44,17 @@ from ssbfast.wire.muxrpc import NOT_ALLOWED, Called, CallKind
 if TYPE_CHECKING:
     from ssbfast.net.certificates import Credentials
     from ssbfast.net.peer import Peer
-    from ssbfast.net.punching import Attempt
+    from ssbfast.net.punching import Attempt, Punched
+    from ssbfast.wire.candidates import Whereabouts
 
 OFFERS: Final = 6
 """Offers that a caller may make in `UPGRADE_SECONDS`: twice `PUNCH_ATTEMPTS`."""
 
 CALL_SECONDS: Final = 10.0
 """For the answer to an offer; the target asks its reflectors meanwhile."""
+
+_WORTH_SECONDS: Final = 0.5
+"""An attempt that has less time left is not worth it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +130,7 @@ class _Answered:
     keys: DirectKeys
     attempt: Attempt
     credentials: Credentials
-    theirs: Whereabouts
+    offer: direct_calls.Offer
 
 
 class Rendezvous:
@@ -145,10 +149,12 @@ class Rendezvous:
         self._export_key = peer.link.session.export_key
         self.migration = Migration(Carriers(role, most=limits.CARRIER_WINDOW_MAX), peer.link, tunnel, self)
         self.session_id = session_id(self._export_key)
+        self._preparation = Preparation(self._new_attempt)
+        self._datagram = limits.DIRECT_DATAGRAM
         self._tasks: set[asyncio.Task[None]] = set()
         self._answered: _Answered | None = None
         self._offers: list[float] = []
-        self._began = self._loop.time()
+        self._began = self._decide = self._loop.time()
         self._path: DirectWay | None = None
         self._told: str | None = None
         self._over = False
@@ -173,6 +179,8 @@ class Rendezvous:
         """Caller: make direct paths from now on. Target: answer; ask for one when asked by `want`."""
         if self._role is Role.CALLER:
             self.want()
+        else:
+            self._preparation.begin()
 
     def want(self) -> None:
         """Have a direct path when possible."""
@@ -225,7 +233,10 @@ class Rendezvous:
         reason = "the other end's addresses are not told"
         if self._host.may_meet(self._peer):
             self._began = self._loop.time()
-            for _ in range(limits.PUNCH_ATTEMPTS):
+            self._decide = self._began + limits.DECISION_SECONDS
+            for number in range(limits.PUNCH_ATTEMPTS):
+                if number and self._decide - self._loop.time() < _WORTH_SECONDS:
+                    break
                 try:
                     await self._attempt()
                     return
@@ -252,28 +263,38 @@ class Rendezvous:
     async def _attempt(self) -> None:
         from ssbfast.net.direct import DirectPath
 
-        attempt = self._new_attempt()
+        attempt, here = await self._preparation.take()
         try:
-            here = await attempt.gather()
             keys = DirectKeys.derive(self._export_key, Role.CALLER, self.migration.carriers.next_epoch())
             asked = self._loop.time()
-            offer = direct_calls.Offer(keys.epoch, here).as_json()
-            answer = direct_calls.parse_answer(
-                await self._peer.call(direct_calls.OFFER, offer, timeout=CALL_SECONDS)
-            )
+            offer = direct_calls.Offer(keys.epoch, here, self._datagram).as_json()
+            timeout = min(CALL_SECONDS, max(self._decide - asked, _WORTH_SECONDS))
+            answer = direct_calls.parse_answer(await self._peer.call(direct_calls.OFFER, offer, timeout=timeout))
             round_trip = max(0.0, self._loop.time() - asked - answer.took)
             way = DirectWay(self.migration, self)
-            way.path = path = DirectPath.caller(answer.certificate, keys, way)
+            way.path = path = DirectPath.caller(answer.certificate, keys, way, datagram=self._datagram)
             sync = direct_calls.Sync(keys.epoch, path.connection_id).as_json()
             synchronised = self._start(self._synchronise(sync))
             try:
-                punched = await attempt.punch(keys, answer.whereabouts, round_trip / 2)
+                punched = await self._punch(attempt, keys, answer.whereabouts, round_trip / 2)
             finally:
                 synchronised.cancel()
             path.start(punched.udp, punched.remote, within=limits.PUNCH_SECONDS)
-            await asyncio.shield(way.ready)
+            try:
+                await asyncio.shield(way.ready)
+            except PunchError:
+                self._datagram = limits.DIRECT_DATAGRAM_LEAST  # probes pass: QUIC's packets may have been too long
+                raise
         finally:
             self._end_attempt(attempt)
+
+    async def _punch(self, attempt: Attempt, keys: DirectKeys, theirs: Whereabouts, start_in: float) -> Punched:
+        left = max(self._decide - self._loop.time() - start_in, _WORTH_SECONDS)
+        try:
+            return await attempt.punch(keys, theirs, start_in, seconds=min(left, limits.PUNCH_SECONDS))
+        finally:
+            if attempt.has_searched:
+                self._decide += limits.BIRTHDAY_SECONDS - limits.PUNCH_SECONDS
 
     async def _synchronise(self, sync: dict[str, Any]) -> None:
         with contextlib.suppress(SSBError):
@@ -295,6 +316,7 @@ class Rendezvous:
         self.migration.step()
 
     async def _ask(self) -> None:
+        self._preparation.begin()
         with contextlib.suppress(SSBError):
             await self._peer.call(direct_calls.WANT, timeout=CALL_SECONDS)
 
@@ -348,20 +370,15 @@ class Rendezvous:
         began = self._loop.time()
         self._began = began
         self._drop_answered()
-        attempt = self._new_attempt()
         try:
-            here = await attempt.gather()
+            attempt, here = await self._preparation.take()
         except SSBError as error:
-            attempt.close()
             self._peer.refuse(called.req, str(error))
             return
-        except BaseException:
-            attempt.close()
-            raise
         self._drop_answered()
         credentials = Credentials.make()
         keys = DirectKeys.derive(self._export_key, Role.TARGET, offer.epoch)
-        self._answered = _Answered(keys, attempt, credentials, offer.whereabouts)
+        self._answered = _Answered(keys, attempt, credentials, offer)
         took = self._loop.time() - began
         self._reply(called, direct_calls.OfferAnswer(credentials.certificate, took, here).as_json())
 
@@ -381,8 +398,10 @@ class Rendezvous:
         attempt = answered.attempt
         way = DirectWay(self.migration, self)
         try:
-            way.path = path = DirectPath.target(answered.credentials, connection, answered.keys, way)
-            punched = await attempt.punch(answered.keys, answered.theirs, connection=connection)
+            datagram = answered.offer.datagram
+            way.path = path = DirectPath.target(answered.credentials, connection, answered.keys, way, datagram=datagram)
+            theirs = answered.offer.whereabouts
+            punched = await attempt.punch(answered.keys, theirs, connection=connection)
             path.start(punched.udp, within=limits.PUNCH_SECONDS)
             attempt.hand_to(path)
             await asyncio.shield(way.ready)
@@ -439,6 +458,7 @@ class Rendezvous:
         return task
 
     def _cancel(self) -> None:
+        self._preparation.close()
         self._drop_answered()
         for task in list(self._tasks):
             task.cancel()

@@ -1,6 +1,7 @@
 """What two ends of a session say to each other about direct paths: calls inside the session, and how they are read.
 
-    direct.offer     async, caller → target   {"epoch", …whereabouts} → {"certificate", "took", …whereabouts}
+    direct.offer     async, caller → target   {"epoch", "datagram", …whereabouts} → {"certificate", "took",
+                              …whereabouts}
     direct.sync      async, caller → target   {"epoch", "connection"} → true; the target starts at once
     direct.want      async, target → caller   {} → true: please try again
     direct.carrier   duplex, caller → target  {"session", "epoch"}: this tunnel stands by for that session; records
@@ -9,7 +10,8 @@
 
 `whereabouts` are those of `wire/candidates.py`. epoch: u32, rises with every attempt and every standby. certificate:
 DER, base64. connection: the caller's original destination connection id, base64. took: milliseconds that the target
-needed for its answer, which are no part of the round trip. What comes is hostile: whoever breaks a rule gets a
+needed for its answer, which are no part of the round trip. datagram: UDP payload of both ends' QUIC, 1200 … 1400
+bytes; 1400 when it is not there. What comes is hostile: whoever breaks a rule gets a
 MuxRPCError.
 """
 
@@ -41,13 +43,14 @@ _LONGEST_ANSWER: Final = 60_000.0
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What the caller offers. epoch: of this attempt."""
+    """What the caller offers. epoch: of this attempt. datagram: bytes."""
 
     epoch: int
     whereabouts: Whereabouts
+    datagram: int = limits.DIRECT_DATAGRAM
 
     def as_json(self) -> dict[str, Any]:
-        return {"epoch": self.epoch, **self.whereabouts.as_json()}
+        return {"epoch": self.epoch, "datagram": self.datagram, **self.whereabouts.as_json()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +109,10 @@ class Continue:
 def parse_offer(args: object) -> Offer:
     """Raises MuxRPCError, as all of these do."""
     value = _first(args)
-    return Offer(_epoch(value), parse_whereabouts(value))
+    datagram = value.get("datagram", limits.DIRECT_DATAGRAM)
+    if type(datagram) is not int or not limits.DIRECT_DATAGRAM_LEAST <= datagram <= limits.DIRECT_DATAGRAM:
+        raise MuxRPCError("not a length of datagrams")
+    return Offer(_epoch(value), parse_whereabouts(value), datagram)
 
 
 def parse_answer(value: object) -> OfferAnswer:

@@ -124,6 +124,7 @@ class Punch:
     keys: of this session, side and attempt. families: 4 or 6 of each socket; probes refer to them by index.
     remote: where to send to (`candidates.admit`). start: when; `now` of all calls is by the same clock, in seconds.
     random: n → n random bytes. search: our side of a birthday search. loopback: as in `candidates.Surroundings`.
+    seconds: how long to try without a search.
     """
 
     def __init__(
@@ -136,12 +137,14 @@ class Punch:
         random: Callable[[int], bytes],
         search: Search | None = None,
         loopback: bool = False,
+        seconds: float = limits.PUNCH_SECONDS,
     ) -> None:
         self._role = keys.role
         self._probes = Probes(keys)
         self._random = random
         self._search = search
         self._loopback = loopback
+        self._seconds = seconds if search is None else limits.BIRTHDAY_SECONDS
         self._state = PunchState.WAITING
         self._start = start
         self._prefer_until = float("inf")
@@ -289,8 +292,7 @@ class Punch:
     # ---------------------------------------------------------------- how it ends
 
     def _deadline(self) -> float:
-        seconds = limits.PUNCH_SECONDS if self._search is None else limits.BIRTHDAY_SECONDS
-        return self._start + seconds + (limits.PUNCH_GRACE if self._role is Role.TARGET else 0.0)
+        return self._start + self._seconds + (limits.PUNCH_GRACE if self._role is Role.TARGET else 0.0)
 
     def _nominate(self, now: float) -> None:
         """The caller takes the best path that works, unless a better one has not had its time."""

@@ -157,6 +157,26 @@ class Street:
 
     # ------------------------------------------------------------ what travels
 
+    def relayed(self) -> int:
+        """Bytes that the two sides have sent to the room by TCP, headers included."""
+        counts = self.lab.counts()
+        return sum(count.other_bytes for (_, to), count in counts.items() if to == "S")
+
+    def direct(self) -> int:
+        """Bytes that the two sides have sent to each other by UDP, headers included; nothing is known on one LAN."""
+        counts = self.lab.counts()
+        return sum(count.udp_bytes for (sender, to), count in counts.items() if "S" not in (sender, to))
+
+    def until_path(self, program: Program, side: Side, port: int) -> dict[str, Any]:
+        """Use a forward until its program, `connect` on that side, has told of a path; returns what it told."""
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until:
+            self.echo(side, port, b"usable")
+            if told := program.said("path"):
+                return told[-1]
+            time.sleep(0.05)
+        raise TimeoutError("no path is told of")
+
     def service(self, side: Side) -> int:
         """The port of a service in that namespace, started at the first call.
 
@@ -192,9 +212,7 @@ class Street:
                 raise ValueError(f"{len(got)} bytes came back for {len(data)}, or others")
             return time.monotonic() - began
 
-    def fetch(
-        self, side: Side, port: int, blob: Blob, on_bytes: Callable[[int], None] = lambda total: None
-    ) -> Moved:
+    def fetch(self, side: Side, port: int, blob: Blob, on_bytes: Callable[[int], None] = lambda total: None) -> Moved:
         """Get a blob through a forward. on_bytes: called with the total after each read: the place for accidents."""
         with self.dial(side, port) as sock:
             sock.sendall(b"get %d\n" % blob.size)
