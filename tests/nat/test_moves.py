@@ -1,0 +1,201 @@
+"""Transfers whose path changes under them, and sessions that outlive paths and rooms: nothing is lost or piles up.
+
+SSBFAST_TEST_MOVED is the size of the transfers in MB, 20 if it is not set; those on lossy paths are a tenth of it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+import psutil
+import pytest
+
+from tests.helpers.processes import PATIENCE
+from tests.nat.neighbours import Blob, Moved, Program, Side, Street, neighbours
+
+pytestmark = [pytest.mark.nat, pytest.mark.timeout(3600 if "SSBFAST_TEST_MOVED" in os.environ else 240)]
+
+MB: Final = 1_000_000
+SIZE: Final = int(os.environ.get("SSBFAST_TEST_MOVED", "20")) * MB
+GAP: Final = 10.0
+"""Seconds without a byte that a test stands; 3 is the aim, on a machine that has nothing else to do."""
+
+GROWTH: Final = 32 * 1024 * 1024
+"""Bytes of resident memory that a transfer may cost `listen` or `connect`: windows are 1 MiB a stream and direction,
+twice that in QUIC, and the sockets' buffers."""
+
+
+class Memory:
+    """How much the resident memory of programs grows at the most while this is open. growth: bytes, by program."""
+
+    def __init__(self, *programs: Program) -> None:
+        self._processes = [psutil.Process(program.process.pid) for program in programs]
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self.growth = [0] * len(programs)
+
+    def __enter__(self) -> Memory:
+        self._before = [process.memory_info().rss for process in self._processes]
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._over.wait(0.05):
+            for number, process in enumerate(self._processes):
+                grown = process.memory_info().rss - self._before[number]
+                self.growth[number] = max(self.growth[number], grown)
+
+
+class Accidents:
+    """What happens to a transfer: one thing after each equal share of its bytes; `fetch` calls it with the total.
+
+    An accident returns a question, or None. While the answer is no, bytes are taken slowly, and none beyond the share.
+    """
+
+    def __init__(self, size: int, *accidents: Callable[[], Callable[[], bool] | None]) -> None:
+        self._share = size // (len(accidents) + 1)
+        self._accidents = list(accidents)
+        self._due = self._share
+        self._is_over: Callable[[], bool] | None = None
+
+    def __call__(self, total: int) -> None:
+        if self._is_over is not None and not self._is_over():
+            time.sleep(0.1)
+            until = time.monotonic() + PATIENCE
+            while total >= self._due and not self._is_over():
+                if time.monotonic() > until:
+                    raise TimeoutError("an accident is not over")
+                time.sleep(0.01)
+        if self._accidents and total >= self._due:
+            self._due += self._share
+            self._is_over = self._accidents.pop(0)()
+
+
+def told(program: Program, path: str, times: int = 1) -> Callable[[], bool]:
+    """Whether it has told of that path so many times."""
+    return lambda: [event["path"] for event in program.said("path")].count(path) >= times
+
+
+def move(street: Street, how: str, side: Side, port: int, blob: Blob, accidents: Accidents) -> Moved:
+    transfer: Any = street.fetch if how == "fetch" else street.put
+    moved: Moved = transfer(side, port, blob, accidents)
+    assert moved[:2] == (blob.size, blob.digest)
+    return moved
+
+
+def judge(what: str, moved: Moved, memory: Memory) -> None:
+    grown = [round(growth / 2**20, 1) for growth in memory.growth]
+    speed = moved.bytes / moved.seconds / MB
+    print(f"moved {what}: {moved.bytes // MB} MB, {speed:.1f} MB/s, gap {moved.gap:.2f} s, grown by {grown} MiB")
+    assert moved.gap < GAP
+    assert max(memory.growth) < GROWTH
+
+
+@pytest.mark.parametrize(("how", "loss"), [("fetch", 0.0), ("put", 0.0), ("fetch", 0.1)])
+def test_relay_then_direct_then_relay(how: str, loss: float, tmp_path: Path) -> None:
+    blob = Blob(SIZE // 10 if loss else SIZE)
+    with neighbours(tmp_path, "port", "address") as street:
+        street.room()
+        street.lab.block_udp("A", "B")
+        listener = street.listen("A")
+        caller, port = street.connect("B")
+        street.lab.set_loss(loss)
+
+        def opens() -> Callable[[], bool]:
+            assert not caller.said("path")
+            street.lab.allow_udp("A", "B")
+            return told(caller, "direct")
+
+        def dies() -> Callable[[], bool]:
+            street.lab.down("A", "B")
+            return told(caller, "tunnel")
+
+        street.echo("B", port, b"x")
+        with Memory(caller, listener) as memory:
+            moved = move(street, how, "B", port, blob, Accidents(blob.size, opens, dies))
+        judge(f"{how}, loss {loss}", moved, memory)
+        assert [event["path"] for event in caller.said("path")][:2] == ["direct", "tunnel"]
+        assert not caller.said("closed") and not listener.said("closed")
+
+
+@pytest.mark.parametrize(("how", "loss"), [("fetch", 0.0), ("put", 0.0), ("put", 0.1)])
+def test_a_forward_that_was_opened_while_direct_ends_on_the_relay(how: str, loss: float, tmp_path: Path) -> None:
+    blob = Blob(SIZE // 10 if loss else SIZE)
+    with neighbours(tmp_path, "port", "port-open") as street:
+        room = street.room()
+        listener = street.listen("A")
+        caller, port = street.connect("B")
+        caller.event("path", path="direct")
+        listener.event("path", path="direct")
+        first = room.event("tunnel_closed")
+        assert first["bytes"] < 50_000
+        street.lab.set_loss(loss)
+
+        def dies() -> None:
+            street.lab.down("A", "B")
+
+        relayed = street.relayed()
+        with Memory(caller, listener) as memory:
+            moved = move(street, how, "B", port, blob, Accidents(blob.size, dies))
+        judge(f"{how} opened while direct, loss {loss}", moved, memory)
+        assert blob.size // 4 < street.relayed() - relayed < blob.size * 3 // 4 * (2 if loss else 1)
+        assert [event["path"] for event in caller.said("path")][:2] == ["direct", "tunnel"]
+        assert not caller.said("closed") and not listener.said("closed")
+
+
+def test_the_room_is_killed_and_restarted_while_direct_and_then_the_path_dies(tmp_path: Path) -> None:
+    blob = Blob(SIZE)
+    with neighbours(tmp_path, "full-cone", "port") as street:
+        rooms = [street.room()]
+        listener = street.listen("A")
+        caller, port = street.connect("B")
+        caller.event("path", path="direct")
+
+        def killed() -> None:
+            rooms[0].process.kill()
+            rooms[0].wait()
+            threading.Thread(target=lambda: rooms.append(street.room()), daemon=True).start()
+
+        def back() -> Callable[[], bool]:
+            return lambda: len(rooms) == 2 and bool(rooms[1].said("tunnel_opened"))  # the standby
+
+        def dies() -> Callable[[], bool]:
+            street.lab.down("A", "B")
+            return told(caller, "tunnel")
+
+        with Memory(caller, listener) as memory:
+            moved = move(street, "fetch", "B", port, blob, Accidents(blob.size, killed, back, dies))
+        judge("room killed", moved, memory)
+        assert not caller.said("closed") and not listener.said("closed")
+        street.echo("B", port, b"by the new room")
+
+
+def test_several_paths_die_in_a_row(tmp_path: Path) -> None:
+    deaths = 3 if "SSBFAST_TEST_MOVED" in os.environ else 2
+    with neighbours(tmp_path, "port", "port") as street:
+        street.room()
+        listener = street.listen("A")
+        caller, port = street.connect("B")
+        with street.dial("B", port) as sock:
+            sock.sendall(b"echo\n")
+            for number in range(deaths + 1):
+                caller.event("path", path="direct")
+                listener.event("path", path="direct")
+                for direct in (True, False) if number < deaths else (True,):
+                    if not direct:
+                        street.lab.block_udp("A", "B")
+                        caller.event("path", path="tunnel")
+                    sock.sendall(b"%d%d" % (number, direct))
+                    assert sock.recv(2) == b"%d%d" % (number, direct)
+                street.lab.allow_udp("A", "B")
+            assert not caller.said("closed") and not listener.said("closed")
