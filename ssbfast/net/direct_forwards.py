@@ -1,7 +1,8 @@
 """All TCP connections of one session that were opened on direct paths, this one's and those of paths that are lost.
 
 New ones get a stream of the path that is up. When it is lost, whoever opened a connection calls `direct.continue` in
-the session, whatever carries that now; the other end waits for the call for `CARRIER_SECONDS`.
+the session, whatever carries that now; the other end waits for the call for `CARRIER_SECONDS`. It may be the first
+that the other end hears of a connection: its first bytes can be lost with the path.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class DirectForwards:
         self._service = service
         self._way: DirectWay | None = None
         self._streams = CarriedStreams(role)
+        self._lost: tuple[int, CarriedStreams] | None = None  # the last path: epoch and streams
         self._live: dict[Key, DirectStream] = {}
         self._patience: dict[Key, asyncio.TimerHandle] = {}
 
@@ -59,7 +61,7 @@ class DirectForwards:
             raise SessionEndedError("there is no direct path")
         number = way.path.open_stream()
         way.path.send_stream(number, FORWARD)
-        return self._enter(way, self._streams.begin(number), protocol)
+        return self._enter(way.epoch, way, self._streams.begin(number), protocol)
 
     def close(self) -> None:
         """The session is over."""
@@ -78,6 +80,7 @@ class DirectForwards:
         if way is None:
             return
         ours = {carried.stream for carried in self._streams.detach(self._loop.time())}
+        self._lost = way.epoch, self._streams
         for key, stream in list(self._live.items()):
             if key[0] != way.epoch:
                 continue
@@ -132,12 +135,14 @@ class DirectForwards:
         except MuxRPCError as error:
             self._peer.refuse(called.req, str(error))
             return
-        stream = self._live.get((wish.epoch, wish.stream))
-        patience = self._patience.pop((wish.epoch, wish.stream), None)
-        if stream is None or patience is None:
+        key = wish.epoch, wish.stream
+        patience = self._patience.pop(key, None)
+        if patience is not None:
+            patience.cancel()
+        stream = self._live.get(key) if patience is not None else self._accept_late(wish)
+        if stream is None:
             self._peer.refuse(called.req, "no such connection")
             return
-        patience.cancel()
         try:
             self._peer.carry(called.req, lambda req: stream.continue_over(self._peer, req, wish.received))
         except SSBError:
@@ -154,28 +159,46 @@ class DirectForwards:
         way = self._way
         if way is not None and way.epoch == stream.epoch:
             self._streams.forget(stream.carried.stream, self._loop.time())
+        elif self._lost is not None and self._lost[0] == stream.epoch:
+            self._lost[1].open.pop(stream.carried.stream, None)
 
     # ------------------------------------------------------------ inside
 
-    def _enter(self, way: DirectWay, carried: CarriedStream, protocol: asyncio.Protocol) -> DirectStream:
-        stream = DirectStream(self, way, carried, protocol)
-        self._live[way.epoch, carried.stream] = stream
+    def _enter(
+        self, epoch: int, way: DirectWay | None, carried: CarriedStream, protocol: asyncio.Protocol
+    ) -> DirectStream:
+        stream = DirectStream(self, epoch, way, carried, protocol)
+        self._live[epoch, carried.stream] = stream
         return stream
 
     def _accept(self, way: DirectWay, number: int, data: bytes) -> None:
         """The first bytes of a stream of the peer's. Raises CarrierError, LimitError."""
         carried = self._streams.accept(number, self._loop.time())
-        service = self._service()
-        welcome = (
-            service is not None
-            and data.startswith(FORWARD)
-            and service.accept_direct(self._peer, lambda side: self._enter(way, carried, side))
-        )
-        if not welcome:
+        if not data.startswith(FORWARD) or not self._welcome(way.epoch, way, carried):
             self._streams.forget(number, self._loop.time())
             raise LimitError("not welcome")
         if len(data) > 1 and (stream := self._live.get((way.epoch, number))) is not None:
             stream.received(data[1:])
+
+    def _accept_late(self, wish: direct_calls.Continue) -> DirectStream | None:
+        """One of the peer's of which nothing has come before its path was lost; None for any other."""
+        if self._lost is None or self._lost[0] != wish.epoch or wish.received:
+            return None
+        try:
+            carried = self._lost[1].accept(wish.stream, self._loop.time())
+        except SSBError:
+            return None
+        carried.detach()
+        if not self._welcome(wish.epoch, None, carried):
+            self._lost[1].open.pop(wish.stream)
+        return self._live.get((wish.epoch, wish.stream))
+
+    def _welcome(self, epoch: int, way: DirectWay | None, carried: CarriedStream) -> bool:
+        """Whether the service takes it."""
+        service = self._service()
+        return service is not None and service.accept_direct(
+            self._peer, lambda side: self._enter(epoch, way, carried, side)
+        )
 
     def _continue(self, key: Key, stream: DirectStream) -> None:
         wish = direct_calls.Continue(*key, stream.carried.got).as_json()

@@ -39,17 +39,25 @@ class StreamOwner(Protocol):
 class DirectStream:
     """One connection.
 
-    carried: its bookkeeping. protocol: as `WindowedTransport`'s. sent, got: bytes so far.
+    epoch: of its path. way: that path, None when it is lost already. carried: its bookkeeping, detached in that case.
+    protocol: as `WindowedTransport`'s. sent, got: bytes so far.
     """
 
-    def __init__(self, owner: StreamOwner, way: DirectWay, carried: CarriedStream, protocol: asyncio.Protocol) -> None:
+    def __init__(
+        self,
+        owner: StreamOwner,
+        epoch: int,
+        way: DirectWay | None,
+        carried: CarriedStream,
+        protocol: asyncio.Protocol,
+    ) -> None:
         self.carried = carried
-        self.epoch = way.epoch
+        self.epoch = epoch
         self.sent = 0
         self.got = 0
         self._loop = asyncio.get_running_loop()
         self._owner = owner
-        self._way: DirectWay | None = way
+        self._way = way
         self._protocol = protocol
         self._duplex: WindowedTransport | None = None
         self._unsent = bytearray()

@@ -6,6 +6,7 @@ SSBFAST_TEST_MOVED is the size of the transfers in MB, 20 if it is not set; thos
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -178,6 +179,25 @@ def test_the_room_is_killed_and_restarted_while_direct_and_then_the_path_dies(tm
         judge("room killed", moved, memory)
         assert not caller.said("closed") and not listener.said("closed")
         street.echo("B", port, b"by the new room")
+
+
+def test_forwards_whose_first_bytes_are_lost_with_the_path_are_opened_all_the_same(tmp_path: Path) -> None:
+    """Neither end knows yet that the path is dead; then only the opener knows of the connections."""
+    with neighbours(tmp_path, "port", "port") as street:
+        street.room()
+        listener = street.listen("A")
+        caller, port = street.connect("B")
+        caller.event("path", path="direct")
+        listener.event("path", path="direct")
+        street.lab.down("A", "B")
+        with street.dial("B", port) as one, street.dial("B", port) as other:
+            for sock in (other, one):
+                sock.sendall(b"echo\nhello")
+            for sock in (one, other):
+                assert sock.recv(5) == b"hello"
+                sock.shutdown(socket.SHUT_WR)
+                assert sock.recv(1) == b""
+        assert not caller.said("closed") and not listener.said("closed")
 
 
 def test_several_paths_die_in_a_row(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ async def test_the_writer_waits_for_the_duplex_and_no_longer_for_the_path(room: 
     writer = Writer()
     way: Any = SimpleNamespace(epoch=1, path=None, send_records=lambda record: None)
     owner: Any = SimpleNamespace(stream_over=lambda stream: None)
-    stream = DirectStream(owner, way, CarriedStream(4), writer)
+    stream = DirectStream(owner, 1, way, CarriedStream(4), writer)
     stream.write(bytes(limits.FORWARD_WINDOW + 100))
     assert writer.paused
     stream.detach()
