@@ -1,0 +1,44 @@
+"""Birthday searches: a symmetric NAT and one that lets in only what was asked for.
+
+Two searches run always, SSBFAST_TEST_BIRTHDAYS of them when it is set. A search may fail, in one of 300 cases: then
+the next attempt must not search again, and the session stays on the relay.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.nat.kinds import Kind
+from tests.nat.neighbours import neighbours
+
+pytestmark = [pytest.mark.nat, pytest.mark.timeout(240)]
+
+COUNT: Final = int(os.environ.get("SSBFAST_TEST_BIRTHDAYS", "2"))
+KINDS: Final[list[tuple[Kind, Kind]]] = [("port", "symmetric"), ("symmetric", "port")]
+
+
+@pytest.mark.parametrize("number", range(COUNT))
+def test_a_search_finds_the_way(number: int, tmp_path: Path) -> None:
+    with neighbours(tmp_path, *KINDS[number % 2]) as street:
+        street.room()
+        listener = street.listen("A", "--birthday")
+        caller, port = street.connect("B", "--birthday")
+        path = street.until_path(caller, "B", port)
+        print(f"search {KINDS[number % 2]} {path['path']} {path['took_ms']} ms")
+        assert path["path"] == "direct"
+        assert listener.event("path")["path"] == "direct"
+        street.echo("B", port, b"hello")
+
+
+def test_there_is_no_search_unless_both_want_one(tmp_path: Path) -> None:
+    with neighbours(tmp_path, "port", "symmetric") as street:
+        street.room()
+        street.listen("A")
+        caller, port = street.connect("B", "--birthday")
+        assert street.until_path(caller, "B", port)["path"] == "tunnel"
+        counts = street.lab.counts()
+        assert counts["A", "B"].udp_packets + counts["B", "A"].udp_packets < 300
