@@ -252,10 +252,14 @@ ip route add default via {lan}.1
         return process
 
     def socket(
-        self, name: str, family: socket.AddressFamily = socket.AF_INET, kind: socket.SocketKind = socket.SOCK_DGRAM
+        self,
+        name: str,
+        family: socket.AddressFamily = socket.AF_INET,
+        kind: socket.SocketKind = socket.SOCK_DGRAM,
+        protocol: int = 0,
     ) -> socket.socket:
         """A socket of this very process that lives there, for as long as it is open."""
-        return self._inside(name, lambda: socket.socket(family, kind))
+        return self._inside(name, lambda: socket.socket(family, kind, protocol))
 
     def _inside(self, name: str, work: Callable[[], Result]) -> Result:
         """Do something in a thread that has gone there: sockets remember where they were made."""
