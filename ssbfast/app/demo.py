@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import IO, Any, Final, Literal
 
 from ssbfast.app.demo_parts import Role
-from ssbfast.errors import SSBError
+from ssbfast.app.demo_paths import DIRECT_BYTES, PREFIX, DemoError, DirectResult, Report, judge
 from ssbfast.ids import MAIN_NETWORK
 
 Sabotage = Literal["room", "bit", "network"]
@@ -38,20 +38,26 @@ END_SECONDS: Final = 10.0
 
 NAMES: Final[dict[Role, str]] = {"room": "the room", "target": "peer A", "caller": "peer C"}
 
-Report = dict[str, Any]
-
-
-class DemoError(SSBError):
-    """The demo did not hold; the text says what did not."""
+OnProgress = Callable[[int, bool], None]
+"""Gets the bytes that are back at A, and whether they are those of the direct path."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """size: bytes to tunnel there and back. calls: how many to time. sabotage: what to do wrong on purpose."""
+    """size: bytes to tunnel there and back. calls: how many to time. sabotage: what to do wrong on purpose.
+
+    direct: whether to take a direct path afterwards, and come back.
+    """
 
     size: int
     calls: int = 200
     sabotage: Sabotage | None = None
+    direct: bool = True
+
+    @property
+    def direct_size(self) -> int:
+        """Bytes there and back while the path changes."""
+        return min(self.size, DIRECT_BYTES) if self.direct else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +66,8 @@ class Result:
 
     seconds: from the first byte sent to the last one back; both ways run at the same time.
     call_seconds: median of one call and its answer. cpu_seconds: of the room, while the bytes were under way.
-    relayed: bytes that the room moved in that tunnel, both ways together. room_saw: its report of both tunnels.
+    relayed: bytes that the room moved in that tunnel, both ways together. room_saw: its report of every tunnel.
+    direct: the same session on two paths; None if that was left out: `left_out` says why, unless it was not wished.
     """
 
     size: int
@@ -72,6 +79,8 @@ class Result:
     relayed: int
     room_saw: tuple[Report, ...]
     backend: str
+    direct: DirectResult | None
+    left_out: str | None
 
     @property
     def cpu_seconds_per_gb(self) -> float:
@@ -110,16 +119,17 @@ class _Part:
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
-async def run_demo(wishes: Wishes, on_progress: Callable[[int], None] = lambda _bytes: None) -> Result:
-    """Run the demo. on_progress: gets the bytes that came back so far. Raises DemoError."""
+async def run_demo(wishes: Wishes, on_progress: OnProgress = lambda _bytes, _direct: None) -> Result:
+    """Run the demo. Raises DemoError."""
     async with _Conductor(wishes, on_progress) as conductor:
         return await conductor.play()
 
 
 class _Conductor:
-    def __init__(self, wishes: Wishes, on_progress: Callable[[int], None]) -> None:
+    def __init__(self, wishes: Wishes, on_progress: OnProgress) -> None:
         self._wishes = wishes
         self._on_progress = on_progress
+        self._direct_size = wishes.direct_size
         self._parts: dict[Role, _Part] = {}
         self._listeners: list[asyncio.Task[None]] = []
         self._news = asyncio.Event()
@@ -184,37 +194,51 @@ class _Conductor:
         flip_at = wishes.size if wishes.sabotage == "bit" else None  # half of what there and back add up to
         self._parts["room"].order(network=network.hex(), flip_at=flip_at)
         address = (await self._expect("room", "listening"))["address"]
-        self._parts["target"].order(network=network.hex(), address=address, allow=ids["caller"], bytes=wishes.size)
-        await self._expect("target", "attending")
-        self._parts["caller"].order(network=foreign.hex(), address=address, target=ids["target"], calls=wishes.calls)
+        self._parts["target"].order(
+            network=network.hex(),
+            address=address,
+            allow=ids["caller"],
+            bytes=wishes.size,
+            direct_bytes=self._direct_size,
+        )
+        left_out = (await self._expect("target", "attending"))["left_out"]
+        if left_out is not None:
+            self._direct_size = 0
+        self._parts["caller"].order(
+            network=foreign.hex(),
+            address=address,
+            target=ids["target"],
+            calls=wishes.calls,
+            direct_bytes=self._direct_size,
+        )
         await self._transfer()
-        return await self._conclude()
+        if self._direct_size:
+            await self._transfer(PREFIX)
+        return await self._conclude(left_out)
 
-    async def _transfer(self) -> None:
+    async def _transfer(self, prefix: str = "") -> None:
         """Until all bytes are back at A; the room dies in the middle if that is wished for."""
         back = -1
-        while self._find("target", "returned") is None:
+        while self._find("target", prefix + "returned") is None:
             await self._wait_for_news()
-            progress = self._find("target", "progress")
+            progress = self._find("target", prefix + "progress")
             if progress is not None and progress["bytes"] != back:
                 back = progress["bytes"]
-                self._on_progress(back)
+                self._on_progress(back, bool(prefix))
                 if self._wishes.sabotage == "room":
                     self._parts["room"].kill()
+        self._on_progress((await self._expect("target", prefix + "returned"))["bytes"], bool(prefix))
 
-    async def _conclude(self) -> Result:
+    async def _conclude(self, left_out: str | None) -> Result:
+        await self._expect("caller", "done")
         answered = await self._expect("caller", "answered")
         returned = await self._expect("target", "returned")
         received = await self._expect("caller", "received")
-        await self._expect("caller", "done")
         size = self._wishes.size
-        self._on_progress(size)
         hashes = {returned["sent_sha256"], received["sha256"], returned["returned_sha256"]}
         if len(hashes) != 1 or not returned["bytes"] == received["bytes"] == size:
             raise DemoError("the bytes that arrived are not the bytes that were sent")
-        while len(self._all("room", "tunnel_closed")) < 2:
-            await self._wait_for_news()
-        opened, closed = self._all("room", "tunnel_opened"), self._all("room", "tunnel_closed")
+        opened, closed = await self._tunnels(4 if self._direct_size else 2)
         if closed[0]["bytes"] < 2 * size:
             raise DemoError("the room relayed fewer bytes than arrived")
         backend = (await self._expect("room", "ready"))["backend"]
@@ -229,7 +253,24 @@ class _Conductor:
             relayed=closed[0]["bytes"],
             room_saw=tuple(_without(report, "event", "cpu_seconds") for report in closed),
             backend=backend,
+            direct=self._judge(closed[2:]),
+            left_out=left_out,
         )
+
+    async def _tunnels(self, least: int) -> tuple[list[Report], list[Report]]:
+        """What the room says of each tunnel's beginning and end, once all have ended."""
+        while True:
+            opened, closed = self._all("room", "tunnel_opened"), self._all("room", "tunnel_closed")
+            if len(opened) == len(closed) >= least:
+                return opened, closed
+            await self._wait_for_news()
+
+    def _judge(self, tunnels: list[Report]) -> DirectResult | None:
+        """To be asked when everybody has left: then all that was to be said has been said."""
+        if not self._direct_size:
+            return None
+        target, caller = self._parts["target"].reports, self._parts["caller"].reports
+        return judge(self._direct_size, target, caller, tunnels)
 
     async def _dismiss_all(self) -> None:
         """Everybody leaves by himself, peers first, and says that all went well."""
@@ -243,6 +284,7 @@ class _Conductor:
                 raise DemoError(f"{NAMES[role]} did not end") from None
             if part.process.returncode != 0:
                 raise self._death(part)
+        await asyncio.gather(*self._listeners)  # what they said last
 
     # ------------------------------------------------------------ reports
 

@@ -1,6 +1,6 @@
-"""A room that does what no room can do unnoticed: it alters one bit of what it relays.
+"""What `ssbfast demo` does wrong on purpose: a room that alters one bit of what it relays, and a network gone silent.
 
-For `ssbfast demo --sabotage bit`. It needs the pure backend (SSBFAST_BACKEND=pure), where a relayed byte passes
+The room is for `--sabotage bit`. It needs the pure backend (SSBFAST_BACKEND=pure), where a relayed byte passes
 through Python; the boxes around the altered byte are then sealed as ever, so that only the tunnel's end can tell.
 """
 
@@ -10,6 +10,7 @@ from unittest import mock
 
 from ssbfast import native, pure
 from ssbfast.errors import LocalProtocolError
+from ssbfast.net.udp import UdpSocket
 
 
 class MeddlingLane(pure.Lane):
@@ -34,3 +35,10 @@ def meddle(flip_at: int) -> None:
         raise LocalProtocolError("only the pure backend can be meddled with")
     MeddlingLane.flip_at = flip_at
     mock.patch.object(native, "Lane", MeddlingLane).start()
+
+
+def drop_datagrams() -> None:
+    """From now on no datagram leaves or reaches this process, and nobody is told: as behind a firewall that has begun
+    to drop UDP. Sockets stay open, so not even an ICMP error betrays it."""
+    mock.patch.object(UdpSocket, "send", lambda _udp, _data, _to: True).start()
+    mock.patch.object(UdpSocket, "_dispatch", lambda _udp, _data, _source: False).start()

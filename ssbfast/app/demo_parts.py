@@ -19,10 +19,13 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, Literal
 
 from ssbfast import native
+from ssbfast.app import demo_meddling
+from ssbfast.app.demo_paths import CUT_AT, PREFIX
+from ssbfast.app.direct_paths import Direct, ready
 from ssbfast.app.listening import Endpoint
 from ssbfast.app.room_client import RoomClient
 from ssbfast.app.room_server import RoomServer
-from ssbfast.errors import SessionEndedError, SSBError
+from ssbfast.errors import DirectUnavailableError, SessionEndedError, SSBError
 from ssbfast.ids import FeedId, NetworkId
 from ssbfast.keys import Keypair
 from ssbfast.net.api import Api
@@ -106,9 +109,7 @@ async def _room(me: Keypair, network: NetworkId, orders: Orders) -> None:
     """A room like any other; each of its events also carries the CPU time used so far."""
     flip_at = orders["flip_at"]
     if flip_at is not None:
-        from ssbfast.app.demo_meddling import meddle
-
-        meddle(flip_at)
+        demo_meddling.meddle(flip_at)
 
     def happened(event: dict[str, Any]) -> None:
         tell(event.pop("event"), **event, cpu_seconds=time.process_time())
@@ -132,10 +133,18 @@ async def _target(me: Keypair, network: NetworkId, orders: Orders) -> None:
     async def transfer(_peer: Peer, stream: Stream) -> None:
         await _send_and_take_back(stream, orders["bytes"])
 
+    @api.duplex("demo.transfer_directly")
+    async def transfer_directly(_peer: Peer, stream: Stream) -> None:
+        await _send_and_take_back(stream, orders["direct_bytes"], PREFIX)
+
     admission = AllowList([FeedId.parse(orders["allow"])])
-    async with RoomClient(me, network=network, admission=admission, api=api) as client:
+    direct, left_out = _direct(orders)
+    paths = _PathReports()
+    async with RoomClient(
+        me, network=network, admission=admission, api=api, direct=direct, on_event=paths.happened
+    ) as client:
         room = await client.join(orders["address"])
-        tell("attending")
+        tell("attending", left_out=left_out)
         watch = asyncio.gather(_watch_room(room.session), _watch_callers(client))
         try:
             await watch
@@ -155,10 +164,25 @@ async def _watch_callers(client: RoomClient) -> None:
             raise peer.error
 
 
-async def _send_and_take_back(stream: Stream, total: int) -> None:
-    """Random bytes go out, and come back at the same time; each way has a hash of its own."""
+def _direct(orders: Orders) -> tuple[Direct | None, str | None]:
+    """How to make direct paths, or why there will be none. It is C who begins them, if it has been told to."""
+    if not orders["direct_bytes"]:
+        return None, None
+    try:
+        ready()
+    except DirectUnavailableError as error:
+        return None, str(error)
+    return Direct(loopback=True), None
+
+
+async def _send_and_take_back(stream: Stream, total: int, prefix: str = "") -> None:
+    """Random bytes go out, and come back at the same time; each way has a hash of its own.
+
+    prefix: of the reports' names.
+    """
     sent, returned, back, reported = hashlib.sha256(), hashlib.sha256(), 0, 0.0
-    began = time.perf_counter()
+    began = heard = time.perf_counter()
+    pause = 0.0
 
     async def send() -> None:
         for at in range(0, total, ITEM):
@@ -175,16 +199,18 @@ async def _send_and_take_back(stream: Stream, total: int) -> None:
             returned.update(data)
             back += len(data)
             now = time.perf_counter()
+            pause, heard = max(pause, now - heard), now
             if now - reported >= PROGRESS_SECONDS:
                 reported = now
-                tell("progress", bytes=back)
+                tell(prefix + "progress", bytes=back)
         await sending
     finally:
         sending.cancel()
     tell(
-        "returned",
+        prefix + "returned",
         bytes=back,
         seconds=time.perf_counter() - began,
+        longest_pause=pause,
         sent_sha256=sent.hexdigest(),
         returned_sha256=returned.hexdigest(),
     )
@@ -194,7 +220,10 @@ async def _send_and_take_back(stream: Stream, total: int) -> None:
 
 
 async def _caller(me: Keypair, network: NetworkId, orders: Orders) -> None:
-    """Reach A through the room: one tunnel for the bytes, another for calls."""
+    """Reach A through the room: one tunnel for the bytes, another for calls, and a third that is left and returned to.
+
+    The first two are a client's that makes no direct paths: what is measured there is the room.
+    """
     async with RoomClient(me, network=network) as client:
         await client.join(orders["address"], announce=False)
         async with _tunnel(client, orders["target"]) as peer:
@@ -207,7 +236,78 @@ async def _caller(me: Keypair, network: NetworkId, orders: Orders) -> None:
             tell("received", bytes=count, sha256=received.hexdigest())
         async with _tunnel(client, orders["target"]) as peer:
             tell("answered", **await _time_calls(peer, orders["calls"]))
-        tell("done")
+    if orders["direct_bytes"]:
+        await _leave_and_return(me, network, orders)
+    tell("done")
+
+
+async def _leave_and_return(me: Keypair, network: NetworkId, orders: Orders) -> None:
+    """Send A's bytes back over a direct path, and in the midst of that cut the path."""
+    paths = _PathReports()
+    async with RoomClient(
+        me,
+        network=network,
+        admission=AllowList([FeedId.parse(orders["target"])]),  # so that A may hear our addresses
+        direct=Direct(loopback=True, required=True),
+        on_event=paths.happened,
+    ) as client:
+        await client.join(orders["address"], announce=False)
+        async with _tunnel(client, orders["target"]) as peer:
+            await paths.direct
+            await _send_back_and_cut(peer, orders["direct_bytes"], paths)
+
+
+async def _send_back_and_cut(peer: Peer, total: int, paths: _PathReports) -> None:
+    received, count, pause, is_cut = hashlib.sha256(), 0, 0.0, False
+    began = heard = time.perf_counter()
+    async with peer.duplex("demo.transfer_directly") as stream:
+        async for data in stream:
+            now = time.perf_counter()
+            pause, heard = max(pause, now - heard), now
+            received.update(data)
+            count += len(data)
+            if not is_cut and count >= total * CUT_AT:
+                is_cut = True
+                demo_meddling.drop_datagrams()
+                tell("cut", bytes=count, took=now - began, seconds=paths.seconds)
+            await stream.send(data)
+    tell(PREFIX + "received", bytes=count, sha256=received.hexdigest(), longest_pause=pause)
+
+
+class _PathReports:
+    """Reports each change of the latest session's path. direct: done when it is direct, or will not be."""
+
+    def __init__(self) -> None:
+        self.direct: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._began = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Since the session opened."""
+        return time.perf_counter() - self._began
+
+    def happened(self, event: dict[str, Any]) -> None:
+        """An event of the client's."""
+        match event:
+            case {"event": "connected" | "accepted"}:
+                self._began = time.perf_counter()
+            case {"event": "path", "path": path, "reason": reason}:
+                tell("path", path=path, reason=reason, seconds=self.seconds)
+                if path == "direct":
+                    self._settle(None)
+                else:
+                    self._settle(reason)
+            case {"event": "closed", "reason": reason}:
+                self._settle(reason)
+
+    def _settle(self, problem: str | None) -> None:
+        if self.direct.done():
+            return
+        if problem is None:
+            self.direct.set_result(None)
+        else:
+            self.direct.set_exception(SessionEndedError(f"no direct path came about: {problem}"))
+            self.direct.exception()  # nobody may be waiting
 
 
 @asynccontextmanager
