@@ -13,38 +13,13 @@ from typing import Any
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from benchmarks.baselines import (
-    ENGINES,
-    KEY,
-    NONCE,
-    PlainRelay,
-    PlainScanner,
-    new_link,
-    packet,
-    sealed,
-)
+from benchmarks.baselines import ENGINES, PlainRelay, packet, sealed
 from benchmarks.conftest import Note
-from ssbfast import pure
+from ssbfast.app.bench_relay import REQ_IN, REQ_OUT, EngineRelay, arrived
 
 TOTAL = 65_536
 SIZES = (4087, 1000, 64)
-REQ_IN, REQ_OUT = 7, -3
 Relay = Callable[[bytes], bytes]
-
-
-class EngineRelay:
-    """Two links of an engine, spliced in one direction."""
-
-    def __init__(self, engine: Any) -> None:
-        hub = engine.Hub(4 << 20)
-        self._source, self._sink = new_link(engine, hub, 1), new_link(engine, hub, 2)
-        self._lane = engine.Lane(self._sink, REQ_OUT)
-        self._inlet = engine.Inlet(self._source, REQ_IN, self._lane)
-
-    def relay(self, data: bytes) -> bytes:
-        self._source.receive(bytearray(data))
-        out: bytes = self._sink.flush()[0]
-        return out
 
 
 def _by_engine(name: str) -> Callable[[], Relay]:
@@ -76,12 +51,6 @@ def traffic(style: str, size: int) -> tuple[bytes, bytes]:
         whole = packet(0x08, REQ_IN, payload[-1])
         plains += [whole] if style == "merged" else [whole[:9], whole[9:]]
     return sealed(plains), b"".join(payload)
-
-
-def arrived(wire: bytes) -> tuple[set[int], bytes]:
-    """The numbers and the payload of what a relay sent."""
-    found = PlainScanner().feed(b"".join(pure.Opener(KEY, NONCE).open(wire)))
-    return {req for _, req, _ in found}, b"".join(body for _, _, body in found)
 
 
 @pytest.mark.parametrize(("make", "style", "size"), cases())

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from benchmarks import load, processes
 from benchmarks.baselines import environment
-from benchmarks.bench_handshake import curve_only
+from ssbfast.app.bench_handshakes import curve_only
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ COMMANDS: Final = {
         "Tell what your network allows: whether UDP passes, what your NAT does, and whom you reach directly.",
     ),
     "demo": ("demo", "Tunnel random bytes through a room, and prove that they arrived."),
+    "bench": ("bench", "Measure how fast this machine is, side by side with libsodium."),
 }
 """Every command: the module that has it, and what `--help` says, so that nothing needs to be loaded for that."""
 
