@@ -1,6 +1,7 @@
-"""Programs that run in a process of their own: our room, and the target of tunnels. Started by `processes.py`.
+"""Programs in a process of their own: our room, a server that only shakes hands, the target. See `processes.py`.
 
     python -m benchmarks.children room [uvloop]
+    python -m benchmarks.children handshakes
     python -m benchmarks.children target ADDRESS-OF-ROOM
 
 Each prints one JSON line when it is ready, and ends when its standard input does.
@@ -9,6 +10,7 @@ Each prints one JSON line when it is ready, and ends when its standard input doe
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import json
 import sys
@@ -92,6 +94,19 @@ async def run_room() -> None:
         await _ready(address=room.address)
 
 
+async def run_handshakes() -> None:
+    """A server that lets everybody in and has nothing to offer."""
+    relay = Relay()
+
+    def inbound() -> Link:
+        return _Inbound(relay, ServerHandshake(ROOM, network=NETWORK), Peer())
+
+    server = await asyncio.get_running_loop().create_server(inbound, "127.0.0.1", 0, backlog=1024)
+    port = server.sockets[0].getsockname()[1]
+    await _ready(address=f"net:127.0.0.1:{port}~shs:{base64.b64encode(ROOM.id.key).decode()}")
+    server.close()
+
+
 async def run_target(room: str) -> None:
     """A peer that is announced in a room, serves CALLER, and can be dialled directly as well."""
     api = Sink().api
@@ -114,7 +129,11 @@ async def _ready(**what: Any) -> None:
 
 
 def main(args: list[str]) -> None:
-    programs: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {"room": run_room, "target": run_target}
+    programs: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {
+        "room": run_room,
+        "handshakes": run_handshakes,
+        "target": run_target,
+    }
     run = asyncio.run
     if args[-1] == "uvloop":
         import uvloop

@@ -1,7 +1,10 @@
 /* kernels.c: the box stream without Python, on every path of this machine, as ratios to libsodium in the same run. The
  * paths take turns. Two tables each: the best of all rounds, and the median over the rounds of the ratio within one.
  *
- *   cc -O3 -std=gnu11 -Icsrc benchmarks/kernels.c csrc/[!_]*.c -lsodium -o kernels && ./kernels */
+ *   cc -O3 -std=gnu11 -Icsrc benchmarks/kernels.c csrc/[!_]*.c -lsodium -o kernels && ./kernels
+ *
+ * As a library (-shared -fPIC) it is measured by kernels.py, with the libsodium whose addresses it is given; "system" is
+ * then the one that it is linked with. */
 #include "internal.h"
 
 #include <sodium.h>
@@ -13,14 +16,15 @@
 #define TOTAL 65536u
 #define BOXES 4096u
 #define WIRE (TOTAL + BOXES * SSB_BOX_HEADER)
-#define PATHS 6
+#define PATHS 7
 #define ROUNDS 61
 
-static const char *const NAMES[PATHS] = {"libsodium", "avx512", "avx2", "sse2", "neon", "portable"};
+static const char *const NAMES[PATHS] = {"libsodium", "avx512", "avx2", "sse2", "neon", "portable", "system"};
 static const size_t SIZES[][2] = {{9, 9},       {64, 64},     {256, 256},   {512, 512},
                                   {1024, 1024}, {2048, 2048}, {4096, 4096}, {9, 1000}};
 static ssb_crypto tables[PATHS];
 static ssb_kernel kernels[PATHS];
+static int present[PATHS];
 static uint8_t plain[TOTAL], wire[WIRE], first[WIRE], opened[WIRE];
 static ssbi_box boxes[BOXES];
 static uint16_t bodies[BOXES];
@@ -99,13 +103,13 @@ static void row(char (*lines)[256], const size_t *size, size_t at_once) {
     const double bytes = (double)(boxes[count - 1].plain + boxes[count - 1].n - plain);
     for (int round = 0; round < ROUNDS; round++)
         for (int path = 0; path < PATHS; path++)
-            if (path == 0 || tables[path].kernel != NULL) once(path, count, at_once, round);
+            if (present[path]) once(path, count, at_once, round);
     for (int medians = 0; medians < 2; medians++) {
         char *line = lines[medians], sizes[32];
         snprintf(sizes, sizeof sizes, size[1] == size[0] ? "%zu" : "%zu+%zu", size[0], size[1]);
         int n = snprintf(line, 256, "| %s | %.0f/%.0f |", sizes, bytes / best(0, 0) / 1e6, bytes / best(0, 1) / 1e6);
         for (int path = 1; path < PATHS; path++)
-            if (tables[path].kernel != NULL)
+            if (present[path])
                 n += snprintf(line + n, 256 - (size_t)n, " %.1f/%.1f |", ratio(path, 0, medians),
                               ratio(path, 1, medians));
     }
@@ -119,22 +123,51 @@ static void report(const char *title, size_t at_once) {
         printf("\n%s, %s:\n\n| body bytes | libsodium %s MB/s |", title, medians ? "median ratio" : "best",
                sodium_version_string());
         for (int path = 1; path < PATHS; path++)
-            if (tables[path].kernel != NULL) printf(" %s |", NAMES[path]);
+            if (present[path]) printf(" %s |", NAMES[path]);
         printf("\n|---|---|");
         for (int path = 1; path < PATHS; path++)
-            if (tables[path].kernel != NULL) printf("---|");
+            if (present[path]) printf("---|");
         printf("\n");
         for (size_t i = 0; i < ROWS; i++) printf("%s\n", lines[i][medians]);
     }
 }
 
-int main(void) {
+static void prepare(const ssb_crypto *base) {
     check(sodium_init() >= 0);
     randombytes_buf(plain, sizeof plain);
     for (int i = 0; i < PATHS; i++) {
-        tables[i] = (ssb_crypto){crypto_secretbox_easy, crypto_secretbox_open_easy, sodium_memzero, NULL};
+        tables[i] = *base;
         if (ssb_kernel_init(&kernels[i], NAMES[i]) == SSB_OK) tables[i].kernel = &kernels[i];
+        present[i] = i == 0 || tables[i].kernel != NULL;
     }
+}
+
+static const ssb_crypto LINKED = {crypto_secretbox_easy, crypto_secretbox_open_easy, sodium_memzero, NULL};
+
+/* For kernels.py: boxes of a and b bytes in turn, `at_once` a call (0: all). out[path][way][round] becomes seconds, and 0
+ * where there is no such path; way 0 is to seal, 1 to open. *bytes: plain bytes of a pass. */
+void kernels_measure(const ssb_crypto *base, size_t a, size_t b, size_t at_once, int rounds, double *out,
+                     size_t *bytes);
+void kernels_measure(const ssb_crypto *base, size_t a, size_t b, size_t at_once, int rounds, double *out,
+                     size_t *bytes) {
+    const size_t size[2] = {a, b};
+    prepare(base);
+    tables[PATHS - 1] = LINKED;
+    present[PATHS - 1] = 1;
+    memset(seconds, 0, sizeof seconds);
+    const size_t count = lay_out(size);
+    check(rounds > 0 && rounds <= ROUNDS);
+    for (int round = 0; round < rounds; round++)
+        for (int path = 0; path < PATHS; path++)
+            if (present[path]) once(path, count, at_once == 0 ? BOXES : at_once, round);
+    for (int path = 0; path < PATHS; path++)
+        for (int way = 0; way < 2; way++)
+            for (int round = 0; round < rounds; round++) *out++ = seconds[path][way][round];
+    *bytes = (size_t)(boxes[count - 1].plain + boxes[count - 1].n - plain);
+}
+
+int main(void) {
+    prepare(&LINKED);
     report("Many boxes a call", BOXES);
     report("One box a call", 1);
     return 0;

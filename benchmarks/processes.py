@@ -36,14 +36,12 @@ class Child:
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, cwd=cwd, stdin=pipe, stdout=pipe, text=True, env=whole_env)
         self.ready = self._wait_ready()
-        self._meter = psutil.Process(self._process.pid)
+        self.pid = int(self.ready.get("pid", self._process.pid))
+        """Of what is measured: its own, or that of a server which it has started."""
+        self._meter = psutil.Process(self.pid)
         # What it says later is read at once, lest the pipe fills and it stops.
         self._later: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         threading.Thread(target=self._listen, daemon=True).start()
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
 
     def cpu(self) -> float:
         """CPU-seconds, user and system, of all its threads so far; in nanoseconds where Linux counts them."""
@@ -57,6 +55,13 @@ class Child:
     def memory(self) -> int:
         """Resident bytes."""
         return int(self._meter.memory_info().rss)
+
+    def asked(self, order: dict[str, Any]) -> dict[str, Any]:
+        """Give an order, as a line of JSON, and take the answer. Raises queue.Empty when there is none."""
+        if self._process.stdin is not None:
+            self._process.stdin.write(json.dumps(order) + "\n")
+            self._process.stdin.flush()
+        return self.said()
 
     def said(self, timeout: float = 120.0) -> dict[str, Any]:
         """The next thing it says. Raises queue.Empty when it does not."""
@@ -87,7 +92,7 @@ class Child:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """A room that runs. kind: "ssbfast", "ssbfast-pure" or "ssb-room"."""
+    """A room that runs, or what only shakes hands like one. kind: see `room`."""
 
     kind: str
     process: Child
@@ -111,11 +116,19 @@ class Target:
 
 
 ROOMS: Final = ("ssbfast", "ssb-room")
+GO_ROOM: Final = "SSBFAST_PEER_GO_ROOM"
+"""Names the server binary of go-ssb-room."""
+
+_ON_NODE: Final = ("ssb-room", "js-handshakes")
 
 
 def why_not(kind: str) -> str | None:
     """Why a kind of room cannot be started here, or None."""
-    if kind != "ssb-room":
+    if kind == "go-ssb-room":
+        if not (program := os.environ.get(GO_ROOM)):
+            return f"{GO_ROOM} does not name its server binary"
+        return None if os.access(program, os.X_OK) else f"{GO_ROOM} names something that cannot be run"
+    if kind not in _ON_NODE:
         return None
     if not have_node():
         return "Node and npm are needed"
@@ -124,13 +137,30 @@ def why_not(kind: str) -> str | None:
 
 @contextlib.contextmanager
 def room(kind: str) -> Iterator[Room]:
-    """Run a room in a process of its own, on a port of its own choice."""
+    """Run a room in a process of its own, on a port of its own choice.
+
+    kind: "ssbfast"; "ssbfast-PATH" for another backend; "ssb-room"; "go-ssb-room". "handshakes" and "js-handshakes" are
+    servers that shake hands and do nothing else.
+    """
+    with tempfile.TemporaryDirectory(prefix="ssbfast-bench-") as directory:
+        process = _started(kind, directory)
+        try:
+            yield Room(kind, process, str(process.ready["address"]))
+        finally:
+            process.close()
+
+
+def _started(kind: str, directory: str) -> Child:
     if kind == "ssb-room":
-        with tempfile.TemporaryDirectory(prefix="ssbfast-bench-") as directory:
-            yield from _running(kind, Child(["node", "peer.js", json.dumps(_js_settings(directory))], JS_DIR))
-        return
-    env = {"SSBFAST_BACKEND": "pure"} if kind == "ssbfast-pure" else None
-    yield from _running(kind, _python(["room"], env))
+        return Child(["node", "peer.js", json.dumps(_js_settings(directory))], JS_DIR)
+    if kind == "js-handshakes":
+        env = {"NODE_PATH": str(JS_DIR / "node_modules"), "NODE_NO_WARNINGS": "1"}
+        return Child(["node", "benchmarks/handshakes.js", json.dumps(_js_settings(directory))], ROOT, env)
+    if kind == "go-ssb-room":
+        return Child([sys.executable, "-m", "benchmarks.go_room", os.environ[GO_ROOM], directory], ROOT)
+    program, _, path = kind.partition("-")
+    env = {"SSBFAST_BACKEND": path} if path else {}
+    return _python(["room" if program == "ssbfast" else program], env)
 
 
 @contextlib.contextmanager
@@ -139,13 +169,6 @@ def target(where: Room) -> Iterator[Target]:
     process = _python(["target", where.address])
     try:
         yield Target(process, int(process.ready["port"]))
-    finally:
-        process.close()
-
-
-def _running(kind: str, process: Child) -> Iterator[Room]:
-    try:
-        yield Room(kind, process, str(process.ready["address"]))
     finally:
         process.close()
 

@@ -146,7 +146,7 @@ def dialled(port: int) -> socket.socket:
 def near_end(speech: Speech, port: int, room: FeedId | None = None) -> End:
     """The end that sends. port: the relay's, or the far end's when there is no relay."""
     if room is not None:
-        end = _member(port, room, CALLER)
+        end = member(port, room, CALLER)
         where = {"portal": str(room), "target": str(TARGET.id)}
         req, out = end.mux.call(CallKind.DUPLEX, ("tunnel", "connect"), [where])
         end.send(out)
@@ -159,7 +159,7 @@ def _spoken(speech: Speech, sock: socket.socket) -> End:
     return BytesEnd(sock) if speech == "bytes" else BoxesEnd(sock, _SHARED, _REQ if speech == "boxes" else 0)
 
 
-def _member(port: int, room: FeedId, me: Keypair) -> BoxesEnd:
+def member(port: int, room: FeedId, me: Keypair) -> BoxesEnd:
     """A session with a room, by handshake."""
     sock, shaking = dialled(port), ClientHandshake(me, room, network=NETWORK)
     sock.sendall(shaking.start())
@@ -171,12 +171,12 @@ def _member(port: int, room: FeedId, me: Keypair) -> BoxesEnd:
                 return BoxesEnd(sock, event.session)
 
 
-def _announced(address: str) -> BoxesEnd:
+def announced(address: str, me: Keypair = TARGET) -> BoxesEnd:
     """A member of a room that can be called."""
     found = parse_address(address)[0]
     if not isinstance(found.transport, NetAddress) or found.shs is None:
         raise ValueError("a room of the benchmarks listens on TCP")
-    end = _member(found.transport.port, found.shs, TARGET)
+    end = member(found.transport.port, found.shs, me)
     end.send(end.mux.call(CallKind.ASYNC, ("tunnel", "announce"), [])[1])
     _await(end, Answered)
     return end
@@ -196,7 +196,7 @@ def _await(end: BoxesEnd, kind: type) -> Any:
 def _far_end(speech: Speech, address: str) -> End:
     """The end that is called; it says when it is ready."""
     if speech == "room":
-        end = _announced(address)
+        end = announced(address)
         _say(event="ready", port=0)
         _await(end, Called)
         return end
