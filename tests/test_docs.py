@@ -16,7 +16,7 @@ from tests.helpers.processes import PATIENCE, Running
 from tests.helpers.village import post, village, web_server
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("TUNNEL.md", "PYTHON.md", "PRIVATE_ADDRESSES.md")
+PAGES = ("TUNNEL.md", "DIRECT.md", "PYTHON.md", "PRIVATE_ADDRESSES.md")
 
 
 def blocks(page: str, language: str) -> list[str]:
