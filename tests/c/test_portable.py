@@ -17,8 +17,8 @@ CSRC = Path(__file__).parents[2] / "csrc"
 TARGETS = {
     "x86_64-pc-windows-msvc": False,
     "aarch64-pc-windows-msvc": False,
-    "aarch64-linux-musl": False,
-    "arm64-apple-macos11": False,
+    "aarch64-linux-musl": True,
+    "arm64-apple-macos11": True,
     "armv7-linux-gnueabihf": False,
     "x86_64-apple-macos11": True,
     "x86_64-linux-musl": True,
