@@ -104,6 +104,10 @@ class DirectPaths:
         elif self._how.required:
             self._news(peer, PathNews("tunnel", "no direct path: it may not hear our addresses", None, 0.0))
 
+    def stay(self, peer: Peer) -> None:
+        """A peer may not hear our addresses any more. A direct path that is up stays: it knows that one."""
+        self._may_meet.discard(peer)
+
     def closed(self, peer: Peer) -> None:
         """An inner session is over, or a tunnel that was never shown."""
         self._may_meet.discard(peer)

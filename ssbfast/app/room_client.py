@@ -351,6 +351,11 @@ class RoomClient:
             may_meet = isinstance(self._admission, AllowList) and self._admission.decide(peer.id)
         self._direct.opened(peer, role, may_meet=may_meet)
 
+    def _unknown(self, peer: Peer) -> None:
+        """It stays, but may not hear our addresses any more."""
+        if self._direct is not None:
+            self._direct.stay(peer)
+
     def _called(self, peer: Peer, called: Called) -> bool:
         return self._direct is not None and self._direct.called(peer, called)
 
@@ -392,7 +397,7 @@ class RoomClient:
         self._inner.add(peer)
         self._tell(event, peer=str(peer.id), path=peer.path, portal=str(peer.portal))
         if self._trust is not None and verdict is not None:
-            self._trust.watch(peer, verdict)
+            self._trust.watch(peer, verdict, self._unknown)
 
     def _departed(self, peer: Peer) -> None:
         if self._direct is not None:

@@ -13,7 +13,7 @@ Spec: SIP 7, "Tunneled authentication".
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from ssbfast.app.denial_log import DenialLog
 from ssbfast.app.follow_graph import FollowGraph, Unwatch, judge
@@ -72,12 +72,18 @@ class Trust:
         self.denials.refused(portal, who, verdict)
         return True
 
-    def watch(self, peer: Peer, verdict: Verdict) -> None:
-        """Cut the session with `peer` as soon as the graph says something else. verdict: what let it pass."""
+    def watch(self, peer: Peer, verdict: Verdict, unknown: Callable[[Peer], None]) -> None:
+        """Cut the session with `peer` as soon as the graph says something else. verdict: what let it pass.
+
+        unknown: called when it may stay, because everybody may, but is not wanted by name any more.
+        """
 
         def changed(relation: Relation) -> None:
-            if not admit(self.policy, relation, peer.id in self._allowed).admitted and peer.is_open:
+            allowed = peer.id in self._allowed
+            if not admit(self.policy, relation, allowed).admitted and peer.is_open:
                 peer.link.fail(RefusedError("trust was withdrawn"))
+            elif not allowed and not relation.follows:
+                unknown(peer)
 
         self._watched[peer] = self.graph.watch(peer.id, verdict.relation, changed)
 
