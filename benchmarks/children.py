@@ -2,7 +2,7 @@
 
     python -m benchmarks.children room [uvloop]
     python -m benchmarks.children handshakes
-    python -m benchmarks.children target ADDRESS-OF-ROOM
+    python -m benchmarks.children target ADDRESS-OF-ROOM [direct]
 
 Each prints one JSON line when it is ready, and ends when its standard input does.
 """
@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
+from ssbfast.app.direct_paths import Direct
 from ssbfast.app.listening import Endpoint
 from ssbfast.app.room_client import RoomClient
 from ssbfast.app.room_server import RoomServer
@@ -107,9 +108,13 @@ async def run_handshakes() -> None:
     server.close()
 
 
-async def run_target(room: str) -> None:
-    """A peer that is announced in a room, serves CALLER, and can be dialled directly as well."""
+async def run_target(room: str, path: str = "tunnel") -> None:
+    """A peer that is announced in a room, serves CALLER, and can be dialled by TCP as well.
+
+    path: "direct" has its sessions leave the room.
+    """
     api = Sink().api
+    direct = Direct(loopback=True) if path == "direct" else None
     relay = Relay()
     loop = asyncio.get_running_loop()
 
@@ -117,7 +122,8 @@ async def run_target(room: str) -> None:
         return _Inbound(relay, ServerHandshake(TARGET, network=NETWORK), Peer(api=api))
 
     server = await loop.create_server(inbound, "127.0.0.1", 0)
-    async with RoomClient(TARGET, network=NETWORK, admission=AllowList([CALLER.id]), api=api) as client:
+    friends = AllowList([CALLER.id])
+    async with RoomClient(TARGET, network=NETWORK, admission=friends, api=api, direct=direct) as client:
         await client.join(room)
         await _ready(port=server.sockets[0].getsockname()[1])
     server.close()

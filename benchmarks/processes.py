@@ -164,9 +164,9 @@ def _started(kind: str, directory: str) -> Child:
 
 
 @contextlib.contextmanager
-def target(where: Room) -> Iterator[Target]:
-    """Run a peer that is announced in a room."""
-    process = _python(["target", where.address])
+def target(where: Room, path: str = "tunnel") -> Iterator[Target]:
+    """Run a peer that is announced in a room. path: "direct" has its sessions leave it."""
+    process = _python(["target", where.address, path])
     try:
         yield Target(process, int(process.ready["port"]))
     finally:

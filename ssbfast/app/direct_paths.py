@@ -18,8 +18,9 @@ from ssbfast.net.api import Api
 from ssbfast.net.deadline import within
 from ssbfast.net.direct_forwards import DirectForwards
 from ssbfast.net.direct_way import DirectWay, RecordStream, StandbyWay
+from ssbfast.net.meeting import Direct, PathNews
 from ssbfast.net.peer import Peer
-from ssbfast.net.rendezvous import Direct, PathNews, Rendezvous
+from ssbfast.net.rendezvous import Rendezvous
 from ssbfast.net.standby import StandbyTunnel
 from ssbfast.net.tunnel import TunnelTransport
 from ssbfast.wire import direct_calls

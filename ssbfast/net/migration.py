@@ -12,13 +12,12 @@ What happens to bytes in flight
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import Any, Final, Protocol
 
 from ssbfast import limits
 from ssbfast.errors import SSBError
+from ssbfast.net.first_tunnel import FIRST, FirstTunnel
 from ssbfast.net.link import Link
-from ssbfast.net.standby import RawTunnel
 from ssbfast.net.tunnel import TunnelTransport
 from ssbfast.wire.carrier_effects import (
     AskUpgrade,
@@ -43,9 +42,6 @@ from ssbfast.wire.carrier_records import Record
 from ssbfast.wire.carriers import Carriers
 from ssbfast.wire.direct_keys import Role
 from ssbfast.wire.handshake_messages import CLIENT_BYTES, SERVER_BYTES
-
-FIRST: Final = 0
-"""The number of the tunnel that the session began in."""
 
 _STIR_SECONDS: Final = 0.5
 """How often the machine hears that forwarded connections move: pings come once a second then."""
@@ -387,55 +383,3 @@ class Migration(asyncio.Transport):
             way.end(False)
         self._ways.clear()
         self._conductor.forget()
-
-
-class FirstTunnel:
-    """The tunnel that a session began in: raw both ways."""
-
-    def __init__(self, migration: Migration, tunnel: TunnelTransport) -> None:
-        self._migration = migration
-        self._tunnel = tunnel
-        self._full = tunnel.get_write_buffer_size() > limits.TUNNEL_SHARE // 2
-        tunnel.set_protocol(RawTunnel(self, tunnel))
-
-    def begin(self, number: int) -> None:
-        """It always was `FIRST`."""
-
-    def send_records(self, data: bytes) -> None:
-        """There are none on a raw tunnel."""
-
-    def send_data(self, data: bytes) -> None:
-        self._tunnel.write(data)
-
-    def begin_raw(self) -> None:
-        """It is."""
-
-    def ping(self) -> None:
-        """A tunnel has its room's keepalive."""
-
-    def end(self, clean: bool) -> None:
-        if clean:
-            self._tunnel.close()
-        else:
-            self._tunnel.abort()
-
-    def read(self, yes: bool) -> None:
-        with contextlib.suppress(SSBError):
-            if yes:
-                self._tunnel.resume_reading()
-            else:
-                self._tunnel.pause_reading()
-
-    @property
-    def is_full(self) -> bool:
-        return self._full
-
-    def raw_received(self, tunnel: TunnelTransport, data: bytes) -> None:
-        self._migration.data(FIRST, data)
-
-    def raw_writable(self, tunnel: TunnelTransport, yes: bool) -> None:
-        self._full = not yes
-        self._migration.writable()
-
-    def raw_lost(self, tunnel: TunnelTransport, error: Exception | None) -> None:
-        self._migration.lost(FIRST, error is None, error)

@@ -337,6 +337,11 @@ class Peer:
         task.add_done_callback(self._tasks.discard)
         return task
 
+    def reply(self, req: int, value: Any) -> None:
+        """Answer an async call of the peer's, if it still waits."""
+        if self.is_open and self.mux.is_open(req):
+            self.link.control(*self.mux.answer(req, value))
+
     def refuse(self, req: int, message: str) -> None:
         """Answer a call of the peer's, of any kind, with an error."""
         if self.mux.is_open(req):

@@ -16,25 +16,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Final
 
 from ssbfast import limits
-from ssbfast.errors import (
-    MuxRPCError,
-    PunchError,
-    RefusedError,
-    RemoteError,
-    SSBError,
-)
-from ssbfast.net.direct_way import DirectWay, StandbyWay
+from ssbfast.errors import PunchError, RefusedError, RemoteError, SSBError
+from ssbfast.net.answers import Answers
+from ssbfast.net.direct_way import DirectWay
+from ssbfast.net.meeting import Direct, Host, PathNews
 from ssbfast.net.migration import Migration
 from ssbfast.net.preparing import Preparation
 from ssbfast.net.tunnel import TunnelTransport
-from ssbfast.net.udp import Address
 from ssbfast.wire import direct_calls
-from ssbfast.wire.birthday import Searches
 from ssbfast.wire.carrier_effects import Path
 from ssbfast.wire.carrier_records import Record
 from ssbfast.wire.carriers import Carriers
@@ -42,13 +35,9 @@ from ssbfast.wire.direct_keys import DirectKeys, Role, session_id
 from ssbfast.wire.muxrpc import NOT_ALLOWED, Called, CallKind
 
 if TYPE_CHECKING:
-    from ssbfast.net.certificates import Credentials
     from ssbfast.net.peer import Peer
     from ssbfast.net.punching import Attempt, Punched
     from ssbfast.wire.candidates import Whereabouts
-
-OFFERS: Final = 6
-"""Offers that a caller may make in `UPGRADE_SECONDS`: twice `PUNCH_ATTEMPTS`."""
 
 CALL_SECONDS: Final = 10.0
 """For the answer to an offer; the target asks its reflectors meanwhile."""
@@ -57,86 +46,11 @@ _WORTH_SECONDS: Final = 0.5
 """An attempt that has less time left is not worth it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Direct:
-    """How direct paths are made.
-
-    stun: reflectors beside those of our rooms, IP literals and ports. birthday: take part in searches, which send
-    thousands of datagrams. required: tell, too, when the other end knows nothing of direct paths. loopback: addresses
-    of this machine count (tests and the demo).
-    """
-
-    stun: tuple[Address, ...] = ()
-    birthday: bool = False
-    required: bool = False
-    loopback: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class PathNews:
-    """What became of a session's path. reason: for people, without addresses or ids.
-
-    rtt: seconds, of a direct path. took: seconds of trying, whether it came to something or not; None when nobody
-    tried, and a direct path was lost.
-    """
-
-    path: Path
-    reason: str
-    rtt: float | None = None
-    took: float | None = None
-
-
-class Host(Protocol):
-    """Who has the session."""
-
-    searches: Searches
-    """Whom we have searched for by birthday."""
-
-    def reflectors(self) -> Sequence[Address]:
-        """Those that our rooms have, at the addresses at which we reach them."""
-
-    def may_meet(self, peer: Peer) -> bool:
-        """Whether this peer may hear our addresses."""
-
-    async def dial_standby(self, rendezvous: Rendezvous, epoch: int) -> StandbyWay:
-        """A standby, open. Raises RefusedError when the peer itself says no, else SSBError."""
-
-    def news(self, rendezvous: Rendezvous, news: PathNews) -> None:
-        """The path has changed, or could not be changed."""
-
-    def path_up(self, rendezvous: Rendezvous, way: DirectWay) -> None:
-        """The session has moved to this path, as far as we know."""
-
-    def path_over(self, rendezvous: Rendezvous, way: DirectWay) -> None:
-        """It is lost, or was ended."""
-
-    def stream_data(self, rendezvous: Rendezvous, way: DirectWay, stream: int, data: bytes, end: bool) -> None:
-        """Bytes of a forwarded connection."""
-
-    def stream_reset(self, rendezvous: Rendezvous, way: DirectWay, stream: int) -> None:
-        """A forwarded connection was cut by the other end."""
-
-    def stream_record(self, rendezvous: Rendezvous, way: DirectWay, record: Record) -> None:
-        """A record of a forwarded connection."""
-
-    def forget(self, rendezvous: Rendezvous) -> None:
-        """Nothing of the session is left."""
-
-
-@dataclass(slots=True)
-class _Answered:
-    """An offer that the target has answered and that has not been synchronised yet."""
-
-    keys: DirectKeys
-    attempt: Attempt
-    credentials: Credentials
-    offer: direct_calls.Offer
-
-
 class Rendezvous:
     """One end of one session.
 
     peer: the session, open and admitted. tunnel: what it runs over. role: ours.
+    began: when the attempts began that are under way, or came to something last.
     """
 
     def __init__(self, peer: Peer, tunnel: TunnelTransport, role: Role, how: Direct, host: Host) -> None:
@@ -146,15 +60,14 @@ class Rendezvous:
         self._how = how
         self._host = host
         self.peer_id = peer.id
-        self._export_key = peer.link.session.export_key
+        self.export_key = peer.link.session.export_key
         self.migration = Migration(Carriers(role, most=limits.CARRIER_WINDOW_MAX), peer.link, tunnel, self)
-        self.session_id = session_id(self._export_key)
-        self._preparation = Preparation(self._new_attempt)
+        self.session_id = session_id(self.export_key)
+        self.preparation = Preparation(self._new_attempt)
         self._datagram = limits.DIRECT_DATAGRAM
         self._tasks: set[asyncio.Task[None]] = set()
-        self._answered: _Answered | None = None
-        self._offers: list[float] = []
-        self._began = self._decide = self._loop.time()
+        self._answers = Answers(self)
+        self.began = self._decide = self._loop.time()
         self._path: DirectWay | None = None
         self._told: str | None = None
         self._over = False
@@ -180,7 +93,7 @@ class Rendezvous:
         if self._role is Role.CALLER:
             self.want()
         else:
-            self._preparation.begin()
+            self.preparation.begin()
 
     def want(self) -> None:
         """Have a direct path when possible."""
@@ -201,20 +114,20 @@ class Rendezvous:
     # ------------------------------------------------------------ Conductor
 
     def want_quic(self) -> None:
-        self._start(self._upgrade())
+        self.start(self._upgrade())
 
     def want_standby(self) -> None:
-        self._start(self._stand_by())
+        self.start(self._stand_by())
 
     def ask_upgrade(self) -> None:
-        self._start(self._ask())
+        self.start(self._ask())
 
     def path_changed(self, path: Path, reason: str) -> None:
         self._peer.path = path
         self._told = None
         way = self._path if path == "direct" else None
         rtt = None if way is None or way.path is None else way.path.rtt
-        self._host.news(self, PathNews(path, reason, rtt, self._loop.time() - self._began if way else None))
+        self._host.news(self, PathNews(path, reason, rtt, self._loop.time() - self.began if way else None))
 
     def stream_record(self, carrier: int, record: Record) -> None:
         if self._path is not None and self._path.number == carrier:
@@ -232,8 +145,8 @@ class Rendezvous:
         """Up to three attempts at a direct path."""
         reason = "the other end's addresses are not told"
         if self._host.may_meet(self._peer):
-            self._began = self._loop.time()
-            self._decide = self._began + limits.DECISION_SECONDS
+            self.began = self._loop.time()
+            self._decide = self.began + limits.DECISION_SECONDS
             for number in range(limits.PUNCH_ATTEMPTS):
                 if number and self._decide - self._loop.time() < _WORTH_SECONDS:
                     break
@@ -258,14 +171,14 @@ class Rendezvous:
         self.migration.step()
         if reason is not None and reason != self._told and self._peer.path != "direct":
             self._told = reason
-            self._host.news(self, PathNews("tunnel", reason, None, self._loop.time() - self._began))
+            self._host.news(self, PathNews("tunnel", reason, None, self._loop.time() - self.began))
 
     async def _attempt(self) -> None:
         from ssbfast.net.direct import DirectPath
 
-        attempt, here = await self._preparation.take()
+        attempt, here = await self.preparation.take()
         try:
-            keys = DirectKeys.derive(self._export_key, Role.CALLER, self.migration.carriers.next_epoch())
+            keys = DirectKeys.derive(self.export_key, Role.CALLER, self.migration.carriers.next_epoch())
             asked = self._loop.time()
             offer = direct_calls.Offer(keys.epoch, here, self._datagram).as_json()
             timeout = min(CALL_SECONDS, max(self._decide - asked, _WORTH_SECONDS))
@@ -274,27 +187,31 @@ class Rendezvous:
             way = DirectWay(self.migration, self)
             way.path = path = DirectPath.caller(answer.certificate, keys, way, datagram=self._datagram)
             sync = direct_calls.Sync(keys.epoch, path.connection_id).as_json()
-            synchronised = self._start(self._synchronise(sync))
+            synchronised = self.start(self._synchronise(sync))
             try:
                 punched = await self._punch(attempt, keys, answer.whereabouts, round_trip / 2)
             finally:
                 synchronised.cancel()
-            path.start(punched.udp, punched.remote, within=limits.PUNCH_SECONDS)
+            path.start(punched.udp, punched.remote, within=self._left())
             try:
                 await asyncio.shield(way.ready)
             except PunchError:
                 self._datagram = limits.DIRECT_DATAGRAM_LEAST  # probes pass: QUIC's packets may have been too long
                 raise
         finally:
-            self._end_attempt(attempt)
+            self.end_attempt(attempt)
 
     async def _punch(self, attempt: Attempt, keys: DirectKeys, theirs: Whereabouts, start_in: float) -> Punched:
-        left = max(self._decide - self._loop.time() - start_in, _WORTH_SECONDS)
         try:
-            return await attempt.punch(keys, theirs, start_in, seconds=min(left, limits.PUNCH_SECONDS))
+            return await attempt.punch(keys, theirs, start_in, seconds=self._left(start_in))
         finally:
             if attempt.has_searched:
                 self._decide += limits.BIRTHDAY_SECONDS - limits.PUNCH_SECONDS
+
+    def _left(self, start_in: float = 0.0) -> float:
+        """Seconds that a part of an attempt may take: people are to be told in time."""
+        left = self._decide - self._loop.time() - start_in
+        return min(max(left, _WORTH_SECONDS), limits.PUNCH_SECONDS)
 
     async def _synchronise(self, sync: dict[str, Any]) -> None:
         with contextlib.suppress(SSBError):
@@ -316,7 +233,7 @@ class Rendezvous:
         self.migration.step()
 
     async def _ask(self) -> None:
-        self._preparation.begin()
+        self.preparation.begin()
         with contextlib.suppress(SSBError):
             await self._peer.call(direct_calls.WANT, timeout=CALL_SECONDS)
 
@@ -337,9 +254,9 @@ class Rendezvous:
             if name == direct_calls.WANT:
                 self._wanted(called)
             elif name == direct_calls.SYNC:
-                self._synced(called)
+                self._answers.synced(called)
             else:
-                self._start(self._offered(called, self._check(called)))
+                self._answers.offered(called)
         except SSBError as error:
             self._peer.refuse(called.req, str(error))
         return True
@@ -347,68 +264,8 @@ class Rendezvous:
     def _wanted(self, called: Called) -> None:
         if self._role is not Role.CALLER:
             raise RefusedError("only a caller makes paths")
-        self._reply(called, True)
+        self._peer.reply(called.req, True)
         self.want()
-
-    def _check(self, called: Called) -> direct_calls.Offer:
-        """Whether an offer is to be answered. Raises SSBError."""
-        if self._role is not Role.TARGET:
-            raise RefusedError("only a target answers offers")
-        offer = direct_calls.parse_offer(called.args)
-        now = self._loop.time()
-        self._offers = [at for at in self._offers if now - at < limits.UPGRADE_SECONDS]
-        if len(self._offers) >= OFFERS:
-            raise RefusedError("too many offers")
-        self._offers.append(now)
-        if not self.migration.carriers.claim(offer.epoch):
-            raise RefusedError("an old epoch")
-        return offer
-
-    async def _offered(self, called: Called, offer: direct_calls.Offer) -> None:
-        from ssbfast.net.certificates import Credentials
-
-        began = self._loop.time()
-        self._began = began
-        self._drop_answered()
-        try:
-            attempt, here = await self._preparation.take()
-        except SSBError as error:
-            self._peer.refuse(called.req, str(error))
-            return
-        self._drop_answered()
-        credentials = Credentials.make()
-        keys = DirectKeys.derive(self._export_key, Role.TARGET, offer.epoch)
-        self._answered = _Answered(keys, attempt, credentials, offer)
-        took = self._loop.time() - began
-        self._reply(called, direct_calls.OfferAnswer(credentials.certificate, took, here).as_json())
-
-    def _synced(self, called: Called) -> None:
-        sync = direct_calls.parse_sync(called.args)
-        answered, self._answered = self._answered, None
-        if answered is None or answered.keys.epoch != sync.epoch:
-            if answered is not None:
-                answered.attempt.close()
-            raise RefusedError("no such offer")
-        self._reply(called, True)
-        self._start(self._meet(answered, sync.connection))
-
-    async def _meet(self, answered: _Answered, connection: bytes) -> None:
-        from ssbfast.net.direct import DirectPath
-
-        attempt = answered.attempt
-        way = DirectWay(self.migration, self)
-        try:
-            datagram = answered.offer.datagram
-            way.path = path = DirectPath.target(answered.credentials, connection, answered.keys, way, datagram=datagram)
-            theirs = answered.offer.whereabouts
-            punched = await attempt.punch(answered.keys, theirs, connection=connection)
-            path.start(punched.udp, within=limits.PUNCH_SECONDS)
-            attempt.hand_to(path)
-            await asyncio.shield(way.ready)
-        except (PunchError, MuxRPCError, SSBError):
-            return  # the caller sees it, and tries again or stays
-        finally:
-            self._end_attempt(attempt)
 
     # ------------------------------------------------------------ from the path
 
@@ -437,28 +294,21 @@ class Rendezvous:
         search = self._how.birthday and self._host.searches.may(self.peer_id, self._loop.time())
         return Attempt(reflectors, loopback=self._how.loopback, birthday=search)
 
-    def _end_attempt(self, attempt: Attempt) -> None:
+    def end_attempt(self, attempt: Attempt) -> None:
+        """It came to something, or to nothing."""
         if attempt.has_searched:
             self._host.searches.begins(self.peer_id, self._loop.time())
         attempt.close()
 
-    def _reply(self, called: Called, value: Any) -> None:
-        if self._peer.is_open and self._peer.mux.is_open(called.req):
-            self._peer.link.control(*self._peer.mux.answer(called.req, value))
-
-    def _drop_answered(self) -> None:
-        answered, self._answered = self._answered, None
-        if answered is not None:
-            answered.attempt.close()
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Do something as long as the session lasts."""
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
     def _cancel(self) -> None:
-        self._preparation.close()
-        self._drop_answered()
+        self.preparation.close()
+        self._answers.close()
         for task in list(self._tasks):
             task.cancel()

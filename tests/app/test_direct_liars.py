@@ -15,8 +15,9 @@ import pytest
 from ssbfast import limits
 from ssbfast.errors import RemoteError
 from ssbfast.keys import Keypair
+from ssbfast.net.answers import OFFERS
+from ssbfast.net.meeting import Direct
 from ssbfast.net.peer import Peer
-from ssbfast.net.rendezvous import OFFERS, Direct
 from ssbfast.room.trust import AllowList
 from ssbfast.wire.direct_keys import session_id
 from ssbfast.wire.probes import PROBE
@@ -81,7 +82,7 @@ async def test_offers_that_are_none_are_refused(args: tuple[Any, ...]) -> None:
         with pytest.raises(RemoteError):
             await met.peer.call("direct.offer", *args, timeout=20)
         await met.is_usable()
-        assert met.rendezvous(met.target)._answered is None
+        assert met.rendezvous(met.target)._answers._answered is None
 
 
 async def test_epochs_rise_and_offers_are_few() -> None:
@@ -97,7 +98,7 @@ async def test_epochs_rise_and_offers_are_few() -> None:
         with pytest.raises(RemoteError, match="too many offers"):
             await met.peer.call("direct.offer", offer(7), timeout=20)
         # Each offer takes the place of the one before: two sockets at the most are open for it.
-        answered = met.rendezvous(met.target)._answered
+        answered = met.rendezvous(met.target)._answers._answered
         assert answered is not None and len(answered.attempt._open_sockets()) <= 2
         await met.is_usable()
 
