@@ -59,7 +59,7 @@ class Network:
 async def network() -> AsyncIterator[Network]:
     """Watch, and be able to silence, every `UdpSocket`. At the end all are closed."""
     net = Network()
-    whole_send, whole_open = UdpSocket.send, UdpSocket.open.__func__  # type: ignore[attr-defined]
+    whole_send, whole_open = UdpSocket.send, UdpSocket.open.__func__
 
     def send(udp: UdpSocket, data: bytes, to: Address) -> bool:
         if net.silent:
@@ -103,7 +103,7 @@ class Meeting:
     async def path(self, path: str, times: int = 1) -> None:
         """Wait until both ends have told of that path so many times."""
         for client in (self.caller, self.target):
-            await eventually(lambda client=client: self.paths(client).count(path) >= times)  # type: ignore[misc]
+            await eventually(lambda client=client: self.paths(client).count(path) >= times)
 
     def paths(self, client: Known) -> list[str]:
         return [event["path"] for event in client.named("path")]
@@ -136,7 +136,7 @@ class Meeting:
         """Wait until a standby is there at both ends."""
         for client in (self.caller, self.target):
             machine = self.rendezvous(client).migration.carriers
-            await eventually(lambda machine=machine: machine._standby is not None)  # type: ignore[misc]
+            await eventually(lambda machine=machine: machine._standby is not None)
 
     async def is_usable(self) -> None:
         """Calls are answered both ways."""
