@@ -21,7 +21,7 @@ from ssbfast.net.peer import Peer
 from ssbfast.room.trust import AllowList
 from ssbfast.wire.direct_keys import session_id
 from ssbfast.wire.probes import PROBE
-from tests.helpers.meeting import Meeting, meeting, paths_of
+from tests.helpers.meeting import HERE, Meeting, meeting, paths_of
 from tests.helpers.rawpeer import eventually, settle
 
 NOWHERE = {"candidates": [], "mapping": "unknown", "birthday": False}
@@ -257,15 +257,19 @@ async def test_a_target_that_splices_another_s_certificate_and_addresses_gains_n
 
 
 async def test_a_standby_needs_the_session_s_own_peer_its_name_and_a_new_epoch() -> None:
-    """A second tunnel of C that pretends, and a friend M of A's who has heard the session's name."""
+    """A second tunnel of C that pretends; and a friend M of A's, whose own session is direct, too, and who has heard
+    the name of C's."""
     m = Keypair.generate()
     keys = Keypair.generate(), Keypair.generate()
     async with meeting(keys=keys, admission=AllowList([keys[1].id, m.id])) as met:
         await met.path("direct")
         await met.has_standby()
         name = base64.b64encode(session_id(met.peer.link.session.export_key)).decode()
-        standby = met.rendezvous(met.target).migration.carriers._standby
-        other = await met.at.client(m)
+        carriers = met.rendezvous(met.target).migration.carriers
+        standby = carriers._standby
+        other = await met.at.client(m, direct=HERE, admission=AllowList([keys[0].id]))
+        await other.connect(keys[0].id)
+        await eventually(lambda: len(met.target.named("path")) == 2)
         twin = await met.at.client(keys[1], join=False)  # C's key, and nothing that gets in the way of lies
         await twin.join(met.at.address, announce=False)
         for client, session, epoch in (
@@ -283,10 +287,10 @@ async def test_a_standby_needs_the_session_s_own_peer_its_name_and_a_new_epoch()
         stream = met.peer.duplex("direct.carrier", {"session": name, "epoch": 100})  # in the session itself
         with pytest.raises(RemoteError):
             await anext(aiter(stream))
-        assert met.rendezvous(met.target).migration.carriers._standby is standby
+        assert carriers._standby is standby
         await met.is_usable()
         assert met.peer.path == "direct" and met.there.is_open
-        assert len(met.target.named("accepted")) == 2  # C's session and M's tunnel: who pretended was not shown
+        assert len(met.target.named("accepted")) == 2  # C's session and M's: who pretended was not shown
 
 
 @pytest.mark.parametrize(
