@@ -27,6 +27,8 @@ SECURITY = (
     "tests/wire/test_box_stream.py",
     "tests/wire/test_carrier_records.py",
     "tests/wire/test_carriers.py",
+    "tests/wire/test_carriers_times.py",
+    "tests/wire/test_direct_calls.py",
     "tests/wire/test_direct_keys.py",
     "tests/wire/test_candidates.py",
     "tests/wire/test_probes.py",

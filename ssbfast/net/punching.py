@@ -170,21 +170,8 @@ class Attempt:
         """
         if not self._sockets or self._punch is not None or self._closed:
             raise LocalProtocolError("an attempt punches once, after gathering")
-        families = [4 if udp.family == socket.AF_INET else 6 for _, udp in self._open_sockets()]
-        remote = admit(theirs, self._surroundings())
         self._role, self._connection = keys.role, connection
-        search = birthday.plan(self._ours, theirs, remote, families, secrets.randbelow)
-        self.has_searched = search is not None
-        self._punch = Punch(
-            keys,
-            families=families,
-            remote=remote,
-            start=self._loop.time() + start_in,
-            random=os.urandom,
-            search=search,
-            loopback=self._loopback,
-            seconds=seconds,
-        )
+        self._punch = self._plan(keys, theirs, self._loop.time() + start_in, seconds)
         for index, udp in self._open_sockets():
             self._listen(index, udp)
         try:
@@ -221,6 +208,23 @@ class Attempt:
         if not self._outcome.done():
             self._outcome.set_exception(PunchError("the attempt was given up"))
             self._outcome.exception()  # when nobody waits for it, nobody has to hear of it
+
+    def _plan(self, keys: DirectKeys, theirs: Whereabouts, start: float, seconds: float) -> Punch:
+        """Where to send to, and whether to search for it."""
+        families = [4 if udp.family == socket.AF_INET else 6 for _, udp in self._open_sockets()]
+        remote = admit(theirs, self._surroundings())
+        search = birthday.plan(self._ours, theirs, remote, families, secrets.randbelow)
+        self.has_searched = search is not None
+        return Punch(
+            keys,
+            families=families,
+            remote=remote,
+            start=start,
+            random=os.urandom,
+            search=search,
+            loopback=self._loopback,
+            seconds=seconds,
+        )
 
     def _surroundings(self) -> Surroundings:
         return Surroundings(
