@@ -184,6 +184,32 @@ async def test_goodbye_on_the_direct_path_is_clean_and_leaves_nothing(who: str) 
         await eventually(lambda: len(met.at.room.named("tunnel_closed")) == 2)  # the standby, too
 
 
+async def test_probes_may_pass_where_quic_does_not_and_people_are_told_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """QUIC has what is left until the decision, and not more. Only its first flight is long: it may be shorter."""
+    monkeypatch.setattr(limits, "PUNCH_SECONDS", 4.0)
+    monkeypatch.setattr(limits, "DECISION_SECONDS", 0.9)
+    from ssbfast.net.direct import DirectPath  # not above: it is not there on Python 3.10
+
+    given: list[float] = []
+    start = DirectPath.start
+
+    def started(path: Any, udp: Any, remote: Any = None, *, within: float) -> None:
+        if remote is not None:
+            given.append(within)
+        start(path, udp, remote, within=within)
+
+    monkeypatch.setattr(DirectPath, "start", started)
+    async with meeting(connect=False) as met:
+        met.net.longest = 600
+        await met.connect()
+        await eventually(lambda: met.caller.named("path"))
+        assert met.caller.named("path")[0]["path"] == "tunnel"
+        assert given and max(given) <= 0.9
+        met.net.longest = limits.DIRECT_DATAGRAM_LEAST
+        await met.path("direct")
+        await met.is_usable()
+
+
 # ---------------------------------------------------------------- who is not admitted any more
 
 
