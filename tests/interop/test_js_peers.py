@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import pytest_asyncio
 
 from ssbfast import limits
+from ssbfast.app.direct_paths import Direct
 from ssbfast.app.follow_graph import MemoryGraph
 from ssbfast.app.listening import Endpoint
 from ssbfast.app.room_client import RoomClient
@@ -94,9 +96,9 @@ async def portal(request: pytest.FixtureRequest, peers: StartPeer, network: byte
 
 
 @contextlib.asynccontextmanager
-async def python_peer(network: bytes, *friends: str, boxing: str = "merged") -> AsyncIterator[RoomClient]:
+async def python_peer(network: bytes, *friends: str, **options: Any) -> AsyncIterator[RoomClient]:
     admission = AllowList([FeedId.parse(friend) for friend in friends])
-    async with RoomClient(ME, network=NetworkId(network), admission=admission, api=served(), boxing=boxing) as client:
+    async with RoomClient(ME, network=NetworkId(network), admission=admission, api=served(), **options) as client:
         yield client
 
 
@@ -165,6 +167,36 @@ async def test_they_call(portal: str, peers: StartPeer, network: bytes, kind: Ki
         await js.hang_up(str(ME.id), "disconnect")
         await peer.wait_closed()
         assert peer.error is None
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="aioquic needs Python 3.11: there are no direct paths")
+@pytest.mark.parametrize("kind", CLIENT_KINDS)
+async def test_who_knows_nothing_of_direct_paths_stays_and_nobody_is_told(
+    portal: str, peers: StartPeer, network: bytes, kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever calls: we offer a path once, and are not asked for one."""
+    monkeypatch.setattr(limits, "UPGRADE_SECONDS", 0.1)
+    js = await peers(kind)
+    events: list[dict[str, Any]] = []
+    direct = Direct(loopback=True)
+    async with python_peer(network, js.id, direct=direct, on_event=events.append) as client:
+        room = await client.join(portal)
+        await js.join(portal)
+        peer = await client.connect(js.id)
+        await use(peer)
+        assert client._direct is not None
+        ours = client._direct.find(peer)
+        assert ours is not None
+        carriers = ours.migration.carriers
+        assert not carriers._upgrades.wanted and carriers._epoch == 1
+        await peer.close()
+        await js.event("closed", peer=str(ME.id), tunnel=True)
+        await js.tunnel(str(room.id), str(ME.id))
+        theirs = await client.incoming().__anext__()
+        await used(js)
+        await use(theirs)
+        assert {peer.path, theirs.path} == {"tunnel"}
+        assert not [event for event in events if event["event"] == "path"]
 
 
 @pytest.mark.parametrize("kind", CLIENT_KINDS)
