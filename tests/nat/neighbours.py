@@ -181,7 +181,7 @@ class Street:
         """The port of a service in that namespace, started at the first call.
 
         A client writes one line first: `echo`, and gets back whatever follows; `get N`, and gets Blob(N); or `put`,
-        followed by anything and an end, and gets its SHA-256.
+        followed by anything and an end, and gets its SHA-256, and the longest time between two reads of it in seconds.
         """
         if side not in self._services:
             server = self.lab.socket(side, kind=socket.SOCK_STREAM)
@@ -227,22 +227,20 @@ class Street:
             return Moved(total, sha.hexdigest(), time.monotonic() - began, gap)
 
     def put(self, side: Side, port: int, blob: Blob, on_bytes: Callable[[int], None] = lambda total: None) -> Moved:
-        """Send a blob; `digest` is what the service says to have got. gap: the longest that a block waited."""
+        """Send a blob; `digest` is what the service says to have got, `gap` the longest that it was without a byte."""
         with self.dial(side, port) as sock:
-            began = last = time.monotonic()
-            gap, total = 0.0, 0
+            began, total = time.monotonic(), 0
             sock.sendall(b"put\n")
             for block in blob.blocks():
                 sock.sendall(block)
-                now = time.monotonic()
-                last, gap = now, max(gap, now - last)
                 total += len(block)
                 on_bytes(total)
             sock.shutdown(socket.SHUT_WR)
-            digest = b""
+            answer = b""
             while data := sock.recv(100):
-                digest += data
-            return Moved(total, digest.decode(), time.monotonic() - began, gap)
+                answer += data
+            digest, gap = answer.decode().split()
+            return Moved(total, digest, time.monotonic() - began, float(gap))
 
 
 @contextlib.contextmanager
@@ -272,10 +270,12 @@ def _answer(client: socket.socket) -> None:
             for block in Blob(int(words[1])).blocks():
                 client.sendall(block)
         elif words == [b"put"]:
-            sha = hashlib.sha256()
+            sha, gap, last = hashlib.sha256(), 0.0, time.monotonic()
             while data := reader.read1(_BLOCK):
+                now = time.monotonic()
+                last, gap = now, max(gap, now - last)
                 sha.update(data)
-            client.sendall(sha.hexdigest().encode())
+            client.sendall(f"{sha.hexdigest()} {gap:.3f}".encode())
         elif words == [b"echo"]:
             while data := reader.read1(_BLOCK):
                 client.sendall(data)
