@@ -24,20 +24,32 @@ _NOTSENT_LOWAT = 64 * limits.KiB
 _LINGER = "hh" if os.name == "nt" else "ii"
 
 
+def _options(*wanted: tuple[str, str, int]) -> tuple[tuple[int, int, int], ...]:
+    """(level, option, value) of those that this platform has: looked up once, because each connection is set to them."""
+    known = ((level, getattr(socket, name, None), value) for level, name, value in wanted)
+    return tuple((getattr(socket, level), option, value) for level, option, value in known if option is not None)
+
+
+_NO_DELAY = ("IPPROTO_TCP", "TCP_NODELAY", 1)
+_KEEP_ALIVE = (
+    ("SOL_SOCKET", "SO_KEEPALIVE", 1),
+    ("IPPROTO_TCP", "TCP_KEEPIDLE", limits.KEEPALIVE_IDLE),
+    ("IPPROTO_TCP", "TCP_KEEPALIVE", limits.KEEPALIVE_IDLE),  # the name that macOS gives to KEEPIDLE
+    ("IPPROTO_TCP", "TCP_KEEPINTVL", limits.KEEPALIVE_INTERVAL),
+    ("IPPROTO_TCP", "TCP_KEEPCNT", max(1, int(limits.USER_TIMEOUT) // limits.KEEPALIVE_INTERVAL)),
+)
+_CARRIED = _options(_NO_DELAY, *_KEEP_ALIVE)
+_OURS = _options(
+    _NO_DELAY,
+    *_KEEP_ALIVE,
+    ("IPPROTO_TCP", "TCP_USER_TIMEOUT", int(limits.USER_TIMEOUT * 1000)),
+    ("IPPROTO_TCP", "TCP_NOTSENT_LOWAT", _NOTSENT_LOWAT),
+)
+
+
 def tune(sock: socket.socket) -> None:
     """No delay (JS defaults cost 88 ms a round trip), and a vanished peer is noticed within 60 s."""
-    _set(sock, "IPPROTO_TCP", "TCP_NODELAY", 1)
-    _keep_alive(sock)
-    _set(sock, "IPPROTO_TCP", "TCP_USER_TIMEOUT", int(limits.USER_TIMEOUT * 1000))
-    _set(sock, "IPPROTO_TCP", "TCP_NOTSENT_LOWAT", _NOTSENT_LOWAT)
-
-
-def _keep_alive(sock: socket.socket) -> None:
-    _set(sock, "SOL_SOCKET", "SO_KEEPALIVE", 1)
-    _set(sock, "IPPROTO_TCP", "TCP_KEEPIDLE", limits.KEEPALIVE_IDLE)
-    _set(sock, "IPPROTO_TCP", "TCP_KEEPALIVE", limits.KEEPALIVE_IDLE)  # the name that macOS gives to KEEPIDLE
-    _set(sock, "IPPROTO_TCP", "TCP_KEEPINTVL", limits.KEEPALIVE_INTERVAL)
-    _set(sock, "IPPROTO_TCP", "TCP_KEEPCNT", max(1, int(limits.USER_TIMEOUT) // limits.KEEPALIVE_INTERVAL))
+    _set(sock, _OURS)
 
 
 def tune_carried(transport: asyncio.BaseTransport) -> None:
@@ -47,8 +59,7 @@ def tune_carried(transport: asyncio.BaseTransport) -> None:
     """
     sock = transport.get_extra_info("socket")
     if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-        _set(sock, "IPPROTO_TCP", "TCP_NODELAY", 1)
-        _keep_alive(sock)
+        _set(sock, _CARRIED)
 
 
 def reset(transport: asyncio.Transport) -> None:
@@ -91,10 +102,10 @@ def unacknowledged(transport: asyncio.BaseTransport) -> int:
     return int(struct.unpack("i", answer)[0])
 
 
-def _set(sock: socket.socket, level: str, name: str, value: int) -> None:
-    """Set an option where this platform and this kind of socket have it."""
-    option = getattr(socket, name, None)
-    if option is None:
-        return
-    with contextlib.suppress(OSError):
-        sock.setsockopt(getattr(socket, level), option, value)
+def _set(sock: socket.socket, options: tuple[tuple[int, int, int], ...]) -> None:
+    """Set what this kind of socket has of them."""
+    for level, option, value in options:
+        try:
+            sock.setsockopt(level, option, value)
+        except OSError:  # one that it has not
+            continue

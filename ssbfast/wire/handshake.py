@@ -39,7 +39,13 @@ from ssbfast.wire import handshake_messages as messages
 from ssbfast.wire.curve import feed_to_curve
 
 
-class Message(enum.Enum):
+class _ByIdentity(enum.Enum):
+    """Enums whose members are keys of the tables: they hash as the objects that they are, not by name in Python."""
+
+    __hash__ = object.__hash__
+
+
+class Message(_ByIdentity):
     """The four messages, in order."""
 
     CLIENT_HELLO = enum.auto()
@@ -57,7 +63,7 @@ LENGTH: Final[Mapping[Message, int]] = {
 """Bytes of each message."""
 
 
-class ClientState(enum.Enum):
+class ClientState(_ByIdentity):
     """What the client did last."""
 
     START = enum.auto()
@@ -68,7 +74,7 @@ class ClientState(enum.Enum):
     FAILED = enum.auto()
 
 
-class ServerState(enum.Enum):
+class ServerState(_ByIdentity):
     """What the server did last."""
 
     START = enum.auto()
@@ -152,7 +158,10 @@ def _awaits(table: Table, *theirs: Message) -> Mapping[State, Message]:
 class _Handshake:
     """What both roles share: position in the table, unread bytes, secrets, and the one way to fail."""
 
-    __slots__ = ("_client_signature", "_ephemeral", "_me", "_network", "_shared", "_state", "_theirs", "_unread")
+    __slots__ = (
+        *("_client_signature", "_ephemeral", "_me", "_network", "_receive_nonce"),
+        *("_send_nonce", "_shared", "_state", "_theirs", "_unread"),
+    )
 
     _AWAITS: ClassVar[Mapping[State, Message]]
     _TABLE: ClassVar[Table]
@@ -167,6 +176,7 @@ class _Handshake:
         self._ephemeral = ephemeral if isinstance(ephemeral, messages.Ephemeral) else messages.Ephemeral(ephemeral)
         self._shared = messages.SharedSecrets(network)
         self._theirs = b""  # the peer's ephemeral public key
+        self._send_nonce = self._receive_nonce = b""
         self._client_signature = b""
         self._state = start
         self._unread = bytearray()
@@ -200,6 +210,15 @@ class _Handshake:
     def _consume(self, message: Message, body: bytes) -> list[HandshakeEvent]:
         raise NotImplementedError
 
+    def _create_hello(self) -> bytes:
+        hello = messages.create_hello(self._network, self._ephemeral)
+        self._receive_nonce = messages.hello_nonce(hello)
+        return hello
+
+    def _consume_hello(self, hello: bytes) -> None:
+        self._theirs = messages.consume_hello(self._network, hello, self._ephemeral)
+        self._send_nonce = messages.hello_nonce(hello)
+
     def _advance(self, message: Message) -> None:
         self._state = self._TABLE[self._state, message]
 
@@ -225,9 +244,9 @@ class _Handshake:
         session = Session(
             remote=remote,
             send_key=messages.stream_key(secret, remote),
-            send_nonce=messages.stream_nonce(self._network, self._theirs),
+            send_nonce=self._send_nonce,
             receive_key=messages.stream_key(secret, self._me.id),
-            receive_nonce=messages.stream_nonce(self._network, self._ephemeral.public),
+            receive_nonce=self._receive_nonce,
             export_key=messages.export_key(secret),
         )
         completed = Completed(session, bytes(self._unread))
@@ -303,10 +322,10 @@ class ClientHandshake(_Handshake):
             raise HandshakeError
         self._server_curve = feed_to_curve(self._server.key)
         self._advance(Message.CLIENT_HELLO)
-        return messages.create_hello(self._network, self._ephemeral)
+        return self._create_hello()
 
     def _consume_server_hello(self, body: bytes) -> None:
-        self._theirs = messages.consume_hello(self._network, body, self._ephemeral)
+        self._consume_hello(body)
         self._shared.add(self._ephemeral.exchange(self._theirs))
         self._shared.add(self._ephemeral.exchange(self._server_curve))
         self._advance(Message.SERVER_HELLO)
@@ -378,12 +397,12 @@ class ServerHandshake(_Handshake):
         return [ClientKnown(self._consume_client_authenticate(body))]
 
     def _consume_client_hello(self, body: bytes) -> None:
-        self._theirs = messages.consume_hello(self._network, body, self._ephemeral)
+        self._consume_hello(body)
         self._advance(Message.CLIENT_HELLO)
 
     def _create_server_hello(self) -> bytes:
         self._advance(Message.SERVER_HELLO)
-        return messages.create_hello(self._network, self._ephemeral)
+        return self._create_hello()
 
     def _consume_client_authenticate(self, body: bytes) -> FeedId:
         # The first Diffie-Hellman of this side: a hello alone, which anybody can make, costs us none.

@@ -138,6 +138,11 @@ def consume_hello(network: NetworkId, message: bytes, own: Ephemeral) -> bytes:
     return public
 
 
+def hello_nonce(hello: bytes) -> bytes:
+    """`stream_nonce` of a checked hello's sender (24 bytes): the tag in front of its key is the same hmac."""
+    return hello[:NONCE_BYTES]
+
+
 def create_client_authenticate(
     me: Keypair, network: NetworkId, server: FeedId, shared: SharedSecrets
 ) -> tuple[bytes, bytes]:
