@@ -127,7 +127,9 @@ size_t ssbi_seal_batch(ssb_sealer *s, const ssbi_box *boxes, size_t count) {
 
 typedef struct {
     ssb_opener *o;
-    uint8_t *in;
+    const uint8_t *in;
+    uint8_t *work;   /* `in`, where boxes are opened in place; else NULL */
+    uint8_t *plain;  /* where the body goes of the only box, which is all of `in`; else NULL */
     size_t n;
     uint64_t nonce;  /* of the first header */
     size_t count;    /* boxes whose header and body are authentic */
@@ -137,14 +139,16 @@ typedef struct {
     covers c[SSBI_BATCH];
 } opening;
 
-/* Length of the body of box b->count, whose header is opened where it lies; 0 if it is not a good one. */
+/* Length of the body of box b->count, whose header is opened where it lies if that is allowed; 0 if it is not a good
+ * one. */
 static size_t read_header(opening *b) {
     ssb_opener *o = b->o;
-    uint8_t *box = b->in + b->at, mac[SSB_MAC], text[HEADER_TEXT];
+    const uint8_t *box = b->in + b->at;
+    uint8_t *header = b->work == NULL ? NULL : b->work + b->at + SSB_MAC, mac[SSB_MAC], text[HEADER_TEXT];
     const covers *c = &b->c[b->count];
     if (b->count == 0 && o->_body_n > 0) { /* opened before */
-        box[SSB_MAC] = (uint8_t)(o->_body_n >> 8);
-        box[SSB_MAC + 1] = (uint8_t)o->_body_n;
+        if (header != NULL) header[0] = (uint8_t)(o->_body_n >> 8);
+        if (header != NULL) header[1] = (uint8_t)o->_body_n;
         return o->_body_n;
     }
     if (b->n - b->at < SSB_BOX_HEADER) return 0;
@@ -154,7 +158,7 @@ static size_t read_header(opening *b) {
     SSBI_KNOWN(text, 2);
     const size_t n = (size_t)text[0] << 8 | text[1];
     if (n == 0 || n > o->_body_max) return 0;
-    memcpy(box + SSB_MAC, text, HEADER_TEXT);
+    if (header != NULL) memcpy(header, text, HEADER_TEXT);
     memcpy(o->_mac, text + 2, SSB_MAC);
     o->_body_n = (uint32_t)n;
     return n;
@@ -167,6 +171,7 @@ static int verify(opening *b, uint16_t *bodies) {
     const size_t n = read_header(b);
     uint8_t mac[SSB_MAC];
     if (n == 0 || b->n - b->at < SSB_BOX_HEADER + n || n > o->_crypto->kernel->_longest) return 0;
+    if (b->plain != NULL && b->n != SSB_BOX_HEADER + n) return 0;
     o->_crypto->kernel->_poly(mac, b->c[b->count].body, b->in + b->at + SSB_BOX_HEADER, n);
     if (differ(mac, o->_mac)) return 0;
     o->_body_n = 0;
@@ -193,16 +198,18 @@ static void more_streams(opening *b, queue *q, size_t most) {
 }
 
 static void uncover(opening *b, queue *q, const uint16_t *bodies) {
-    uint8_t *body = b->in + SSB_BOX_HEADER;
+    const uint8_t *in = b->in + SSB_BOX_HEADER;
+    uint8_t *out = b->plain != NULL ? b->plain : b->work + SSB_BOX_HEADER;
+    size_t at = 0;
     for (size_t i = 0; i < b->count && !b->tail; i++) {
-        want_text(q, b->nonce + 2 * i + 1, body, body, bodies[i], b->c[i].tail);
-        body += bodies[i] + SSB_BOX_HEADER;
+        want_text(q, b->nonce + 2 * i + 1, in + at, out + at, bodies[i], b->c[i].tail);
+        at += bodies[i] + SSB_BOX_HEADER;
     }
     run(q);
-    body = b->in + SSB_BOX_HEADER;
+    at = 0;
     for (size_t i = 0; i < b->count; i++) {
-        cover_ends(body, body, bodies[i], &b->c[i]);
-        body += bodies[i] + SSB_BOX_HEADER;
+        cover_ends(out + at, in + at, bodies[i], &b->c[i]);
+        at += bodies[i] + SSB_BOX_HEADER;
     }
 }
 
@@ -213,30 +220,48 @@ static int unfit(const ssb_opener *o, size_t n, uint64_t nonce, int open) {
     return open && (n < SSB_BOX_HEADER + (size_t)o->_body_n || o->_body_n > o->_crypto->kernel->_longest);
 }
 
-size_t ssbi_open_batch(ssb_opener *o, uint8_t *in, size_t n, uint16_t *bodies, size_t most, size_t *used) {
+/* `in`, `work`, `plain` and `n` of b are there. */
+static size_t open_batch(ssb_opener *o, opening *b, uint16_t *bodies, size_t most) {
     const uint64_t nonce = load64(o->_nonce + 16);
     const int open = o->_body_n > 0;
-    opening b;
     queue q;
-    *used = 0;
-    if (unfit(o, n, nonce, open)) return 0;
+    if (unfit(o, b->n, nonce, open)) return 0;
     if (!o->_subkeyed) ssbi_hsalsa20(o->_subkey, o->_key, o->_nonce);
     o->_subkeyed = 1;
     q.kernel = o->_crypto->kernel;
     q.subkey = o->_subkey;
-    b.o = o;
-    b.in = in;
-    b.n = n;
-    b.nonce = nonce - (uint64_t)open;
-    q.n = b.count = b.at = b.streams = 0;
-    b.tail = 0;
+    b->o = o;
+    b->nonce = nonce - (uint64_t)open;
+    q.n = b->count = b->streams = 0;
+    b->tail = 0;
     most = smaller(most, SSBI_BATCH);
     do {
-        if (b.count == b.streams) more_streams(&b, &q, most);
-    } while (verify(&b, bodies) && b.count < most);
-    uncover(&b, &q, bodies);
-    store64(o->_nonce + 16, b.nonce + 2 * b.count + (o->_body_n > 0));
-    o->_crypto->wipe(b.c, b.streams * sizeof b.c[0]);
+        if (b->count == b->streams) more_streams(b, &q, most);
+    } while (verify(b, bodies) && b->count < most);
+    uncover(b, &q, bodies);
+    store64(o->_nonce + 16, b->nonce + 2 * b->count + (o->_body_n > 0));
+    o->_crypto->wipe(b->c, b->streams * sizeof b->c[0]);
+    return b->count;
+}
+
+size_t ssbi_open_batch(ssb_opener *o, uint8_t *in, size_t n, uint16_t *bodies, size_t most, size_t *used) {
+    opening b;
+    b.in = b.work = in;
+    b.plain = NULL;
+    b.n = n;
+    b.at = 0;
+    const size_t count = open_batch(o, &b, bodies, most);
     *used = b.at;
-    return b.count;
+    return count;
+}
+
+int ssb_open_whole(ssb_opener *o, const uint8_t *in, size_t n, uint8_t *plain) {
+    uint16_t body_n;
+    opening b;
+    b.in = in;
+    b.work = NULL;
+    b.plain = plain;
+    b.n = n;
+    b.at = 0;
+    return open_batch(o, &b, &body_n, 1) == 1;
 }

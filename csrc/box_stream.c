@@ -235,12 +235,4 @@ int ssb_open_many(ssb_opener *o, uint8_t *in, size_t n, uint16_t *bodies, size_t
     return SSB_OK;
 }
 
-size_t ssb_open_copy(ssb_opener *o, const uint8_t *in, size_t n, uint8_t *copy) {
-    uint16_t body_n;
-    size_t used;
-    if (o->_crypto->kernel == NULL || n == 0) return 0;
-    memcpy(copy, in, n);
-    return ssbi_open_batch(o, copy, n, &body_n, 1, &used) == 1 ? body_n : 0;
-}
-
 void ssb_opener_close(ssb_opener *o) { (void)opener_end(o, SSB_E_CLOSED); }

@@ -153,10 +153,10 @@ int ssb_open(ssb_opener *o, uint8_t *in, size_t n, size_t *used) SSB_MUST_USE;
  * SSB_ENDED counts the goodbye's 34 bytes as used. */
 int ssb_open_many(ssb_opener *o, uint8_t *in, size_t n, uint16_t *bodies, size_t boxes, size_t *count, size_t *used,
                   size_t *need) SSB_MUST_USE;
-/* For input that is a box and may not be changed: copy in[0..n) to `copy`, which holds n bytes, and open the first
- * box there. Returns the length of its body, which lies at copy[34..]. 0 where the first box is not complete, or not
- * good, or the work of libsodium: nothing is used, and the other functions know what to say of the same bytes. */
-size_t ssb_open_copy(ssb_opener *o, const uint8_t *in, size_t n, uint8_t *copy);
+/* For input that is one whole box and may not be changed, n > SSB_BOX_HEADER: 1 if it is a good one, and its body is in
+ * plain[0 .. n - SSB_BOX_HEADER), which does not overlap `in`. 0 where the first box is not all of `in`, not good, or the
+ * work of libsodium: `plain` is as it was, nothing is used, and the other functions know what to say of the same bytes. */
+int ssb_open_whole(ssb_opener *o, const uint8_t *in, size_t n, uint8_t *plain) SSB_MUST_USE;
 void ssb_opener_close(ssb_opener *o);
 /* cdef end */
 

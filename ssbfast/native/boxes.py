@@ -23,7 +23,7 @@ _PACKET: Final = _HEAD + 9
 # Looked up once: these calls are made for every box.
 _seal, _seal_parts, _seal_packet = lib.ssb_seal, lib.ssb_seal_parts, lib.ssb_seal_packet
 _sealed_size, _sealed_parts_size = lib.ssb_sealed_size, lib.ssb_sealed_parts_size
-_open_copy, _open_many = lib.ssb_open_copy, lib.ssb_open_many
+_open_whole, _open_many = lib.ssb_open_whole, lib.ssb_open_many
 
 _SELF_TEST_SIZES: Final = (*range(1, 131), 160, 161, 255, 256, 257, 383, 384, 400, 511, 512, 513, 640, 1000, 1024, 2100)
 _SELF_TEST: Final = "247012e225932675123b9159e54bad05959d5dabf885b579ff2cbca748e7ec52"
@@ -123,15 +123,11 @@ class Opener:
         if self._fault:
             raise error_of(self._fault)
         work, n = self._tail, len(data)
-        bodies: list[bytes] = []
         if not work and _HEAD < n <= _BOX and type(data) is bytes:
-            copy = bytes(n)  # C writes into it: see Sealer.seal
-            size = _open_copy(self._c, data, n, copy)
-            if n == _HEAD + size:
-                return [copy[_HEAD:]]
-            if size:
-                bodies.append(copy[_HEAD : _HEAD + size])
-                data = data[_HEAD + size :]
+            body = bytes(n - _HEAD)  # C writes into it: see Sealer.seal
+            if _open_whole(self._c, data, n, body):
+                return [body]
+        bodies: list[bytes] = []
         work += data
         if work and (len(work) >= self._need or self.ended):
             used = self._open_all(work, bodies)
@@ -143,12 +139,9 @@ class Opener:
         n = len(data)
         with self._turn:
             if _HEAD < n <= _BOX and type(data) is bytes and not self._tail and not self._fault:
-                copy = bytes(n)  # as in `_open`, without its list: this is the call that is made for every box
-                size = _open_copy(self._c, data, n, copy)
-                if n == _HEAD + size:
-                    return copy[_HEAD:]
-                if size:
-                    return b"".join((copy[_HEAD : _HEAD + size], *self._open(data[_HEAD + size :])))
+                body = bytes(n - _HEAD)  # as in `_open`, without its list: this is the call that is made for every box
+                if _open_whole(self._c, data, n, body):
+                    return body
             return b"".join(self._open(data))
 
     def _open_all(self, work: bytearray, bodies: list[bytes]) -> int:

@@ -25,7 +25,7 @@ _LINGER = "hh" if os.name == "nt" else "ii"
 
 
 def _options(*wanted: tuple[str, str, int]) -> tuple[tuple[int, int, int], ...]:
-    """(level, option, value) of those that this platform has: looked up once, because each connection is set to them."""
+    """(level, option, value) of those that this platform has: looked up once, for every connection is set to them."""
     known = ((level, getattr(socket, name, None), value) for level, name, value in wanted)
     return tuple((getattr(socket, level), option, value) for level, option, value in known if option is not None)
 

@@ -63,10 +63,11 @@ static void sealing(void) {
 #define OPEN_BOXES 20u
 #define OPEN_MOST (OPEN_BOXES * (SSB_BOX_BODY + SSB_BOX_HEADER))
 
-/* Boxes of this size, opened as far as they are good: in one batch, one by one, header first, or with one bit wrong. */
+/* Boxes of this size, opened as far as they are good: in one batch, one by one, header first, with one bit
+ * wrong, or (5) to another place. */
 static void open_ways(size_t n, int way, uint8_t *wire, const uint8_t *plain) {
     const size_t each = SSB_BOX_HEADER + n, all = OPEN_BOXES * each, bad = OPEN_BOXES / 2 * each;
-    uint8_t key[SSB_KEY], nonce[SSB_NONCE] = {0};
+    uint8_t key[SSB_KEY], nonce[SSB_NONCE] = {0}, body[SSB_BOX_BODY];
     uint16_t bodies[SSBI_BATCH];
     size_t at = 0, used = 1;
     ssb_sealer s;
@@ -75,15 +76,21 @@ static void open_ways(size_t n, int way, uint8_t *wire, const uint8_t *plain) {
     ssb_sealer_init(&s, &CRYPTO, key, nonce);
     for (size_t i = 0; i < OPEN_BOXES; i++) CHECK(ssb_seal(&s, plain + i * n, n, wire + i * each) == SSB_OK);
     KNOWN(wire, all);
-    if (way >= 3) wire[bad + (way == 3 ? random_below(SSB_BOX_HEADER) : SSB_BOX_HEADER + random_below((uint32_t)n))] ^= 1;
+    if (way == 3 || way == 4) wire[bad + (way == 3 ? random_below(SSB_BOX_HEADER) : SSB_BOX_HEADER + random_below((uint32_t)n))] ^= 1;
     SECRET(key, sizeof key);
     ssb_opener_init(&o, &CRYPTO, key, nonce, SSB_BOX_BODY);
     while (used > 0 && at < all) {
+        if (way == 5) {
+            used = ssb_open_whole(&o, wire + at, each, body) ? each : 0;
+            memcpy(wire + at + SSB_BOX_HEADER, body, n);
+            at += used;
+            continue;
+        }
         if (way == 2) CHECK(ssbi_open_batch(&o, wire + at, SSB_BOX_HEADER, bodies, 1, &used) == 0 && used == 0);
         (void)ssbi_open_batch(&o, wire + at, way == 2 ? each : all - at, bodies, way == 0 ? SSBI_BATCH : 1, &used);
         at += used;
     }
-    CHECK(at == (way >= 3 ? bad : all));
+    CHECK(at == (way == 3 || way == 4 ? bad : all));
     KNOWN(wire, all);
     for (size_t i = 0; i < at / each; i++) CHECK(memcmp(wire + i * each + SSB_BOX_HEADER, plain + i * n, n) == 0);
 }
@@ -93,7 +100,7 @@ static void opening(void) {
     random_fill(plain, sizeof plain);
     static const size_t sizes[] = {1, 2, 9, 31, 32, 33, 64, 96, 97, 200, 319, 384, 700, 1000, 4095, 4096};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
-        for (int way = 0; way < 5; way++) open_ways(sizes[i], way, wire, plain);
+        for (int way = 0; way < 6; way++) open_ways(sizes[i], way, wire, plain);
 }
 
 int main(void) {
