@@ -28,12 +28,24 @@ static int present[PATHS];
 static uint8_t plain[TOTAL], wire[WIRE], first[WIRE], opened[WIRE];
 static ssbi_box boxes[BOXES];
 static uint16_t bodies[BOXES];
-static double seconds[PATHS][2][ROUNDS]; /* to seal, to open */
+static double seconds[PATHS][2][ROUNDS], walls[PATHS][2][ROUNDS]; /* to seal, to open: of CPU, on the clock */
 
-static double now(void) {
+static double read_clock(clockid_t which) {
     struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    clock_gettime(which, &t);
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static double cpu_began, wall_began;
+
+static void begin(void) {
+    wall_began = read_clock(CLOCK_MONOTONIC);
+    cpu_began = read_clock(CLOCK_PROCESS_CPUTIME_ID);
+}
+
+static void end(int path, int way, int round) {
+    seconds[path][way][round] = read_clock(CLOCK_PROCESS_CPUTIME_ID) - cpu_began;
+    walls[path][way][round] = read_clock(CLOCK_MONOTONIC) - wall_began;
 }
 
 static void check(int right) {
@@ -62,18 +74,18 @@ static void once(int path, size_t count, size_t at_once, int round) {
     size_t at = 0, got, used, need;
     ssb_sealer_init(&s, &tables[path], key, nonce);
     ssb_opener_init(&o, &tables[path], key, nonce, SSB_BOX_BODY);
-    double began = now();
+    begin();
     for (size_t i = 0; i < count; i += at_once) check(ssbi_seal_boxes(&s, boxes + i, smaller(at_once, count - i)) == 0);
-    seconds[path][0][round] = now() - began;
+    end(path, 0, round);
     if (path == 0) memcpy(first, wire, all);
     check(memcmp(first, wire, all) == 0);
     memcpy(opened, wire, all);
-    began = now();
+    begin();
     for (size_t i = 0; i < count; i += at_once, at += used) {
         const size_t n = at_once == 1 ? SSB_BOX_HEADER + boxes[i].n : all - at;
         check(ssb_open_many(&o, opened + at, n, bodies, smaller(at_once, count - i), &got, &used, &need) == SSB_OK);
     }
-    seconds[path][1][round] = now() - began;
+    end(path, 1, round);
     check(at == all && memcmp(opened + all - boxes[count - 1].n, boxes[count - 1].plain, boxes[count - 1].n) == 0);
 }
 
@@ -144,8 +156,9 @@ static void prepare(const ssb_crypto *base) {
 
 static const ssb_crypto LINKED = {crypto_secretbox_easy, crypto_secretbox_open_easy, sodium_memzero, NULL};
 
-/* For kernels.py: boxes of a and b bytes in turn, `at_once` a call (0: all). out[path][way][round] becomes seconds, and 0
- * where there is no such path; way 0 is to seal, 1 to open. *bytes: plain bytes of a pass. */
+/* For kernels.py: boxes of a and b bytes in turn, `at_once` a call (0: all). out[clock][path][way][round] becomes seconds,
+ * and 0 where there is no such path; clock 0 is CPU time, 1 the wall's; way 0 is to seal, 1 to open. *bytes: plain bytes
+ * of a pass. */
 void kernels_measure(const ssb_crypto *base, size_t a, size_t b, size_t at_once, int rounds, double *out,
                      size_t *bytes);
 void kernels_measure(const ssb_crypto *base, size_t a, size_t b, size_t at_once, int rounds, double *out,
@@ -155,14 +168,17 @@ void kernels_measure(const ssb_crypto *base, size_t a, size_t b, size_t at_once,
     tables[PATHS - 1] = LINKED;
     present[PATHS - 1] = 1;
     memset(seconds, 0, sizeof seconds);
+    memset(walls, 0, sizeof walls);
     const size_t count = lay_out(size);
     check(rounds > 0 && rounds <= ROUNDS);
     for (int round = 0; round < rounds; round++)
         for (int path = 0; path < PATHS; path++)
             if (present[path]) once(path, count, at_once == 0 ? BOXES : at_once, round);
-    for (int path = 0; path < PATHS; path++)
-        for (int way = 0; way < 2; way++)
-            for (int round = 0; round < rounds; round++) *out++ = seconds[path][way][round];
+    for (int clock = 0; clock < 2; clock++)
+        for (int path = 0; path < PATHS; path++)
+            for (int way = 0; way < 2; way++)
+                for (int round = 0; round < rounds; round++)
+                    *out++ = (clock == 0 ? seconds : walls)[path][way][round];
     *bytes = (size_t)(boxes[count - 1].plain + boxes[count - 1].n - plain);
 }
 

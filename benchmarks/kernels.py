@@ -2,7 +2,8 @@
 
     python -m benchmarks.kernels [--rounds N]
 
-A line is {"bytes": …, "sizes": "9+1000", "at_once": false, "seconds": {path: {"seal": […], "open": […]}}}.
+A line is {"bytes": …, "sizes": "9+1000", "at_once": false, "taken": {path: {"seal": [[cpu, wall], …], "open": …}}}, in
+seconds of a pass.
 Every box is compared with libsodium's, and opened again; a wrong one ends the program with exit code 1.
 """
 
@@ -21,10 +22,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.processes import ROOT
-from ssbfast.app.bench_boxes import CASES
 
 PATHS: Final = ("libsodium", "avx512", "avx2", "sse2", "neon", "portable", "system")
 """As in kernels.c. "libsodium" is PyNaCl's, "system" the one that the compiler finds."""
+
+SIZES: Final[dict[str, tuple[int, ...]]] = {
+    **{str(n): (n,) for n in (1, 9, 32, 64, 128, 256, 512, 1024, 1025, 1536, 2048, 4096)},
+    "9+1000": (9, 1000),
+}
+"""Of bodies, in turn; 1,024 and 1,025 are on both sides of what some paths leave to libsodium."""
 
 WAYS: Final = ("seal", "open")
 ROUNDS_MAX: Final = 61
@@ -57,27 +63,29 @@ def compiled() -> Path | None:
 
 
 def measure(sizes: tuple[int, ...], at_once: int, rounds: int) -> dict[str, Any]:
-    """Seconds of each round by path and way. at_once: boxes a call, 0 for all."""
+    """(CPU, wall) seconds of each round by path and way. at_once: boxes a call, 0 for all."""
     from ssbfast.native import core
 
     addresses = [int(core.ffi.cast("uintptr_t", getattr(core.crypto, name))) for name in ("box", "box_open", "wipe")]
     table, count = _Crypto(*addresses, None), ctypes.c_size_t()
-    out = (ctypes.c_double * (len(PATHS) * len(WAYS) * rounds))()
+    half = len(PATHS) * len(WAYS) * rounds
+    out = (ctypes.c_double * (2 * half))()
     run = ctypes.CDLL(str(compiled())).kernels_measure
     size_t = ctypes.c_size_t
     run(ctypes.byref(table), size_t(sizes[0]), size_t(sizes[-1]), size_t(at_once), rounds, out, ctypes.byref(count))
-    seconds = {}
+    spent = list(zip(out[:half], out[half:], strict=True))
+    taken = {}
     for number, path in enumerate(PATHS):
         at = number * len(WAYS) * rounds
-        if out[at]:
-            seconds[path] = {way: list(out[at + i * rounds : at + (i + 1) * rounds]) for i, way in enumerate(WAYS)}
-    return {"bytes": count.value, "seconds": seconds}
+        if spent[at][0]:
+            taken[path] = {way: spent[at + i * rounds : at + (i + 1) * rounds] for i, way in enumerate(WAYS)}
+    return {"bytes": count.value, "taken": taken}
 
 
 def every(rounds: int) -> Iterator[dict[str, Any]]:
     """All sizes, many boxes a call and one."""
     for at_once in (0, 1):
-        for case, sizes in CASES.items():
+        for case, sizes in SIZES.items():
             yield {"sizes": case, "at_once": bool(not at_once), **measure(sizes, at_once, rounds)}
 
 

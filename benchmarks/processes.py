@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import importlib.util
 import json
 import os
 import queue
@@ -128,6 +129,8 @@ def why_not(kind: str) -> str | None:
         if not (program := os.environ.get(GO_ROOM)):
             return f"{GO_ROOM} does not name its server binary"
         return None if os.access(program, os.X_OK) else f"{GO_ROOM} names something that cannot be run"
+    if kind.endswith("-uvloop"):
+        return None if importlib.util.find_spec("uvloop") else "uvloop is not installed"
     if kind not in _ON_NODE:
         return None
     if not have_node():
@@ -139,8 +142,8 @@ def why_not(kind: str) -> str | None:
 def room(kind: str) -> Iterator[Room]:
     """Run a room in a process of its own, on a port of its own choice.
 
-    kind: "ssbfast"; "ssbfast-PATH" for another backend; "ssb-room"; "go-ssb-room". "handshakes" and "js-handshakes" are
-    servers that shake hands and do nothing else.
+    kind: "ssbfast"; "ssbfast-PATH" for another backend, "ssbfast-uvloop" for another event loop; "ssb-room";
+    "go-ssb-room". "handshakes" (and so on) and "js-handshakes" are servers that shake hands and do nothing else.
     """
     with tempfile.TemporaryDirectory(prefix="ssbfast-bench-") as directory:
         process = _started(kind, directory)
@@ -159,8 +162,10 @@ def _started(kind: str, directory: str) -> Child:
     if kind == "go-ssb-room":
         return Child([sys.executable, "-m", "benchmarks.go_room", os.environ[GO_ROOM], directory], ROOT)
     program, _, path = kind.partition("-")
-    env = {"SSBFAST_BACKEND": path} if path else {}
-    return _python(["room" if program == "ssbfast" else program], env)
+    command = ["room" if program == "ssbfast" else program]
+    if path == "uvloop":
+        return _python([*command, path])
+    return _python(command, {"SSBFAST_BACKEND": path} if path else {})
 
 
 @contextlib.contextmanager

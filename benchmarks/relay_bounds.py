@@ -69,11 +69,15 @@ class Moved:
 
 @dataclass(frozen=True, slots=True)
 class Delay:
-    """Median seconds of a round trip of one 64-byte frame: through the relay, and between the ends without it."""
+    """Median seconds of a round trip of one 64-byte frame: through the relay, and between the ends without it.
+
+    cpu: the relay's, for each round trip.
+    """
 
     contender: str
     through: float
     direct: float
+    cpu: float
 
     @property
     def added(self) -> float:
@@ -208,7 +212,12 @@ def delayed(contender: str, trips: int = 2000) -> Delay:
     with _direct(who) as scene:
         direct = _trips(who.speech if who.speech != "room" else "boxes", scene, trips)
     with _scene(who, "echo") as scene:
-        return Delay(contender, _trips(who.speech, scene, trips), direct)
+        relay = scene.relay
+        if relay is None:
+            raise ValueError("a delay needs a relay")
+        cpu = relay.cpu()
+        through = _trips(who.speech, scene, trips)
+        return Delay(contender, through, direct, (relay.cpu() - cpu) / (_WARM + trips))
 
 
 def _trips(speech: Speech, scene: _Scene, trips: int) -> float:

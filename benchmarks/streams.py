@@ -140,10 +140,10 @@ def _ours(way: str, plains: list[bytes]) -> dict[str, Turn]:
         out = one()
         if hashlib.sha256(out if isinstance(out, bytes) else b"".join(out)).hexdigest() != right:
             raise WrongAnswerError(f"{name} gives a wrong answer: {way}")
-    return {name: partial(_timed, one) for name, one in found.items()}
+    return {name: partial(timed, one) for name, one in found.items()}
 
 
-def _timed(work: Callable[[], Any], passes: int = 4) -> tuple[float, float]:
+def timed(work: Callable[[], Any], passes: int = 4) -> tuple[float, float]:
     cpu, wall = time.process_time(), time.perf_counter()
     for _ in range(passes):
         work()
@@ -174,4 +174,4 @@ def _openssl(way: str, plains: list[bytes], absent: dict[str, str]) -> dict[str,
 
     if work() != (sealed if way == "seal" else plains):
         raise WrongAnswerError(f"openssl gives a wrong answer: {way}")
-    return {"openssl": partial(_timed, work)}
+    return {"openssl": partial(timed, work)}
