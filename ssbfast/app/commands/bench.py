@@ -95,7 +95,9 @@ def show(results: list[Result]) -> None:
             table.add_column(name, justify="right")
         for member in members:
             table.add_row(member.contest.case, *(cell(member, name) for name in names))
-        console.print(table)
+        with console.capture() as text:  # a reader that has left is none of rich's business: it would exit with 1
+            console.print(table)
+        click.echo(text.get(), nl=False)
 
 
 def _base(result: Result) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import os
 import sys
 from collections.abc import Sequence
 from typing import Final
@@ -57,6 +58,14 @@ class LazyGroup(click.Group):
         command = getattr(importlib.import_module(f"ssbfast.app.commands.{module}"), name)
         return command if isinstance(command, click.Command) else None
 
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # whoever read our output has left; click would call that a failure
+            with open(os.devnull, "wb") as nothing:
+                os.dup2(nothing.fileno(), sys.stdout.fileno())  # what is still in the buffer
+            return DONE
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_module, text) in COMMANDS.items()])
@@ -85,8 +94,6 @@ def run(arguments: Sequence[str]) -> int:
     except SSBError as error:
         return _complain(str(error), FAILED)
     except (KeyboardInterrupt, click.Abort):
-        return DONE
-    except BrokenPipeError:  # whoever read our output has left
         return DONE
     return code if isinstance(code, int) else DONE
 
