@@ -68,12 +68,14 @@ class _Source:
 
     def __init__(self, end: BoxesEnd, stop: threading.Event) -> None:
         self._end, self._stop, self.sent = end, stop, 0
+        # Sealed before anybody measures: the calls beside it are made in this process.
+        self._wire = memoryview(b"".join([end.encode(_CHUNK) for _ in range(_PACKETS)]))
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
         self._end.sock.settimeout(_WATCH_SECONDS)
-        wire = memoryview(b"".join([self._end.encode(_CHUNK) for _ in range(_PACKETS)]))
+        wire = self._wire
         while self.sent < len(wire) and not self._stop.is_set():
             with contextlib.suppress(socket.timeout):
                 self.sent += self._end.sock.send(wire[self.sent : self.sent + (1 << 16)])

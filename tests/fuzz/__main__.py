@@ -35,9 +35,13 @@ def paths(target: str) -> tuple[str, ...]:
     return {"scanner": ("libsodium",), "link": (found[0], "libsodium")}.get(target, found[:-1])
 
 
+def find_clang() -> str | None:
+    return next((path for name in CLANGS if (path := shutil.which(name))), None)
+
+
 def build(folder: Path, targets: list[str]) -> None:
     """Compile the core once, then each target."""
-    clang = next((path for name in CLANGS if (path := shutil.which(name))), None)
+    clang = find_clang()
     if clang is None:
         raise SystemExit("fuzz: needs clang (Debian, Ubuntu: apt install clang libclang-rt-14-dev libsodium-dev)")
     no_main = SANITIZE.replace("fuzzer", "fuzzer-no-link")
@@ -49,10 +53,10 @@ def build(folder: Path, targets: list[str]) -> None:
         subprocess.run(command, cwd=folder, check=True)
 
 
-def fuzz(folder: Path, target: str, path: str, seconds: int) -> bool:
-    """Whether nothing was found."""
+def fuzz(folder: Path, target: str, path: str, until: str) -> bool:
+    """Whether nothing was found. until: libFuzzer's option that ends it."""
     done = subprocess.run(
-        [str(folder / target), *OPTIONS, f"-max_total_time={seconds}", f"-artifact_prefix={folder}/{target}-{path}-"],
+        [str(folder / target), *OPTIONS, until, f"-artifact_prefix={folder}/{target}-{path}-"],
         env={**os.environ, "SSBFAST_BACKEND": path, "ASAN_OPTIONS": "quarantine_size_mb=4:detect_leaks=0"},
         capture_output=True,
         text=True,
@@ -76,7 +80,7 @@ def main(arguments: list[str]) -> int:
     folder = Path(tempfile.mkdtemp(prefix="ssbfast-fuzz-"))
     build(folder, targets)
     for target, path in jobs:
-        if not fuzz(folder, target, path, max(1, seconds // len(jobs))):
+        if not fuzz(folder, target, path, f"-max_total_time={max(1, seconds // len(jobs))}"):
             print(f"fuzz: {target} on {path} has found something; its input is in {folder}")
             return 1
     shutil.rmtree(folder)

@@ -23,6 +23,7 @@ TOOLS = ("env", "sh", "ip", "node", "npm")
 LEFT_OUT = {
     "tests/interop/test_js_baseline.py": "JavaScript against JavaScript: nothing of ours",
     "tests/c": "compiles the core by itself",
+    "tests/fuzz": "compiles the core by itself",
     "tests/nat": "compiles its routers; the same processes as elsewhere, behind NATs",
     "tests/mutants": "compiles the core with mistakes in it",
     "tests/test_floors.py": "reads the package's sources, not what is installed",
