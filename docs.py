@@ -9,7 +9,7 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parent
 PACKAGE = ROOT / "ssbfast"
-PAGES = [*ROOT.glob("*.md"), *ROOT.glob(".github/*.md"), ROOT / "benchmarks" / "README.md", ROOT / "LICENSE"]
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob(".github/*.md"), *ROOT.glob("benchmarks/*.md"), ROOT / "LICENSE"]
 
 
 def reference() -> dict[str, list[str]]:

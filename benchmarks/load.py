@@ -9,7 +9,7 @@ import statistics
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from benchmarks.children import CALLER, ITEMS, NETWORK, TARGET, items_of
 from benchmarks.processes import Room, Target
@@ -125,17 +125,6 @@ async def bulk(room: Room, peer: Peer, item: int, seconds: float) -> Bulk:
     took, used = time.perf_counter() - began, room.process.cpu() - cpu
     received = await peer.call("bench.received", timeout=_STEP_SECONDS)
     return Bulk(item, sent, took, used, received == {"bytes": sent, "wrong": 0})
-
-
-def merged(parts: list[Bulk]) -> Bulk:
-    """Several transfers with items of one size, as one."""
-    return Bulk(
-        parts[0].item,
-        sum(part.bytes for part in parts),
-        sum(part.seconds for part in parts),
-        sum(part.cpu for part in parts),
-        all(part.correct for part in parts),
-    )
 
 
 async def round_trips(peer: Peer, seconds: float) -> list[float]:
@@ -291,10 +280,3 @@ def _allow_descriptors(count: int) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < count:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(count, hard), hard))
-
-
-def as_dict(result: Bulk | Latency | Sessions | Idle) -> dict[str, Any]:
-    """A result and what follows from it, for JSON."""
-    fields = {name: getattr(result, name) for name in result.__slots__}
-    derived = ("mb_per_s", "cpu_per_gb", "added", "each")
-    return fields | {name: getattr(result, name) for name in derived if hasattr(result, name)}

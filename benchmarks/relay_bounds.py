@@ -2,7 +2,7 @@
 
     python -m benchmarks.relay_bounds [--json] [--rounds N] [--megabytes N] [--bodies 4087,1000,64] [--only a,b]
 
-Contenders (`CONTENDERS`), each a process of its own that relays one connection between two others:
+Contenders (`contenders()`), each a process of its own that relays one connection between two others:
 
     room            our room, in a tunnel, on the SIMD path that runs here
     room-PATH       the same with SSBFAST_BACKEND=PATH
@@ -25,6 +25,7 @@ import importlib.util
 import itertools
 import json
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -35,7 +36,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import relay_ends
 from benchmarks.baselines import ENGINES, environment
 from benchmarks.processes import ROOT, Child
 from benchmarks.relay_ends import Speech, near_end
@@ -94,7 +94,9 @@ class Contender:
     path: str = ""
 
 
-def _contenders() -> dict[str, Contender]:
+@functools.cache
+def contenders() -> dict[str, Contender]:
+    """By name; the C relay is compiled by the first call."""
     found = {"room": Contender("room", "room")}
     paths = [name for name in ENGINES if name not in ("ssbfast", "pure")]
     found |= {f"room-{path}": Contender("room", "room", path) for path in paths}
@@ -187,7 +189,7 @@ def _payload(body: int, total: int) -> tuple[list[bytes], str]:
 
 def moved(contender: str, body: int, total: int) -> Moved:
     """Send `total` bytes in packets of `body` bytes through a contender."""
-    who, (bodies, digest) = CONTENDERS[contender], _payload(body, total)
+    who, (bodies, digest) = contenders()[contender], _payload(body, total)
     with _scene(who, "bulk") as scene:
         end = near_end(who.speech, scene.port, scene.room)
         wire = memoryview(b"".join([*map(end.encode, bodies), end.end()]))
@@ -198,7 +200,7 @@ def moved(contender: str, body: int, total: int) -> Moved:
         for at in range(0, len(wire), _CHUNK):
             end.sock.sendall(wire[at : at + _CHUNK])
         if who.speech == "bytes":
-            end.sock.shutdown(relay_ends.socket.SHUT_WR)
+            end.sock.shutdown(socket.SHUT_WR)
         said = scene.far.said()
         took, used = time.perf_counter() - began, relay.cpu() - cpu
         end.sock.close()
@@ -208,7 +210,7 @@ def moved(contender: str, body: int, total: int) -> Moved:
 
 def delayed(contender: str, trips: int = 2000) -> Delay:
     """Round trips of one frame through a contender and without it."""
-    who = CONTENDERS[contender]
+    who = contenders()[contender]
     with _direct(who) as scene:
         direct = _trips(who.speech if who.speech != "room" else "boxes", scene, trips)
     with _scene(who, "echo") as scene:
@@ -236,16 +238,13 @@ def _trips(speech: Speech, scene: _Scene, trips: int) -> float:
     return statistics.median(times[_WARM:])
 
 
-CONTENDERS: Final = _contenders()
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.relay_bounds", description="A room and its bounds.")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--rounds", type=int, default=5, help="transfers and delays of each (default 5)")
     parser.add_argument("--megabytes", type=int, default=200, help="payload of each transfer (default 200)")
     parser.add_argument("--bodies", default=",".join(map(str, BODIES)), help="bytes of each packet")
-    parser.add_argument("--only", default=",".join(CONTENDERS), help="contenders")
+    parser.add_argument("--only", default=",".join(contenders()), help="contenders")
     options = parser.parse_args()
     names, bodies = options.only.split(","), [int(body) for body in options.bodies.split(",")]
     transfers: list[Moved] = []
@@ -257,7 +256,7 @@ def main() -> int:
         delays += [delayed(name) for name in names]
     report = [_summary(name, bodies, transfers, delays) for name in names]
     if options.json:
-        raw = [asdict(result) for result in (*transfers, *delays)]
+        raw = [*map(asdict, transfers), *map(asdict, delays)]
         print(json.dumps({"environment": environment(), "summary": report, "raw": raw}, indent=1))
     else:
         print(_table(report, bodies))

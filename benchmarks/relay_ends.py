@@ -27,7 +27,7 @@ from ssbfast.ids import FeedId
 from ssbfast.keys import Keypair
 from ssbfast.wire.address import NetAddress, parse_address
 from ssbfast.wire.handshake import ClientHandshake, Completed, Send, Session
-from ssbfast.wire.muxrpc import Answered, Called, CallKind, MuxRPC, Out
+from ssbfast.wire.muxrpc import JSON, Answered, Called, CallKind, MuxRPC, Out
 
 Speech = Literal["bytes", "boxes", "room"]
 
@@ -147,7 +147,7 @@ def near_end(speech: Speech, port: int, room: FeedId | None = None) -> End:
     """The end that sends. port: the relay's, or the far end's when there is no relay."""
     if room is not None:
         end = member(port, room, CALLER)
-        where = {"portal": str(room), "target": str(TARGET.id)}
+        where: JSON = {"portal": str(room), "target": str(TARGET.id)}
         req, out = end.mux.call(CallKind.DUPLEX, ("tunnel", "connect"), [where])
         end.send(out)
         end.use(req)
@@ -204,10 +204,10 @@ def _far_end(speech: Speech, address: str) -> End:
         _say(event="ready", port=server.getsockname()[1])
         sock, _ = server.accept()
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    end = _spoken(speech, sock)
-    if isinstance(end, BoxesEnd):
-        end.use(-_REQ)
-    return end
+    spoken = _spoken(speech, sock)
+    if isinstance(spoken, BoxesEnd):
+        spoken.use(-_REQ)
+    return spoken
 
 
 def _payload(end: End) -> Iterator[bytes]:

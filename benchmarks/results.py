@@ -26,7 +26,7 @@ from ssbfast.app.bench import WrongAnswerError, machine
 
 FILE: Final = ROOT / "benchmarks" / "RESULTS.md"
 
-MEASURES: Final[dict[Row, Measure]] = {
+MEASURES: dict[Row, Measure] = {
     targets.IN_C: rows_boxes.in_c,
     targets.ONE_IN_C: rows_boxes.one_in_c,
     targets.NATIVE: rows_boxes.one_chunk,

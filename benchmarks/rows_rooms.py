@@ -17,6 +17,7 @@ from ssbfast import limits, native
 from ssbfast.app.bench import WrongAnswerError
 from ssbfast.app.bench_boxes import paths
 
+_OTHERS: Final = ("ssb-room", "go-ssb-room")
 _ITEMS: Final = (32_768, 4096, 256)
 _SMALL: Final = 500  # bytes of a body; below, a fourth of the payload takes as long
 _THEIRS: Final = {"announced": 1000, "subscribed": 200}
@@ -34,7 +35,7 @@ def _here(kinds: tuple[str, ...], plan: Plan) -> list[str]:
 def _name(kind: str) -> str:
     """The path, and in what it runs, of a kind of room or of a relay: "room-avx2" is "avx2"."""
     program, _, rest = kind.partition("-")
-    if kind in ("ssb-room", "go-ssb-room", "js-handshakes"):
+    if kind in (*_OTHERS, "js-handshakes"):
         return kind
     if program in ("asyncio", "uvloop"):
         return f"{program} without cryptography"
@@ -76,7 +77,7 @@ def _each(some: list[Shaken]) -> str:
 @functools.cache
 def _relayed(plan: Plan) -> tuple[dict[tuple[str, int], list[Moved]], dict[str, list[Delay]]]:
     """Transfers by contender and body, and delays, all as many as there are rounds."""
-    names = list(relay_bounds.CONTENDERS)
+    names = list(relay_bounds.contenders())
     moved: dict[tuple[str, int], list[Moved]] = {(name, body): [] for name in names for body in BODIES}
     delayed: dict[str, list[Delay]] = {name: [] for name in names}
     for number in range(plan.rounds):
@@ -105,7 +106,7 @@ def _to_relay(plan: Plan, row: Row, baseline: str, bodies: tuple[int, ...]) -> I
     moved, _ = _relayed(plan)
     for body in bodies:
         base = moved.get((baseline, body), [])
-        for name in relay_bounds.CONTENDERS:
+        for name in relay_bounds.contenders():
             if base and name != baseline:
                 some = moved[name, body]
                 ratio = ratios([one.cpu_per_gb for one in base], [one.cpu_per_gb for one in some])
@@ -135,21 +136,31 @@ def _added(some: list[Delay]) -> str:
 
 def rooms(plan: Plan) -> Iterator[Measured]:
     ours = ("ssbfast", *(f"ssbfast-{path}" for path in paths() if path != native.BACKEND), "ssbfast-uvloop")
-    kinds = _here((*ours, "ssb-room", "go-ssb-room"), plan)
+    kinds = _here((*ours, *_OTHERS), plan)
     with contextlib.ExitStack() as stack:
         running = [stack.enter_context(processes.room(kind)) for kind in kinds]
-        for room in running:
-            stack.enter_context(processes.target(room))
-        found = asyncio.run(_transfers(running, plan))
-    for item, by_kind in found.items():
-        for theirs in ("ssb-room", "go-ssb-room"):
-            if theirs in by_kind:
-                yield from _to_room(item, by_kind, theirs)
+        targets = [stack.enter_context(processes.target(room)) for room in running]
+        found, delays = asyncio.run(_transfers(running, targets, plan))
+    for theirs in (kind for kind in _OTHERS if kind in kinds):
+        for item, by_kind in found.items():
+            yield from _to_room(item, by_kind, theirs)
+        for kind, some in delays.items():
+            if kind not in _OTHERS:
+                ratio = ratios([one.added for one in delays[theirs]], [one.added for one in some])
+                case, base = f"latency to {theirs}, a call", _call(delays[theirs])
+                yield Measured(ROOM, case, _name(kind), _call(some), base, ratio)
 
 
-async def _transfers(running: list[processes.Room], plan: Plan) -> dict[int, dict[str, list[load.Bulk]]]:
-    """By size of items and kind of room; all rooms run, and take turns."""
-    found: dict[int, dict[str, list[load.Bulk]]] = {item: {room.kind: [] for room in running} for item in _ITEMS}
+Bulks = dict[int, dict[str, list[load.Bulk]]]
+Latencies = dict[str, list[load.Latency]]
+
+
+async def _transfers(
+    running: list[processes.Room], targets: list[processes.Target], plan: Plan
+) -> tuple[Bulks, Latencies]:
+    """By size of items and kind of room; and delays. All rooms run, and take turns."""
+    found: Bulks = {item: {room.kind: [] for room in running} for item in _ITEMS}
+    delays: Latencies = {room.kind: [] for room in running}
     async with contextlib.AsyncExitStack() as stack:
         peers = [await stack.enter_async_context(load.tunnel(room)) for room in running]
         for room, peer in zip(running, peers, strict=True):
@@ -162,13 +173,22 @@ async def _transfers(running: list[processes.Room], plan: Plan) -> dict[int, dic
                     if not result.correct:
                         raise WrongAnswerError(f"{room.kind}: not what was sent has arrived")
                     found[item][room.kind].append(result)
-    return found
+        for number in range(plan.rounds):
+            say(f"{ROOM.name}, calls, round {number + 1}")
+            for room, peer, target in zip(running, peers, targets, strict=True):
+                delays[room.kind].append(await load.latency(room, peer, target, plan.seconds / 2))
+    return found, delays
+
+
+def _call(some: list[load.Latency]) -> str:
+    """Costs of one way of a call: the room's CPU, and what it adds."""
+    return costs(spread(one.cpu / 2 for one in some)[0], spread(one.added for one in some)[0])
 
 
 def _to_room(item: int, found: dict[str, list[load.Bulk]], theirs: str) -> Iterator[Measured]:
     base = found[theirs]
     for kind, some in found.items():
-        if kind in ("ssb-room", "go-ssb-room"):
+        if kind in _OTHERS:
             continue
         cpu = ratios([one.cpu_per_gb for one in base], [one.cpu_per_gb for one in some])
         wall = ratios([one.mb_per_s for one in some], [one.mb_per_s for one in base])
@@ -189,7 +209,7 @@ def idle(plan: Plan) -> Iterator[Measured]:
         ours = [_crowd("ssbfast", mode, count) for _ in range(plan.rounds)]
         each, goal = [one.each for one in ours], 10.0 * limits.KiB
         yield Measured(IDLE, f"to 10 KiB, {mode}", native.BACKEND, _memory(ours), "10 KiB", _parts(each, goal))
-        for kind in _here(("ssb-room", "go-ssb-room"), plan):
+        for kind in _here(_OTHERS, plan):
             theirs = _crowd(kind, mode, min(count, _THEIRS[mode]))
             ratio = _parts(each, theirs.each)
             yield Measured(IDLE, f"to {kind}, {mode}", native.BACKEND, _memory(ours), _memory([theirs]), ratio)

@@ -26,7 +26,7 @@ from benchmarks.children import keypair
 from benchmarks.relay_ends import BoxesEnd, announced, member
 from ssbfast import limits
 from ssbfast.ids import FeedId
-from ssbfast.wire.muxrpc import CallKind
+from ssbfast.wire.muxrpc import JSON, CallKind
 
 TUNNELS: Final = 8
 _CHUNK: Final = bytes(4000)
@@ -121,7 +121,7 @@ def _flood(room: processes.Room, tunnels: int, stop: threading.Event) -> Iterato
 def _tunnel(room: processes.Room, number: int, target: FeedId) -> BoxesEnd:
     _, port, portal = room.endpoint
     end = member(port, portal, keypair(f"flood {number}"))
-    where = {"portal": str(portal), "target": str(target)}
+    where: JSON = {"portal": str(portal), "target": str(target)}
     req, out = end.mux.call(CallKind.DUPLEX, ("tunnel", "connect"), [where])
     end.send(out)
     end.use(req)

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
 from importlib.util import find_spec
@@ -104,7 +104,7 @@ def measure(rounds: int, absent: dict[str, str]) -> Iterator[tuple[str, str, flo
                 yield way, case, sum(map(len, plains)) / 1e6, figures(taken, "js")
 
 
-def take_turns(turns: dict[str, Turn], rounds: int) -> dict[str, list[tuple[float, float]]]:
+def take_turns(turns: Mapping[str, Turn], rounds: int) -> dict[str, list[tuple[float, float]]]:
     """What each has taken, round by round; one round before that warms up."""
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in turns}
     for number in range(rounds + 1):

@@ -138,7 +138,7 @@ BOUND: Final = Row(
 ROOM: Final = Row(
     "tunnel through a real room",
     "ssb-room 1.3 (JavaScript); go-ssb-room",
-    "payload a CPU-second of the room (or a second on the clock), ours ÷ baseline",
+    "payload a CPU-second of the room, or a second on the clock, ours ÷ baseline; latency, baseline ÷ ours",
     (
         Target(10.0, tuple(f"CPU to ssb-room, items of {size} B" for size in (32768, 4096, 256))),
         Target(3.0, tuple(f"CPU to go-ssb-room, items of {size} B" for size in (32768, 4096, 256))),
