@@ -13,52 +13,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import enum
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 from ssbfast import limits, native
-from ssbfast.errors import (
-    HandshakeError,
-    LimitError,
-    LocalProtocolError,
-    SessionEndedError,
-    SSBError,
-    TruncatedError,
-)
+from ssbfast.errors import HandshakeError, LimitError, LocalProtocolError, SessionEndedError, SSBError, TruncatedError
 from ssbfast.ids import FeedId
 from ssbfast.net.handshaking import Admit, Handshaking
+from ssbfast.net.link_handler import LinkHandler, Phase
 from ssbfast.net.sockets import unacknowledged
 from ssbfast.net.watchers import Watchers
 from ssbfast.wire.handshake import ClientHandshake, ServerHandshake, Session
 
 if TYPE_CHECKING:
     from ssbfast.net.relay import Relay
-
-
-class LinkHandler(Protocol):
-    """What a link tells its owner. Called from within the loop; must not block."""
-
-    def opened(self, link: Link) -> None:
-        """The handshake is done; `link.remote` is proven."""
-
-    def packet(self, link: Link, flags: int, req: int, body: bytes) -> None:
-        """A whole packet arrived that no inlet took."""
-
-    def chunk(self, link: Link, req: int, data: bytes) -> None:
-        """Bytes arrived for a delivering inlet."""
-
-    def closed(self, link: Link, error: SSBError | None) -> None:
-        """The connection is gone, once; error is None after goodbyes on both sides."""
-
-
-class Phase(enum.Enum):
-    """Where a link stands. It only ever moves downwards in this list."""
-
-    HANDSHAKE = enum.auto()
-    OPEN = enum.auto()
-    LEAVING = enum.auto()
-    CLOSED = enum.auto()
 
 
 class Link(asyncio.BufferedProtocol):
