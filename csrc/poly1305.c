@@ -54,27 +54,42 @@ void ssbi_poly_multiply(uint64_t *a, const uint64_t *b) {
     a[2] = product.l2;
 }
 
-static inline limbs add_block(limbs h, const uint8_t *m, uint64_t high) {
-    const uint64_t t0 = load64_le(m), t1 = load64_le(m + 8);
-    h.l0 += t0 & MASK44;
-    h.l1 += (t0 >> 44 | t1 << 20) & MASK44;
-    h.l2 += t1 >> 24 | high;
+static inline limbs add_words(limbs h, uint64_t low, uint64_t high, uint64_t top) {
+    h.l0 += low & MASK44;
+    h.l1 += (low >> 44 | high << 20) & MASK44;
+    h.l2 += high >> 24 | top;
     return h;
 }
 
-static inline limbs absorb(const ssbi_poly *p, const uint8_t *m, size_t n) {
-    const limbs r = from(p->r);
-    const uint64_t r1_20 = r.l1 * 20, r2_20 = r.l2 * 20;
-    limbs h = from(p->h);
-    for (; n >= POLY_BLOCK; m += POLY_BLOCK, n -= POLY_BLOCK)
-        h = multiply(add_block(h, m, (uint64_t)1 << 40), r, r1_20, r2_20);
-    if (n > 0) {
-        uint8_t last[POLY_BLOCK] = {0};
-        for (size_t i = 0; i < n; i++) last[i] = m[i];
-        last[n] = 1;
-        h = multiply(add_block(h, last, 0), r, r1_20, r2_20);
+static inline limbs add_block(limbs h, const uint8_t *m) {
+    return add_words(h, load64_le(m), load64_le(m + 8), (uint64_t)1 << 40);
+}
+
+/* The last 0 < n < 16 bytes, and the one behind them. Not by way of an array whose bytes are written one by one and
+ * then read at once: processors wait for that. */
+static inline limbs add_last(limbs h, const uint8_t *m, size_t n) {
+    uint64_t low = 0, high = 0;
+    if (n >= 8) {
+        low = load64_le(m);
+        high = load64_le(m + n - 8) >> (8 * (15 - n)) >> 8 | (uint64_t)1 << (8 * (n - 8));
+    } else {
+        for (size_t i = n; i-- > 0;) low = low << 8 | m[i];
+        low |= (uint64_t)1 << (8 * n);
     }
-    return h;
+    return add_words(h, low, high, 0);
+}
+
+static inline limbs absorb(const ssbi_poly *p, const uint8_t *m, size_t n) {
+    limbs r = from(p->r), h = from(p->h);
+    uint64_t r1_20 = r.l1 * 20, r2_20 = r.l2 * 20;
+    for (; n >= POLY_BLOCK; m += POLY_BLOCK, n -= POLY_BLOCK) h = multiply(add_block(h, m), r, r1_20, r2_20);
+    if (n == 0) return h;
+    h = add_last(h, m, n);
+    __asm__ __volatile__("" : "+r"(p)); /* r is read anew, so that it takes no registers, and is not spilled, until here */
+    r = from(p->r);
+    r1_20 = r.l1 * 20;
+    r2_20 = r.l2 * 20;
+    return multiply(h, r, r1_20, r2_20);
 }
 
 /* The one number below 2^130 - 5. */
