@@ -4,7 +4,7 @@
 
 Each row checks its answers before it counts; contenders take turns; a ratio is the median of the ratios of each round.
 Who is missing is named in the report. DIR holds PySecretHandshake (README.md), SSBFAST_PEER_GO_ROOM names the server
-of go-ssb-room. About twenty minutes; `--quick` takes two, and its figures are rough.
+of go-ssb-room. About ten minutes; `--quick` takes two, and its figures are rough.
 """
 
 from __future__ import annotations
@@ -66,12 +66,12 @@ def _git(*words: str) -> str:
     return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def machine_lines(about: dict[str, Any]) -> list[str]:
-    """Where the figures come from."""
+def machine_lines(about: dict[str, Any], measured: str) -> list[str]:
+    """Where the figures come from. measured: the commit."""
     others = [f"{name} {said}" for name in ("node", "go") if (said := _version(name))]
     return [
         f"{about['cpu']}, {about['cores']} cores, {about['system']}; Python {about['python']}, "
-        f"ssbfast {about['ssbfast']} ({commit()}), PyNaCl {about['pynacl']}"
+        f"ssbfast {about['ssbfast']} ({measured}), PyNaCl {about['pynacl']}"
         + "".join(f", {other}" for other in others)
         + ".",
         f"SIMD path {about['backend']}; this machine offers {', '.join(about['paths'])}.",
@@ -88,11 +88,11 @@ def _version(program: str) -> str | None:
     return next((word for word in said if any(letter.isdigit() for letter in word)), None)
 
 
-def report(found: dict[Row, list[Measured]], absent: dict[str, str], about: dict[str, Any], plan: Plan) -> str:
+def report(found: dict[Row, list[Measured]], plan: Plan, about: dict[str, Any], measured: str) -> str:
     """The whole file."""
     rounds = f"{plan.rounds} rounds of contenders in processes of their own, {plan.turns} of the others."
-    lines = [_INTRO, *machine_lines(about), rounds, ""]
-    lines += [f"Not there: {name} ({reason})." for name, reason in sorted(absent.items())]
+    lines = [_INTRO, *machine_lines(about, measured), rounds, ""]
+    lines += [f"Not there: {name} ({reason})." for name, reason in sorted(plan.absent.items())]
     lines += ["", "| row | targets reached |", "|---|---|"]
     lines += [f"| {row.name} | {_summary(some)} |" for row, some in found.items()]
     for row, some in found.items():
@@ -138,12 +138,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if native.BACKEND == "pure":
         raise SystemExit("the C core is missing: there is nothing to measure")
-    plan = QUICK if options.quick else Plan()
+    plan, measured = QUICK if options.quick else Plan(), commit()  # before anybody changes something meanwhile
     try:
         found = {row: list(MEASURES[row](plan)) for row in chosen(options.rows)}
     except WrongAnswerError as error:
         raise SystemExit(f"{error}: these figures mean nothing") from None
-    options.out.write_text(report(found, plan.absent, machine(), plan), encoding="utf-8")
+    options.out.write_text(report(found, plan, machine(), measured), encoding="utf-8")
     say(f"written to {options.out}")
     return 0
 

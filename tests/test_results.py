@@ -64,6 +64,7 @@ def test_least_and_most() -> None:
     least, most = Target(2.0), Target(2.0, at_most=True)
     assert [least.is_met(ratio) for ratio in (1.99, 2.0, 2.01)] == [False, True, True]
     assert [most.is_met(ratio) for ratio in (1.99, 2.0, 2.01)] == [True, True, False]
+    assert least.is_met(1.9951) and not least.is_met(1.9949)
     assert (str(least), str(most)) == ("≥ 2", "≤ 2")
 
 
@@ -101,8 +102,10 @@ def test_a_table_says_what_was_reached_and_what_was_missed() -> None:
 
 def test_the_report_names_who_is_missing_and_where_it_was_made() -> None:
     found = {ROW: [line("big", "avx2", 1.5), line("small", "avx2", 1.5)]}
-    text = report(found, {"go-ssb-room": "no binary"}, ABOUT, QUICK)
-    assert "a CPU, 2 cores, Linux x86_64; Python 3.11.7" in text
+    plan = Plan()
+    plan.absent["go-ssb-room"] = "no binary"
+    text = report(found, plan, ABOUT, "commit 0123456789ab")
+    assert "a CPU, 2 cores, Linux x86_64; Python 3.11.7, ssbfast 0.1.0 (commit 0123456789ab), PyNaCl 1.6.2" in text
     assert "SIMD path avx2; this machine offers avx2, sse2, pure." in text
     assert "Not there: go-ssb-room (no binary)." in text
     assert "| things | 1 of 2; missed: big avx2 |" in text
