@@ -108,6 +108,7 @@ MUTANTS = (
     Mutant("forged body in a batch", "box_batch.c", "if (differ(mac, o->_mac)) return 0;", ""),
     Mutant("forged header in a batch", "box_batch.c", "if (differ(mac, box)) return 0;", ""),
     Mutant("half of a mac compared", "box_batch.c", "i < SSB_MAC; i++) any |=", "i < SSB_MAC / 2; i++) any |="),
+    Mutant("more than a box taken for one", "box_batch.c", "b->plain != NULL && b->n !=", "b->plain != NULL && b->n <"),
     Mutant("too long in a batch", "box_batch.c", "n == 0 || n > o->_body_max) return 0;", "n == 0) return 0;"),
     Mutant(
         "one nonce for header and body",
@@ -116,7 +117,7 @@ MUTANTS = (
         "want(&q, nonce + 2 * n, 0, NULL, c[n].body);",
     ),
     Mutant("nonces of a batch used again", "box_batch.c", "nonce + 2 * n);\n    s->", "nonce + 2 * n - 2);\n    s->"),
-    Mutant("open header forgotten", "box_batch.c", "2 * b.count + (o->_body_n > 0)", "2 * b.count"),
+    Mutant("open header forgotten", "box_batch.c", "2 * b->count + (o->_body_n > 0)", "2 * b->count"),
     Mutant("opened ahead twice", "link_receive.c", "    l->_opened -= size;\n", ""),
     Mutant("lanes exchanged, 16", "salsa20_avx512.c", "shuffle_i32x4(b, d, ODD));", "shuffle_i32x4(a, d, ODD));"),
     Mutant(
@@ -126,5 +127,6 @@ MUTANTS = (
     Mutant("number of the block forgotten, 1", "salsa20_portable.c", "blocks->number[at];", "0;", "portable"),
     Mutant("carry beyond 2^130, IFMA", "poly1305_ifma.c", "_mm512_slli_epi64(high[2], 10)", "high[2]"),
     Mutant("carry beyond 2^130, AVX2", "poly1305_avx2.c", "    carry(d, 4, 0);\n", "", "avx2"),
-    Mutant("end of the message not marked", "poly1305.c", "last[n] = 1;", "", "sse2"),
+    Mutant("end of a longer rest not marked", "poly1305.c", " | (uint64_t)1 << (8 * (n - 8));", ";", "sse2"),
+    Mutant("end of the message not marked", "poly1305.c", "low |= (uint64_t)1 << (8 * n);", "", "sse2"),
 )
