@@ -67,6 +67,8 @@ def inc_nonce(nonce: bytes) -> bytes:
 
 
 def split_chunks(seq: Sequence[T], chunk_size: int) -> Generator[Sequence[T], None, None]:
-    """Slices of `chunk_size` elements; the last may be shorter."""
+    """Slices of `chunk_size` elements; the last may be shorter. ValueError, with the first, for a size below 1."""
+    if chunk_size < 1:
+        raise ValueError("chunk_size must be greater than zero")
     for start in range(0, len(seq), chunk_size):
         yield seq[start : start + chunk_size]
