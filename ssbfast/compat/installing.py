@@ -32,7 +32,8 @@ _undo: list[Callable[[], None]] = []
 def install() -> None:
     """Let `secret_handshake`, `ssb` and `ssb_client` be ours, until `uninstall()`. Any number of times.
 
-    Best before the program's other imports. Objects that exist already go on, at the state they are in.
+    Best before the program's other imports. Objects that exist already go on, at the state they are in; an open source
+    or duplex of `ssb` does not.
     """
     if _undo:
         return

@@ -23,8 +23,8 @@ class BoxStream(object):
     def __init__(self, writer, key, nonce):
         super(BoxStream, self).__init__()
         self.writer, self.key, self.nonce, self.box = writer, key, nonce, SecretBox(key)
-    def write(self, data): self.writer.write(b"theirs")
-    def close(self): self.writer.write(b"theirs")
+    def write(self, data): self.writer.write(b"theirs" + self.nonce)
+    def close(self): self.writer.write(b"theirs" + self.nonce)
     def extra(self): return "extra"
 class UnboxStream(object):
     def __init__(self, reader, key, nonce):
@@ -34,13 +34,17 @@ def get_stream_pair(reader, writer, **kwargs): return UnboxStream(reader, b"", b
 """,
     "secret_handshake/crypto.py": """
 class SHSError(Exception): pass
-class SHSCryptoBase(object): pass
+class SHSCryptoBase(object):
+    def __init__(self, local_key, network):
+        self.local_key, self.application_key = local_key, network
 class SHSClientCrypto(SHSCryptoBase):
     def clean(self, new_ephemeral_key=None): raise RuntimeError
 class SHSServerCrypto(SHSCryptoBase): pass
 """,
     "secret_handshake/network.py": """
 from .boxstream import BoxStream, get_stream_pair
+from .crypto import SHSServerCrypto
+MAIN = bytes.fromhex("d4a1cb88a66f02f8db635ce26441cc5dac1b08420ceaac230839b755845a9ffb")
 class SHSClientException(Exception): pass
 class SHSDuplexStream(object):
     def __init__(self): self.write_stream = self.read_stream = None; self.is_connected = False
@@ -50,7 +54,8 @@ class SHSEndpoint(object):
 class SHSServer(SHSEndpoint):
     def __init__(self, host, port, server_kp, application_key=None):
         super(SHSServer, self).__init__()
-        self.theirs = True
+        self.host, self.port, self.connections = host, port, []
+        self.crypto = SHSServerCrypto(server_kp, application_key or MAIN)
     def disconnect(self): raise RuntimeError
 class SHSServerConnection(SHSDuplexStream): pass
 class SHSClient(SHSDuplexStream, SHSEndpoint):
@@ -67,6 +72,7 @@ class PacketStream(object): pass
     "ssb/muxrpc.py": """
 class MuxRPCAPIException(Exception): pass
 class MuxRPCAPI(object):
+    def __init__(self): self.handlers, self.connection = {}, None
     def call(self, name, args, type_='sync'): raise RuntimeError
 """,
     "ssb/feed/__init__.py": "import a_module_that_is_not_there",
@@ -77,8 +83,10 @@ class MuxRPCAPI(object):
 TALK = """
 import asyncio
 from nacl.signing import SigningKey
-async def talk(SHSClient, SHSServer, SHSClientException, MuxRPCAPI, MuxRPCAPIException, PacketStream, PSMessageType):
-    key = SigningKey.generate()
+KEY = SigningKey.generate()
+async def talk(
+    SHSClient, SHSServer, SHSClientException, MuxRPCAPI, MuxRPCAPIException, PacketStream, PSMessageType, key=KEY
+):
     server = SHSServer("127.0.0.1", 0, key)
     async def on_connect(connection):
         api = MuxRPCAPI()
@@ -157,6 +165,7 @@ class Writer:
     data = b""
     def write(self, data): self.data += data
 living = BoxStream(Writer(), b"k" * 32, b"n" * 24)
+server, apis = SHSServer("127.0.0.1", 0, KEY), [MuxRPCAPI(), MuxRPCAPI()]
 before = {cls: dict(vars(cls)) for cls in (BoxStream, UnboxStream, SHSClient, SHSServer, MuxRPCAPI, PacketStream)}
 ssbfast.install(); ssbfast.install()
 import secret_handshake.boxstream
@@ -166,13 +175,23 @@ import ssb.feed
 assert ssb.feed.__name__ == "ssbfast.compat.ssb.feed", "what cannot be imported is ours"
 living.write(b"foo")
 assert living.writer.data == ssbfast.native.Sealer(b"k" * 32, b"n" * 24).seal(b"foo") and living.extra() == "extra"
-asyncio.run(talk(SHSClient, SHSServer, SHSClientException, MuxRPCAPI, MuxRPCAPIException, PacketStream, PSMessageType))
+rest = MuxRPCAPIException, PacketStream, PSMessageType
+asyncio.run(talk(SHSClient, SHSServer, SHSClientException, MuxRPCAPI, *rest))
+asyncio.run(talk(SHSClient, lambda *_: server, SHSClientException, apis.pop, *rest))  # made before install()
+assert not apis
 ssbfast.uninstall()
 assert {cls: dict(vars(cls)) for cls in before} == before
 assert secret_handshake.util.inc_nonce(b"") == "theirs" and "ssb.feed" not in sys.modules and not hasattr(ssb, "feed")
 other = BoxStream(Writer(), b"k" * 32, b"n" * 24)
 other.write(b"foo")
-assert other.writer.data == b"theirs"
+assert other.writer.data == b"theirs" + b"n" * 24
+sent = living.writer.data
+try:
+    living.write(b"bar")
+except AttributeError:
+    assert living.writer.data == sent
+else:
+    raise RuntimeError("a nonce was used twice")
 from ssbfast.compat.ssb import packet_stream
 assert packet_stream.PSMessageType is not PSMessageType and packet_stream.PSMessageType.__module__.startswith("ssbfast")
 ssbfast.install(); ssbfast.uninstall()
@@ -180,13 +199,27 @@ print("well")
 """
 )
 
-ORIGINAL = """
+ORIGINAL = (
+    TALK
+    + """
 import asyncio, sys
 from nacl.signing import SigningKey
 from secret_handshake import SHSClient, SHSServer
 from secret_handshake.boxstream import BoxStream
-assert not BoxStream.__module__.startswith("ssbfast")
+from secret_handshake.network import SHSClientException
+from ssb_client.muxrpc import MuxRPCAPI, MuxRPCAPIException
+from ssb_client.packet_stream import PacketStream, PSMessageType
+assert not BoxStream.__module__.startswith("ssbfast") and not PacketStream.__module__.startswith("ssbfast")
 theirs = BoxStream.write
+server, apis = SHSServer("127.0.0.1", 0, KEY), [MuxRPCAPI(), MuxRPCAPI()]
+client = SHSClient("127.0.0.1", 0, SigningKey.generate(), bytes(KEY.verify_key))
+class Writer:
+    data = b""
+    def write(self, data): self.data += data
+living, whole = BoxStream(Writer(), b"k" * 32, b"n" * 24), BoxStream(Writer(), b"k" * 32, b"n" * 24)
+for stream in (living, whole):
+    stream.write(b"one")
+whole.write(b"two")
 import ssbfast
 ssbfast.install()
 assert BoxStream.write is not theirs
@@ -208,10 +241,25 @@ async def main():
     server.disconnect()
     await asyncio.sleep(0.01)
 asyncio.run(main())
+def made_before(host, port, me, key):
+    client.port = port
+    return client
+rest = MuxRPCAPIException, PacketStream, PSMessageType
+asyncio.run(talk(SHSClient, SHSServer, SHSClientException, MuxRPCAPI, *rest))
+asyncio.run(talk(made_before, lambda *_: server, SHSClientException, apis.pop, *rest))
+living.write(b"two")
+assert living.writer.data == whole.writer.data
 ssbfast.uninstall()
 assert BoxStream.write is theirs
+try:
+    living.write(b"three")
+except AttributeError:
+    assert living.writer.data == whole.writer.data
+else:
+    raise RuntimeError("a nonce was used twice")
 print("well")
 """
+)
 
 
 def run(program: str, *paths: Path | str, flags: tuple[str, ...] = ()) -> str:
@@ -252,9 +300,9 @@ def test_after_the_programs_imports(fake: Path) -> None:
 
 
 def test_with_the_original() -> None:
-    """SSBFAST_PEERS: a directory with the original `secret_handshake` and what it needs."""
+    """SSBFAST_PEERS: a directory with the original `secret_handshake`, `ssb_client`, and what they need."""
     place = os.environ.get("SSBFAST_PEERS", "")
-    require("peers", bool(place), "SSBFAST_PEERS names no directory")
+    require("peers", (Path(place) / "ssb_client").is_dir(), "SSBFAST_PEERS names no directory with ssb_client")
     assert run(ORIGINAL, place) == "well"
     assert run(ORIGINAL.replace("assert ", "pass # "), place, flags=("-O",)) == "well"
 

@@ -116,7 +116,7 @@ async def test_calls_leave_nothing_behind() -> None:
         for _ in range(100):
             await talk.api.call("add", [1]).get_response()
         await asyncio.gather(*(talk.api.call("slow.add", [n]).get_response() for n in range(100)))
-        assert not talk.here._event_map and not talk.there._event_map and not talk.served._tasks
+        assert not talk.here._event_map and not talk.there._event_map and not vars(talk.served)["_running"]
 
 
 async def test_pending_calls_end_with_the_session() -> None:

@@ -50,7 +50,7 @@ def test_chunks_and_bytes() -> None:
     assert list(split_chunks(b"abcdefg", 3)) == [b"abc", b"def", b"g"]
     assert list(split_chunks(b"", 3)) == []
     for size in (0, -1):
-        with pytest.raises(ValueError, match="^chunk_size must be greater than zero$"):
+        with pytest.raises(ValueError, match=r"^chunk_size must be greater than zero$"):
             list(split_chunks(b"", size))
     assert b("a\xff") == b"a\xff"
 

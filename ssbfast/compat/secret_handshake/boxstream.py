@@ -106,7 +106,9 @@ class BoxStream:
         self.writer.write((self._sealer or self._begin()).seal_packet(flags, req, body))
 
     def _begin(self) -> native.Sealer:
+        """The nonce is the sealer's from now on: an original `write`, behind `uninstall()`, must not use it again."""
         self._sealer = native.Sealer(self.key, self.nonce)
+        vars(self).pop("nonce", None)
         return self._sealer
 
 

@@ -156,13 +156,13 @@ class SHSServerConnection(SHSDuplexStream):
 
     crypto: Any = None
     _server: SHSServer | None = None
+    _parts: frozenset[str] = frozenset({"read", "callback"})
 
     def __init__(self, read_stream: UnboxStream, write_stream: BoxStream) -> None:
         SHSDuplexStream.__init__(self)
         self.read_stream = read_stream
         self.write_stream = write_stream
         self.is_connected = True
-        self._parts = {"read", "callback"}
 
     @classmethod
     def from_byte_streams(cls, reader: StreamReader, writer: StreamWriter, **keys: Any) -> SHSServerConnection:
@@ -194,7 +194,7 @@ class SHSServerConnection(SHSDuplexStream):
 
     def _part_done(self, part: str) -> None:
         """Nobody else would close what both the peer and the callback have left."""
-        self._parts.discard(part)
+        self._parts -= {part}
         if not self._parts and self._server is not None:
             self.close()
 
@@ -202,14 +202,14 @@ class SHSServerConnection(SHSDuplexStream):
 class SHSServer(SHSEndpoint):
     """Listens, and gives each client that knows our key to the `on_connect` callback."""
 
+    server: asyncio.Server | None = None
+
     def __init__(self, host: str, port: int, server_kp: SigningKey, application_key: bytes | None = None) -> None:
         SHSEndpoint.__init__(self)
         self.host = host
         self.port = port
         self.crypto = SHSServerCrypto(server_kp, application_key=application_key)
         self.connections: list[SHSServerConnection] = []
-        self.server: asyncio.Server | None = None
-        self._tasks: set[Future[Any]] = set()
 
     async def listen(self) -> None:
         """Start listening. `server` is asyncio's server from then on."""
@@ -229,8 +229,9 @@ class SHSServer(SHSEndpoint):
             connection._part_done("callback")
             return
         task = ensure_future(self._on_connect(connection))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        running: set[Future[Any]] = vars(self).setdefault("_running", set())
+        running.add(task)
+        task.add_done_callback(running.discard)
         task.add_done_callback(lambda _: connection._part_done("callback"))
 
     async def _accept(self, reader: StreamReader, writer: StreamWriter) -> None:

@@ -217,16 +217,16 @@ def _get_appropriate_api_handler(
 class MuxRPCAPI:
     """Methods that we serve, and calls to the peer."""
 
+    _unpumped: tuple[PacketStream, ...] = ()
+
     def __init__(self) -> None:
         self.handlers: dict[str, MuxRPCRequestHandlerType] = {}
         self.connection: PacketStream | None = None
-        self._unpumped: list[PacketStream] = []
-        self._tasks: set[asyncio.Future[Any]] = set()
 
     def add_connection(self, connection: PacketStream) -> None:
         """A connection to serve; calls without another go to the newest."""
         self.connection = connection
-        self._unpumped.append(connection)
+        self._unpumped = (*self._unpumped, connection)
 
     def define(self, name: str) -> Callable[[MuxRPCRequestHandlerType], MuxRPCRequestHandlerType]:
         """Decorator: this function answers calls of `name`; it is given the packet stream and the MuxRPCRequest.
@@ -245,7 +245,7 @@ class MuxRPCAPI:
         """Serve each connection that was added and is not served yet, until all of them have ended."""
         if self.connection is None:
             raise MuxRPCAPIException("there is no connection")
-        connections, self._unpumped = self._unpumped or [self.connection], []
+        connections, self._unpumped = self._unpumped or (self.connection,), ()
         if len(connections) == 1:
             await self._serve(connections[0])
         else:
@@ -273,8 +273,9 @@ class MuxRPCAPI:
         result = handler(connection, request)
         if inspect.isawaitable(result):
             task = asyncio.ensure_future(self._answer_later(connection, request, result))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            running: set[asyncio.Future[Any]] = vars(self).setdefault("_running", set())
+            running.add(task)
+            task.add_done_callback(running.discard)
         else:
             self._answer(connection, request, result)
 
