@@ -1,13 +1,11 @@
 """The originals' own test files, pointed at our packages.
 
-They are not in this repository: SSBFAST_ORIGINAL_TESTS names a directory with unpacked sources of the originals (the
-sdist of `secret-handshake`, the wheel of `ssb-client`, clones of their successors). Each directory in it that has
-`test_*.py` files is run. They need pytest-mock.
+They are not in this repository: SSBFAST_ORIGINAL_TESTS names a directory with unpacked sources of the originals (those
+that `./dev originals` fetches, clones of their successors). Each directory in it that has `test_*.py` files is run.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import shutil
@@ -44,7 +42,6 @@ def run(place: Path, suite: Path) -> str:
 @pytest.mark.parametrize("suite", SUITES or [None], ids=lambda suite: suite and str(suite.relative_to(PLACE)))
 def test_they_pass(suite: Path | None, tmp_path: Path) -> None:
     require("originals", suite is not None, "SSBFAST_ORIGINAL_TESTS names no directory with test files")
-    require("originals", importlib.util.find_spec("pytest_mock") is not None, "pytest-mock is not installed")
     assert suite is not None
     assert re.search(r"\d+ passed", run(tmp_path, suite))
 
