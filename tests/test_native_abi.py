@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib.util
 import mmap
 import os
 import platform
@@ -274,6 +275,35 @@ def test_without_extension(backend: str, works: bool, tmp_path: Path) -> None:
     if works:
         assert done.stdout == "pure\n"
         assert "RuntimeWarning: ssbfast runs without its C core" in done.stderr
+
+
+ANOTHER_FILE = """
+import importlib.util, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "ssbfast._native":
+            return importlib.util.spec_from_file_location(name, sys.argv[1])
+sys.meta_path.insert(0, Finder())
+from ssbfast import native
+print(native.BACKEND)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other loaders look at a file's length")
+@pytest.mark.parametrize("part", [0, 0.0001, 0.001, 0.01, 0.25, 0.5, 0.75, 1])
+def test_a_core_that_is_cut_off(part: float, tmp_path: Path) -> None:
+    """The loader would end the process."""
+    spec = importlib.util.find_spec("ssbfast._native")
+    assert spec is not None and spec.origin is not None
+    data = Path(spec.origin).read_bytes()
+    file = tmp_path / Path(spec.origin).name
+    file.write_bytes(data[: int(len(data) * part)])
+    command = [sys.executable, "-c", ANOTHER_FILE, str(file)]
+    environment = {**os.environ, "SSBFAST_BACKEND": ""}
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, (done.returncode, done.stderr)
+    assert (done.stdout != "pure\n") is (part == 1)
+    assert ("RuntimeWarning: ssbfast runs without its C core" in done.stderr) is (part < 1)
 
 
 def test_a_wrong_libsodium_is_found_out() -> None:

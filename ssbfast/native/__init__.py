@@ -16,6 +16,7 @@ import warnings
 from typing import TYPE_CHECKING, Final
 
 from ssbfast.errors import BadInputError
+from ssbfast.native import whole
 from ssbfast.pure.types import (
     END,
     EV_CHUNK,
@@ -69,6 +70,7 @@ def _choose(wanted: str) -> str:
     if wanted == "pure":
         return "pure"
     try:
+        whole.check("ssbfast._native")
         importlib.import_module("ssbfast.native.boxes")
     except ImportError as error:
         if wanted:
