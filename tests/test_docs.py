@@ -12,11 +12,13 @@ import click
 import pytest
 
 from ssbfast.app.commands.group import group
+from ssbfast.compat.secret_handshake import boxstream, network
+from ssbfast.compat.ssb import packet_stream
 from tests.helpers.processes import PATIENCE, Running
 from tests.helpers.village import post, village, web_server
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("TUNNEL.md", "DIRECT.md", "PYTHON.md", "PRIVATE_ADDRESSES.md")
+PAGES = ("TUNNEL.md", "DIRECT.md", "PYTHON.md", "PRIVATE_ADDRESSES.md", "COMING_FROM.md")
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -66,6 +68,19 @@ def test_what_the_python_page_imports_exists() -> None:
         compile(block, "PYTHON.md", "exec")
         for line in re.findall(r"^from .*$", block, re.MULTILINE):
             exec(line, {})
+
+
+def test_the_lines_and_switches_of_the_page_for_newcomers() -> None:
+    lines = [line for block in blocks("COMING_FROM.md", "python") for line in block.splitlines() if "ssbfast" in line]
+    assert len(lines) == 3
+    for line in lines:
+        subprocess.run([sys.executable, "-W", "error", "-c", line], check=True)
+    text = (ROOT / "COMING_FROM.md").read_text(encoding="utf-8")
+    switches = re.findall(r"^\| `(\w+)\.(\w+) = ", text, re.MULTILINE)
+    assert len(switches) == 4
+    for name, switch in switches:
+        module = next(module for module in (boxstream, network, packet_stream) if hasattr(module, name))
+        assert hasattr(getattr(module, name), switch), (name, switch)
 
 
 def test_the_commands_of_the_tunnel_page(tmp_path: Path) -> None:

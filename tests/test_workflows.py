@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.require import require
+from tests.test_docs import PAGES
 
 ROOT = Path(__file__).parent.parent
 WORKFLOWS = sorted(str(path) for path in (ROOT / ".github" / "workflows").glob("*.yml"))
@@ -50,6 +51,16 @@ def test_what_is_built(place: tuple[str, str]) -> None:
     said = run("cibuildwheel", "--platform", platform, "--archs", architecture, "--print-build-identifiers")
     wanted = [f"{python}-{name}" for python in ("cp310", "cp314t") for name in PLATFORMS[place]]
     assert sorted(said.split()) == sorted(wanted)
+
+
+def test_pages_that_tests_read_are_where_wheels_are_tested() -> None:
+    settings = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert [page for page in ("README.md", *PAGES) if f'"{page}"' not in settings] == []
+
+
+def test_each_page_can_be_found_in_the_documentation() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert [path.name for path in ROOT.glob("*.md") if f": {path.name}\n" not in navigation] == []
 
 
 @pytest.mark.parametrize("place", PLATFORMS, ids="-".join)
