@@ -229,7 +229,7 @@ def test_who_does_not_follow_does_not_dial(place: Village, relation: str, word: 
         with Store(place.path("c")) as store:
             store.follow(place.id("a"))
             store.block(place.id("a"))
-    arguments = ("--room", place.address(), "--bind", "127.0.0.1:0", "--data", str(place.path("c")))
+    arguments = ("--room", place.address(), "--bind", "127.0.0.1:0", "--data", str(place.path("c")), "--path", "tunnel")
     done = run("connect", str(place.id("a")), *arguments)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
@@ -352,7 +352,7 @@ def test_the_second_signal_quits_at_once(place: Village) -> None:
 def test_only_strangers_in_the_room_is_a_failure(place: Village) -> None:
     place.room()
     wrong = f"net:127.0.0.1:{place.port}~shs:{str(place.id('nobody'))[1:-8]}"
-    arguments = ("--room", wrong, "--bind", "127.0.0.1:0", "--data", str(place.path("c")))
+    arguments = ("--room", wrong, "--bind", "127.0.0.1:0", "--data", str(place.path("c")), "--path", "tunnel")
     done = run("connect", str(place.id("a")), *arguments)
     assert done.returncode == 1
     assert "wrong key in its address" in done.stderr

@@ -90,7 +90,8 @@ def test_a_room_that_is_away_is_waited_for(place: Village) -> None:
 def test_a_room_that_is_none_fails(place: Village) -> None:
     place.room()
     wrong = f"net:127.0.0.1:{place.port}~shs:{KEY}"
-    done = run("listen", "--data", str(place.path("a")), "--room", wrong, "--forward", "127.0.0.1:9", "--json")
+    arguments = ("--room", wrong, "--forward", "127.0.0.1:9", "--path", "tunnel", "--json")
+    done = run("listen", "--data", str(place.path("a")), *arguments)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.count("\n") == 1
     assert feed(3).short in done.stderr

@@ -46,9 +46,7 @@ async def test_answers_are_not_longer_than_requests(udp: UdpSocket, mapped: Addr
     async with reflector(claiming(mapped)) as server:
         assert await reflexive(udp, server.address, LONG) == mapped
         request, _, data = server.asked[0]
-        answer = stun.parse_message(success(request, mapped))
-        answer.add_fingerprint()
-        assert len(bytes(answer)) <= len(data)
+        assert len(success(request, mapped)) + 8 <= len(data), "a fingerprint has 8 bytes"
 
 
 async def test_a_silent_reflector_is_asked_again(udp: UdpSocket, monkeypatch: pytest.MonkeyPatch) -> None:
