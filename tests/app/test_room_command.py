@@ -254,15 +254,16 @@ async def test_no_udp_is_silence(data: Path) -> None:
 @contextlib.contextmanager
 def taken_udp_port() -> Iterator[int]:
     """A port that is free for TCP alone."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        while True:
+    while True:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.bind(("127.0.0.1", 0))
             port = int(sock.getsockname()[1])
-            with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-                break
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", port))
-        yield port
+            try:
+                socket.create_server(("127.0.0.1", port)).close()
+            except OSError:
+                continue  # taken for TCP, too: the next one
+            yield port
+            return
 
 
 def test_a_taken_udp_port_is_a_warning_unless_it_was_asked_for(data: Path) -> None:

@@ -31,6 +31,7 @@ LEFT_OUT = {
 }
 ONCE = (
     "tests/interop/test_js_room.py",
+    "tests/interop/test_js_peers.py",
     "tests/app/test_demo.py",
     "tests/app/test_flow.py",
     "tests/app/test_hammering.py",
