@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.compat import NOT_SLOW
 from tests.helpers.require import require
 
 ROOT = Path(__file__).parent.parent.parent
@@ -264,7 +265,7 @@ print("well")
 
 def run(program: str, *paths: Path | str, flags: tuple[str, ...] = ()) -> str:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, *paths)))}
-    command = [sys.executable, "-X", "dev", "-W", "error::ResourceWarning", *flags, "-c", program]
+    command = [sys.executable, "-X", "dev", "-W", "error::ResourceWarning", *flags, "-c", NOT_SLOW + program]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
     return done.stdout.strip()

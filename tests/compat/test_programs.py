@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from nacl.signing import SigningKey
 
+from tests.helpers.compat import NOT_SLOW
+
 ROOT = Path(__file__).parent.parent.parent
 
 CHECK = """
@@ -211,7 +213,7 @@ def test_programs_run_unchanged(program: str, flags: tuple[str, ...], backend: s
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(home), "USERPROFILE": str(home)}
     if backend:
         environment["SSBFAST_BACKEND"] = backend
-    text = CHECK + "import ssbfast; ssbfast.install()\n" + SERVER + program
+    text = NOT_SLOW + CHECK + "import ssbfast; ssbfast.install()\n" + SERVER + program
     command = [sys.executable, *flags, "-c", text]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr

@@ -13,6 +13,9 @@ from ssbfast.compat.secret_handshake.network import SHSClient, SHSServer, SHSSer
 from ssbfast.compat.ssb.muxrpc import MuxRPCAPI
 from ssbfast.compat.ssb.packet_stream import PacketStream
 
+NOT_SLOW = "import logging; logging.getLogger('asyncio').setLevel(logging.ERROR)\n"
+"""For programs under `-X dev`, where asyncio tells how long each callback took on a busy machine."""
+
 KEY = bytes(range(32))
 NONCE = bytes(range(100, 124))
 
