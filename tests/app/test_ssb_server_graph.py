@@ -58,8 +58,7 @@ class SsbServer:
 
     async def stop(self) -> None:
         if self._server is not None:
-            self._server.close()
-            await self._server.wait_closed()
+            self._server.close()  # not wait_closed: from Python 3.12 on, that waits for the connections, too
         for peer in self.peers:
             if peer.is_open:
                 peer.link.abort()
