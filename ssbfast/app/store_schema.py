@@ -119,9 +119,16 @@ def _open(path: Path, busy: float) -> sqlite3.Connection:
 
 def _check(connection: sqlite3.Connection, path: Path) -> None:
     """Read only: is it ours, and one that we understand?"""
-    version = version_of(connection)
-    application = int(connection.execute("PRAGMA application_id").fetchone()[0])
-    tables = int(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
+    alone = not connection.in_transaction
+    if alone:
+        connection.execute("BEGIN")  # one moment for all three: another process may be making it just now
+    try:
+        version = version_of(connection)
+        application = int(connection.execute("PRAGMA application_id").fetchone()[0])
+        tables = int(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
+    finally:
+        if alone:
+            connection.execute("ROLLBACK")
     if application != APPLICATION and (application or version or tables):
         raise BadInputError(f"{path} is another program's database")
     if version > VERSION:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -166,3 +168,19 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pyt
     assert schema(tmp_path) == before
     with Store(tmp_path) as store:
         assert len(store.contacts()) == 1
+
+
+def test_it_is_made_while_another_looks_at_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who saw no mark of ours, and then our tables, took it for another program's."""
+    path, connect = tmp_path / "store.sqlite", sqlite3.connect
+
+    class Slow(sqlite3.Connection):
+        def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+            if "sqlite_master" in sql and sqlite3.connect is not connect:
+                monkeypatch.undo()
+                with contextlib.suppress(BadInputError):  # it has to wait now, which it does not do for long
+                    store_schema.connect(path, busy=0.05).close()
+            return super().execute(sql, *values)
+
+    monkeypatch.setattr(sqlite3, "connect", lambda *args, **how: connect(*args, factory=Slow, **how))
+    store_schema.connect(path).close()
