@@ -34,9 +34,9 @@ from aioquic.quic.events import QuicEvent, StreamDataReceived
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.conftest import Note
-from ssbfast.net import certificates
-from ssbfast.net.certificates import Credentials
-from ssbfast.net.direct import DirectPath
+from ssbfast.net.direct import certificates
+from ssbfast.net.direct.certificates import Credentials
+from ssbfast.net.direct.path import DirectPath
 from ssbfast.wire.direct_keys import Role
 from tests.helpers.direct import Recorder, keys, loopback
 

@@ -28,9 +28,9 @@ from benchmarks.processes import ROOT, Room, Target, room, target
 from ssbfast import FeedId, load_secret
 from ssbfast.app.direct_paths import Direct
 from ssbfast.app.room_client import RoomClient
-from ssbfast.net.direct_way import DirectWay
+from ssbfast.net.direct.punching import Attempt
+from ssbfast.net.direct.ways import DirectWay
 from ssbfast.net.peer import Peer
-from ssbfast.net.punching import Attempt
 from ssbfast.room.trust import AllowList
 from ssbfast.wire import direct_calls
 

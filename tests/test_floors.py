@@ -90,7 +90,7 @@ def violations(name: str, tree: ast.Module) -> list[str]:
     for target in sorted(set(imports(name, tree))):
         if floor <= QUIET and room_of(target) in LOUD:
             out.append(f"{name} imports {target}")
-        if room_of(target) == "aioquic" and name not in ("net.direct", "net.direct_quic"):
+        if room_of(target) == "aioquic" and name not in ("net.direct.path", "net.direct.quic"):
             out.append(f"{name} imports {target}")
     if room != "native":
         out += [f"{name} touches {what}" for what in sorted(privates(name, tree))]
@@ -145,7 +145,7 @@ def test_these_tests_bite(name: str, source: str, complaint: str) -> None:
     ("name", "source"),
     [
         ("wire.muxrpc", "from ssbfast import limits\nfrom ssbfast.native import Link\nfrom . import packet_stream"),
-        ("net.direct", "import aioquic.quic.connection\nimport asyncio"),
+        ("net.direct.path", "import aioquic.quic.connection\nimport asyncio"),
         ("native", "from nacl import _sodium\nfrom ssbfast import _native, pure"),
         ("app.cli", "import asyncio, ssbfast.room.portal, ssbfast.net.link"),
     ],

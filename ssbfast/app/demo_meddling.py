@@ -10,7 +10,7 @@ from unittest import mock
 
 from ssbfast import native, pure
 from ssbfast.errors import LocalProtocolError
-from ssbfast.net.udp import UdpSocket
+from ssbfast.net.direct.udp import UdpSocket
 
 
 class MeddlingLane(pure.Lane):

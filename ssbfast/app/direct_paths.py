@@ -16,22 +16,22 @@ from ssbfast.errors import DirectUnavailableError, MuxRPCError, RefusedError, Re
 from ssbfast.ids import FeedId
 from ssbfast.net.api import Api
 from ssbfast.net.deadline import within
-from ssbfast.net.direct_forwards import DirectForwards
-from ssbfast.net.direct_way import DirectWay, RecordStream, StandbyWay
-from ssbfast.net.meeting import Direct, PathNews
+from ssbfast.net.direct.forwards import DirectForwards
+from ssbfast.net.direct.meeting import Direct, PathNews
+from ssbfast.net.direct.rendezvous import Rendezvous
+from ssbfast.net.direct.standby import StandbyTunnel
+from ssbfast.net.direct.ways import DirectWay, RecordStream, StandbyWay
 from ssbfast.net.peer import Peer
-from ssbfast.net.rendezvous import Rendezvous
-from ssbfast.net.standby import StandbyTunnel
 from ssbfast.net.tunnel import TunnelTransport
 from ssbfast.wire import direct_calls
-from ssbfast.wire.birthday import Searches
-from ssbfast.wire.carrier_records import Record, RecordType
+from ssbfast.wire.carriers.records import Record, RecordType
 from ssbfast.wire.direct_keys import Role
 from ssbfast.wire.muxrpc import Called, CallKind
+from ssbfast.wire.punch.birthday import Searches
 
 if TYPE_CHECKING:
+    from ssbfast.net.direct.udp import Address
     from ssbfast.net.link import Link
-    from ssbfast.net.udp import Address
 
 __all__ = ["Direct", "DirectPaths", "PathNews"]
 
@@ -56,7 +56,7 @@ class _Probation:
 def ready() -> None:
     """Load what direct paths need, which takes half a second. Raises DirectUnavailableError."""
     try:
-        for name in ("ssbfast.net.direct", "ssbfast.net.punching", "aioice.stun", "ifaddr"):
+        for name in ("ssbfast.net.direct.path", "ssbfast.net.direct.punching", "aioice.stun", "ifaddr"):
             importlib.import_module(name)
     except ImportError:
         raise DirectUnavailableError from None

@@ -18,13 +18,13 @@ from typing import Any, Final
 from ssbfast import limits
 from ssbfast.app.listening import Endpoint
 from ssbfast.errors import BadInputError
-from ssbfast.net.interfaces import HostAddress, host_addresses
-from ssbfast.net.stun import reflexive
-from ssbfast.net.udp import Address, UdpSocket
-from ssbfast.wire.candidates import canonical_host, is_private, is_sendable
+from ssbfast.net.direct.interfaces import HostAddress, host_addresses
+from ssbfast.net.direct.stun import reflexive
+from ssbfast.net.direct.udp import Address, UdpSocket
+from ssbfast.wire.punch.candidates import canonical_host, is_private, is_sendable
 
 _TOKEN: Final = b"\x3f"
-"""First byte of a datagram to ourselves: a probe's by its range (`net/udp.py`), and none by its number."""
+"""First byte of a datagram to ourselves: a probe's by its range (`net/direct/udp.py`), and none by its number."""
 
 
 class Nat(enum.Enum):

@@ -46,11 +46,11 @@ from ssbfast.ids import MAIN_NETWORK, FeedId, NetworkId
 from ssbfast.keys import Keypair
 from ssbfast.net.api import Api
 from ssbfast.net.dial import dial
+from ssbfast.net.direct.udp import Address
 from ssbfast.net.keepalive import keep_alive
 from ssbfast.net.link import Link
 from ssbfast.net.peer import Peer
 from ssbfast.net.relay import Relay
-from ssbfast.net.udp import Address
 from ssbfast.room.denials import Denial
 from ssbfast.room.members import Admission
 from ssbfast.room.trust import AllowList, Verdict
@@ -70,7 +70,7 @@ class RoomClient:
     admission: who may open a tunnel to us; nobody unless given. trust: the same by a follow graph, which is also asked
         before we dial. One of the two.
     api: what we serve to those peers. boxing: "split" for peers that need every packet head in a box of its own.
-    direct: take sessions off the room when possible, see `net/rendezvous.py`; needs the extra `direct`.
+    direct: take sessions off the room when possible, see `net/direct/rendezvous.py`; needs the extra `direct`.
     contacts, groups: to read private tunnel addresses: whom to try as owner (called in a thread), and groups' secrets.
     on_event: called in the loop with each event.
     """

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ssbfast.wire.muxrpc import CallKind
 
 if TYPE_CHECKING:
-    from ssbfast.net.direct_forwards import Service
+    from ssbfast.net.direct.forwards import Service
     from ssbfast.net.peer import Peer
     from ssbfast.wire.muxrpc import Called
 

@@ -20,7 +20,7 @@ from ssbfast.net.sockets import reset, tune_carried
 from ssbfast.net.windowed import WindowedTransport
 
 if TYPE_CHECKING:
-    from ssbfast.net.direct_stream import DirectStream
+    from ssbfast.net.direct.stream import DirectStream
 
 RESET = "the connection was reset"
 _PIECE = limits.FORWARD_WINDOW // 4

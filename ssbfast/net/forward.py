@@ -28,7 +28,7 @@ METHOD = "forward.open"
 GONE = "the service is not offered any more"
 
 if TYPE_CHECKING:
-    from ssbfast.net.direct_stream import DirectStream
+    from ssbfast.net.direct.stream import DirectStream
 
 _Self = TypeVar("_Self", bound="_Forward")
 

@@ -41,7 +41,7 @@ from ssbfast.wire.muxrpc import (
 from ssbfast.wire.rpc_body import error_body
 
 if TYPE_CHECKING:
-    from ssbfast.net.direct_forwards import DirectForwards
+    from ssbfast.net.direct.forwards import DirectForwards
 
 Path = Literal["tunnel", "direct", "tcp"]
 D = TypeVar("D", bound=DuplexTransport)

@@ -8,11 +8,10 @@
     direct.continue  duplex, opener → other   {"epoch", "stream", "received"}: a forwarded connection goes on
                               after its QUIC path; first item back {"received"}
 
-`whereabouts` are those of `wire/candidates.py`. epoch: u32, rises with every attempt and every standby. certificate:
-DER, base64. connection: the caller's original destination connection id, base64. took: milliseconds that the target
-needed for its answer, which are no part of the round trip. datagram: UDP payload of both ends' QUIC, 1200 … 1400
-bytes; 1400 when it is not there. What comes is hostile: whoever breaks a rule gets a
-MuxRPCError.
+`whereabouts` are those of `wire/punch/candidates.py`. epoch: u32, rises with every attempt and every standby.
+certificate: DER, base64. connection: the caller's original destination connection id, base64. took: milliseconds that
+the target needed for its answer, which are no part of the round trip. datagram: UDP payload of both ends' QUIC, 1200 …
+1400 bytes; 1400 when it is not there. What comes is hostile: whoever breaks a rule gets a MuxRPCError.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ from typing import Any, Final
 
 from ssbfast import limits
 from ssbfast.errors import MuxRPCError
-from ssbfast.wire.candidates import Whereabouts, parse_whereabouts
 from ssbfast.wire.direct_keys import EPOCHS
+from ssbfast.wire.punch.candidates import Whereabouts, parse_whereabouts
 
 OFFER: Final = "direct.offer"
 SYNC: Final = "direct.sync"

@@ -15,12 +15,12 @@ import pytest
 from ssbfast import limits
 from ssbfast.errors import RemoteError
 from ssbfast.keys import Keypair
-from ssbfast.net.answers import OFFERS
-from ssbfast.net.meeting import Direct
+from ssbfast.net.direct.answers import OFFERS
+from ssbfast.net.direct.meeting import Direct
 from ssbfast.net.peer import Peer
 from ssbfast.room.trust import AllowList
 from ssbfast.wire.direct_keys import session_id
-from ssbfast.wire.probes import PROBE
+from ssbfast.wire.punch.probes import PROBE
 from tests.helpers.meeting import HERE, Meeting, meeting, paths_of
 from tests.helpers.rawpeer import eventually, settle
 

@@ -11,9 +11,9 @@ import pytest
 
 from ssbfast import limits
 from ssbfast.errors import DeadlineError, SSBError
-from ssbfast.net import rendezvous
+from ssbfast.net.direct import rendezvous
 from ssbfast.wire.handshake_messages import CLIENT_BYTES, SERVER_BYTES
-from ssbfast.wire.probes import PROBE
+from ssbfast.wire.punch.probes import PROBE
 from tests.helpers.meeting import Meddler, Meeting, meddling, meeting, paths_of
 from tests.helpers.rawpeer import eventually, settle
 

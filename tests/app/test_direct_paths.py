@@ -188,7 +188,7 @@ async def test_probes_may_pass_where_quic_does_not_and_people_are_told_in_time(m
     """QUIC has what is left until the decision, and not more. Only its first flight is long: it may be shorter."""
     monkeypatch.setattr(limits, "PUNCH_SECONDS", 4.0)
     monkeypatch.setattr(limits, "DECISION_SECONDS", 0.9)
-    from ssbfast.net.direct import DirectPath  # not above: it is not there on Python 3.10
+    from ssbfast.net.direct.path import DirectPath  # not above: it is not there on Python 3.10
 
     given: list[float] = []
     start = DirectPath.start

@@ -16,7 +16,7 @@ from ssbfast import limits
 from ssbfast.app.doctor import OTHERS, Nat, Works, _hairpin, classify, diagnose, find, outlook
 from ssbfast.app.listening import Endpoint
 from ssbfast.errors import BadInputError
-from ssbfast.net.udp import UdpSocket
+from ssbfast.net.direct.udp import UdpSocket
 from tests.helpers.commands import assert_unusable, events, succeed
 from tests.helpers.processes import run
 from tests.helpers.village import Village, free_port, village

@@ -20,9 +20,9 @@ from collections.abc import Callable
 from typing import Final
 
 from ssbfast.errors import DeadlineError, SSBError
-from ssbfast.wire import carrier_effects as effects
-from ssbfast.wire.carrier_moves import Kind, Phase
-from ssbfast.wire.carriers import Carriers
+from ssbfast.wire.carriers import effects
+from ssbfast.wire.carriers.machine import Carriers
+from ssbfast.wire.carriers.moves import Kind, Phase
 from ssbfast.wire.direct_keys import Role
 from tests.helpers.carrier_ways import DirectPath, Pipe, Tunnel
 

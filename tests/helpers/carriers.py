@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ssbfast.wire import carrier_effects as ef
-from ssbfast.wire.carrier_records import RecordReader, RecordType
-from ssbfast.wire.carriers import Carriers
+from ssbfast.wire.carriers import effects as ef
+from ssbfast.wire.carriers.machine import Carriers
+from ssbfast.wire.carriers.records import RecordReader, RecordType
 from ssbfast.wire.direct_keys import Role
 
 W = 1000

@@ -26,11 +26,11 @@ from ssbfast import native
 from ssbfast.app.direct_paths import Direct, DirectPaths
 from ssbfast.app.room_session import RoomSession
 from ssbfast.keys import Keypair
+from ssbfast.net.direct.rendezvous import Rendezvous
+from ssbfast.net.direct.udp import Address, UdpSocket
 from ssbfast.net.forward import ForwardListener, ForwardServer
 from ssbfast.net.peer import Peer
-from ssbfast.net.rendezvous import Rendezvous
 from ssbfast.net.splice import Ending, Splice, _Leg
-from ssbfast.net.udp import Address, UdpSocket
 from ssbfast.room.trust import AllowList
 from tests.helpers.clients import House, Known, house
 from tests.helpers.forwards import Service, Wire

@@ -19,8 +19,10 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ssbfast.wire import birthday
-from ssbfast.wire.candidates import (
+from ssbfast.wire.direct_keys import DirectKeys, Role
+from ssbfast.wire.punch import birthday
+from ssbfast.wire.punch.attempt import Failed, Nominated, Proven, Punch, PunchEffect, SendProbe
+from ssbfast.wire.punch.candidates import (
     Address,
     Candidate,
     Kind,
@@ -30,8 +32,6 @@ from ssbfast.wire.candidates import (
     admit,
     parse_whereabouts,
 )
-from ssbfast.wire.direct_keys import DirectKeys, Role
-from ssbfast.wire.punch import Failed, Nominated, Proven, Punch, PunchEffect, SendProbe
 
 REFLECTORS: tuple[Address, Address] = (("192.0.2.1", 3478), ("192.0.2.2", 3478))
 EXPORT_KEY = bytes(range(32))

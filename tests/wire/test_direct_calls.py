@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ssbfast import limits
 from ssbfast.errors import MuxRPCError
 from ssbfast.wire import direct_calls as calls
-from ssbfast.wire.candidates import Candidate, Kind, NatMapping, Whereabouts
+from ssbfast.wire.punch.candidates import Candidate, Kind, NatMapping, Whereabouts
 
 HERE = Whereabouts((Candidate("192.0.2.1", 4096, Kind.REFLEXIVE),), NatMapping.EASY, birthday=True)
 EPOCHS = st.integers(1, 2**32 - 1)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ssbfast.app.doctor import Family, Nat
     from ssbfast.app.listening import Endpoint
     from ssbfast.keys import Keypair
-    from ssbfast.net.udp import Address
+    from ssbfast.net.direct.udp import Address
 
 _NATS: Final = {
     "none": "no NAT: the world sees your own address",

@@ -1,0 +1,120 @@
+"""The target's half of a rendezvous: what it answers to offers, and how it goes to meet the caller.
+
+An offer is answered with a certificate that was made for it, and takes the place of the one before. SYNC has to name
+it; then the sockets that its addresses belong to are punched with, once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from ssbfast import limits
+from ssbfast.errors import RefusedError, SSBError
+from ssbfast.net.direct.ways import DirectWay
+from ssbfast.wire import direct_calls
+from ssbfast.wire.direct_keys import DirectKeys, Role
+from ssbfast.wire.muxrpc import Called
+
+if TYPE_CHECKING:
+    from ssbfast.net.direct.certificates import Credentials
+    from ssbfast.net.direct.punching import Attempt
+    from ssbfast.net.direct.rendezvous import Rendezvous
+
+OFFERS: Final = 6
+"""Offers that a caller may make in `UPGRADE_SECONDS`: twice `PUNCH_ATTEMPTS`."""
+
+
+@dataclass(slots=True)
+class _Answered:
+    """An offer that has been answered and not been synchronised yet."""
+
+    keys: DirectKeys
+    attempt: Attempt
+    credentials: Credentials
+    offer: direct_calls.Offer
+
+
+class Answers:
+    """Those of one session's end. Calls come in order; what breaks a rule raises SSBError, for the caller to hear."""
+
+    def __init__(self, rendezvous: Rendezvous) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._rendezvous = rendezvous
+        self._answered: _Answered | None = None
+        self._offers: list[float] = []
+
+    def offered(self, called: Called) -> None:
+        """`direct.offer` was called."""
+        self._rendezvous.start(self._answer(called, self._check(called)))
+
+    def synced(self, called: Called) -> None:
+        """`direct.sync` was called: begin at once."""
+        sync = direct_calls.parse_sync(called.args)
+        answered, self._answered = self._answered, None
+        if answered is None or answered.keys.epoch != sync.epoch:
+            if answered is not None:
+                answered.attempt.close()
+            raise RefusedError("no such offer")
+        self._rendezvous.peer.reply(called.req, True)
+        self._rendezvous.start(self._meet(answered, sync.connection))
+
+    def close(self) -> None:
+        """Drop what has been answered and not been synchronised. Harmless when there is nothing."""
+        answered, self._answered = self._answered, None
+        if answered is not None:
+            answered.attempt.close()
+
+    # ------------------------------------------------------------ inside
+
+    def _check(self, called: Called) -> direct_calls.Offer:
+        """Whether an offer is to be answered."""
+        if self._rendezvous.role is not Role.TARGET:
+            raise RefusedError("only a target answers offers")
+        offer = direct_calls.parse_offer(called.args)
+        now = self._loop.time()
+        self._offers = [at for at in self._offers if now - at < limits.UPGRADE_SECONDS]
+        if len(self._offers) >= OFFERS:
+            raise RefusedError("too many offers")
+        self._offers.append(now)
+        if not self._rendezvous.migration.carriers.claim(offer.epoch):
+            raise RefusedError("an old epoch")
+        return offer
+
+    async def _answer(self, called: Called, offer: direct_calls.Offer) -> None:
+        from ssbfast.net.direct.certificates import Credentials
+
+        rendezvous = self._rendezvous
+        rendezvous.began = began = self._loop.time()
+        self.close()
+        try:
+            attempt, here = await rendezvous.preparation.take()
+        except SSBError as error:
+            rendezvous.peer.refuse(called.req, str(error))
+            return
+        self.close()  # another offer may have been answered meanwhile
+        credentials = Credentials.make()
+        keys = DirectKeys.derive(rendezvous.export_key, Role.TARGET, offer.epoch)
+        self._answered = _Answered(keys, attempt, credentials, offer)
+        took = self._loop.time() - began
+        answer = direct_calls.OfferAnswer(credentials.certificate, took, here)
+        rendezvous.peer.reply(called.req, answer.as_json())
+
+    async def _meet(self, answered: _Answered, connection: bytes) -> None:
+        from ssbfast.net.direct.path import DirectPath
+
+        attempt, offer = answered.attempt, answered.offer
+        way = DirectWay(self._rendezvous.migration, self._rendezvous)
+        try:
+            way.path = path = DirectPath.target(
+                answered.credentials, connection, answered.keys, way, datagram=offer.datagram
+            )
+            punched = await attempt.punch(answered.keys, offer.whereabouts, connection=connection)
+            path.start(punched.udp, within=limits.PUNCH_SECONDS)
+            attempt.hand_to(path)
+            await asyncio.shield(way.ready)
+        except SSBError:
+            return  # the caller sees it, and tries again or stays
+        finally:
+            self._rendezvous.end_attempt(attempt)

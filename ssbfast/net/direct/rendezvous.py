@@ -1,0 +1,314 @@
+"""How the two ends of a session meet outside of the room: offers, punching, QUIC, and the way back.
+
+One `Rendezvous` a session and end. The caller (client of the inner handshake) makes direct paths and dials standbys,
+as its `Carriers` want them; the target answers. All of it is said inside the session (`wire/direct_calls.py`), so the
+room neither reads nor alters it, and nobody hears an address of ours who was not admitted before.
+
+    caller                                         target
+    direct.offer  our addresses            ─────▶  gathers
+                                           ◀─────  its addresses, a certificate
+    direct.sync   a connection id          ─────▶  punches
+    punches half a round trip later
+    QUIC, proofs                           ◀────▶  `Migration.quic_up` at both ends
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Final
+
+from ssbfast import limits
+from ssbfast.errors import PunchError, RefusedError, RemoteError, SSBError
+from ssbfast.net.direct.answers import Answers
+from ssbfast.net.direct.meeting import Direct, Host, PathNews
+from ssbfast.net.direct.migration import Migration
+from ssbfast.net.direct.preparing import Preparation
+from ssbfast.net.direct.ways import DirectWay
+from ssbfast.net.tunnel import TunnelTransport
+from ssbfast.wire import direct_calls
+from ssbfast.wire.carriers.effects import Path
+from ssbfast.wire.carriers.machine import Carriers
+from ssbfast.wire.carriers.records import Record
+from ssbfast.wire.direct_keys import DirectKeys, Role, session_id
+from ssbfast.wire.muxrpc import NOT_ALLOWED, Called, CallKind
+
+if TYPE_CHECKING:
+    from ssbfast.net.direct.punching import Attempt, Punched
+    from ssbfast.net.peer import Peer
+    from ssbfast.wire.punch.candidates import Whereabouts
+
+CALL_SECONDS: Final = 10.0
+"""For the answer to an offer; the target asks its reflectors meanwhile."""
+
+_WORTH_SECONDS: Final = 0.5
+"""An attempt that has less time left is not worth it."""
+
+
+class Rendezvous:
+    """One end of one session.
+
+    peer: the session, open and admitted. tunnel: what it runs over. role: ours.
+    began: when the attempts began that are under way, or came to something last.
+    """
+
+    def __init__(self, peer: Peer, tunnel: TunnelTransport, role: Role, how: Direct, host: Host) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._peer = peer
+        self._role = role
+        self._how = how
+        self._host = host
+        self.peer_id = peer.id
+        self.export_key = peer.link.session.export_key
+        self.migration = Migration(Carriers(role, most=limits.CARRIER_WINDOW_MAX), peer.link, tunnel, self)
+        self.session_id = session_id(self.export_key)
+        self.preparation = Preparation(self._new_attempt)
+        self._datagram = limits.DIRECT_DATAGRAM
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._answers = Answers(self)
+        self.began = self._decide = self._loop.time()
+        self._path: DirectWay | None = None
+        self._told: str | None = None
+        self._over = False
+
+    def __repr__(self) -> str:
+        return f"<Rendezvous {self._role.value} {self._peer!r}>"
+
+    @property
+    def peer(self) -> Peer:
+        return self._peer
+
+    @property
+    def role(self) -> Role:
+        return self._role
+
+    @property
+    def direct(self) -> DirectWay | None:
+        """The direct path in use, if there is one."""
+        return self._path if self._peer.path == "direct" else None
+
+    def begin(self) -> None:
+        """Caller: make direct paths from now on. Target: answer; ask for one when asked by `want`."""
+        if self._role is Role.CALLER:
+            self.want()
+        else:
+            self.preparation.begin()
+
+    def want(self) -> None:
+        """Have a direct path when possible."""
+        self.migration.carriers.upgrade(self._loop.time())
+        self.migration.step()
+
+    def session_closed(self) -> None:
+        """The session is over. What answers the other end once more stays for a while, if it was ever moved."""
+        self._cancel()
+        if not self.migration.is_moved:
+            self.migration.abort()
+
+    def close(self) -> None:
+        """Cut everything."""
+        self._cancel()
+        self.migration.abort()
+
+    # ------------------------------------------------------------ Conductor
+
+    def want_quic(self) -> None:
+        self.start(self._upgrade())
+
+    def want_standby(self) -> None:
+        self.start(self._stand_by())
+
+    def ask_upgrade(self) -> None:
+        self.start(self._ask())
+
+    def path_changed(self, path: Path, reason: str) -> None:
+        self._peer.path = path
+        self._told = None
+        way = self._path if path == "direct" else None
+        rtt = None if way is None or way.path is None else way.path.rtt
+        self._host.news(self, PathNews(path, reason, rtt, self._loop.time() - self.began if way else None))
+
+    def stream_record(self, carrier: int, record: Record) -> None:
+        if self._path is not None and self._path.number == carrier:
+            self._host.stream_record(self, self._path, record)
+
+    def forget(self) -> None:
+        if not self._over:
+            self._over = True
+            self._cancel()
+            self._host.forget(self)
+
+    # ------------------------------------------------------------ the caller
+
+    async def _upgrade(self) -> None:
+        """Up to three attempts at a direct path."""
+        reason = "the other end's addresses are not told"
+        if self._host.may_meet(self._peer):
+            self.began = self._loop.time()
+            self._decide = self.began + limits.DECISION_SECONDS
+            for number in range(limits.PUNCH_ATTEMPTS):
+                if number and self._decide - self._loop.time() < _WORTH_SECONDS:
+                    break
+                try:
+                    await self._attempt()
+                    return
+                except RemoteError as error:
+                    if str(error).endswith(NOT_ALLOWED):
+                        self.migration.carriers.stop_upgrades()  # it knows nothing of all this
+                        self._failed("no direct path: the other end knows of none" if self._how.required else None)
+                        return
+                    reason = "the other end wants none"
+                    break
+                except SSBError as error:
+                    reason = str(error)
+                    if not self._peer.is_open:
+                        return
+        self._failed(reason)
+
+    def _failed(self, reason: str | None) -> None:
+        self.migration.carriers.upgrade_failed(self._loop.time())
+        self.migration.step()
+        if reason is not None and reason != self._told and self._peer.path != "direct":
+            self._told = reason
+            self._host.news(self, PathNews("tunnel", reason, None, self._loop.time() - self.began))
+
+    async def _attempt(self) -> None:
+        from ssbfast.net.direct.path import DirectPath
+
+        attempt, here = await self.preparation.take()
+        try:
+            keys = DirectKeys.derive(self.export_key, Role.CALLER, self.migration.carriers.next_epoch())
+            asked = self._loop.time()
+            offer = direct_calls.Offer(keys.epoch, here, self._datagram).as_json()
+            timeout = min(CALL_SECONDS, max(self._decide - asked, _WORTH_SECONDS))
+            answer = direct_calls.parse_answer(await self._peer.call(direct_calls.OFFER, offer, timeout=timeout))
+            round_trip = max(0.0, self._loop.time() - asked - answer.took)
+            way = DirectWay(self.migration, self)
+            way.path = path = DirectPath.caller(answer.certificate, keys, way, datagram=self._datagram)
+            sync = direct_calls.Sync(keys.epoch, path.connection_id).as_json()
+            synchronised = self.start(self._synchronise(sync))
+            try:
+                punched = await self._punch(attempt, keys, answer.whereabouts, round_trip / 2)
+            finally:
+                synchronised.cancel()
+            path.start(punched.udp, punched.remote, within=self._left())
+            try:
+                await asyncio.shield(way.ready)
+            except PunchError:
+                self._datagram = limits.DIRECT_DATAGRAM_LEAST  # probes pass: QUIC's packets may have been too long
+                raise
+        finally:
+            self.end_attempt(attempt)
+
+    async def _punch(self, attempt: Attempt, keys: DirectKeys, theirs: Whereabouts, start_in: float) -> Punched:
+        try:
+            return await attempt.punch(keys, theirs, start_in, seconds=self._left(start_in))
+        finally:
+            if attempt.has_searched:
+                self._decide += limits.BIRTHDAY_SECONDS - limits.PUNCH_SECONDS
+
+    def _left(self, start_in: float = 0.0) -> float:
+        """Seconds that a part of an attempt may take: people are to be told in time."""
+        left = self._decide - self._loop.time() - start_in
+        return min(max(left, _WORTH_SECONDS), limits.PUNCH_SECONDS)
+
+    async def _synchronise(self, sync: dict[str, Any]) -> None:
+        with contextlib.suppress(SSBError):
+            await self._peer.call(direct_calls.SYNC, sync)
+
+    async def _stand_by(self) -> None:
+        epoch = self.migration.carriers.next_epoch()
+        refused = False
+        try:
+            way = await self._host.dial_standby(self, epoch)
+        except RefusedError:
+            refused = True
+        except SSBError:
+            pass
+        else:
+            self.migration.standby_up(epoch, way)
+            return
+        self.migration.carriers.standby_failed(self._loop.time(), refused=refused)
+        self.migration.step()
+
+    async def _ask(self) -> None:
+        self.preparation.begin()
+        with contextlib.suppress(SSBError):
+            await self._peer.call(direct_calls.WANT, timeout=CALL_SECONDS)
+
+    # ------------------------------------------------------------ the other end's calls
+
+    def called(self, called: Called) -> bool:
+        """A call inside the session; True when it was one of ours. They come in order, and are begun at once."""
+        name = ".".join(called.name)
+        if called.kind is not CallKind.ASYNC or name not in (
+            direct_calls.OFFER,
+            direct_calls.SYNC,
+            direct_calls.WANT,
+        ):
+            return False
+        if not self._host.may_meet(self._peer):
+            return False  # who may not hear our addresses need not hear why
+        try:
+            if name == direct_calls.WANT:
+                self._wanted(called)
+            elif name == direct_calls.SYNC:
+                self._answers.synced(called)
+            else:
+                self._answers.offered(called)
+        except SSBError as error:
+            self._peer.refuse(called.req, str(error))
+        return True
+
+    def _wanted(self, called: Called) -> None:
+        if self._role is not Role.CALLER:
+            raise RefusedError("only a caller makes paths")
+        self._peer.reply(called.req, True)
+        self.want()
+
+    # ------------------------------------------------------------ from the path
+
+    def path_ready(self, way: DirectWay) -> None:
+        self._path = way
+        self._host.path_up(self, way)  # before anything that the path brings
+        self.migration.quic_up(way.epoch, way)
+
+    def stream_data(self, way: DirectWay, stream: int, data: bytes, end: bool) -> None:
+        self._host.stream_data(self, way, stream, data, end)
+
+    def stream_reset(self, way: DirectWay, stream: int) -> None:
+        self._host.stream_reset(self, way, stream)
+
+    def path_over(self, way: DirectWay) -> None:
+        if self._path is way:
+            self._path = None
+            self._host.path_over(self, way)
+
+    # ------------------------------------------------------------ inside
+
+    def _new_attempt(self) -> Attempt:
+        from ssbfast.net.direct.punching import Attempt
+
+        reflectors = [*self._host.reflectors(), *self._how.stun]
+        search = self._how.birthday and self._host.searches.may(self.peer_id, self._loop.time())
+        return Attempt(reflectors, loopback=self._how.loopback, birthday=search)
+
+    def end_attempt(self, attempt: Attempt) -> None:
+        """It came to something, or to nothing."""
+        if attempt.has_searched:
+            self._host.searches.begins(self.peer_id, self._loop.time())
+        attempt.close()
+
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Do something as long as the session lasts."""
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _cancel(self) -> None:
+        self.preparation.close()
+        self._answers.close()
+        for task in list(self._tasks):
+            task.cancel()

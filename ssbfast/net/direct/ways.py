@@ -1,0 +1,255 @@
+"""A direct path and a standby tunnel, each as one of a session's ways (`net/direct/migration.py`)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ssbfast import native
+from ssbfast.errors import PunchError, SessionEndedError, SSBError
+from ssbfast.net.direct.migration import Migration
+from ssbfast.net.direct.standby import StandbyTunnel
+from ssbfast.net.streams import Stream
+from ssbfast.net.tunnel import TunnelTransport
+
+if TYPE_CHECKING:
+    from ssbfast.net.direct.path import DirectPath
+    from ssbfast.net.peer import Peer
+
+
+class PathOwner(Protocol):
+    """Who is told of a direct path what is not the session's business."""
+
+    def path_ready(self, way: DirectWay) -> None:
+        """Both proofs have passed."""
+
+    def stream_data(self, way: DirectWay, stream: int, data: bytes, end: bool) -> None:
+        """Bytes of a forwarded connection."""
+
+    def stream_reset(self, way: DirectWay, stream: int) -> None:
+        """A forwarded connection was cut by the other end."""
+
+    def path_over(self, way: DirectWay) -> None:
+        """It is lost, or was ended."""
+
+
+class DirectWay:
+    """A direct path, from its start on. It is the path's handler (`net/direct/path.py`).
+
+    ready: done when both proofs have passed; PunchError when the path was lost before.
+    """
+
+    def __init__(self, migration: Migration, owner: PathOwner) -> None:
+        self.number: int | None = None
+        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.path: DirectPath | None = None
+        self._migration = migration
+        self._owner = owner
+
+    @property
+    def epoch(self) -> int:
+        return 0 if self.path is None else self.path.epoch
+
+    # ------------------------------------------------------------ Way
+
+    def begin(self, number: int) -> None:
+        self.number = number
+
+    def send_records(self, data: bytes) -> None:
+        if self.path is not None:
+            self.path.send_records(data)
+
+    def send_data(self, data: bytes) -> None:
+        if self.path is not None:
+            self.path.send_data(data)
+
+    def begin_raw(self) -> None:
+        """There are no boxes around a session on a direct path."""
+
+    def ping(self) -> None:
+        if self.path is not None:
+            self.path.ping()
+
+    def end(self, clean: bool) -> None:
+        if self.path is None:
+            return
+        if clean:
+            self.path.close()
+        else:
+            self.path.abort("given up")
+        self._owner.path_over(self)
+
+    def read(self, yes: bool) -> None:
+        """What is not read is not acknowledged, and the other end stops by itself."""
+
+    @property
+    def is_full(self) -> bool:
+        return False  # the window bounds what QUIC holds
+
+    def stirred(self) -> None:
+        """A forwarded connection has sent something."""
+        self._migration.stirred()
+
+    # ------------------------------------------------------------ DirectHandler
+
+    def path_ready(self, path: DirectPath) -> None:
+        if not self.ready.done():
+            self.ready.set_result(None)
+            self._owner.path_ready(self)
+
+    def path_records(self, path: DirectPath, data: bytes) -> None:
+        if self.number is not None:
+            self._migration.records(self.number, data)
+
+    def path_data(self, path: DirectPath, data: bytes) -> None:
+        if self.number is not None:
+            self._migration.data(self.number, data)
+
+    def path_stream(self, path: DirectPath, stream: int, data: bytes, end: bool) -> None:
+        self._migration.stirred()
+        self._owner.stream_data(self, stream, data, end)
+
+    def path_stream_reset(self, path: DirectPath, stream: int) -> None:
+        self._owner.stream_reset(self, stream)
+
+    def path_heard(self, path: DirectPath) -> None:
+        if self.number is not None:
+            self._migration.heard(self.number, path.rtt or 0.0)
+
+    def path_lost(self, path: DirectPath, clean: bool, reason: str) -> None:
+        if not self.ready.done():
+            self.ready.set_exception(PunchError(f"no direct path: {reason}"))
+            self.ready.exception()  # nobody may be waiting
+        if self.number is not None:
+            self._migration.lost(self.number, clean)
+        self._owner.path_over(self)
+
+
+class StandbyWay:
+    """A standby: records in its `direct.carrier`, later the session raw.
+
+    peer: the standby's own session; tunnel: what it runs over.
+    """
+
+    def __init__(self, migration: Migration, peer: Peer, tunnel: StandbyTunnel) -> None:
+        self.number: int | None = None
+        self._migration = migration
+        self._peer = peer
+        self._tunnel = tunnel
+        self._records: RecordStream | None = None
+        self._raw: TunnelTransport | None = None
+        self._full = False
+        self._over = False
+        self._early = b""
+
+    def open(self, stream: RecordStream) -> None:
+        """Records travel in this stream, which the other end has accepted."""
+        self._records = stream
+        stream.way = self
+        self._early, stream.early = stream.early, b""
+
+    # ------------------------------------------------------------ Way
+
+    def begin(self, number: int) -> None:
+        self.number = number
+        early, self._early = self._early, b""
+        if early:
+            self.received(early)
+
+    def send_records(self, data: bytes) -> None:
+        if self._records is not None and self._peer.is_open:
+            self._records.packet(native.STREAM, data)
+
+    def send_data(self, data: bytes) -> None:
+        self._tunnel.write_raw(data)
+
+    def begin_raw(self) -> None:
+        self._raw = self._tunnel.change(self)
+
+    def ping(self) -> None:
+        """The machine writes keepalive records."""
+
+    def end(self, clean: bool) -> None:
+        self._over = True
+        if self._raw is not None and clean:
+            self._raw.close()
+        elif clean:
+            self._peer.link.close()
+        else:
+            self._tunnel.abort()
+
+    def read(self, yes: bool) -> None:
+        if self._raw is None:
+            return
+        if yes:
+            self._raw.resume_reading()
+        else:
+            self._raw.pause_reading()
+
+    @property
+    def is_full(self) -> bool:
+        return self._full
+
+    # ------------------------------------------------------------ TunnelOwner
+
+    def raw_received(self, tunnel: TunnelTransport, data: bytes) -> None:
+        if self.number is not None and not self._over:
+            self._migration.data(self.number, data)
+
+    def raw_writable(self, tunnel: TunnelTransport, yes: bool) -> None:
+        self._full = not yes
+        self._migration.writable()
+
+    def raw_lost(self, tunnel: TunnelTransport, error: Exception | None) -> None:
+        self.lost(error)
+
+    # ------------------------------------------------------------ from its session
+
+    def received(self, data: bytes) -> None:
+        """Records came."""
+        if self.number is None:
+            self._early += data
+        elif not self._over:
+            self._migration.records(self.number, data)
+
+    def session_over(self, error: SSBError | None) -> None:
+        """The standby's own session has ended: in order, if it was to make room for the one that it carries."""
+        if self._raw is None:
+            self.lost(error)
+
+    def lost(self, error: Exception | None) -> None:
+        """There is no standby any more, or the tunnel under the session that it carries is over."""
+        if self.number is not None and not self._over:
+            self._over = True
+            self._migration.lost(self.number, error is None, error)
+
+
+class RecordStream(Stream):
+    """`direct.carrier`: what comes is acted upon at once, in order with the goodbye behind it.
+
+    accepted: done when the other end has written its first record, which says yes.
+    """
+
+    def __init__(self, peer: Peer, req: int) -> None:
+        super().__init__(peer, req)
+        self.way: StandbyWay | None = None
+        self.early = b""
+        self.accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def arrived(self, item: Any, size: int) -> None:
+        if not self.accepted.done():
+            self.accepted.set_result(None)
+        if not isinstance(item, bytes):
+            return
+        if self.way is not None:
+            self.way.received(item)
+        else:
+            self.early += item
+
+    def finished(self, error: SSBError | None) -> None:
+        super().finished(error)
+        if not self.accepted.done():
+            self.accepted.set_exception(error or SessionEndedError("the standby was ended"))
+            self.accepted.exception()  # nobody may be waiting
+        if self.way is not None and self._peer.is_open:  # else its session is ending, and tells by itself how
+            self.way.session_over(error or SessionEndedError("the standby was ended"))
