@@ -5,17 +5,7 @@
         peer = await client.connect(friend)
         print(await peer.call("whoami"))
 
-Events (dicts; ids are complete, since they are one's own peer's):
-
-    announced     portal, id, address           we are listed in a room (again); address: what others dial
-    reconnecting  portal, id, address, reason, seconds
-                                                a room is lost, or was not reached; seconds until the next attempt
-    connected     peer, path, portal            a tunnel that we opened
-    accepted      peer, path, portal            a tunnel to us
-    path          peer, path, rtt_ms, took_ms, reason
-                                                a session goes another way now, or could not
-    closed        peer, path, portal, reason    its end
-    denied        portal, origin, address, proven, reason, time, n    a tunnel that we refused, or did not open
+`app/client_events.py` has what it tells as it happens.
 """
 
 from __future__ import annotations
@@ -28,7 +18,8 @@ from typing import Any, TypeVar
 
 from ssbfast import limits
 from ssbfast.app.answering import Answering, Incoming
-from ssbfast.app.direct_paths import Direct, DirectPaths, PathNews
+from ssbfast.app.client_events import ClientEvents, tunnel_address
+from ssbfast.app.direct_paths import Direct, DirectPaths
 from ssbfast.app.joined_room import Announce, JoinedRoom
 from ssbfast.app.staying import keep
 from ssbfast.app.targets import Private, parse_target, ways_into, ways_to
@@ -54,7 +45,7 @@ from ssbfast.net.relay import Relay
 from ssbfast.room.denials import Denial
 from ssbfast.room.members import Admission
 from ssbfast.room.trust import AllowList, Verdict
-from ssbfast.wire.address import TunnelAddress, format_address
+from ssbfast.wire.address import TunnelAddress
 from ssbfast.wire.direct_keys import Role
 from ssbfast.wire.handshake import ClientHandshake
 from ssbfast.wire.muxrpc import Called
@@ -100,7 +91,7 @@ class RoomClient:
         self._api = api or Api()
         self._split = boxing == "split"
         self._private = Private(me, network, contacts, groups)
-        self._on_event = on_event
+        self._events = ClientEvents(me.id, on_event)
         self._relay: Relay | None = None
         self._kept: dict[JoinedRoom, None] = {}
         self._rooms: dict[JoinedRoom, None] = {}
@@ -120,7 +111,7 @@ class RoomClient:
         )
         self._direct = None if direct is None else self._paths(direct)
         if trust is not None and trust.denials is not None:
-            trust.denials.listen(self._denied)
+            trust.denials.listen(self._events.denied)
 
     async def __aenter__(self: Client) -> Client:
         self._relay = Relay()
@@ -156,7 +147,7 @@ class RoomClient:
 
     def tunnel_address(self, room: JoinedRoom) -> str:
         """What others dial to reach us through a room."""
-        return format_address(TunnelAddress(room.id, self.me.id))
+        return tunnel_address(room.id, self.me.id)
 
     # ------------------------------------------------------------ rooms
 
@@ -186,7 +177,7 @@ class RoomClient:
         self._need_relay()
         self._kept[room] = None
         room.keeper = asyncio.get_running_loop().create_task(
-            keep(room, self._enter, self._tell_room, stay=stay, wait=wait)
+            keep(room, self._enter, self._events.room, stay=stay, wait=wait)
         )
         room.keeper.add_done_callback(lambda keeper: self._gone(room, keeper))
         try:
@@ -300,7 +291,7 @@ class RoomClient:
             return None
         verdict = await self._trust.judge(target)
         if verdict.reason is not None:
-            self._denied(Denial(room.id, target, verdict.reason, time.time(), proven=False))
+            self._events.denied(Denial(room.id, target, verdict.reason, time.time(), proven=False))
             raise not_dialled(verdict.reason)
         return verdict
 
@@ -339,7 +330,7 @@ class RoomClient:
     # ------------------------------------------------------------ direct paths
 
     def _paths(self, direct: Direct) -> DirectPaths:
-        return DirectPaths(direct, reflectors=self._reflectors, dial=self._dial_again, news=self._path_news)
+        return DirectPaths(direct, reflectors=self._reflectors, dial=self._dial_again, news=self._events.path)
 
     def _may_leave(self, peer: Peer, role: Role, verdict: Verdict | None) -> None:
         """A session has opened that may go on outside of the room, if the peer may hear our addresses."""
@@ -376,10 +367,6 @@ class RoomClient:
                 problem = error
         raise problem or SessionEndedError("no room is there")
 
-    def _path_news(self, peer: Peer, news: PathNews) -> None:
-        rtt, took = (None if seconds is None else round(seconds * 1000, 1) for seconds in (news.rtt, news.took))
-        self._tell("path", peer=str(peer.id), path=news.path, rtt_ms=rtt, took_ms=took, reason=news.reason)
-
     # ------------------------------------------------------------ incoming tunnels
 
     async def incoming(self) -> AsyncIterator[Peer]:
@@ -395,7 +382,7 @@ class RoomClient:
 
     def _opened(self, event: str, peer: Peer, verdict: Verdict | None) -> None:
         self._inner.add(peer)
-        self._tell(event, peer=str(peer.id), path=peer.path, portal=str(peer.portal))
+        self._events.opened(event, peer)
         if self._trust is not None and verdict is not None:
             self._trust.watch(peer, verdict, self._unknown)
 
@@ -407,40 +394,12 @@ class RoomClient:
         self._inner.discard(peer)
         if self._trust is not None:
             self._trust.forget(peer)
-        reason = "goodbye" if peer.error is None else str(peer.error)
-        self._tell("closed", peer=str(peer.id), path=peer.path, portal=str(peer.portal), reason=reason)
-
-    # ------------------------------------------------------------ events
+        self._events.closed(peer)
 
     def _refused(self, portal: FeedId, who: FeedId, verdict: Verdict) -> None:
         recorded = self._trust is not None and self._trust.refused(portal, who, verdict)
         if not recorded and verdict.reason is not None:
-            self._denied(Denial(portal, who, verdict.reason, time.time()))
-
-    def _denied(self, denial: Denial) -> None:
-        self._tell(
-            "denied",
-            portal=str(denial.room),
-            origin=str(denial.origin),
-            address=denial.address,
-            proven=denial.proven,
-            reason=denial.reason.value,
-            time=denial.time,
-            n=denial.number,
-        )
-
-    def _tell_room(self, event: str, room: JoinedRoom, **members: Any) -> None:
-        address = self.tunnel_address(room) if event == "announced" else ";".join(map(str, room.ways))
-        self._tell(event, portal=str(room.id), id=str(self.me.id), address=address, **members)
-
-    def _tell(self, event: str, **members: Any) -> None:
-        if self._on_event is None:
-            return
-        try:
-            self._on_event({"event": event, **members})
-        except Exception as error:  # whoever listens must not break what it is told of
-            context = {"message": "an event could not be told", "exception": error}
-            asyncio.get_running_loop().call_exception_handler(context)
+            self._events.denied(Denial(portal, who, verdict.reason, time.time()))
 
     def _need_relay(self) -> Relay:
         if self._relay is None:

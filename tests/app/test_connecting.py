@@ -245,7 +245,7 @@ async def test_a_listener_that_fails_breaks_nothing() -> None:
         def fail(_event: dict[str, Any]) -> None:
             raise ValueError("on purpose")
 
-        caller._on_event = fail
+        caller._events._listener = fail
         assert (await caller.connect(target.me.id)).is_open
         assert str(problems[0]["exception"]) == "on purpose"
 

@@ -1,0 +1,77 @@
+"""What a `RoomClient` tells as it happens: one dict an event. Ids are complete, since they are one's own peer's.
+
+    announced     portal, id, address           we are listed in a room (again); address: what others dial
+    reconnecting  portal, id, address, reason, seconds
+                                                a room is lost, or was not reached; seconds until the next attempt
+    connected     peer, path, portal            a tunnel that we opened
+    accepted      peer, path, portal            a tunnel to us
+    path          peer, path, rtt_ms, took_ms, reason
+                                                a session goes another way now, or could not
+    closed        peer, path, portal, reason    its end
+    denied        portal, origin, address, proven, reason, time, n    a tunnel that we refused, or did not open
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from ssbfast.app.joined_room import JoinedRoom
+from ssbfast.ids import FeedId
+from ssbfast.net.direct.meeting import PathNews
+from ssbfast.net.peer import Peer
+from ssbfast.room.denials import Denial
+from ssbfast.wire.address import TunnelAddress, format_address
+
+
+def tunnel_address(portal: FeedId, target: FeedId) -> str:
+    """What others dial to reach `target` through a room."""
+    return format_address(TunnelAddress(portal, target))
+
+
+class ClientEvents:
+    """me: whose client it is. listener: called in the loop with each event; None: nobody listens."""
+
+    def __init__(self, me: FeedId, listener: Callable[[dict[str, Any]], None] | None) -> None:
+        self._me = me
+        self._listener = listener
+
+    def room(self, event: str, room: JoinedRoom, **members: Any) -> None:
+        """`announced` or `reconnecting`, which has `reason` and `seconds`."""
+        announced = event == "announced"
+        address = tunnel_address(room.id, self._me) if announced else ";".join(map(str, room.ways))
+        self._tell(event, portal=str(room.id), id=str(self._me), address=address, **members)
+
+    def opened(self, event: str, peer: Peer) -> None:
+        """`connected` or `accepted`."""
+        self._tell(event, peer=str(peer.id), path=peer.path, portal=str(peer.portal))
+
+    def path(self, peer: Peer, news: PathNews) -> None:
+        rtt, took = (None if seconds is None else round(seconds * 1000, 1) for seconds in (news.rtt, news.took))
+        self._tell("path", peer=str(peer.id), path=news.path, rtt_ms=rtt, took_ms=took, reason=news.reason)
+
+    def closed(self, peer: Peer) -> None:
+        reason = "goodbye" if peer.error is None else str(peer.error)
+        self._tell("closed", peer=str(peer.id), path=peer.path, portal=str(peer.portal), reason=reason)
+
+    def denied(self, denial: Denial) -> None:
+        self._tell(
+            "denied",
+            portal=str(denial.room),
+            origin=str(denial.origin),
+            address=denial.address,
+            proven=denial.proven,
+            reason=denial.reason.value,
+            time=denial.time,
+            n=denial.number,
+        )
+
+    def _tell(self, event: str, **members: Any) -> None:
+        if self._listener is None:
+            return
+        try:
+            self._listener({"event": event, **members})
+        except Exception as error:  # whoever listens must not break what it is told of
+            context = {"message": "an event could not be told", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(context)
