@@ -164,7 +164,7 @@ def try_all(folder: Path, wheel: Path, archive: Path, words: list[str]) -> None:
         place = Place(folder / python.parent.parent.name, python, wheel, archive)
         place.installed()
         left_out = list(LEFT_OUT) if python in (tested[0], tested[-1]) else [*LEFT_OUT, *ONCE]
-        options = ["-n", WORKERS, *(f"--ignore={name}" for name in left_out)]
+        options = ["-n", WORKERS, "--dist", "worksteal", *(f"--ignore={name}" for name in left_out)]
         print(" ", place.test(*options, *(words or ["tests"])), flush=True)
         place.without_core()
         print(f"  {spent() - before:.0f} s of processor time", flush=True)
