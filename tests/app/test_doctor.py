@@ -143,7 +143,8 @@ def doctor(place: Village, *arguments: str) -> tuple[str, ...]:
 def test_on_one_machine_there_is_no_nat(place: Village) -> None:
     place.room()
     told = events(*doctor(place))
-    assert told[0] == {"event": "room", "portal": str(place.id("room")), "reflectors": [f"127.0.0.1:{place.port}"]}
+    reflectors = [f"127.0.0.1:{place.port}"]
+    assert told[0] == {"event": "room", "portal": str(place.id("room")), "reflectors": reflectors, "is_here": True}
     v4, v6 = (event for event in told if event["event"] == "network")
     assert v4 == {
         **{"event": "network", "family": 4, "nat": "none", "asked": 1, "answered": 1},
@@ -154,14 +155,14 @@ def test_on_one_machine_there_is_no_nat(place: Village) -> None:
     assert {"event": "outlook", "other": "symmetric", "works": "direct"} in told
     assert [event["other"] for event in told if event["event"] == "outlook"] == [*OTHERS, "lan", "ipv6"]
     text = succeed(*doctor(place))
-    assert "no NAT" in text and "A peer behind a symmetric NAT: direct\n" in text
+    assert "on this very machine" in text and "no NAT" in text and "A peer behind a symmetric NAT: direct\n" in text
     assert not place.path("c").exists()  # it makes no identity
 
 
 def test_another_server_can_be_asked_and_a_room_may_have_none(place: Village) -> None:
     place.start("room", "room", "--listen", f"127.0.0.1:{place.port}", "--no-udp").event("listening")
     told = events(*doctor(place))
-    assert told[0]["reflectors"] == []
+    assert told[0]["reflectors"] == [] and not told[0]["is_here"]
     assert {event["nat"] for event in told if event["event"] == "network"} == {"unasked"}
     assert "give one with --stun" in succeed(*doctor(place))
     other = free_port()

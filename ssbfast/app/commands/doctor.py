@@ -85,7 +85,9 @@ def doctor(
             found = await _reflectors(me, room, network)
             reflectors += found
             shown = [_show(address) for address in found]
-            events.append({"event": "room", "portal": str(room.portal), "reflectors": shown})
+            events.append(
+                {"event": "room", "portal": str(room.portal), "reflectors": shown, "is_here": _is_here(found)}
+            )
         v4, v6 = await diagnose(reflectors, loopback=_is_here(reflectors))
         events += _findings(v4, v6)
         for event in events:
@@ -143,7 +145,8 @@ def _over_v6(nat: Nat) -> str:
 def _words(event: dict[str, Any]) -> str:
     match event:
         case {"event": "room", "portal": portal, "reflectors": reflectors}:
-            return f"Room {portal}\n  reflectors: {', '.join(reflectors) or 'none'}"
+            here = "\n  it is on this very machine, and knows nothing of your network" if event["is_here"] else ""
+            return f"Room {portal}\n  reflectors: {', '.join(reflectors) or 'none'}{here}"
         case {"event": "candidate", "kind": kind, "address": address}:
             return f"  {kind:9} {address}"
         case {"event": "outlook", "other": other, "works": works}:
