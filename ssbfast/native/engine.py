@@ -172,6 +172,21 @@ class Link:
             code = lib.ssb_link_proceed(self._c, hub._events, hub._numbers, hub._numbers + 1)
             return self._answer(code, self._source)
 
+    def keep(self, data: bytearray | memoryview | bytes = b"") -> bool:
+        """Keep input inside, unopened: what AGAIN has left, and `data` behind it; proceed() goes on there at any time.
+
+        False when the pool is used up: `failure` is set then.
+        """
+        source = ffi.from_buffer("uint8_t[]", data)
+        with self._hub._turn:
+            code = lib.ssb_link_keep(self._c, source, len(source))
+            self._source = None
+        if code == E_CLOSED:
+            raise error_of(code)
+        if code < 0 and self.failure is None:
+            self.failure = error_of(code)
+        return bool(code >= 0)
+
     def _answer(self, code: int, source: Any) -> tuple[Status, list[Event]]:
         numbers, room = self._hub._numbers, self._hub._events
         if code == Status.AGAIN and not numbers[0] and numbers[1] > _EVENT_ROOM:

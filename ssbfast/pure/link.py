@@ -64,6 +64,20 @@ class Link:
         """Go on after AGAIN or BLOCKED."""
         return self._answer(self.incoming.proceed(EVENT_BUFFER))
 
+    @in_turn
+    def keep(self, data: Buffer = b"") -> bool:
+        """Keep input inside, unopened: what AGAIN has left, and `data` behind it; proceed() goes on there at any time.
+
+        False when the pool is used up: `failure` is set then.
+        """
+        self._due = False
+        code = self.incoming.keep(bytes(data))
+        if code == E_CLOSED:
+            raise fault(code)
+        if code < 0:
+            self.failure = self.failure or fault(code)
+        return code >= 0
+
     def _answer(self, answer: tuple[int, list[Event], int]) -> tuple[Status, list[Event]]:
         code, events, need = answer
         if code == Status.AGAIN and not events and need > EVENT_BUFFER:
