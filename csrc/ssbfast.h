@@ -223,6 +223,7 @@ typedef struct {
     uint32_t _lent;
     uint64_t _outgoing; /* of them, in lanes and control queues: these drain by themselves */
     struct ssb_link_s *_dirty_first, *_dirty_last;
+    struct ssb_link_s *_links; /* all that are not closed */
 } ssb_hub; /* opaque */
 
 typedef struct { /* a first-in first-out queue of bytes in slabs */
@@ -247,6 +248,9 @@ int ssb_hub_gap(const ssb_hub *h, size_t *at, size_t *n);
 /* Take one link off the list of those on which something was queued since they were taken off last; its id, or -1.
  * The caller flushes it until nothing is left. */
 int64_t ssb_hub_next_dirty(ssb_hub *h);
+/* The links that hold at least `slabs` (> 0) of the pool, both ways: up to `most` of their ids, and what each holds.
+ * How many were written. */
+size_t ssb_hub_heavy(const ssb_hub *h, uint64_t slabs, uint32_t *ids, uint64_t *held, size_t most);
 /* cdef end */
 
 /* ------------------------------------------------------------------ link, lanes, inlets
@@ -296,6 +300,7 @@ typedef struct {
 typedef struct ssb_link_s {
     ssb_hub *_hub;
     struct ssb_link_s *_next_dirty, *_previous_dirty;
+    struct ssb_link_s *_next_link, *_previous_link; /* all of the hub */
     ssb_sealer _sealer;
     ssb_opener _opener;
     ssb_scanner _scanner;

@@ -149,6 +149,13 @@ BUDGET_ENTRIES: Final = 65_536
 HANDSHAKE_STEPS: Final = 8
 """Steps of callers' handshakes in one tick of the loop at most; `TICK_SECONDS` mostly ends a tick before."""
 
+HEAVY_LINKS: Final = 4_096
+"""Sessions that are looked at when memory is short, those with the most recent beginning first. `HEAVY_SLABS` each fill
+the pool."""
+
+HEAVY_SLABS: Final = 16
+"""Slabs of 4 KiB (64 KiB) from which on a session counts when memory is short: below it nobody ever loses."""
+
 EPHEMERALS: Final = 64
 """Ephemeral keys made while a room is idle: as many as `HANDSHAKES_PER_ADDRESS`, a burst from one household."""
 

@@ -84,6 +84,14 @@ class Hub:
                 ids.append(link)
         return ids
 
+    def heavy(self, slabs: int) -> list[tuple[int, int]]:
+        """Return the ids of links that hold at least `slabs` (> 0), and what each holds; at most `HEAVY_LINKS`."""
+        ids, held = raw("uint32_t[]", limits.HEAVY_LINKS), raw("uint64_t[]", limits.HEAVY_LINKS)
+        with self._turn:
+            self._close_forgotten()
+            n = lib.ssb_hub_heavy(self._c, slabs, ids, held, limits.HEAVY_LINKS)
+        return [(int(ids[i]), int(held[i])) for i in range(n)]
+
     def _give_back(self) -> None:
         at, n = self._numbers, self._numbers + 1
         at[0] = n[0] = 0
@@ -127,9 +135,10 @@ class Link:
         self._inlets: set[Inlet] = set()
         core = ffi.new("ssb_link *")
         bounds = ffi.new("ssb_limits *", list(limits))
-        lib.ssb_link_init(  # touches nothing of the hub's
-            core, hub._c, id, crypto, bounds, send_key, send_nonce, receive_key, receive_nonce, int(split)
-        )
+        with hub._turn:
+            lib.ssb_link_init(
+                core, hub._c, id, crypto, bounds, send_key, send_nonce, receive_key, receive_nonce, int(split)
+            )
         self._c = core
         self._closed = False
 

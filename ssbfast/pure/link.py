@@ -44,6 +44,12 @@ class Link:
         self._due = False  # AGAIN has not been answered
         self.out = Outgoing(hub, id, limits, Sealer(send_key, send_nonce), split)
         self.incoming = Incoming(hub, limits, BoxOpener(receive_key, receive_nonce, limits.box_body))
+        self._number = hub.enter(self)
+
+    @property
+    def slabs(self) -> int:
+        """What it holds of the pool, both ways."""
+        return self.incoming.slabs + len(self.out.control.slabs) + self.out.lane_slabs
 
     # ------------------------------------------------------------ what arrives
 
@@ -154,5 +160,6 @@ class Link:
         self.incoming.dead = E_CLOSED
         self.out.control.keep(0)
         self.out.hub.unmark(self.out)
+        self.out.hub.leave(self._number)
         self.out.sealer.close()
         self.out.goodbye = Goodbye.CLOSED

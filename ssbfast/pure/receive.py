@@ -184,6 +184,10 @@ class Incoming:
         return self._input.bytes + self._plain.bytes + self._assembly.bytes
 
     @property
+    def slabs(self) -> int:
+        return len(self._input.slabs) + len(self._plain.slabs) + len(self._assembly.slabs)
+
+    @property
     def blocked(self) -> Lane | None:
         return self._over[-1].lane if self._over else None
 

@@ -36,7 +36,7 @@ class World:
             for x in self.links
         ]
         lanes = [(x.queued, x.taken, x.put, x.full) for x in self.lanes]
-        return (self.hub.lent, self.hub.left, links, lanes)
+        return (self.hub.lent, self.hub.left, self.hub.heavy(1), links, lanes)
 
 
 class Lockstep:
