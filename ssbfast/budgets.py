@@ -1,7 +1,7 @@
 """What one stranger may hold and spend: the arithmetic of all budgets, without I/O, clock or hidden randomness.
 
     rings     an address as the networks it lies in: /32 for IPv4; /48, /56 and /64 for IPv6
-    Rates     token buckets: what a session, a key and an address may spend a second (calls, announcements, opens, lists)
+    Rates     token buckets: what a session, a key and an address may spend a second (calls, lists, opens, …)
     Places    quotas: how many of a thing (connections, sessions, tunnels) an address and all together may hold, and
               which one goes when a newcomer needs a place
     Turns     whose work is next: a fair queue over addresses and, inside each, over sessions
@@ -20,13 +20,15 @@ from __future__ import annotations
 import ipaddress
 import random
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from heapq import heappop, heappush
+from itertools import islice
 from typing import Any, Final, Generic, TypeVar
 
 from ssbfast import limits
+from ssbfast.errors import LocalProtocolError
 
 Rings = tuple[str, ...]
 """The networks that an address lies in, widest first."""
@@ -104,7 +106,7 @@ class Allowance:
     own: Rate
 
 
-ALLOWANCES: Final[dict[str, Allowance]] = {
+ALLOWANCES: Final[Mapping[str, Allowance]] = {
     "calls": Allowance(
         Rate(limits.CALLS_PER_KEY, limits.CALLS_BURST),
         Rate(limits.CALLS_PER_ADDRESS, limits.CALLS_ADDRESS_BURST),
@@ -137,8 +139,8 @@ ALLOWANCES: Final[dict[str, Allowance]] = {
 class Rates:
     """What is spent of each kind, by session, key and network."""
 
-    def __init__(self, allowances: dict[str, Allowance] | None = None) -> None:
-        self._allowances = ALLOWANCES if allowances is None else allowances
+    def __init__(self, allowances: Mapping[str, Allowance] = ALLOWANCES) -> None:
+        self._allowances = allowances
         self._buckets: dict[tuple[str, Hashable], Bucket] = {}
 
     def __len__(self) -> int:
@@ -163,18 +165,19 @@ class Rates:
     def _level(self, kind: str, account: Hashable, rate: Rate, n: float, now: float) -> float:
         bucket = self._buckets.pop((kind, account), None)
         if bucket is None:
-            self._forget(now)
+            while len(self._buckets) >= limits.BUDGET_ENTRIES:
+                del self._buckets[next(iter(self._buckets))]
             bucket = Bucket(now)
         self._buckets[kind, account] = bucket  # the one that was used last is the last
         return rate.wait(bucket.spend(n, rate.rate, now))
 
-    def _forget(self, now: float) -> None:
-        """Make room for a new account: of the oldest, those that time has forgiven, or simply the oldest."""
-        while len(self._buckets) >= limits.BUDGET_ENTRIES:
-            del self._buckets[next(iter(self._buckets))]
-        for account in [entry for entry, _ in zip(self._buckets, range(2), strict=False)]:
-            if self._buckets[account].level(self._slowest(account[0]), now) <= 0:
-                del self._buckets[account]
+    def sweep(self, now: float, most: int) -> None:
+        """Forget, of the `most` accounts that were used longest ago, those that time has forgiven."""
+        oldest = list(islice(self._buckets, most))
+        for account in oldest:
+            bucket = self._buckets.pop(account)
+            if bucket.level(self._slowest(account[0]), now) > 0:
+                self._buckets[account] = bucket
 
     def _slowest(self, kind: str) -> float:
         allowance = self._allowances[kind]
@@ -263,6 +266,9 @@ class Places(Generic[Item]):
     def __contains__(self, item: object) -> bool:
         return item in self._networks
 
+    def __iter__(self) -> Iterator[Item]:
+        return iter(list(self._networks))
+
     def held(self, network: str) -> int:
         """Return how many places a network holds."""
         return len(self._of.get(network, ()))
@@ -279,6 +285,11 @@ class Places(Generic[Item]):
         if len(self._all) < self.caps.whole:
             return Verdict(True)
         return self._replace(self._greediest(networks), self._name)
+
+    def least(self, network: str) -> Item | None:
+        """Return the least deserving of a network, judged by a sample; None when nobody may be sent away."""
+        bag = self._of.get(network)
+        return None if bag is None else self._draw(bag)
 
     def add(self, item: Item, networks: Rings) -> None:
         """Give a place. Harmless for one who has it."""
@@ -302,11 +313,13 @@ class Places(Generic[Item]):
                 del self._of[network]
 
     def _replace(self, bag: _Bag[Item], reason: str) -> Verdict[Item]:
+        least = self._draw(bag)
+        return Verdict(least is not None, least, reason)
+
+    def _draw(self, bag: _Bag[Item]) -> Item | None:
         drawn = [(self._worth(item), item) for item in bag.sample(limits.EVICTION_SAMPLE, self._rng)]
         able = [(worth, item) for worth, item in drawn if worth is not None]
-        if not able:
-            return Verdict(False, None, reason)
-        return Verdict(True, min(able, key=lambda pair: pair[0])[1], reason)
+        return min(able, key=lambda pair: pair[0])[1] if able else None
 
     def _greediest(self, networks: Rings) -> _Bag[Item]:
         """The places of the widest network that holds the most, judged by a sample."""
@@ -322,26 +335,44 @@ class Places(Generic[Item]):
 Work = Callable[[], None]
 
 
-@dataclass(slots=True, eq=False)
 class _Node:
-    """An address's network, or a session: something that gets turns among its likes."""
+    """Something that gets turns among its likes: an address's network."""
 
-    parent: _Node | None
-    name: Hashable
-    tag: float = 0.0  # when its next turn is due, in its parent's virtual time
-    now: float = 0.0  # its own virtual time: the tag of the child whose turn was last
-    pending: int = 0  # pieces of work in it
-    waits: bool = False  # is in its parent's queue
-    queue: list[tuple[float, int, _Node]] = field(default_factory=list)  # children with work
-    children: dict[Hashable, _Node] = field(default_factory=dict)
-    bucket: Bucket | None = None
+    __slots__ = ("bucket", "children", "members", "name", "now", "parent", "pending", "queue", "tag", "waits")
+
+    def __init__(self, parent: _Node | None, name: str) -> None:
+        self.parent = parent
+        self.name = name
+        self.tag: float = 0.0 if parent is None else parent.now  # when its next turn is due, in parent.now's time
+        self.now: float = 0.0  # its own virtual time: the tag of the one inside whose turn was last
+        self.pending = 0  # pieces of work in it
+        self.waits = False  # is in its parent's queue
+        self.queue: list[tuple[float, int, _Node | Share]] = []  # those inside with work
+        self.children: dict[str, _Node] = {}  # networks inside
+        self.members = 0  # networks and shares inside
+        self.bucket: Bucket | None = None
 
 
-@dataclass(slots=True, eq=False)
-class Share(_Node):
-    """What one session has of the loop's time. Made by `Turns.share`."""
+class Share:
+    """What one session has of the loop's time. Made by `Turns.share`; thousands of them idle: it holds little."""
 
-    works: deque[Work] = field(default_factory=deque)
+    __slots__ = ("bucket", "parent", "pending", "tag", "waits", "works")
+
+    def __init__(self, parent: _Node) -> None:
+        self.parent: _Node = parent
+        self.tag: float = parent.now
+        self.pending = 0
+        self.waits = False
+        self.works: deque[Work] | None = None
+        self.bucket: Bucket | None = None
+
+    @property
+    def network(self) -> str:
+        """The widest network that it is charged to, "" for what is our own."""
+        node = self.parent
+        while node.parent is not None and node.parent.parent is not None:
+            node = node.parent
+        return node.name
 
 
 class Turns:
@@ -364,24 +395,27 @@ class Turns:
         for network in networks:
             child = node.children.get(network)
             if child is None:
-                child = node.children[network] = _Node(node, network, tag=node.now)
+                child = node.children[network] = _Node(node, network)
+                node.members += 1
             node = child
-        share = Share(node, None, tag=node.now)
-        share.name = share
-        node.children[share] = share
-        return share
+        node.members += 1
+        return Share(node)
 
     def close(self, share: Share) -> None:
-        """Forget a share; what it has queued is still done. Harmless twice."""
-        node: _Node = share
-        while node.parent is not None and not node.children and node.parent.children.get(node.name) is node:
+        """Forget a share, once; what it has queued is still done."""
+        node = share.parent
+        node.members -= 1
+        while node.parent is not None and not node.members:
             del node.parent.children[node.name]
             node = node.parent
+            node.members -= 1
 
     def queue(self, share: Share, work: Work) -> None:
         """Put work behind what a share has queued."""
+        if share.works is None:
+            share.works = deque()
         share.works.append(work)
-        node: _Node = share
+        node: _Node | Share = share
         while True:
             node.pending += 1
             parent = node.parent
@@ -394,20 +428,25 @@ class Turns:
 
     def next(self) -> tuple[Share, Work] | None:
         """Take the work whose turn it is; tell `spent` how long it took before the next one."""
-        if not self._root.pending:
+        node: _Node | Share = self._root
+        if not node.pending:
             return None
-        node = self._root
         while not isinstance(node, Share):
             node.pending -= 1
             node = self._first(node)
         node.pending -= 1
-        return node, node.works.popleft()
+        works = node.works
+        if works is None:
+            raise LocalProtocolError("a share without work has a turn")
+        work = works.popleft()
+        if not works:
+            node.works = None
+        return node, work
 
     def spent(self, share: Share, seconds: float, now: float) -> None:
         """Charge time to a share and to its networks. now: seconds of a clock that does not jump."""
-        node: _Node = share
-        while node.parent is not None:
-            parent = node.parent
+        node: _Node | Share = share
+        while (parent := node.parent) is not None:
             node.tag = min(max(node.tag, parent.now) + seconds, parent.now + limits.TURN_LEAD)
             if node.bucket is None:
                 node.bucket = Bucket(now)
@@ -416,20 +455,20 @@ class Turns:
 
     def is_light(self, share: Share, now: float) -> bool:
         """Tell whether a share and its networks have used so little that they need not wait for a turn."""
-        node: _Node | None = share
+        node: _Node | Share | None = share
         while node is not None:
             if node.bucket is not None and node.bucket.level(limits.LIGHT_SHARE, now) > limits.LIGHT_SECONDS:
                 return False
             node = node.parent
         return True
 
-    def _put(self, parent: _Node, node: _Node) -> None:
+    def _put(self, parent: _Node, node: _Node | Share) -> None:
         node.waits = True
         self._order += 1
         heappush(parent.queue, (node.tag, self._order, node))
 
-    def _first(self, node: _Node) -> _Node:
-        """Take the child whose turn it is off a node's queue; it comes back behind its equals if it has more work."""
+    def _first(self, node: _Node) -> _Node | Share:
+        """Take the one whose turn it is off a node's queue; it comes back behind its equals if it has more work."""
         while True:
             tag, _, child = heappop(node.queue)
             if child.tag <= tag:

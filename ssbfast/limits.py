@@ -140,6 +140,12 @@ EVICTION_SAMPLE: Final = 32
 """Of so many that are drawn at random the least deserving goes: one of the worst tenth in 29 of 30 cases, at a cost
 that does not grow with the room."""
 
+UNUSED_TUNNEL: Final = 4 * KiB
+"""A tunnel that has carried no more than this has seen a handshake and perhaps a call."""
+
+ACCEPTS_PER_TICK: Final = 4
+"""Connections accepted in one tick: 0.4 ms."""
+
 EVICTION_GRACE: Final = 1.0
 """A session younger than this is not sent away for a newcomer if another one can be: time to ask and leave."""
 
@@ -152,6 +158,9 @@ HANDSHAKE_STEPS: Final = 8
 HEAVY_LINKS: Final = 4_096
 """Sessions that are looked at when memory is short, those with the most recent beginning first. `HEAVY_SLABS` each fill
 the pool."""
+
+SLAB: Final = 4 * KiB
+"""The unit of queue memory: a page, and a box body."""
 
 HEAVY_SLABS: Final = 16
 """Slabs of 4 KiB (64 KiB) from which on a session counts when memory is short: below it nobody ever loses."""
@@ -198,7 +207,7 @@ PRIVATE_TAGS: Final = 100_000
 # ---------------------------------------------------------------- rates of a room (a second, and at once)
 
 CALLS_PER_KEY: Final = 200.0
-"""Calls a second of one key, by all its sessions: clients make three when they join, one a minute later. One costs 50 µs."""
+"""Calls a second of one key, by all its sessions: clients make three when they join. One costs 50 µs."""
 
 CALLS_BURST: Final = 2_000.0
 """Calls of one key at once."""
@@ -281,6 +290,9 @@ TICK_SECONDS: Final = 0.0005
 """Work in one tick of the loop before those who have used much wait for their turn: what a call of somebody who uses
 little has to wait for, twice (there and back)."""
 
+TICK_LIGHT_SECONDS: Final = 0.0015
+"""Work in one tick before everybody waits for turns, also those who use little: many of them are a crowd as well."""
+
 TICK_EVENTS: Final = 8
 """Packets that the core hands to Python before the clock is looked at: 0.3 ms of calls."""
 
@@ -296,6 +308,18 @@ LIGHT_SECONDS: Final = 0.01
 
 TURN_LEAD: Final = 0.01
 """By how much the next turn of one who used much may lie behind: with a hundred others who want theirs, one second."""
+
+PAUSE_SECONDS: Final = 60.0
+"""The longest that a session is not read because of what it has spent."""
+
+ACCEPT_PAUSE: Final = 0.25
+"""When the process has no file left: sessions that end bring some."""
+
+SWEEP_SECONDS: Final = 0.5
+"""Between two looks for accounts that time has forgiven."""
+
+SWEEP_ENTRIES: Final = 512
+"""Accounts that are looked at then: 0.3 ms."""
 
 TALLY_SECONDS: Final = 10.0
 """Limits that were reached are told at most once in so long."""
