@@ -16,6 +16,7 @@ import traceback
 
 from tests.hostile.attacks import ATTACKS
 from tests.hostile.lifeline import Lifeline
+from tests.hostile.stranger import Stranger
 from tests.hostile.world import CORE_SHARE, World, keep_to
 
 PREPARE_SECONDS = 20.0
@@ -38,6 +39,7 @@ async def main(address: str, listener: str, seed: int, names: list[str]) -> None
     world.started.set()
     await lifeline.ended.wait()
     world.did["cpu %"] = round(100 * (time.process_time() - used) / (time.monotonic() - began))
+    world.did["bytes"] = Stranger.sent
     governor.cancel()
     print(json.dumps(dict(world.did)), flush=True)
     os._exit(0)

@@ -58,9 +58,11 @@ def bound(address: str, receive_buffer: int = 0) -> socket.socket:
 class Stranger(asyncio.Protocol):
     """One session. deaf: it reads nothing once the handshake is done."""
 
+    sent = 0
+    """Bytes of all strangers of this process, before sealing."""
+
     def __init__(self, room: FeedId, me: Keypair | None = None, *, deaf: bool = False) -> None:
         self.me = Keypair.generate() if me is None else me
-        self.sent = 0
         self._deaf = deaf
         self._handshake: ClientHandshake | None = ClientHandshake(self.me, room)
         self._room = room
@@ -96,7 +98,7 @@ class Stranger(asyncio.Protocol):
         if self._gone:
             raise Cut
         self.transport.write(self._boxer.seal(plain))
-        self.sent += len(plain)
+        Stranger.sent += len(plain)
         if not self._writable.is_set():
             await self._writable.wait()
         if self._gone:

@@ -269,9 +269,7 @@ def _used(room: Room, honest: Honest, attack: subprocess.Popen[bytes]) -> tuple[
         return busy(), 0.0, 0.0, 0.0
 
 
-def _figures(
-    names: tuple[str, ...], room: Room, told: list[Told], times: tuple[float, ...], **members: Any
-) -> Figures:
+def _figures(names: tuple[str, ...], room: Room, told: list[Told], times: tuple[float, ...], **members: Any) -> Figures:
     idle_from, idle_until, began, ended, done = times
     base = [sample.rss for sample in room.samples if idle_from <= sample.at < idle_until]
     during = [sample for sample in room.samples if began <= sample.at < done]

@@ -64,7 +64,6 @@ def busy_tunnels(pairs: int, tunnels: int, bytes_per_second: float, addresses: t
             try:
                 async for n in paced(bytes_per_second / pairs / len(_CHUNK)):
                     await caller.send(data[n % tunnels])
-                    world.did["bytes"] += len(_CHUNK)
             except Cut:
                 world.did["cut"] += 1
 

@@ -71,7 +71,6 @@ class World:
             try:
                 stranger = await self.dial(address, **options) if first is None else first
                 await work(stranger)
-                self.did["bytes"] += stranger.sent
                 await stranger.wait_gone()
             except Cut:
                 pass
@@ -79,9 +78,7 @@ class World:
             self.did["cut"] += 1
             await asyncio.sleep(AGAIN_SECONDS)
 
-    async def attackers(
-        self, addresses: Iterable[str], work: Callable[[Any], Awaitable[None]], **options: Any
-    ) -> None:
+    async def attackers(self, addresses: Iterable[str], work: Callable[[Any], Awaitable[None]], **options: Any) -> None:
         """Sessions that are proven before the attack begins; then each does `work`, again and again."""
         addresses = list(addresses)
         there = await self.crowd(addresses, **options)
@@ -116,7 +113,7 @@ async def keep_to(share: float) -> None:
         await asyncio.sleep(0.02)
         over = (time.process_time() - used) - share * (time.monotonic() - wall)
         if over > 0:
-            time.sleep(min(over / share, 0.1)) # the whole process is to stand still
+            time.sleep(min(over / share, 0.1))  # the whole process is to stand still
         elif over < -0.2 * share:
             used, wall = time.process_time(), time.monotonic()
 
