@@ -325,7 +325,7 @@ class Link(asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> memoryview:
         relay = self._relay
         if relay.pressure.is_high or (relay.is_planned and relay.turns.is_over(self.share)):
-            return relay.little  # what cannot go on at once is kept
+            return relay.buffer[: limits.TICK_READ]  # what cannot go on at once is kept
         return relay.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -441,7 +441,7 @@ class Link(asyncio.BufferedProtocol):
     def flush(self) -> None:
         """Seal what is queued and hand it to the transport, as far as that takes it."""
         core, transport = self._core, self._transport
-        if core is None or transport is None:
+        if core is None or transport is None or transport.is_closing():
             return
         status, sealed = native.Status.FULL, False
         while not self._paused and status is native.Status.FULL:

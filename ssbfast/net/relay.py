@@ -69,7 +69,6 @@ class Relay:
         self.core_limits = core_limits or native.CoreLimits(events=limits.TICK_EVENTS)
         self.stall_seconds = stall_seconds
         self.buffer = memoryview(bytearray(limits.RECEIVE_BUFFER))
-        self.little = self.buffer[: limits.TICK_READ]
         self._links: dict[int, Link] = {}
         self._ids = itertools.count(1)
         self._outlets: dict[native.Lane, _Outlet] = {}
