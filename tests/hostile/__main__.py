@@ -21,6 +21,7 @@ def main() -> int:
     parser.add_argument("--attack", action="append", default=[], metavar="NAME[+NAME]", help="repeatable; + is at once")
     parser.add_argument("--all", action="store_true", help="every attack")
     parser.add_argument("--pairs", type=int, default=0, help="so many pairs of attacks at once, chosen by the seed")
+    parser.add_argument("--plain", action="store_true", help="the room runs on asyncio's own loop, not on uvloop")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="one JSON object a trial")
     parser.add_argument("--list", action="store_true", help="say what there is")
@@ -35,10 +36,10 @@ def main() -> int:
     unknown = {name for names in wanted for name in names} - set(NAMES)
     if unknown or not wanted:
         parser.error(f"no such attack: {', '.join(sorted(unknown))}" if unknown else "say --attack, --all or --pairs")
-    return _measure(wanted, given.seconds, given.seed, as_json=given.json)
+    return _measure(wanted, given.seconds, given.seed, plain=given.plain, as_json=given.json)
 
 
-def _measure(wanted: Sequence[tuple[str, ...]], seconds: float, seed: int, *, as_json: bool) -> int:
+def _measure(wanted: Sequence[tuple[str, ...]], seconds: float, seed: int, *, plain: bool, as_json: bool) -> int:
     idle_calls: list[float] = []
     red = 0
     if not as_json:
@@ -46,7 +47,7 @@ def _measure(wanted: Sequence[tuple[str, ...]], seconds: float, seed: int, *, as
         print(f"at least {P99_FLOOR * 1000:g} ms")
         print(_line(HEADS))
     for names in wanted:
-        figures = run(names, seconds=seconds, idle_seconds=seconds, seed=seed)
+        figures = run(names, seconds=seconds, idle_seconds=seconds, seed=seed, plain=plain)
         idle_calls += figures.idle_calls
         idle_p99 = percentile(idle_calls, 0.99)
         results = verdicts(figures, idle_p99)

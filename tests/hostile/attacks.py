@@ -22,7 +22,7 @@ MB = 1_000_000
 @dataclass(frozen=True)
 class Attack:
     """run: the attack. own: it comes from the honest pair's own address. files: the room's hard limit of descriptors.
-    unread: nobody reads what the room prints on stderr meanwhile."""
+    unread: nobody reads what the room prints on stderr meanwhile. plain: on asyncio's own loop, not on uvloop."""
 
     row: str
     about: str
@@ -30,6 +30,7 @@ class Attack:
     own: bool = False
     files: int = 0
     unread: bool = False
+    plain: bool = False
 
 
 # ---------------------------------------------------------------- a stranger with many keys
@@ -112,6 +113,8 @@ ATTACKS: dict[str, Attack] = {
     "knocks-1": Attack("A4", "100 tunnel.connect a second to the listener from 1 key", t.knocks(1, 100)),
     "knocks-12": Attack("A4", "the same from 12 keys", t.knocks(12, 100)),
     "knocks-100": Attack("A4", "300 a second from 100 keys", t.knocks(100, 300)),
+    "knocks-hello": Attack("A4", "100 with an inner hello from 12 keys", t.knocks(12, 100, say=1)),
+    "knocks-proof": Attack("A4", "100 with the proof of a stranger's key, from 12 keys", t.knocks(12, 100, say=2)),
     "silent": Attack("A5", "2,000 silent connections from 10 addresses", c.connections(c.no_hello, 2000, 1000)),
     "silent-own": Attack("A5", "100 from the pair's own address", c.connections(c.no_hello, 100, 200, OWN), own=True),
     "hellos": Attack("A5", "2,000 that say a right hello and no more", c.connections(c.valid_hello, 2000, 500)),
@@ -124,8 +127,12 @@ ATTACKS: dict[str, Attack] = {
         "A7", "silent connections at a room with 256 files", c.connections(c.no_hello, 2000, 500), files=256
     ),
     "files-proven": Attack("A7", "proven sessions at a room with 256 files", c.joins(300, ADDRESSES), files=256),
-    "files-unread": Attack("A7", "the same, and nobody reads stderr", c.joins(300, ADDRESSES), files=256, unread=True),
+    "files-plain": Attack("A7", "the same on asyncio's own loop", c.joins(300, ADDRESSES), files=256, plain=True),
+    "files-unread": Attack(
+        "A7", "the same, and nobody reads stderr", c.joins(300, ADDRESSES), files=256, unread=True, plain=True
+    ),
     "resets": Attack("A9", "50 RSTs a second while the room writes", s.resets(50)),
+    "resets-plain": Attack("A9", "the same on asyncio's own loop", s.resets(50), plain=True),
     "stranger": Attack("all", "100 keys on 10 addresses, each does what it likes", stranger(100)),
 }
 
@@ -135,6 +142,8 @@ SHORT = tuple(name for name in NAMES if not name.startswith("calls-") or name in
 
 def pairs(count: int, seed: int) -> list[tuple[str, str]]:
     """Attacks at the same time: so many different pairs, chosen by the seed; each needs the same of the room."""
-    able = combinations([name for name in NAMES if name != "nothing" and not ATTACKS[name].files], 2)
+    able = combinations(
+        [name for name in NAMES if name != "nothing" and not ATTACKS[name].files and not ATTACKS[name].plain], 2
+    )
     chosen = list(able)
     return random.Random(seed).sample(chosen, min(count, len(chosen)))

@@ -1,8 +1,8 @@
 """The honest pair, as a process of its own: `python -m tests.hostile.honest ADDRESS`.
 
 A listens in the room and answers whom it follows; C calls A every 50 ms. Beside them every 200 ms a fresh key joins
-the room, and every second a fresh friend of A's opens a tunnel to A and calls once. Nothing waits for what was begun
-before: each call, join and visit starts at its time and has a time-out.
+the room, and every second two fresh friends of A's, one of them 100 ms away, open tunnels to A and call once. Nothing
+waits for what was begun before: each call, join and visit starts at its time and has a time-out.
 
 stdout: first {"op": "ready", "listener": ID}, then one JSON line for each thing that is done, when it is done:
 
@@ -24,16 +24,18 @@ from typing import Any
 
 from ssbfast.app.follow_graph import MemoryGraph
 from ssbfast.app.room_client import RoomClient
+from ssbfast.app.targets import ways_into
 from ssbfast.app.trusting import Trust
 from ssbfast.ids import FeedId
 from ssbfast.keys import Keypair
 from ssbfast.net.api import Api
 from ssbfast.net.peer import Peer
+from tests.hostile.far import far_away
 from tests.hostile.lifeline import Lifeline
 
 CALL_EVERY, CALL_SECONDS = 0.05, 3.0
 JOIN_EVERY, JOIN_SECONDS = 0.2, 5.0
-VISIT_EVERY, VISIT_SECONDS = 1.0, 5.0
+VISIT_EVERY, VISIT_SECONDS = 0.5, 5.0
 LAG_EVERY, LAG_TOLD = 0.02, 0.02
 
 
@@ -46,6 +48,7 @@ class Pair:
 
     def __init__(self, address: str) -> None:
         self.address = address
+        self.far = address
         self.graph = MemoryGraph()
         self.a = Keypair.generate()
         self.c = Keypair.generate()
@@ -65,7 +68,9 @@ class Pair:
             return value
 
         listener = RoomClient(self.a, trust=Trust(self.graph), api=api, on_event=self._a_told)
-        async with listener, RoomClient(self.c) as self.caller:
+        host, port, _ = ways_into(self.address)[0]
+        async with far_away(host, port) as far, listener, RoomClient(self.c) as self.caller:
+            self.far = self.address.replace(f":{port}~", f":{far}~")
             await listener.join(self.address)
             await self.caller.join(self.address)
             keeper = asyncio.create_task(self._keep_tunnel())
@@ -106,7 +111,7 @@ class Pair:
             raise
         return client.close
 
-    async def visit(self, _n: int) -> Callable[[], Awaitable[None]]:
+    async def visit(self, n: int) -> Callable[[], Awaitable[None]]:
         friend = Keypair.generate()
         self.graph.set(friend.id, follows=True)
         client = await RoomClient(friend).__aenter__()
@@ -116,7 +121,7 @@ class Pair:
             self.graph.set(friend.id, follows=False)
 
         try:
-            room = await client.join(self.address, stay=False)
+            room = await client.join(self.far if n % 2 else self.address, stay=False)
             peer = await client.connect(self.a.id, room=room)
             if await peer.call("echo", "friend") != "friend":
                 raise ValueError("a wrong answer")

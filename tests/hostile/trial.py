@@ -42,8 +42,7 @@ class Honest:
     """The honest pair's process; `told` grows as it speaks."""
 
     def __init__(self, address: str) -> None:
-        self.process = start(
-            0, "-m", "tests.hostile.honest", address, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        self.process = start("-m", "tests.hostile.honest", address, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )  # fmt: skip
         assert self.process.stdout is not None
         first = json.loads(self.process.stdout.readline() or b"{}")
@@ -202,8 +201,7 @@ class Figures:
 
 @contextlib.contextmanager
 def _attack(room: Room, listener: str, names: Sequence[str], seed: int) -> Iterator[subprocess.Popen[bytes]]:
-    process = start(
-        0, "-m", "tests.hostile.attack", room.address, listener, str(seed), *names,
+    process = start("-m", "tests.hostile.attack", room.address, listener, str(seed), *names,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
     )  # fmt: skip
     try:
@@ -217,14 +215,16 @@ def _attack(room: Room, listener: str, names: Sequence[str], seed: int) -> Itera
                 pipe.close()
 
 
-def run(names: Sequence[str], *, seconds: float, idle_seconds: float, seed: int = 1) -> Figures:
+def run(names: Sequence[str], *, seconds: float, idle_seconds: float, seed: int = 1, plain: bool = False) -> Figures:
     """Idle, the attacks at once, after. Takes WARM_SECONDS + idle_seconds + seconds + AFTER_SECONDS and some more.
+
+    plain: the room runs on asyncio's own loop, as where uvloop is not installed; some attacks ask for it themselves.
 
     Raises RuntimeError when the attack could not be made.
     """
     files = max(ATTACKS[name].files for name in names)
     with tempfile.TemporaryDirectory() as data, contextlib.ExitStack() as stack:
-        room = Room(Path(data), files=files)
+        room = Room(Path(data), files=files, plain=plain or any(ATTACKS[name].plain for name in names))
         stack.callback(room.close)
         honest = Honest(room.address)
         stack.callback(honest.close)

@@ -47,10 +47,14 @@ def rss_of(pid: int) -> int:
     return 0
 
 
-def start(files: int, *command: str, **pipes: Any) -> subprocess.Popen[bytes]:
-    """A process that ends with this one. files: its limit of descriptors, 0 for ours. command: Python's arguments."""
+def start(*command: str, files: int = 0, plain: bool = False, **pipes: Any) -> subprocess.Popen[bytes]:
+    """A process that ends with this one.
+
+    command: Python's arguments. files: its limit of descriptors, 0 for ours. plain: it finds no uvloop.
+    """
+    path = [str(Path(__file__).parent / "without_uvloop")] if plain else []
     leash = [sys.executable, "-m", "tests.hostile.leash", str(files), sys.executable, *command]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*path, str(ROOT)])}
     return subprocess.Popen(leash, cwd=ROOT, env=environment, bufsize=0, **pipes)
 
 
@@ -76,12 +80,12 @@ class _Pipe:
 
 
 class Room:
-    """`ssbfast room` on 127.0.0.1. files: its hard limit of descriptors; 0 for that of this process."""
+    """`ssbfast room` on 127.0.0.1. files, plain: see `start`."""
 
-    def __init__(self, data: Path, *, files: int = 0) -> None:
+    def __init__(self, data: Path, *, files: int = 0, plain: bool = False) -> None:
         arguments = ("room", "--json", "--data", str(data), "--listen", "127.0.0.1:0", "--no-udp")
         self.process = start(
-            files, "-m", "ssbfast", *arguments,
+            "-m", "ssbfast", *arguments, files=files, plain=plain,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
         self.samples: list[Sample] = []
