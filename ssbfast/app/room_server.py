@@ -88,6 +88,7 @@ class RoomServer:
         self._telling: asyncio.TimerHandle | None = None
         self._sweeping: asyncio.TimerHandle | None = None
         self._tick: asyncio.TimerHandle | None = None
+        self._tick_due = 0.0
         self._emptied: asyncio.Event | None = None  # there once we are closing
         self._relay: Relay | None = None
         self.addresses: tuple[MultiserverAddress, ...] = ()
@@ -311,11 +312,12 @@ class RoomServer:
     def _plan_tick(self) -> None:
         due = self._methods.next_tick
         if self._tick is not None:
-            if due is not None and self._tick.when() <= due:
+            if due is not None and self._tick_due <= due:
                 return
             self._tick.cancel()
             self._tick = None
         if due is not None:
+            self._tick_due = due  # uvloop's timers cannot be asked when they are due
             self._tick = self.relay.loop.call_at(due, self._ticked)
 
     def _ticked(self) -> None:

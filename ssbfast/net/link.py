@@ -53,6 +53,7 @@ class Link(asyncio.BufferedProtocol):
         "_holds",
         "_loop",
         "_pause",
+        "_pause_until",
         "_paused",
         "_piece",
         "_relay",
@@ -100,7 +101,8 @@ class Link(asyncio.BufferedProtocol):
         self._error: SSBError | None = None
         self._paused = False
         self._resting = False  # its input waits for its turn
-        self._pause: asyncio.TimerHandle | None = None  # its input waits for the time
+        self._pause: asyncio.TimerHandle | None = None  # its input waits until then
+        self._pause_until = 0.0
         self.own_lanes: set[native.Lane] | None = None  # what we have to say ourselves, and no tunnel
         self._piece = limits.FLUSH_CHUNK
         self._goodbye_due = False  # the packet stream's goodbye follows when all lanes are empty
@@ -228,9 +230,10 @@ class Link(asyncio.BufferedProtocol):
         """Look at no more input for so long: the peer has spent more than it may. A longer pause wins."""
         until = self._loop.time() + seconds
         if self._pause is not None:
-            if self._pause.when() >= until:
+            if self._pause_until >= until:
                 return
             self._pause.cancel()
+        self._pause_until = until
         self._pause = self._loop.call_at(until, self._pause_over)
 
     def _pause_over(self) -> None:
