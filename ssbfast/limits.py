@@ -263,17 +263,17 @@ LISTS_OWN: Final = 0.2
 LISTS_OWN_BURST: Final = 4.0
 """The same at once: `SUBSCRIPTIONS_PER_SESSION`."""
 
-OPENS_PER_KEY: Final = 32.0
+OPENS_PER_KEY: Final = 16.0
 """Tunnels a second that one key opens: 300 µs of the room's time each, and as much of the target's."""
 
-OPENS_BURST: Final = 1_024.0
-"""The same at once: `TUNNELS_PER_SESSION`."""
+OPENS_BURST: Final = 256.0
+"""The same at once: a client that comes back to a large room dials many."""
 
-OPENS_PER_ADDRESS: Final = 128.0
+OPENS_PER_ADDRESS: Final = 32.0
 """The same from one address."""
 
-OPENS_ADDRESS_BURST: Final = 4_096.0
-"""The same at once: `TUNNELS_PER_ADDRESS`."""
+OPENS_ADDRESS_BURST: Final = 256.0
+"""The same at once, above what each session may have of its own."""
 
 OPENS_OWN: Final = 1.0
 """The same of a session, whatever its neighbours do."""
@@ -281,10 +281,10 @@ OPENS_OWN: Final = 1.0
 OPENS_OWN_BURST: Final = 16.0
 """The same at once."""
 
-VISITS_PER_ADDRESS: Final = 64.0
-"""Tunnels a second from one address to one target: a listener answers ten times as many."""
+VISITS_PER_ADDRESS: Final = 32.0
+"""Tunnels a second from one address to one target: a listener answers 900."""
 
-VISITS_ADDRESS_BURST: Final = 512.0
+VISITS_ADDRESS_BURST: Final = 256.0
 """The same at once."""
 
 # ---------------------------------------------------------------- turns of the loop (seconds of its time)
@@ -323,6 +323,15 @@ SWEEP_SECONDS: Final = 0.5
 
 SWEEP_ENTRIES: Final = 512
 """Accounts that are looked at then: 0.3 ms."""
+
+TIDY_SECONDS: Final = 1.0
+"""Between two looks whether a crowd has left."""
+
+TIDY_CROWD: Final = 256
+"""Sessions and tunnels that have to be gone before memory is worth being given back: 2 MiB."""
+
+TIDY_AT_LEAST_SECONDS: Final = 600.0
+"""Full garbage collections come at least this often: one pause of 100 ms, if ten thousand are there."""
 
 TALLY_SECONDS: Final = 10.0
 """Limits that were reached are told at most once in so long."""

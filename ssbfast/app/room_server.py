@@ -161,6 +161,11 @@ class RoomServer:
         return self._reflecting.problem
 
     @property
+    def population(self) -> int:
+        """How many connections, sessions and tunnels there are."""
+        return len(self.books.connections) + len(self.books.sessions) + len(self.books.tunnels)
+
+    @property
     def invite(self) -> Invite:
         """A Rooms 1 invite, to paste into an SSB app."""
         return Invite(self.addresses[0])

@@ -31,6 +31,21 @@ if TYPE_CHECKING:
     from ssbfast.net.relay import Relay
 
 
+class _Nobody:
+    """The handler of a link that has closed."""
+
+    def opened(self, link: Link) -> None: ...
+
+    def packet(self, link: Link, flags: int, req: int, body: bytes) -> None: ...
+
+    def chunk(self, link: Link, req: int, data: bytes) -> None: ...
+
+    def closed(self, link: Link, error: SSBError | None) -> None: ...
+
+
+_NOBODY = _Nobody()
+
+
 class Link(asyncio.BufferedProtocol):
     """One secured connection.
 
@@ -307,7 +322,8 @@ class Link(asyncio.BufferedProtocol):
         watchers, self._watchers = self._watchers, None
         if watchers is not None:
             watchers.release()
-        self._handler.closed(self, self._error)
+        handler, self._handler = self._handler, _NOBODY  # they hold each other: memory goes back at once
+        handler.closed(self, self._error)
         self._core = None
 
     def _why_lost(self, exc: Exception | None) -> SSBError | None:

@@ -16,6 +16,7 @@ from ssbfast.app.commands.printing import Printer
 from ssbfast.app.commands.stopping import on_signals
 from ssbfast.app.listening import Endpoint
 from ssbfast.app.room_server import DEFAULT_LISTEN, RoomServer
+from ssbfast.app.tidying import Tidier
 from ssbfast.errors import BadInputError
 from ssbfast.ids import NetworkId
 from ssbfast.keys import load_secret
@@ -110,13 +111,16 @@ async def _run(secret: Path, *, as_json: bool, **options: Any) -> None:
             printer.event(event)
 
     server = RoomServer(**options, on_event=happened)
+    tidier = Tidier(lambda: server.population)
     try:
         with on_signals(stop.set):
             async with server:
+                tidier.start()
                 if server.without_udp is not None:
                     warn(f"the room runs without UDP, so peers may not learn their addresses: {server.without_udp}")
                 await stop.wait()
     finally:
+        tidier.close()
         printer.close()
 
 
