@@ -110,7 +110,8 @@ class Lockstep:
         steps = (
             (30, self.receive), (10, self.proceed), (25, self.flush), (8, self.control), (12, self.write),
             (6, self.packet), (4, self.open_inlet), (3, self.open_lane), (1, self.close_inlet), (1, self.close_lane),
-            (3, self.keep), (1, self.clear), (2, self.dirty), (1, self.trim), (0.3, self.goodbye), (0.3, self.close_link),
+            (3, self.keep), (1, self.clear),
+            (2, self.dirty), (1, self.trim), (0.3, self.goodbye), (0.3, self.close_link),
         )  # fmt: skip
         self.rng.choices([s for _, s in steps], [weight for weight, _ in steps])[0]()
 

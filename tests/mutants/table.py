@@ -64,7 +64,10 @@ MUTANTS = (
     ),
     Mutant("inlet forgotten too late", "link_receive.c", "    l->_mode = SKIP;\n    ssbi_keep", "    ssbi_keep"),
     Mutant(
-        "no share", "lane.c", "passed(l->_hub, lane->_queue._bytes, lane->_queue._slabs, lane->_share, LANE_PART) ||", ""
+        "no share",
+        "lane.c",
+        "passed(l->_hub, lane->_queue._bytes, lane->_queue._slabs, lane->_share, LANE_PART) ||",
+        "",
     ),
     Mutant(
         "no link backlog",
@@ -74,7 +77,12 @@ MUTANTS = (
     ),
     Mutant("share whatever is left of the pool", "lane.c", "if (limit > left) limit =", "if (0) limit ="),
     Mutant("events without end", "events.c", "if (e->left == 0 || size >", "if (size >"),
-    Mutant("rest of a box forgotten", "link_receive.c", "&l->_plain, l->_cursor, l->_cursor_n);\n        l->_cursor_n = 0;\n    }\n    if (code == SSB_OK) code = keep", "&l->_plain, l->_cursor, 0);\n        l->_cursor_n = 0;\n    }\n    if (code == SSB_OK) code = keep"),
+    Mutant(
+        "rest of a box forgotten",
+        "link_receive.c",
+        "    }\n    if (code == SSB_OK) code = keep",
+        "    ssbi_keep(l->_hub, &l->_plain, 0);\n    }\n    if (code == SSB_OK) code = keep",
+    ),
     Mutant(
         "memory of small packets not counted",
         "lane.c",
