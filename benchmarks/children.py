@@ -100,7 +100,7 @@ async def run_handshakes() -> None:
     relay = Relay()
 
     def inbound() -> Link:
-        return _Inbound(relay, ServerHandshake(ROOM, network=NETWORK, ephemeral=relay.turns.ephemeral()), Peer())
+        return _Inbound(relay, ServerHandshake(ROOM, network=NETWORK, ephemeral=relay.ephemerals.take()), Peer())
 
     server = await asyncio.get_running_loop().create_server(inbound, "127.0.0.1", 0, backlog=1024)
     port = server.sockets[0].getsockname()[1]

@@ -12,13 +12,12 @@ greediest address loses first, in it the greediest key. Nobody is refused for wh
 something of the neighbour's to take back. And nothing here remembers more than what is alive, plus `BUDGET_ENTRIES`.
 
 Models: OpenSSH's MaxStartups and PerSourcePenalties, DERP's queues per client, start-time fair queueing (Goyal, Vin and
-Cheng, 1996), eviction by sampling as in Redis. All limits are in `ssbfast.limits`.
+Cheng, 1996), eviction by looking at a few as in Redis. All limits are in `ssbfast.limits`.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import random
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -141,43 +140,74 @@ class Rates:
 
     def __init__(self, allowances: Mapping[str, Allowance] = ALLOWANCES) -> None:
         self._allowances = allowances
-        self._buckets: dict[tuple[str, Hashable], Bucket] = {}
+        self._kinds = {kind: number for number, kind in enumerate(allowances, 1)}
+        self._own_rates = [allowance.own.rate for allowance in allowances.values()]
+        self._buckets: dict[tuple[str, Hashable], Bucket] = {}  # by kind and account; the one used last is the last
+        self._own: dict[Hashable, list[float]] = {}  # by session: when it was looked at, what is spent of each kind
 
     def __len__(self) -> int:
-        return len(self._buckets)
+        return len(self._buckets) + len(self._own)
 
-    def spend(self, kind: str, session: Hashable, key: Hashable, networks: Rings, now: float, n: float = 1.0) -> float:
-        """Charge `n` units; return for how many seconds the session has to spend nothing more.
+    def spend(self, kind: str, session: Hashable, key: Hashable, networks: Rings, now: float) -> float:
+        """Charge one unit; return for how many seconds the session has to spend nothing more.
 
         kind: a name of `ALLOWANCES`. session, key: any names. networks: what `rings` says of its address.
 
-        What is spent is never refused: the caller carries it out and then makes the session wait, which bounds the
-        rate and loses nothing. A neighbour's spending makes a session wait only above its own allowance.
+        A session spends its own allowance first, then that of its key and its networks. What is spent is never refused:
+        the caller carries it out and then makes the session wait, which bounds the rate and loses nothing. A
+        neighbour's spending makes a session wait no longer than its own does.
         """
         allowance = self._allowances[kind]
-        own = self._level(kind, ("session", session), allowance.own, n, now)
-        wait = self._level(kind, ("key", key), allowance.key, n, now)
+        own = allowance.own.wait(self._spend_own(self._kinds[kind], session, now))
+        if own <= 0:
+            return 0.0
+        wait = self._spend(kind, ("key", key), allowance.key, now)
         for network in networks:
-            shared = self._level(kind, ("network", network), allowance.address, n, now)
+            shared = self._spend(kind, ("network", network), allowance.address, now)
             wait = max(wait, min(shared, own))
         return wait
 
-    def _level(self, kind: str, account: Hashable, rate: Rate, n: float, now: float) -> float:
+    def _spend(self, kind: str, account: Hashable, rate: Rate, now: float) -> float:
         bucket = self._buckets.pop((kind, account), None)
         if bucket is None:
             while len(self._buckets) >= limits.BUDGET_ENTRIES:
                 del self._buckets[next(iter(self._buckets))]
             bucket = Bucket(now)
-        self._buckets[kind, account] = bucket  # the one that was used last is the last
-        return rate.wait(bucket.spend(n, rate.rate, now))
+        self._buckets[kind, account] = bucket
+        return rate.wait(bucket.spend(1.0, rate.rate, now))
+
+    def _spend_own(self, kind: int, session: Hashable, now: float) -> float:
+        """Charge a session itself; return what it has spent. All its kinds in one list: thousands have one."""
+        spent = self._own.pop(session, None)
+        if spent is None:
+            while len(self._own) >= limits.BUDGET_ENTRIES:
+                del self._own[next(iter(self._own))]
+            spent = [now] + [0.0] * len(self._own_rates)
+        else:
+            self._forgive(spent, now)
+        self._own[session] = spent
+        spent[kind] += 1.0
+        return spent[kind]
+
+    def _forgive(self, spent: list[float], now: float) -> None:
+        passed, spent[0] = max(0.0, now - spent[0]), max(now, spent[0])
+        for kind, rate in enumerate(self._own_rates, 1):
+            if spent[kind]:
+                spent[kind] = max(0.0, spent[kind] - passed * rate)
 
     def sweep(self, now: float, most: int) -> None:
         """Forget, of the `most` accounts that were used longest ago, those that time has forgiven."""
-        oldest = list(islice(self._buckets, most))
-        for account in oldest:
+        for account in list(islice(self._buckets, most)):
             bucket = self._buckets.pop(account)
             if bucket.level(self._slowest(account[0]), now) > 0:
                 self._buckets[account] = bucket
+        for session in list(islice(self._own, most)):
+            spent = self._own.pop(session)
+            self._forgive(spent, now)
+            if any(spent[1:]):
+                self._own[session] = spent
+        if not self:  # a table that has been large stays so
+            self._buckets, self._own = {}, {}
 
     def _slowest(self, kind: str) -> float:
         allowance = self._allowances[kind]
@@ -187,33 +217,6 @@ class Rates:
 # ---------------------------------------------------------------- quotas
 
 Item = TypeVar("Item", bound=Hashable)
-
-
-class _Bag(Generic[Item]):
-    """A set from which one can be drawn at random."""
-
-    __slots__ = ("_at", "_items")
-
-    def __init__(self) -> None:
-        self._items: list[Item] = []
-        self._at: dict[Item, int] = {}
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def add(self, item: Item) -> None:
-        self._at[item] = len(self._items)
-        self._items.append(item)
-
-    def remove(self, item: Item) -> None:
-        at, last = self._at.pop(item), self._items.pop()
-        if at < len(self._items):
-            self._items[at] = last
-            self._at[last] = at
-
-    def sample(self, n: int, rng: random.Random) -> list[Item]:
-        """Return `n` of them, or all if there are fewer."""
-        return list(self._items) if len(self._items) <= n else rng.sample(self._items, n)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,89 +248,83 @@ class Places(Generic[Item]):
     """The places of one kind, counted by network.
 
     name: what is counted, for the names of limits ("sessions": "sessions", "sessions_per_address").
-    worth: tells how much an item deserves its place; among those drawn the one with the least goes. None: it may not be
-        sent away at all.
+    worth: tells how much an item deserves its place; among those that are looked at the one with the least goes. None:
+        it may not be sent away at all.
     """
 
-    def __init__(
-        self, name: str, caps: Caps, worth: Callable[[Item], Any | None], rng: random.Random | None = None
-    ) -> None:
+    def __init__(self, name: str, caps: Caps, worth: Callable[[Item], Any | None]) -> None:
         self.caps = caps
         self._name = name
         self._worth = worth
-        self._rng = rng or random.Random()
-        self._of: dict[str, _Bag[Item]] = {}
-        self._all: _Bag[Item] = _Bag()
-        self._networks: dict[Item, Rings] = {}
+        self._all: dict[Item, Rings] = {}
+        self._of: dict[str, dict[Item, None]] = {}
 
     def __len__(self) -> int:
         return len(self._all)
 
     def __contains__(self, item: object) -> bool:
-        return item in self._networks
+        return item in self._all
 
     def __iter__(self) -> Iterator[Item]:
-        return iter(list(self._networks))
+        return iter(list(self._all))
 
     def held(self, network: str) -> int:
         """Return how many places a network holds."""
         return len(self._of.get(network, ()))
 
     def ask(self, networks: Rings) -> Verdict[Item]:
-        """Tell whether a newcomer of these networks gets a place. Nothing is changed.
+        """Tell whether a newcomer of these networks gets a place. Nobody loses one by that.
 
         A full network takes the place of one of its own. When all places are taken, one of the network that holds the
-        most, among those drawn, goes; a newcomer whose own network holds as many takes the place of one of its own.
+        most, among those that are looked at, goes; a newcomer whose own network holds as many takes the place of one of
+        its own.
         """
-        for network, cap in self.caps.of(networks):
+        for network, cap in reversed(list(self.caps.of(networks))):  # a place in a narrow one is one in a wide one
             if self.held(network) >= cap:
-                return self._replace(self._of[network], f"{self._name}_per_address")
+                return self._replace(network, f"{self._name}_per_address")
         if len(self._all) < self.caps.whole:
             return Verdict(True)
-        return self._replace(self._greediest(networks), self._name)
+        return self._replace(self._greediest(networks[0]), self._name)
 
     def least(self, network: str) -> Item | None:
-        """Return the least deserving of a network, judged by a sample; None when nobody may be sent away."""
-        bag = self._of.get(network)
-        return None if bag is None else self._draw(bag)
+        """Return the least deserving of a network, of those that are looked at; None when nobody may be sent away."""
+        bag = self._of.get(network, {})
+        able = [(worth, item) for item in self._some(bag) if (worth := self._worth(item)) is not None]
+        return min(able, key=lambda pair: pair[0])[1] if able else None
 
     def add(self, item: Item, networks: Rings) -> None:
         """Give a place. Harmless for one who has it."""
-        if item in self._networks:
+        if item in self._all:
             return
-        self._networks[item] = networks
-        self._all.add(item)
+        self._all[item] = networks
         for network in networks:
-            self._of.setdefault(network, _Bag()).add(item)
+            self._of.setdefault(network, {})[item] = None
 
     def remove(self, item: Item) -> None:
         """Take the place back. Harmless for one who has none."""
-        networks = self._networks.pop(item, None)
-        if networks is None:
-            return
-        self._all.remove(item)
-        for network in networks:
+        for network in self._all.pop(item, ()):
             bag = self._of[network]
-            bag.remove(item)
-            if not len(bag):
+            del bag[item]
+            if not bag:
                 del self._of[network]
 
-    def _replace(self, bag: _Bag[Item], reason: str) -> Verdict[Item]:
-        least = self._draw(bag)
+    def _replace(self, network: str, reason: str) -> Verdict[Item]:
+        least = self.least(network)
         return Verdict(least is not None, least, reason)
 
-    def _draw(self, bag: _Bag[Item]) -> Item | None:
-        drawn = [(self._worth(item), item) for item in bag.sample(limits.EVICTION_SAMPLE, self._rng)]
-        able = [(worth, item) for worth, item in drawn if worth is not None]
-        return min(able, key=lambda pair: pair[0])[1] if able else None
+    def _greediest(self, own: str) -> str:
+        """The widest network that holds most, of those that are looked at; the newcomer's own if none holds more."""
+        found = {self._all[item][0] for item in self._some(self._all)}
+        most = max(found, key=self.held)
+        return own if self.held(own) >= self.held(most) else most
 
-    def _greediest(self, networks: Rings) -> _Bag[Item]:
-        """The places of the widest network that holds the most, judged by a sample."""
-        drawn = self._all.sample(limits.EVICTION_SAMPLE, self._rng)
-        bags = [self._of[self._networks[item][0]] for item in drawn]
-        own = self._of.get(networks[0])
-        most = max(bags, key=len)
-        return own if own is not None and len(own) >= len(most) else most
+    @staticmethod
+    def _some(bag: dict[Item, Any]) -> list[Item]:
+        """Look at some, in turns: those that were not looked at for longest, which come last now."""
+        found = list(islice(bag, limits.EVICTION_SAMPLE))
+        for item in found:
+            bag[item] = bag.pop(item)
+        return found
 
 
 # ---------------------------------------------------------------- turns
@@ -350,13 +347,13 @@ class _Node:
         self.queue: list[tuple[float, int, _Node | Share]] = []  # those inside with work
         self.children: dict[str, _Node] = {}  # networks inside
         self.members = 0  # networks and shares inside
-        self.bucket: Bucket | None = None
+        self.bucket = Bucket(0.0)  # time used lately
 
 
 class Share:
     """What one session has of the loop's time. Made by `Turns.share`; thousands of them idle: it holds little."""
 
-    __slots__ = ("bucket", "parent", "pending", "tag", "waits", "works")
+    __slots__ = ("parent", "pending", "tag", "waits", "works")
 
     def __init__(self, parent: _Node) -> None:
         self.parent: _Node = parent
@@ -364,7 +361,6 @@ class Share:
         self.pending = 0
         self.waits = False
         self.works: deque[Work] | None = None
-        self.bucket: Bucket | None = None
 
     @property
     def network(self) -> str:
@@ -448,16 +444,18 @@ class Turns:
         node: _Node | Share = share
         while (parent := node.parent) is not None:
             node.tag = min(max(node.tag, parent.now) + seconds, parent.now + limits.TURN_LEAD)
-            if node.bucket is None:
-                node.bucket = Bucket(now)
-            node.bucket.spend(seconds, limits.LIGHT_SHARE, now)
+            if isinstance(node, _Node):
+                node.bucket.spend(seconds, limits.LIGHT_SHARE, now)
             node = parent
 
     def is_light(self, share: Share, now: float) -> bool:
-        """Tell whether a share and its networks have used so little that they need not wait for a turn."""
-        node: _Node | Share | None = share
-        while node is not None:
-            if node.bucket is not None and node.bucket.level(limits.LIGHT_SHARE, now) > limits.LIGHT_SECONDS:
+        """Tell whether the networks of a share have used so little that it need not wait for a turn.
+
+        What is our own has no network, and is light.
+        """
+        node = share.parent
+        while node.parent is not None:
+            if node.bucket.level(limits.LIGHT_SHARE, now) > limits.LIGHT_SECONDS:
                 return False
             node = node.parent
         return True

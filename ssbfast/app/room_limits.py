@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -53,14 +52,13 @@ class RoomLimits:
         caps: RoomCaps,
         now: Callable[[], float],
         reached: Callable[[str], None],
-        rng: random.Random | None = None,
     ) -> None:
         self._now = now
         self._reached = reached
         caps = caps.within(files_allowed())
-        self.connections: Places[RoomSession] = Places("connections", caps.connections, self._silence, rng)
-        self.sessions: Places[RoomSession] = Places("sessions", caps.sessions, self._standing, rng)
-        self.tunnels: Places[Splice] = Places("tunnels", caps.tunnels, self._use, rng)
+        self.connections: Places[RoomSession] = Places("connections", caps.connections, self._silence)
+        self.sessions: Places[RoomSession] = Places("sessions", caps.sessions, self._standing)
+        self.tunnels: Places[Splice] = Places("tunnels", caps.tunnels, self._use)
         self.rates = Rates(caps.allowances)
         self.tally = Tally()
 

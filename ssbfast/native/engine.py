@@ -113,6 +113,8 @@ class Link:
     proceed(): what was good before it has been returned.
     """
 
+    __slots__ = ("__weakref__", "_c", "_closed", "_hub", "_inlets", "_lanes", "_source", "failure", "id")
+
     def __init__(
         self,
         hub: Hub,
@@ -131,8 +133,8 @@ class Link:
         self.failure: errors.SSBError | None = None
         self._hub = hub
         self._source: Any = None  # keeps the caller's buffer while C still reads it
-        self._lanes: set[Lane] = set()
-        self._inlets: set[Inlet] = set()
+        self._lanes: set[Lane] | None = None  # most links of a room never have any
+        self._inlets: set[Inlet] | None = None
         core = ffi.new("ssb_link *")
         bounds = ffi.new("ssb_limits *", list(limits))
         with hub._turn:
@@ -217,7 +219,7 @@ class Link:
         """After BLOCKED: the lane that has no room; None: the pool."""
         with self._hub._turn:
             lane = lib.ssb_link_blocked(self._c)
-            lanes = (inlet.lane for inlet in self._inlets if lane)
+            lanes = (inlet.lane for inlet in self._inlets or () if lane)
             return next((found for found in lanes if found is not None and found._c == lane), None)
 
     @property
@@ -281,13 +283,13 @@ class Link:
                 return
             self._closed = True
             lib.ssb_link_close(self._c)
-            self._source = None
-            self._lanes.clear()
-            self._inlets.clear()
+            self._source = self._lanes = self._inlets = None
 
 
 class Lane:
     """One outgoing stream: its own queue, its own number `req`. share: bytes it may queue."""
+
+    __slots__ = ("__weakref__", "_c", "_link", "_turn", "req")
 
     def __init__(self, link: Link, req: int, share: int = limits.TUNNEL_SHARE) -> None:
         self.req = req
@@ -297,6 +299,7 @@ class Lane:
         with self._turn:
             lib.ssb_lane_init(self._c, link._c, req, share)
             if not link._closed:
+                link._lanes = link._lanes or set()
                 link._lanes.add(self)
 
     def write(self, data: Buffer) -> bool:
@@ -354,12 +357,16 @@ class Lane:
         """Drop what waits and leave the link; what inlets still bring is dropped too."""
         with self._turn:
             lib.ssb_lane_close(self._c)
-            self._link._lanes.discard(self)
+            if self._link._lanes is not None:
+                self._link._lanes.discard(self)
+                self._link._lanes = self._link._lanes or None
 
 
 class Inlet:
     """What becomes of packets that arrive on `link` for `req`: they go to `lane` (of another link of the same hub),
     or, without lane, are delivered as EV_CHUNK events."""
+
+    __slots__ = ("__weakref__", "_c", "_link", "lane")
 
     def __init__(self, link: Link, req: int, lane: Lane | None) -> None:
         if lane is not None and lane._link._hub is not link._hub:
@@ -370,13 +377,16 @@ class Inlet:
         with link._hub._turn:
             lib.ssb_inlet_init(self._c, link._c, req, ffi.NULL if lane is None else lane._c)
             if not link._closed:
+                link._inlets = link._inlets or set()
                 link._inlets.add(self)
 
     def close(self) -> None:
         """Forget it; the rest of a packet it was busy with is skipped."""
         with self._link._hub._turn:
             lib.ssb_inlet_close(self._c)
-            self._link._inlets.discard(self)
+            if self._link._inlets is not None:
+                self._link._inlets.discard(self)
+                self._link._inlets = self._link._inlets or None
 
 
 def _decode(packed: Any) -> list[Event]:

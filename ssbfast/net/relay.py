@@ -29,7 +29,7 @@ _TRIM_SECONDS = 1.0
 _ALONE = 8  # so many reads have to come alone before it is taken for granted; each so many-th looks again
 
 
-@dataclass
+@dataclass(slots=True)
 class _Wait:
     """A source that is not read from."""
 
@@ -38,7 +38,7 @@ class _Wait:
     progress: tuple[int, ...]
 
 
-@dataclass
+@dataclass(slots=True)
 class _Outlet:
     """Where a lane leads, and what to do when it stalls."""
 

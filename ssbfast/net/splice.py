@@ -53,6 +53,8 @@ class Splice:
     on_over: called once, with the reason, when both directions have ended and nothing more will be read.
     """
 
+    __slots__ = ("_legs", "_on_over", "_over", "_relay", "_timer", "began")
+
     def __init__(
         self,
         relay: Relay,
