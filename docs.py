@@ -18,7 +18,7 @@ import ssbfast
 
 ROOT = Path(__file__).parent
 PACKAGE = ROOT / "ssbfast"
-PAGES = [*ROOT.glob("*.md"), *ROOT.glob(".github/*.md"), *ROOT.glob("benchmarks/*.md"), ROOT / "LICENSE"]
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob(".github/*.md"), *ROOT.glob("benchmarks/*.md"), ROOT / "LICENSE"]
 PUBLIC = "reference/names.md"
 BASE = "reference/base.md"
 """What lies directly in `ssbfast`: errors, ids, keys, limits."""
