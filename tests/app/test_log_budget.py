@@ -87,6 +87,8 @@ def test_a_flood_is_below_one_kilobyte_a_second_and_goes_on_being_shown() -> Non
     assert sum(size for _, size in log.lines) < 60 * 1000
     assert log.printed["joined"] > 60
     assert 5 <= len(log.told) <= 7
+    for told in log.told:
+        assert sum(told < at <= told + 1 for at, _ in log.lines) > 5
 
 
 def test_once_a_line_is_missing_all_are_until_that_is_told() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,10 +61,10 @@ class BoundedStream(io.TextIOBase):
 def bounded_stderr() -> Iterator[None]:
     """Within this context nothing that is written to `sys.stderr` can block, whoever writes it.
 
-    A `sys.stderr` without a file descriptor (a test's), and none at all, stay as they are.
+    A `sys.stderr` without a file descriptor (a test's), the console of Windows and none at all stay as they are.
     """
     stream: Any = sys.stderr
-    if not _has_descriptor(stream):
+    if not _has_descriptor(stream) or (os.name == "nt" and stream.isatty()):
         yield
         return
     stream.flush()
