@@ -52,7 +52,7 @@ static void check(int right, const char *what) {
 }
 
 static void prepare(const char *path) {
-    const ssb_limits limits = {4096, 65536, 65536, 1 << 20, 1 << 20};
+    const ssb_limits limits = {4096, 65536, 65536, 1 << 20, 1 << 20, 0};
     uint8_t key[SSB_KEY], nonce[SSB_NONCE];
     boxed = strcmp(path, "plain") != 0;
     if (!boxed) return;

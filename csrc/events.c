@@ -10,10 +10,11 @@ static void store_u32(uint8_t *p, uint32_t v) { memcpy(p, &v, sizeof v); }
 uint8_t *ssbi_event(ssbi_events *e, uint8_t kind, uint8_t flags, int32_t req, size_t n) {
     const size_t size = SSB_EVENT_HEAD + n;
     uint8_t *p = e->at + e->n;
-    if (size > e->room - e->n) {
+    if (e->left == 0 || size > e->room - e->n) {
         e->need = size;
         return NULL;
     }
+    e->left--;
     p[0] = kind;
     p[1] = flags;
     p[2] = p[3] = 0;

@@ -68,6 +68,18 @@ int ssb_hub_gap(const ssb_hub *h, size_t *at, size_t *n) {
     return 1;
 }
 
+size_t ssb_hub_heavy(const ssb_hub *h, uint64_t slabs, uint32_t *ids, uint64_t *held, size_t most) {
+    size_t n = 0;
+    for (const ssb_link *l = h->_links; l != NULL && n < most; l = l->_next_link) {
+        const uint64_t all = (uint64_t)l->_input._slabs + l->_plain._slabs + l->_assembly._slabs +
+                             l->_control._slabs + l->_lane_slabs;
+        if (all < slabs) continue;
+        ids[n] = l->_id;
+        held[n++] = all;
+    }
+    return n;
+}
+
 int64_t ssb_hub_next_dirty(ssb_hub *h) {
     ssb_link *l = h->_dirty_first;
     if (l == NULL) return -1;

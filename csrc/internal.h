@@ -70,6 +70,7 @@ typedef struct {
     size_t room;
     size_t n;
     size_t need;      /* room for the event that did not fit */
+    uint32_t left;    /* events that may still be told */
     uint8_t *chunk;   /* the last event, if it is a chunk and can grow */
 } ssbi_events;
 

@@ -8,6 +8,8 @@
 #include <string.h>
 
 #define QUANTUM ((int32_t)(SSB_BOX_BODY - SSB_PACKET_HEAD))
+#define LANE_PART 16u /* of what is left of the pool, one lane may hold so small a part */
+#define LINK_PART 4u  /* and all lanes of a link so much */
 #define SLACK 4u /* memory a lane may hold, in shares: a whole packet of ten bytes takes a slab of 4096 */
 
 /* ---------------------------------------------------------------- the ring */
@@ -73,15 +75,18 @@ void ssb_lane_init(ssb_lane *lane, ssb_link *l, int32_t req, uint32_t share) {
 
 int ssbi_lane_open(const ssb_lane *lane) { return lane->_link != NULL && lane->_link->_goodbye == GOODBYE_NONE; }
 
-static int passed(uint64_t bytes, uint64_t slabs, uint32_t limit) {
+/* part: a limit never exceeds this part of what is left of the pool, but always lets a slab wait. */
+static int passed(const ssb_hub *h, uint64_t bytes, uint64_t slabs, uint64_t limit, uint32_t part) {
+    const uint64_t left = (uint64_t)ssb_hub_left(h) / part * SSB_SLAB;
+    if (limit > left) limit = left > SSB_SLAB ? left : SSB_SLAB;
     return bytes >= limit || slabs >= (uint64_t)SLACK * (limit / SSB_SLAB + 1);
 }
 
 int ssbi_lane_over(const ssb_lane *lane) {
     const ssb_link *l = lane->_link;
     if (!ssbi_lane_open(lane)) return 0;
-    return passed(lane->_queue._bytes, lane->_queue._slabs, lane->_share) ||
-           passed(l->_lane_bytes, l->_lane_slabs, l->_limits.link_backlog);
+    return passed(l->_hub, lane->_queue._bytes, lane->_queue._slabs, lane->_share, LANE_PART) ||
+           passed(l->_hub, l->_lane_bytes, l->_lane_slabs, l->_limits.link_backlog, LINK_PART);
 }
 
 int ssb_lane_full(const ssb_lane *lane) {

@@ -16,6 +16,16 @@ void ssb_link_init(ssb_link *l, ssb_hub *h, uint32_t id, const ssb_crypto *crypt
     ssb_sealer_init(&l->_sealer, crypto, send_key, send_nonce);
     ssb_opener_init(&l->_opener, crypto, receive_key, receive_nonce, l->_limits.box_body);
     ssb_scanner_init(&l->_scanner);
+    l->_next_link = h->_links;
+    if (h->_links != NULL) h->_links->_previous_link = l;
+    h->_links = l;
+}
+
+static void leave_hub(ssb_link *l) {
+    if (l->_next_link != NULL) l->_next_link->_previous_link = l->_previous_link;
+    if (l->_previous_link != NULL) l->_previous_link->_next_link = l->_next_link;
+    else l->_hub->_links = l->_next_link;
+    l->_next_link = l->_previous_link = NULL;
 }
 
 void ssbi_link_dirty(ssb_link *l) {
@@ -73,6 +83,7 @@ void ssb_link_close(ssb_link *l) {
     l->_hub->_outgoing -= l->_control._slabs;
     ssbi_keep(l->_hub, &l->_control, 0);
     clean(l);
+    leave_hub(l);
     ssb_sealer_close(&l->_sealer);
     ssb_opener_close(&l->_opener);
     l->_dead = SSB_E_CLOSED;

@@ -366,7 +366,7 @@ void ssbi_receive_close(ssb_link *l) {
 }
 
 int ssb_link_proceed(ssb_link *l, uint8_t *ev, size_t *ev_n, size_t *need) {
-    ssbi_events e = {ev, *ev_n, 0, 0, NULL};
+    ssbi_events e = {ev, *ev_n, 0, 0, l->_limits.events > 0 ? l->_limits.events : UINT32_MAX, NULL};
     int code = l->_dead;
     if (code == 0) {
         code = run(l, &e);
@@ -391,6 +391,22 @@ int ssb_link_receive(ssb_link *l, uint8_t *in, size_t n, uint8_t *ev, size_t *ev
         l->_rest_n = n;
     }
     return ssb_link_proceed(l, ev, ev_n, need);
+}
+
+int ssb_link_keep(ssb_link *l, const uint8_t *in, size_t n) {
+    if (l->_dead != 0) return l->_dead;
+    int code = SSB_OK;
+    if (l->_cursor_n > 0) { /* the rest of a box of the caller's buffer */
+        code = ssbi_append(l->_hub, &l->_plain, l->_cursor, l->_cursor_n);
+        l->_cursor_n = 0;
+    }
+    if (code == SSB_OK) code = keep(l, l->_rest_n);
+    if (code == SSB_OK && n > 0) code = ssbi_append(l->_hub, &l->_input, in, n);
+    if (code == SSB_OK) return SSB_OK;
+    ssbi_receive_close(l);
+    ssb_opener_close(&l->_opener);
+    l->_dead = SSB_E_MEMORY;
+    return SSB_E_MEMORY;
 }
 
 size_t ssb_link_held(const ssb_link *l) {

@@ -223,6 +223,7 @@ typedef struct {
     uint32_t _lent;
     uint64_t _outgoing; /* of them, in lanes and control queues: these drain by themselves */
     struct ssb_link_s *_dirty_first, *_dirty_last;
+    struct ssb_link_s *_links; /* all that are not closed */
 } ssb_hub; /* opaque */
 
 typedef struct { /* a first-in first-out queue of bytes in slabs */
@@ -247,6 +248,9 @@ int ssb_hub_gap(const ssb_hub *h, size_t *at, size_t *n);
 /* Take one link off the list of those on which something was queued since they were taken off last; its id, or -1.
  * The caller flushes it until nothing is left. */
 int64_t ssb_hub_next_dirty(ssb_hub *h);
+/* The links that hold at least `slabs` (> 0) of the pool, both ways: up to `most` of their ids, and what each holds.
+ * How many were written. */
+size_t ssb_hub_heavy(const ssb_hub *h, uint64_t slabs, uint32_t *ids, uint64_t *held, size_t most);
 /* cdef end */
 
 /* ------------------------------------------------------------------ link, lanes, inlets
@@ -287,6 +291,7 @@ typedef struct {
     uint32_t answer_body;     /* same for req < 0 (answers to our calls) */
     uint32_t control_backlog; /* bytes of control packets queued at the most */
     uint32_t link_backlog;    /* bytes queued in all lanes of a link at the most */
+    uint32_t events;          /* events that one call gives at the most; 0: as many as have room */
 } ssb_limits;
 /* cdef end */
 
@@ -295,6 +300,7 @@ typedef struct {
 typedef struct ssb_link_s {
     ssb_hub *_hub;
     struct ssb_link_s *_next_dirty, *_previous_dirty;
+    struct ssb_link_s *_next_link, *_previous_link; /* all of the hub */
     ssb_sealer _sealer;
     ssb_opener _opener;
     ssb_scanner _scanner;
@@ -341,7 +347,8 @@ void ssb_link_init(ssb_link *l, ssb_hub *h, uint32_t id, const ssb_crypto *crypt
  * SSB_AGAIN    the same, but only up to the events: handle them, then call ssb_link_proceed before `in` or `ev`
  *              are used for anything else. Given after a packet that opens a stream (flags stream|JSON, no end,
  *              req > 0, no inlet), so that its inlet can be there before the bytes behind it are looked at; and
- *              when ev has no room. If *need > the room, not even one event fits: proceed with at least *need.
+ *              when ev has no room, or `events` of the limits are there. If *need > the room, not even one event
+ *              fits: proceed with at least *need.
  * SSB_BLOCKED  a lane is over its share, its link over link_backlog, or the pool is down to its reserve while
  *              something waits to be sent (else the memory is held by input, which only going on sets free). The
  *              rest of the input is kept inside, unopened. ssb_link_blocked tells the lane (NULL: the pool).
@@ -363,6 +370,9 @@ void ssb_link_init(ssb_link *l, ssb_hub *h, uint32_t id, const ssb_crypto *crypt
 int ssb_link_receive(ssb_link *l, uint8_t *in, size_t n, uint8_t *ev, size_t *ev_n, size_t *need) SSB_MUST_USE;
 int ssb_link_proceed(ssb_link *l, uint8_t *ev, size_t *ev_n, size_t *need) SSB_MUST_USE;
 ssb_lane *ssb_link_blocked(const ssb_link *l);
+/* Keep input inside, unopened: what is left of the caller's buffer after SSB_AGAIN, and in[0..n) behind it. The buffer
+ * is free then, and ssb_link_proceed may be called at any time. SSB_OK, or what receive would answer. */
+int ssb_link_keep(ssb_link *l, const uint8_t *in, size_t n) SSB_MUST_USE;
 size_t ssb_link_held(const ssb_link *l); /* received bytes kept inside: ciphertext, and packets that are not whole */
 
 /* Queue a whole packet in front of all lanes. SSB_OK, SSB_FULL (control_backlog or the pool), SSB_E_CLOSED once
@@ -386,7 +396,9 @@ void ssb_link_close(ssb_link *l);
 void ssb_lane_init(ssb_lane *lane, ssb_link *l, int32_t req, uint32_t share);
 /* Queue payload. SSB_OK, SSB_FULL (nothing was taken: over share or link_backlog, or the pool has not so
  * much above its reserve), SSB_E_CLOSED. The check is made before, so one write may pass the share by its own length.
- * Memory counts too: many small whole packets are "over" at four times the share in slabs. */
+ * Memory counts too: many small whole packets are "over" at four times the share in slabs. The less of the pool is left,
+ * the less may wait in one lane: a 16th of it, in a link a quarter, but always a slab; so those who hold little find
+ * room whatever others hold. */
 int ssb_lane_write(ssb_lane *lane, const uint8_t *data, size_t n) SSB_MUST_USE;
 /* Queue a whole packet behind what is there, share or not; it may use the reserve, but not the last slab. SSB_OK,
  * SSB_FULL, SSB_E_CLOSED (also for an empty body). */

@@ -55,6 +55,12 @@ LINK_BACKLOG: Final = 1 * MiB
 CONTROL_BACKLOG: Final = 1 * MiB
 """Control packets that wait for one peer. More means that it makes calls and does not read: its session ends."""
 
+ROOM_BACKLOG: Final = 256 * KiB
+"""The same at a room, which answers calls and tells who comes and goes, and has thousands of peers."""
+
+ROOM_ANSWER: Final = 64 * KiB
+"""Longest packet that a room takes in one piece: it makes no call that has a long answer."""
+
 POOL: Final = 256 * MiB
 """Queue memory of a whole process. It is address space until it is used."""
 
@@ -73,8 +79,11 @@ EARLY_BYTES: Final = 64 * KiB
 SUBSCRIBER_BACKLOG: Final = 64 * KiB
 """Attendance events that wait for one subscriber; beyond it they are replaced by one fresh state."""
 
-ATTENDANCE_STEP: Final = 64
-"""Subscribers that are told what is new before tunnels get their turn again: 1 ms. The others follow, tick by tick."""
+ATTENDANCE_STEP: Final = 16
+"""Subscribers that are told what is new before tunnels get their turn again: 0.3 ms. The others follow."""
+
+ATTENDANCE_PAUSE: Final = 0.002
+"""Seconds until the next of them are told: so they take a sixth of the time, and 10,000 know in a second and a half."""
 
 STREAM_INBOX: Final = 256 * KiB
 """Received stream items that wait in Python for the application, per stream, before the session stops reading."""
@@ -145,16 +154,59 @@ FORWARDS_PER_PEER: Final = 256
 256 MiB. (Each costs two file descriptors, one per end.)"""
 
 SESSIONS: Final = 20_000
-"""Sessions of one room: two file descriptors each at the most, and 10 KiB."""
+"""Sessions of one room: a file descriptor and 7 KiB each. Where fewer files may be open, as many as may be."""
 
-HANDSHAKES: Final = 512
+SESSIONS_PER_ADDRESS: Final = 2_048
+"""Sessions of one IPv4 address or IPv6 /64, a tenth of all: a proxy or a campus behind one address fits. A /56 may have
+twice, a /48 four times as many."""
+
+HANDSHAKES: Final = 1_024
 """Connections of a room that have not finished the handshake, in total."""
 
-HANDSHAKES_PER_ADDRESS: Final = 64
-"""The same from one address (an IPv6 /64 counts as one)."""
+HANDSHAKES_PER_ADDRESS: Final = 256
+"""The same from one IPv4 address or IPv6 /64 (twice and four times as many from a /56 and a /48)."""
+
+SILENT_SECONDS: Final = 2.0
+"""What a connection that has not said a valid hello may be silent for once half of the places of its address are
+taken; above, newcomers take its place. An honest client says hello at once."""
+
+TUNNELS: Final = 16_384
+"""Tunnels of one room, 6 KB each: 100 MB."""
+
+TUNNELS_PER_ADDRESS: Final = 4_096
+"""Tunnels that were opened from one IPv4 address or IPv6 /64."""
+
+RESERVED_FILES: Final = 64
+"""Files that sessions leave to the rest of the process: listening sockets, reflectors, logs, a database."""
+
+EVICTION_SAMPLE: Final = 32
+"""Of so many that are drawn at random the least deserving goes: one of the worst tenth in 29 of 30 cases, at a cost
+that does not grow with the room."""
+
+UNUSED_TUNNEL: Final = 4 * KiB
+"""A tunnel that has carried no more than this has seen a handshake and perhaps a call."""
+
+ACCEPTS_PER_TICK: Final = 4
+"""Connections accepted in one tick: 0.4 ms."""
+
+EVICTION_GRACE: Final = 1.0
+"""A session younger than this is not sent away for a newcomer if another one can be: time to ask and leave."""
+
+BUDGET_ENTRIES: Final = 65_536
+"""Accounts of keys, addresses and sessions that are remembered, 200 bytes each; above it the oldest is forgotten."""
 
 HANDSHAKE_STEPS: Final = 8
-"""Steps of callers' handshakes in one tick of the loop: 2 ms. Sessions and tunnels move in between."""
+"""Steps of callers' handshakes in one tick of the loop at most; `TICK_SECONDS` mostly ends a tick before."""
+
+HEAVY_LINKS: Final = 4_096
+"""Sessions that are looked at when memory is short, those with the most recent beginning first. `HEAVY_SLABS` each fill
+the pool."""
+
+SLAB: Final = 4 * KiB
+"""The unit of queue memory: a page, and a box body."""
+
+HEAVY_SLABS: Final = 16
+"""Slabs of 4 KiB (64 KiB) from which on a session counts when memory is short: below it nobody ever loses."""
 
 EPHEMERALS: Final = 64
 """Ephemeral keys made while a room is idle: as many as `HANDSHAKES_PER_ADDRESS`, a burst from one household."""
@@ -194,6 +246,135 @@ GRAPH_CALLS: Final = 64
 
 PRIVATE_TAGS: Final = 100_000
 """Tags (contacts times portals) that are tried for one private tunnel address: 0.2 s."""
+
+# ---------------------------------------------------------------- rates of a room (a second, and at once)
+
+CALLS_PER_KEY: Final = 200.0
+"""Calls a second of one key, by all its sessions: clients make three when they join. One costs 50 µs."""
+
+CALLS_BURST: Final = 2_000.0
+"""Calls of one key at once."""
+
+CALLS_PER_ADDRESS: Final = 1_000.0
+"""Calls a second from one address (each of its networks): a twentieth of what one core answers."""
+
+CALLS_ADDRESS_BURST: Final = 8_000.0
+"""The same at once: everybody behind one proxy comes back after a restart."""
+
+CALLS_OWN: Final = 5.0
+"""Calls a second that a session may make whatever its neighbours do."""
+
+CALLS_OWN_BURST: Final = 50.0
+"""The same at once."""
+
+ANNOUNCEMENTS_PER_KEY: Final = 2.0
+"""Comings and goings a second of one key: all subscribers are told of each."""
+
+ANNOUNCEMENTS_BURST: Final = 32.0
+"""The same at once: twice `SESSIONS_PER_FEED`."""
+
+ANNOUNCEMENTS_PER_ADDRESS: Final = 16.0
+"""The same from one address."""
+
+ANNOUNCEMENTS_ADDRESS_BURST: Final = 2_048.0
+"""The same at once: `SESSIONS_PER_ADDRESS` may all come back."""
+
+ANNOUNCEMENTS_OWN: Final = 0.2
+"""The same of a session, whatever its neighbours do."""
+
+ANNOUNCEMENTS_OWN_BURST: Final = 4.0
+"""The same at once."""
+
+LISTS_PER_KEY: Final = 1.0
+"""Whole lists of attendants a second for one key: 55 bytes an attendant, asked for with 60 bytes."""
+
+LISTS_BURST: Final = 32.0
+"""The same at once: two for each of `SESSIONS_PER_FEED`."""
+
+LISTS_PER_ADDRESS: Final = 32.0
+"""The same for one address."""
+
+LISTS_ADDRESS_BURST: Final = 2_048.0
+"""The same at once."""
+
+LISTS_OWN: Final = 0.2
+"""The same for a session, whatever its neighbours do."""
+
+LISTS_OWN_BURST: Final = 4.0
+"""The same at once: `SUBSCRIPTIONS_PER_SESSION`."""
+
+OPENS_PER_KEY: Final = 16.0
+"""Tunnels a second that one key opens: 300 µs of the room's time each, and as much of the target's."""
+
+OPENS_BURST: Final = 256.0
+"""The same at once: a client that comes back to a large room dials many."""
+
+OPENS_PER_ADDRESS: Final = 32.0
+"""The same from one address."""
+
+OPENS_ADDRESS_BURST: Final = 256.0
+"""The same at once, above what each session may have of its own."""
+
+OPENS_OWN: Final = 1.0
+"""The same of a session, whatever its neighbours do."""
+
+OPENS_OWN_BURST: Final = 16.0
+"""The same at once."""
+
+VISITS_PER_ADDRESS: Final = 32.0
+"""Tunnels a second from one address to one target: a listener answers 900."""
+
+VISITS_ADDRESS_BURST: Final = 256.0
+"""The same at once."""
+
+# ---------------------------------------------------------------- turns of the loop (seconds of its time)
+
+TICK_SECONDS: Final = 0.0005
+"""Work in one tick of the loop before those who have used much wait for their turn: what a call of somebody who uses
+little has to wait for, twice (there and back)."""
+
+TICK_LIGHT_SECONDS: Final = 0.0015
+"""Work in one tick before everybody waits for turns, also those who use little: many of them are a crowd as well."""
+
+TICK_EVENTS: Final = 8
+"""Packets that the core hands to Python before the clock is looked at: 0.3 ms of calls."""
+
+TICK_READ: Final = 4 * KiB
+"""What is read from a connection whose data cannot be looked at in this tick."""
+
+LIGHT_SHARE: Final = 0.03
+"""The part of the loop's time that a session, and an address, may use without waiting for turns: twenty joins a
+second."""
+
+LIGHT_SECONDS: Final = 0.01
+"""The same at once: ten joins."""
+
+TURN_LEAD: Final = 0.01
+"""By how much the next turn of one who used much may lie behind: with a hundred others who want theirs, one second."""
+
+PAUSE_SECONDS: Final = 60.0
+"""The longest that a session is not read because of what it has spent."""
+
+ACCEPT_PAUSE: Final = 0.25
+"""When the process has no file left: sessions that end bring some."""
+
+SWEEP_SECONDS: Final = 0.5
+"""Between two looks for accounts that time has forgiven."""
+
+SWEEP_ENTRIES: Final = 512
+"""Accounts that are looked at then: 0.3 ms."""
+
+TIDY_SECONDS: Final = 1.0
+"""Between two looks whether a crowd has left."""
+
+TIDY_CROWD: Final = 256
+"""Sessions and tunnels that have to be gone before memory is worth being given back: 2 MiB."""
+
+TIDY_AT_LEAST_SECONDS: Final = 600.0
+"""Full garbage collections come at least this often: one pause of 100 ms, if ten thousand are there."""
+
+TALLY_SECONDS: Final = 10.0
+"""Limits that were reached are told at most once in so long."""
 
 # ---------------------------------------------------------------- times (seconds)
 

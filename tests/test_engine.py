@@ -488,7 +488,7 @@ class TestLimits:
         assert lane.write(bytes(SLAB + 1)) is False
         assert (room.hub.lent, room.hub.left) == (3, 1)
         assert room.ends[0].send(room.ends[0].box(*data(1, bytes(10_000)))) == Status.BLOCKED
-        assert room.ends[0].link.blocked is None
+        assert room.ends[0].link.blocked is lane  # it holds more than its part of what is left
         assert room.hub.left == 0
         assert lane.full
         assert lane.write(b"x") is False
@@ -496,6 +496,37 @@ class TestLimits:
         assert room.ends[1].link.control(2, 1, b"x")
         room.settle()
         assert len(room.ends[1].data(1)) == 10_000 + 3 * SLAB
+        room.close()
+
+    def test_the_less_is_left_of_the_pool_the_less_a_lane_may_hold(self, core: ModuleType) -> None:
+        room = Room(core, 3, pool=(512 + 160) * SLAB)
+        greedy, _ = room.splice(0, 1, 1, 1)
+        modest, _ = room.splice(0, 2, 2, 2)
+        assert greedy.write(bytes(9 * SLAB)) and not greedy.write(b"x")  # 151 slabs are left: nine for a lane
+        assert modest.write(bytes(7 * SLAB)) and modest.write(b"x")
+        assert room.ends[2].link.control(2, 1, bytes(143 * SLAB))
+        assert room.hub.left == 0
+        room.settle()
+        assert modest.write(b"x") and not modest.full
+        room.close()
+
+    def test_events_of_one_call_are_counted_and_the_rest_can_be_kept(self, core: ModuleType) -> None:
+        room = Room(core, 1, limits=CoreLimits(events=3))
+        link, end = room.ends[0].link, room.ends[0]
+        calls = [raw(2, i, b"call %d" % i) for i in range(1, 11)]
+        wire = bytearray(end.box(*calls))
+        status, events = link.receive(wire)
+        assert status is Status.AGAIN and [event[2] for event in events] == [1, 2, 3]
+        more = end.box(raw(2, 11, b"call 11"))
+        assert link.keep(more)
+        wire[:] = bytes(len(wire))  # the buffer is free
+        assert link.held > 0
+        heard = []
+        while status is Status.AGAIN:
+            status, events = link.proceed()
+            heard.append([event[2] for event in events])
+        assert heard == [[4, 5, 6], [7, 8, 9], [10, 11]]
+        assert status is Status.OK and link.held == 0 and room.hub.lent == 0
         room.close()
 
     def test_a_pool_full_of_input_is_no_dead_end(self, core: ModuleType) -> None:

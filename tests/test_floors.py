@@ -17,6 +17,7 @@ FLOORS = {
     "errors": 0,
     "limits": 0,
     "ids": 0,
+    "budgets": 0,
     "keys": 0,
     "native": 1,
     "pure": 1,

@@ -7,21 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, cast
+from typing import Any
 
-from ssbfast import limits
-from ssbfast.app.gate import Gate
+from ssbfast import limits, native
 from ssbfast.app.listening import Endpoint, bind, is_wildcard_only, joined, publish, reflectors, shown
 from ssbfast.app.reflecting import Reflecting
+from ssbfast.app.room_limits import RoomCaps, RoomLimits
 from ssbfast.app.room_session import RoomSession
+from ssbfast.budgets import rings
 from ssbfast.errors import LimitError, LocalProtocolError, SessionEndedError
 from ssbfast.ids import MAIN_NETWORK, FeedId, NetworkId
 from ssbfast.keys import Keypair
+from ssbfast.net.acceptor import Acceptor
 from ssbfast.net.link import Link
 from ssbfast.net.relay import Relay
 from ssbfast.net.sockets import tune_transport
@@ -48,6 +49,7 @@ class RoomServer:
         can be had; if not, `without_udp` tells why.
     on_event: gets each event (a dict with the member "event"), within the loop.
     stall_seconds: how long a tunnel's target may take nothing while its source waits.
+    caps: how many connections, sessions and tunnels there may be, in all and from one address.
     """
 
     def __init__(
@@ -63,9 +65,9 @@ class RoomServer:
         on_event: EventSink | None = None,
         stall_seconds: float = limits.STALL_SECONDS,
         pool: int = limits.POOL,
+        caps: RoomCaps | None = None,
     ) -> None:
         self.me = me
-        self.gate = Gate()
         self.portal = Portal(me.id)
         self._network = network
         self._listen = tuple(listen)
@@ -75,14 +77,18 @@ class RoomServer:
         self._on_event = on_event
         self._stall_seconds = stall_seconds
         self._pool = pool
+        self._caps = caps or RoomCaps()
+        self._books: RoomLimits | None = None
         self._methods = RoomMethods(
             self.portal, RoomInfo(name or "ssbfast room"), wall_ms=lambda: int(time.time() * 1000)
         )
         self._sessions: dict[int, RoomSession] = {}
-        self._unproven: set[RoomSession] = set()
         self._next_session = 1
-        self._servers: list[asyncio.Server] = []
+        self._acceptors: list[Acceptor] = []
+        self._telling: asyncio.TimerHandle | None = None
+        self._sweeping: asyncio.TimerHandle | None = None
         self._tick: asyncio.TimerHandle | None = None
+        self._tick_due = 0.0
         self._emptied: asyncio.Event | None = None  # there once we are closing
         self._relay: Relay | None = None
         self.addresses: tuple[MultiserverAddress, ...] = ()
@@ -109,36 +115,39 @@ class RoomServer:
             for sock in sockets:
                 sock.close()
             raise
-        self._relay = Relay(pool=self._pool, stall_seconds=self._stall_seconds)
+        core_limits = native.CoreLimits(
+            answer_body=limits.ROOM_ANSWER, control_backlog=limits.ROOM_BACKLOG, events=limits.TICK_EVENTS
+        )
+        self._relay = Relay(pool=self._pool, stall_seconds=self._stall_seconds, core_limits=core_limits)
+        self._books = RoomLimits(self._caps, self._relay.loop.time, self.reached)
         self.port = int(sockets[0].getsockname()[1])
         self.addresses = publish(sockets, self.me.id, self._host)
         self.is_wildcard_only = self._host is None and is_wildcard_only(sockets)
         self._methods.info = replace(self._methods.info, stun=reflectors(sockets, udp))
         self._reflecting.start()
-        await self._serve(sockets)
+        self._acceptors = [
+            Acceptor(sock, self._enter, failed=self._never_began, full=lambda: self.reached("files"))
+            for sock in sockets
+        ]
         bound = shown(udp) or None
         self.emit("listening", id=str(self.me.id), address=self.address, invite=str(self.invite), udp=bound)
-
-    async def _serve(self, sockets: Iterable[socket.socket]) -> None:
-        loop = asyncio.get_running_loop()
-        for sock in sockets:
-            self._servers.append(await loop.create_server(self._new_link, sock=sock, backlog=1024))
 
     async def close(self) -> None:
         """Stop listening, say goodbye to everybody; returns when all are gone."""
         self._emptied = asyncio.Event()
         self._reflecting.close()
-        for server in self._servers:
-            server.close()
-        for unproven in list(self._unproven):
+        for acceptor in self._acceptors:
+            await acceptor.close()
+        for unproven in self.books.connections:
             unproven.abort()
         for session in list(self._sessions.values()):
             session.link.close()
         if self._sessions:
             with contextlib.suppress(asyncio.TimeoutError):  # each link gives up by itself long before
                 await asyncio.wait_for(self._emptied.wait(), 2 * limits.GOODBYE_SECONDS)
-        if self._tick is not None:
-            self._tick.cancel()
+        for timer in (self._tick, self._telling, self._sweeping):
+            if timer is not None:
+                timer.cancel()
         self.relay.close()
 
     @property
@@ -152,6 +161,11 @@ class RoomServer:
         return self._reflecting.problem
 
     @property
+    def population(self) -> int:
+        """How many connections, sessions and tunnels there are."""
+        return len(self.books.connections) + len(self.books.sessions) + len(self.books.tunnels)
+
+    @property
     def invite(self) -> Invite:
         """A Rooms 1 invite, to paste into an SSB app."""
         return Invite(self.addresses[0])
@@ -162,31 +176,52 @@ class RoomServer:
             raise LocalProtocolError("use `async with RoomServer(...)`")
         return self._relay
 
+    @property
+    def books(self) -> RoomLimits:
+        """What peers hold and spend."""
+        if self._books is None:
+            raise LocalProtocolError("use `async with RoomServer(...)`")
+        return self._books
+
     # ------------------------------------------------------------ sessions
 
-    def _new_link(self) -> Link:
-        session = RoomSession(self)
-        return _Inbound(
-            self.relay,
-            ServerHandshake(self.me, network=self._network, ephemeral=self.relay.turns.ephemeral()),
+    def _enter(self, host: str) -> Link | None:
+        """A connection from `host`: its link, or None when it has no place."""
+        if self.is_closing:
+            return None
+        session = RoomSession(self, rings(host))
+        relay = self.relay
+        session.link = _Inbound(
+            relay,
+            ServerHandshake(self.me, network=self._network, ephemeral=relay.ephemerals.take()),
             session,
-            admit=self._admit,
+            admit=session.admit,
+            share=relay.turns.share(session.networks),
         )
+        if self.books.connect(session):
+            return session.link
+        relay.turns.close(session.link.share)
+        return None
+
+    def _never_began(self, link: Link) -> None:
+        self.relay.turns.close(link.share)
+        session = link.handler
+        if isinstance(session, RoomSession):
+            self.books.connections.remove(session)
 
     @property
     def is_closing(self) -> bool:
         return self._emptied is not None
 
-    def _admit(self, who: FeedId) -> bool:
-        return len(self._sessions) < limits.SESSIONS and self._admission.decide(who)
-
-    def arrived(self, session: RoomSession) -> None:
-        """A connection has passed the gate."""
-        self._unproven.add(session)
+    def admit(self, session: RoomSession, who: FeedId) -> bool:
+        """Tell whether a proven key may have this session."""
+        return self._admission.decide(who) and self.books.enter(session)
 
     def proven(self, session: RoomSession) -> int:
         """A handshake is done. Returns the session's number."""
-        self._unproven.discard(session)
+        self.books.connections.remove(session)
+        self.books.sessions.add(session, session.networks)
+        self._plan_sweep()
         number = self._next_session
         self._next_session += 1
         feed = session.link.remote
@@ -198,7 +233,8 @@ class RoomServer:
 
     def gone(self, session: RoomSession) -> None:
         """A connection is gone, whatever its state was."""
-        self._unproven.discard(session)
+        self.books.connections.remove(session)
+        self.books.sessions.remove(session)
         if session.number and self._sessions.pop(session.number, None) is not None:
             self.carry_out(self._methods.closed(session.number, self._now()))
         if self._emptied is not None and not self._sessions:
@@ -208,7 +244,40 @@ class RoomServer:
 
     def happened(self, session: RoomSession, event: Any) -> None:
         """An event of a session's MuxRPC."""
-        self.carry_out(self._methods.handle(session.number, event, self._now()))
+        effects = self._methods.handle(session.number, event, self._now())
+        self._charge(session, effects)
+        self.carry_out(effects)
+
+    def _charge(self, session: RoomSession, effects: Iterable[Effect]) -> None:
+        """Charge what a call costs others."""
+        for effect in effects:
+            if isinstance(effect, Joined | Left):
+                self.books.spend(session, "announcements")
+            elif isinstance(effect, StreamItem):
+                if effect.snapshot and effect.session == session.number:
+                    self.books.spend(session, "lists")
+            elif isinstance(effect, Splice):
+                self.books.spend(session, "opens")
+                self.books.spend(session, "visits", effect.to)
+
+    def reached(self, limit: str) -> None:
+        """A limit was reached: the operator is told, together with others."""
+        if self.books.tally.add(limit) and self._telling is None:
+            self._telling = self.relay.loop.call_later(limits.TALLY_SECONDS, self._tell_limits)
+
+    def _plan_sweep(self) -> None:
+        if self._sweeping is None:
+            self._sweeping = self.relay.loop.call_later(limits.SWEEP_SECONDS, self._sweep)
+
+    def _sweep(self) -> None:
+        self._sweeping = None
+        self.books.rates.sweep(self._now(), limits.SWEEP_ENTRIES)
+        if len(self.books.rates):
+            self._plan_sweep()
+
+    def _tell_limits(self) -> None:
+        self._telling = None
+        self.emit("limited", limits=self.books.tally.take())
 
     def carry_out(self, effects: Iterable[Effect]) -> None:
         """Do what the room wants done, in order."""
@@ -248,11 +317,12 @@ class RoomServer:
     def _plan_tick(self) -> None:
         due = self._methods.next_tick
         if self._tick is not None:
-            if due is not None and self._tick.when() <= due:
+            if due is not None and self._tick_due <= due:
                 return
             self._tick.cancel()
             self._tick = None
         if due is not None:
+            self._tick_due = due  # uvloop's timers cannot be asked when they are due
             self._tick = self.relay.loop.call_at(due, self._ticked)
 
     def _ticked(self) -> None:
@@ -266,8 +336,7 @@ class RoomServer:
 
     def _splice(self, caller: RoomSession, wanted: Splice) -> None:
         target = self._sessions.get(wanted.target)
-        full = max(len(caller.splices), 0 if target is None else len(target.splices)) >= limits.TUNNELS_PER_SESSION
-        if target is None or not target.link.is_open or full:
+        if target is None or not target.link.is_open or not self.books.open(caller, target):
             caller.refuse(wanted.req, refusal(wanted.to))
             return
         try:
@@ -286,6 +355,7 @@ class RoomServer:
             req,
             lambda splice, ending: self._spliced_no_more(splice, ending, caller, target, names, began),
         )
+        self.books.tunnels.add(splice, caller.networks)
         caller.splices[-wanted.req] = splice
         target.splices[-req] = splice
         self.emit("tunnel_opened", **names)
@@ -299,6 +369,7 @@ class RoomServer:
         names: dict[str, str],
         began: float,
     ) -> None:
+        self.books.tunnels.remove(splice)
         for session, req in zip((caller, target), splice.reqs, strict=True):
             session.splices.pop(-req, None)
             session.mux.forget(req)
@@ -317,15 +388,13 @@ class RoomServer:
 
 
 class _Inbound(Link):
-    """A connection that came in: it passes the gate before the handshake."""
+    """A connection that came in."""
 
     __slots__ = ()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        session = self._handler
-        peername = transport.get_extra_info("peername")
-        if isinstance(session, RoomSession) and session.enter(self, str(peername[0]) if peername else ""):
-            tune_transport(transport)
-            super().connection_made(transport)
-        else:
-            cast(asyncio.Transport, transport).abort()
+        tune_transport(transport)
+        super().connection_made(transport)
+        session = self.handler
+        if isinstance(session, RoomSession) and not session.is_wanted:
+            self.abort()  # it had to leave before it was there

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from typing import TYPE_CHECKING
 
 from ssbfast import limits, native
-from ssbfast.errors import MuxRPCError, SSBError
+from ssbfast.budgets import Rings
+from ssbfast.errors import LimitError, MuxRPCError, SSBError
+from ssbfast.ids import FeedId
 from ssbfast.net.link import Link
 from ssbfast.net.splice import Splice
 from ssbfast.wire.muxrpc import JSON, MuxRPC, Reply
@@ -15,45 +18,59 @@ if TYPE_CHECKING:
     from ssbfast.app.room_server import RoomServer
 
 _ITEM = native.STREAM | native.JSON
+_AT_ONCE = 8
+"""Tunnels that end together with their session; the others take turns."""
 
 
 class RoomSession:
     """From the first byte of a connection to its last. Thousands of them idle: it holds little.
 
+    networks: what it is charged to. began: when its connection was accepted, in the loop's time.
     number: the room's number for it, 0 until the handshake is done.
     splices: tunnels that begin or end here, by the number the peer writes.
     """
 
-    __slots__ = ("_feeds", "_room", "_ticket", "link", "mux", "number", "splices")
+    __slots__ = ("_feeds", "_room", "began", "link", "mux", "networks", "number", "splices")
 
     link: Link
 
-    def __init__(self, room: RoomServer) -> None:
+    def __init__(self, room: RoomServer, networks: Rings) -> None:
         self._room = room
-        self._ticket: str | None = None
+        self.networks = networks
+        self.began = room.relay.loop.time()
         self.number = 0
         self.mux = MuxRPC()
         self.splices: dict[int, Splice] = {}
         self._feeds: dict[int, _Feed] = {}
 
-    def enter(self, link: Link, host: str) -> bool:
-        """The connection is there; False when too many are unproven."""
-        self.link = link
-        if self._room.is_closing:
-            return False  # it was accepted a moment before
-        self._ticket = self._room.gate.enter(host)
-        if self._ticket is None:
-            return False
-        self._room.arrived(self)
-        return True
+    def age(self) -> float:
+        """Return the seconds since its connection was accepted."""
+        return self._room.relay.loop.time() - self.began
+
+    def siblings(self) -> int:
+        """Return how many sessions its key has."""
+        return self._room.portal.count(self.link.remote)
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether its connection still has its place."""
+        return self in self._room.books.connections and not self._room.is_closing
 
     def abort(self) -> None:
+        """Cut the connection."""
         self.link.abort()
+
+    def dismiss(self) -> None:
+        """Cut the session: its place is somebody else's."""
+        self.link.fail(LimitError("the room has no place for this session any more"))
+
+    def admit(self, who: FeedId) -> bool:
+        """Tell whether the key that was proved is let in."""
+        return self._room.admit(self, who)
 
     # ------------------------------------------------------------ LinkHandler
 
     def opened(self, link: Link) -> None:
-        self._leave_gate()
         self.number = self._room.proven(self)
 
     def packet(self, link: Link, flags: int, req: int, body: bytes) -> None:
@@ -61,6 +78,7 @@ class RoomSession:
         if splice is not None:
             splice.packet(link, flags, req, body)
             return
+        self._room.books.spend(self, "calls")
         try:
             events = self.mux.receive(flags, req, body)
         except MuxRPCError as error:
@@ -77,15 +95,12 @@ class RoomSession:
         """Never: a room has no delivering inlets."""
 
     def closed(self, link: Link, error: SSBError | None) -> None:
-        self._leave_gate()
-        for splice in list(self.splices.values()):
+        splices = list(self.splices.values())
+        for splice in splices[:_AT_ONCE]:
             splice.link_closed(link)
+        for splice in splices[_AT_ONCE:]:  # a thousand tunnels take time, which is not everybody's
+            self._room.relay.turns.queue(link.share, functools.partial(splice.link_closed, link))
         self._room.gone(self)
-
-    def _leave_gate(self) -> None:
-        if self._ticket is not None:
-            self._room.gate.leave(self._ticket)
-            self._ticket = None
 
     # ------------------------------------------------------------ what the room sends
 
@@ -113,7 +128,12 @@ class RoomSession:
             return
         is_new = feed is None
         if feed is None:
+            if len(self._feeds) >= limits.SUBSCRIPTIONS_PER_SESSION:
+                self._room.reached("lists_unread")
+                self.link.fail(LimitError("the peer does not read its lists"))
+                return
             feed = self._feeds[req] = _Feed(native.Lane(self.link.core, req, limits.TUNNEL_SHARE))
+            self.link.own(feed.lane)
         kept = feed.lane.packet(_ITEM, body)
         if snapshot and kept:
             feed.counted = feed.lane.put
@@ -161,6 +181,7 @@ class RoomSession:
             self._watch(req, lane)
             return
         self._feeds.pop(req, None)
+        self.link.disown(lane)
         lane.close()
 
 

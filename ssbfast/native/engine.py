@@ -84,6 +84,14 @@ class Hub:
                 ids.append(link)
         return ids
 
+    def heavy(self, slabs: int) -> list[tuple[int, int]]:
+        """Return the ids of links that hold at least `slabs` (> 0), and what each holds; at most `HEAVY_LINKS`."""
+        ids, held = raw("uint32_t[]", limits.HEAVY_LINKS), raw("uint64_t[]", limits.HEAVY_LINKS)
+        with self._turn:
+            self._close_forgotten()
+            n = lib.ssb_hub_heavy(self._c, slabs, ids, held, limits.HEAVY_LINKS)
+        return [(int(ids[i]), int(held[i])) for i in range(n)]
+
     def _give_back(self) -> None:
         at, n = self._numbers, self._numbers + 1
         at[0] = n[0] = 0
@@ -127,9 +135,10 @@ class Link:
         self._inlets: set[Inlet] = set()
         core = ffi.new("ssb_link *")
         bounds = ffi.new("ssb_limits *", list(limits))
-        lib.ssb_link_init(  # touches nothing of the hub's
-            core, hub._c, id, crypto, bounds, send_key, send_nonce, receive_key, receive_nonce, int(split)
-        )
+        with hub._turn:
+            lib.ssb_link_init(
+                core, hub._c, id, crypto, bounds, send_key, send_nonce, receive_key, receive_nonce, int(split)
+            )
         self._c = core
         self._closed = False
 
@@ -171,6 +180,21 @@ class Link:
             hub._numbers[0] = _EVENT_ROOM
             code = lib.ssb_link_proceed(self._c, hub._events, hub._numbers, hub._numbers + 1)
             return self._answer(code, self._source)
+
+    def keep(self, data: bytearray | memoryview | bytes = b"") -> bool:
+        """Keep input inside, unopened: what AGAIN has left, and `data` behind it; proceed() goes on there at any time.
+
+        False when the pool is used up: `failure` is set then.
+        """
+        source = ffi.from_buffer("uint8_t[]", data)
+        with self._hub._turn:
+            code = lib.ssb_link_keep(self._c, source, len(source))
+            self._source = None
+        if code == E_CLOSED:
+            raise error_of(code)
+        if code < 0 and self.failure is None:
+            self.failure = error_of(code)
+        return bool(code >= 0)
 
     def _answer(self, code: int, source: Any) -> tuple[Status, list[Event]]:
         numbers, room = self._hub._numbers, self._hub._events

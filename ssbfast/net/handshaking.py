@@ -10,7 +10,7 @@ from ssbfast import limits
 from ssbfast.errors import DeadlineError, HandshakeError, LocalProtocolError, RefusedError, SSBError
 from ssbfast.ids import FeedId
 from ssbfast.limits import EARLY_BYTES
-from ssbfast.net.turns import Turns
+from ssbfast.net.turns import LoopTurns
 from ssbfast.wire.handshake import LENGTH, ClientHandshake, ClientKnown, Completed, Send, ServerHandshake
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class Handshaking:
         "_transport",
         "_turns",
         "_waiting",
+        "has_spoken",
     )
 
     def __init__(
@@ -49,7 +50,7 @@ class Handshaking:
         link: Link,
         machine: ClientHandshake | ServerHandshake,
         *,
-        turns: Turns,
+        turns: LoopTurns,
         admit: Admit | None,
         deadline: float,
         refusal_delay: float,
@@ -66,6 +67,7 @@ class Handshaking:
         self._admission: asyncio.Task[None] | None = None
         self._proven_at: float | None = None
         self._refused = False
+        self.has_spoken = False  # a valid message has come
 
     def begin(self, transport: asyncio.Transport) -> None:
         """The connection is there: a client speaks first."""
@@ -85,7 +87,7 @@ class Handshaking:
         if self._refused:
             return
         if not self._waiting:
-            self._turns.queue(self._take_turn)
+            self._turns.queue(self._link.share, self._take_turn)
         self._waiting += data
         if len(self._waiting) > EARLY_BYTES + _MESSAGES:
             self._waiting = self._waiting[:1]  # the turn is ours still, and there is nothing to take
@@ -101,7 +103,9 @@ class Handshaking:
             return  # deaf until the end, and not by holding: a tunnel's carrier has others to serve
         try:
             # While admission decides, the machine keeps what comes unread, and refuses more than EARLY_BYTES.
-            self._advance(self._machine.receive(data))
+            events = self._machine.receive(data)
+            self.has_spoken = self.has_spoken or bool(events)
+            self._advance(events)
         except HandshakeError as error:
             self._refuse(error)
 

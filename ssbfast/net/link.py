@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from ssbfast import limits, native
+from ssbfast.budgets import Share
 from ssbfast.errors import HandshakeError, LimitError, LocalProtocolError, SessionEndedError, SSBError, TruncatedError
 from ssbfast.ids import FeedId
 from ssbfast.net.handshaking import Admit, Handshaking
@@ -29,6 +31,21 @@ if TYPE_CHECKING:
     from ssbfast.net.relay import Relay
 
 
+class _Nobody:
+    """The handler of a link that has closed."""
+
+    def opened(self, link: Link) -> None: ...
+
+    def packet(self, link: Link, flags: int, req: int, body: bytes) -> None: ...
+
+    def chunk(self, link: Link, req: int, data: bytes) -> None: ...
+
+    def closed(self, link: Link, error: SSBError | None) -> None: ...
+
+
+_NOBODY = _Nobody()
+
+
 class Link(asyncio.BufferedProtocol):
     """One secured connection.
 
@@ -37,6 +54,7 @@ class Link(asyncio.BufferedProtocol):
     refusal_delay: seconds between message 3 and the end of a refused connection, so that a refusal tells
         nothing by its timing.
     split: every packet head in a box of its own, for peers whose reader needs that.
+    share: what it has of the loop's time; None: a share of its own.
     """
 
     __slots__ = (
@@ -49,9 +67,12 @@ class Link(asyncio.BufferedProtocol):
         "_heard",
         "_holds",
         "_loop",
+        "_pause",
+        "_pause_until",
         "_paused",
         "_piece",
         "_relay",
+        "_resting",
         "_session",
         "_shaking",
         "_split",
@@ -59,7 +80,9 @@ class Link(asyncio.BufferedProtocol):
         "_transport",
         "_watchers",
         "address",
+        "own_lanes",
         "phase",
+        "share",
     )
 
     def __init__(
@@ -73,9 +96,11 @@ class Link(asyncio.BufferedProtocol):
         refusal_delay: float = 0.0,
         core_limits: native.CoreLimits | None = None,
         split: bool = False,
+        share: Share | None = None,
     ) -> None:
         self._relay = relay
         self._loop = relay.loop
+        self.share = relay.turns.share() if share is None else share
         self._shaking: Handshaking | None = Handshaking(
             self, handshake, turns=relay.turns, admit=admit, deadline=deadline, refusal_delay=refusal_delay
         )
@@ -90,6 +115,10 @@ class Link(asyncio.BufferedProtocol):
         self._watchers: Watchers | None = None
         self._error: SSBError | None = None
         self._paused = False
+        self._resting = False  # its input waits for its turn
+        self._pause: asyncio.TimerHandle | None = None  # its input waits until then
+        self._pause_until = 0.0
+        self.own_lanes: set[native.Lane] | None = None  # what we have to say ourselves, and no tunnel
         self._piece = limits.FLUSH_CHUNK
         self._goodbye_due = False  # the packet stream's goodbye follows when all lanes are empty
         self._final = False  # and the box stream's right behind it
@@ -128,8 +157,18 @@ class Link(asyncio.BufferedProtocol):
         return self._transport
 
     @property
+    def handler(self) -> LinkHandler:
+        """Who is told what happens."""
+        return self._handler
+
+    @property
     def is_open(self) -> bool:
         return self.phase is Phase.OPEN
+
+    @property
+    def has_spoken(self) -> bool:
+        """Whether a valid message of the handshake has come."""
+        return self._shaking is None or self._shaking.has_spoken
 
     def control(self, flags: int, req: int, body: bytes) -> None:
         """Queue a control packet. A peer that lets a whole backlog of them pile up loses its session."""
@@ -154,10 +193,31 @@ class Link(asyncio.BufferedProtocol):
         self._watchers.add(ready, callback)
 
     @property
-    def memory(self) -> int:
-        """Bytes of queue memory in use for this link, both ways."""
+    def owed(self) -> int:
+        """Bytes of queue memory that this peer alone answers for: unfinished input, and what we say that it does not
+        read. Not what tunnels bring it, nor what waits for a tunnel to take it."""
         core = self._core
-        return 0 if core is None else core.held + core.queued + core.control_queued
+        if core is None:
+            return 0
+        unfinished = core.held if self.is_hoarding else 0
+        return unfinished + core.control_queued + sum(lane.queued for lane in self.own_lanes or ())
+
+    def own(self, lane: native.Lane) -> None:
+        """Count what waits in `lane` as ours to say, and not a tunnel's, until `disown`."""
+        if self.own_lanes is None:
+            self.own_lanes = set()
+        self.own_lanes.add(lane)
+
+    def disown(self, lane: native.Lane) -> None:
+        """Undo `own`."""
+        if self.own_lanes is not None:
+            self.own_lanes.discard(lane)
+            self.own_lanes = self.own_lanes or None
+
+    @property
+    def is_hoarding(self) -> bool:
+        """Whether input waits inside for more of it."""
+        return self._core is not None and self._core.held > 0 and not self._relay.is_waiting(self)
 
     def progress(self) -> tuple[int, int]:
         """Numbers that change whenever the other end takes something."""
@@ -180,6 +240,21 @@ class Link(asyncio.BufferedProtocol):
         if not self._holds and self._transport is not None and not self._transport.is_closing():
             self._holds = None
             self._transport.resume_reading()
+
+    def pause(self, seconds: float) -> None:
+        """Look at no more input for so long: the peer has spent more than it may. A longer pause wins."""
+        until = self._loop.time() + seconds
+        if self._pause is not None:
+            if self._pause_until >= until:
+                return
+            self._pause.cancel()
+        self._pause_until = until
+        self._pause = self._loop.call_at(until, self._pause_over)
+
+    def _pause_over(self) -> None:
+        self._pause = None
+        if self._resting:
+            self._relay.turns.queue(self.share, self._take_turn)
 
     def move(self, transport: asyncio.Transport, *, piece: int = limits.FLUSH_CHUNK) -> None:
         """Go on over another transport, which continues the bytes of the one so far in both directions.
@@ -233,9 +308,10 @@ class Link(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self.phase is Phase.CLOSED:
             return
+        self._relay.turns.close(self.share)
         self._error = self._error or self._why_lost(exc)
         self.phase = Phase.CLOSED
-        self._cancel_timer()
+        self._cancel_timers()
         if self._shaking is not None:
             self._shaking.stop()
         if self._core is not None:
@@ -246,7 +322,8 @@ class Link(asyncio.BufferedProtocol):
         watchers, self._watchers = self._watchers, None
         if watchers is not None:
             watchers.release()
-        self._handler.closed(self, self._error)
+        handler, self._handler = self._handler, _NOBODY  # they hold each other: memory goes back at once
+        handler.closed(self, self._error)
         self._core = None
 
     def _why_lost(self, exc: Exception | None) -> SSBError | None:
@@ -265,32 +342,58 @@ class Link(asyncio.BufferedProtocol):
     # ------------------------------------------------------------ asyncio: reading
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._relay.buffer
+        relay = self._relay
+        if relay.pressure.is_high or (relay.is_planned and relay.turns.is_over(self.share)):
+            return relay.buffer[: limits.TICK_READ]  # what cannot go on at once is kept
+        return relay.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         relay = self._relay
         data = relay.buffer[:nbytes]
-        if relay.is_planned:
-            self.data_received(data)
-            return
-        relay.is_planned = True  # by us: at the end of this read
-        try:
-            self.data_received(data)
-        finally:
-            relay.read_once()
+        if not relay.is_planned:
+            relay.begin_read()
+            try:
+                self.data_received(data)
+            finally:
+                relay.read_once()
+        elif self._core is not None and relay.turns.is_over(self.share):
+            self._put_aside(data)
+        else:
+            relay.turns.charged(self.share, functools.partial(self.data_received, data))
 
     def data_received(self, data: memoryview | bytearray) -> None:
         """Take received bytes; `data` is scratch afterwards."""
-        if self._core is not None:
-            if self.phase is not Phase.CLOSED:
-                self._pump(self._core.receive(data))
-        elif self._shaking is not None:
-            self._shaking.received(bytes(data))
+        if self._core is None:
+            if self._shaking is not None:
+                self._shaking.received(bytes(data))
+        elif self._resting or self._pause is not None:
+            self._put_aside(data)
+        elif self.phase is not Phase.CLOSED:
+            self._pump(self._core.receive(data))
 
     def proceed(self) -> None:
         """Read on at what was kept while a destination had no room."""
-        if self._core is not None and self.phase is not Phase.CLOSED:
+        if self._core is not None and self.phase is not Phase.CLOSED and not self._resting:
             self._pump(self._core.proceed())
+
+    def _put_aside(self, data: memoryview | bytearray | bytes = b"") -> None:
+        """Keep input, behind what is left of the last, until our turn comes; read no more until then."""
+        core = self.core
+        if not core.keep(data):
+            self.fail(core.failure or LimitError("the queue memory is used up"))
+        elif not self._resting:
+            self._resting = True
+            self.hold(self._relay.turns)
+            if self._pause is None:
+                self._relay.turns.queue(self.share, self._take_turn)
+
+    def _take_turn(self) -> None:
+        if self._pause is not None:
+            return  # it takes its turn when that is over
+        self._resting = False
+        self.proceed()
+        if not self._resting:
+            self.release(self._relay.turns)
 
     def _pump(self, step: tuple[native.Status, list[native.Event]]) -> None:
         core = self.core
@@ -305,6 +408,10 @@ class Link(asyncio.BufferedProtocol):
                 return
             if status is not native.Status.AGAIN:
                 break
+            if self._pause is not None or self._relay.is_late(self):
+                self._relay.touched()
+                self._put_aside()
+                return
             step = core.proceed()
         self._relay.touched()
         if status is native.Status.BLOCKED:
@@ -346,22 +453,23 @@ class Link(asyncio.BufferedProtocol):
         self._paused = True
 
     def resume_writing(self) -> None:
+        # Not from here: asyncio is in the middle of a write, and does not expect another one, nor its end.
         self._paused = False
-        self.flush()
+        self._relay.flush_soon(self)
 
     def flush(self) -> None:
         """Seal what is queued and hand it to the transport, as far as that takes it."""
         core, transport = self._core, self._transport
-        if core is None or transport is None:
+        if core is None or transport is None or transport.is_closing():
             return
-        status = native.Status.FULL
+        status, sealed = native.Status.FULL, False
         while not self._paused and status is native.Status.FULL:
             data, status = core.flush(self._piece)
             if data:
+                sealed = True
                 transport.write(data)
-        watchers = self._watchers
-        if watchers is not None and not watchers.look() and self._watchers is watchers:
-            self._watchers = None
+        if sealed:  # else nothing has become shorter
+            self.look()
         if self._goodbye_due and status is native.Status.OK and not core.queued:
             self._goodbye_due = False
             core.control(0, 0, b"")
@@ -370,6 +478,12 @@ class Link(asyncio.BufferedProtocol):
             self.flush()
         elif status is native.Status.ENDED:
             self._said_goodbye(transport)
+
+    def look(self) -> None:
+        """Call back those who wait for this link to drain, as far as it has."""
+        watchers = self._watchers
+        if watchers is not None and not watchers.look() and self._watchers is watchers:
+            self._watchers = None
 
     # ------------------------------------------------------------ endings
 
@@ -396,6 +510,12 @@ class Link(asyncio.BufferedProtocol):
     def _leave_by(self, seconds: float) -> None:
         self._cancel_timer()
         self._timer = self._loop.call_later(seconds, self.abort)
+
+    def _cancel_timers(self) -> None:
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+        self._cancel_timer()
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:

@@ -6,7 +6,8 @@ of the loop, and at its end, for all the rest: sealed that late, bytes of many s
 means is none of the relay's business.
 
 Back-pressure: a source whose destination has no room is not read from (`wait`) until the destination has
-drained, or has taken nothing for `stall_seconds`: then the tunnel in question ends with an error.
+drained, or has taken nothing for `stall_seconds`: then the tunnel in question ends with an error. What happens when
+queue memory is short: `net/pressure.py`. Who works in which tick: `net/turns.py`.
 """
 
 from __future__ import annotations
@@ -17,16 +18,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ssbfast import limits, native
-from ssbfast.errors import LimitError
+from ssbfast.net.ephemerals import Ephemerals
 from ssbfast.net.link import Link
-from ssbfast.net.turns import Turns
+from ssbfast.net.pressure import Pressure
+from ssbfast.net.turns import LoopTurns
 from ssbfast.wire.handshake import Session
 
 _CHECK_SECONDS = 1.0
-_DROUGHT_SECONDS = 0.05
 _TRIM_SECONDS = 1.0
-_SCARCE_PART = 16  # a drought begins when less than a sixteenth of the pool is left
-_ENOUGH_PART = 8  # and ends when an eighth is
 _ALONE = 8  # so many reads have to come alone before it is taken for granted; each so many-th looks again
 
 
@@ -65,8 +64,9 @@ class Relay:
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.hub = native.Hub(pool)
-        self.turns = Turns(self.loop)
-        self.core_limits = core_limits or native.CoreLimits()
+        self.turns = LoopTurns(self.loop)
+        self.ephemerals = Ephemerals(self.loop, lambda: self.turns.is_busy)
+        self.core_limits = core_limits or native.CoreLimits(events=limits.TICK_EVENTS)
         self.stall_seconds = stall_seconds
         self.buffer = memoryview(bytearray(limits.RECEIVE_BUFFER))
         self._links: dict[int, Link] = {}
@@ -74,19 +74,19 @@ class Relay:
         self._outlets: dict[native.Lane, _Outlet] = {}
         self._waiting: dict[Link, _Wait] = {}
         self._check: asyncio.TimerHandle | None = None
-        self._drought: asyncio.TimerHandle | None = None
-        self._drought_since = 0.0
         self._trim: asyncio.TimerHandle | None = None
         self.is_planned = False  # a flush, for the end of this tick
         self._alone = 0  # first reads of ticks since one was not the only thing in its tick
-        self._slabs = self.hub.left  # that payload may take, while nothing is lent
+        self._thirsty: set[Link] = set()  # may write again, and will at the end of this tick
+        self.pressure = Pressure(self)
 
     def close(self) -> None:
         """All links are gone: leave nothing planned behind, which would keep the pool alive."""
-        for timer in (self._check, self._drought, self._trim):
+        for timer in (self._check, self._trim):
             if timer is not None:
                 timer.cancel()
-        self.turns.close()
+        self.pressure.close()
+        self.ephemerals.close()
 
     # ------------------------------------------------------------ links
 
@@ -94,8 +94,6 @@ class Relay:
         """Give a link its native half."""
         number = next(self._ids)
         self._links[number] = link
-        if self._drought is not None:
-            link.hold(self)
         return native.Link(
             self.hub,
             number,
@@ -111,12 +109,38 @@ class Relay:
         """Forget a link that has closed."""
         self._links.pop(link.core.id, None)
         self._waiting.pop(link, None)
+        self._thirsty.discard(link)
+        self.pressure.forget(link)
+
+    def is_waiting(self, link: Link) -> bool:
+        """Tell whether a link's input waits for a tunnel to take it."""
+        return link in self._waiting
+
+    def link(self, number: int) -> Link | None:
+        """Return the link that `attach` gave this number, if it is still there."""
+        return self._links.get(number)
 
     def touched(self) -> None:
         """Something may have been queued: flush at the end of this tick."""
         if not self.is_planned:
             self.is_planned = True
+            self.turns.begin()
             self.loop.call_soon(self._end_tick)
+
+    def flush_soon(self, link: Link) -> None:
+        """Flush a link whose transport takes more again, in this tick's turn."""
+        self._thirsty.add(link)
+        self.touched()
+
+    def is_late(self, link: Link) -> bool:
+        """Tell whether a link's further work has to wait for its turn."""
+        self.touched()
+        return self.turns.is_over(link.share)
+
+    def begin_read(self) -> None:
+        """The first read of a tick begins; `read_once` ends it."""
+        self.is_planned = True
+        self.turns.begin()
 
     def read_once(self) -> None:
         """The first read of a tick is done (`is_planned` was set for it): let go what it has brought.
@@ -139,6 +163,9 @@ class Relay:
         """Let all links send what they have. Whether there was anything."""
         # A flush may queue at another link (a tunnel's end writes into the link that carries it): go on until
         # nothing is left, which is soon, since every link stops when its transport has enough.
+        thirsty, self._thirsty = self._thirsty, set()
+        for thirsty_link in thirsty:
+            thirsty_link.flush()
         dirty = self.hub.dirty()
         any_at_all = bool(dirty)
         while dirty:
@@ -147,8 +174,7 @@ class Relay:
                 if link is not None:
                     link.flush()
             dirty = self.hub.dirty()
-        if self._is_scarce:
-            self._begin_drought()
+        self.pressure.look()
         if self._trim is None:
             self._trim = self.loop.call_later(_TRIM_SECONDS, self._trim_pool)
         return any_at_all
@@ -173,7 +199,7 @@ class Relay:
     def wait(self, source: Link, lane: native.Lane | None) -> None:
         """Do not read from `source` until `lane` (or, without one, the pool) has room."""
         if lane is None:
-            self._begin_drought()
+            self.pressure.wait(source)
             return
         source.hold(lane)
         wait = self._waiting.get(source)
@@ -190,7 +216,7 @@ class Relay:
             lambda: lane.queued <= low and core.queued <= link_low and not lane.full,
             lambda: self._resume(source),
         )
-        self._plan_check()
+        self.plan_check()
 
     def _resume(self, source: Link) -> None:
         wait = self._waiting.pop(source, None)
@@ -203,43 +229,10 @@ class Relay:
         elif again.progress == wait.progress:
             again.since = wait.since  # it was a try, and nothing has moved
 
-    # ------------------------------------------------------------ little queue memory left
-
-    @property
-    def _is_scarce(self) -> bool:
-        return self.hub.left * _SCARCE_PART < self._slabs
-
-    def _begin_drought(self) -> None:
-        """Read from nobody until a good part of the pool is free again."""
-        if self._drought is not None:
-            return
-        for link in self._links.values():
-            link.hold(self)
-        self._drought_since = self.loop.time()
-        self._drought = self.loop.call_later(_DROUGHT_SECONDS, self._relieve)
-        self._plan_check()
-
-    def _relieve(self) -> None:
-        """What was received goes on its way as far as it can; if that does not help, somebody has to go."""
-        for link in list(self._links.values()):
-            if link not in self._waiting:
-                link.proceed()
-        if self.hub.left * _ENOUGH_PART >= self._slabs:
-            self._drought = None
-            for link in list(self._links.values()):
-                link.release(self)
-            return
-        for_long = self.loop.time() - self._drought_since > 2 * self.stall_seconds
-        if for_long or not self.hub.outgoing:
-            # Nothing drains: it is held by calls that never become whole, or by peers that never read.
-            greediest = max(self._links.values(), key=lambda link: link.memory, default=None)
-            if greediest is not None:
-                greediest.fail(LimitError("queue memory is used up"))
-        self._drought = self.loop.call_later(_DROUGHT_SECONDS, self._relieve)
-
     # ------------------------------------------------------------ stalls
 
-    def _plan_check(self) -> None:
+    def plan_check(self) -> None:
+        """Look for stalled outlets in a while."""
         if self._check is None:
             seconds = min(_CHECK_SECONDS, self.stall_seconds / 4)
             self._check = self.loop.call_later(seconds, self._check_stalls)
@@ -251,7 +244,7 @@ class Relay:
     def _check_stalls(self) -> None:
         self._check = None
         now = self.loop.time()
-        if self._drought is not None:
+        if self.pressure.is_high:
             self._check_every_outlet(now)
         for wait in list(self._waiting.values()):
             progress = self._progress(wait.lane)
@@ -261,8 +254,10 @@ class Relay:
                 outlet = self._outlets.get(wait.lane)
                 if outlet is not None:
                     outlet.stalled()
-        if self._waiting or self._drought is not None:
-            self._plan_check()
+            elif (outlet := self._outlets.get(wait.lane)) is not None:
+                outlet.link.look()  # what is left of the pool decides as well, and others drain it
+        if self._waiting or self.pressure.is_high:
+            self.plan_check()
 
     def _check_every_outlet(self, now: float) -> None:
         """Whoever sits on queue memory without taking anything has to let go, waited for or not."""

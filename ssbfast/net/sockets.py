@@ -79,6 +79,16 @@ def tune_transport(transport: asyncio.BaseTransport) -> None:
         tune(sock)
 
 
+def files_allowed() -> int | None:
+    """Return how many files this process may have open; None where there is no limit, or none that can be asked."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return None if soft == resource.RLIM_INFINITY else soft
+
+
 def remote_address(transport: asyncio.BaseTransport) -> tuple[str, int] | None:
     """IP literal and port of the other end; the scope of a link-local address is in the literal."""
     name = transport.get_extra_info("peername")

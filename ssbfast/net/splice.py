@@ -30,6 +30,7 @@ class Ending(enum.Enum):
     ERROR = "error"
     STALLED = "stalled"
     GONE = "gone"
+    LIMIT = "limit"
 
 
 class _Leg:
@@ -62,6 +63,7 @@ class Splice:
         on_over: Callable[[Splice, Ending], None],
     ) -> None:
         self._relay = relay
+        self.began = relay.loop.time()
         self._on_over = on_over
         self._over = False
         self._timer: asyncio.TimerHandle | None = None
@@ -130,6 +132,10 @@ class Splice:
         """One of the two sessions died: end the other leg."""
         self.fail("the other end is gone", Ending.GONE)
 
+    def displace(self) -> None:
+        """End both legs: the place is somebody else's."""
+        self.fail("the room has no place for this tunnel any more", Ending.LIMIT)
+
     def fail(self, message: str, reason: Ending) -> None:
         """End both legs with an error, behind what is queued."""
         if self._over:
@@ -143,6 +149,7 @@ class Splice:
         """A destination takes nothing any more: what waits for it is dropped."""
         leg.lane.clear()
         self.fail("the other end does not read", Ending.STALLED)
+        leg.link.look()
 
     @staticmethod
     def _is(leg: _Leg, link: Link, req: int) -> bool:

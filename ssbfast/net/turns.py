@@ -1,63 +1,90 @@
-"""Handshakes take turns: so many of their steps a tick, however many callers knock, and tunnels move in between.
+"""Who works in which tick of the event loop: those who use little at once, the others in fair turns.
 
-A step with public-key arithmetic takes as long as relaying 100 KB or more. A worker thread would not be better: what it
-computes between two calls into libsodium it computes under Python's lock, and the loop, which drops that lock at each
-call into the core, then waits for it each time (benchmarks/README.md, "What the profile says").
+A tick reads from every socket that has something, so that a thousand busy sessions, or one that sends thousands of
+calls, would keep everybody else waiting. So the first `TICK_SECONDS` of work of a tick go to whoever comes first; then
+only sessions that have used little lately go on, and all others are put aside, their input kept in the core and their
+socket not read. `budgets.Turns` says whose turn is next; each tick gives turns for `TICK_SECONDS` again.
+
+A step of a handshake takes as long as relaying 100 KB or more, and waits for its turn like other work. A worker thread
+would not be better: what it computes between two calls into libsodium it computes under Python's lock, and the loop,
+which drops that lock at each call into the core, then waits for it each time (benchmarks/README.md, "What the profile
+says").
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 
 from ssbfast import limits
-from ssbfast.wire.handshake_messages import Ephemeral
-
-_IDLE_SECONDS = 0.02
+from ssbfast.budgets import Rings, Share, Turns
 
 
-class Turns:
-    """What the handshakes of one event loop share: whose turn it is, and ephemeral keys made in advance."""
+class LoopTurns:
+    """The turns of one event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._steps: deque[Callable[[], None]] = deque()
-        self._keys: list[Ephemeral] = []
-        self._making: asyncio.TimerHandle | None = None
+        self._turns = Turns()
+        self._planned = False
+        self._began = 0.0
 
-    def queue(self, step: Callable[[], None]) -> None:
-        """Take a step when its turn has come: next tick at the earliest."""
-        if not self._steps:
-            self._loop.call_soon(self._go_on)
-        self._steps.append(step)
+    @property
+    def is_busy(self) -> bool:
+        """Whether somebody waits for a turn."""
+        return bool(self._turns)
 
-    def ephemeral(self) -> Ephemeral | None:
-        """A key whose public half is computed already; None when there is none left."""
-        if self._making is None:
-            self._making = self._loop.call_later(_IDLE_SECONDS, self._make)
-        return self._keys.pop() if self._keys else None
+    def share(self, networks: Rings = ()) -> Share:
+        """Return the share of a new session; networks: of its address, none for what is our own."""
+        return self._turns.share(networks)
 
-    def close(self) -> None:
-        """Wipe what is left."""
-        if self._making is not None:
-            self._making.cancel()
-        while self._keys:
-            self._keys.pop().wipe()
+    def close(self, share: Share) -> None:
+        """Forget a share, once; what it has queued is still done."""
+        self._turns.close(share)
 
-    def _go_on(self) -> None:
-        for _ in range(min(len(self._steps), limits.HANDSHAKE_STEPS)):
-            self._steps.popleft()()
-        if self._steps:
-            self._loop.call_soon(self._go_on)
+    def begin(self) -> None:
+        """Begin a tick: measure its work from now on."""
+        self._began = self._loop.time()
 
-    def _make(self) -> None:
-        """Make some keys, while nobody waits for a turn."""
-        self._making = None
-        if not self._steps:
-            for _ in range(min(limits.HANDSHAKE_STEPS, limits.EPHEMERALS - len(self._keys))):
-                key = Ephemeral(None)
-                _ = key.public  # computed once, when first asked for
-                self._keys.append(key)
-        if len(self._keys) < limits.EPHEMERALS:
-            self._making = self._loop.call_later(_IDLE_SECONDS, self._make)
+    def is_over(self, share: Share) -> bool:
+        """Tell whether more work of `share` has to wait for its turn."""
+        now = self._loop.time()
+        used = now - self._began
+        if used < limits.TICK_SECONDS:
+            return False
+        return used > limits.TICK_LIGHT_SECONDS or not self._turns.is_light(share, now)
+
+    def charged(self, share: Share, work: Callable[[], None]) -> None:
+        """Do work now and charge its time."""
+        began = self._loop.time()
+        try:
+            work()
+        finally:
+            now = self._loop.time()
+            self._turns.spent(share, now - began, now)
+
+    def queue(self, share: Share, work: Callable[[], None]) -> None:
+        """Do work when its turn has come: next tick at the earliest."""
+        self._turns.queue(share, work)
+        if not self._planned:
+            self._planned = True
+            self._loop.call_soon(self._give_turns)
+
+    def _give_turns(self) -> None:
+        self.begin()
+        until = self._began + limits.TICK_SECONDS
+        for _ in range(limits.HANDSHAKE_STEPS):
+            turn = self._turns.next()
+            if turn is None:
+                break
+            share, work = turn
+            try:
+                self.charged(share, work)
+            except Exception as error:  # as the loop does with its callbacks: one fails, the others go on
+                context = {"message": "work of a session failed", "exception": error}
+                self._loop.call_exception_handler(context)
+            if self._loop.time() >= until:
+                break
+        self._planned = bool(self._turns)
+        if self._planned:
+            self._loop.call_soon(self._give_turns)

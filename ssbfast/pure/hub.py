@@ -6,7 +6,8 @@ The numbers (`lent`, `left`) are those of the C core for the same calls; the mem
 from __future__ import annotations
 
 from collections import deque
-from typing import Final
+from typing import Final, Protocol
+from weakref import WeakValueDictionary
 
 from ssbfast import limits
 from ssbfast.pure.turns import RLock, in_turn
@@ -28,6 +29,16 @@ def slabs_for(n: int) -> int:
     return -(-n // SLAB)
 
 
+class Holder(Protocol):
+    """A link, as the hub looks at it."""
+
+    id: int
+
+    @property
+    def slabs(self) -> int:
+        """What it holds, both ways."""
+
+
 class Hub:
     """What the links of one event loop share: the pool and the list of links that have something to send.
 
@@ -40,6 +51,8 @@ class Hub:
         if self._count <= RESERVE:
             raise ValueError(f"a hub needs at least {(RESERVE + 1) * SLAB} bytes")
         self._dirty: dict[object, int] = {}
+        self._links: WeakValueDictionary[int, Holder] = WeakValueDictionary()  # all that are not closed
+        self._opened = 0
         self.lent = 0
         self.outgoing = 0  # of them, in lanes and control queues: these drain by themselves
 
@@ -67,6 +80,23 @@ class Hub:
         ids = list(self._dirty.values())
         self._dirty.clear()
         return ids
+
+    @in_turn
+    def heavy(self, slabs: int) -> list[tuple[int, int]]:
+        """Return the ids of links that hold at least `slabs` (> 0), and what each holds; at most `HEAVY_LINKS`."""
+        links = sorted(self._links.items(), reverse=True)
+        found = [(link.id, link.slabs) for _, link in links if link.slabs >= slabs]
+        return found[: limits.HEAVY_LINKS]
+
+    def enter(self, link: Holder) -> int:
+        """Know a link from now on; its number, for `leave`."""
+        self._opened += 1
+        self._links[self._opened] = link
+        return self._opened
+
+    def leave(self, number: int) -> None:
+        """Forget a link."""
+        self._links.pop(number, None)
 
     def mark(self, link: object, number: int) -> None:
         """Put a link on the list, once."""

@@ -41,7 +41,15 @@ class Goodbye(enum.IntEnum):
     CLOSED = 3
 
 
-def _passed(size: int, slabs: int, limit: int) -> bool:
+LANE_PART: Final = 16
+"""Of what is left of the pool, one lane may hold so small a part."""
+
+LINK_PART: Final = 4
+"""And all lanes of a link so much."""
+
+
+def _passed(hub: Hub, size: int, slabs: int, limit: int, part: int) -> bool:
+    limit = min(limit, max(hub.left // part * SLAB, SLAB))
     return size >= limit or slabs >= SLACK * (limit // SLAB + 1)
 
 
@@ -296,8 +304,8 @@ class Lane:
         out = self._out
         if out is None or not self.is_open:
             return False
-        return _passed(self._queue.bytes, self.slabs, self._share) or _passed(
-            out.lane_bytes, out.lane_slabs, out.limits.link_backlog
+        return _passed(self.hub, self._queue.bytes, self.slabs, self._share, LANE_PART) or _passed(
+            self.hub, out.lane_bytes, out.lane_slabs, out.limits.link_backlog, LINK_PART
         )
 
     @property

@@ -44,6 +44,12 @@ class Link:
         self._due = False  # AGAIN has not been answered
         self.out = Outgoing(hub, id, limits, Sealer(send_key, send_nonce), split)
         self.incoming = Incoming(hub, limits, BoxOpener(receive_key, receive_nonce, limits.box_body))
+        self._number = hub.enter(self)
+
+    @property
+    def slabs(self) -> int:
+        """What it holds of the pool, both ways."""
+        return self.incoming.slabs + len(self.out.control.slabs) + self.out.lane_slabs
 
     # ------------------------------------------------------------ what arrives
 
@@ -63,6 +69,20 @@ class Link:
     def proceed(self) -> tuple[Status, list[Event]]:
         """Go on after AGAIN or BLOCKED."""
         return self._answer(self.incoming.proceed(EVENT_BUFFER))
+
+    @in_turn
+    def keep(self, data: Buffer = b"") -> bool:
+        """Keep input inside, unopened: what AGAIN has left, and `data` behind it; proceed() goes on there at any time.
+
+        False when the pool is used up: `failure` is set then.
+        """
+        self._due = False
+        code = self.incoming.keep(bytes(data))
+        if code == E_CLOSED:
+            raise fault(code)
+        if code < 0:
+            self.failure = self.failure or fault(code)
+        return code >= 0
 
     def _answer(self, answer: tuple[int, list[Event], int]) -> tuple[Status, list[Event]]:
         code, events, need = answer
@@ -140,5 +160,6 @@ class Link:
         self.incoming.dead = E_CLOSED
         self.out.control.keep(0)
         self.out.hub.unmark(self.out)
+        self.out.hub.leave(self._number)
         self.out.sealer.close()
         self.out.goodbye = Goodbye.CLOSED

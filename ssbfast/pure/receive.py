@@ -53,15 +53,16 @@ class Mode(enum.Enum):
 class Events:
     """Events of one call, in as much room as the engine's buffer has."""
 
-    def __init__(self, room: int) -> None:
+    def __init__(self, room: int, most: int = 0) -> None:
         self.room = room
+        self.most = most  # events; 0: as many as have room
         self.need = 0
         self.list: list[Event] = []
 
     def add(self, kind: int, flags: int, req: int, body: bytes) -> bool:
         """False, and `need` set, when it has no room."""
         size = EVENT_HEAD + len(body)
-        if size > self.room:
+        if size > self.room or (self.most and len(self.list) >= self.most):
             self.need = size
             return False
         self.room -= size
@@ -145,7 +146,7 @@ class Incoming:
         """Go on where the last call stopped."""
         if self.dead:
             return self.dead, [], 0
-        events = Events(room)
+        events = Events(room, self._limits.events)
         try:
             code = self._run(events)
         except OutOfMemory:
@@ -154,6 +155,20 @@ class Incoming:
             self.close()
             self.dead = code
         return code, events.list, events.need
+
+    def keep(self, data: bytes) -> int:
+        """Keep input inside: what AGAIN has left of it, and `data` behind it. 0 or the code of a mistake."""
+        if self.dead:
+            return self.dead
+        try:
+            self._plain.keep_all(self._cursor)
+            self._cursor = b""
+            self._keep_rest()
+            self._input.keep_all(data)
+        except OutOfMemory:
+            self.close()
+            self.dead = E_MEMORY
+        return self.dead
 
     def close(self) -> None:
         """Give everything back."""
@@ -167,6 +182,10 @@ class Incoming:
     @property
     def held(self) -> int:
         return self._input.bytes + self._plain.bytes + self._assembly.bytes
+
+    @property
+    def slabs(self) -> int:
+        return len(self._input.slabs) + len(self._plain.slabs) + len(self._assembly.slabs)
 
     @property
     def blocked(self) -> Lane | None:

@@ -40,13 +40,15 @@ TYPE_MASK: Final = 0x03
 
 
 class CoreLimits(NamedTuple):
-    """The limits of one link, in bytes; `ssbfast.limits` has the reasons."""
+    """The limits of one link, in bytes (events: how many a call gives, 0: as many as
+    have room); `ssbfast.limits` has the reasons."""
 
     box_body: int = limits.BOX_BODY
     call_body: int = limits.CALL_BODY
     answer_body: int = limits.ANSWER_BODY
     control_backlog: int = limits.CONTROL_BACKLOG
     link_backlog: int = limits.LINK_BACKLOG
+    events: int = 0
 
 
 E_HEADER: Final = -1

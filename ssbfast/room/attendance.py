@@ -2,9 +2,9 @@
 
 - room.attendants: one `state` with everybody, then exactly one `joined` or `left` per change, without a gap.
 - tunnel.endpoints: the whole list; after changes again, at most once in limits.ENDPOINTS_SECONDS.
-- An event is encoded once. So many subscribers are told at a time (limits.ATTENDANCE_STEP), the others in the ticks
-  that follow, round by round; whose turn comes late gets several events at once. Who would have to be told what is
-  forgotten by then gets a fresh state.
+- An event is encoded once. So many subscribers are told at a time (limits.ATTENDANCE_STEP), the others each
+  limits.ATTENDANCE_PAUSE later, round by round; whose turn comes late gets several events at once. Who would have to
+  be told what is forgotten by then gets a fresh state.
 - While a session's backlog is too long nothing is added to it. What its subscribers missed becomes one fresh `state`
   (clients clear and refill their list on any `state`), or one list, once the backlog has drained.
 
@@ -104,10 +104,22 @@ class Attendance:
         if not changed:
             return []
         items = self._tell(now) if self._since is None else []
+        at_once = limits.ATTENDANCE_STEP
         for lister in self._listers:
             lister.stale = True
-            items += self._refresh(lister, now)
+            if lister.queued or lister.paused:
+                continue
+            if at_once > 0:
+                refreshed = self._refresh(lister, now)
+                at_once -= len(refreshed)
+                items += refreshed
+            else:
+                self._queue(lister, max(now, lister.last + limits.ENDPOINTS_SECONDS))
         return items
+
+    def _queue(self, lister: _Reader, due: float) -> None:
+        lister.queued = True
+        heappush(self._due, (due, next(self._tie), lister))
 
     def _tell(self, now: float) -> list[StreamItem]:
         """Go on with the round, or begin one, as far as one step goes."""
@@ -123,7 +135,7 @@ class Attendance:
                 self._round.extend(self._readers)
                 continue
             items += self._catch_up(self._round.popleft(), now)
-        self._since = now
+        self._since = now + limits.ATTENDANCE_PAUSE
         return items
 
     def _catch_up(self, reader: _Reader, now: float) -> list[StreamItem]:
@@ -173,8 +185,7 @@ class Attendance:
             return []
         due = reader.last + limits.ENDPOINTS_SECONDS
         if reader.lists and now < due:
-            reader.queued = True
-            heappush(self._due, (due, next(self._tie), reader))
+            self._queue(reader, due)
             return []
         reader.stale = False
         reader.told = self._news.next

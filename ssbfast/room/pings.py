@@ -64,9 +64,9 @@ class Pings:
             self.ended(session, req)
 
     def tick(self, now: float) -> list[StreamItem]:
-        """Serve where it is our turn."""
+        """Serve where it is our turn, some at a time: after a restart thousands are due together."""
         items: list[StreamItem] = []
-        while self._serves:
+        while self._serves and len(items) < limits.ATTENDANCE_STEP:
             (session, req), due = next(iter(self._serves.items()))
             if due > now:
                 break

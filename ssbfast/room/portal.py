@@ -88,6 +88,10 @@ class Portal:
         """All open sessions of a key, newest first, announced or not."""
         return tuple(session for _, session in reversed(self._of.get(feed, [])))
 
+    def count(self, feed: FeedId) -> int:
+        """Return how many open sessions a key has."""
+        return len(self._of.get(feed, ()))
+
     def attendants(self) -> list[FeedId]:
         """Everybody announced, in the order of joining."""
         return list(self._announced)

@@ -110,6 +110,7 @@ async def test_two_thousand_tunnels_at_once() -> None:
 
 async def test_a_wave_of_joins_lets_a_tunnel_move_and_keeps_queues_short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "ATTENDANCE_STEP", 4)
+    monkeypatch.setattr(limits, "ATTENDANCE_PAUSE", 0.0)
     subscribers, newcomers = 120, 24
     async with living_room() as room:
         for _ in range(subscribers):

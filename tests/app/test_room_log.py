@@ -76,6 +76,11 @@ def test_for_people(tmp_path: Path) -> None:
     check(lines, seconds, counts)
 
 
+def test_limits_for_people() -> None:
+    event = {"event": "limited", "limits": {"sessions": 5, "calls": 3}}
+    assert describe(event) == "limits  reached: 5 sessions, 3 calls"
+
+
 def test_the_line_for_people() -> None:
     event = {"event": "skipped", "counts": {"joined": 5, "left": 3}}
     assert describe(event) == "(not shown, so that the log stays short: 5 joined, 3 left)"
@@ -135,7 +140,7 @@ async def test_the_end_tells_what_is_missing() -> None:
     assert sum(map(len, printer.lines)) <= limits.LOG_BURST
 
 
-@pytest.mark.parametrize("event", ["listening", "error"])
+@pytest.mark.parametrize("event", ["listening", "limited", "error"])
 async def test_some_lines_always_pass(event: str) -> None:
     printer = Printed(as_json=True)
     log = RoomLog(printer)

@@ -13,9 +13,10 @@ import psutil
 import pytest
 
 from ssbfast import limits
-from ssbfast.app.gate import Gate
 from ssbfast.app.listening import Endpoint
+from ssbfast.app.room_limits import RoomCaps
 from ssbfast.app.room_server import RoomServer
+from ssbfast.budgets import Caps
 from ssbfast.errors import HandshakeError, LimitError, LocalProtocolError, RemoteError, SessionEndedError, SSBError
 from ssbfast.ids import FeedId, NetworkId
 from ssbfast.keys import Keypair
@@ -25,7 +26,7 @@ from ssbfast.net.link import Link
 from ssbfast.room.trust import AllowList
 from ssbfast.wire.handshake import ClientHandshake
 from ssbfast.wire.muxrpc import CallKind, encode_json
-from tests.helpers.livingroom import LivingRoom, living_room
+from tests.helpers.livingroom import LAVISH, LivingRoom, living_room
 from tests.helpers.rawpeer import PATIENCE, RawPeer, eventually, settle
 
 
@@ -81,7 +82,7 @@ async def test_closing_does_not_wait_for_who_does_not_answer(monkeypatch: pytest
         silent = await room.raw()
         silent.link.hold("test")
         reader, writer = await connection(room)  # and one that has not even begun
-        await eventually(lambda: room.server.gate.inside == 1)
+        await eventually(lambda: len(room.server.books.connections) == 1)
         await room.server.close()
         assert await all_of(reader) == b""
         writer.close()
@@ -170,23 +171,26 @@ async def test_the_room_itself_cannot_come_in() -> None:
 
 
 @pytest.mark.parametrize(("total", "per_address"), [(3, 10), (10, 3)])
-async def test_unproven_connections_are_capped(total: int, per_address: int) -> None:
-    async with living_room() as room:
+async def test_a_newcomer_takes_the_place_of_the_connection_that_was_silent_longest(
+    total: int, per_address: int
+) -> None:
+    async with living_room(caps=RoomCaps(connections=Caps(total, per_address))) as room:
         proven = await room.raw()  # is not counted
-        room.server.gate = Gate(total, per_address)
-        idle = [await connection(room) for _ in range(3)]
-        await eventually(lambda: room.server.gate.inside == 3)
+        connections = room.server.books.connections
+        idle = []
+        for n in range(3):
+            idle.append(await connection(room))
+            await eventually(lambda n=n: len(connections) == n + 1)  # type: ignore[misc]
         reader, writer = await connection(room)
-        assert await all_of(reader) == b""
-        writer.close()
-        assert room.server.gate.inside == 3
-        idle[0][1].close()
-        await eventually(lambda: room.server.gate.inside == 2)
+        assert await all_of(idle[0][0]) == b""
+        assert len(connections) == 3
         await room.raw()
+        assert await all_of(idle[1][0]) == b""
         assert await proven.call("whoami")
-        for _, writer in idle:
-            writer.close()
-        await eventually(lambda: room.server.gate.inside == 0)
+        assert set(room.server.books.tally.total) <= {"connections", "connections_per_address"}
+        for _, other in [*idle, (reader, writer)]:
+            other.close()
+        await eventually(lambda: not connections)
 
 
 async def test_many_who_connect_and_go_leave_nothing() -> None:
@@ -267,15 +271,20 @@ async def test_sessions_of_one_key_are_capped_and_the_newest_stay(monkeypatch: p
         assert presence(watcher, me.id) == ["joined"]
 
 
-async def test_sessions_are_capped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "SESSIONS", 2)
-    async with living_room() as room:
-        first, _ = await room.raw(), await room.raw()
-        with pytest.raises(HandshakeError):
-            await room.raw()
-        await first.leave()
-        await eventually(lambda: len(room.server._sessions) == 1)
+@pytest.mark.parametrize(("total", "per_address"), [(4, 10), (10, 4)])
+async def test_of_sessions_above_the_cap_the_newest_without_a_tunnel_goes(total: int, per_address: int) -> None:
+    async with living_room(caps=RoomCaps(sessions=Caps(total, per_address))) as room:
+        caller, target, old, new = [await room.raw() for _ in range(4)]
+        await room.tunnel(caller, target)
+        newcomer = await room.raw()
+        await asyncio.wait_for(new.gone.wait(), PATIENCE)
+        assert len(room.server._sessions) == 4
+        for peer in (caller, target, old, newcomer):
+            assert await peer.call("whoami")
+        await old.leave()
+        await eventually(lambda: len(room.server._sessions) == 3)
         await room.raw()
+        assert not newcomer.gone.is_set()
 
 
 # ---------------------------------------------------------------- who does not read
@@ -342,7 +351,7 @@ async def toggle(peer: RawPeer, times: int) -> None:
 
 
 async def test_a_subscriber_that_does_not_read_gets_one_fresh_state() -> None:
-    async with living_room() as room:
+    async with living_room(caps=LAVISH) as room:
         subscriber, restless, steady = await room.raw(), await room.raw(), await room.raw()
         kernel_keeps(subscriber, 4096)
         subscriber.link.hold("test")
@@ -438,4 +447,4 @@ async def test_several_endpoints_share_a_port() -> None:
             _reader, writer = await asyncio.open_connection(host, server.port)
             writer.close()
             await writer.wait_closed()
-        await eventually(lambda: server.gate.inside == 0)
+        await eventually(lambda: not server.books.connections)

@@ -63,6 +63,7 @@ EVENTS: list[dict[str, Any]] = [
     {"event": "room", "portal": "", "reflectors": [""], "is_here": False},
     {"event": "candidate", "kind": "", "address": ""},
     {"event": "attendant", "portal": "", "id": ""},
+    {"event": "limited", "limits": {"sessions": 5, TITLE: 7}},
     {"event": "skipped", "counts": {"joined": 5, TITLE: 7}},
     {"event": "lost", "n": 5},
     {"event": TITLE, "of": "", "list": ["", {"deep": [""], TITLE: ""}]},

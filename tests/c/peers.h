@@ -24,7 +24,7 @@ typedef struct {
     const uint8_t *body;
 } event;
 
-static const ssb_limits LIMITS = {4096, 65536, 200000, 1048576, 1048576};
+static const ssb_limits LIMITS = {4096, 65536, 200000, 1048576, 1048576, 0};
 
 static inline void connect_pair(ssb_link *l, peer *p, ssb_hub *h, uint32_t id, const ssb_limits *limits, int split) {
     uint8_t key[2][SSB_KEY], nonce[2][SSB_NONCE];

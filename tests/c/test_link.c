@@ -317,7 +317,7 @@ static void pool_used_up(void) {
     static uint8_t data[4000];
     start_with(SSB_SLAB_RESERVE + 2, &LIMITS, 262144, 0);
     for (int i = 0; i < 10; i++) say(8, 1, data, sizeof data);
-    CHECK(hear() == SSB_BLOCKED && ssb_link_blocked(&a) == NULL && ssb_hub_left(&hub) == 0);
+    CHECK(hear() == SSB_BLOCKED && ssb_link_blocked(&a) == &to_b[0] && ssb_hub_left(&hub) == 0);
     CHECK(ssb_lane_write(&to_b[1], data, 1) == SSB_FULL && ssb_lane_full(&to_b[1]));
     CHECK(ssb_lane_packet(&to_b[1], 0x0e, (const uint8_t *)"true", 4) == SSB_OK); /* an end may use the reserve */
     while (ssb_lane_packet(&to_b[1], 0x0a, data, sizeof data) == SSB_OK) continue;

@@ -30,7 +30,7 @@ static side sides[LINKS];
 static stream streams[LINKS][STREAMS];
 static ssb_hub hub;
 static guarded in_guard, out_guard, ev_guard;
-static const ssb_limits TIGHT = {4096, 65536, 65536, 60000, 40000};
+static const ssb_limits TIGHT = {4096, 65536, 65536, 60000, 40000, 3};
 
 static uint8_t pattern(uint32_t s, uint64_t k) { return (uint8_t)(k * 131 + s * 17 + (k >> 8)); }
 

@@ -142,7 +142,7 @@ static void run(outcome *o, choices c, size_t n, int cut) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
-    static const ssb_limits limits = {SSB_BOX_BODY, 300, 580, 1u << 20, 1u << 20};
+    static const ssb_limits limits = {SSB_BOX_BODY, 300, 580, 1u << 20, 1u << 20, 8};
     choices c = {data, n};
     const choices cuts = c;
     for (uint32_t i = choose(&c, 2); i < 3; i++) (void)choose(&c, 256);

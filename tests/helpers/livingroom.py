@@ -11,12 +11,17 @@ from typing import Any
 import psutil
 
 from ssbfast.app.listening import Endpoint
+from ssbfast.app.room_limits import RoomCaps
 from ssbfast.app.room_server import RoomServer
+from ssbfast.budgets import ALLOWANCES, Allowance, Rate
 from ssbfast.keys import Keypair
 from ssbfast.net.relay import Relay
 from tests.helpers.rawpeer import RawPeer, RawTunnel, eventually
 
 LOCAL = Endpoint("127.0.0.1", 0)
+_ANY = Rate(1e9, 1e9)
+LAVISH = RoomCaps(allowances={kind: Allowance(_ANY, _ANY, _ANY) for kind in ALLOWANCES})
+"""Caps of a room in which one peer may do in a second what others do in an hour."""
 
 
 class LivingRoom:
@@ -48,8 +53,9 @@ class LivingRoom:
     async def is_empty(self) -> None:
         """Everybody is gone, and nothing is left of them."""
         relay, server = self.server.relay, self.server
-        await eventually(lambda: not server._sessions and not server._unproven)
-        assert server.gate.inside == 0
+        await eventually(lambda: not server._sessions and not server.books.connections)
+        await eventually(lambda: not relay.turns.is_busy)
+        assert not server.books.sessions and not server.books.tunnels
         assert len(server.portal) == 0
         await eventually(lambda: relay.hub.lent == 0)
         await eventually(lambda: not relay._links and not relay._outlets and not relay._waiting)

@@ -36,7 +36,7 @@ class World:
             for x in self.links
         ]
         lanes = [(x.queued, x.taken, x.put, x.full) for x in self.lanes]
-        return (self.hub.lent, self.hub.left, links, lanes)
+        return (self.hub.lent, self.hub.left, self.hub.heavy(1), links, lanes)
 
 
 class Lockstep:
@@ -110,7 +110,8 @@ class Lockstep:
         steps = (
             (30, self.receive), (10, self.proceed), (25, self.flush), (8, self.control), (12, self.write),
             (6, self.packet), (4, self.open_inlet), (3, self.open_lane), (1, self.close_inlet), (1, self.close_lane),
-            (1, self.clear), (2, self.dirty), (1, self.trim), (0.3, self.goodbye), (0.3, self.close_link),
+            (3, self.keep), (1, self.clear),
+            (2, self.dirty), (1, self.trim), (0.3, self.goodbye), (0.3, self.close_link),
         )  # fmt: skip
         self.rng.choices([s for _, s in steps], [weight for weight, _ in steps])[0]()
 
@@ -128,8 +129,9 @@ class Lockstep:
         limits = rng.choice(
             (
                 CoreLimits(),
-                CoreLimits(4096, 1000, 5000, 3000, 20_000),
-                CoreLimits(rng.choice((100, 4096, 65535)), 30_000, 30_000, 100, 100),
+                CoreLimits(events=0),
+                CoreLimits(4096, 1000, 5000, 3000, 20_000, 3),
+                CoreLimits(rng.choice((100, 4096, 65535)), 30_000, 30_000, 100, 100, rng.choice((0, 1, 2))),
             )
         )
         split = rng.random() < 0.3
@@ -174,7 +176,21 @@ class Lockstep:
         if self.status[i] == Status.AGAIN:
             for _ in range(self.rng.choice((0, 0, 0, 1, 3))):
                 self.rng.choice((self.flush, self.control, self.write, self.close_lane, self.close_inlet))()
-            self._proceed(i)
+            if self.rng.random() < 0.3:
+                self._keep(i)
+            else:
+                self._proceed(i)
+
+    def keep(self) -> None:
+        """Input that is looked at later."""
+        i = self.rng.randrange(len(self.status))
+        if not self.gone[i]:
+            self._keep(i)
+
+    def _keep(self, i: int) -> None:
+        data = self.traffic[i].take() if self.rng.random() < 0.5 else b""
+        self.both(f"keep {i} {len(data)}", lambda w: w.links[i].keep(bytearray(data)))
+        self.status[i] = Status.OK
 
     def flush(self) -> None:
         i = self.rng.randrange(len(self.status))

@@ -19,6 +19,7 @@ import psutil
 
 from ssbfast import limits
 from ssbfast.ids import FeedId
+from tests.helpers.livingroom import LAVISH
 
 ROOT = Path(__file__).parents[2]
 
@@ -93,7 +94,9 @@ async def _main(stall_seconds: float) -> None:
 
     seed, port = os.environ.get("ROOM_SEED"), int(os.environ.get("ROOM_PORT", "0"))
     me = Keypair.generate() if seed is None else Keypair.from_seed(bytes.fromhex(seed))
-    server = RoomServer(me, listen=[Endpoint("127.0.0.1", port)], on_event=tell, stall_seconds=stall_seconds)
+    server = RoomServer(
+        me, listen=[Endpoint("127.0.0.1", port)], on_event=tell, stall_seconds=stall_seconds, caps=LAVISH
+    )
     async with server:
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 

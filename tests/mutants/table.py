@@ -79,8 +79,26 @@ MUTANTS = (
         "goodbye hides what follows", "link_receive.c", "code == SSB_ENDED && l->_input._bytes + l->_rest_n > 0", "0"
     ),
     Mutant("inlet forgotten too late", "link_receive.c", "    l->_mode = SKIP;\n    ssbi_keep", "    ssbi_keep"),
-    Mutant("no share", "lane.c", "passed(lane->_queue._bytes, lane->_queue._slabs, lane->_share) ||", ""),
-    Mutant("no link backlog", "lane.c", "passed(l->_lane_bytes, l->_lane_slabs, l->_limits.link_backlog)", "0"),
+    Mutant(
+        "no share",
+        "lane.c",
+        "passed(l->_hub, lane->_queue._bytes, lane->_queue._slabs, lane->_share, LANE_PART) ||",
+        "",
+    ),
+    Mutant(
+        "no link backlog",
+        "lane.c",
+        "passed(l->_hub, l->_lane_bytes, l->_lane_slabs, l->_limits.link_backlog, LINK_PART)",
+        "0",
+    ),
+    Mutant("share whatever is left of the pool", "lane.c", "if (limit > left) limit =", "if (0) limit ="),
+    Mutant("events without end", "events.c", "if (e->left == 0 || size >", "if (size >"),
+    Mutant(
+        "rest of a box forgotten",
+        "link_receive.c",
+        "    }\n    if (code == SSB_OK) code = keep",
+        "    ssbi_keep(l->_hub, &l->_plain, 0);\n    }\n    if (code == SSB_OK) code = keep",
+    ),
     Mutant(
         "memory of small packets not counted",
         "lane.c",

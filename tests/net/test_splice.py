@@ -260,6 +260,25 @@ async def test_no_end_of_ends_after_random_behaviour() -> None:
         await asyncio.sleep(0)
 
 
+async def test_a_target_without_a_place_gives_up_a_tunnel_of_the_key_that_has_most(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "TUNNELS_PER_SESSION", 3)
+    async with living_room() as room:
+        greedy, target, fresh = [await room.raw() for _ in range(3)]
+        pairs = [await room.tunnel(greedy, target) for _ in range(3)]
+        used = pairs[2][0]
+        used.write(bytes(limits.UNUSED_TUNNEL + 1))
+        await pairs[2][1].read(limits.UNUSED_TUNNEL + 1)
+        await room.tunnel(fresh, target)
+        error = await pairs[1][0].wait_ended()  # the newest of those that carried nothing
+        assert isinstance(error, RemoteError) and "no place" in error.message
+        assert pairs[0][0].ended is None and used.ended is None
+        error = await greedy.connect(room.server.me.id, target.id).wait_ended()
+        assert isinstance(error, RemoteError) and error.message == f"could not connect to: {target.id}"
+        assert room.server.books.tally.total == {"tunnels_per_target": 1}
+
+
 @pytest.mark.parametrize("side", ["caller", "target"])
 async def test_tunnel_limit_is_refused_like_an_absent_target(side: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "TUNNELS_PER_SESSION", 3)
@@ -270,7 +289,7 @@ async def test_tunnel_limit_is_refused_like_an_absent_target(side: str, monkeypa
             late, wanted = busy, other
         else:
             pairs = [await room.tunnel(other, target) for _ in range(3)]
-            late, wanted = fresh, target
+            late, wanted = other, target
         error = await late.connect(room.server.me.id, wanted.id).wait_ended()
         assert isinstance(error, RemoteError) and error.message == f"could not connect to: {wanted.id}"
         absent = Keypair.generate().id

@@ -14,8 +14,9 @@ from ssbfast import limits
 from ssbfast.ids import FeedId
 from ssbfast.keys import Keypair
 from ssbfast.limits import MiB
+from ssbfast.net.ephemerals import Ephemerals
 from ssbfast.net.handshaking import Handshaking
-from ssbfast.net.turns import Turns
+from ssbfast.net.turns import LoopTurns
 from ssbfast.wire.handshake import ClientHandshake, Send
 from tests.helpers.livingroom import living_room
 from tests.helpers.rawpeer import eventually
@@ -88,29 +89,40 @@ async def test_who_says_too_much_before_his_turn_is_refused() -> None:
         with contextlib.suppress(ConnectionError):  # it did not read all of that
             assert await reader.read() == b""
         writer.close()
-        await eventually(lambda: room.server.gate.inside == 0)
+        await eventually(lambda: not room.server.books.connections)
 
 
 async def test_keys_are_made_in_advance_and_wiped() -> None:
-    turns = Turns(asyncio.get_running_loop())
-    assert turns.ephemeral() is None
-    await eventually(lambda: len(turns._keys) == limits.EPHEMERALS)
-    one, other = turns.ephemeral(), turns.ephemeral()
+    keys = Ephemerals(asyncio.get_running_loop(), lambda: False)
+    assert keys.take() is None
+    await eventually(lambda: len(keys._keys) == limits.EPHEMERALS)
+    one, other = keys.take(), keys.take()
     assert one is not None and other is not None and one.public != other.public
-    left = turns._keys[0]
-    turns.close()
-    assert not any(left._secret) and turns._keys == []
+    left = keys._keys[0]
+    keys.close()
+    assert not any(left._secret) and keys._keys == []
     assert any(one._secret)  # taken: it is the handshake's to wipe
 
 
-async def test_no_keys_are_made_while_somebody_waits_for_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    turns = Turns(asyncio.get_running_loop())
-    taken: list[int] = []
+async def test_no_keys_are_made_while_somebody_waits_for_a_turn() -> None:
+    turns = LoopTurns(asyncio.get_running_loop())
+    keys = Ephemerals(asyncio.get_running_loop(), lambda: turns.is_busy)
+    share, taken = turns.share(), []
     for i in range(3 * limits.HANDSHAKE_STEPS):
-        turns.queue(lambda i=i: taken.append(i))  # type: ignore[misc]
-    turns._make()
-    assert not turns._keys
+        turns.queue(share, lambda i=i: taken.append(i))  # type: ignore[misc]
+    keys._make()
+    assert not keys._keys
     await asyncio.sleep(0)
-    assert len(taken) == limits.HANDSHAKE_STEPS
+    assert 0 < len(taken) <= limits.HANDSHAKE_STEPS
     await eventually(lambda: taken == list(range(3 * limits.HANDSHAKE_STEPS)))
-    turns.close()
+    keys.close()
+
+
+async def test_work_that_fails_ends_nobody_elses() -> None:
+    loop = asyncio.get_running_loop()
+    turns, told, done = LoopTurns(loop), [], []
+    loop.set_exception_handler(lambda _loop, context: told.append(context["exception"]))
+    turns.queue(turns.share(), lambda: 1 / 0)  # type: ignore[arg-type, return-value]
+    turns.queue(turns.share(), lambda: done.append(1))
+    await eventually(lambda: done)
+    assert isinstance(told[0], ZeroDivisionError) and not turns.is_busy

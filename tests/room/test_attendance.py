@@ -268,7 +268,9 @@ TestViews.settings = settings(max_examples=150, stateful_step_count=40, deadline
 def all_ticks(attendance: Attendance, now: float = 0.0) -> list[list[StreamItem]]:
     """The items of each tick until nobody has anything to be told."""
     ticks = []
-    while attendance.next_tick is not None and attendance.next_tick <= now:
+    until = now + limits.ENDPOINTS_SECONDS / 2
+    while attendance.next_tick is not None and attendance.next_tick <= until:
+        now = max(now, attendance.next_tick)
         ticks.append(attendance.tick(now))
     return ticks
 
@@ -345,3 +347,16 @@ def test_lists_for_many_come_in_steps_too() -> None:
     attendance.publish([Joined(A)], 0.5)
     ticks = all_ticks(attendance, 1.0)
     assert [len(tick) for tick in ticks] == [limits.ATTENDANCE_STEP] * 3
+
+
+def test_lists_after_a_change_go_to_some_at_once_and_to_all_in_steps() -> None:
+    attendance = Attendance()
+    listers = 5 * limits.ATTENDANCE_STEP
+    for session in range(listers):
+        lister(attendance, session)
+    first = attendance.publish([Joined(A)], 5.0)
+    assert len(first) == limits.ATTENDANCE_STEP
+    rest = all_ticks(attendance, 5.0)
+    assert max(map(len, rest)) <= limits.ATTENDANCE_STEP
+    told = [item.session for call in (first, *rest) for item in call]
+    assert sorted(told) == list(range(listers))

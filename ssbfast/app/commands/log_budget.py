@@ -12,8 +12,8 @@ from typing import Final
 
 from ssbfast import limits
 
-ALWAYS: Final = frozenset({"listening", "error", "lost"})
-"""Events whose lines always pass; they are paid for like the others."""
+ALWAYS: Final = frozenset({"listening", "limited", "error", "lost"})
+"""Events whose lines always pass, being few by themselves; they are paid for like the others."""
 
 
 @dataclass(frozen=True, slots=True)

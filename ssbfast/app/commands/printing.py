@@ -154,10 +154,16 @@ def describe(event: Event) -> str:
             return f"closed  {origin} → {target}  {amount(n)} in {seconds:.1f} s ({event.get('reason')})"
         case {"event": "lost", "n": n}:
             return f"({n} lines are missing here: the reader was too slow)"
+        case {"event": "limited", "limits": counts}:
+            return f"limits  reached: {_listed(counts)}"
         case {"event": "skipped", "counts": counts}:
-            return f"(not shown, so that the log stays short: {', '.join(f'{n} {name}' for name, n in counts.items())})"
+            return f"(not shown, so that the log stays short: {_listed(counts)})"
     members = "  ".join(f"{key} {value}" for key, value in event.items() if key != "event")
     return f"{event.get('event', '?'):8}{members}"
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{n} {name}" for name, n in counts.items())
 
 
 def amount(n: int) -> str:

@@ -17,6 +17,7 @@ from ssbfast.app.commands.running import run_until_stopped
 from ssbfast.app.commands.standard_error import warn
 from ssbfast.app.listening import Endpoint
 from ssbfast.app.room_server import DEFAULT_LISTEN, RoomServer
+from ssbfast.app.tidying import Tidier
 from ssbfast.errors import BadInputError
 from ssbfast.ids import NetworkId
 from ssbfast.keys import load_secret
@@ -108,8 +109,9 @@ async def _run(printer: Printer, secret: Path, **options: Any) -> int:
             log.event(event)
 
     server = RoomServer(**options, on_event=happened)
-    with contextlib.closing(log):
+    with contextlib.closing(Tidier(lambda: server.population)) as tidier, contextlib.closing(log):
         async with server:
+            tidier.start()
             if server.without_udp is not None:
                 warn(f"the room runs without UDP, so peers may not learn their addresses: {server.without_udp}")
             await asyncio.Event().wait()

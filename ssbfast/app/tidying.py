@@ -1,0 +1,72 @@
+"""Keep a long-running process small and without pauses: when Python looks for garbage, and when memory goes back.
+
+Python's full collections look at every object there is: 150 ms with ten thousand tunnels, whenever their number has
+grown by a quarter, and everybody waits. So they are turned off, which leaves the two younger generations, and done
+here: after a crowd has left, when there is little to look at and much to give back, and else rarely.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import gc
+import sys
+from collections.abc import Callable
+
+from ssbfast import limits
+
+_NEVER = 2**31 - 1
+
+
+class Tidier:
+    """Tidies up in the background, from `start` to `close`.
+
+    count: how much there is (sessions, tunnels).
+    """
+
+    def __init__(self, count: Callable[[], int]) -> None:
+        self._count = count
+        self._most = 0
+        self._thresholds = gc.get_threshold()
+        self._last = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Begin, in a running loop."""
+        self._thresholds = gc.get_threshold()
+        gc.collect()
+        gc.freeze()  # modules and classes stay until the end
+        gc.set_threshold(*self._thresholds[:2], _NEVER)
+        self._last = asyncio.get_running_loop().time()
+        self._plan()
+
+    def close(self) -> None:
+        """Leave Python's collector as it was. Harmless twice."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            gc.set_threshold(*self._thresholds)
+            gc.unfreeze()
+
+    def _plan(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(limits.TIDY_SECONDS, self._look)
+
+    def _look(self) -> None:
+        now, there = asyncio.get_running_loop().time(), self._count()
+        self._most = max(self._most, there)
+        has_shrunk = self._most - there > max(limits.TIDY_CROWD, self._most // 2)
+        if has_shrunk or now - self._last > limits.TIDY_AT_LEAST_SECONDS:
+            gc.collect()
+            give_back()
+            self._most, self._last = there, now
+        self._plan()
+
+
+def give_back() -> None:
+    """Return free memory of the C library to the system, where it does not do so by itself (glibc)."""
+    if sys.platform != "linux":
+        return
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (AttributeError, OSError):  # another C library
+        return

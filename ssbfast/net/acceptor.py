@@ -1,0 +1,76 @@
+"""Accept connections, a few a tick and none without a file to spare.
+
+asyncio's own servers accept as many as the backlog holds in one turn of the loop, and when the process is out of files
+they fail again at once, forever. This one takes at most `ACCEPTS_PER_TICK` of them, asks before a connection costs
+anything, and waits when there is no file left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+from ssbfast import limits
+from ssbfast.net.link import Link
+
+Enter = Callable[[str], "Link | None"]
+"""Gets the host that a connection comes from; returns its link, or None to close it at once."""
+
+
+class Acceptor:
+    """Accepts on one listening socket, which it owns.
+
+    enter: makes the link of a connection, or refuses it.
+    failed: called with a link whose connection was gone before it began.
+    full: called when the process has no file left for a connection.
+    """
+
+    def __init__(
+        self, sock: socket.socket, enter: Enter, *, failed: Callable[[Link], None], full: Callable[[], None]
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._sock = sock
+        self._enter = enter
+        self._failed = failed
+        self._full = full
+        self._beginning: set[asyncio.Task[None]] = set()
+        self._task = self._loop.create_task(self._accept())
+
+    async def close(self) -> None:
+        """Stop accepting and close the socket; connections that have begun go on."""
+        self._task.cancel()
+        await asyncio.gather(self._task, *self._beginning, return_exceptions=True)
+        self._sock.close()
+
+    async def _accept(self) -> None:
+        taken = 0
+        while True:
+            try:
+                sock, address = await self._loop.sock_accept(self._sock)
+            except ConnectionError:  # gone before it was ours
+                continue
+            except OSError:
+                self._full()
+                await asyncio.sleep(limits.ACCEPT_PAUSE)
+                continue
+            self._begin(sock, str(address[0]) if address else "")
+            taken += 1
+            if taken % limits.ACCEPTS_PER_TICK == 0:
+                await asyncio.sleep(0)
+
+    def _begin(self, sock: socket.socket, host: str) -> None:
+        link = self._enter(host)
+        if link is None:
+            sock.close()
+            return
+        task = self._loop.create_task(self._connect(sock, link))
+        self._beginning.add(task)
+        task.add_done_callback(self._beginning.discard)
+
+    async def _connect(self, sock: socket.socket, link: Link) -> None:
+        try:
+            await self._loop.connect_accepted_socket(lambda: link, sock)
+        except OSError:
+            sock.close()
+            self._failed(link)

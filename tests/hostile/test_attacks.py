@@ -1,0 +1,67 @@
+"""Nobody can stop a room or starve a peer: each attack for a few seconds, beside an honest pair.
+
+What decides is counted: joins, tunnels and sessions of honest peers that failed, answers, bytes. Times decide only with
+a wide margin, because a test machine is shared; `python -m tests.hostile --all` measures them.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from tests.hostile.attacks import SHORT, pairs
+from tests.hostile.trial import MB, Figures, percentile, run, verdicts
+
+SECONDS = 3.5
+IDLE_SECONDS = 2.0
+FROZEN_SECONDS = 1.0
+ANSWERS = 0.7
+"""Of the calls that were made: they are made by the clock, so that this is no timing."""
+P99_SECONDS = 0.25
+LOG = 1_000
+"""Bytes a second above what honest peers cause."""
+GROWTH = 10 * MB
+STOP_SECONDS = 10.0
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, dials from 127.0.0.2 and others"),
+]
+
+
+def check(figures: Figures) -> None:
+    """All of it at once: who mends the room wants to see all that is wrong."""
+    attack = figures.attack
+    wrong = {
+        "there was an attack": sum(n for what, n in figures.did.items() if what != "cpu %") > 0,
+        "the room is alive": figures.alive,
+        "it ended when it was told to": figures.stopped is not None,
+        f"answers to {ANSWERS:.0%} of all calls": attack.calls - attack.failed_calls >= ANSWERS * attack.calls,
+        "no join failed": figures.failed("join") == 0,
+        "no friend's tunnel failed": figures.failed("visit") == 0,
+        "no honest session was lost": figures.lost == 0,
+        f"never silent for {FROZEN_SECONDS:g} s": figures.frozen <= FROZEN_SECONDS,
+        f"p99 below {P99_SECONDS:g} s": attack.p99 <= P99_SECONDS,
+        f"memory is back within {GROWTH // MB} MB": figures.growth <= GROWTH,
+        f"prints less than {LOG} bytes a second": figures.log <= LOG,
+    }
+    assert [what for what, holds in wrong.items() if not holds] == [], _words(figures)
+
+
+def _words(figures: Figures) -> str:
+    results = verdicts(figures, percentile(figures.idle_calls, 0.99))
+    measured = ", ".join(f"{name} {value:.4g} (bound {bound:g})" for name, (value, bound, _) in results.items())
+    errors = figures.attack.errors, figures.after.errors
+    return f"{measured}; errors {errors}; did {figures.did}; stderr {figures.stderr_head!r}"
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_an_attack(name: str) -> None:
+    figures = run([name], seconds=SECONDS, idle_seconds=IDLE_SECONDS)
+    check(figures)
+
+
+@pytest.mark.parametrize("names", pairs(4, seed=1), ids="+".join)
+def test_two_attacks_at_once(names: tuple[str, str]) -> None:
+    check(run(names, seconds=SECONDS, idle_seconds=IDLE_SECONDS))
