@@ -31,6 +31,15 @@ ERROR_TEXT: Final = 1024
 ERROR_NAME: Final = 64
 """Characters of the name of a peer's error (mostly "Error"), and of a method or id that an error of ours repeats."""
 
+ROOM_NAME: Final = 128
+"""Characters of a room's name that are kept: more than a line of a terminal."""
+
+ROOM_FEATURES: Final = 64
+"""Features of a room that are kept, each of `ERROR_NAME` characters: rooms name five."""
+
+COMBINING_MARKS: Final = 4
+"""Combining marks in a row that are shown of a remote text: living scripts need three, more cover other lines."""
+
 JSON_DIGITS: Final = 40
 """Digits of an integer in JSON: JavaScript itself is exact to 16 only; long ones cost quadratic time."""
 
@@ -85,6 +94,37 @@ one connection whose reader stands still costs."""
 
 FORWARD_READ: Final = 64 * KiB
 """Read from a carried TCP connection at a time: few events, and others get their turn."""
+
+# ---------------------------------------------------------------- what programs print
+
+LOG_BACKLOG: Final = 512 * KiB
+"""Bytes of lines that wait for a slow reader of stdout or stderr: 4,000 lines. What comes beyond is counted."""
+
+LOG_TEXT: Final = 8 * KiB
+"""Characters of one text in a printed line: the address of a room on 60 interfaces. Remote texts are cut long before
+that."""
+
+LOG_ERROR: Final = 2 * KiB
+"""Characters of an error or a warning on stderr: two texts of `ERROR_TEXT`."""
+
+LOG_RATE: Final = 512
+"""Bytes a second that a room prints of who comes, goes and tunnels, in the long run: 44 MB a day, whatever strangers
+do."""
+
+LOG_BURST: Final = 4 * KiB
+"""The same at once: some 35 lines of JSON, a household that comes back."""
+
+LOG_RESERVE: Final = 512
+"""The part of `LOG_BURST` that is kept for the line that tells how many others were left out: 150 bytes of JSON."""
+
+LOG_SKIPPED_SECONDS: Final = 10.0
+"""Seconds between two such lines at the least."""
+
+LOG_ERROR_SECONDS: Final = 60.0
+"""An error of the program itself is told once in so long, with how often it came since; one kind for itself."""
+
+LOG_ERROR_KINDS: Final = 64
+"""Kinds of such errors that are told apart; what comes beyond is one kind."""
 
 # ---------------------------------------------------------------- what users give us
 

@@ -193,10 +193,11 @@ def test_what_is_available() -> None:
     found = native.available()
     assert found[-2:] == ("libsodium", "pure")
     assert list(found[:-2]) == [name for name in KERNELS if name in found]
-    if platform.machine().lower() in ("x86_64", "amd64", "aarch64", "arm64") and sys.platform != "win32":
-        assert "portable" in found
-        assert ("sse2" in found) is (platform.machine().lower() in ("x86_64", "amd64"))
-        assert ("neon" in found) is (platform.machine().lower() in ("aarch64", "arm64"))
+    known = {"x86_64": "sse2", "amd64": "sse2", "aarch64": "neon", "arm64": "neon"}
+    if (own := known.get(platform.machine().lower())) and sys.platform != "win32":
+        left_out = os.environ.get("SSBFAST_WITHOUT", "").split(",")
+        expected = {own, "portable"} - set(left_out)
+        assert expected == {"sse2", "neon", "portable"} & set(found)
     assert fresh("pure", code="print(native.available())").stdout == f"{found}\n"
 
 
@@ -208,6 +209,30 @@ def test_every_kernel_is_there_or_refused_by_one_line() -> None:
         else:
             assert done.returncode == 1
             assert done.stderr.splitlines()[-1].endswith(f"{name!r}, which this machine does not offer")
+
+
+@pytest.mark.parametrize("name", native.available()[:-2])
+def test_a_kernel_that_is_left_out_is_not_there(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything goes on as on a machine without it."""
+    monkeypatch.setenv("SSBFAST_WITHOUT", f"{os.environ.get('SSBFAST_WITHOUT', '')},{name}")
+    left = tuple(other for other in native.available() if other != name)
+    assert fresh("", code="print(native.available())").stdout == f"{left}\n"
+    assert fresh("").stdout == f"{left[0]}\n"
+    assert fresh(name).stderr.splitlines()[-1].endswith(f"{name!r}, which this machine does not offer")
+
+
+def test_without_any_kernel_libsodium_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSBFAST_WITHOUT", ",".join(KERNELS))
+    done = fresh("")
+    assert (done.stdout, done.stderr) == ("libsodium\n", "")
+
+
+@pytest.mark.parametrize("backend", ["", "pure"])
+def test_what_is_left_out_has_to_be_a_kernel(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSBFAST_WITHOUT", "avx512,quick")
+    wrong = fresh(backend)
+    assert wrong.returncode == 1
+    assert "SSBFAST_WITHOUT has 'quick'" in wrong.stderr.splitlines()[-1]
 
 
 def with_lib(backend: str, method: str) -> subprocess.CompletedProcess[str]:

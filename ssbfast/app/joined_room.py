@@ -17,6 +17,7 @@ from ssbfast.net.streams import Stream
 from ssbfast.wire.address import NetAddress, format_address
 from ssbfast.wire.address_types import MultiserverAddress
 from ssbfast.wire.muxrpc import NOT_ALLOWED
+from ssbfast.wire.rpc_body import clean_text
 
 __all__ = ["Announce", "Attendance", "JoinedRoom", "Way"]
 
@@ -37,7 +38,7 @@ class Way(NamedTuple):
 class JoinedRoom:
     """One room, over all sessions with it, until it is left.
 
-    name: what it calls itself, or None. features: what it says it can, e.g. "tunnel", "room2".
+    name: what it calls itself, cleaned and cut, or None. features: what it says it can, e.g. "tunnel", "room2".
     reflectors: where it answers STUN binding requests, as far as it says so: addresses (IP literal, port), all with the
         IP address of our TCP session with it. A room cannot have us send datagrams to others.
     generation: 2 (Rooms 2), 1 (Rooms 1), 2018 (ssb-tunnel's portals, which have no list); 0 before it is known.
@@ -193,9 +194,9 @@ class JoinedRoom:
     def _understand(self, metadata: Any) -> None:
         if isinstance(metadata, dict):
             name, features = metadata.get("name"), metadata.get("features")
-            self.name = name if isinstance(name, str) else None
-            texts = features if isinstance(features, list) else ()
-            self.features = frozenset(item for item in texts if isinstance(item, str))
+            self.name = clean_text(name, limits.ROOM_NAME) if isinstance(name, str) else None
+            texts = features[: limits.ROOM_FEATURES] if isinstance(features, list) else ()
+            self.features = frozenset(clean_text(item, limits.ERROR_NAME) for item in texts if isinstance(item, str))
         elif metadata is not True:
             raise RemoteError("the other end is not a room")
 

@@ -2,7 +2,8 @@
 
 Everybody imports from here. `BACKEND` says what runs: "avx512", "avx2", "sse2" (x86-64), "neon" (arm64) or "portable"
 (the core with a kernel of its own for the box stream), "libsodium" (the core without) or "pure"; `available()` tells
-which of them this machine offers, and the environment variable SSBFAST_BACKEND forces one. This package alone touches
+which of them this machine offers, and the environment variable SSBFAST_BACKEND forces one. For tests SSBFAST_WITHOUT
+names kernels, with commas, that count as missing: as on a machine without AVX-512, say. This package alone touches
 `ssbfast._native` and PyNaCl's private `_sodium` (for the addresses of libsodium's functions), and turns the codes of
 `csrc/ssbfast.h` into exceptions. A hub with all that was opened on it, a sealer, an opener, a scanner each serve one
 thread at a time; other threads wait.
@@ -67,6 +68,7 @@ def _choose(wanted: str) -> str:
     if wanted not in ("", *_BACKENDS):
         names = f"{', '.join(_BACKENDS[:-1])} or {_BACKENDS[-1]}"
         raise BadInputError(f"SSBFAST_BACKEND is {wanted!r}; it can be {names}")
+    _check_without(os.environ.get("SSBFAST_WITHOUT", ""))
     if wanted == "pure":
         return "pure"
     try:
@@ -78,6 +80,13 @@ def _choose(wanted: str) -> str:
         warnings.warn(f"ssbfast runs without its C core, slowly: {error}", RuntimeWarning, stacklevel=3)
         return "pure"
     return _choose_kernel(wanted)
+
+
+def _check_without(names: str) -> None:
+    """Refuse what is no kernel's name: a typing error would test the wrong thing."""
+    for name in filter(None, names.split(",")):
+        if name not in _KERNELS:
+            raise BadInputError(f"SSBFAST_WITHOUT has {name!r}; it can have {', '.join(_KERNELS)}")
 
 
 def _choose_kernel(wanted: str) -> str:

@@ -6,7 +6,8 @@ ImportError when the extension is missing, or PyNaCl is not as we know it: `ssbf
 from __future__ import annotations
 
 import mmap
-from typing import Any
+import os
+from typing import Any, Final
 
 import nacl._sodium  # private, but for the public name of an address: docs in ARCHITECTURE.md
 import nacl.bindings  # initialises libsodium
@@ -42,9 +43,17 @@ crypto = _crypto_table()
 _kernel = ffi.new("ssb_kernel *")
 
 
+_WITHOUT: Final = frozenset(os.environ.get("SSBFAST_WITHOUT", "").split(","))
+"""Kernels that are not used though they may be there: so that tests run as on another machine."""
+
+
 def has_kernel(name: str) -> bool:
-    """Whether this machine and this build have the kernel of that name."""
-    return bool(lib.ssb_kernel_init(ffi.new("ssb_kernel *"), name.encode()) == Status.OK)
+    """Whether this machine and this build have the kernel of that name, and SSBFAST_WITHOUT does not name it."""
+    return _init_kernel(ffi.new("ssb_kernel *"), name)
+
+
+def _init_kernel(kernel: Any, name: str) -> bool:
+    return name not in _WITHOUT and bool(lib.ssb_kernel_init(kernel, name.encode()) == Status.OK)
 
 
 def use_kernel(name: str) -> bool:
@@ -55,7 +64,7 @@ def use_kernel(name: str) -> bool:
     crypto.kernel = ffi.NULL
     if not name:
         return True
-    if lib.ssb_kernel_init(_kernel, name.encode()) != Status.OK:
+    if not _init_kernel(_kernel, name):
         return False
     crypto.kernel = _kernel
     return True

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Final, TypeAlias
 
@@ -18,6 +19,24 @@ JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | Non
 NOT_ALLOWED: Final = "is not in list of allowed methods"
 """Room clients fall back (room.metadata → tunnel.isRoom, room.attendants → tunnel.endpoints) only on an error that
 ends so; on any other they take the room for no room."""
+
+
+_INVISIBLE: Final = frozenset(
+    map(
+        chr,
+        (
+            0x034F,  # combining grapheme joiner
+            *(0x115F, 0x1160, 0x3164, 0xFFA0),  # Hangul fillers
+            *(0x17B4, 0x17B5),  # Khmer inherent vowels
+            *range(0x180B, 0x1810),  # Mongolian variation selectors
+            0x2800,  # an empty cell of Braille
+            *range(0xFE00, 0xFE10),  # variation selectors
+            0x1D159,  # an empty note
+            *range(0xE0000, 0xE1000),  # tags, more variation selectors, and their kin to come
+        ),
+    )
+)
+"""What Python takes for printable although nobody can see it (Unicode's Default_Ignorable_Code_Point, and blanks)."""
 
 
 def encode_json(value: JSON) -> bytes:
@@ -61,11 +80,20 @@ def _no_constant(text: str) -> JSON:
 
 
 def clean_text(text: str, length: int) -> str:
-    """The first `length` characters of a peer's text, with everything that does not print replaced."""
+    """The first `length` characters of a peer's text, with everything that does not print replaced.
+
+    That is: control characters and with them escape sequences and line ends, marks that turn the direction of writing,
+    what has no width or is blank, lone surrogates, and combining marks after the first `COMBINING_MARKS` in a row.
+    """
     text = text[:length]
-    if text.isprintable():
+    if text.isascii() and text.isprintable():
         return text
-    return "".join(c if c.isprintable() else "\ufffd" for c in text)
+    cleaned, marks = [], 0
+    for c in text:
+        marks = marks + 1 if unicodedata.category(c) in ("Mn", "Me") else 0
+        shown = c.isprintable() and c not in _INVISIBLE and marks <= limits.COMBINING_MARKS
+        cleaned.append(c if shown else "\ufffd")
+    return "".join(cleaned)
 
 
 def error_body(message: str, name: str = "Error") -> bytes:

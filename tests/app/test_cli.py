@@ -14,7 +14,6 @@ import click
 import pytest
 
 from ssbfast import __version__
-from ssbfast.app.commands import printing
 from ssbfast.app.commands.group import COMMANDS, group
 from ssbfast.app.commands.printing import Printer, amount, describe
 from tests.helpers.processes import run
@@ -195,10 +194,9 @@ def test_a_reader_that_leaves_is_noticed_once(pipe: Pipe) -> None:
     assert left == [1]
 
 
-def test_a_slow_reader_never_blocks_and_is_told_what_it_missed(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(printing, "LINES_WAITING", 10)
+def test_a_slow_reader_never_blocks_and_is_told_what_it_missed(pipe: Pipe) -> None:
     full = pipe.fill()
-    printer = Printer(pipe.stdout, as_json=True)
+    printer = Printer(pipe.stdout, as_json=True, backlog=500)
     count = 100
     for number in range(count):
         printer.event({"event": "joined", "number": number})

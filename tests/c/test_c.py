@@ -63,13 +63,25 @@ def run(command: list[str], folder: Path, backend: str = "") -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_program(compiler: tuple[str, Path], program: str, backend: str) -> None:
+    run([str(build(compiler, program))], compiler[1], backend)
+
+
+def test_a_kernel_that_is_left_out_is_none(compiler: tuple[str, Path]) -> None:
+    """SSBFAST_WITHOUT, as in ssbfast.native."""
+    program = build(compiler, "test_kernels")
+    for names, code in (("sse2,portable", NOT_HERE), ("portable", NOT_HERE), ("portable2,port", 0), ("", 0)):
+        environment = {**os.environ, "SSBFAST_BACKEND": "portable", "SSBFAST_WITHOUT": names}
+        assert subprocess.run([program], env=environment, timeout=100, check=False).returncode == code
+
+
+def build(compiler: tuple[str, Path], program: str) -> Path:
     path, folder = compiler
     objects = [str(folder / f"{Path(source).stem}.o") for source in CORE]
     source = str(HERE / f"{program}.c")
     flags = ["-std=c11", "-g", "-O1", *WARNINGS, *SANITIZERS]
     if not (folder / program).exists():
         run([path, *flags, *INCLUDE, source, *objects, "-lsodium", "-o", program], folder)
-    run([str(folder / program)], folder, backend)
+    return folder / program
 
 
 @pytest.mark.parametrize("backend", ["portable", "neon", "sse2", "avx2"])

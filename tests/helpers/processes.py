@@ -66,13 +66,19 @@ class Running:
         self._lines.put(None)
 
     def _read_errors(self) -> None:
-        self._errors.extend(self.process.stderr or ())
+        for line in self.process.stderr or ():
+            self._errors.append(line)
 
     @property
     def stderr(self) -> str:
         """All of it; only after the end."""
         self._threads[1].join(PATIENCE)
         return "".join(self._errors)
+
+    @property
+    def has_complained(self) -> bool:
+        """Whether there is something on stderr by now."""
+        return bool(self._errors)
 
     def line(self) -> str | None:
         """The next line, or None at the end."""

@@ -8,7 +8,8 @@ from typing import NamedTuple
 class Mutant(NamedTuple):
     """One mistake. `old` occurs exactly once in `file`, else its test fails: mutants must not rot.
 
-    backend: the path on which it can be seen, "" for the best that the machine has.
+    backend: the path on which it can be seen, "" when it shows on all of them. A machine without that path skips the
+    mutant; "portable" is on every machine that has kernels at all.
     """
 
     name: str
@@ -17,6 +18,21 @@ class Mutant(NamedTuple):
     new: str
     backend: str = ""
 
+
+_OWN = ("avx512", "avx2", "sse2", "neon", "portable")
+
+KERNEL_FILES = {
+    "box_batch.c": _OWN,
+    "poly1305.c": _OWN,
+    "poly1305_avx2.c": ("avx2",),
+    "poly1305_ifma.c": ("avx512",),
+    "salsa20_avx2.c": ("avx2",),
+    "salsa20_avx512.c": ("avx512",),
+    "salsa20_neon.c": ("neon",),
+    "salsa20_portable.c": _OWN,
+    "salsa20_sse2.c": ("sse2",),
+}
+"""On which paths a file is run. All others run on every path."""
 
 SECOND_NONCE = "    nonce_next(s->_nonce, &s->_subkeyed);\n    out[SSB_MAC]"
 
@@ -120,31 +136,62 @@ MUTANTS = (
         "return ssb_hub_left(h) == 0 && h->_outgoing > 0;",
         "return ssb_hub_left(h) == 0;",
     ),
-    Mutant("stale sub-key", "box_stream.c", "if (i < SUBKEY_NONCE) *subkeyed = 0;", ""),
-    Mutant("batch sealed over a carry", "box_batch.c", "k == NULL || nonce > UINT64_MAX - MARGIN ||", "k == NULL ||"),
-    Mutant("batch opened over a carry", "box_batch.c", "nonce > UINT64_MAX - MARGIN || (open && nonce == 0)", "0"),
-    Mutant("forged body in a batch", "box_batch.c", "if (differ(mac, o->_mac)) return 0;", ""),
-    Mutant("forged header in a batch", "box_batch.c", "if (differ(mac, box)) return 0;", ""),
-    Mutant("half of a mac compared", "box_batch.c", "i < SSB_MAC; i++) any |=", "i < SSB_MAC / 2; i++) any |="),
-    Mutant("more than a box taken for one", "box_batch.c", "b->plain != NULL && b->n !=", "b->plain != NULL && b->n <"),
-    Mutant("too long in a batch", "box_batch.c", "n == 0 || n > o->_body_max) return 0;", "n == 0) return 0;"),
+    Mutant("stale sub-key", "box_stream.c", "if (i < SUBKEY_NONCE) *subkeyed = 0;", "", "portable"),
+    Mutant(
+        "batch sealed over a carry",
+        "box_batch.c",
+        "k == NULL || nonce > UINT64_MAX - MARGIN ||",
+        "k == NULL ||",
+        "portable",
+    ),
+    Mutant(
+        "batch opened over a carry",
+        "box_batch.c",
+        "nonce > UINT64_MAX - MARGIN || (open && nonce == 0)",
+        "0",
+        "portable",
+    ),
+    Mutant("forged body in a batch", "box_batch.c", "if (differ(mac, o->_mac)) return 0;", "", "portable"),
+    Mutant("forged header in a batch", "box_batch.c", "if (differ(mac, box)) return 0;", "", "portable"),
+    Mutant(
+        "half of a mac compared", "box_batch.c", "i < SSB_MAC; i++) any |=", "i < SSB_MAC / 2; i++) any |=", "portable"
+    ),
+    Mutant(
+        "more than a box taken for one",
+        "box_batch.c",
+        "b->plain != NULL && b->n !=",
+        "b->plain != NULL && b->n <",
+        "portable",
+    ),
+    Mutant(
+        "too long in a batch", "box_batch.c", "n == 0 || n > o->_body_max) return 0;", "n == 0) return 0;", "portable"
+    ),
     Mutant(
         "one nonce for header and body",
         "box_batch.c",
         "want(&q, nonce + 2 * n + 1, 0, NULL, c[n].body);",
         "want(&q, nonce + 2 * n, 0, NULL, c[n].body);",
+        "portable",
     ),
-    Mutant("nonces of a batch used again", "box_batch.c", "nonce + 2 * n);\n    s->", "nonce + 2 * n - 2);\n    s->"),
-    Mutant("open header forgotten", "box_batch.c", "2 * b->count + (o->_body_n > 0)", "2 * b->count"),
-    Mutant("opened ahead twice", "link_receive.c", "    l->_opened -= size;\n", ""),
-    Mutant("lanes exchanged, 16", "salsa20_avx512.c", "shuffle_i32x4(b, d, ODD));", "shuffle_i32x4(a, d, ODD));"),
+    Mutant(
+        "nonces of a batch used again",
+        "box_batch.c",
+        "nonce + 2 * n);\n    s->",
+        "nonce + 2 * n - 2);\n    s->",
+        "portable",
+    ),
+    Mutant("open header forgotten", "box_batch.c", "2 * b->count + (o->_body_n > 0)", "2 * b->count", "portable"),
+    Mutant("opened ahead twice", "link_receive.c", "    l->_opened -= size;\n", "", "portable"),
+    Mutant(
+        "lanes exchanged, 16", "salsa20_avx512.c", "shuffle_i32x4(b, d, ODD));", "shuffle_i32x4(a, d, ODD));", "avx512"
+    ),
     Mutant(
         "lane left out, 8", "salsa20_avx2.c", "for (size_t i = 4; i < n; i++)", "for (size_t i = 5; i < n; i++)", "avx2"
     ),
     Mutant("number of the block forgotten, 4", "salsa20_sse2.c", "i >= 6 && i <= 8", "i >= 6 && i <= 7", "sse2"),
     Mutant("number of the block forgotten, 1", "salsa20_portable.c", "blocks->number[at];", "0;", "portable"),
-    Mutant("carry beyond 2^130, IFMA", "poly1305_ifma.c", "_mm512_slli_epi64(high[2], 10)", "high[2]"),
+    Mutant("carry beyond 2^130, IFMA", "poly1305_ifma.c", "_mm512_slli_epi64(high[2], 10)", "high[2]", "avx512"),
     Mutant("carry beyond 2^130, AVX2", "poly1305_avx2.c", "    carry(d, 4, 0);\n", "", "avx2"),
-    Mutant("end of a longer rest not marked", "poly1305.c", " | (uint64_t)1 << (8 * (n - 8));", ";", "sse2"),
-    Mutant("end of the message not marked", "poly1305.c", "low |= (uint64_t)1 << (8 * n);", "", "sse2"),
+    Mutant("end of a longer rest not marked", "poly1305.c", " | (uint64_t)1 << (8 * (n - 8));", ";", "portable"),
+    Mutant("end of the message not marked", "poly1305.c", "low |= (uint64_t)1 << (8 * n);", "", "portable"),
 )

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.mutants.table import MUTANTS, Mutant
+from ssbfast import native
+from tests.mutants.table import KERNEL_FILES, MUTANTS, Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
 CC = shlex.split(sysconfig.get_config_var("CC") or "")
@@ -104,13 +105,29 @@ def test_the_core_as_it_is_stays_green(bench: Bench) -> None:
     assert found and int(found[1]) > 150, said
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "-"))
+def identify(mutant: Mutant) -> str:
+    return f"{mutant.backend or 'any'}-{mutant.name.replace(' ', '-')}"
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=identify)
 def test_a_mutant_is_noticed(bench: Bench, mutant: Mutant) -> None:
+    if mutant.backend and mutant.backend not in native.available():
+        pytest.skip(f"it shows on {mutant.backend}, which this machine does not offer")
     bench.build(mutant)
     outcome, said = bench.test(mutant.backend)
-    if "which this machine does not offer" in said:
-        pytest.skip(f"this machine does not offer {mutant.backend}")
     assert outcome in ("red", "crash", "hang"), f"{mutant.name}: {outcome}\n{said[-3000:]}"
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=identify)
+def test_a_mutant_of_a_kernel_names_its_backend(mutant: Mutant) -> None:
+    """Else it is tried on the best path of the machine, which may never come to the mistake."""
+    if mutant.backend or mutant.file in KERNEL_FILES:
+        assert mutant.backend in KERNEL_FILES.get(mutant.file, ("portable",))
+
+
+def test_every_kernel_is_known() -> None:
+    files = {file.name for pattern in ("salsa20*.c", "poly1305*.c") for file in (ROOT / "csrc").glob(pattern)}
+    assert files <= set(KERNEL_FILES)
 
 
 def test_there_are_enough_mutants() -> None:

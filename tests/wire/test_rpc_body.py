@@ -21,6 +21,7 @@ from ssbfast.wire.rpc_body import (
     read_error,
     unknown_method_message,
 )
+from tests.helpers.hostile import HOSTILE
 
 SCALARS = st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(-1e300, 1e300) | st.text()
 VALUES = st.recursive(
@@ -128,6 +129,22 @@ def test_clean_text_prints(text: str) -> None:
     cleaned = clean_text(text, 10)
     assert cleaned.isprintable()
     assert len(cleaned) == min(len(text), 10)
+    assert clean_text(cleaned, 10) == cleaned
+
+
+@pytest.mark.parametrize("char", HOSTILE, ids=lambda char: f"{ord(char):04x}")
+def test_what_a_terminal_obeys_or_nobody_sees_is_replaced(char: str) -> None:
+    assert clean_text(f"a{char}b", 10) == "a\ufffdb"
+
+
+@pytest.mark.parametrize("text", ["Zürich's room", "日本の部屋", "комната №1", "e\u0301", "שָׁלוֹם", "😀 ✓ 10 €", "ไม้ที่"])
+def test_other_texts_stay(text: str) -> None:
+    assert clean_text(text, 100) == text
+
+
+def test_combining_marks_cannot_pile_up() -> None:
+    pile = "a" + limits.COMBINING_MARKS * "\u0301"
+    assert clean_text(f"{pile}{50 * chr(0x301)}b", 1000) == f"{pile}{50 * chr(0xFFFD)}b"
 
 
 @pytest.mark.parametrize("name", [("room", "foo"), ("x" * 60_000,), ("a\nb",), ("\ud800",)])

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ssbfast.app.commands.options import SECRET, peer_options, say
+from ssbfast.app.commands.options import SECRET, peer_options
 from ssbfast.app.commands.peer_words import PeerWords
-from ssbfast.app.commands.peering import RoomAddress, in_room, room_option, stay_in, warn
+from ssbfast.app.commands.peering import RoomAddress, in_room, room_option, stay_in
+from ssbfast.app.commands.standard_error import warn
 from ssbfast.errors import SSBError
 from ssbfast.ids import NetworkId
 
@@ -45,7 +46,7 @@ def attendants(rooms: tuple[RoomAddress, ...], watch: bool, data: Path, network:
                     joined = await client.join(room.text, announce=False, attendants=True, stay=False)
                 except SSBError as error:
                     raise in_room(room, error) from None
-                _list(joined, as_json=as_json)
+                await _list(joined, printer)
         return 0
 
     return run_until_stopped(work, as_json=as_json, words=PeerWords())
@@ -57,13 +58,12 @@ def _identity(data: Path) -> Keypair:
     return load_secret(data / SECRET) if os.path.lexists(data / SECRET) else Keypair.generate()
 
 
-def _list(room: JoinedRoom, *, as_json: bool) -> None:
+async def _list(room: JoinedRoom, printer: Printer) -> None:
     _warn_if_listed(room)
     present = sorted(room.attendants)
-    if not as_json:
-        click.echo(f"Room {room.id}{f' ({room.name})' if room.name else ''}: {len(present)} present")
-    for who in present:
-        say({"event": "attendant", "portal": str(room.id), "id": str(who)}, f"  {who}", as_json=as_json)
+    title = f"Room {room.id}{f' ({room.name})' if room.name else ''}: {len(present)} present"
+    found = [{"event": "attendant", "portal": str(room.id), "id": str(who)} for who in present]
+    await printer.report(found, lambda event: f"  {event['id']}", title=title)
 
 
 async def _watch(room: JoinedRoom, printer: Printer) -> None:

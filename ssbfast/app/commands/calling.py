@@ -27,8 +27,8 @@ from ssbfast.app.commands.peering import (
     stay_in,
     together,
     trust_options,
-    warn,
 )
+from ssbfast.app.commands.standard_error import warn
 from ssbfast.app.commands.targets import Target, parse, resolve
 from ssbfast.errors import BadInputError
 from ssbfast.ids import FeedId, NetworkId

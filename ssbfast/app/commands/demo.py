@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import sys
 from collections.abc import Iterator
 from typing import Final
 
 import click
 
-from ssbfast.app.commands.printing import amount
+from ssbfast.app.commands.error_log import short_errors
+from ssbfast.app.commands.open_files import raise_file_limit
+from ssbfast.app.commands.printing import amount, json_line
+from ssbfast.app.commands.standard_error import warn
 from ssbfast.app.commands.stopping import on_signals
 from ssbfast.app.demo import SABOTAGES, OnProgress, Result, Sabotage, Wishes, run_demo
 from ssbfast.app.demo_parts import Role, run_part
@@ -40,6 +42,7 @@ def demo(megabytes: int, path: str, as_json: bool, calls: int, sabotage: Sabotag
     through the room. Exit code 0 only if both ends agree on their SHA-256, each time, and the room counted what it
     has to have carried, and no more; 1 if anything was not as it has to be.
     """
+    raise_file_limit()  # its processes inherit it
     wishes = Wishes(megabytes * MB, calls, sabotage, direct=path == "auto")
     try:
         with progress_bars(wishes, show=not as_json and sys.stdout.isatty()) as advance:
@@ -48,7 +51,7 @@ def demo(megabytes: int, path: str, as_json: bool, calls: int, sabotage: Sabotag
         return failed(str(error), as_json=as_json)
     except (asyncio.CancelledError, KeyboardInterrupt):
         return failed("interrupted", as_json=as_json)
-    click.echo(json.dumps(as_event(result), ensure_ascii=False) if as_json else as_text(result))
+    click.echo(json_line(as_event(result)) if as_json else as_text(result))
     return 0
 
 
@@ -62,14 +65,14 @@ def demo_part(role: Role) -> int:
 async def _interruptible(wishes: Wishes, advance: OnProgress) -> Result:
     """The first Ctrl-C or SIGTERM cancels the demo, which ends its processes; they also end when we do."""
     task = asyncio.ensure_future(run_demo(wishes, advance))
-    with on_signals(task.cancel, exit_code=1):
+    with short_errors(), on_signals(task.cancel, exit_code=1):
         return await task
 
 
 def failed(reason: str, *, as_json: bool) -> int:
     if as_json:
-        click.echo(json.dumps({"event": "demo", "ok": False, "reason": reason}, ensure_ascii=False))
-    print(f"ssbfast: the demo failed: {reason}", file=sys.stderr)
+        click.echo(json_line({"event": "demo", "ok": False, "reason": reason}))
+    warn(f"the demo failed: {reason}")
     return 1
 
 

@@ -15,7 +15,7 @@ from ssbfast.errors import SSBError
 from ssbfast.ids import NetworkId
 
 if TYPE_CHECKING:
-    from ssbfast.app.commands.printing import Printer
+    from ssbfast.app.commands.printing import Event, Printer
     from ssbfast.app.doctor import Family, Nat
     from ssbfast.app.listening import Endpoint
     from ssbfast.keys import Keypair
@@ -90,11 +90,7 @@ def doctor(
             )
         v4, v6 = await diagnose(reflectors, loopback=_is_here(reflectors))
         events += _findings(v4, v6)
-        for event in events:
-            if as_json:
-                printer.event(event)
-            else:
-                click.echo(_words(event))
+        await printer.report(events, _words)
         return 0
 
     return run_until_stopped(work, as_json=as_json, words=PeerWords())
@@ -142,7 +138,7 @@ def _over_v6(nat: Nat) -> str:
     return {"none": "direct", "easy": "direct", "silent": "relay"}.get(nat.value, "perhaps")
 
 
-def _words(event: dict[str, Any]) -> str:
+def _words(event: Event) -> str:
     match event:
         case {"event": "room", "portal": portal, "reflectors": reflectors}:
             here = "\n  it is on this very machine, and knows nothing of your network" if event["is_here"] else ""

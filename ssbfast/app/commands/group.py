@@ -12,6 +12,7 @@ from typing import Final
 import click
 
 from ssbfast import __version__
+from ssbfast.app.commands.standard_error import bounded_stderr, warn
 from ssbfast.errors import BadInputError, MissingExtraError, SSBError
 
 DONE: Final = 0
@@ -82,13 +83,18 @@ def run(arguments: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that has no "…" gets a question mark
+    with bounded_stderr():
+        return _run(arguments)
+
+
+def _run(arguments: Sequence[str]) -> int:
     if not arguments:
         click.echo(group.get_help(click.Context(group, info_name="ssbfast")), err=True)
         return UNUSABLE
     try:
         code = group.main(list(arguments), prog_name="ssbfast", standalone_mode=False)
     except click.ClickException as error:
-        return _complain(error.format_message().replace("\n", " "), UNUSABLE)
+        return _complain(error.format_message(), UNUSABLE)
     except (BadInputError, MissingExtraError) as error:
         return _complain(str(error), UNUSABLE)
     except SSBError as error:
@@ -99,5 +105,5 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _complain(message: str, code: int) -> int:
-    print(f"ssbfast: {message}", file=sys.stderr)
+    warn(message)
     return code

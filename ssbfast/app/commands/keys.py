@@ -39,7 +39,7 @@ def show(data: Path, network: NetworkId, as_json: bool) -> None:
 
 
 def _tell(me: Keypair, file: Path, *, created: bool, as_json: bool) -> None:
-    event = {"event": "keys", "id": str(me.id), "file": str(file), "created": created}
+    event = {"event": "keys", "id": str(me.id), "file": file, "created": created}
     lines = [str(me.id), f"  secret   {file} (who has this file is you: keep it safe)"]
     if created:
         lines.append(f"Next: give the id to your friends, who let you in with: ssbfast follow {me.id}")

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from ssbfast.app.commands.peer_words import REFUSED
-from ssbfast.app.commands.peering import together, warn
+from ssbfast.app.commands.peering import together
+from ssbfast.app.commands.standard_error import warn
 from ssbfast.app.commands.targets import Target
 from ssbfast.app.joined_room import JoinedRoom
 from ssbfast.app.room_client import RoomClient

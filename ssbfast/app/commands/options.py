@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 from collections.abc import Callable, Mapping
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from ssbfast.app.commands.printing import clean_lines, json_line
 from ssbfast.errors import BadInputError
 from ssbfast.ids import MAIN_NETWORK, FeedId, NetworkId
 from ssbfast.wire.address_types import check_host
@@ -122,4 +122,4 @@ feed_argument = click.argument("who", metavar="@ID", callback=callback(FeedId.pa
 
 def say(event: Mapping[str, Any], text: str, *, as_json: bool) -> None:
     """Print the outcome of a command that ends at once: for people, or as an object."""
-    click.echo(json.dumps(event, ensure_ascii=False) if as_json else text)
+    click.echo(json_line(event) if as_json else clean_lines(text))

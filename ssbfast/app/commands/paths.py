@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from ssbfast.app.commands.options import parse_host_and_port, several
-from ssbfast.app.commands.peering import warn
+from ssbfast.app.commands.standard_error import warn
 from ssbfast.errors import BadInputError, DirectUnavailableError, MissingExtraError, SSBError
 
 if TYPE_CHECKING:

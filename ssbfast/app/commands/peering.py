@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 import click
 
 from ssbfast.app.commands.options import SECRET, callback, has_store, several
+from ssbfast.app.commands.standard_error import warn
 from ssbfast.errors import AddressError, BadInputError, HandshakeError, SSBError
 from ssbfast.ids import FeedId, NetworkId
 from ssbfast.room.trust import Policy
@@ -131,11 +131,6 @@ def open_trust(options: TrustOptions, data: Path, me: Keypair, network: NetworkI
     if options.policy is Policy.EVERYONE:
         warn(_EVERYONE)
     return trust
-
-
-def warn(message: str) -> None:
-    """Something that the user has to know, also when stdout is JSON for a program."""
-    print(f"ssbfast: {message}", file=sys.stderr, flush=True)
 
 
 async def stay_in(

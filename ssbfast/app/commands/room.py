@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-from collections.abc import Coroutine
+import contextlib
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import click
 
+from ssbfast.app.commands.log_budget import LogBudget
 from ssbfast.app.commands.options import callback, data_home, json_option, network_option, several
-from ssbfast.app.commands.peering import warn
-from ssbfast.app.commands.printing import Printer
-from ssbfast.app.commands.stopping import on_signals
+from ssbfast.app.commands.printing import Event, Printer
+from ssbfast.app.commands.running import run_until_stopped
+from ssbfast.app.commands.standard_error import warn
 from ssbfast.app.listening import Endpoint
 from ssbfast.app.room_server import DEFAULT_LISTEN, RoomServer
 from ssbfast.app.tidying import Tidier
@@ -21,6 +22,8 @@ from ssbfast.errors import BadInputError
 from ssbfast.ids import NetworkId
 from ssbfast.keys import load_secret
 from ssbfast.wire.address import NetAddress
+
+Result = TypeVar("Result")
 
 
 def default_data() -> Path:
@@ -73,7 +76,7 @@ def room(
     name: str,
     network: NetworkId,
     as_json: bool,
-) -> None:
+) -> int:
     """Run a room: peers that join can reach each other through it.
 
     It prints its address, an invite to paste into SSB apps, and then who comes, goes and tunnels. Ctrl-C or
@@ -84,51 +87,78 @@ def room(
     reflect = () if no_udp else udp or None
     secret = (default_data() if data is None else data) / "secret"
     me = load_secret(secret, create=True)
-    more_files()
     options = {"me": me, "listen": listen, "host": host, "udp": reflect, "name": name, "network": network}
-    run_fast(_run(secret, as_json=as_json, **options))
+    return run_until_stopped(lambda printer: _run(printer, secret, **options), as_json=as_json, runner=run_fast)
 
 
-def run_fast(program: Coroutine[Any, Any, None]) -> None:
+def run_fast(program: Coroutine[Any, Any, Result]) -> Result:
     """`asyncio.run`, on uvloop where that is installed: a fifth less CPU for small frames, the same for bulk."""
-    try:
-        import uvloop
-    except ImportError:  # it is no dependency, and there is none for Windows
-        asyncio.run(program)
-    else:
-        uvloop.run(program)
+    run: Callable[[Coroutine[Any, Any, Result]], Result] = asyncio.run
+    with contextlib.suppress(ImportError):  # it is no dependency, and there is none for Windows
+        from uvloop import run
+    return run(program)
 
 
-async def _run(secret: Path, *, as_json: bool, **options: Any) -> None:
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    printer = Printer(sys.stdout, as_json=as_json, on_broken=lambda: _from_thread(loop, stop))
+async def _run(printer: Printer, secret: Path, **options: Any) -> int:
+    log = RoomLog(printer)
 
     def happened(event: dict[str, Any]) -> None:
-        if event["event"] == "listening" and not as_json:
+        if event["event"] == "listening":
             printer.text(introduction(event, secret, only_here=server.is_wildcard_only))
-        else:
-            printer.event(event)
+        if event["event"] != "listening" or printer.as_json:
+            log.event(event)
 
     server = RoomServer(**options, on_event=happened)
-    tidier = Tidier(lambda: server.population)
-    try:
-        with on_signals(stop.set):
-            async with server:
-                tidier.start()
-                if server.without_udp is not None:
-                    warn(f"the room runs without UDP, so peers may not learn their addresses: {server.without_udp}")
-                await stop.wait()
-    finally:
-        tidier.close()
-        printer.close()
+    with contextlib.closing(Tidier(lambda: server.population)) as tidier, contextlib.closing(log):
+        async with server:
+            tidier.start()
+            if server.without_udp is not None:
+                warn(f"the room runs without UDP, so peers may not learn their addresses: {server.without_udp}")
+            await asyncio.Event().wait()
+    return 0
 
 
-def _from_thread(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
-    try:
-        loop.call_soon_threadsafe(stop.set)
-    except RuntimeError:  # the loop has just closed: we are stopping anyway
-        return
+class RoomLog:
+    """What a room prints of its events: as much as `LogBudget` allows, and how many lines were left out."""
+
+    def __init__(self, printer: Printer) -> None:
+        self._printer = printer
+        self._loop = asyncio.get_running_loop()
+        self._budget = LogBudget(self._loop.time())
+        self._timer: asyncio.TimerHandle | None = None
+
+    def event(self, event: Event) -> None:
+        """Print one event, or count it."""
+        now = self._loop.time()
+        if not self._budget.leaves_out(event["event"]):
+            line = self._printer.line(event)
+            if self._budget.passes(event["event"], len(line), now):
+                self._printer.put(line)
+        self._plan(now)
+
+    def close(self) -> None:
+        """Say how many lines are missing at the end."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._tell(self._loop.time())
+
+    # ------------------------------------------------------------ inside
+
+    def _plan(self, now: float) -> None:
+        if self._timer is None and (seconds := self._budget.due(now)) is not None:
+            self._timer = self._loop.call_later(seconds, self._due)
+
+    def _due(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        if not self._budget.due(now):
+            self._tell(now)
+        self._plan(now)
+
+    def _tell(self, now: float) -> None:
+        line = self._printer.line({"event": "skipped", "counts": self._budget.skipped(now)})
+        self._budget.pay(len(line), now)
+        self._printer.put(line)
 
 
 def introduction(listening: dict[str, Any], secret: Path, *, only_here: bool) -> str:
@@ -147,18 +177,3 @@ def introduction(listening: dict[str, Any], secret: Path, *, only_here: bool) ->
     lines.append("invite into an SSB app, or give the address to RoomClient.join in Python.")
     lines.append("Ctrl-C ends the room.")
     return "\n".join(lines)
-
-
-def more_files() -> None:
-    """Let the room have as many connections as the system allows: the usual 1,024 files are soon used up."""
-    try:
-        import resource
-    except ImportError:  # Windows has no such limit
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        except (OSError, ValueError):
-            return

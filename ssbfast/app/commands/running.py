@@ -1,28 +1,40 @@
-"""Commands that run until they are told to stop: stdout, signals, and one task that does the work."""
+"""Commands that run until they are told to stop: stdout, stderr, signals, and one task that does the work."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from ssbfast.app.commands.error_log import short_errors
+from ssbfast.app.commands.open_files import raise_file_limit
 from ssbfast.app.commands.printing import Event, Printer
+from ssbfast.app.commands.standard_error import warn
 from ssbfast.app.commands.stopping import on_signals
 
-Work = Callable[[Printer], Coroutine[Any, Any, int]]
+Program = Coroutine[Any, Any, int]
+Work = Callable[[Printer], Program]
 
 
-def run_until_stopped(work: Work, *, as_json: bool, words: Callable[[Event], str]) -> int:
+def run_until_stopped(
+    work: Work,
+    *,
+    as_json: bool,
+    words: Callable[[Event], str] | None = None,
+    runner: Callable[[Program], int] = asyncio.run,
+) -> int:
     """Run `work` in a new loop and return its exit code; 0 when a signal, or the reader of our output, ends it.
 
     The first signal cancels the work, which then says its goodbyes; the second quits at once.
-    words: an event as people read it.
+    words: an event as people read it. runner: makes the loop.
     """
-    return asyncio.run(_run(work, as_json=as_json, words=words))
+    raise_file_limit()
+    return runner(_run(work, as_json=as_json, words=words))
 
 
-async def _run(work: Work, *, as_json: bool, words: Callable[[Event], str]) -> int:
+async def _run(work: Work, *, as_json: bool, words: Callable[[Event], str] | None) -> int:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
 
@@ -32,9 +44,9 @@ async def _run(work: Work, *, as_json: bool, words: Callable[[Event], str]) -> i
         except RuntimeError:  # the loop has just closed: we are stopping anyway
             return
 
-    printer = Printer(sys.stdout, as_json=as_json, on_broken=broken, words=words)
+    printer = Printer(sys.stdout, as_json=as_json, on_broken=broken, on_failed=_unwritten, words=words)
     try:
-        with on_signals(stop.set):
+        with short_errors(), on_signals(stop.set):
             working = asyncio.ensure_future(work(printer))
             stopping = asyncio.ensure_future(stop.wait())
             await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -47,3 +59,7 @@ async def _run(work: Work, *, as_json: bool, words: Callable[[Event], str]) -> i
                 return 0
     finally:
         printer.close()
+
+
+def _unwritten(error: OSError) -> None:
+    warn(f"lines for stdout are lost: {os.strerror(error.errno or 0).lower()}")
