@@ -78,7 +78,8 @@ int ssbi_lane_open(const ssb_lane *lane) { return lane->_link != NULL && lane->_
 /* part: a limit never exceeds this part of what is left of the pool, but always lets a slab wait. */
 static int passed(const ssb_hub *h, uint64_t bytes, uint64_t slabs, uint64_t limit, uint32_t part) {
     const uint64_t left = (uint64_t)ssb_hub_left(h) / part * SSB_SLAB;
-    if (limit > left) limit = left > SSB_SLAB ? left : SSB_SLAB;
+    const uint64_t most = left > SSB_SLAB ? left : SSB_SLAB;
+    if (limit > most) limit = most;
     return bytes >= limit || slabs >= (uint64_t)SLACK * (limit / SSB_SLAB + 1);
 }
 

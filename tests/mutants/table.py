@@ -91,7 +91,7 @@ MUTANTS = (
         "passed(l->_hub, l->_lane_bytes, l->_lane_slabs, l->_limits.link_backlog, LINK_PART)",
         "0",
     ),
-    Mutant("share whatever is left of the pool", "lane.c", "if (limit > left) limit =", "if (0) limit ="),
+    Mutant("share whatever is left of the pool", "lane.c", "if (limit > most) limit = most;", ""),
     Mutant("events without end", "events.c", "if (e->left == 0 || size >", "if (size >"),
     Mutant(
         "rest of a box forgotten",
