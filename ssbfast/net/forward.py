@@ -22,6 +22,7 @@ from ssbfast.ids import FeedId
 from ssbfast.net.api import Api
 from ssbfast.net.carried import Carried
 from ssbfast.net.peer import Peer
+from ssbfast.net.sockets import connect, reset_on_close
 from ssbfast.wire.muxrpc import Called, unknown_method_message
 
 METHOD = "forward.open"
@@ -213,15 +214,19 @@ class ForwardServer(_Forward):
         task.add_done_callback(self._tasks.discard)
 
     async def _connect(self, connection: Carried) -> None:
-        loop = asyncio.get_running_loop()
         try:
-            await asyncio.wait_for(loop.create_connection(lambda: connection, *self._target), limits.DIAL_SECONDS)
+            await asyncio.wait_for(self._dial(connection), limits.DIAL_SECONDS)
         except (asyncio.TimeoutError, OSError, UnicodeError):
             # Why is none of the peer's business.
             self._failed(connection.peer)
             connection.reset("the service does not answer")
         finally:
             connection.connecting = None
+
+    async def _dial(self, connection: Carried) -> None:
+        # The service may see the connection before we know of it: from the first moment on its close is a reset.
+        sock = await connect(*self._target, prepare=reset_on_close)
+        await asyncio.get_running_loop().create_connection(lambda: connection, sock=sock)
 
 
 class ForwardListener(_Forward):
