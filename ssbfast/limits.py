@@ -122,13 +122,27 @@ EPHEMERALS: Final = 64
 SESSIONS_PER_FEED: Final = 16
 """Sessions of one key at a room at a time: re-connecting quickly is normal, hoarding is not."""
 
-PENDING_INNER: Final = 8
-"""Inner handshakes that wait for message 3, per portal session; when full the oldest goes, so that idle
-strangers cannot lock friends out."""
+PENDING_INNER: Final = 256
+"""Inner handshakes that wait for message 3, per portal session. At 900 callers a second each has 0.28 s for its round
+trip. With `REFUSED_INNER` it is half of `OPEN_CALLS`, so that friends find room."""
+
+PENDING_INNER_PER_ORIGIN: Final = 16
+"""The same from one origin, by the room's word: a friend with several programs opens a few at a time."""
 
 REFUSED_INNER: Final = 256
 """Inner handshakes per portal session that are refused, or being decided over, and whose 3 seconds are not over; above
-it the oldest refused ones end early, whatever their reason. A quarter of `OPEN_CALLS`, so that friends find room."""
+it some of the refused ones end early, whatever their reason."""
+
+REFUSED_INNER_PER_ORIGIN: Final = 16
+"""The same from one origin: somebody who tries again and again is refused once in a second or two."""
+
+INNER_SESSIONS: Final = 384
+"""Sessions that a client has let in, standbys included, over all rooms: each may cost a socket and a direct path beside
+its 20 KiB. Less than the half of `OPEN_CALLS` that handshakes leave, so that one room alone can bring them."""
+
+INNER_SESSIONS_PER_KEY: Final = 32
+"""The same of one key: 16 programs, each with a standby. A friend whose line breaks every second leaves more dead ones
+behind than that; the newest stay."""
 
 ATTENDANTS: Final = 65_536
 """Attendants of one room that a client keeps; 4 MiB, the longest list, hold about as many."""

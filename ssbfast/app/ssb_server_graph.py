@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import OrderedDict
-from typing import Any
+from typing import Any, TypeVar
 
 from ssbfast import limits
 from ssbfast.app.follow_graph import Changed, Poll, Unwatch, Watches
@@ -28,6 +28,7 @@ from ssbfast.room.trust import Relation
 from ssbfast.wire.address import NetAddress, parse_address
 from ssbfast.wire.handshake import ClientHandshake
 
+T = TypeVar("T")
 _POOL = 4 * MiB  # a few hundred questions of 150 bytes
 
 
@@ -54,6 +55,7 @@ class SsbServerGraph:
         self._session: asyncio.Task[Peer] | None = None
         self._retry_at = 0.0
         self._cache: OrderedDict[FeedId, tuple[float, Relation]] = OrderedDict()
+        self._known: OrderedDict[FeedId, Relation] = OrderedDict()  # of those, however old, who are no strangers
         self._asking: dict[FeedId, asyncio.Task[Relation]] = {}
         self._turn = asyncio.Semaphore(limits.GRAPH_CALLS)
         self._watches = Watches()
@@ -66,6 +68,10 @@ class SsbServerGraph:
         if known is not None and known[0] > asyncio.get_running_loop().time():
             return known[1]
         return await self._ask(who)
+
+    def hint(self, who: FeedId) -> Relation | None:
+        """What the server said of `who` when it was asked last; None for strangers. Nothing is sent."""
+        return self._known.get(who)
 
     def watch(self, who: FeedId, relation: Relation | None, changed: Changed) -> Unwatch:
         stop = self._watches.add(who, relation, changed)
@@ -116,11 +122,13 @@ class SsbServerGraph:
             self._cache.pop(who, None)
             return
         until = asyncio.get_running_loop().time() + limits.GRAPH_CACHE_SECONDS
-        self._cache[who] = until, task.result()
-        self._cache.move_to_end(who)
-        if len(self._cache) > limits.GRAPH_CACHE:
-            self._cache.popitem(last=False)
-        self._watches.tell(who, task.result())
+        relation = task.result()
+        _remember(self._cache, who, (until, relation))
+        if relation.known:
+            _remember(self._known, who, relation)
+        else:
+            self._known.pop(who, None)
+        self._watches.tell(who, relation)
 
     async def _answer(self, who: FeedId) -> Relation:
         try:
@@ -184,6 +192,14 @@ async def _both(peer: Peer, question: dict[str, str]) -> list[Any]:
             call.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.gather(*calls, return_exceptions=True)
+
+
+def _remember(memory: OrderedDict[FeedId, T], who: FeedId, what: T) -> None:
+    """Keep the newest `GRAPH_CACHE` of them."""
+    memory[who] = what
+    memory.move_to_end(who)
+    if len(memory) > limits.GRAPH_CACHE:
+        memory.popitem(last=False)
 
 
 def _succeeded(task: asyncio.Task[Peer]) -> bool:

@@ -61,6 +61,14 @@ class Trust:
         """
         return await judge(self.graph, who, self.policy, allowed=who in self._allowed, origin_matches=origin_matches)
 
+    def expects(self, who: FeedId) -> bool:
+        """Whether `who` would be let in by name, as far as is known here and now. Nobody is asked, and nobody admitted.
+
+        It says no for keys that are blocked: they must not be told from strangers.
+        """
+        relation = self.graph.hint(who) or Relation()
+        return not relation.blocks and (who in self._allowed or (relation.follows and self.policy is not Policy.ALLOW))
+
     def knows(self, who: FeedId, verdict: Verdict) -> bool:
         """Whether it was let in because we want it by name, and not because everybody may come."""
         return who in self._allowed or (verdict.relation is not None and verdict.relation.follows)

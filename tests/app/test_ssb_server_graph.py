@@ -107,6 +107,24 @@ async def test_relations(server: SsbServer, graph: SsbServerGraph, relation: Rel
     assert sorted(server.questions, key=str) == [("isBlocking", question), ("isFollowing", question)]
 
 
+async def test_hints_are_old_answers_about_those_who_are_known_and_ask_nothing(
+    server: SsbServer, graph: SsbServerGraph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expire(monkeypatch)
+    monkeypatch.setattr(limits, "GRAPH_CACHE", 2)
+    server.relations[A] = Relation(True)
+    assert graph.hint(A) is None
+    await graph.relation(A)
+    for number in range(10, 14):
+        await graph.relation(feed(number))  # strangers push nobody out
+    asked = len(server.questions)
+    assert graph.hint(A) == Relation(True) and graph.hint(B) is graph.hint(feed(10)) is None
+    assert len(server.questions) == asked
+    server.relations[A] = Relation()
+    await graph.relation(A)
+    assert graph.hint(A) is None
+
+
 async def test_the_servers_own_view_unless_told_otherwise(server: SsbServer) -> None:
     graph = SsbServerGraph(server.address, CAROL)
     await graph.relation(A)
