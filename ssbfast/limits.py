@@ -104,6 +104,10 @@ FORWARDS_PER_PEER: Final = 256
 """TCP connections carried for one peer at a time: a browser opens 6 per page, 256 that stand still hold
 256 MiB. (Each costs two file descriptors, one per end.)"""
 
+FORWARDS_PEERS: Final = 4
+"""So many peers at their limit fill a service: with 256 connections each, 1,024 descriptors. Each may have as many as
+are still free, so that the next one finds room, too."""
+
 SESSIONS: Final = 20_000
 """Sessions of one room: two file descriptors each at the most, and 10 KiB."""
 

@@ -127,7 +127,8 @@ class _Forward:
         return self._all, self._by_peer.setdefault(peer, Traffic())
 
     def _is_full(self, peer: Peer) -> bool:
-        return self._held[peer.id] >= self._per_peer
+        free = limits.FORWARDS_PEERS * self._per_peer - self._all.open
+        return self._held[peer.id] >= min(self._per_peer, free)
 
 
 def is_admitted(peer: Peer) -> bool:
@@ -147,7 +148,7 @@ class ForwardServer(_Forward):
     """Offers the TCP service at host:port to peers.
 
     allow: decides for each call; others are answered as if there was no such method. per_peer: connections at a time
-    of one key, however many sessions it has.
+    of one key, however many sessions it has; less when `FORWARDS_PEERS` such keys fill the service.
 
         server = ForwardServer("127.0.0.1", 8080)
         server.register(api)

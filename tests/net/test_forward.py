@@ -7,7 +7,7 @@ import hashlib
 import os
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -15,10 +15,14 @@ import psutil
 import pytest
 
 from ssbfast import limits
+from ssbfast.app.room_client import RoomClient
 from ssbfast.errors import RemoteError
+from ssbfast.keys import Keypair
 from ssbfast.limits import KiB, MiB
 from ssbfast.net.api import Api
 from ssbfast.net.forward import METHOD, ForwardListener, ForwardServer
+from ssbfast.room.trust import AllowList
+from tests.helpers.clients import house
 from tests.helpers.forwards import Forwarding, Service, Wire, forwarding
 from tests.helpers.pairs import Pair, connected
 from tests.helpers.rawpeer import eventually
@@ -493,6 +497,34 @@ async def test_more_connections_than_a_peer_may_have_are_reset() -> None:
         await server.close()
         await client.close()
         assert world.server.traffic().failed == 1
+
+
+async def test_greedy_peers_leave_room_for_the_next_one() -> None:
+    """Counted over all sessions of a key, and over all keys."""
+    api = Api()
+    async with AsyncExitStack() as stack:
+        at = await stack.enter_async_context(house())
+        service = await stack.enter_async_context(Service())
+        server = await stack.enter_async_context(ForwardServer("127.0.0.1", service.port, per_peer=4))
+        server.register(api)
+        keys = [Keypair.generate() for _ in range(5)]
+        target = await stack.enter_async_context(
+            RoomClient(Keypair.generate(), admission=AllowList([key.id for key in keys]), api=api)
+        )
+        await target.join(at.address)
+        wires, had = [], []
+        for key in keys:
+            callers = [await at.client(key) for _ in range(2)]
+            before = server.traffic().open
+            for number in range(6):
+                listener = await stack.enter_async_context(ForwardListener("127.0.0.1", 0))
+                listener.peer = await callers[number % 2].connect(target.me.id)
+                wires.append(Wire(*await asyncio.open_connection(*listener.address)))
+            await eventually(lambda: server.traffic().opened + server.traffic().failed == len(wires))
+            had.append(server.traffic().open - before)
+        assert had == [4, 4, 4, 2, 1]
+        for wire in wires:
+            await wire.close()
 
 
 async def test_the_caller_cannot_choose_the_service() -> None:
