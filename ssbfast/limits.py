@@ -219,8 +219,11 @@ RECONNECT_FACTOR: Final = 2.0
 """How much longer each pause is than the one before."""
 
 RECONNECT_MAX: Final = 5.0
-"""The longest pause: a room that comes back has its peers back within 10 s. A session that held for so long has the
-next loss begin with `RECONNECT_FIRST` again."""
+"""The longest pause: a room that comes back has its peers back within 10 s."""
+
+RECONNECT_USEFUL: Final = 5.0
+"""A session that lasted for so long has the next loss begin with `RECONNECT_FIRST` again. Whoever is thrown out sooner
+each time dials no more often than somebody who is not let in: every `RECONNECT_MAX`."""
 
 RECONNECT_DIAL_SECONDS: Final = 5.0
 """TCP connection attempt when we dial again: a SYN that was lost is repeated only after 1, 3 and 7 s."""
@@ -247,7 +250,7 @@ GRAPH_SECONDS: Final = 2.5
 """What the follow graph has for an answer, dialling included: less than `REFUSAL_SECONDS`."""
 
 GRAPH_RETRY_SECONDS: Final = 1.0
-"""An ssb server that could not be reached is not dialled again for so long."""
+"""The first pause before an ssb server is dialled again; `RECONNECT_MAX` is the longest."""
 
 # ---------------------------------------------------------------- direct paths
 

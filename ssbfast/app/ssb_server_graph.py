@@ -20,6 +20,7 @@ from ssbfast.errors import BadInputError, GraphAwayError, SSBError
 from ssbfast.ids import MAIN_NETWORK, FeedId, NetworkId
 from ssbfast.keys import Keypair
 from ssbfast.limits import MiB
+from ssbfast.net.backoff import Backoff
 from ssbfast.net.dial import dial
 from ssbfast.net.link import Link
 from ssbfast.net.peer import Peer
@@ -40,7 +41,7 @@ class SsbServerGraph:
     source: whose follows and blocks count: ours, in the server's words; the server's own id unless given.
     network: the server's. Raises BadInputError (AddressError) for an address that cannot be dialled.
 
-    It connects when it is first asked, and again when the connection was lost, at most once a second. An answer is
+    It connects when it is first asked, and again when the connection was lost, after pauses that grow. An answer is
     used again for half a second. Without a server there is GraphAwayError, at once or after `GRAPH_SECONDS`.
     """
 
@@ -53,7 +54,8 @@ class SsbServerGraph:
         self._network = network
         self._relay: Relay | None = None
         self._session: asyncio.Task[Peer] | None = None
-        self._retry_at = 0.0
+        self._backoff = Backoff(limits.GRAPH_RETRY_SECONDS)
+        self._retry_at = self._opened_at = 0.0
         self._cache: OrderedDict[FeedId, tuple[float, Relation]] = OrderedDict()
         self._known: OrderedDict[FeedId, Relation] = OrderedDict()  # of those, however old, who are no strangers
         self._asking: dict[FeedId, asyncio.Task[Relation]] = {}
@@ -157,11 +159,13 @@ class SsbServerGraph:
         loop = asyncio.get_running_loop()
         session = self._session
         if session is not None and session.done() and not (_succeeded(session) and session.result().is_open):
+            if _succeeded(session):
+                self._backoff.lasted(loop.time() - self._opened_at)
             session = self._session = None
         if session is None:
             if loop.time() < self._retry_at:
                 raise GraphAwayError("the ssb server cannot be reached")
-            self._retry_at = loop.time() + limits.GRAPH_RETRY_SECONDS
+            self._retry_at = loop.time() + self._backoff.next()
             session = self._session = loop.create_task(self._dial())
             session.add_done_callback(_succeeded)  # nobody may be waiting for its failure any more
         return await asyncio.shield(session)
@@ -179,6 +183,7 @@ class SsbServerGraph:
         except BaseException:
             link.abort()
             raise
+        self._opened_at = asyncio.get_running_loop().time()
         return peer
 
 

@@ -75,8 +75,7 @@ async def _be_there(
         tell("announced", room)
     session = room.session
     await session.wait_closed()
-    if loop.time() - began >= limits.RECONNECT_MAX:
-        backoff.reset()
+    backoff.lasted(loop.time() - began)
     return session.error
 
 

@@ -1,4 +1,7 @@
-"""How long to wait before the next attempt: longer each time, and never at the same moment as everybody else."""
+"""How long to wait before the next attempt: longer each time, and never at the same moment as everybody else.
+
+Whatever dials again, dials by this: rooms, targets, standby tunnels, the ssb server.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ class Backoff:
 
     first: the first pause. factor: how much longer each is than the one before. most: the longest.
     chance: gives 0..1. Each pause is cut to between a half and the whole, so that the peers of a room which was away
-    do not all come back at once.
+    do not all come back at once. useful: how long a session has to last for the pauses to begin again.
     """
 
     def __init__(
@@ -22,19 +25,22 @@ class Backoff:
         factor: float = limits.RECONNECT_FACTOR,
         most: float = limits.RECONNECT_MAX,
         chance: Callable[[], float] = random.random,
+        useful: float = limits.RECONNECT_USEFUL,
     ) -> None:
         self._first = first
         self._factor = factor
         self._most = most
         self._chance = chance
+        self._useful = useful
         self._next = first
 
     def next(self) -> float:
-        """The next pause."""
+        """Return the pause before the next attempt."""
         pause = min(self._next, self._most)
         self._next = min(pause * self._factor, self._most)
         return pause * (1 + self._chance()) / 2
 
-    def reset(self) -> None:
-        """It went well: begin again with the first pause."""
-        self._next = self._first
+    def lasted(self, seconds: float) -> None:
+        """Note how long a session has lasted. One that was of use lets the pauses begin again; others do not."""
+        if seconds >= self._useful:
+            self._next = self._first

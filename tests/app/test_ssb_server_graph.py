@@ -14,6 +14,7 @@ from ssbfast.app.ssb_server_graph import SsbServerGraph
 from ssbfast.errors import AddressError, BadInputError, GraphAwayError
 from ssbfast.ids import FeedId, NetworkId, encode_key
 from ssbfast.net.api import Api
+from ssbfast.net.backoff import Backoff
 from ssbfast.net.link import Link
 from ssbfast.net.peer import Peer
 from ssbfast.net.relay import Relay
@@ -176,7 +177,7 @@ async def test_the_server_goes_and_comes_back(
     server: SsbServer, graph: SsbServerGraph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expire(monkeypatch)
-    monkeypatch.setattr(limits, "GRAPH_RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(graph, "_backoff", Backoff(0.0))
     server.relations[A] = Relation(True)
     seen = Seen()
     graph.watch(A, Relation(True), seen)
@@ -198,7 +199,7 @@ async def test_the_server_goes_and_comes_back(
 async def test_an_absent_server_is_not_dialled_all_the_time(
     server: SsbServer, graph: SsbServerGraph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "GRAPH_RETRY_SECONDS", 3600.0)
+    monkeypatch.setattr(graph, "_backoff", Backoff(3600.0, most=3600.0))
     await server.stop()
     with pytest.raises(GraphAwayError, match="cannot be asked"):
         await graph.relation(A)

@@ -119,9 +119,9 @@ class RoomSide(RawPeer):
 
 
 @asynccontextmanager
-async def false_room() -> AsyncIterator[FalseRoom]:
+async def false_room(room: FalseRoom | None = None) -> AsyncIterator[FalseRoom]:
     """Open one on this machine; at the end all its sessions are cut."""
-    room = FalseRoom()
+    room = room or FalseRoom()
     sock = socket.create_server(("127.0.0.1", 0))
     room.port = sock.getsockname()[1]
     server = await asyncio.get_running_loop().create_server(room.link, sock=sock)
