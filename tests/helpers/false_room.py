@@ -18,12 +18,17 @@ from ssbfast.net.link import Link
 from ssbfast.net.relay import Relay
 from ssbfast.wire.address import MultiserverAddress, NetAddress, format_address
 from ssbfast.wire.handshake import ClientHandshake, ServerHandshake
-from ssbfast.wire.muxrpc import Called, CallKind, Ended
+from ssbfast.wire.muxrpc import Called, CallKind, Ended, unknown_method_message
 from tests.helpers.rawpeer import RawPeer, RawTunnel, eventually
 
 
 class FalseRoom:
-    """sessions: its clients' newest sessions, by key. present: whom it lists."""
+    """sessions: its clients' newest sessions, by key. present: whom it lists.
+
+    is_old: it knows tunnel.endpoints only.
+    """
+
+    is_old = False
 
     def __init__(self) -> None:
         self.me = Keypair.generate()
@@ -68,7 +73,7 @@ class FalseRoom:
 
 
 class RoomSide(RawPeer):
-    """The room's end of one session. lists: room.attendants streams of the client."""
+    """The room's end of one session. lists: room.attendants or tunnel.endpoints streams of the client."""
 
     def __init__(self, room: FalseRoom) -> None:
         super().__init__(room.me, room.relay)
@@ -88,6 +93,11 @@ class RoomSide(RawPeer):
         name = ".".join(event.name)
         if name == "room.metadata":
             self.link.control(*self.mux.answer(event.req, {"name": "false", "features": ["tunnel", "room2"]}))
+        elif name == "room.attendants" and self.room.is_old:
+            self.link.control(*self.mux.fail(event.req, unknown_method_message(event.name)))
+        elif name == "tunnel.endpoints":
+            self.lists.append(event.req)
+            self.item(event.req, self.room.present)
         elif name == "room.attendants":
             self.lists.append(event.req)
             self.item(event.req, {"type": "state", "ids": self.room.present})
