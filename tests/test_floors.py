@@ -18,6 +18,7 @@ FLOORS = {
     "limits": 0,
     "ids": 0,
     "keys": 0,
+    "backoff": 0,
     "native": 1,
     "pure": 1,
     "wire": 2,

@@ -16,11 +16,11 @@ from typing import Any, TypeVar
 
 from ssbfast import limits
 from ssbfast.app.follow_graph import Changed, Poll, Unwatch, Watches
+from ssbfast.backoff import Backoff
 from ssbfast.errors import BadInputError, GraphAwayError, SSBError
 from ssbfast.ids import MAIN_NETWORK, FeedId, NetworkId
 from ssbfast.keys import Keypair
 from ssbfast.limits import MiB
-from ssbfast.net.backoff import Backoff
 from ssbfast.net.dial import dial
 from ssbfast.net.link import Link
 from ssbfast.net.peer import Peer

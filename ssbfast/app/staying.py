@@ -8,8 +8,8 @@ from typing import Protocol
 
 from ssbfast import limits
 from ssbfast.app.joined_room import JoinedRoom
+from ssbfast.backoff import Backoff
 from ssbfast.errors import DeadlineError, SessionEndedError, SSBError
-from ssbfast.net.backoff import Backoff
 
 Enter = Callable[[JoinedRoom, float], Awaitable[None]]
 """Tries each way to the room once, with so many seconds for each TCP connection. Raises SSBError."""

@@ -11,9 +11,9 @@ import pytest
 
 from ssbfast.app.commands.line import Line
 from ssbfast.app.commands.targets import Target
+from ssbfast.backoff import Backoff
 from ssbfast.errors import RefusedError, SSBError
 from ssbfast.keys import Keypair
-from ssbfast.net.backoff import Backoff
 from ssbfast.net.peer import Peer
 from ssbfast.room.trust import AllowList
 from tests.helpers.clients import Known

@@ -11,10 +11,10 @@ import pytest
 from ssbfast import limits
 from ssbfast.app.follow_graph import judge
 from ssbfast.app.ssb_server_graph import SsbServerGraph
+from ssbfast.backoff import Backoff
 from ssbfast.errors import AddressError, BadInputError, GraphAwayError
 from ssbfast.ids import FeedId, NetworkId, encode_key
 from ssbfast.net.api import Api
-from ssbfast.net.backoff import Backoff
 from ssbfast.net.link import Link
 from ssbfast.net.peer import Peer
 from ssbfast.net.relay import Relay

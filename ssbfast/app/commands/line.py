@@ -13,8 +13,8 @@ from ssbfast.app.commands.peering import together, warn
 from ssbfast.app.commands.targets import Target
 from ssbfast.app.joined_room import JoinedRoom
 from ssbfast.app.room_client import RoomClient
+from ssbfast.backoff import Backoff
 from ssbfast.errors import NotDialledError, RefusedError, SSBError
-from ssbfast.net.backoff import Backoff
 from ssbfast.net.peer import Peer
 from ssbfast.room.trust import Reason
 

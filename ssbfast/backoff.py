@@ -34,13 +34,17 @@ class Backoff:
         self._useful = useful
         self._next = first
 
-    def next(self) -> float:
-        """Return the pause before the next attempt."""
-        pause = min(self._next, self._most)
-        self._next = min(pause * self._factor, self._most)
+    def next(self, most: float | None = None) -> float:
+        """Return the pause before the next attempt. most: the longest one just now."""
+        pause = min(self._next, self._most if most is None else most)
+        self._next = min(self._next * self._factor, self._most)
         return pause * (1 + self._chance()) / 2
 
     def lasted(self, seconds: float) -> None:
         """Note how long a session has lasted. One that was of use lets the pauses begin again; others do not."""
         if seconds >= self._useful:
-            self._next = self._first
+            self.reset()
+
+    def reset(self) -> None:
+        """Begin again with the first pause."""
+        self._next = self._first

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ssbfast import limits
-from ssbfast.net.backoff import Backoff
+from ssbfast.backoff import Backoff
 
 
 def test_pauses_grow_up_to_the_longest_and_begin_again_after_a_session_of_use() -> None:
