@@ -144,8 +144,8 @@ REFUSED_INNER_PER_ORIGIN: Final = 16
 """The same from one origin: somebody who tries again and again is refused once in a second or two."""
 
 INNER_SESSIONS: Final = 384
-"""Sessions that a client has let in, standbys included, over all rooms: each may cost a socket and a direct path beside
-its 20 KiB. Less than the half of `OPEN_CALLS` that handshakes leave, so that one room alone can bring them."""
+"""Sessions that a client has let in, standbys included, over all rooms: each may cost a socket and a direct path. Less
+than the half of `OPEN_CALLS` that handshakes leave, so that one room alone can bring them."""
 
 INNER_SESSIONS_PER_KEY: Final = 32
 """The same of one key: 16 programs, each with a standby. A friend whose line breaks every second leaves more dead ones
