@@ -14,7 +14,7 @@ import contextlib
 import os
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from ssbfast import limits
 from ssbfast.app.store import Store
@@ -32,12 +32,6 @@ class FollowGraph(Protocol):
     async def relation(self, who: FeedId) -> Relation:
         """What we think of `who` now. Raises GraphAwayError: then nobody is to be let in."""
 
-    def hint(self, who: FeedId) -> Relation | None:
-        """What is known of `who` in memory at this moment, maybe out of date; None when nothing is.
-
-        Called for unproven keys, hundreds of times a second: it must neither wait nor send anything.
-        """
-
     def watch(self, who: FeedId, relation: Relation | None, changed: Changed) -> Unwatch:
         """Call `changed`, in the loop, whenever the relation is another one than was last believed.
 
@@ -48,6 +42,17 @@ class FollowGraph(Protocol):
 
     async def close(self) -> None:
         """Let go of files and connections. Harmless when closed."""
+
+
+@runtime_checkable
+class HintingGraph(FollowGraph, Protocol):
+    """A follow graph that also has a quick guess, for keys that nobody has proved yet."""
+
+    def hint(self, who: FeedId) -> Relation | None:
+        """Return what is known of `who` in memory, maybe out of date; None when nothing is.
+
+        Called hundreds of times a second, for whatever ids a room claims: it must neither wait nor send anything.
+        """
 
 
 async def judge(

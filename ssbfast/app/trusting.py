@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from ssbfast.app.denial_log import DenialLog
-from ssbfast.app.follow_graph import FollowGraph, Unwatch, judge
+from ssbfast.app.follow_graph import FollowGraph, HintingGraph, Unwatch, judge
 from ssbfast.errors import NotDialledError, RefusedError
 from ssbfast.ids import FeedId
 from ssbfast.net.peer import Peer
@@ -66,7 +66,8 @@ class Trust:
 
         It says no for keys that are blocked: they must not be told from strangers.
         """
-        relation = self.graph.hint(who) or Relation()
+        hint = self.graph.hint(who) if isinstance(self.graph, HintingGraph) else None
+        relation = hint or Relation()
         return not relation.blocks and (who in self._allowed or (relation.follows and self.policy is not Policy.ALLOW))
 
     def knows(self, who: FeedId, verdict: Verdict) -> bool:

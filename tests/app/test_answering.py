@@ -277,6 +277,23 @@ async def test_expected_are_those_whom_the_policy_lets_in_by_name(policy: Policy
         assert (await trust.judge(who)).admitted
 
 
+async def test_a_graph_without_hints_expects_those_who_are_allowed() -> None:
+    class Plain:
+        def __init__(self) -> None:
+            self._graph = MemoryGraph()
+            self.relation, self.watch, self.close = self._graph.relation, self._graph.watch, self._graph.close
+
+    friend, allowed = Keypair.generate(), Keypair.generate()
+    graph = Plain()
+    graph._graph.set(friend.id, follows=True)
+    trust = Trust(graph, allowed=[allowed.id])
+    assert trust.expects(allowed.id) and not trust.expects(friend.id)
+    async with false_room() as room, Known(trust=trust) as target, Known(friend) as caller:
+        await target.join(room.address)
+        await caller.join(room.address, announce=False)
+        assert (await caller.connect(target.me.id)).is_open
+
+
 async def test_endings_of_refused_ones_tell_nothing_of_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     """When their slots run out they end in the order in which they came, whoever they are."""
     monkeypatch.setattr(limits, "REFUSED_INNER", 4)

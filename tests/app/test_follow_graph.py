@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ssbfast import limits
-from ssbfast.app.follow_graph import Changed, FollowGraph, MemoryGraph, StoreGraph, Unwatch, judge
+from ssbfast.app.follow_graph import Changed, HintingGraph, MemoryGraph, StoreGraph, Unwatch, judge
 from ssbfast.app.store import FILE, Contact, Store
 from ssbfast.errors import BadInputError, GraphAwayError
 from ssbfast.ids import FeedId
@@ -46,7 +46,7 @@ class Seen:
 class Graph:
     """One provider under test, and how to change what it knows."""
 
-    def __init__(self, graph: FollowGraph, change: Callable[[FeedId, Relation], None]) -> None:
+    def __init__(self, graph: HintingGraph, change: Callable[[FeedId, Relation], None]) -> None:
         self.graph = graph
         self.change = change
 
