@@ -88,6 +88,9 @@ ATTENDANCE_PAUSE: Final = 0.002
 STREAM_INBOX: Final = 256 * KiB
 """Received stream items that wait in Python for the application, per stream, before the session stops reading."""
 
+STREAM_ITEM: Final = 128
+"""What each of them counts in addition: two bytes of JSON are as many in Python. 2,000 tiny ones fill the inbox."""
+
 FORWARD_WINDOW: Final = 1 * MiB
 """Bytes of one carried TCP connection that are under way or wait for a slow reader: 5 MB/s at 200 ms. It is what
 one connection whose reader stands still costs."""
@@ -153,6 +156,10 @@ FORWARDS_PER_PEER: Final = 256
 """TCP connections carried for one peer at a time: a browser opens 6 per page, 256 that stand still hold
 256 MiB. (Each costs two file descriptors, one per end.)"""
 
+FORWARDS_PEERS: Final = 4
+"""So many peers at their limit fill a service: with 256 connections each, 1,024 descriptors. Each may have as many as
+are still free, so that the next one finds room, too."""
+
 SESSIONS: Final = 20_000
 """Sessions of one room: a file descriptor and 7 KiB each. Where fewer files may be open, as many as may be."""
 
@@ -214,16 +221,33 @@ EPHEMERALS: Final = 64
 SESSIONS_PER_FEED: Final = 16
 """Sessions of one key at a room at a time: re-connecting quickly is normal, hoarding is not."""
 
-PENDING_INNER: Final = 8
-"""Inner handshakes that wait for message 3, per portal session; when full the oldest goes, so that idle
-strangers cannot lock friends out."""
+PENDING_INNER: Final = 256
+"""Inner handshakes that wait for message 3, per portal session. At 900 callers a second each has 0.28 s for its round
+trip. With `REFUSED_INNER` it is half of `OPEN_CALLS`, so that friends find room."""
+
+PENDING_INNER_PER_ORIGIN: Final = 16
+"""The same from one origin, by the room's word: a friend with several programs opens a few at a time."""
 
 REFUSED_INNER: Final = 256
 """Inner handshakes per portal session that are refused, or being decided over, and whose 3 seconds are not over; above
-it the oldest refused ones end early, whatever their reason. A quarter of `OPEN_CALLS`, so that friends find room."""
+it some of the refused ones end early, whatever their reason."""
+
+REFUSED_INNER_PER_ORIGIN: Final = 16
+"""The same from one origin: somebody who tries again and again is refused once in a second or two."""
+
+INNER_SESSIONS: Final = 384
+"""Sessions that a client has let in, standbys included, over all rooms: each may cost a socket and a direct path. Less
+than the half of `OPEN_CALLS` that handshakes leave, so that one room alone can bring them."""
+
+INNER_SESSIONS_PER_KEY: Final = 32
+"""The same of one key: 16 programs, each with a standby. A friend whose line breaks every second leaves more dead ones
+behind than that; the newest stay."""
 
 ATTENDANTS: Final = 65_536
 """Attendants of one room that a client keeps; 4 MiB, the longest list, hold about as many."""
+
+ATTENDANCE_EVENTS: Final = 256
+"""Ids of a room's list that a client deals with before its other sessions get their turn: 1 ms."""
 
 DENIALS_PER_ROOM: Final = 64
 """Refused strangers that are remembered of one room: more than a person reads, and free to produce."""
@@ -412,6 +436,10 @@ PING_ANSWER_SECONDS: Final = 60.0
 ENDPOINTS_SECONDS: Final = 1.0
 """A subscriber of tunnel.endpoints gets the whole list at most once in so long."""
 
+ATTENDANCE_PAUSE_SECONDS: Final = 0.005
+"""Between two times `ATTENDANCE_EVENTS`: a room that sends lists without end costs its client a fifth of a CPU, and one
+with 10,000 attendants is read in half a second."""
+
 DIAL_SECONDS: Final = 15.0
 """TCP connection attempt, before the handshake."""
 
@@ -422,8 +450,11 @@ RECONNECT_FACTOR: Final = 2.0
 """How much longer each pause is than the one before."""
 
 RECONNECT_MAX: Final = 5.0
-"""The longest pause: a room that comes back has its peers back within 10 s. A session that held for so long has the
-next loss begin with `RECONNECT_FIRST` again."""
+"""The longest pause: a room that comes back has its peers back within 10 s."""
+
+RECONNECT_USEFUL: Final = 5.0
+"""A session that lasted for so long has the next loss begin with `RECONNECT_FIRST` again. Whoever is thrown out sooner
+each time dials no more often than somebody who is not let in: every `RECONNECT_MAX`."""
 
 RECONNECT_DIAL_SECONDS: Final = 5.0
 """TCP connection attempt when we dial again: a SYN that was lost is repeated only after 1, 3 and 7 s."""
@@ -450,7 +481,7 @@ GRAPH_SECONDS: Final = 2.5
 """What the follow graph has for an answer, dialling included: less than `REFUSAL_SECONDS`."""
 
 GRAPH_RETRY_SECONDS: Final = 1.0
-"""An ssb server that could not be reached is not dialled again for so long."""
+"""The first pause before an ssb server is dialled again; `RECONNECT_MAX` is the longest."""
 
 # ---------------------------------------------------------------- direct paths
 

@@ -19,6 +19,7 @@ FLOORS = {
     "ids": 0,
     "budgets": 0,
     "keys": 0,
+    "backoff": 0,
     "native": 1,
     "pure": 1,
     "wire": 2,

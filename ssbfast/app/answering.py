@@ -2,21 +2,34 @@
 
 A room calls tunnel.connect on us. Whoever is at the other end has `INNER_HELLO_SECONDS` up to message 3, which proves
 its key; then the admission decides. Whoever is let in hears message 4 at once. Everybody else, whatever the reason,
-gets the same error end `REFUSAL_SECONDS` after message 3. At most `PENDING_INNER` of a portal's session are unproven
-at a time, and at most `REFUSED_INNER` proven ones wait; the oldest have to go.
+gets the same error end `REFUSAL_SECONDS` after message 3.
+
+Callers of one portal's session share `PENDING_INNER` slots up to message 3, and `REFUSED_INNER` behind it. When there
+are none left, the origin with the most loses its oldest. The origin is the room's word: before message 3 it decides
+about slots and nothing else.
+
+    expected   the claimed origin is one that we know locally and would let in: it keeps its slot before others do.
+               A forged origin gains `PENDING_INNER_PER_ORIGIN` slots by it, and nobody is let in for it.
+    proven     refused callers give way before those who are being decided over. Being expected counts here only for a
+               key that is proven and would be let in, so that it tells nobody anything new.
+
+Sessions that were let in share `INNER_SESSIONS`; the newest ones of a key stay.
 
 Spec: SIP 7, "Tunneled authentication".
 """
 
 from __future__ import annotations
 
+import asyncio
+import enum
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from ssbfast import limits
+from ssbfast.app.slots import Slots
 from ssbfast.app.trusting import Trust
-from ssbfast.errors import FeedIdError, SSBError
+from ssbfast.errors import FeedIdError, LimitError, SSBError
 from ssbfast.ids import FeedId, NetworkId
 from ssbfast.keys import Keypair
 from ssbfast.net.api import Api
@@ -24,17 +37,34 @@ from ssbfast.net.link import Link
 from ssbfast.net.peer import Intercept, Peer
 from ssbfast.net.relay import Relay
 from ssbfast.room.members import Admission
-from ssbfast.room.trust import Reason, Verdict
+from ssbfast.room.trust import AllowList, Reason, Verdict
 from ssbfast.wire.handshake import ServerHandshake
 from ssbfast.wire.muxrpc import Called, CallKind
 
 
+class _Rank(enum.IntEnum):
+    """Whose slot is worth more; see `Slots`."""
+
+    OTHER = 0
+    """A claimed origin that we do not expect; a proven key that is refused; a session that everybody may have."""
+    UNDECIDED = 1
+    EXPECTED = 2
+
+
+def _unproven() -> Slots[Link]:
+    return Slots(limits.PENDING_INNER, limits.PENDING_INNER_PER_ORIGIN)
+
+
+def _refused() -> Slots[Link]:
+    return Slots(limits.REFUSED_INNER, limits.REFUSED_INNER_PER_ORIGIN)
+
+
 @dataclass(slots=True)
 class _Waiting:
-    """Links of one portal session whose handshakes are not done; oldest first."""
+    """Links of one portal session whose handshakes are not done."""
 
-    unproven: dict[Link, None] = field(default_factory=dict)
-    refused: dict[Link, None] = field(default_factory=dict)
+    unproven: Slots[Link] = field(default_factory=_unproven)
+    refused: Slots[Link] = field(default_factory=_refused)
 
 
 class Answering:
@@ -70,6 +100,9 @@ class Answering:
         self._intercept = intercept
         self._hold = hold
         self._waiting: dict[Peer, _Waiting] = {}
+        self._sessions: Slots[Incoming] = Slots(
+            limits.INNER_SESSIONS, limits.INNER_SESSIONS_PER_KEY, is_spare=lambda peer: peer.is_idle
+        )
 
     @property
     def unproven(self) -> int:
@@ -114,55 +147,74 @@ class Answering:
             refusal_delay=limits.REFUSAL_SECONDS,
             split=self._split,
         )
-        unproven = self._waiting.setdefault(outer, _Waiting()).unproven
-        if len(unproven) >= limits.PENDING_INNER:
-            _drop_oldest(unproven)
-        unproven[link] = None
+        waiting = self._waiting.get(outer)
+        if waiting is None:
+            waiting = self._waiting[outer] = _Waiting()
+        rank = _Rank.EXPECTED if origin is not None and self._expects(origin) else _Rank.OTHER
+        _end(waiting.unproven.add(link, origin, rank))
         outer.tunnel(req, link)
 
     # ------------------------------------------------------------ the decision
 
     def _admit(self, inner: Incoming, link: Link, who: FeedId) -> bool | Awaitable[bool]:
         """Message 3 has proved `who`."""
-        waiting = self._waiting.get(inner.outer)
-        if waiting is not None:
-            waiting.unproven.pop(link, None)
-            if len(waiting.refused) >= limits.REFUSED_INNER:
-                _drop_oldest(waiting.refused)
-            waiting.refused[link] = None
         # `origin` is a hint of the room's: if it names somebody else, the room is at fault.
         matches = inner.origin is None or inner.origin == who
+        waiting = self._waiting.get(inner.outer)
+        if waiting is not None:
+            waiting.unproven.discard(link)
+            rank = _Rank.EXPECTED if matches and self._expects(who) else _Rank.UNDECIDED
+            _end(waiting.refused.add(link, inner.origin or who, rank))
         if isinstance(self._admission, Trust):
-            return self._judge(self._admission, inner, who, matches)
+            return self._judge(self._admission, inner, link, who, matches)
         reason = None if self._admission.decide(who) else Reason.STRANGER
         verdict = Verdict(reason if matches else Reason.MISMATCH, None)
-        return self._decided(inner, who, verdict)
+        return self._decided(inner, link, who, verdict)
 
-    async def _judge(self, trust: Trust, inner: Incoming, who: FeedId, matches: bool) -> bool:
-        return self._decided(inner, who, await trust.judge(who, origin_matches=matches))
+    async def _judge(self, trust: Trust, inner: Incoming, link: Link, who: FeedId, matches: bool) -> bool:
+        return self._decided(inner, link, who, await trust.judge(who, origin_matches=matches))
 
-    def _decided(self, inner: Incoming, who: FeedId, verdict: Verdict) -> bool:
+    def _decided(self, inner: Incoming, link: Link, who: FeedId, verdict: Verdict) -> bool:
         inner.verdict = verdict
         if not verdict.admitted:
+            waiting = self._waiting.get(inner.outer)
+            if waiting is not None:
+                waiting.refused.move(link, _Rank.OTHER)
             self._denied(inner.outer.id, who, verdict)
         return verdict.admitted
+
+    def _expects(self, who: FeedId) -> bool:
+        """Whether we would let `who` in by name, as far as we know without asking anybody."""
+        if isinstance(self._admission, Trust):
+            return self._admission.expects(who)
+        # Another admission may count or tell whom it is asked about: it hears of proven keys only.
+        return isinstance(self._admission, AllowList) and self._admission.decide(who)
 
     # ------------------------------------------------------------ from the incoming peers
 
     def opened(self, inner: Incoming, link: Link) -> None:
         self._settled(inner, link)
+        self._take_session(inner)
         if self._hold is None or not self._hold(inner, link, lambda: self._arrived(inner)):
             self._arrived(inner)
 
     def over(self, inner: Incoming, link: Link) -> None:
         self._settled(inner, link)
+        self._sessions.discard(inner)
         self._departed(inner)
 
     def _settled(self, inner: Incoming, link: Link) -> None:
         waiting = self._waiting.get(inner.outer)
         if waiting is not None:
-            waiting.unproven.pop(link, None)
-            waiting.refused.pop(link, None)
+            waiting.unproven.discard(link)
+            waiting.refused.discard(link)
+
+    def _take_session(self, inner: Incoming) -> None:
+        """Give a session its slot. Whoever dials again may have left dead sessions behind: the newest one stays."""
+        rank = _Rank.EXPECTED if self._expects(inner.id) else _Rank.OTHER
+        gone = self._sessions.add(inner, inner.id, rank)
+        if gone is not None:
+            gone.link.fail(LimitError("newer sessions have taken its place"))
 
 
 class Incoming(Peer):
@@ -189,10 +241,46 @@ class Incoming(Peer):
         self._answering.over(self, link)
 
 
-def _drop_oldest(links: dict[Link, None]) -> None:
-    link = next(iter(links))
-    del links[link]
-    link.abort()
+class Arrivals:
+    """Peers that have come in and that the application has not taken yet; who leaves before that is forgotten."""
+
+    def __init__(self) -> None:
+        self._peers: dict[Peer, None] = {}
+        self._news = asyncio.Event()
+        self._ended = False
+
+    def __len__(self) -> int:
+        return len(self._peers)
+
+    def add(self, peer: Peer) -> None:
+        self._peers[peer] = None
+        self._news.set()
+
+    def discard(self, peer: Peer) -> None:
+        """The peer's session is over. Harmless when it was taken."""
+        self._peers.pop(peer, None)
+
+    def end(self) -> None:
+        """Nobody comes any more."""
+        self._ended = True
+        self._news.set()
+
+    async def next(self) -> Peer | None:
+        """Take the peer that has waited longest; None at the end."""
+        while not self._peers:
+            if self._ended:
+                return None
+            self._news.clear()
+            await self._news.wait()
+        peer = next(iter(self._peers))
+        del self._peers[peer]
+        return peer
+
+
+def _end(link: Link | None) -> None:
+    """Cut a connection that has lost its slot."""
+    if link is not None:
+        link.abort()
 
 
 def _text(value: Any) -> str:

@@ -14,7 +14,7 @@ import contextlib
 import os
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from ssbfast import limits
 from ssbfast.app.store import Store
@@ -42,6 +42,17 @@ class FollowGraph(Protocol):
 
     async def close(self) -> None:
         """Let go of files and connections. Harmless when closed."""
+
+
+@runtime_checkable
+class HintingGraph(FollowGraph, Protocol):
+    """A follow graph that also has a quick guess, for keys that nobody has proved yet."""
+
+    def hint(self, who: FeedId) -> Relation | None:
+        """Return what is known of `who` in memory, maybe out of date; None when nothing is.
+
+        Called hundreds of times a second, for whatever ids a room claims: it must neither wait nor send anything.
+        """
 
 
 async def judge(
@@ -134,6 +145,9 @@ class MemoryGraph:
     async def relation(self, who: FeedId) -> Relation:
         return self._relations.get(who, Relation())
 
+    def hint(self, who: FeedId) -> Relation | None:
+        return self._relations.get(who)
+
     def watch(self, who: FeedId, relation: Relation | None, changed: Changed) -> Unwatch:
         stop = self._watches.add(who, relation, changed)
         self._watches.tell(who, self._relations.get(who, Relation()))
@@ -176,6 +190,44 @@ class Poll:
             self._task = None
 
 
+class Hints:
+    """All contacts of a store in memory, for questions that may not wait. relations: as they were at the last look."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._stamp: tuple[int, int] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._next = 0.0
+        self.relations: dict[FeedId, Relation] = {}
+        with contextlib.suppress(StoreError):  # whoever decides will be told
+            self.relations = self._read()
+
+    def refresh(self, in_thread: Callable[..., Coroutine[Any, Any, Any]]) -> None:
+        """Look again, soon, if the last look is `GRAPH_POLL_SECONDS` old."""
+        loop = asyncio.get_running_loop()
+        if self._task is None and loop.time() >= self._next:
+            self._next = loop.time() + limits.GRAPH_POLL_SECONDS
+            self._task = loop.create_task(self._look(in_thread))
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            await asyncio.wait((self._task,))
+
+    async def _look(self, in_thread: Callable[..., Coroutine[Any, Any, Any]]) -> None:
+        try:
+            stamp = await in_thread(self._store.stamp)
+            if stamp != self._stamp:
+                self.relations = await in_thread(self._read)
+                self._stamp = stamp
+        except GraphAwayError:
+            pass  # what was known before is still the best guess
+        finally:
+            self._task = None
+
+    def _read(self) -> dict[FeedId, Relation]:
+        return {contact.id: contact.relation for contact in self._store.contacts()}
+
+
 class StoreGraph:
     """The follow graph in a peer's own store, which other processes may change (`ssbfast follow`, `block`, …).
 
@@ -189,12 +241,19 @@ class StoreGraph:
         self._watches = Watches()
         self._poll = Poll(self._look, limits.GRAPH_POLL_SECONDS)
         self._stamp: tuple[int, int] | None = None
+        self._hints = Hints(self._store)
         self._closed = False
 
     async def relation(self, who: FeedId) -> Relation:
         """What the store says now. Raises GraphAwayError when it cannot be read, or is closed."""
         relation: Relation = await self._in_thread(self._store.relation, who)
         return relation
+
+    def hint(self, who: FeedId) -> Relation | None:
+        """What the store said when it was looked at last, which is done behind the caller's back."""
+        if not self._closed:
+            self._hints.refresh(self._in_thread)
+        return self._hints.relations.get(who)
 
     def watch(self, who: FeedId, relation: Relation | None, changed: Changed) -> Unwatch:
         stop = self._watches.add(who, relation, changed)
@@ -209,6 +268,7 @@ class StoreGraph:
         self._closed = True
         self._watches.clear()
         await self._poll.stop()
+        await self._hints.stop()
         closing = asyncio.get_running_loop().run_in_executor(self._worker, self._store.close)
         self._worker.shutdown(wait=False)  # what was asked before is answered first
         await asyncio.shield(closing)

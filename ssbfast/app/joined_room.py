@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from ssbfast import limits
-from ssbfast.app.attendance import Attendance, Changes, feed_ids
+from ssbfast.app.attendance import Attendance, Changes, Pace, feed_ids, slices
 from ssbfast.errors import DeadlineError, RemoteError, SessionEndedError, SSBError
 from ssbfast.ids import FeedId
 from ssbfast.net.deadline import within
@@ -233,29 +233,42 @@ class JoinedRoom:
             peer.link.fail(problem)  # who is not on the list cannot be reached: better to come again
 
     async def _follow_attendants(self, stream: Stream, listed: asyncio.Future[None]) -> None:
+        pace = Pace()
         async for event in stream:
-            if not isinstance(event, dict):
-                continue
-            kind = event.get("type")
+            kind = event.get("type") if isinstance(event, dict) else None
             if kind == "state":
-                self._set(feed_ids(event.get("ids")))
+                await self._set(event.get("ids"), pace)
                 if not listed.done():
                     listed.set_result(None)
             elif kind in ("joined", "left"):
                 for who in feed_ids([event.get("id")]):
                     self._change(who, kind == "joined")
+            await pace.spend(1)
 
     async def _follow_endpoints(self, stream: Stream, listed: asyncio.Future[None]) -> None:
+        pace = Pace()
         async for everybody in stream:
-            self._set(feed_ids(everybody))
+            await self._set(everybody, pace)
             if not listed.done():
                 listed.set_result(None)
+            await pace.spend(1)
 
-    def _set(self, now: set[FeedId]) -> None:
-        for who in sorted(self.attendants - now):
-            self._change(who, False)
-        for who in sorted(now - self.attendants):
-            self._change(who, True)
+    async def _set(self, ids: Any, pace: Pace) -> None:
+        """Take over a whole list, piece by piece: first who has left, then who has come."""
+        now: dict[FeedId, None] = {}
+        for texts in slices(ids) if isinstance(ids, list) else ():
+            if len(now) < limits.ATTENDANTS:
+                now.update(dict.fromkeys(feed_ids(texts)))
+            await pace.spend(len(texts))
+        for known in slices(list(self.attendants)):
+            for who in known:
+                if who not in now:
+                    self._change(who, False)
+            await pace.spend(len(known))
+        for present in slices(list(now)):
+            for who in present:
+                self._change(who, True)
+            await pace.spend(len(present))
 
     def _change(self, who: FeedId, present: bool) -> None:
         if (who in self.attendants) is present or (present and len(self.attendants) >= limits.ATTENDANTS):

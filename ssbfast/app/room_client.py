@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from ssbfast import limits
-from ssbfast.app.answering import Answering, Incoming
+from ssbfast.app.answering import Answering, Arrivals, Incoming
 from ssbfast.app.client_events import ClientEvents, tunnel_address
 from ssbfast.app.direct_paths import Direct, DirectPaths
 from ssbfast.app.joined_room import Announce, JoinedRoom
@@ -96,7 +96,7 @@ class RoomClient:
         self._kept: dict[JoinedRoom, None] = {}
         self._rooms: dict[JoinedRoom, None] = {}
         self._inner: set[Peer] = set()
-        self._incoming: asyncio.Queue[Peer | None] = asyncio.Queue()
+        self._arrivals = Arrivals()
         self._answering = Answering(
             me,
             network,
@@ -133,7 +133,7 @@ class RoomClient:
         if self._relay is not None:
             self._relay.close()
             self._relay = None
-        self._incoming.put_nowait(None)
+        self._arrivals.end()
 
     @property
     def rooms(self) -> tuple[JoinedRoom, ...]:
@@ -370,15 +370,14 @@ class RoomClient:
     # ------------------------------------------------------------ incoming tunnels
 
     async def incoming(self) -> AsyncIterator[Peer]:
-        """Peers that were let in, as they come, until the client closes."""
-        while (peer := await self._incoming.get()) is not None:
+        """Peers that were let in, as they come, until the client closes. Those that have left are left out."""
+        while (peer := await self._arrivals.next()) is not None:
             yield peer
-        self._incoming.put_nowait(None)
 
     def _arrived(self, peer: Incoming) -> None:
         self._opened("accepted", peer, peer.verdict)
         self._may_leave(peer, Role.TARGET, peer.verdict)
-        self._incoming.put_nowait(peer)
+        self._arrivals.add(peer)
 
     def _opened(self, event: str, peer: Peer, verdict: Verdict | None) -> None:
         self._inner.add(peer)
@@ -392,6 +391,7 @@ class RoomClient:
         if peer not in self._inner:
             return
         self._inner.discard(peer)
+        self._arrivals.discard(peer)
         if self._trust is not None:
             self._trust.forget(peer)
         self._events.closed(peer)

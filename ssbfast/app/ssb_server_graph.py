@@ -12,10 +12,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import OrderedDict
-from typing import Any
+from typing import Any, TypeVar
 
 from ssbfast import limits
 from ssbfast.app.follow_graph import Changed, Poll, Unwatch, Watches
+from ssbfast.backoff import Backoff
 from ssbfast.errors import BadInputError, GraphAwayError, SSBError
 from ssbfast.ids import MAIN_NETWORK, FeedId, NetworkId
 from ssbfast.keys import Keypair
@@ -28,6 +29,7 @@ from ssbfast.room.trust import Relation
 from ssbfast.wire.address import NetAddress, parse_address
 from ssbfast.wire.handshake import ClientHandshake
 
+T = TypeVar("T")
 _POOL = 4 * MiB  # a few hundred questions of 150 bytes
 
 
@@ -39,7 +41,7 @@ class SsbServerGraph:
     source: whose follows and blocks count: ours, in the server's words; the server's own id unless given.
     network: the server's. Raises BadInputError (AddressError) for an address that cannot be dialled.
 
-    It connects when it is first asked, and again when the connection was lost, at most once a second. An answer is
+    It connects when it is first asked, and again when the connection was lost, after pauses that grow. An answer is
     used again for half a second. Without a server there is GraphAwayError, at once or after `GRAPH_SECONDS`.
     """
 
@@ -52,8 +54,10 @@ class SsbServerGraph:
         self._network = network
         self._relay: Relay | None = None
         self._session: asyncio.Task[Peer] | None = None
-        self._retry_at = 0.0
+        self._backoff = Backoff(limits.GRAPH_RETRY_SECONDS)
+        self._retry_at = self._opened_at = 0.0
         self._cache: OrderedDict[FeedId, tuple[float, Relation]] = OrderedDict()
+        self._known: OrderedDict[FeedId, Relation] = OrderedDict()  # of those, however old, who are no strangers
         self._asking: dict[FeedId, asyncio.Task[Relation]] = {}
         self._turn = asyncio.Semaphore(limits.GRAPH_CALLS)
         self._watches = Watches()
@@ -66,6 +70,10 @@ class SsbServerGraph:
         if known is not None and known[0] > asyncio.get_running_loop().time():
             return known[1]
         return await self._ask(who)
+
+    def hint(self, who: FeedId) -> Relation | None:
+        """What the server said of `who` when it was asked last; None for strangers. Nothing is sent."""
+        return self._known.get(who)
 
     def watch(self, who: FeedId, relation: Relation | None, changed: Changed) -> Unwatch:
         stop = self._watches.add(who, relation, changed)
@@ -116,11 +124,13 @@ class SsbServerGraph:
             self._cache.pop(who, None)
             return
         until = asyncio.get_running_loop().time() + limits.GRAPH_CACHE_SECONDS
-        self._cache[who] = until, task.result()
-        self._cache.move_to_end(who)
-        if len(self._cache) > limits.GRAPH_CACHE:
-            self._cache.popitem(last=False)
-        self._watches.tell(who, task.result())
+        relation = task.result()
+        _remember(self._cache, who, (until, relation))
+        if relation.known:
+            _remember(self._known, who, relation)
+        else:
+            self._known.pop(who, None)
+        self._watches.tell(who, relation)
 
     async def _answer(self, who: FeedId) -> Relation:
         try:
@@ -149,11 +159,13 @@ class SsbServerGraph:
         loop = asyncio.get_running_loop()
         session = self._session
         if session is not None and session.done() and not (_succeeded(session) and session.result().is_open):
+            if _succeeded(session):
+                self._backoff.lasted(loop.time() - self._opened_at)
             session = self._session = None
         if session is None:
             if loop.time() < self._retry_at:
                 raise GraphAwayError("the ssb server cannot be reached")
-            self._retry_at = loop.time() + limits.GRAPH_RETRY_SECONDS
+            self._retry_at = loop.time() + self._backoff.next()
             session = self._session = loop.create_task(self._dial())
             session.add_done_callback(_succeeded)  # nobody may be waiting for its failure any more
         return await asyncio.shield(session)
@@ -171,6 +183,7 @@ class SsbServerGraph:
         except BaseException:
             link.abort()
             raise
+        self._opened_at = asyncio.get_running_loop().time()
         return peer
 
 
@@ -184,6 +197,14 @@ async def _both(peer: Peer, question: dict[str, str]) -> list[Any]:
             call.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.gather(*calls, return_exceptions=True)
+
+
+def _remember(memory: OrderedDict[FeedId, T], who: FeedId, what: T) -> None:
+    """Keep the newest `GRAPH_CACHE` of them."""
+    memory[who] = what
+    memory.move_to_end(who)
+    if len(memory) > limits.GRAPH_CACHE:
+        memory.popitem(last=False)
 
 
 def _succeeded(task: asyncio.Task[Peer]) -> bool:

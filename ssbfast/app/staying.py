@@ -8,8 +8,8 @@ from typing import Protocol
 
 from ssbfast import limits
 from ssbfast.app.joined_room import JoinedRoom
+from ssbfast.backoff import Backoff
 from ssbfast.errors import DeadlineError, SessionEndedError, SSBError
-from ssbfast.net.backoff import Backoff
 
 Enter = Callable[[JoinedRoom, float], Awaitable[None]]
 """Tries each way to the room once, with so many seconds for each TCP connection. Raises SSBError."""
@@ -75,8 +75,7 @@ async def _be_there(
         tell("announced", room)
     session = room.session
     await session.wait_closed()
-    if loop.time() - began >= limits.RECONNECT_MAX:
-        backoff.reset()
+    backoff.lasted(loop.time() - began)
     return session.error
 
 

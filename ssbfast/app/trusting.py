@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from ssbfast.app.denial_log import DenialLog
-from ssbfast.app.follow_graph import FollowGraph, Unwatch, judge
+from ssbfast.app.follow_graph import FollowGraph, HintingGraph, Unwatch, judge
 from ssbfast.errors import NotDialledError, RefusedError
 from ssbfast.ids import FeedId
 from ssbfast.net.peer import Peer
@@ -60,6 +60,15 @@ class Trust:
         origin_matches: the room named no origin, or this one.
         """
         return await judge(self.graph, who, self.policy, allowed=who in self._allowed, origin_matches=origin_matches)
+
+    def expects(self, who: FeedId) -> bool:
+        """Whether `who` would be let in by name, as far as is known here and now. Nobody is asked, and nobody admitted.
+
+        It says no for keys that are blocked: they must not be told from strangers.
+        """
+        hint = self.graph.hint(who) if isinstance(self.graph, HintingGraph) else None
+        relation = hint or Relation()
+        return not relation.blocks and (who in self._allowed or (relation.follows and self.policy is not Policy.ALLOW))
 
     def knows(self, who: FeedId, verdict: Verdict) -> bool:
         """Whether it was let in because we want it by name, and not because everybody may come."""

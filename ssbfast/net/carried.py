@@ -4,8 +4,11 @@ the other.
 What happens to bytes in flight
     FIN                        what came before it is delivered first; the other direction goes on.
     both directions finished   what still waits for a slow reader is delivered, then both are closed.
-    RST, or error of the duplex, or end of its session
-                               dropped; the other side gets an error end, or a RST.
+    RST of the TCP connection  dropped; the peer gets an error end.
+    error of the duplex, or end of its session
+                               what came before is written as far as the TCP connection takes it at once; then a RST.
+
+Whatever closes the TCP connection before both directions have finished resets it, also the death of our process.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ssbfast import limits
 from ssbfast.net.peer import Peer
-from ssbfast.net.sockets import reset, tune_carried
+from ssbfast.net.sockets import end_on_close, reset, tune_carried
 from ssbfast.net.windowed import WindowedTransport
 
 if TYPE_CHECKING:
@@ -106,8 +109,7 @@ class Carried(asyncio.BufferedProtocol):
         """Cut both sides; `message` is what the peer is told."""
         if self.stream is not None and not self._stream_over:
             self.stream.reset(message)
-        if self._tcp is not None and not self._tcp_over:
-            reset(self._tcp)
+        self._cut()
 
     def pause(self) -> None:
         """Do not read from the TCP connection."""
@@ -194,12 +196,14 @@ class Carried(asyncio.BufferedProtocol):
     def stream_lost(self) -> None:
         """The duplex is over: in order, if the TCP connection went before."""
         self._stream_over = True
-        self._fresh.clear()
-        self._waiting.clear()
         if self.connecting is not None:
             self.connecting.cancel()
-        if self._tcp is not None and not self._tcp_over:
-            reset(self._tcp)
+        rest = b"".join((self._waiting, *self._fresh))
+        if rest and self._tcp is not None and not self._tcp.is_closing() and not self._full:
+            self._tcp.write(rest)
+        self._fresh.clear()
+        self._waiting.clear()
+        self._cut()
         self._check_over()
 
     # ------------------------------------------------------------ inside
@@ -227,7 +231,7 @@ class Carried(asyncio.BufferedProtocol):
             tcp.write(piece)
         if self.stream is not None:
             self.stream.waiting(tcp.get_write_buffer_size() + len(self._waiting))
-        if self._fin_due and not self._waiting and not self._fin_written:
+        if self._fin_due and not self._waiting and not self._full and not self._fin_written:
             self._finish(tcp)
 
     def _finish(self, tcp: asyncio.Transport) -> None:
@@ -241,7 +245,13 @@ class Carried(asyncio.BufferedProtocol):
 
     def _close_finished(self) -> None:
         if self._eof and self._fin_written and self._tcp is not None:
-            self._tcp.close()  # behind what waits; `connection_lost` then ends the stream
+            end_on_close(self._tcp)
+            self._tcp.close()  # `connection_lost` then ends the stream
+
+    def _cut(self) -> None:
+        """Reset the TCP connection, unless it has finished and is just being closed."""
+        if self._tcp is not None and not self._tcp_over and not self._tcp.is_closing():
+            reset(self._tcp)
 
     def _check_over(self) -> None:
         tcp_over = self._tcp is None or self._tcp_over

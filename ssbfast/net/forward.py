@@ -22,6 +22,7 @@ from ssbfast.ids import FeedId
 from ssbfast.net.api import Api
 from ssbfast.net.carried import Carried
 from ssbfast.net.peer import Peer
+from ssbfast.net.sockets import connect, reset_on_close
 from ssbfast.wire.muxrpc import Called, unknown_method_message
 
 METHOD = "forward.open"
@@ -126,7 +127,8 @@ class _Forward:
         return self._all, self._by_peer.setdefault(peer, Traffic())
 
     def _is_full(self, peer: Peer) -> bool:
-        return self._held[peer.id] >= self._per_peer
+        free = limits.FORWARDS_PEERS * self._per_peer - self._all.open
+        return self._held[peer.id] >= min(self._per_peer, free)
 
 
 def is_admitted(peer: Peer) -> bool:
@@ -146,7 +148,7 @@ class ForwardServer(_Forward):
     """Offers the TCP service at host:port to peers.
 
     allow: decides for each call; others are answered as if there was no such method. per_peer: connections at a time
-    of one key, however many sessions it has.
+    of one key, however many sessions it has; less when `FORWARDS_PEERS` such keys fill the service.
 
         server = ForwardServer("127.0.0.1", 8080)
         server.register(api)
@@ -213,15 +215,19 @@ class ForwardServer(_Forward):
         task.add_done_callback(self._tasks.discard)
 
     async def _connect(self, connection: Carried) -> None:
-        loop = asyncio.get_running_loop()
         try:
-            await asyncio.wait_for(loop.create_connection(lambda: connection, *self._target), limits.DIAL_SECONDS)
+            await asyncio.wait_for(self._dial(connection), limits.DIAL_SECONDS)
         except (asyncio.TimeoutError, OSError, UnicodeError):
             # Why is none of the peer's business.
             self._failed(connection.peer)
             connection.reset("the service does not answer")
         finally:
             connection.connecting = None
+
+    async def _dial(self, connection: Carried) -> None:
+        # The service may see the connection before we know of it: from the first moment on its close is a reset.
+        sock = await connect(*self._target, prepare=reset_on_close)
+        await asyncio.get_running_loop().create_connection(lambda: connection, sock=sock)
 
 
 class ForwardListener(_Forward):

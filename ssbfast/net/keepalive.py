@@ -15,10 +15,15 @@ from typing import TYPE_CHECKING
 
 from ssbfast import limits
 from ssbfast.errors import DeadlineError, SSBError
+from ssbfast.net.streams import Stream
+from ssbfast.wire.muxrpc import CallKind
 
 if TYPE_CHECKING:
     from ssbfast.net.peer import Peer
-    from ssbfast.net.streams import Stream
+
+
+class PingStream(Stream):
+    """A gossip.ping: open as long as the session, however idle that is."""
 
 
 def keep_alive(peer: Peer) -> None:
@@ -28,7 +33,8 @@ def keep_alive(peer: Peer) -> None:
     its session fails with DeadlineError.
     """
     try:
-        stream = peer.duplex("gossip.ping", {"timeout": int(limits.PING_SECONDS * 1000)})
+        args = ({"timeout": int(limits.PING_SECONDS * 1000)},)
+        stream = peer.open_as(PingStream, CallKind.DUPLEX, "gossip.ping", args)
     except SSBError:
         return  # the session has ended
     peer.background(play(peer, stream, serves=True))

@@ -22,7 +22,7 @@ from ssbfast.ids import FeedId
 from ssbfast.net.api import Api
 from ssbfast.net.deadline import within
 from ssbfast.net.duplex import DuplexTransport
-from ssbfast.net.keepalive import play
+from ssbfast.net.keepalive import PingStream, play
 from ssbfast.net.link import Link
 from ssbfast.net.streams import Stream
 from ssbfast.net.tunnel import TunnelTransport
@@ -111,6 +111,12 @@ class Peer:
     @property
     def is_open(self) -> bool:
         return self._link is not None and self._link.is_open
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is open in it but pings: no call, no stream, no carried connection."""
+        pings = sum(isinstance(stream, PingStream) for stream in self._streams.values())
+        return self.mux.open_streams <= pings and (self.forwards is None or self.forwards.is_idle)
 
     async def wait_opened(self) -> None:
         """Wait for the end of the handshake. Raises what ended the connection, if that came first."""
@@ -353,7 +359,7 @@ class Peer:
             self.link.control(*self.mux.answer(event.req, self._api.manifest()))
             return True
         if event.name == ("gossip", "ping") and event.kind is CallKind.DUPLEX:
-            self.background(play(self, self.accept_as(Stream, event.req), serves=False))
+            self.background(play(self, self.accept_as(PingStream, event.req), serves=False))
             return True
         return False
 

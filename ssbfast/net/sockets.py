@@ -7,6 +7,8 @@ import contextlib
 import os
 import socket
 import struct
+from collections.abc import Callable
+from typing import Any
 
 from ssbfast import limits
 
@@ -55,20 +57,68 @@ def tune(sock: socket.socket) -> None:
 def tune_carried(transport: asyncio.BaseTransport) -> None:
     """For a TCP connection that is carried: no delay, and keepalive.
 
-    No TCP_USER_TIMEOUT: it would also cut readers that take their time.
+    No TCP_USER_TIMEOUT: it would also cut readers that take their time. Its close is a reset until `end_on_close`.
     """
     sock = transport.get_extra_info("socket")
     if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
         _set(sock, _CARRIED)
+        reset_on_close(sock)
+
+
+def end_on_close(transport: asyncio.BaseTransport) -> None:
+    """A carried connection has finished in order: what was sent before the close is delivered."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        reset_on_close(sock, False)
+
+
+def reset_on_close(sock: socket.socket, yes: bool = True) -> None:
+    """Choose what the other end sees when a TCP socket is closed: a reset, or the end of what was sent.
+
+    It holds for every close, also for that of a process that is killed.
+    """
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack(_LINGER, int(yes), 0))
 
 
 def reset(transport: asyncio.Transport) -> None:
     """Close a TCP connection so that the other end sees a reset, not an end. What it has not got is lost."""
     sock = transport.get_extra_info("socket")
     if sock is not None:
-        with contextlib.suppress(OSError):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack(_LINGER, 1, 0))
+        reset_on_close(sock)
     transport.abort()
+
+
+async def connect(host: str, port: int, prepare: Callable[[socket.socket], None]) -> socket.socket:
+    """Connect a TCP socket that `prepare` has set up before, and return it.
+
+    The addresses of a name are tried in turn. Raises OSError with the reason of the last one, UnicodeError for what
+    cannot be a name. When cancelled it closes the socket.
+    """
+    loop = asyncio.get_running_loop()
+    problem: OSError | None = None
+    for family, kind, protocol, _name, address in await _addresses(loop, host, port):
+        sock = socket.socket(family, kind, protocol)
+        try:
+            prepare(sock)
+            sock.setblocking(False)
+            await loop.sock_connect(sock, address)
+            return sock
+        except OSError as error:
+            sock.close()
+            problem = error
+        except BaseException:
+            sock.close()
+            raise
+    raise problem or OSError("no address")
+
+
+async def _addresses(loop: asyncio.AbstractEventLoop, host: str, port: int) -> list[tuple[Any, ...]]:
+    """Look a name up; an IP literal needs no thread for it."""
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        return list(await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))
 
 
 def tune_transport(transport: asyncio.BaseTransport) -> None:

@@ -1,8 +1,8 @@
 """One muxrpc source, sink or duplex in Python: items in, items out, back-pressure both ways.
 
-Items that arrive wait in an inbox; past `STREAM_INBOX` bytes the whole session is not read any more (muxrpc
-has no flow control per stream) until the application has taken some, or for `STALL_SECONDS`: then this stream
-ends with an error and the session goes on.
+Items that arrive wait in an inbox; past `STREAM_INBOX` bytes, with `STREAM_ITEM` more for each item, the whole
+session is not read any more (muxrpc has no flow control per stream) until the application has taken some, or for
+`STALL_SECONDS`: then this stream ends with an error and the session goes on.
 """
 
 from __future__ import annotations
@@ -108,6 +108,7 @@ class Stream:
 
     def arrived(self, item: Any, size: int) -> None:
         """From the session: an item came, `size` bytes on the wire."""
+        size += limits.STREAM_ITEM
         self._inbox.append((item, size))
         self._inbox_bytes += size
         self._wake()

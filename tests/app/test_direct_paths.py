@@ -118,7 +118,7 @@ async def test_a_standby_is_shown_to_nobody() -> None:
         await met.has_standby()
         await met.is_usable()
         assert len(met.target.named("accepted")) == len(met.caller.named("connected")) == 1
-        assert met.target._incoming.empty()
+        assert not met.target._arrivals
         met.silence()
         await met.path("tunnel")
         await met.is_usable()

@@ -6,17 +6,19 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
 from ssbfast import limits
-from ssbfast.app.follow_graph import Changed, FollowGraph, MemoryGraph, StoreGraph, Unwatch, judge
-from ssbfast.app.store import FILE, Store
+from ssbfast.app.follow_graph import Changed, HintingGraph, MemoryGraph, StoreGraph, Unwatch, judge
+from ssbfast.app.store import FILE, Contact, Store
 from ssbfast.errors import BadInputError, GraphAwayError
 from ssbfast.ids import FeedId
 from ssbfast.room.trust import Policy, Reason, Relation
+from tests.helpers.rawpeer import eventually
 from tests.helpers.rooms import feed
 
 ROOT = Path(__file__).parent.parent.parent
@@ -44,7 +46,7 @@ class Seen:
 class Graph:
     """One provider under test, and how to change what it knows."""
 
-    def __init__(self, graph: FollowGraph, change: Callable[[FeedId, Relation], None]) -> None:
+    def __init__(self, graph: HintingGraph, change: Callable[[FeedId, Relation], None]) -> None:
         self.graph = graph
         self.change = change
 
@@ -78,6 +80,41 @@ async def test_relations(some: Graph) -> None:
         some.change(A, relation)
         assert await some.graph.relation(A) == relation
         assert await some.graph.relation(B) == Relation()
+
+
+async def test_a_hint_is_what_was_known_last(some: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "GRAPH_POLL_SECONDS", 0.0)
+    for relation in (Relation(True), Relation(True, True)):
+        some.change(A, relation)
+        await eventually(lambda relation=relation: some.graph.hint(A) == relation)  # type: ignore[misc]
+    assert some.graph.hint(B) is None
+    some.change(A, Relation())
+    await eventually(lambda: some.graph.hint(A) is None)
+
+
+async def test_hints_of_a_store_are_there_from_the_start_and_never_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Store(tmp_path) as store:
+        store.follow(A)
+    graph = StoreGraph(tmp_path)
+    reads = 0
+    read = Store.contacts
+
+    def counted(self: Store) -> list[Contact]:
+        nonlocal reads
+        assert threading.current_thread() is not threading.main_thread()
+        reads += 1
+        return read(self)
+
+    monkeypatch.setattr(Store, "contacts", counted)
+    for _ in range(1000):
+        assert graph.hint(A) == Relation(True) and graph.hint(B) is None
+        await asyncio.sleep(0)
+    await eventually(lambda: graph._hints._task is None)
+    assert reads <= 2  # not once a question
+    await graph.close()
+    assert graph.hint(A) == Relation(True)
 
 
 async def test_changes_are_told_to_whom_they_concern(some: Graph) -> None:

@@ -23,7 +23,7 @@ from ssbfast.keys import Keypair
 from tests.helpers.clients import House, house
 
 STRANGERS = 600
-AT_ONCE = 12
+AT_ONCE = 60
 FRIENDLY_CALLS = 20
 
 
@@ -49,7 +49,7 @@ async def hammer(here: House, target: Keypair) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 async def test_friends_get_through_a_crowd_of_strangers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "REFUSAL_SECONDS", 0.02)
+    monkeypatch.setattr(limits, "REFUSAL_SECONDS", 2.0)  # the decisions, too, have no more
     friend = Keypair.generate()
     with Store(tmp_path) as store:
         store.follow(friend.id)
@@ -64,15 +64,14 @@ async def test_friends_get_through_a_crowd_of_strangers(tmp_path: Path, monkeypa
         crowd = asyncio.create_task(hammer(here, target.me))
         answered = 0
         while not crowd.done() or answered < FRIENDLY_CALLS:
-            try:
-                peer = await carol.connect(target.me.id)
-            except SSBError:
-                continue  # the oldest of those who wait had to go: it was us
+            peer = await carol.connect(target.me.id)
             assert await peer.call("add", 20, 22) == 42
             await peer.close()
             answered += 1
         await crowd
         assert answered >= FRIENDLY_CALLS
+        for events in (here.room.events, target.events, carol.events):
+            events.clear()  # what the test itself keeps
         gc.collect()
         # The crowd lives in this process too and makes malloc keep pages: what is really held is what counts.
         after, _peak = tracemalloc.get_traced_memory()

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from ssbfast import limits
+from ssbfast.app import joined_room
 from ssbfast.app.attendance import Attendance, Changes, feed_ids
 from ssbfast.app.joined_room import Way, reflectors_of
 from ssbfast.errors import AddressError, RemoteError
+from ssbfast.ids import FeedId
 from ssbfast.keys import Keypair
 from ssbfast.room.effects import Answer
 from ssbfast.room.trust import AllowList
 from ssbfast.wire.muxrpc import JSON, Called
 from tests.helpers.clients import House, house
+from tests.helpers.false_room import false_room
 from tests.helpers.rawpeer import eventually
 from tests.helpers.rooms import feed
 
@@ -153,8 +158,109 @@ async def test_a_room_cannot_fill_our_memory(monkeypatch: pytest.MonkeyPatch) ->
         assert client.me.id in client.staying[0].attendants
         await others[-1].staying[0].session.call("tunnel.ping")
         assert len(client.staying[0].attendants) == 3
-    assert feed_ids([str(feed(i)) for i in range(5)] + ["@x", None, 7]) == {feed(0), feed(1), feed(2)}
-    assert feed_ids("not a list") == set()
+    assert feed_ids([str(feed(1)), "@x", None, 7, {}, str(feed(0)), str(feed(1))]) == [feed(1), feed(0), feed(1)]
+
+
+class Turns:
+    """Counts turns of the loop, and the ids of lists that were looked at in each of them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        self.seen: Counter[int] = Counter()
+        self._loop = asyncio.get_running_loop()
+        self._done = False
+        look = joined_room.feed_ids
+
+        def counted(texts: Sequence[Any]) -> list[FeedId]:
+            self.seen[self.count] += len(texts)
+            return look(texts)
+
+        monkeypatch.setattr(joined_room, "feed_ids", counted)
+
+    def __enter__(self) -> Turns:
+        self._turn()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done = True
+
+    def _turn(self) -> None:
+        self.count += 1
+        if not self._done:
+            self._loop.call_soon(self._turn)
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+async def test_a_long_list_lets_others_have_their_turn(is_old: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with false_room() as room, house() as at:
+        room.is_old = is_old
+        room.present = [str(feed(number)) for number in range(10_000)]
+        client = await at.client()
+        honest = client.staying[0].session
+        with Turns(monkeypatch) as turns:
+            joining = asyncio.ensure_future(client.join(room.address))
+            await eventually(lambda: turns.seen)
+            answers = 0
+            while not joining.done():
+                await honest.call("tunnel.ping")
+                answers += 1
+        assert len((await joining).attendants) == sum(turns.seen.values()) == 10_000
+        assert max(turns.seen.values()) <= limits.ATTENDANCE_EVENTS
+        assert answers and len(turns.seen) == -(-10_000 // limits.ATTENDANCE_EVENTS)
+
+
+async def test_a_flood_of_events_lets_others_have_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with false_room() as room, house() as at:
+        client = await at.client()
+        joined = await client.join(room.address)
+        side = room.sessions[client.me.id]
+        with Turns(monkeypatch) as turns:
+            for number in range(4_000):
+                side.item(side.lists[0], {"type": "joined", "id": str(feed(number))})
+                side.item(side.lists[0], {"type": "left", "id": str(feed(number))})
+                side.item(side.lists[0], {"type": "nonsense", "id": number})
+            side.item(side.lists[0], {"type": "joined", "id": str(feed(7))})
+            answers = 0
+            while not joined.attendants or sum(turns.seen.values()) < 8_001:
+                await client.staying[0].session.call("tunnel.ping")
+                answers += 1
+        assert joined.attendants == {feed(7)} and joined.is_open
+        assert answers and max(turns.seen.values()) <= limits.ATTENDANCE_EVENTS
+
+
+@pytest.mark.parametrize("ids", [None, 7, {}, "@x", [None, {}, [], 7, "", "@x"]])
+async def test_a_list_without_sense_is_an_empty_one(ids: Any) -> None:
+    async with false_room() as room, house() as at:
+        client = await at.client(join=False)
+        room.present = [str(feed(1))]
+        joined = await client.join(room.address)
+        assert joined.attendants == {feed(1)}
+        side = room.sessions[client.me.id]
+        side.item(side.lists[0], {"type": "state", "ids": ids})
+        await eventually(lambda: not joined.attendants)
+        side.item(side.lists[0], {"type": "state", "ids": [str(feed(2)), None, str(feed(2))]})
+        await eventually(lambda: joined.attendants == {feed(2)})
+
+
+async def test_a_listener_that_never_waits_lets_others_have_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    changes = Changes(feed(number) for number in range(2_000))
+    with Turns(monkeypatch) as turns:
+        began = turns.count
+        for number in range(2_000):
+            assert await changes.next() == Attendance(feed(number), True)
+        assert turns.count - began >= 2_000 // limits.ATTENDANCE_EVENTS
+
+
+async def test_a_listener_that_stands_still_has_no_more_waiting_than_there_are_people() -> None:
+    """However often they come and go."""
+    changes = Changes(())
+    for number in range(10_000):
+        changes.tell(feed(number % 50), True)
+        changes.tell(feed(number % 50), False)
+    assert len(changes) == 0
+    for number in range(50):
+        changes.tell(feed(number), True)
+    assert len(changes) == 50
 
 
 async def test_changes_that_take_each_other_back_are_not_kept() -> None:

@@ -224,9 +224,11 @@ async def test_many_at_once() -> None:
     async with house() as at:
         a, b = await at.friends()
         peers: list[Peer] = []
-        for _ in range(5):  # more at a time would push each other out: the target cannot know yet who knocks
-            peers += await asyncio.gather(*(a.connect(b.me.id) for _ in range(limits.PENDING_INNER)))
-        assert await asyncio.gather(*(peer.call("add", i, 1) for i, peer in enumerate(peers))) == list(range(1, 41))
+        most, at_once = limits.INNER_SESSIONS_PER_KEY, limits.PENDING_INNER_PER_ORIGIN
+        for _ in range(most // at_once):  # more at a time would push each other out
+            peers += await asyncio.gather(*(a.connect(b.me.id) for _ in range(at_once)))
+        sums = await asyncio.gather(*(peer.call("add", i, 1) for i, peer in enumerate(peers)))
+        assert sums == list(range(1, most + 1))
         await asyncio.gather(*(peer.close() for peer in peers))
         await eventually(lambda: at.room.splices == 0 and not a._inner and not b._inner)
 
@@ -337,16 +339,18 @@ async def test_idle_strangers_cannot_lock_a_friend_out() -> None:
     async with house() as at:
         friend = Keypair.generate()
         target = await at.client(friends=[friend.id])
-        strangers = [(await at.room.raw()).connect(at.room.server.me.id, target.me.id) for _ in range(3)]
+        few = [(await at.room.raw()).connect(at.room.server.me.id, target.me.id) for _ in range(3)]
         await eventually(lambda: target._answering.unproven == 3)
         raw = await at.room.raw()
-        strangers += [raw.connect(at.room.server.me.id, target.me.id) for _ in range(limits.PENDING_INNER + 2)]
-        for tunnel in strangers[:5]:  # the oldest go first
+        most = limits.PENDING_INNER_PER_ORIGIN
+        many = [raw.connect(at.room.server.me.id, target.me.id) for _ in range(most + 2)]
+        for tunnel in many[:2]:  # who takes the most loses, and the oldest first
             assert isinstance(await tunnel.wait_ended(), RemoteError)
-        assert all(tunnel.ended is None for tunnel in strangers[5:])
-        assert target._answering.unproven == limits.PENDING_INNER
+        assert all(tunnel.ended is None for tunnel in few + many[2:])
+        assert target._answering.unproven == 3 + most
         client = await at.client(friend)
         assert await (await client.connect(target.me.id)).call("add", 1, 1) == 2
+        assert all(tunnel.ended is None for tunnel in few + many[2:])
 
 
 async def test_an_inner_handshake_has_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import pytest
 from ssbfast import limits
 from ssbfast.app.follow_graph import judge
 from ssbfast.app.ssb_server_graph import SsbServerGraph
+from ssbfast.backoff import Backoff
 from ssbfast.errors import AddressError, BadInputError, GraphAwayError
 from ssbfast.ids import FeedId, NetworkId, encode_key
 from ssbfast.net.api import Api
@@ -107,6 +108,24 @@ async def test_relations(server: SsbServer, graph: SsbServerGraph, relation: Rel
     assert sorted(server.questions, key=str) == [("isBlocking", question), ("isFollowing", question)]
 
 
+async def test_hints_are_old_answers_about_those_who_are_known_and_ask_nothing(
+    server: SsbServer, graph: SsbServerGraph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expire(monkeypatch)
+    monkeypatch.setattr(limits, "GRAPH_CACHE", 2)
+    server.relations[A] = Relation(True)
+    assert graph.hint(A) is None
+    await graph.relation(A)
+    for number in range(10, 14):
+        await graph.relation(feed(number))  # strangers push nobody out
+    asked = len(server.questions)
+    assert graph.hint(A) == Relation(True) and graph.hint(B) is graph.hint(feed(10)) is None
+    assert len(server.questions) == asked
+    server.relations[A] = Relation()
+    await graph.relation(A)
+    assert graph.hint(A) is None
+
+
 async def test_the_servers_own_view_unless_told_otherwise(server: SsbServer) -> None:
     graph = SsbServerGraph(server.address, CAROL)
     await graph.relation(A)
@@ -158,7 +177,7 @@ async def test_the_server_goes_and_comes_back(
     server: SsbServer, graph: SsbServerGraph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expire(monkeypatch)
-    monkeypatch.setattr(limits, "GRAPH_RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(graph, "_backoff", Backoff(0.0))
     server.relations[A] = Relation(True)
     seen = Seen()
     graph.watch(A, Relation(True), seen)
@@ -180,7 +199,7 @@ async def test_the_server_goes_and_comes_back(
 async def test_an_absent_server_is_not_dialled_all_the_time(
     server: SsbServer, graph: SsbServerGraph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "GRAPH_RETRY_SECONDS", 3600.0)
+    monkeypatch.setattr(graph, "_backoff", Backoff(3600.0, most=3600.0))
     await server.stop()
     with pytest.raises(GraphAwayError, match="cannot be asked"):
         await graph.relation(A)

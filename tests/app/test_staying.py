@@ -14,9 +14,9 @@ import pytest
 from ssbfast import limits
 from ssbfast.app.joined_room import JoinedRoom, Way
 from ssbfast.app.staying import keep
+from ssbfast.backoff import Backoff
 from ssbfast.errors import DeadlineError, HandshakeError, RemoteError, SessionEndedError, SSBError
 from ssbfast.keys import Keypair
-from ssbfast.net.backoff import Backoff
 from ssbfast.net.link import Link
 from ssbfast.net.peer import Peer
 from ssbfast.net.relay import Relay

@@ -6,8 +6,8 @@ import asyncio
 import hashlib
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -15,16 +15,34 @@ import psutil
 import pytest
 
 from ssbfast import limits
+from ssbfast.app.room_client import RoomClient
 from ssbfast.errors import RemoteError
+from ssbfast.keys import Keypair
 from ssbfast.limits import KiB, MiB
 from ssbfast.net.api import Api
 from ssbfast.net.forward import METHOD, ForwardListener, ForwardServer
+from ssbfast.room.trust import AllowList
+from tests.helpers.clients import house
 from tests.helpers.forwards import Forwarding, Service, Wire, forwarding
-from tests.helpers.pairs import connected
+from tests.helpers.pairs import Pair, connected
 from tests.helpers.rawpeer import eventually
 
 BIG = int(os.environ.get("SSBFAST_TEST_TRANSFER", "256")) * MiB
 """Bytes of the long transfer; SSBFAST_TEST_TRANSFER (MiB) makes it longer."""
+
+
+@asynccontextmanager
+async def forward_pair(port: int) -> AsyncIterator[tuple[Pair, ForwardServer, ForwardListener]]:
+    """A forward between two peers without a room."""
+    api = Api()
+    async with (
+        connected(api) as pair,
+        ForwardServer("127.0.0.1", port, allow=lambda _peer: True) as server,
+        ForwardListener("127.0.0.1", 0) as listener,
+    ):
+        server.register(api)
+        listener.peer = pair.here
+        yield pair, server, listener
 
 
 # ---------------------------------------------------------------- a web server
@@ -286,6 +304,87 @@ async def test_the_end_of_the_session_resets_every_connection(how: str) -> None:
         await late.close()
 
 
+@pytest.mark.parametrize("cutter", ["session", "stream", "server"])
+async def test_a_cut_right_behind_the_call_is_never_an_end(cutter: str) -> None:
+    """The service may have accepted the connection before we know that there is one."""
+    ends: list[str] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await reader.read()
+        except ConnectionResetError:
+            ends.append("reset")
+        else:
+            ends.append("end")
+
+    async with Service(serve) as service:
+        for turns in range(25):
+            async with forward_pair(service.port) as (pair, server, listener):
+                client = Wire(*await asyncio.open_connection(*listener.address))
+                await client.send(b"question")
+                await eventually(lambda server=server: server._connections)  # type: ignore[misc]
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                if cutter == "session":
+                    pair.there.link.abort()
+                elif cutter == "server":
+                    await server.close()
+                else:
+                    for connection in list(listener._connections):
+                        connection.reset()
+                with pytest.raises(ConnectionResetError):
+                    await client.rest()
+                await client.close()
+        late = Wire(*await asyncio.open_connection("127.0.0.1", service.port))
+        late.finish()
+        await eventually(lambda: "end" in ends)  # the service has seen to all that came before
+        await late.close()
+    assert ends.count("end") == 1 and "reset" in ends
+
+
+async def test_what_came_before_a_cut_is_delivered() -> None:
+    async with Service() as service, forwarding(service.port) as world:
+        client, server = await pair_of(service, world)
+        await client.send(b"x")
+        await server.read(1)
+        (connection,) = world.server._connections
+        connection.deliver(b"last words")
+        connection.stream_lost()
+        assert await server.read(10) == b"last words"
+        with pytest.raises(ConnectionResetError):
+            await server.rest()
+        world.peer.link.abort()
+        await client.close()
+        await server.close()
+
+
+async def test_a_connection_that_has_finished_is_not_reset_by_the_end_of_its_session() -> None:
+    async with Service() as service, forwarding(service.port) as world:
+        client, server = await pair_of(service, world)
+        (connection,) = world.server._connections
+        server.finish()
+        client.finish()
+        await eventually(lambda: connection._tcp is not None and connection._tcp.is_closing())
+        connection.reset()
+        world.there.link.abort()
+        assert await server.rest() == b""
+        await server.close()
+        await client.close()
+
+
+async def test_whatever_closes_an_unfinished_connection_resets_it() -> None:
+    async with Service() as service, forwarding(service.port) as world:
+        client, server = await pair_of(service, world)
+        for end in (world.server, world.listener):
+            (connection,) = end._connections
+            assert connection._tcp is not None
+            connection._tcp.close()  # as the kernel does for a process that is killed
+        for wire in (client, server):
+            with pytest.raises(ConnectionResetError):
+                await wire.rest()
+            await wire.close()
+
+
 async def test_without_a_session_a_connection_waits_as_long_as_it_may() -> None:
     api = Api()
     async with (
@@ -363,7 +462,7 @@ async def test_who_waits_for_a_service_that_is_slow_to_connect_leaves_nothing(
         client = await world.dial()
         loop = asyncio.get_running_loop()
         with monkeypatch.context() as patch:
-            patch.setattr(loop, "create_connection", hang)
+            patch.setattr(loop, "sock_connect", hang)
             await client.send(b"question")
             await eventually(lambda: dialling and any(c._waiting for c in world.server._connections))
             if how == "server closes":
@@ -398,6 +497,34 @@ async def test_more_connections_than_a_peer_may_have_are_reset() -> None:
         await server.close()
         await client.close()
         assert world.server.traffic().failed == 1
+
+
+async def test_greedy_peers_leave_room_for_the_next_one() -> None:
+    """Counted over all sessions of a key, and over all keys."""
+    api = Api()
+    async with AsyncExitStack() as stack:
+        at = await stack.enter_async_context(house())
+        service = await stack.enter_async_context(Service())
+        server = await stack.enter_async_context(ForwardServer("127.0.0.1", service.port, per_peer=4))
+        server.register(api)
+        keys = [Keypair.generate() for _ in range(5)]
+        target = await stack.enter_async_context(
+            RoomClient(Keypair.generate(), admission=AllowList([key.id for key in keys]), api=api)
+        )
+        await target.join(at.address)
+        wires, had = [], []
+        for key in keys:
+            callers = [await at.client(key) for _ in range(2)]
+            before = server.traffic().open
+            for number in range(6):
+                listener = await stack.enter_async_context(ForwardListener("127.0.0.1", 0))
+                listener.peer = await callers[number % 2].connect(target.me.id)
+                wires.append(Wire(*await asyncio.open_connection(*listener.address)))
+            await eventually(lambda: server.traffic().opened + server.traffic().failed == len(wires))
+            had.append(server.traffic().open - before)
+        assert had == [4, 4, 4, 2, 1]
+        for wire in wires:
+            await wire.close()
 
 
 async def test_the_caller_cannot_choose_the_service() -> None:

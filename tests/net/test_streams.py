@@ -357,6 +357,23 @@ async def test_send_waits_for_a_reader_that_does_not_read() -> None:
         assert served.got == items
 
 
+async def test_tiny_items_fill_the_inbox_by_their_number() -> None:
+    served = Served()
+    async with connected(served.api) as pair:
+        stream = pair.here.sink("ignore")
+        items = [1] * 60_000
+        sending = asyncio.create_task(_send_all(stream, items))
+        await eventually(lambda: pair.there.link._holds)
+        await settle(200)
+        assert not sending.done()
+        inbox = next(iter(pair.there._streams.values()))._inbox
+        # One read may bring more than there is room for; each item has a head of 9 bytes.
+        assert len(inbox) < limits.STREAM_INBOX / limits.STREAM_ITEM + limits.RECEIVE_BUFFER / 10
+        served.gate.set()
+        await asyncio.wait_for(sending, PATIENCE)
+        await eventually(lambda: len(served.got) == len(items))
+
+
 async def test_a_stream_that_nobody_reads_ends_and_the_session_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "STALL_SECONDS", 0.3)
     served = Served()

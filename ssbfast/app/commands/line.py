@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 from collections.abc import Callable
 from typing import Any, Final
 
+from ssbfast import limits
 from ssbfast.app.commands.peer_words import REFUSED
 from ssbfast.app.commands.peering import together
 from ssbfast.app.commands.standard_error import warn
 from ssbfast.app.commands.targets import Target
 from ssbfast.app.joined_room import JoinedRoom
 from ssbfast.app.room_client import RoomClient
+from ssbfast.backoff import Backoff
 from ssbfast.errors import NotDialledError, RefusedError, SSBError
 from ssbfast.net.peer import Peer
 from ssbfast.room.trust import Reason
 
-PAUSES: Final = (0.5, 1.0, 2.0, 4.0, 7.0)
-"""Seconds between attempts, the last again and again; a target that comes, or a room that is back, cuts them short."""
-
 REFUSED_PAUSES: Final = 2.0
-"""So many times longer when the target is there and refuses: each attempt is a line on its screen."""
+"""Pauses are so many times longer when the target is there and refuses: each attempt is a line on its screen."""
 
 _ADVICE: Final = {
     Reason.STRANGER: "you do not follow {who}; first: ssbfast follow {who}{flag} (or --anyway)",
@@ -35,6 +33,7 @@ class Line:
 
     opened: gets each new tunnel. tell: gets an event `waiting` whenever there is a new reason why there is none.
     anyway: dial whatever we think of the target. flag: for commands that are advised, see `PeerWords`.
+    backoff: the pauses between attempts.
     """
 
     def __init__(
@@ -46,6 +45,7 @@ class Line:
         opened: Callable[[Peer], None],
         tell: Callable[[dict[str, Any]], None],
         flag: str = "",
+        backoff: Backoff | None = None,
     ) -> None:
         self._client = client
         self._target = target
@@ -53,6 +53,7 @@ class Line:
         self._opened = opened
         self._tell = tell
         self._flag = flag
+        self._backoff = backoff or Backoff()
         self._rooms: list[JoinedRoom] = []
         self._changed = asyncio.Event()
 
@@ -76,11 +77,11 @@ class Line:
 
     async def keep(self) -> None:
         """Keep the tunnel open. Raises RefusedError when we ourselves do not want to dial (any more)."""
-        attempt = 0
         told: str | None = None
         await self._changed.wait()  # until the first room is there
         while True:
             self._changed.clear()
+            reason: str | None = None
             try:
                 peer = await self._dial()
             except NotDialledError as error:
@@ -88,21 +89,38 @@ class Line:
             except SSBError as error:
                 reason = self._explain(error)
             else:
-                attempt, told = 0, None
-                self._opened(peer)
-                await peer.wait_closed()
-                continue
-            if reason != told:
+                await self._hold(peer)
+            if reason is not None and reason != told:
                 self._tell_why(reason)
-                told = reason
-            pause = PAUSES[min(attempt, len(PAUSES) - 1)] * random.uniform(0.75, 1.25)
-            if reason == REFUSED:
-                pause *= REFUSED_PAUSES
-            attempt += 1
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), pause)
+            told = reason
+            await self._pause(reason)
 
     # ------------------------------------------------------------ inside
+
+    async def _hold(self, peer: Peer) -> None:
+        """Use a tunnel until it is over."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        self._opened(peer)
+        await peer.wait_closed()
+        self._backoff.lasted(loop.time() - began)
+        self._changed.clear()  # what was news while it was open
+
+    async def _pause(self, reason: str | None) -> None:
+        """Wait before the next attempt. reason: why this one failed; None when it led to a session.
+
+        A target that comes, or a room that is back, cuts the pause short: to a half, since a room that cuts sessions
+        may also say that the target has just come; to the first pause if no target was reached.
+        """
+        pause = self._backoff.next()
+        least = pause / 2
+        if reason == REFUSED:
+            pause *= REFUSED_PAUSES
+        elif reason is not None:
+            least = min(least, limits.RECONNECT_FIRST / 2)
+        await asyncio.sleep(least)
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._changed.wait(), pause - least)
 
     def _tell_why(self, reason: str) -> None:
         me, who = self._client.me.id, self._target.who

@@ -54,6 +54,11 @@ class DirectForwards:
         """Whether there is a path for new connections: one that the other end has taken, too."""
         return self._way is not None and self._peer.path == "direct"
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is no connection."""
+        return not self._live
+
     def open(self, protocol: asyncio.Protocol) -> DirectStream:
         """A new connection of ours. Raises SessionEndedError when there is no path."""
         way = self._way

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
@@ -61,7 +62,8 @@ class Rendezvous:
         self._host = host
         self.peer_id = peer.id
         self.export_key = peer.link.session.export_key
-        self.migration = Migration(Carriers(role, most=limits.CARRIER_WINDOW_MAX), peer.link, tunnel, self)
+        carriers = Carriers(role, most=limits.CARRIER_WINDOW_MAX, chance=random.random)
+        self.migration = Migration(carriers, peer.link, tunnel, self)
         self.session_id = session_id(self.export_key)
         self.preparation = Preparation(self._new_attempt)
         self._datagram = limits.DIRECT_DATAGRAM

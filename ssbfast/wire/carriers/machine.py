@@ -28,6 +28,8 @@ Spec: DIRECT.md §4 of the project's design pages; `moves.py` has the rules of m
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ssbfast import limits
 from ssbfast.errors import CarrierError, DeadlineError, LocalProtocolError, SessionEndedError, TruncatedError
 from ssbfast.wire.carriers.effects import AskUpgrade, Data, Deliver, Effect, Forget, Over, Ping, WantQuic, WantStandby
@@ -41,17 +43,24 @@ class Carriers(Moves):
     """One end of a session that may move. Carrier 0 is the first tunnel, in use from the start.
 
     role: which end of the inner session this is. window: W in bytes, the same at both ends.
-    most: up to where W may grow on long fat paths; 0: it stays.
+    most: up to where W may grow on long fat paths; 0: it stays. chance: gives 0..1, for pauses between dials.
     path: "tunnel" or "direct", as of the last PathChanged.
     After Failed, `abort` or Forget calls are ignored, a late carrier is ended. No call raises for the peer's doings.
     """
 
     __slots__ = ("_dials", "_forget", "_left", "_moves", "_upgrades")
 
-    def __init__(self, role: Role, *, window: int = limits.CARRIER_WINDOW, most: int = 0) -> None:
+    def __init__(
+        self,
+        role: Role,
+        *,
+        window: int = limits.CARRIER_WINDOW,
+        most: int = 0,
+        chance: Callable[[], float] = lambda: 1.0,
+    ) -> None:
         super().__init__(role, window, most)
         self._upgrades = Upgrades()
-        self._dials = Dials()
+        self._dials = Dials(chance)
         self._left = False  # the other end has ended the standby in order, behind its goodbye: it has everything
         self._moves = False  # a carrier other than the first was there
         self._forget: float | None = None

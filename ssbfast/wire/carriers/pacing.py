@@ -5,9 +5,11 @@ No clock: `now` and all other times are seconds of the caller's monotonic clock.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from ssbfast import limits
+from ssbfast.backoff import Backoff
 
 _SLEPT: Final = 0.5
 """A timer that is run so many seconds late says more about our own process than about the path."""
@@ -107,10 +109,10 @@ class Upgrades:
 class Dials:
     """When the next standby tunnel is to be dialled: at once, then after pauses that double."""
 
-    __slots__ = ("_pause", "_up", "at", "running")
+    __slots__ = ("_backoff", "_up", "at", "running")
 
-    def __init__(self) -> None:
-        self._pause = limits.RECONNECT_FIRST
+    def __init__(self, chance: Callable[[], float]) -> None:
+        self._backoff = Backoff(most=limits.STANDBY_RETRY_MAX, chance=chance, useful=limits.STANDBY_PING)
         self._up: float | None = None
         self.at = float("-inf")
         self.running = False
@@ -127,14 +129,12 @@ class Dials:
     def gone(self, now: float, urgent: bool) -> None:
         """A dial failed, or the standby ended. urgent: S has no carrier."""
         self.running = False
-        if self._up is not None and now - self._up >= limits.STANDBY_PING:
-            self._pause = limits.RECONNECT_FIRST
+        if self._up is not None:
+            self._backoff.lasted(now - self._up)
         self._up = None
-        longest = limits.RECONNECT_MAX if urgent else limits.STANDBY_RETRY_MAX
-        self.at = now + min(self._pause, longest)
-        self._pause = min(self._pause * limits.RECONNECT_FACTOR, limits.STANDBY_RETRY_MAX)
+        self.at = now + self._backoff.next(limits.RECONNECT_MAX if urgent else None)
 
     def hurry(self, now: float) -> None:
         """S has lost its carrier: dial at once, whatever failed before."""
-        self._pause = limits.RECONNECT_FIRST
+        self._backoff.reset()
         self.at = now
