@@ -18,7 +18,8 @@ import ssbfast
 
 ROOT = Path(__file__).parent
 PACKAGE = ROOT / "ssbfast"
-PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob(".github/*.md"), *ROOT.glob("benchmarks/*.md"), ROOT / "LICENSE"]
+FOLDERS = (".", "docs", "docs/topics", ".github", "benchmarks")
+PAGES = [*(page for folder in FOLDERS for page in (ROOT / folder).glob("*.md")), ROOT / "LICENSE"]
 PUBLIC = "reference/names.md"
 BASE = "reference/base.md"
 """What lies directly in `ssbfast`: errors, ids, keys, limits."""

@@ -237,6 +237,8 @@ class Link(asyncio.BufferedProtocol):
         if self._holds is None:
             return
         self._holds.discard(who)
+        if self._resting and not self._is_held:
+            self._queue_turn()
         if not self._holds and self._transport is not None and not self._transport.is_closing():
             self._holds = None
             self._transport.resume_reading()
@@ -254,7 +256,7 @@ class Link(asyncio.BufferedProtocol):
     def _pause_over(self) -> None:
         self._pause = None
         if self._resting:
-            self._relay.turns.queue(self.share, self._take_turn)
+            self._queue_turn()
 
     def move(self, transport: asyncio.Transport, *, piece: int = limits.FLUSH_CHUNK) -> None:
         """Go on over another transport, which continues the bytes of the one so far in both directions.
@@ -384,11 +386,19 @@ class Link(asyncio.BufferedProtocol):
         elif not self._resting:
             self._resting = True
             self.hold(self._relay.turns)
-            if self._pause is None:
-                self._relay.turns.queue(self.share, self._take_turn)
+            self._queue_turn()
+
+    @property
+    def _is_held(self) -> bool:
+        """Whether somebody else wants nothing looked at, or the peer has spent too much."""
+        return self._pause is not None or (self._holds is not None and len(self._holds) > self._resting)
+
+    def _queue_turn(self) -> None:
+        if not self._is_held:
+            self._relay.turns.queue(self.share, self._take_turn)
 
     def _take_turn(self) -> None:
-        if self._pause is not None:
+        if self._is_held or not self._resting:
             return  # it takes its turn when that is over
         self._resting = False
         self.proceed()
@@ -408,7 +418,7 @@ class Link(asyncio.BufferedProtocol):
                 return
             if status is not native.Status.AGAIN:
                 break
-            if self._pause is not None or self._relay.is_late(self):
+            if self._is_held or self._relay.is_late(self):
                 self._relay.touched()
                 self._put_aside()
                 return
