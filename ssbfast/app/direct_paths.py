@@ -19,6 +19,7 @@ from ssbfast.net.deadline import within
 from ssbfast.net.direct.forwards import DirectForwards
 from ssbfast.net.direct.meeting import Direct, PathNews
 from ssbfast.net.direct.rendezvous import Rendezvous
+from ssbfast.net.direct.resources import Resources
 from ssbfast.net.direct.standby import StandbyTunnel
 from ssbfast.net.direct.ways import DirectWay, RecordStream, StandbyWay
 from ssbfast.net.peer import Peer
@@ -83,6 +84,7 @@ class DirectPaths:
         self._dial = dial
         self._news = news
         self.searches = Searches()
+        self.resources = Resources.shared()
         self._by_peer: dict[Peer, Rendezvous] = {}
         self._by_id: dict[bytes, Rendezvous] = {}
         self._may_meet: set[Peer] = set()

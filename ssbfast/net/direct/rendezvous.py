@@ -292,7 +292,13 @@ class Rendezvous:
 
         reflectors = [*self._host.reflectors(), *self._how.stun]
         search = self._how.birthday and self._host.searches.may(self.peer_id, self._loop.time())
-        return Attempt(reflectors, loopback=self._how.loopback, birthday=search)
+        return Attempt(
+            reflectors,
+            key=self.peer_id.key,
+            resources=self._host.resources,
+            loopback=self._how.loopback,
+            birthday=search,
+        )
 
     def end_attempt(self, attempt: Attempt) -> None:
         """It came to something, or to nothing."""
