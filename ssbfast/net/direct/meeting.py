@@ -15,8 +15,8 @@ from ssbfast.wire.carriers.records import Record
 from ssbfast.wire.punch.birthday import Searches
 
 if TYPE_CHECKING:
-    from ssbfast.net.direct.resources import Resources
     from ssbfast.net.direct.rendezvous import Rendezvous
+    from ssbfast.net.direct.resources import Resources
     from ssbfast.net.direct.ways import DirectWay, StandbyWay
     from ssbfast.net.peer import Peer
 

@@ -21,6 +21,9 @@ from ssbfast.wire.punch.pace import ProbePace, Turn
 _FILES: Final = 1_024
 """Descriptors that a process may have where the system does not tell."""
 
+_FAMILIES: Final = 2
+"""Sockets of an attempt: IPv4, IPv6."""
+
 _by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Resources] = weakref.WeakKeyDictionary()
 
 
@@ -101,9 +104,9 @@ class Resources:
         self._lingering = [item for item in self._lingering if item[1] is not udp]
 
     def _close_lingering(self, key: bytes) -> None:
-        """Close the oldest socket that only says farewell: one of that peer's, else anybody's."""
+        """Close the oldest socket that only says farewell: one of that peer's, or anybody's for a peer without any."""
         found = sorted(self._lingering, key=lambda item: item[0] != key)
-        if found:
+        if found and (found[0][0] == key or self.sockets.held(key) < _FAMILIES):
             found[0][1].close()
 
 

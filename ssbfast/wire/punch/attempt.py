@@ -39,7 +39,7 @@ from ssbfast.wire.direct_keys import DirectKeys, Role
 from ssbfast.wire.punch.birthday import Search
 from ssbfast.wire.punch.budgets import Unanswered
 from ssbfast.wire.punch.candidates import Address, Candidate, Kind, Surroundings, is_private, may_send
-from ssbfast.wire.punch.pace import Due
+from ssbfast.wire.punch.pace import NOTHING, Due
 from ssbfast.wire.punch.probes import TOKEN, ProbeKind, Probes
 
 
@@ -178,8 +178,8 @@ class Punch:
 
     def due(self) -> Due:
         """Return when the next probe wants to leave; asked after each call."""
-        checks = min((pair.due for pair in self._unchecked()), default=Due().probe)
-        answers = self._answers[0][0] if self._answers else Due().probe
+        checks = min((pair.due for pair in self._unchecked()), default=NOTHING.probe)
+        answers = self._answers[0][0] if self._answers else NOTHING.probe
         return Due(min(answers, checks), self._search_due())
 
     def send(self, now: float) -> None:
@@ -300,7 +300,7 @@ class Punch:
     def _search_due(self) -> float:
         """When the search has something to send; never: infinity."""
         due = self._search.due() if self._search is not None and self._state is PunchState.CHECKING else None
-        return Due().guess if due is None else self._start + due
+        return NOTHING.guess if due is None else self._start + due
 
     # ---------------------------------------------------------------- how it ends
 

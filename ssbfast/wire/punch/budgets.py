@@ -51,9 +51,9 @@ class Unanswered:
     def _forget(self, now: float) -> None:
         while self._sent:
             oldest = next(iter(self._sent))
-            if now - self._sent[oldest][1] < limits.UNANSWERED_SECONDS:
-                if len(self._sent) < limits.UNANSWERED_ADDRESSES:
-                    return
+            is_old = now - self._sent[oldest][1] >= limits.UNANSWERED_SECONDS
+            if not is_old and len(self._sent) < limits.UNANSWERED_ADDRESSES:
+                return
             del self._sent[oldest]
 
 

@@ -145,8 +145,9 @@ _PRIVATE: Final = _networks(
     "fec0::/10",
 )
 _UNICAST6: Final = _networks("2000::/3", "fc00::/7", "fec0::/10")
-"""All IPv6 addresses that hosts may have, but for loopback and link-local ones: these mean nothing without a scope, which
-only we could know. What is not here is unspecified, multicast, reserved, or IPv4 in disguise (mapped, compatible, NAT64)."""
+"""All IPv6 addresses that hosts may have, but for loopback and link-local ones: these mean nothing without a scope,
+which only we could know. What is not here is unspecified, multicast, reserved, or IPv4 in disguise (mapped, compatible,
+translated, NAT64)."""
 
 _NEVER: Final = _networks(
     "0.0.0.0/8",

@@ -29,6 +29,9 @@ class Due(NamedTuple):
     guess: float = _NEVER
 
 
+NOTHING: Final = Due()
+
+
 class Pace:
     """At most `burst` at once and `rate` a second after that: in any second at most burst + rate."""
 
@@ -60,7 +63,7 @@ class Turn:
 
     key: bytes = field(repr=False)
     send: Callable[[float], None] = field(repr=False)
-    due: Due = Due()
+    due: Due = NOTHING
     served: int = 0
 
 
@@ -91,7 +94,7 @@ class ProbePace:
 
     def leave(self, turn: Turn) -> None:
         """Remove an attempt; harmless when it has left."""
-        turn.due = Due()
+        turn.due = NOTHING
         if turn in self._turns:
             self._turns.remove(turn)
             if not any(other.key == turn.key for other in self._turns):

@@ -53,7 +53,8 @@ def test_no_address_gets_more_in_any_minute(plan: list[tuple[int, float]]) -> No
 
 def test_what_is_remembered_is_bounded() -> None:
     unanswered = Unanswered()
-    addresses: list[Address] = [(f"198.51.{n // 250}.{n % 250}", 5000) for n in range(limits.UNANSWERED_ADDRESSES + 500)]
+    many = limits.UNANSWERED_ADDRESSES + 500
+    addresses: list[Address] = [(f"198.51.{n // 250}.{n % 250}", 5000) for n in range(many)]
     for number, address in enumerate(addresses):
         unanswered.take(address, number / 1000)
     assert unanswered.remembered == limits.UNANSWERED_ADDRESSES
