@@ -141,7 +141,7 @@ async def test_many_friends_who_lie(third: ThirdParties) -> None:
             read = sum(counts.total() for when, counts in got[index + 1 :] if when <= begin + 1)
             assert read <= 2 * limits.PROBES_PER_SECOND
         assert most <= 2 * limits.ATTEMPTS_PER_KEY * LIARS + 16
-        print(f"{len(sessions)} sessions, {sum(punched)} attempts, {total.total()} probes to {len(total)} in {seconds:.1f} s")
+        print(f"{sum(punched)} attempts, {total.total()} probes to {len(total)} addresses in {seconds:.1f} s")
 
 
 async def test_one_friend_s_sessions_have_few_offers_together(third: ThirdParties) -> None:
