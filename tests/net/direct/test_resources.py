@@ -22,7 +22,6 @@ from ssbfast.net.direct.punching import Attempt
 from ssbfast.net.direct.resources import Resources
 from ssbfast.net.direct.udp import Address, UdpSocket
 from ssbfast.wire.direct_keys import DirectKeys, Role
-from ssbfast.wire.punch.budgets import Stage
 from ssbfast.wire.punch.candidates import Candidate, Kind, NatMapping, Surroundings, Whereabouts, may_send
 from tests.helpers.rawpeer import eventually
 from tests.helpers.reflectors import claiming, reflector
@@ -149,9 +148,7 @@ async def test_what_is_prepared_is_given_up_first(shared: Resources, make: Make)
     attempt.close()
 
 
-async def test_what_was_prepared_has_its_own_time_once_it_is_wanted(
-    shared: Resources, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_was_prepared_has_its_own_time_once_it_is_wanted(shared: Resources, make: Make) -> None:
     preparation = Preparation(lambda: Attempt(key=ONE, resources=shared, loopback=True))
     preparation.begin()
     attempt, _ = await preparation.take()
@@ -159,12 +156,13 @@ async def test_what_was_prepared_has_its_own_time_once_it_is_wanted(
     assert timer is not None
     loop = asyncio.get_running_loop()
     assert loop.time() + limits.OFFER_SECONDS - 1 < timer.when() <= loop.time() + limits.OFFER_SECONDS
-    for _ in range(limits.ATTEMPTS_PER_KEY - 1):
-        assert shared.attempts.enter(ONE, Stage.SPARE, lambda: None)
-    assert shared.attempts.held(ONE) == limits.ATTEMPTS_PER_KEY and not attempt.is_closed
-    attempt.close()
-    for place in list(shared.attempts._places):
-        shared.attempts.leave(place)
+    spare = [Attempt(key=ONE, resources=shared, loopback=True) for _ in range(limits.ATTEMPTS_PER_KEY - 1)]
+    for one in spare:
+        await one.gather(spare=True)
+    await make()
+    assert [one.is_closed for one in (attempt, *spare)] == [False, True, False, False], "others are spare now"
+    for one in (attempt, *spare):
+        one.close()
 
 
 # ---------------------------------------------------------------- ends

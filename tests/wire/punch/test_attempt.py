@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ssbfast import limits
@@ -545,6 +545,7 @@ def test_the_checks_of_an_attempt_spread_over_it() -> None:
 
 
 @given(st.lists(st.integers(0, 60), max_size=400))
+@example(list(range(60)))
 def test_answers_to_one_address_are_few(tokens: list[int]) -> None:
     """A friend may forge his source, and then have us answer to a third party: once each check, and not many."""
     punch = side(Role.TARGET, remote=())
