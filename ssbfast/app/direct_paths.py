@@ -84,7 +84,6 @@ class DirectPaths:
         self._dial = dial
         self._news = news
         self.searches = Searches()
-        self.resources = Resources.shared()
         self._by_peer: dict[Peer, Rendezvous] = {}
         self._by_id: dict[bytes, Rendezvous] = {}
         self._may_meet: set[Peer] = set()
@@ -161,6 +160,10 @@ class DirectPaths:
         return self._by_peer.get(peer)
 
     # ------------------------------------------------------------ Host
+
+    @property
+    def resources(self) -> Resources:
+        return Resources.shared()
 
     def reflectors(self) -> Sequence[Address]:
         return self._reflectors()

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from ssbfast import limits
+from ssbfast.app.room_client import RoomClient
 from ssbfast.errors import RemoteError, SSBError
 from ssbfast.keys import Keypair
 from ssbfast.net.direct import punching
@@ -142,6 +143,11 @@ async def test_many_friends_who_lie(third: ThirdParties) -> None:
             assert read <= 2 * limits.PROBES_PER_SECOND
         assert most <= 2 * limits.ATTEMPTS_PER_KEY * LIARS + 16
         print(f"{sum(punched)} attempts, {total.total()} probes to {len(total)} addresses in {seconds:.1f} s")
+
+
+def test_a_client_may_be_made_before_there_is_a_loop() -> None:
+    """What it shares with others is that of the loop in which it is used."""
+    assert RoomClient(Keypair.generate(), direct=Direct())._direct is not None
 
 
 async def test_one_friend_s_sessions_have_few_offers_together(third: ThirdParties) -> None:

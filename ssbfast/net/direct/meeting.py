@@ -55,8 +55,10 @@ class Host(Protocol):
 
     searches: Searches
     """Whom we have searched for by birthday."""
-    resources: Resources
-    """What its sessions share with all others of the process."""
+
+    @property
+    def resources(self) -> Resources:
+        """What its sessions share with all others of the process."""
 
     def reflectors(self) -> Sequence[Address]:
         """Those that our rooms have, at the addresses at which we reach them."""
