@@ -29,6 +29,7 @@ from ssbfast.room.trust import AllowList
 from ssbfast.wire.punch.probes import PROBE
 from tests.helpers.meeting import Meeting, meeting
 from tests.helpers.rawpeer import eventually
+from tests.helpers.reflectors import claiming, reflector
 
 CONNECTION = base64.b64encode(bytes(8)).decode()
 LIARS, SESSIONS, NAMED = 10, 5, 8
@@ -199,6 +200,23 @@ async def test_a_third_party_gets_few_probes_however_often_it_is_named(third: Th
         got = third.got()
         assert set(got) == {item["host"] for item in third.named(7)}
         assert max(got.values()) <= limits.UNANSWERED_CHECKS
+
+
+async def test_a_room_that_lies_of_where_we_are(third: ThirdParties, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has two ports, answers each request four times, and names others each time: one of them gets a few probes."""
+    monkeypatch.setattr(punching, "host_addresses", lambda loopback: [])
+    monkeypatch.setattr(limits, "PUNCH_SECONDS", 1.0)
+    lies = [(item["host"], third.port) for item in third.named(9)]
+    room = "127.0.0.2"
+    async with reflector(claiming(*lies[:4]), room) as one, reflector(claiming(*lies[4:]), room) as two:
+        told = Direct(loopback=True, stun=(one.address, two.address))
+        async with meeting(a=told, c=told) as met:
+            event = await met.caller.told("path")
+            assert event["path"] == "tunnel" and one.asked and two.asked
+            await met.is_usable()
+            got = third.got()
+    assert set(got) == {lies[0][0]}
+    assert got.total() <= limits.UNANSWERED_CHECKS
 
 
 PRIVATE = ["10.1.2.3", "172.16.0.9", "192.168.77.1", "100.64.0.1", "169.254.169.254", "169.254.7.7", "fd12::1"]
