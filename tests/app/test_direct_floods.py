@@ -151,6 +151,14 @@ def test_a_client_may_be_made_before_there_is_a_loop() -> None:
     assert RoomClient(Keypair.generate(), direct=Direct())._direct is not None
 
 
+async def test_one_friend_s_sessions_have_one_search_together() -> None:
+    """Several offers may be answered with "yes" before the first of them comes to a search."""
+    async with meeting(c=None) as met:
+        rendezvous = met.rendezvous(met.target)
+        attempts = [rendezvous._new_attempt() for _ in range(3)]
+        assert [attempt._may_search() for attempt in attempts] == [True, False, False]
+
+
 async def test_one_friend_s_sessions_have_few_offers_together(third: ThirdParties) -> None:
     """A further one takes the place of the oldest of the same key, and of nobody else's."""
     liar, other = Keypair.generate(), Keypair.generate()

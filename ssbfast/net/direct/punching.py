@@ -84,8 +84,8 @@ class Attempt:
     """One attempt; `gather` and `punch` once each, in this order.
 
     reflectors: IP literals and ports; a few are asked. key: of the peer. resources: what it is counted in; None: those
-    of this event loop. loopback: this machine's own addresses count, too. birthday: we would take part in a search;
-    `has_searched` says whether it came to one. Whoever made it closes it.
+    of this event loop. loopback: this machine's own addresses count, too. birthday: we would take part in a search.
+    may_search: asked when it comes to one, which begins then; `has_searched` says so. Whoever made it closes it.
     """
 
     def __init__(
@@ -96,12 +96,14 @@ class Attempt:
         resources: Resources | None = None,
         loopback: bool = False,
         birthday: bool = False,
+        may_search: Callable[[], bool] = lambda: True,
     ) -> None:
         self._reflectors = _chosen(reflectors)
         self._key = key
         self._resources = resources or Resources.shared()
         self._loopback = loopback
         self._birthday = birthday
+        self._may_search = may_search
         self._loop = asyncio.get_running_loop()
         self._place: Place | None = None
         self._claimed = False
@@ -288,7 +290,7 @@ class Attempt:
         for _, udp in self._open_sockets():
             udp.may_send = functools.partial(may_send, around=around)
         search = birthday.plan(self._ours, theirs, remote, families, secrets.randbelow)
-        if isinstance(search, birthday.OpenSockets) and not self._resources.sockets.begin_search(self):
+        if search is not None and not self._begin_search(search):
             search = None
         self.has_searched = search is not None
         return Punch(
@@ -302,6 +304,16 @@ class Attempt:
             search=search,
             seconds=seconds,
         )
+
+    def _begin_search(self, search: birthday.Search) -> bool:
+        """Whether it may begin: for its sockets, and for what this peer has had."""
+        sockets = self._resources.sockets
+        if isinstance(search, birthday.OpenSockets) and not sockets.begin_search(self):
+            return False
+        if not self._may_search():
+            sockets.end_search(self)
+            return False
+        return True
 
     def _surroundings(self) -> Surroundings:
         return Surroundings(

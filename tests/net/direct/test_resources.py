@@ -279,12 +279,25 @@ async def test_there_is_one_search_at_a_time(shared: Resources, monkeypatch: pyt
     easy = Whereabouts((Candidate("198.51.100.9", 5000, Kind.REFLEXIVE),), NatMapping.EASY, True)
     attempts: list[Attempt] = []
     async with reflector(claiming(("198.51.100.7", 4567))) as one, reflector(claiming(("198.51.100.7", 4568))) as two:
-        for key in (ONE, TWO, THREE):
+        for key in (b"refused", ONE, TWO, THREE):
             attempts.append(
-                Attempt([one.address, two.address], key=key, resources=shared, loopback=True, birthday=True)
+                Attempt(
+                    [one.address, two.address],
+                    key=key,
+                    resources=shared,
+                    loopback=True,
+                    birthday=True,
+                    may_search=lambda key=key: key != b"refused",
+                )
             )
             await attempts[-1].gather()
     monkeypatch.setattr(UdpSocket, "send", lambda self, data, to: True)
+    refused = attempts.pop(0)
+    going = asyncio.create_task(refused.punch(CALLER, easy))
+    await asyncio.sleep(0)
+    assert not refused.has_searched
+    going.cancel()
+    await asyncio.wait([going])
     punching = [asyncio.create_task(attempt.punch(CALLER, easy)) for attempt in attempts[:2]]
     await eventually(lambda: len(attempts[0]._sockets) == limits.BIRTHDAY_SOCKETS + 2)
     assert [attempt.has_searched for attempt in attempts] == [True, False, False]

@@ -132,6 +132,7 @@ def test_a_search_that_finds_nobody_ends() -> None:
 
 SEEN = Candidate("198.51.100.1", 5000, Kind.REFLEXIVE)
 SEEN_V6 = Candidate("2600::1", 5000, Kind.REFLEXIVE)
+SEEN_INSIDE = Candidate("192.168.1.1", 5000, Kind.REFLEXIVE)
 NAMED = Candidate("198.51.100.1", 5000, Kind.HOST)
 EASY, HARD, UNKNOWN = NatMapping.EASY, NatMapping.HARD, NatMapping.UNKNOWN
 
@@ -152,6 +153,9 @@ EASY, HARD, UNKNOWN = NatMapping.EASY, NatMapping.HARD, NatMapping.UNKNOWN
         (EASY, HARD, (True, True), [4], [], None),
         (EASY, HARD, (True, True), [4], [SEEN_V6], None),
         (EASY, HARD, (True, True), [4], [NAMED], None),
+        (EASY, HARD, (True, True), [4], [SEEN_INSIDE], None),
+        (HARD, EASY, (True, True), [4], [SEEN_INSIDE], None),
+        (EASY, HARD, (True, True), [4], [SEEN_INSIDE, SEEN], GuessPorts),
     ],
 )
 def test_who_searches(
