@@ -572,6 +572,9 @@ PEER_REFLEXIVE: Final = 4
 REFLECTORS: Final = 4
 """Reflectors that one attempt asks: two show how a NAT gives out ports, for IPv4 and for IPv6."""
 
+REFLECTORS_PER_HOST: Final = 2
+"""The same at one IP address: a room that names many ports does not crowd out the reflectors of others."""
+
 GATHER_SECONDS: Final = 1.0
 """What silent reflectors may cost an attempt; when all have answered it goes on at once."""
 
@@ -584,32 +587,75 @@ HAIRPIN_SECONDS: Final = 0.3
 PREPARED_SECONDS: Final = 10.0
 """What a target has gathered in advance is of use for so long: NATs forget after 30 s."""
 
+OFFER_SECONDS: Final = 10.0
+"""The sockets of an offer, or of an answer to one, are closed when punching has not begun so long after: a caller waits
+no longer for an answer, and SYNC follows at once."""
+
+ATTEMPTS: Final = 96
+"""Attempts at direct paths that have sockets at a time, of all peers: two sockets each. With `ATTEMPTS_PER_KEY` it is
+such that in turns of `PROBES_PER_SECOND` none waits longer than a second."""
+
+ATTEMPTS_PER_KEY: Final = 4
+"""The same with one peer: its sessions of several programs move at a time. A further attempt takes the place of the
+peer's own oldest one that has not begun to punch."""
+
+UDP_SOCKETS: Final = 4_096
+"""UDP sockets of attempts and direct paths of a process, at the most. Those of a birthday search count apart."""
+
+UDP_SOCKETS_SHARE: Final = 4
+"""They may be one of so many descriptors that the process may have: 256 of 1,024, and as many for a search."""
+
+UDP_SOCKETS_PER_KEY: Final = 16
+"""The same with one peer: `ATTEMPTS_PER_KEY` with two sockets each, and as many paths."""
+
+UDP_SOCKETS_FREE_SHARE: Final = 4
+"""One peer may have at most one of so many sockets that are free. So many peers together never take the last ones."""
+
 STUN_RESENDS: Final = (0.1, 0.3, 0.7)
 """Seconds after the first request to a reflector at which it is repeated."""
 
 PROBES_PER_SECOND: Final = 500
-"""Probes that one attempt sends in any second, answers and birthday searches included."""
+"""Probes that this process sends in any second: all attempts together, with their answers and birthday searches. They
+are 57 bytes each with their headers, 28 KB/s, wherever liars make us send them."""
 
 PROBE_BURST: Final = 40
-"""Checks that may leave at once: all first checks together, because they open our NAT."""
+"""Probes that may leave at once: all first checks of two attempts together, because they open our NAT. It is a part of
+`PROBES_PER_SECOND`, which holds for every window of a second."""
 
-ANSWERS_PER_SECOND: Final = 50
-"""The part of `PROBES_PER_SECOND` that is for answers, so that replayed checks cannot silence our own."""
+GUESSES_PER_SECOND: Final = 400
+"""The part of `PROBES_PER_SECOND` that birthday searches may use, all together: 60 a second are always left for checks
+and answers, and fill the burst again."""
 
 CHECK_FIRST: Final = 0.05
 """Seconds between the first two checks of an address; each pause is `CHECK_FACTOR` times the one before."""
 
 CHECK_FACTOR: Final = 1.5
-"""At 30 % loss each way the tenth check comes 2 s after the first, and 999 of 1,000 got through by then."""
+"""The first six checks leave within 0.7 s: at 10 % loss each way 999,950 of a million got through by then."""
 
-CHECK_PAUSE: Final = 0.25
-"""The longest pause between two checks of an address."""
+CHECK_PAUSE: Final = 0.8
+"""The longest pause between two checks of an address: `UNANSWERED_CHECKS` of them take 3.2 s, nearly all of an
+attempt, so that the ends may begin at different times."""
+
+UNANSWERED_CHECKS: Final = 10
+"""Checks that leave for one address while it answers none, in `UNANSWERED_SECONDS`, whoever names it and however often.
+At 30 % loss each way 994 of 1,000 attempts still meet, and an upgrade has three. The same number again once an
+authentic check came from there: our first ones may have been lost on the other end's shut NAT."""
+
+UNANSWERED_SECONDS: Final = 60.0
+"""An address that has answered nothing may be tried again after so long. Honest peers have fresh ports by then."""
+
+UNANSWERED_ADDRESSES: Final = 30_000
+"""Addresses whose unanswered checks are remembered: as many as `PROBES_PER_SECOND` reaches in `UNANSWERED_SECONDS`, 8 MiB
+if each is another one. Above it the oldest are forgotten."""
+
+ANSWERS_PER_ADDRESS: Final = 2 * UNANSWERED_CHECKS
+"""Different checks from one address that one attempt answers: as many as an honest peer sends. Replays get none."""
 
 PREFER_SECONDS: Final = 0.01
 """When a path works, how long a better one may still come: paths of the same network answer within 10 ms."""
 
 BIRTHDAY_SOCKETS: Final = 256
-"""Sockets on the hard side of a birthday search."""
+"""Sockets on the hard side of a birthday search. There is one such search at a time in a process."""
 
 BIRTHDAY_PROBES: Final = 5_000
 """Probes of one birthday search."""

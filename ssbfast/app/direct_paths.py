@@ -19,6 +19,7 @@ from ssbfast.net.deadline import within
 from ssbfast.net.direct.forwards import DirectForwards
 from ssbfast.net.direct.meeting import Direct, PathNews
 from ssbfast.net.direct.rendezvous import Rendezvous
+from ssbfast.net.direct.resources import Resources
 from ssbfast.net.direct.standby import StandbyTunnel
 from ssbfast.net.direct.ways import DirectWay, RecordStream, StandbyWay
 from ssbfast.net.peer import Peer
@@ -159,6 +160,10 @@ class DirectPaths:
         return self._by_peer.get(peer)
 
     # ------------------------------------------------------------ Host
+
+    @property
+    def resources(self) -> Resources:
+        return Resources.shared()
 
     def reflectors(self) -> Sequence[Address]:
         return self._reflectors()

@@ -17,6 +17,7 @@ from ssbfast.net.streams import Stream
 from ssbfast.wire.address import NetAddress, format_address
 from ssbfast.wire.address_types import MultiserverAddress
 from ssbfast.wire.muxrpc import NOT_ALLOWED
+from ssbfast.wire.punch.candidates import PORTS
 from ssbfast.wire.rpc_body import clean_text
 
 __all__ = ["Announce", "Attendance", "JoinedRoom", "Way"]
@@ -281,7 +282,8 @@ class JoinedRoom:
 def reflectors_of(metadata: Any, session: tuple[str, int] | None) -> tuple[tuple[str, int], ...]:
     """The reflectors that a room names in its metadata and that are at `session`, the address of our session with it.
 
-    At most `REFLECTORS`; what makes no sense is left out.
+    At most `REFLECTORS`; what makes no sense is left out, and so are ports below 1024, where other services live, but
+    for the one of the session itself.
     """
     told = metadata.get("stun") if isinstance(metadata, dict) else None
     if session is None or not isinstance(told, list):
@@ -293,7 +295,7 @@ def reflectors_of(metadata: Any, session: tuple[str, int] | None) -> tuple[tuple
             host, _, port = item.rpartition(":")
             is_here = host.strip("[]") == here
             item = int(port) if is_here and port.isascii() and port.isdigit() and len(port) <= 5 else 0
-        if isinstance(item, int) and not isinstance(item, bool) and 0 < item <= 65_535:
+        if isinstance(item, int) and not isinstance(item, bool) and (item in PORTS or item == session[1]):
             ports[item] = None
     return tuple((session[0], port) for port in ports)[: limits.REFLECTORS]
 

@@ -283,30 +283,33 @@ async def test_a_rooms_reflectors_are_those_at_the_address_of_our_session() -> N
         port = at.room.server.port
         assert client.staying[0].reflectors == (("127.0.0.1", port),)
         methods = at.room.server._methods
-        methods.info = dataclasses.replace(methods.info, stun=(7, "127.0.0.1:9", "127.0.0.2:10", "192.0.2.1:11"))
+        stun = (7007, "127.0.0.1:9009", "127.0.0.2:10000", "192.0.2.1:11000")
+        methods.info = dataclasses.replace(methods.info, stun=stun)
         client.staying[0].session.link.abort()
         await client.told("announced", 2)
-        assert client.staying[0].reflectors == (("127.0.0.1", 7), ("127.0.0.1", 9))
+        assert client.staying[0].reflectors == (("127.0.0.1", 7007), ("127.0.0.1", 9009))
 
 
 @pytest.mark.parametrize(
     ("told", "here", "believed"),
     [
         ([8008, 3478, 8008], "192.0.2.1", [8008, 3478]),
-        (["192.0.2.1:5", "192.0.2.2:6", "192.0.2.1", ":7", "room.example:8"], "192.0.2.1", [5]),
-        (["[2001:db8::1]:5", "2001:db8::1:6", "[2001:db8::2]:7"], "2001:db8::1", [5, 6]),
-        (["[fe80::1]:5", 6], "fe80::1%eth0", [5, 6]),
+        (["192.0.2.1:5000", "192.0.2.2:6000", "192.0.2.1", ":7000", "room.example:8000"], "192.0.2.1", [5000]),
+        (["[2001:db8::1]:5000", "2001:db8::1:6000", "[2001:db8::2]:7000"], "2001:db8::1", [5000, 6000]),
+        (["[fe80::1]:5000", 6000], "fe80::1%eth0", [5000, 6000]),
+        ([22, 53, "192.0.2.1:80", 1023, 1024, 65_535], "192.0.2.1", [1024, 65_535]),
+        ([22, 443, "192.0.2.1:53", 8008], "192.0.2.1", [443, 8008]),  # 443 is where our session is
         ([0, -1, 65_536, 10**30, True, 1.5, None, {}, [], "", "192.0.2.1:0", "192.0.2.1:65536"], "192.0.2.1", []),
-        (["192.0.2.1:+5", "192.0.2.1:٥", "192.0.2.1: 5", "192.0.2.1:" + "9" * 5000], "192.0.2.1", []),
-        ([*range(1, 100)], "192.0.2.1", [1, 2, 3, 4]),
-        ([*([None] * 100_000), 5], "192.0.2.1", []),
+        (["192.0.2.1:+5000", "192.0.2.1:٥٠٠٠", "192.0.2.1: 5000", "192.0.2.1:" + "9" * 5000], "192.0.2.1", []),
+        ([*range(5000, 6000)], "192.0.2.1", [5000, 5001, 5002, 5003]),
+        ([*([None] * 100_000), 5000], "192.0.2.1", []),
         ({"8008": 1}, "192.0.2.1", []),
         ("8008", "192.0.2.1", []),
         (None, "192.0.2.1", []),
     ],
 )
 def test_what_a_room_says_of_reflectors_is_taken_with_care(told: Any, here: str, believed: list[int]) -> None:
-    assert reflectors_of({"stun": told}, (here, 1)) == tuple((here, port) for port in believed)
+    assert reflectors_of({"stun": told}, (here, 443)) == tuple((here, port) for port in believed)
     assert reflectors_of({"stun": told}, None) == ()
 
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from ssbfast.wire.direct_keys import DirectKeys, Role
 from ssbfast.wire.punch import birthday
 from ssbfast.wire.punch.attempt import Failed, Nominated, Proven, Punch, PunchEffect, SendProbe
+from ssbfast.wire.punch.budgets import Unanswered
 from ssbfast.wire.punch.candidates import (
     Address,
     Candidate,
@@ -32,6 +33,7 @@ from ssbfast.wire.punch.candidates import (
     admit,
     parse_whereabouts,
 )
+from ssbfast.wire.punch.pace import ProbePace, Turn
 
 REFLECTORS: tuple[Address, Address] = (("192.0.2.1", 3478), ("192.0.2.2", 3478))
 EXPORT_KEY = bytes(range(32))
@@ -61,6 +63,8 @@ class Nat:
         self._flows: dict[tuple[Address, Address], int] = {}
         self._known: dict[tuple[int, str], Address] = {}
         self._newest: dict[Address, int] = {}
+        self.pace = ProbePace()  # of the host, as is the next one
+        self.unanswered = Unanswered()
 
     def outbound(self, inner: Address, remote: Address) -> Address | None:
         """The address under which the internet sees this packet."""
@@ -159,6 +163,7 @@ class Side:
     start = 0.0  # when the target begins
     found: float | None = None  # when the caller had its path
     connected: float | None = None  # when QUIC had gone both ways, at the caller
+    turn: Turn | None = None
 
     def __post_init__(self) -> None:
         self.net.hosts[self.nat.outer] = self
@@ -188,9 +193,17 @@ class Side:
             remote=remote,
             start=start,
             random=rng.randbytes,
+            unanswered=self.nat.unanswered,
+            around=around,
             search=birthday.plan(self.ours, theirs, remote, [4] * self.sockets, rng.randrange),
         )
+        self.turn = self.nat.pace.enter(b"peer", self._send)
         self._tick()
+
+    def leave(self) -> None:
+        """`Attempt.close`."""
+        if self.turn is not None:
+            self.nat.pace.leave(self.turn)
 
     def arrived(self, port: int, data: bytes, source: Address) -> None:
         if port not in self.ports or self.punch is None:
@@ -237,7 +250,24 @@ class Side:
             self.punch.handle_timer(self.net.now)
             self._drain()
 
+    def _send(self, now: float) -> None:
+        assert self.punch is not None and self.turn is not None
+        self.punch.send(now)
+        self._carry_out()
+        self.turn.due = self.punch.due()
+
     def _drain(self) -> None:
+        """`Attempt._go_on`."""
+        assert self.punch is not None and self.turn is not None
+        self._carry_out()
+        self.turn.due = self.punch.due()
+        self.nat.pace.run(self.net.now)
+        at = min((at for at in (self.punch.timer(), self.nat.pace.timer()) if at is not None), default=None)
+        if at is not None:
+            self._timer = marker = object()
+            self.net.at(max(at, self.net.now), lambda: self._tick() if self._timer is marker else None)
+
+    def _carry_out(self) -> None:
         assert self.punch is not None
         for effect in self.punch.effects():
             self.seen.append(effect)
@@ -249,11 +279,6 @@ class Side:
                 self.found = self.net.now
                 for pause in (0.0, 0.2, 0.6, 1.4, 3.0):
                     self.net.at(self.net.now + pause, functools.partial(self._dial, effect))
-        at = self.punch.timer()
-        if at is not None:
-            assert at != float("-inf")
-            self._timer = marker = object()
-            self.net.at(max(at, self.net.now), lambda: self._tick() if self._timer is marker else None)
 
     def _dial(self, path: Nominated) -> None:
         if self.connected is None:
@@ -306,6 +331,7 @@ def meet(
         net.at(start, functools.partial(target.begin, from_caller, start))
         while caller.connected is None and caller.failed is None and net.now < start + 30:
             net.run(net.now + 0.01)
+        caller.leave()
         if caller.connected is not None:
             return Result(number + 1, caller.connected - begun, caller, target)
     return Result(0, net.now - begun, caller, target)

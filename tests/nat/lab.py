@@ -11,6 +11,7 @@
                               11.9.0.1  11.9.1.1  2a11:9::1
 
     same_lan:  A and B on one bridge behind NAT-A (B is 10.1.1.3; no hairpin), no NAT-B
+    routed:    the internet is a private network (10.… for 11.…), and the LANs behind NATs are 192.168.1.0/24 and .2.
 
 The internet is one small process with a TUN device in each place: it delays every packet by the same time (one way),
 loses some, counts all, and can cut any way between two places. What the routers do is in `kinds.py`.
@@ -70,7 +71,7 @@ class NatLab:
     """a, b: what NAT-A and NAT-B are; a6, b6: their IPv6, if any. delay: seconds one way. loss: share of the packets.
 
     same_lan: B is on A's LAN, and b and b6 mean nothing. same_subnet: both LANs have the addresses 10.1.1.0/24, so
-    that the two peers have one and the same address.
+    that the two peers have one and the same address. routed: all addresses of the internet are private ones.
     Raises subprocess.CalledProcessError from `build` where the kernel does not do it.
     """
 
@@ -85,15 +86,17 @@ class NatLab:
         loss: float = 0.0,
         same_lan: bool = False,
         same_subnet: bool = False,
+        routed: bool = False,
     ) -> None:
         if same_lan and a == "public":
             raise ValueError("one LAN behind nothing is no NAT lab")
         self.a, self.b, self.a6, self.b6 = a, b, a6, a6 if same_lan else b6
         self.same_lan = same_lan
+        self._routed = routed
         self._delay, self._loss = delay, loss
         self._stem = f"{PREFIX}-{os.getpid()}-{next(_numbers)}"
         self._names = ["A", "B", "S", "NA", *(() if same_lan else ("NB",))]
-        self._lans = {"A": _lan(a, 1), "B": "10.1.1" if same_subnet else _lan(b, 2)}
+        self._lans = {"A": self._lan(a, 1), "B": "10.1.1" if same_subnet else self._lan(b, 2)}
         self._internet: subprocess.Popen[str] | None = None
         self._janitor: subprocess.Popen[bytes] | None = None
         self._started: list[subprocess.Popen[Any]] = []
@@ -103,7 +106,7 @@ class NatLab:
     @property
     def room_addresses(self) -> tuple[str, ...]:
         """Where S can be reached: two IPv4 addresses and, if any side has IPv6, one of that."""
-        return (*ROOM, *((ROOM6,) if self.a6 or self.b6 else ()))
+        return (*map(self._outer, ROOM), *((ROOM6,) if self.a6 or self.b6 else ()))
 
     def namespace(self, name: str) -> str:
         """Of "A", "B", "S", "NA" or "NB"."""
@@ -112,7 +115,7 @@ class NatLab:
     def address(self, place: Place) -> str:
         """A peer's own IPv4 address, or the first of S."""
         if place == "S":
-            return ROOM[0]
+            return self.room_addresses[0]
         return f"{self._lans['A']}.3" if self.same_lan and place == "B" else f"{self._lans[place]}.2"
 
     def address6(self, place: Place) -> str:
@@ -124,9 +127,19 @@ class NatLab:
     def public_address(self, place: Place) -> str:
         """The IPv4 address that the world sees."""
         if place == "S":
-            return ROOM[0]
+            return self.room_addresses[0]
         at = "A" if self.same_lan else place
-        return self.address(place) if (self.a if at == "A" else self.b) == "public" else f"11.{_number(at)}.0.1"
+        is_public = (self.a if at == "A" else self.b) == "public"
+        return self.address(place) if is_public else self._outer(f"11.{_number(at)}.0.1")
+
+    def _outer(self, address: str) -> str:
+        """An address of the internet, or what is there instead of it."""
+        return address.replace("11.", "10.", 1) if self._routed else address
+
+    def _lan(self, kind: Kind, number: int) -> str:
+        if kind == "public":
+            return self._outer(f"11.{number}.1")
+        return f"192.168.{number}" if self._routed else f"10.1.{number}"
 
     # ------------------------------------------------------------ life
 
@@ -169,7 +182,10 @@ class NatLab:
             [
                 str(compiled()),
                 str(self._delay),
-                *(f"{place}={NAMESPACES / self.namespace(at[place])}:{_PREFIXES[place]}" for place in places),
+                *(
+                    f"{place}={NAMESPACES / self.namespace(at[place])}:{self._outer(_PREFIXES[place])}"
+                    for place in places
+                ),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -186,7 +202,7 @@ class NatLab:
     def _scripts(self) -> dict[str, str]:
         """What to run in each namespace, routers first: they make the cables."""
         routers = {"NA": self._router("A")} if self.same_lan else {"NA": self._router("A"), "NB": self._router("B")}
-        return {**routers, "A": self._host("A"), "B": self._host("B"), "S": _SERVER}
+        return {**routers, "A": self._host("A"), "B": self._host("B"), "S": self._server()}
 
     def _router(self, side: Literal["A", "B"]) -> str:
         kind, kind6 = (self.a, self.a6) if side == "A" else (self.b, self.b6)
@@ -207,7 +223,7 @@ ip link add lan type bridge
 ip address add {lan}.1/24 dev lan
 {f"ip address add 2a11:{number}:0:1::1/64 dev lan nodad" if kind6 else ""}
 ip link set lan up
-ip address add 11.{number}.0.1/32 dev wan
+ip address add {self._outer(f"11.{number}.0.1")}/32 dev wan
 ip link set wan txqueuelen 4000 up
 ip route add default dev wan
 ip -6 route add default dev wan
@@ -231,6 +247,16 @@ ip link set eth0 up
 ip address add {self.address(place)}/24 dev eth0
 ip route add default via {lan}.1
 {ipv6 if has6 else ""}
+"""
+
+    def _server(self) -> str:
+        return f"""
+ip link set lo up
+ip link set wan txqueuelen 4000 up
+{"".join(f"ip address add {self._outer(address)}/32 dev wan; " for address in ROOM)}
+ip address add {ROOM6}/128 dev wan nodad
+ip route add default dev wan
+ip -6 route add default dev wan
 """
 
     # ------------------------------------------------------------ doing things there
@@ -345,22 +371,9 @@ ip route add default via {lan}.1
 _QUICK: Final = "for file in /proc/sys/net/ipv6/conf/*/accept_dad; do echo 0 >$file; done\n"
 """Nobody else has our addresses: no second of waiting for objections."""
 
-_SERVER: Final = f"""
-ip link set lo up
-ip link set wan txqueuelen 4000 up
-{"".join(f"ip address add {address}/32 dev wan; " for address in ROOM)}
-ip address add {ROOM6}/128 dev wan nodad
-ip route add default dev wan
-ip -6 route add default dev wan
-"""
-
 
 def _number(place: str) -> int:
     return 1 if place == "A" else 2
-
-
-def _lan(kind: Kind, number: int) -> str:
-    return f"11.{number}.1" if kind == "public" else f"10.1.{number}"
 
 
 @contextlib.contextmanager

@@ -32,7 +32,7 @@ from ssbfast import FeedId, load_secret
 from ssbfast.app.store import Store
 from tests.helpers.processes import PATIENCE, Running
 from tests.nat.kinds import Kind
-from tests.nat.lab import ROOM, ROOM6, NatLab, nat_lab
+from tests.nat.lab import ROOM6, NatLab, nat_lab
 
 Side = Literal["A", "B"]
 PORT: Final = 8008
@@ -130,13 +130,13 @@ class Street:
         It can be killed and started again: it is the same room then.
         """
         ports = () if "--no-udp" in arguments else ("--udp", f":{PORT}", "--udp", f":{SECOND_PORT}")
-        room = self.start("S", "room", "--listen", f":{PORT}", "--host", ROOM[0], *ports, *arguments)
+        room = self.start("S", "room", "--listen", f":{PORT}", "--host", self.lab.address("S"), *ports, *arguments)
         room.event("listening")
         return room
 
     def address(self, which: Literal[0, 1, 6] = 0) -> str:
         """The room's, at S's first or second address, or in IPv6; known before it runs."""
-        host = ROOM6 if which == 6 else ROOM[which]
+        host = ROOM6 if which == 6 else self.lab.room_addresses[which]
         return f"net:{host}:{PORT}~shs:{str(self.id('S'))[1:-8]}"
 
     def listen(self, side: Side, *arguments: str) -> Program:

@@ -46,6 +46,17 @@ def test_on_one_lan_nothing_leaves_it(kind: Kind, tmp_path: Path) -> None:
         assert datagrams(street.lab) == before
 
 
+@pytest.mark.parametrize(("a", "b"), [("public", "public"), ("port", "public"), ("public", "port"), ("port", "port")])
+def test_in_a_routed_private_network(a: Kind, b: Kind, tmp_path: Path) -> None:
+    """A campus, a VPN: the room and both ends are inside, at 10.9…, 10.1… and 10.2…, some of them behind NATs."""
+    with neighbours(tmp_path, a, b, routed=True) as street:
+        street.room()
+        _, port = becomes_direct(street)
+        blob, relayed = Blob(500_000), street.relayed()
+        assert street.fetch("B", port, blob)[:2] == (blob.size, blob.digest)
+        assert street.relayed() - relayed < blob.size // 10
+
+
 @pytest.mark.parametrize(("a6", "b6"), [("firewall", "firewall"), ("open", "firewall")])
 def test_ipv6_where_ipv4_is_hopeless(a6: Kind6, b6: Kind6, tmp_path: Path) -> None:
     """The one way is IPv6: NATs for IPv4 are symmetric, and firewalls let in what was asked for."""

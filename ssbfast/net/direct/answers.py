@@ -53,7 +53,7 @@ class Answers:
         """`direct.sync` was called: begin at once."""
         sync = direct_calls.parse_sync(called.args)
         answered, self._answered = self._answered, None
-        if answered is None or answered.keys.epoch != sync.epoch:
+        if answered is None or answered.attempt.is_closed or answered.keys.epoch != sync.epoch:
             if answered is not None:
                 answered.attempt.close()
             raise RefusedError("no such offer")

@@ -179,7 +179,7 @@ class QuicDriver:
         self._farewell = self._outgoing()
         self._repeat_farewell()
         if self._udp is not None:
-            self._loop.call_later(limits.DIRECT_FAREWELL_SECONDS, self._udp.close)
+            self._udp.linger(limits.DIRECT_FAREWELL_SECONDS)
         self._owner.quic_ended(code, reason)
 
     def _repeat_farewell(self) -> None:

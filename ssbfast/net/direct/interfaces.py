@@ -36,7 +36,11 @@ def _all() -> Iterator[HostAddress]:
         import ifaddr
     except ImportError as error:
         raise MissingExtraError("direct connections need the extra: pip install 'ssbfast[direct]'") from error
-    for adapter in ifaddr.get_adapters():
+    try:
+        adapters = ifaddr.get_adapters()
+    except OSError:  # no descriptor left, say: then we know of none
+        return
+    for adapter in adapters:
         for ip in adapter.ips:
             text = ip.ip if isinstance(ip.ip, str) else ip.ip[0]
             try:

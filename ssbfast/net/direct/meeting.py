@@ -16,6 +16,7 @@ from ssbfast.wire.punch.birthday import Searches
 
 if TYPE_CHECKING:
     from ssbfast.net.direct.rendezvous import Rendezvous
+    from ssbfast.net.direct.resources import Resources
     from ssbfast.net.direct.ways import DirectWay, StandbyWay
     from ssbfast.net.peer import Peer
 
@@ -54,6 +55,10 @@ class Host(Protocol):
 
     searches: Searches
     """Whom we have searched for by birthday."""
+
+    @property
+    def resources(self) -> Resources:
+        """What its sessions share with all others of the process."""
 
     def reflectors(self) -> Sequence[Address]:
         """Those that our rooms have, at the addresses at which we reach them."""

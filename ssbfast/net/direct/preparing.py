@@ -1,7 +1,8 @@
 """The attempts of one end of a session: made, gathered, and one of them in advance.
 
 A target knows that an offer may come as soon as its session is open. It asks its reflectors then, and not while the
-caller waits for its answer. What was prepared and is not wanted within `PREPARED_SECONDS` is closed: NATs forget.
+caller waits for its answer. What was prepared and is not wanted within `PREPARED_SECONDS` is closed: NATs forget. It is
+closed earlier when another attempt needs its place.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Preparation:
         """An attempt will probably be wanted soon."""
         self.close()
         attempt = self._make()
-        task = self._loop.create_task(attempt.gather())
+        task = self._loop.create_task(attempt.gather(spare=True))
         task.add_done_callback(_retrieve)
         self._ready = attempt, task
         self._timer = self._loop.call_later(limits.PREPARED_SECONDS, self.close)
@@ -43,7 +44,10 @@ class Preparation:
         """
         ready, self._ready = self._ready, None
         self._stop_timer()
+        if ready is None or ready[0].is_closed:  # given up, or there was no place for it
+            ready = None
         attempt, task = ready or (self._make(), None)
+        attempt.claim()
         try:
             return attempt, await (task or attempt.gather())
         except BaseException:

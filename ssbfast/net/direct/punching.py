@@ -12,6 +12,9 @@
 
 Until it is closed an attempt answers checks on the socket that won: the other side may be later than we are. Each
 attempt needs fresh sockets, for the ports of one that failed may be spoilt: make a new `Attempt`.
+
+What an attempt uses is counted for its peer (`resources.py`): it may get no sockets, and it may be given up for another
+attempt. One that has not begun to punch `OFFER_SECONDS` after it has gathered closes itself.
 """
 
 from __future__ import annotations
@@ -22,18 +25,21 @@ import itertools
 import os
 import secrets
 import socket
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from ssbfast import limits
 from ssbfast.errors import LocalProtocolError, PunchError
 from ssbfast.net.direct.interfaces import HostAddress, host_addresses
+from ssbfast.net.direct.resources import Resources
 from ssbfast.net.direct.stun import reflexive
 from ssbfast.net.direct.udp import Address, UdpSocket
 from ssbfast.wire.direct_keys import DirectKeys, Role
 from ssbfast.wire.punch import birthday
 from ssbfast.wire.punch.attempt import Failed, Nominated, Proven, Punch, SendProbe
+from ssbfast.wire.punch.budgets import Place, Stage
 from ssbfast.wire.punch.candidates import (
     Candidate,
     Kind,
@@ -42,8 +48,11 @@ from ssbfast.wire.punch.candidates import (
     Whereabouts,
     admit,
     canonical_host,
+    is_credible,
     is_sendable,
+    may_send,
 )
+from ssbfast.wire.punch.pace import Turn
 
 _LONG_HEADER = 0x80
 """First byte of a QUIC packet that names its connection (RFC 9000 §17.2)."""
@@ -74,18 +83,35 @@ class Punched:
 class Attempt:
     """One attempt; `gather` and `punch` once each, in this order.
 
-    reflectors: IP literals and ports; the first few are asked. loopback: this machine's own addresses count, too.
-    birthday: we would take part in a search; `has_searched` says whether it came to one. Whoever made it closes it.
+    reflectors: IP literals and ports; a few are asked. key: of the peer. resources: what it is counted in; None: those
+    of this event loop. loopback: this machine's own addresses count, too. birthday: we would take part in a search.
+    may_search: asked when it comes to one, which begins then; `has_searched` says so. Whoever made it closes it.
     """
 
-    def __init__(self, reflectors: Sequence[Address] = (), *, loopback: bool = False, birthday: bool = False) -> None:
-        asked = ((canonical_host(host), port) for host, port in reflectors[: limits.REFLECTORS])
-        self._reflectors = [(host, port) for host, port in asked if host is not None]
+    def __init__(
+        self,
+        reflectors: Sequence[Address] = (),
+        *,
+        key: bytes = b"",
+        resources: Resources | None = None,
+        loopback: bool = False,
+        birthday: bool = False,
+        may_search: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._reflectors = _chosen(reflectors)
+        self._key = key
+        self._resources = resources or Resources.shared()
         self._loopback = loopback
         self._birthday = birthday
+        self._may_search = may_search
         self._loop = asyncio.get_running_loop()
+        self._place: Place | None = None
+        self._claimed = False
+        self._turn: Turn | None = None
         self._sockets: list[UdpSocket | None] = []  # by index; None could not be opened
+        self._ordinary = 0  # those behind are a search's
         self._hosts: list[HostAddress] = []
+        self._seen_at: frozenset[str] = frozenset()
         self._ours = Whereabouts()
         self._punch: Punch | None = None
         self._role = Role.CALLER
@@ -100,30 +126,70 @@ class Attempt:
         self._early: list[tuple[bytes, Address]] = []
         self._path: QuicTarget | None = None
 
+    @property
+    def is_closed(self) -> bool:
+        return self._closed
+
     # ---------------------------------------------------------------- before the punch
 
-    async def gather(self) -> Whereabouts:
+    async def gather(self, *, spare: bool = False) -> Whereabouts:
         """Open the sockets, and find out where we can be reached; at most `GATHER_SECONDS`.
 
-        Raises PunchError when no socket can be had, MissingExtraError without the extra `direct`.
+        spare: nobody waits for it yet; it is the first to be given up. `claim` ends that.
+        Raises PunchError when no socket can be had, or the attempt was given up; MissingExtraError without the extra
+        `direct`.
         """
         if self._sockets or self._closed:
             raise LocalProtocolError("an attempt gathers once: another needs fresh sockets")
+        stage = Stage.SPARE if spare and not self._claimed else Stage.WAITING
+        self._place = self._resources.attempts.enter(self._key, stage, self.close)
+        if self._place is None:
+            self.close()
+            raise PunchError("too many attempts at a time")
         self._hosts = host_addresses(loopback=self._loopback)
-        self._sockets = [udp for udp in map(_open, (socket.AF_INET, socket.AF_INET6)) if udp is not None]
-        if not self._open_sockets():
+        families = (socket.AF_INET, socket.AF_INET6)
+        opened = [self._resources.open(self._key, family) for family in families]
+        self._sockets = [udp for udp in opened if udp is not None]
+        self._ordinary = len(self._sockets)
+        if not self._sockets:
+            self.close()
             raise PunchError("no UDP socket can be had")
-        seen: dict[Address, list[Address]] = {}  # our own address → where reflectors saw it, one entry each
-        asked = [(udp, server) for _, udp in self._open_sockets() for server in dict.fromkeys(self._reflectors)]
+        asked = [(udp, server) for _, udp in self._open_sockets() for server in self._reflectors]
         answers = await asyncio.gather(*(reflexive(udp, server, limits.GATHER_SECONDS) for udp, server in asked))
-        for (udp, _), answer in zip(asked, answers, strict=True):
-            if answer is not None:
-                seen.setdefault(udp.local, []).append(answer)
-        self._ours = Whereabouts(tuple(self._candidates(seen)), self._mapping(seen), self._birthday)
+        if self._closed:
+            raise PunchError("the attempt was given up")
+        self._learn((udp, server, at) for (udp, server), at in zip(asked, answers, strict=True) if at is not None)
+        self._expire()
         return self._ours
 
-    def _candidates(self, seen: dict[Address, list[Address]]) -> list[Candidate]:
-        """What reflectors saw first: bridges of containers and the like must not crowd it out."""
+    def claim(self) -> None:
+        """Somebody waits for it now: it is not spare any more."""
+        self._claimed = True
+        if self._place is not None:
+            self._place.stage = Stage.WAITING
+        if self._timer is not None:
+            self._expire()
+
+    def _expire(self) -> None:
+        """Close it unless punching begins in time."""
+        self._call_at(self._loop.time() + limits.OFFER_SECONDS, self.close)
+
+    def _learn(self, answers: Iterable[tuple[UdpSocket, Address, Address]]) -> None:
+        """Make of what reflectors say what we say of ourselves. answers: our socket, the reflector, where it saw us."""
+        seen: dict[UdpSocket, list[tuple[str, Address]]] = defaultdict(list)
+        for udp, (reflector, _), at in answers:
+            own = {(item.host, udp.local[1]) for item in self._hosts}
+            if is_credible(at, reflector, own):
+                seen[udp].append((reflector, at))
+        self._seen_at = frozenset(at[0] for found in seen.values() for _, at in found)
+        self._ours = Whereabouts(tuple(self._candidates(seen)), self._mapping(seen), self._birthday)
+
+    def _candidates(self, seen: dict[UdpSocket, list[tuple[str, Address]]]) -> list[Candidate]:
+        """What reflectors saw first: bridges of containers and the like must not crowd it out.
+
+        One address counts for each socket and IP address of a reflector: whoever has several ports may show that a NAT
+        is hard, when all but one of them are of no use to anybody; or he lies, and has our peers send to third parties.
+        """
         found: dict[bool, list[Candidate]] = {False: [], True: []}
         for _, udp in self._open_sockets():
             is_v6 = udp.family == socket.AF_INET6
@@ -133,21 +199,20 @@ class Attempt:
         hosts = [item for pair in itertools.zip_longest(*found.values()) for item in pair if item is not None]
         known = {item.address for item in hosts}
         own = {host for host, _ in self._reflectors}
-        mapped: dict[object, Candidate] = {}
-        for answers in seen.values():
-            hard = len(set(answers)) > 1  # then the port is of no use to anybody, and one of each IP address enough
-            for host, port in answers:
-                usable = is_sendable(host, port, loopback=self._loopback) and host not in own
-                if usable and (host, port) not in known:
-                    mapped.setdefault(host if hard else (host, port), Candidate(host, port, Kind.REFLEXIVE))
-        return [*mapped.values(), *hosts][: limits.CANDIDATES]
+        mapped: dict[tuple[UdpSocket, str], Address] = {}
+        for udp, answers in seen.items():
+            for reflector, at in answers:
+                if is_sendable(*at, loopback=self._loopback) and at[0] not in own and at not in known:
+                    mapped.setdefault((udp, reflector), at)
+        reflexive = [Candidate(*at, Kind.REFLEXIVE) for at in dict.fromkeys(mapped.values())]
+        return [*reflexive, *hosts][: limits.CANDIDATES]
 
-    def _mapping(self, seen: dict[Address, list[Address]]) -> NatMapping:
+    def _mapping(self, seen: dict[UdpSocket, list[tuple[str, Address]]]) -> NatMapping:
         """How the NAT of our IPv4 socket gives out ports."""
-        answers = next((found for local, found in seen.items() if ":" not in local[0]), [])
+        answers = next((found for udp, found in seen.items() if udp.family == socket.AF_INET), [])
         if len(answers) < 2:
             return NatMapping.UNKNOWN
-        return NatMapping.EASY if len(set(answers)) == 1 else NatMapping.HARD
+        return NatMapping.EASY if len({at for _, at in answers}) == 1 else NatMapping.HARD
 
     # ---------------------------------------------------------------- the punch
 
@@ -168,16 +233,21 @@ class Attempt:
         Raises PunchError after that time (`BIRTHDAY_SECONDS` with a search). Then, and when cancelled, the attempt is
         closed.
         """
-        if not self._sockets or self._punch is not None or self._closed:
+        if not self._sockets or self._punch is not None or self._place is None:
             raise LocalProtocolError("an attempt punches once, after gathering")
+        if self._closed:
+            raise PunchError("the attempt was given up")
         self._role, self._connection = keys.role, connection
+        self._place.stage = Stage.PUNCHING
         self._punch = self._plan(keys, theirs, self._loop.time() + start_in, seconds)
+        self._turn = self._resources.enter(self._key, self._send_probe)
         for index, udp in self._open_sockets():
             self._listen(index, udp)
         try:
             self._tick()
             return await self._outcome
         except BaseException:
+            self._winner = None  # nobody has taken its socket
             self.close()
             raise
 
@@ -196,15 +266,18 @@ class Attempt:
     def close(self) -> None:
         """Stop answering, and close all sockets but the one that `punch` has given away. Harmless when done already."""
         self._closed = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._stop_timer()
         self._close_losers()
         for _, udp in self._open_sockets():
             udp.probes = udp.stun = None
             if isinstance(udp.quic, _Doorbell):
                 udp.quic = None
         self._path = None
+        if self._turn is not None:
+            self._resources.leave(self._turn)
+        if self._place is not None:
+            self._resources.attempts.leave(self._place)
+        self._resources.sockets.end_search(self)
         if not self._outcome.done():
             self._outcome.set_exception(PunchError("the attempt was given up"))
             self._outcome.exception()  # when nobody waits for it, nobody has to hear of it
@@ -212,8 +285,13 @@ class Attempt:
     def _plan(self, keys: DirectKeys, theirs: Whereabouts, start: float, seconds: float) -> Punch:
         """Where to send to, and whether to search for it."""
         families = [4 if udp.family == socket.AF_INET else 6 for _, udp in self._open_sockets()]
-        remote = admit(theirs, self._surroundings())
+        around = self._surroundings()
+        remote = admit(theirs, around)
+        for _, udp in self._open_sockets():
+            udp.may_send = functools.partial(may_send, around=around)
         search = birthday.plan(self._ours, theirs, remote, families, secrets.randbelow)
+        if search is not None and not self._begin_search(search):
+            search = None
         self.has_searched = search is not None
         return Punch(
             keys,
@@ -221,15 +299,26 @@ class Attempt:
             remote=remote,
             start=start,
             random=os.urandom,
+            unanswered=self._resources.unanswered,
+            around=around,
             search=search,
-            loopback=self._loopback,
             seconds=seconds,
         )
+
+    def _begin_search(self, search: birthday.Search) -> bool:
+        """Whether it may begin: for its sockets, and for what this peer has had."""
+        sockets = self._resources.sockets
+        if isinstance(search, birthday.OpenSockets) and not sockets.begin_search(self):
+            return False
+        if not self._may_search():
+            sockets.end_search(self)
+            return False
+        return True
 
     def _surroundings(self) -> Surroundings:
         return Surroundings(
             subnets=tuple(dict.fromkeys(item.subnet for item in self._hosts)),
-            reflexive=self._ours.reflexive(),
+            reflexive=self._seen_at,
             reflectors=frozenset(host for host, _ in self._reflectors),
             loopback=self._loopback,
         )
@@ -242,7 +331,7 @@ class Attempt:
     def _probed(self, index: int, data: bytes, source: Address) -> None:
         if self._punch is not None:
             self._punch.receive(index, data, source, self._loop.time())
-            self._carry_out(self._punch)
+            self._go_on(self._punch)
 
     def _rung(self, index: int, data: bytes, source: Address) -> None:
         """QUIC came to the target before it has a path. The caller's choice is the first packet of its connection."""
@@ -252,14 +341,35 @@ class Attempt:
                 return
             if self._punch is None or not self._punch.choose(index, source):
                 return
-            self._carry_out(self._punch)
+            self._go_on(self._punch)
         if self._winner == index and len(self._early) < limits.UDP_BATCH:
             self._early.append((data, source))
 
     def _tick(self) -> None:
         if self._punch is not None:
             self._punch.handle_timer(self._loop.time())
+            self._go_on(self._punch)
+
+    def _send_probe(self, now: float) -> None:
+        """It is our turn to send one."""
+        if self._punch is not None and self._turn is not None:
+            self._punch.send(now)
             self._carry_out(self._punch)
+            self._turn.due = self._punch.due()
+
+    def _go_on(self, punch: Punch) -> None:
+        """Something has come, or time has passed."""
+        self._carry_out(punch)
+        if self._closed:
+            return
+        at = punch.timer()
+        if at is None:
+            self._stop_timer()
+        else:
+            self._call_at(at, self._tick)
+        if self._turn is not None:
+            self._turn.due = punch.due()
+            self._resources.run()
 
     def _carry_out(self, punch: Punch) -> None:
         for effect in punch.effects():
@@ -275,20 +385,33 @@ class Attempt:
                 case Nominated(index, address, rtt):
                     self._won(index, address, rtt)
                 case Failed(reason):
-                    self._outcome.set_exception(PunchError(f"no direct path: {reason}"))
+                    self._fail(f"no direct path: {reason}")
+
+    def _call_at(self, at: float, what: Callable[[], None]) -> None:
+        self._stop_timer()
+        self._timer = self._loop.call_at(at, what)
+
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        at = None if self._closed else punch.timer()
-        self._timer = None if at is None else self._loop.call_at(at, self._tick)
+            self._timer = None
 
     def _won(self, index: int, address: Address, rtt: float | None) -> None:
         udp = self._sockets[index]
-        if udp is None:
-            self._outcome.set_exception(PunchError("the socket of the path is closed"))
+        if udp is None or self._outcome.done():  # done: whoever waited for it was cancelled
+            self._fail("the socket of the path is closed")
             return
         self._winner = index
         self._close_losers()
+        if index >= self._ordinary and not self._resources.keep(self._key, udp):
+            self._winner = None
+            self._fail("no direct path: no UDP socket can be had")
+            return
         self._outcome.set_result(Punched(udp, address, rtt))
+
+    def _fail(self, reason: str) -> None:
+        if not self._outcome.done():
+            self._outcome.set_exception(PunchError(reason))
 
     # ---------------------------------------------------------------- sockets
 
@@ -298,7 +421,7 @@ class Attempt:
     def _socket(self, index: int) -> UdpSocket | None:
         """One of our sockets; a search opens its own, one after the other."""
         if index == len(self._sockets) and self._winner is None and not self._closed:
-            udp = _open(socket.AF_INET)
+            udp = _open_for_search(self._sockets)
             self._sockets.append(udp)
             if udp is not None:
                 self._listen(index, udp)
@@ -323,8 +446,23 @@ class _Doorbell:
         """Each datagram was kept for later, or not."""
 
 
-def _open(family: socket.AddressFamily) -> UdpSocket | None:
+def _open_for_search(beside: Sequence[UdpSocket | None]) -> UdpSocket | None:
+    """Open one more socket, with the rule of those that are there."""
     try:
-        return UdpSocket.open(family)
-    except OSError:  # no IPv6 here, or no descriptor left: another socket may do
+        udp = UdpSocket.open(socket.AF_INET)
+    except OSError:  # no descriptor left: those that are there have to do
         return None
+    udp.may_send = next((other.may_send for other in beside if other is not None), None)
+    return udp
+
+
+def _chosen(reflectors: Sequence[Address]) -> list[Address]:
+    """Choose whom to ask: the first port of each IP address, then second ones."""
+    by_host: dict[str, dict[int, None]] = defaultdict(dict)
+    for text, port in reflectors:
+        host = canonical_host(text)
+        if host is not None:
+            by_host[host][port] = None
+    few = [[(host, port) for port in ports][: limits.REFLECTORS_PER_HOST] for host, ports in by_host.items()]
+    in_turns = (item for row in itertools.zip_longest(*few) for item in row if item is not None)
+    return list(in_turns)[: limits.REFLECTORS]

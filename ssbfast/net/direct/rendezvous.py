@@ -294,12 +294,25 @@ class Rendezvous:
 
         reflectors = [*self._host.reflectors(), *self._how.stun]
         search = self._how.birthday and self._host.searches.may(self.peer_id, self._loop.time())
-        return Attempt(reflectors, loopback=self._how.loopback, birthday=search)
+        return Attempt(
+            reflectors,
+            key=self.peer_id.key,
+            resources=self._host.resources,
+            loopback=self._how.loopback,
+            birthday=search,
+            may_search=self._may_search,
+        )
+
+    def _may_search(self) -> bool:
+        """Begin a birthday search, unless this peer has had one lately."""
+        searches, now = self._host.searches, self._loop.time()
+        if not searches.may(self.peer_id, now):
+            return False
+        searches.begins(self.peer_id, now)
+        return True
 
     def end_attempt(self, attempt: Attempt) -> None:
         """It came to something, or to nothing."""
-        if attempt.has_searched:
-            self._host.searches.begins(self.peer_id, self._loop.time())
         attempt.close()
 
     def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

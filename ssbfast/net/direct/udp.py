@@ -38,6 +38,8 @@ class UdpSocket:
     """A socket and who gets what comes in.
 
     stun, probes, quic: may be set at any time; what nobody wants is dropped. local: where it is bound.
+    may_send: decides over the addresses that anything is sent to; None: all of them. on_closed, on_lingering: called
+    once, when it is closed and when `linger` is called.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -47,6 +49,11 @@ class UdpSocket:
         self.stun: Receiver | None = None
         self.probes: Receiver | None = None
         self.quic: QuicSide | None = None
+        self.may_send: Callable[[Address], bool] | None = None
+        self.on_closed: Callable[[], None] | None = None
+        self.on_lingering: Callable[[], None] | None = None
+        self._allowed: Address | None = None  # the last one that `may_send` has let pass
+        self._farewell: asyncio.TimerHandle | None = None
         sock.setblocking(False)
         self._loop.add_reader(sock, self._readable)
 
@@ -82,7 +89,7 @@ class UdpSocket:
 
     def send(self, data: bytes, to: Address) -> bool:
         """Send one datagram; False when it was lost right here."""
-        if self._closed:
+        if self._closed or not (to == self._allowed or self._allow(to)):
             return False
         try:
             self._sock.sendto(data, to)
@@ -98,6 +105,26 @@ class UdpSocket:
         self._loop.remove_reader(self._sock)
         self._sock.close()
         self.stun = self.probes = self.quic = None
+        if self._farewell is not None:
+            self._farewell.cancel()
+        on_closed, self.on_closed, self.on_lingering = self.on_closed, None, None
+        if on_closed is not None:
+            on_closed()
+
+    def linger(self, seconds: float) -> None:
+        """Close it after so long; earlier, if somebody else needs its place."""
+        if self._closed or self._farewell is not None:
+            return
+        self._farewell = self._loop.call_later(seconds, self.close)
+        if self.on_lingering is not None:
+            self.on_lingering()
+
+    def _allow(self, to: Address) -> bool:
+        if self.may_send is not None:
+            if not self.may_send(to):
+                return False
+            self._allowed = to
+        return True
 
     def _readable(self) -> None:
         was_quic = False

@@ -20,20 +20,26 @@ with it we begin. What a mistimed attempt has spoilt stays so: the next one need
 asked for, the check that came first is the proof that now both ways are open.
 
 **What others can cause is bounded.** Whatever is not authentic costs one HMAC and leaves nothing behind. Checks come
-from at most 4 addresses that the peer did not name; in any second at most 500 probes leave, answers included.
+from at most 4 addresses that the peer did not name, and such as we may send to (`candidates.may_send`). An address that
+answers nothing gets few checks (`budgets.Unanswered`). A check is answered once, so that replays get nothing, and of
+each address few are. Probes leave one at a time, when `pace.ProbePace` gives the attempt its turn: `due` says when the
+next one wants to, `send` lets it go.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from ssbfast import limits
 from ssbfast.wire.direct_keys import DirectKeys, Role
 from ssbfast.wire.punch.birthday import Search
-from ssbfast.wire.punch.candidates import Address, Candidate, Kind, is_private, is_sendable
+from ssbfast.wire.punch.budgets import Unanswered
+from ssbfast.wire.punch.candidates import Address, Candidate, Kind, Surroundings, is_private, may_send
+from ssbfast.wire.punch.pace import NOTHING, Due
 from ssbfast.wire.punch.probes import TOKEN, ProbeKind, Probes
 
 
@@ -93,29 +99,9 @@ class _Pair:
     pause: float = limits.CHECK_FIRST
     proven: bool = False
     rtt: float | None = None
+    spent: bool = False  # it has had all the checks that it gets unanswered
     asked: dict[bytes, float] = field(default_factory=dict, repr=False)  # token of each check → when it left
-
-
-class Pace:
-    """At most `burst` at once and `rate` a second after that: in any second at most burst + rate."""
-
-    __slots__ = ("_interval", "_slack", "_spent")
-
-    def __init__(self, rate: float, burst: int) -> None:
-        self._interval = 1 / rate
-        self._slack = (burst - 1) / rate
-        self._spent = float("-inf")  # up to when what has left has been paid for
-
-    def ready(self) -> float:
-        """When the next one may leave."""
-        return self._spent - self._slack
-
-    def take(self, now: float) -> bool:
-        """Let one leave, or say no."""
-        if now < self.ready():
-            return False
-        self._spent = max(self._spent, now) + self._interval
-        return True
+    checks: set[bytes] = field(default_factory=set, repr=False)  # tokens of those that came
 
 
 class Punch:
@@ -123,8 +109,8 @@ class Punch:
 
     keys: of this session, side and attempt. families: 4 or 6 of each socket; probes refer to them by index.
     remote: where to send to (`candidates.admit`). start: when; `now` of all calls is by the same clock, in seconds.
-    random: n → n random bytes. search: our side of a birthday search. loopback: as in `candidates.Surroundings`.
-    seconds: how long to try without a search.
+    random: n → n random bytes. unanswered: of the whole process. around: what decides over addresses that checks come
+    from. search: our side of a birthday search. seconds: how long to try without a search.
     """
 
     def __init__(
@@ -135,24 +121,23 @@ class Punch:
         remote: Sequence[Candidate],
         start: float,
         random: Callable[[int], bytes],
+        unanswered: Unanswered,
+        around: Surroundings,
         search: Search | None = None,
-        loopback: bool = False,
         seconds: float = limits.PUNCH_SECONDS,
     ) -> None:
         self._role = keys.role
         self._probes = Probes(keys)
         self._random = random
         self._search = search
-        self._loopback = loopback
+        self._unanswered = unanswered
+        self._around = around
         self._seconds = seconds if search is None else limits.BIRTHDAY_SECONDS
         self._state = PunchState.WAITING
         self._start = start
         self._prefer_until = float("inf")
-        burst = limits.ANSWERS_PER_SECOND // 5
-        self._answers = Pace(limits.ANSWERS_PER_SECOND - burst, burst)
-        self._checks = Pace(
-            limits.PROBES_PER_SECOND - limits.ANSWERS_PER_SECOND - limits.PROBE_BURST, limits.PROBE_BURST
-        )
+        self._answers: deque[tuple[float, _Pair, bytes]] = deque()  # since when it waits, for whom, its token
+        self._answered_last = False
         self._unnamed = 0  # pairs that the peer did not name
         self._effects: list[PunchEffect] = []
         self._pairs: dict[tuple[int, Address], _Pair] = {}
@@ -176,11 +161,7 @@ class Punch:
             return self._start
         if self._state is not PunchState.CHECKING:
             return None
-        wanted = [pair.due for pair in self._pairs.values() if pair.rtt is None]
-        if (search := self._search_due()) is not None:
-            wanted.append(search)
-        sends = [max(min(wanted), self._checks.ready())] if wanted else []
-        return min(self._deadline(), self._prefer_until, *sends)
+        return min(self._deadline(), self._prefer_until)
 
     def handle_timer(self, now: float) -> None:
         """Do what is due; harmless when nothing is."""
@@ -191,10 +172,32 @@ class Punch:
         self._nominate(now)
         if self._state is PunchState.CHECKING and now >= self._deadline():
             self._state = PunchState.FAILED
+            self._answers.clear()
             heard = any(pair.proven for pair in self._pairs.values())
             self._effects.append(Failed("the way back stayed shut" if heard else "nothing came through"))
-        if self._state is PunchState.CHECKING:
-            self._send_due(now)
+
+    def due(self) -> Due:
+        """Return when the next probe wants to leave; asked after each call."""
+        checks = min((pair.due for pair in self._unchecked()), default=NOTHING.probe)
+        answers = self._answers[0][0] if self._answers else NOTHING.probe
+        return Due(min(answers, checks), self._search_due())
+
+    def send(self, now: float) -> None:
+        """Make one `SendProbe`, of the most urgent probe that is due.
+
+        Answers and checks take turns: neither has to wait for all of the others. A search gets what they leave.
+        """
+        if self._answers and not self._answered_last:
+            self._send_answer()
+            return
+        self._answered_last = False
+        if self._send_check(now):
+            return
+        if self._answers:
+            self._send_answer()
+        elif self._search is not None and self._search_due() <= now:
+            guess = self._search.take()
+            self._effects.append(SendProbe(guess.socket, guess.address, self._probes.check(self._random(TOKEN))))
 
     def receive(self, socket: int, data: bytes, source: Address, now: float) -> None:
         """A datagram came to one of our sockets. Whatever is not authentic is ignored."""
@@ -221,11 +224,11 @@ class Punch:
 
     def _checked(self, socket: int, token: bytes, source: Address, now: float) -> None:
         pair = self._pairs.get((socket, source)) or self._add_unnamed(socket, source)
-        if pair is None:
+        if pair is None or token in pair.checks or len(pair.checks) >= limits.ANSWERS_PER_ADDRESS:
             return
-        self._heard(pair)
-        if self._answers.take(now):
-            self._effects.append(SendProbe(socket, source, self._probes.answer(token)))
+        pair.checks.add(token)
+        self._heard(pair, now)
+        self._answers.append((now, pair, token))
         if self._state is PunchState.WAITING:
             self._begin(now)
 
@@ -234,24 +237,25 @@ class Punch:
         left = pair.asked.pop(token, None) if pair is not None else None
         if pair is None or left is None:
             return
-        self._heard(pair)
+        self._unanswered.answered(source)
+        self._heard(pair, now)
         if pair.rtt is None:
             pair.rtt = max(now - left, 0.0)
             if self._role is Role.CALLER:
                 self._prefer_until = min(self._prefer_until, now + limits.PREFER_SECONDS)
 
-    def _heard(self, pair: _Pair) -> None:
+    def _heard(self, pair: _Pair, now: float) -> None:
         if pair.proven:
             return
         pair.proven = True
         # The triggered check, and quick ones behind it: what was lost before may have been lost on a shut NAT.
-        pair.due, pair.pause = float("-inf"), limits.CHECK_FIRST
+        pair.due, pair.pause, pair.spent = now, limits.CHECK_FIRST, False
         self._effects.append(Proven(pair.socket, pair.address))
 
     def _add_unnamed(self, socket: int, source: Address) -> _Pair | None:
         """An authentic check came from where the peer did not say that it was: its NAT gave it another port."""
         host, port = source
-        if self._unnamed >= limits.PEER_REFLEXIVE or not is_sendable(host, port, loopback=self._loopback):
+        if self._unnamed >= limits.PEER_REFLEXIVE or not may_send(source, self._around):
             return None
         self._unnamed += 1
         return self._add(socket, Candidate(host, port, Kind.PEER_REFLEXIVE))
@@ -268,26 +272,35 @@ class Punch:
         for pair in self._pairs.values():
             pair.due = min(pair.due, now)
 
-    def _send_due(self, now: float) -> None:
-        """Ordinary checks first, what was heard and the best of them ahead; the search gets what is left."""
-        due = [pair for pair in self._pairs.values() if pair.rtt is None and pair.due <= now]
-        for pair in sorted(due, key=lambda item: (item.due, item.rank)):
-            if not self._checks.take(now):
-                return
+    def _unchecked(self) -> Iterator[_Pair]:
+        """Pairs that get checks, now or later."""
+        if self._state is PunchState.CHECKING:
+            yield from (pair for pair in self._pairs.values() if pair.rtt is None and not pair.spent)
+
+    def _send_check(self, now: float) -> bool:
+        """Send the most urgent check that is due: what was heard and the best of it ahead. False: there is none."""
+        due = [pair for pair in self._unchecked() if pair.due <= now]
+        for pair in sorted(due, key=lambda item: (not item.proven, item.due, item.rank)):
+            if not self._unanswered.take(pair.address, now, heard=pair.proven):
+                pair.spent = True
+                continue
             token = self._random(TOKEN)
             pair.asked[token] = now
             pair.due = now + pair.pause
             pair.pause = min(pair.pause * limits.CHECK_FACTOR, limits.CHECK_PAUSE)
             self._effects.append(SendProbe(pair.socket, pair.address, self._probes.check(token)))
-        while self._search is not None and (at := self._search_due()) is not None and at <= now:
-            if not self._checks.take(now):
-                return
-            guess = self._search.take()
-            self._effects.append(SendProbe(guess.socket, guess.address, self._probes.check(self._random(TOKEN))))
+            return True
+        return False
 
-    def _search_due(self) -> float | None:
-        due = self._search.due() if self._search is not None else None
-        return None if due is None else self._start + due
+    def _send_answer(self) -> None:
+        _, pair, token = self._answers.popleft()
+        self._effects.append(SendProbe(pair.socket, pair.address, self._probes.answer(token)))
+        self._answered_last = True
+
+    def _search_due(self) -> float:
+        """When the search has something to send; never: infinity."""
+        due = self._search.due() if self._search is not None and self._state is PunchState.CHECKING else None
+        return NOTHING.guess if due is None else self._start + due
 
     # ---------------------------------------------------------------- how it ends
 

@@ -22,7 +22,7 @@ from typing import Protocol, TypeAlias
 
 from ssbfast import limits
 from ssbfast.ids import FeedId
-from ssbfast.wire.punch.candidates import PORTS, Address, Candidate, Kind, NatMapping, Whereabouts
+from ssbfast.wire.punch.candidates import PORTS, Address, Candidate, Kind, NatMapping, Scope, Whereabouts, scope_of
 
 RandBelow: TypeAlias = Callable[[int], int]
 
@@ -99,13 +99,17 @@ def plan(
     sides = {ours.mapping, theirs.mapping}
     if not (ours.birthday and theirs.birthday) or sides != {NatMapping.EASY, NatMapping.HARD} or 4 not in families:
         return None
-    # Whoever has no NAT is named as a host, and is found without a search.
-    seen = [item for item in admitted if item.kind is Kind.REFLEXIVE and not item.is_v6]
+    # Whoever has no NAT is named as a host, and is found without a search. No private host's ports are searched.
+    seen = [item for item in admitted if item.kind is Kind.REFLEXIVE and not item.is_v6 and _is_outside(item.host)]
     if not seen:
         return None
     if ours.mapping is NatMapping.HARD:
         return OpenSockets(len(families), seen[0].address)
     return GuessPorts(families.index(4), seen[0].host, randbelow)
+
+
+def _is_outside(host: str) -> bool:
+    return scope_of(host) in (Scope.PUBLIC, Scope.LOOPBACK)  # loopback has been admitted by a switch
 
 
 class Searches:

@@ -8,13 +8,22 @@ ports, of our own network or of somebody else's. `parse_whereabouts` looks at th
      "mapping": "easy" | "hard" | "unknown", "birthday": true | false}
 
 Junk is left out silently: an honest peer of a later version may know more kinds than we do.
+
+**What the other side says proves nothing about an address.** It may repeat what it has heard of us. So private
+addresses count for what *we* know: those on a subnet of our own interfaces; and others when reflectors inside of a
+private network see us at a private address of the same family, for then the network routes them (`Surroundings`).
+Link-local ones count on an own link-local subnet alone, and those where clouds answer with secrets never do. The rule
+is the same for both roles, for candidates that are said and for sources of authentic probes.
+
+The default gateway's address is one like any other on an own subnet: a peer may share its line with us and be that
+gateway. Nothing below port 1024 is ever sent to, and few probes to what does not answer (`budgets.py`).
 """
 
 from __future__ import annotations
 
 import enum
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -95,11 +104,22 @@ class Whereabouts:
         return frozenset(item.host for item in self.candidates if item.kind is Kind.REFLEXIVE)
 
 
+class Scope(enum.Enum):
+    """Where an IP address means the same host."""
+
+    PUBLIC = "public"
+    PRIVATE = "private"
+    """In one network and what it routes to."""
+    LINK = "link"
+    LOOPBACK = "loopback"
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What decides over a peer's candidates at this end.
+    """What decides over a peer's addresses at this end.
 
-    subnets: those that our own interfaces are on. reflexive: IP addresses at which reflectors saw us. reflectors:
+    subnets: those that our own interfaces are on. reflexive: IP addresses at which reflectors saw us, as far as they
+    can know (`is_credible`); a private one says that private addresses of its family are routed to us. reflectors:
     their own. loopback: let loopback addresses pass (tests and the demo).
     """
 
@@ -114,26 +134,36 @@ def _networks(*texts: str) -> tuple[Network, ...]:
 
 
 _LOOPBACK: Final = _networks("127.0.0.0/8", "::1/128")
-_NEVER: Final = _networks(
-    "0.0.0.0/8",
-    "224.0.0.0/4",  # multicast
-    "240.0.0.0/4",  # reserved, and 255.255.255.255
-    "::/96",  # unspecified, and IPv4 in disguise, as are the next four
-    "64:ff9b::/96",
-    "64:ff9b:1::/48",
-    "2001::/32",
-    "2002::/16",
-    "fe80::/10",  # means nothing without a scope, which only we could know
-    "ff00::/8",  # multicast
-)
+_LINK: Final = _networks("169.254.0.0/16")
 _PRIVATE: Final = _networks(
     "10.0.0.0/8",
     "100.64.0.0/10",  # carriers' NATs
-    "169.254.0.0/16",
     "172.16.0.0/12",
     "192.168.0.0/16",
+    "198.18.0.0/15",  # benchmarks of networks, and what proxies make up
     "fc00::/7",
     "fec0::/10",
+)
+_UNICAST6: Final = _networks("2000::/3", "fc00::/7", "fec0::/10")
+"""All IPv6 addresses that hosts may have, but for loopback and link-local ones: these mean nothing without a scope,
+which only we could know. What is not here is unspecified, multicast, reserved, or IPv4 in disguise (mapped, compatible,
+translated, NAT64)."""
+
+_NEVER: Final = _networks(
+    "0.0.0.0/8",
+    "192.0.0.0/24",  # protocol assignments, a cloud's secrets among them
+    "192.88.99.0/24",  # relays of 6to4
+    "224.0.0.0/4",  # multicast
+    "240.0.0.0/4",  # reserved, and 255.255.255.255
+    "2001::/32",  # Teredo and 6to4: IPv4 in disguise
+    "2002::/16",
+    # Where clouds hand out secrets of the machine that asks, and their other services.
+    "100.100.100.200/32",
+    "168.63.129.16/32",
+    "169.254.169.0/24",
+    "169.254.170.0/24",
+    "fd00:ec2::/32",
+    "fd20:ce::/32",
 )
 
 
@@ -150,9 +180,32 @@ def canonical_host(text: object) -> str | None:
     return str(ip)
 
 
+def scope_of(host: str) -> Scope:
+    """Return where this literal means the same host."""
+    ip = ipaddress.ip_address(host)
+    if _among(ip, _LOOPBACK):
+        return Scope.LOOPBACK
+    if _among(ip, _LINK):
+        return Scope.LINK
+    return Scope.PRIVATE if _among(ip, _PRIVATE) else Scope.PUBLIC
+
+
 def is_private(host: str) -> bool:
     """Whether this literal means something within one network only (loopback included)."""
-    return _among(ipaddress.ip_address(host), (*_PRIVATE, *_LOOPBACK))
+    return scope_of(host) is not Scope.PUBLIC
+
+
+def is_credible(seen: Address, reflector: str, own: Collection[Address]) -> bool:
+    """Return whether a reflector can have seen us there.
+
+    seen: what it says. reflector: its own IP literal, at which it has answered. own: the addresses of our socket.
+    From outside of a private network nobody is seen at a private address, unless there is no NAT in between.
+    """
+    inside = scope_of(seen[0])
+    if inside is Scope.PUBLIC:
+        return True
+    outside = scope_of(reflector)
+    return outside is inside or (inside is Scope.PRIVATE and outside is Scope.PUBLIC and seen in own)
 
 
 def is_sendable(host: object, port: object, *, loopback: bool = False) -> bool:
@@ -162,7 +215,7 @@ def is_sendable(host: object, port: object, *, loopback: bool = False) -> bool:
     ip = ipaddress.ip_address(host)
     if _among(ip, _LOOPBACK):
         return loopback
-    return not _among(ip, _NEVER)
+    return not _among(ip, _NEVER) and (ip.version == 4 or _among(ip, _UNICAST6))
 
 
 def parse_whereabouts(value: object) -> Whereabouts:
@@ -185,23 +238,31 @@ def parse_whereabouts(value: object) -> Whereabouts:
 
 def admit(theirs: Whereabouts, around: Surroundings) -> tuple[Candidate, ...]:
     """Which of a peer's candidates we send to: at most 8, in its order, none twice. Never raises."""
-    same_network = not around.reflexive.isdisjoint(theirs.reflexive())
     out: dict[Address, Candidate] = {}
     for item in theirs.candidates[: limits.CANDIDATES]:
-        if _is_admitted(item, around, same_network):
+        # A reflector that names itself would have all its clients' peers send to it.
+        names_itself = item.kind is Kind.REFLEXIVE and item.host in around.reflectors
+        if not names_itself and may_send(item.address, around):
             out.setdefault(item.address, item)
     return tuple(out.values())
 
 
-def _is_admitted(item: Candidate, around: Surroundings, same_network: bool) -> bool:
-    if not is_sendable(item.host, item.port, loopback=around.loopback):
+def may_send(address: Address, around: Surroundings) -> bool:
+    """Return whether we send to this address, wherever it was named or came from."""
+    host, port = address
+    if not is_sendable(host, port, loopback=around.loopback):
         return False
-    if item.kind is Kind.REFLEXIVE and item.host in around.reflectors:
-        return False  # a reflector that names itself would have all its clients' peers send to it
-    ip = ipaddress.ip_address(item.host)
-    if any(ip in net and _is_edge(ip, net) for net in around.subnets):
+    ip = ipaddress.ip_address(host)
+    own = [net for net in around.subnets if ip in net]
+    if any(_is_edge(ip, net) for net in own):
         return False
-    return not _among(ip, _PRIVATE) or same_network or _among(ip, around.subnets)
+    scope = scope_of(host)
+    if scope in (Scope.PUBLIC, Scope.LOOPBACK):
+        return True
+    if any(scope_of(str(net.network_address)) is scope for net in own):  # a subnet of everything says nothing
+        return True
+    routed = (seen for seen in around.reflexive if (":" in seen) == (":" in host))
+    return scope is Scope.PRIVATE and any(scope_of(seen) is scope for seen in routed)
 
 
 def _parse(item: object) -> Candidate | None:
@@ -220,7 +281,8 @@ def _among(ip: IP, networks: Iterable[Network]) -> bool:
 
 
 def _is_edge(ip: IP, network: Network) -> bool:
-    """Whether it is a subnet's own broadcast address, or its name, which old hosts take for that."""
-    if ip.version != 4 or network.prefixlen >= 31:
+    """Return whether it is a subnet's own broadcast address, or its name: old hosts take that for it, IPv6's routers
+    answer to it (RFC 4291, section 2.6.1)."""
+    if network.prefixlen >= network.max_prefixlen - 1:
         return False
-    return ip in (network.broadcast_address, network.network_address)
+    return ip == network.network_address or (ip.version == 4 and ip == network.broadcast_address)

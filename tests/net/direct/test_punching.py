@@ -7,6 +7,7 @@ import ipaddress
 import os
 import socket
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import psutil
 import pytest
@@ -19,7 +20,7 @@ from ssbfast.net.direct.interfaces import HostAddress
 from ssbfast.net.direct.punching import Attempt, Punched
 from ssbfast.net.direct.udp import Address, UdpSocket
 from ssbfast.wire.direct_keys import DirectKeys, Role
-from ssbfast.wire.punch.candidates import Candidate, Kind, NatMapping, Whereabouts, parse_whereabouts
+from ssbfast.wire.punch.candidates import Candidate, Kind, NatMapping, Whereabouts, admit, parse_whereabouts
 from ssbfast.wire.punch.probes import Probe, ProbeKind, Probes
 from tests.helpers.reflectors import claiming, reflector, silent, success
 
@@ -276,6 +277,68 @@ async def test_what_reflectors_say(
     assert "127.0.0.1" in [item.host for item in ours.candidates if item.kind is Kind.HOST]
 
 
+@pytest.mark.parametrize("version", [4, 6])
+async def test_one_address_a_reflector_and_family(version: int) -> None:
+    """Whoever has many ports, and answers each request many times, names one third party."""
+    loopback, third = ("127.0.0.1", "198.51.100.7") if version == 4 else ("::1", "2600::7")
+    async with AsyncExitStack() as stack:
+        lies = [
+            claiming(*((third[:-1] + str(number), 5000 + 10 * port + number) for number in range(2, 9)))
+            for port in range(4)
+        ]
+        ports = [await stack.enter_async_context(reflector(lie, loopback)) for lie in lies]
+        ours = await gathered(*[one.address for one in ports])
+        assert len([item for item in ours.candidates if item.kind is Kind.REFLEXIVE]) == 1
+
+
+async def test_each_reflector_counts_once() -> None:
+    """Rooms that disagree are all told: one of them may be right."""
+    async with AsyncExitStack() as stack:
+        hosts = ("127.0.0.1", "127.0.0.1", "127.0.0.2", "127.0.0.3")
+        lies = [(f"198.51.100.{number}", 5000 + number) for number in range(4)]
+        made = [
+            await stack.enter_async_context(reflector(claiming(lie), host))
+            for lie, host in zip(lies, hosts, strict=True)
+        ]
+        ours = await gathered(*[one.address for one in made])
+        said = [item.address for item in ours.candidates if item.kind is Kind.REFLEXIVE]
+        assert said == [lies[0], lies[2], lies[3]]
+
+
+@pytest.mark.parametrize("lie", ["10.0.0.9", "192.168.1.1", "100.64.0.9", "169.254.169.254", "169.254.7.7"])
+async def test_a_room_outside_cannot_open_private_networks(lie: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says that it sees us at a private address, and a friend names others: a room and a friend may be in league."""
+    lan = HostAddress("192.168.1.5", ipaddress.ip_network("192.168.1.0/24"))
+    monkeypatch.setattr(punching, "host_addresses", lambda loopback: [lan])
+    async with reflector(claiming((lie, 5000))) as server:
+        attempt = Attempt([server.address], loopback=True)
+        ours = await attempt.gather()
+    assert lie not in {item.host for item in ours.candidates}
+    around = attempt._surroundings()
+    attempt.close()
+    assert around.reflexive == frozenset()
+    named = Whereabouts(tuple(Candidate(host, 5000, Kind.HOST) for host in ("10.0.0.1", "192.168.2.1", "192.168.1.77")))
+    assert [item.host for item in admit(named, around)] == ["192.168.1.77"]
+
+
+@pytest.mark.parametrize(("seen", "routed"), [("10.9.9.9", True), ("203.0.113.7", False)])
+async def test_a_routed_private_network(seen: str, routed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The room is inside of it, and sees us at a private address: others of it can be reached."""
+    campus = HostAddress("10.1.2.3", ipaddress.ip_network("10.1.2.0/24"))
+    monkeypatch.setattr(punching, "host_addresses", lambda loopback: [campus])
+
+    async def tells(udp: UdpSocket, server: Address, seconds: float) -> Address:
+        return seen, 5000
+
+    monkeypatch.setattr(punching, "reflexive", tells)
+    attempt = Attempt([("10.0.0.53", 8008)])
+    await attempt.gather()
+    around = attempt._surroundings()
+    attempt.close()
+    named = Whereabouts(tuple(Candidate(host, 5000, Kind.HOST) for host in ("10.7.7.7", "10.1.2.9", "169.254.169.254")))
+    assert [item.host for item in admit(named, around)] == (["10.7.7.7", "10.1.2.9"] if routed else ["10.1.2.9"])
+
+
 async def test_who_has_no_nat_is_not_named_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     public = HostAddress(SEEN[0], ipaddress.ip_network("198.51.100.0/24"))
     monkeypatch.setattr(punching, "host_addresses", lambda loopback: [public])
@@ -296,9 +359,19 @@ async def test_each_family_has_its_reflectors() -> None:
 
 
 async def test_few_reflectors_are_asked() -> None:
-    async with reflector(claiming(SEEN)) as one, reflector(claiming(SEEN_TOO)) as two:
-        await gathered(*[one.address] * limits.REFLECTORS, two.address)
-        assert len(one.asked) == 1 and not two.asked
+    async with AsyncExitStack() as stack:
+        hosts = ["127.0.0.1"] * 3 + [f"127.0.0.{number}" for number in range(2, 7)]
+        asked = [await stack.enter_async_context(reflector(claiming(SEEN), host)) for host in hosts]
+        await gathered(*[one.address for one in asked for _ in range(3)])
+        assert [len(one.asked) for one in asked] == [1, 0, 0, 1, 1, 1, 0, 0]
+
+
+async def test_a_room_of_many_ports_does_not_crowd_out_others() -> None:
+    async with AsyncExitStack() as stack:
+        many = [await stack.enter_async_context(reflector(claiming(SEEN))) for _ in range(4)]
+        other = await stack.enter_async_context(reflector(claiming(SEEN_TOO), "127.0.0.2"))
+        await gathered(*[one.address for one in (*many, other)])
+        assert [len(one.asked) for one in (*many, other)] == [1, 1, 0, 0, 1]
 
 
 async def test_addresses_are_at_most_eight(monkeypatch: pytest.MonkeyPatch) -> None:

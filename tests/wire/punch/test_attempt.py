@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import ipaddress
 import itertools
 import random
+from collections import Counter
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ssbfast import limits
 from ssbfast.ids import FeedId
 from ssbfast.wire.direct_keys import DirectKeys, Role
-from ssbfast.wire.punch.attempt import Failed, Nominated, Pace, Proven, Punch, PunchState, SendProbe
+from ssbfast.wire.punch.attempt import Failed, Nominated, Proven, Punch, PunchEffect, PunchState, SendProbe
 from ssbfast.wire.punch.birthday import GuessPorts, OpenSockets, Searches, plan
-from ssbfast.wire.punch.candidates import PORTS, Address, Candidate, Kind, NatMapping, Whereabouts
+from ssbfast.wire.punch.budgets import Unanswered
+from ssbfast.wire.punch.candidates import PORTS, Address, Candidate, Kind, NatMapping, Surroundings, Whereabouts
+from ssbfast.wire.punch.pace import ProbePace
 from ssbfast.wire.punch.probes import ProbeKind, Probes
 from tests.helpers.natsim import EXPORT_KEY, Nat, NatKind, Net, Side, meet
 
@@ -128,6 +132,7 @@ def test_a_search_that_finds_nobody_ends() -> None:
 
 SEEN = Candidate("198.51.100.1", 5000, Kind.REFLEXIVE)
 SEEN_V6 = Candidate("2600::1", 5000, Kind.REFLEXIVE)
+SEEN_INSIDE = Candidate("192.168.1.1", 5000, Kind.REFLEXIVE)
 NAMED = Candidate("198.51.100.1", 5000, Kind.HOST)
 EASY, HARD, UNKNOWN = NatMapping.EASY, NatMapping.HARD, NatMapping.UNKNOWN
 
@@ -148,6 +153,9 @@ EASY, HARD, UNKNOWN = NatMapping.EASY, NatMapping.HARD, NatMapping.UNKNOWN
         (EASY, HARD, (True, True), [4], [], None),
         (EASY, HARD, (True, True), [4], [SEEN_V6], None),
         (EASY, HARD, (True, True), [4], [NAMED], None),
+        (EASY, HARD, (True, True), [4], [SEEN_INSIDE], None),
+        (HARD, EASY, (True, True), [4], [SEEN_INSIDE], None),
+        (EASY, HARD, (True, True), [4], [SEEN_INSIDE, SEEN], GuessPorts),
     ],
 )
 def test_who_searches(
@@ -208,13 +216,62 @@ ELSEWHERE = ("198.51.100.66", 6666)
 START = 100.0
 
 
-def side(role: Role = Role.CALLER, remote: Sequence[Candidate] = (SEEN,), families: Sequence[int] = (4, 6)) -> Punch:
-    return Punch(
-        DirectKeys.derive(EXPORT_KEY, role, 1),
-        families=families,
-        remote=remote,
-        start=START,
-        random=random.Random(1).randbytes,
+class Alone:
+    """One side that has the whole pace for itself. Probes leave as they are due."""
+
+    def __init__(self, punch: Punch) -> None:
+        self.punch = punch
+        self._pace = ProbePace()
+        self._turn = self._pace.enter(b"peer", self._send)
+
+    @property
+    def state(self) -> PunchState:
+        return self.punch.state
+
+    def handle_timer(self, now: float) -> None:
+        self.punch.handle_timer(now)
+        self._run(now)
+
+    def receive(self, socket: int, data: bytes, source: Address, now: float) -> None:
+        self.punch.receive(socket, data, source, now)
+        self._run(now)
+
+    def choose(self, socket: int, address: Address) -> bool:
+        return self.punch.choose(socket, address)
+
+    def effects(self) -> list[PunchEffect]:
+        return self.punch.effects()
+
+    def timer(self) -> float | None:
+        return min((at for at in (self.punch.timer(), self._pace.timer()) if at is not None), default=None)
+
+    def _run(self, now: float) -> None:
+        self._turn.due = self.punch.due()
+        self._pace.run(now)
+
+    def _send(self, now: float) -> None:
+        self.punch.send(now)
+        self._turn.due = self.punch.due()
+
+
+def side(
+    role: Role = Role.CALLER,
+    remote: Sequence[Candidate] = (SEEN,),
+    families: Sequence[int] = (4, 6),
+    *,
+    unanswered: Unanswered | None = None,
+    around: Surroundings | None = None,
+) -> Alone:
+    return Alone(
+        Punch(
+            DirectKeys.derive(EXPORT_KEY, role, 1),
+            families=families,
+            remote=remote,
+            start=START,
+            random=random.Random(1).randbytes,
+            unanswered=unanswered or Unanswered(),
+            around=around or Surroundings(),
+        )
     )
 
 
@@ -222,7 +279,7 @@ def probes(role: Role) -> Probes:
     return Probes(DirectKeys.derive(EXPORT_KEY, role, 1))
 
 
-def sent(punch: Punch) -> list[SendProbe]:
+def sent(punch: Alone) -> list[SendProbe]:
     return [effect for effect in punch.effects() if isinstance(effect, SendProbe)]
 
 
@@ -234,7 +291,7 @@ def answer_to(check: SendProbe) -> bytes:
     return probes(Role.TARGET).answer(check.data[1:13])
 
 
-def run_out(punch: Punch) -> list[SendProbe]:
+def run_out(punch: Alone) -> list[SendProbe]:
     """Let all timers pass."""
     out = sent(punch)
     while (at := punch.timer()) is not None:
@@ -272,8 +329,10 @@ def test_a_check_is_answered_and_triggers_one(role: Role) -> None:
     assert proven == Proven(0, ELSEWHERE)
     assert answer == SendProbe(0, ELSEWHERE, probes(role).answer(token))
     assert isinstance(check, SendProbe) and check.address == ELSEWHERE and kind_of(check) == ProbeKind.CHECK
-    punch.receive(0, probes(role.other).check(token), ELSEWHERE, START + 0.002)
+    punch.receive(0, probes(role.other).check(bytes(12)), ELSEWHERE, START + 0.002)
     assert [kind_of(effect) for effect in sent(punch)] == [ProbeKind.ANSWER], "triggered once"
+    punch.receive(0, probes(role.other).check(token), ELSEWHERE, START + 0.003)
+    assert sent(punch) == [], "answered once"
 
 
 def test_the_caller_takes_what_is_answered() -> None:
@@ -379,7 +438,7 @@ def test_a_thousand_candidates() -> None:
     punch = side(remote=many)
     everything = run_out(punch)
     assert len({check.address for check in everything}) == limits.CANDIDATES
-    assert len(everything) <= 25 * limits.CANDIDATES
+    assert len(everything) == limits.UNANSWERED_CHECKS * limits.CANDIDATES
 
 
 def test_bogus_datagrams_cost_an_hmac_and_nothing_else() -> None:
@@ -429,7 +488,7 @@ def test_sources_that_nothing_is_sent_to(source: Address) -> None:
     assert punch.effects() == []
 
 
-def test_replays_do_not_silence_our_own_checks() -> None:
+def test_replays_get_no_answer_and_do_not_silence_our_own_checks() -> None:
     punch = side(Role.TARGET)
     check = probes(Role.CALLER).check(bytes(12))
     everything: list[tuple[float, SendProbe]] = []
@@ -440,24 +499,94 @@ def test_replays_do_not_silence_our_own_checks() -> None:
     times = [when for when, _ in everything]
     busiest = max(sum(1 for when in times if begin <= when < begin + 1) for begin in times)
     assert busiest <= limits.PROBES_PER_SECOND
-    assert sum(kind_of(effect) == ProbeKind.ANSWER for _, effect in everything) <= 2 * limits.ANSWERS_PER_SECOND
+    assert sum(kind_of(effect) == ProbeKind.ANSWER for _, effect in everything) == 1
     assert sum(kind_of(effect) == ProbeKind.CHECK and effect.address == PEER for _, effect in everything) >= 8
 
 
-@given(st.integers(1, 500), st.integers(1, 50), st.lists(st.floats(0, 0.5), max_size=300))
-def test_pace(rate: int, burst: int, pauses: list[float]) -> None:
-    pace = Pace(rate, burst)
-    now, left = 0.0, []
-    for pause in pauses:
-        now += pause
-        if pace.take(now):
-            left.append(now)
-        elif pace.ready() > now:
-            assert pace.take(pace.ready()), "a timer that follows it makes progress"
-            left.append(pace.ready())
-            now = max(now, left[-1])
-    for index, begin in enumerate(left):
-        assert sum(1 for when in left[index:] if when < begin + 0.999) <= rate + burst
+@given(st.lists(st.booleans(), min_size=1, max_size=8), st.integers(1, 40), st.integers(0, 1))
+def test_few_checks_to_whom_nothing_comes_from(heard: list[bool], attempts: int, at: int) -> None:
+    """Whoever names an address, in one attempt or in many: it gets ten checks, and ten more if checks come from it."""
+    unanswered = Unanswered()
+    remote = [Candidate("198.51.100.1", 5000 + number, Kind.HOST) for number in range(len(heard))]
+    went: Counter[Address] = Counter()
+    for number in range(attempts):
+        punch = side(Role.TARGET, remote, unanswered=unanswered)
+        if number == at:
+            for item, came in zip(remote, heard, strict=True):
+                if came:
+                    punch.receive(0, probes(Role.CALLER).check(bytes(12)), item.address, START)
+        went.update(effect.address for effect in run_out(punch) if kind_of(effect) == ProbeKind.CHECK)
+    for item, came in zip(remote, heard, strict=True):
+        assert went[item.address] <= limits.UNANSWERED_CHECKS * (2 if came else 1)
+        assert went[item.address] >= limits.UNANSWERED_CHECKS
+
+
+def test_checks_go_on_to_whom_has_answered() -> None:
+    """Its answers prove that it is there; a later attempt finds its budget whole."""
+    unanswered = Unanswered()
+    for _ in range(3):
+        punch = side(Role.CALLER, unanswered=unanswered)
+        punch.handle_timer(START)
+        for _ in range(limits.UNANSWERED_CHECKS - 1):
+            at = punch.timer()
+            assert at is not None
+            punch.handle_timer(at)
+        *_, last = checks = sent(punch)
+        assert len(checks) == limits.UNANSWERED_CHECKS
+        punch.receive(0, answer_to(last), PEER, START + 4)
+        assert punch.state is PunchState.DONE
+
+
+def test_the_checks_of_an_attempt_spread_over_it() -> None:
+    """So the ends may begin at different times."""
+    punch = side()
+    times = []
+    while (at := punch.timer()) is not None:
+        punch.handle_timer(at)
+        times += [at] * len(sent(punch))
+    assert limits.PUNCH_SECONDS * 0.75 < times[-1] - times[0] < limits.PUNCH_SECONDS
+    assert [round(when - times[0], 2) for when in times[:4]] == [0.0, 0.05, 0.12, 0.24]
+
+
+@given(st.lists(st.integers(0, 60), max_size=400))
+@example(list(range(60)))
+def test_answers_to_one_address_are_few(tokens: list[int]) -> None:
+    """A friend may forge his source, and then have us answer to a third party: once each check, and not many."""
+    punch = side(Role.TARGET, remote=())
+    for number, token in enumerate(tokens):
+        punch.receive(0, probes(Role.CALLER).check(token.to_bytes(12, "big")), ELSEWHERE, START + number / 1000)
+    answers = [effect for effect in run_out(punch) if kind_of(effect) == ProbeKind.ANSWER]
+    assert len(answers) == min(len(set(tokens)), limits.ANSWERS_PER_ADDRESS)
+
+
+@pytest.mark.parametrize("role", list(Role))
+@pytest.mark.parametrize("host", ["10.1.2.3", "192.168.9.9", "169.254.1.1", "169.254.169.254", "100.64.0.1", "fd12::1"])
+def test_authentic_checks_from_where_we_do_not_send_to(role: Role, host: str) -> None:
+    """Who has the keys may forge the source, too."""
+    punch = side(role, remote=())
+    punch.receive(int(":" in host), probes(role.other).check(bytes(12)), (host, 5000), START)
+    assert run_out(punch) == []
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_authentic_checks_from_our_own_subnet(role: Role) -> None:
+    around = Surroundings(subnets=(ipaddress.ip_network("10.1.2.0/24"),))
+    punch = side(role, remote=(), around=around)
+    punch.receive(0, probes(role.other).check(bytes(12)), ("10.1.2.255", 5000), START)
+    punch.receive(0, probes(role.other).check(bytes(12)), ("10.1.3.3", 5000), START)
+    punch.receive(0, probes(role.other).check(bytes(12)), ("10.1.2.3", 5000), START)
+    assert {effect.address for effect in run_out(punch)} == {("10.1.2.3", 5000)}
+
+
+def test_checks_and_answers_take_turns() -> None:
+    """Whoever has us answer does not keep us from asking, nor the other way round."""
+    punch = side(Role.TARGET, remote=[Candidate("198.51.100.1", 5000 + n, Kind.HOST) for n in range(8)])
+    for number in range(20):
+        punch.punch.receive(0, probes(Role.CALLER).check(number.to_bytes(12, "big")), PEER, START)
+    for _ in range(16):
+        punch.punch.send(START)
+    kinds = [kind_of(effect) for effect in sent(punch)]
+    assert kinds == [ProbeKind.ANSWER, ProbeKind.CHECK] * 8
 
 
 def test_repr_shows_no_address() -> None:
