@@ -645,8 +645,8 @@ UNANSWERED_SECONDS: Final = 60.0
 """An address that has answered nothing may be tried again after so long. Honest peers have fresh ports by then."""
 
 UNANSWERED_ADDRESSES: Final = 30_000
-"""Addresses whose unanswered checks are remembered: as many as `PROBES_PER_SECOND` reaches in `UNANSWERED_SECONDS`, 8
-MiB if each is another one. Above it the oldest are forgotten."""
+"""Addresses whose unanswered checks are remembered: as many as `PROBES_PER_SECOND` reaches in `UNANSWERED_SECONDS`,
+8 MiB if each is another one. Above it the oldest are forgotten."""
 
 ANSWERS_PER_ADDRESS: Final = 2 * UNANSWERED_CHECKS
 """Different checks from one address that one attempt answers: as many as an honest peer sends. Replays get none."""
