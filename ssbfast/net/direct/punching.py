@@ -109,7 +109,10 @@ class Attempt:
         """
         if self._sockets or self._closed:
             raise LocalProtocolError("an attempt gathers once: another needs fresh sockets")
-        self._hosts = host_addresses(loopback=self._loopback)
+        try:
+            self._hosts = host_addresses(loopback=self._loopback)
+        except OSError:
+            raise PunchError("this machine does not tell its addresses") from None
         self._sockets = [udp for udp in map(_open, (socket.AF_INET, socket.AF_INET6)) if udp is not None]
         if not self._open_sockets():
             raise PunchError("no UDP socket can be had")
@@ -178,6 +181,7 @@ class Attempt:
             self._tick()
             return await self._outcome
         except BaseException:
+            self._winner = None  # nobody has got its socket
             self.close()
             raise
 
@@ -274,7 +278,7 @@ class Attempt:
                         self._path.allow(address)
                 case Nominated(index, address, rtt):
                     self._won(index, address, rtt)
-                case Failed(reason):
+                case Failed(reason) if not self._outcome.done():  # else it was cancelled a moment ago
                     self._outcome.set_exception(PunchError(f"no direct path: {reason}"))
         if self._timer is not None:
             self._timer.cancel()
@@ -283,6 +287,8 @@ class Attempt:
 
     def _won(self, index: int, address: Address, rtt: float | None) -> None:
         udp = self._sockets[index]
+        if self._outcome.done():
+            return  # it was cancelled a moment ago
         if udp is None:
             self._outcome.set_exception(PunchError("the socket of the path is closed"))
             return
