@@ -175,6 +175,82 @@ async def test_the_peer_s_own_word_gives_a_session_up_at_once() -> None:
         met.there.link.abort()
 
 
+# ---------------------------------------------------------------- a room that withholds one direction of the way back
+
+
+class Withholds(Meddler):
+    """Keeps one direction of the standby, tunnel 1, from so many bytes on, until told to let go."""
+
+    def __init__(self, to_target: bool) -> None:
+        super().__init__()
+        self.to_target = to_target
+        self.at: int | None = None
+        self.kept: list[bytes] = []
+
+    def pass_on(self, number: int, to_target: bool, data: bytes) -> Iterable[bytes]:
+        if number != 1 or to_target is not self.to_target or self.at is None:
+            return (data,)
+        passed = max(self.at - len(self.went[1, to_target]), 0)
+        if passed < len(data):
+            self.kept.append(data[passed:])
+        return (data[:passed],)
+
+    def let_go(self) -> None:
+        self.at = None
+        for data in self.kept:
+            self.write(1, self.to_target, data)
+
+
+@pytest.mark.parametrize("to_target", [True, False], ids=["towards the target", "towards the caller"])
+@pytest.mark.parametrize("behind", [0, 60, 120, 137, 154, 180, 300])
+async def test_a_way_back_that_is_withheld_one_way_has_as_long_as_any(
+    to_target: bool, behind: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """behind: bytes of the standby from the loss of the path on, until the room withholds: in the midst of HOLD and
+    TAKE, or of the standby's goodbye, for which its own link would wait for `GOODBYE_SECONDS`."""
+    monkeypatch.setattr(limits, "GOODBYE_SECONDS", 0.2)
+    meddler = Withholds(to_target)
+    async with meddling(meddler), meeting() as met:
+        await met.path("direct")
+        await met.has_standby()
+        await met.is_usable()
+        meddler.at = len(meddler.went[1, to_target]) + behind
+        met.silence()
+        using = asyncio.create_task(met.is_usable())
+        await eventually(lambda: meddler.kept)
+        await asyncio.sleep(3 * limits.GOODBYE_SECONDS)
+        assert met.peer.is_open and met.there.is_open, using.cancel()
+        meddler.let_go()
+        await using
+        await met.path("tunnel")
+        met.speak()
+        assert not met.caller.named("closed") and not met.target.named("closed")
+
+
+@pytest.mark.parametrize("to_target", [True, False], ids=["towards the target", "towards the caller"])
+async def test_a_goodbye_that_is_withheld_for_ever_ends_the_session_by_the_rule(
+    to_target: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "GOODBYE_SECONDS", 0.2)
+    monkeypatch.setattr(limits, "CARRIER_SECONDS", 2.0)
+    meddler = Withholds(to_target)
+    async with meddling(meddler), meeting() as met:
+        await met.path("direct")
+        await met.has_standby()
+        meddler.at = len(meddler.went[1, to_target]) + 150
+        met.silence()
+        await eventually(lambda: meddler.kept)
+        since = asyncio.get_running_loop().time()
+        waits = met.there if to_target else met.peer
+        await asyncio.wait_for(waits.wait_closed(), 20)
+        assert asyncio.get_running_loop().time() - since >= limits.CARRIER_SECONDS - 0.1
+        assert str(waits.error) == "the way back did not open in time"
+        await asyncio.wait_for((met.peer if to_target else met.there).wait_closed(), 20)
+
+
+# ---------------------------------------------------------------- another room
+
+
 async def test_a_room_that_swallows_standbys_does_not_keep_them_from_another_room() -> None:
     meddler = Lies("swallow")
     async with AsyncExitStack() as stack:
