@@ -114,6 +114,9 @@ class DirectPaths:
     def stay(self, peer: Peer) -> None:
         """A peer may not hear our addresses any more. A direct path that is up stays: it knows that one."""
         self._may_meet.discard(peer)
+        rendezvous = self._by_peer.get(peer)
+        if rendezvous is not None:
+            rendezvous.stay()
 
     def closed(self, peer: Peer) -> None:
         """An inner session is over, or a tunnel that was never shown."""

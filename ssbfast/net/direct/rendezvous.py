@@ -103,6 +103,11 @@ class Rendezvous:
         self.migration.carriers.upgrade(self._loop.time())
         self.migration.step()
 
+    def stay(self) -> None:
+        """The other end may not hear our addresses any more: what it may still have had is dropped."""
+        self.preparation.close()
+        self._answers.close()
+
     def session_closed(self) -> None:
         """The session is over. What answers the other end once more stays for a while, if it was ever moved."""
         self._cancel()
