@@ -11,13 +11,16 @@ import pytest
 from ssbfast import limits
 from ssbfast.app.follow_graph import MemoryGraph
 from ssbfast.app.trusting import Trust
-from ssbfast.errors import RemoteError
+from ssbfast.errors import RefusedError, RemoteError
 from ssbfast.ids import FeedId
 from ssbfast.keys import Keypair
 from ssbfast.net.direct import punching
+from ssbfast.net.direct.rendezvous import Rendezvous
+from ssbfast.net.direct.ways import DirectWay
 from ssbfast.net.peer import Peer
 from ssbfast.room.trust import Policy, Relation
 from ssbfast.wire import direct_calls
+from ssbfast.wire.direct_keys import Role
 from ssbfast.wire.muxrpc import CallKind
 from tests.helpers.meeting import Meeting, meeting, paths_of
 from tests.helpers.rawpeer import eventually
@@ -104,20 +107,37 @@ async def test_a_sync_in_the_turn_of_the_session_s_end_leaves_no_socket() -> Non
     """The task that would go to meet the caller never gets to begin."""
     async with meeting(c=None) as met:
         await met.peer.call("direct.offer", OFFER, timeout=20)
-        answers = met.rendezvous(met.target)._answers
+        end = met.rendezvous(met.target)
         reply = met.there.reply
 
-        def end(req: int, value: Any) -> None:
+        def replied(req: int, value: Any) -> None:
             reply(req, value)
-            met.there.link.abort()
+            end.session_closed()
 
-        met.there.reply = end  # type: ignore[method-assign]
-        syncing = asyncio.create_task(
-            met.peer.call("direct.sync", {"epoch": 1, "connection": CONNECTION}, timeout=20)
-        )
-        await asyncio.wait((syncing,))
-        syncing.exception()
-        assert answers._answered is None
+        met.there.reply = replied  # type: ignore[method-assign]
+        assert await met.peer.call("direct.sync", {"epoch": 1, "connection": CONNECTION}, timeout=20)
+        await all_closed(met)
+
+
+@pytest.mark.parametrize("role", list(Role))
+async def test_a_session_that_is_cut_as_its_path_comes_up_does_not_go_on_there(
+    role: Role, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its link has failed and is about to say so: a path would take it over, and it would never end."""
+    ready = Rendezvous.path_ready
+
+    def cut(end: Rendezvous, way: DirectWay) -> None:
+        if end.role is role:
+            end.peer.link.fail(RefusedError("trust was withdrawn"))
+        ready(end, way)
+
+    monkeypatch.setattr(Rendezvous, "path_ready", cut)
+    async with meeting() as met:
+        ends = [met.peer, met.there] if role is Role.CALLER else [met.there, met.peer]
+        for peer in ends:
+            await asyncio.wait_for(peer.wait_closed(), 20)
+        assert str(ends[0].error) == "trust was withdrawn"
+        assert not met.caller.named("path") and not met.target.named("path")
         await all_closed(met)
 
 
