@@ -7,6 +7,8 @@ it; then the sockets that its addresses belong to are punched with, once.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -15,7 +17,7 @@ from ssbfast.errors import RefusedError, SSBError
 from ssbfast.net.direct.ways import DirectWay
 from ssbfast.wire import direct_calls
 from ssbfast.wire.direct_keys import DirectKeys, Role
-from ssbfast.wire.muxrpc import Called
+from ssbfast.wire.muxrpc import Called, unknown_method_message
 
 if TYPE_CHECKING:
     from ssbfast.net.direct.certificates import Credentials
@@ -43,6 +45,7 @@ class Answers:
         self._loop = asyncio.get_running_loop()
         self._rendezvous = rendezvous
         self._answered: _Answered | None = None
+        self._expiry: asyncio.TimerHandle | None = None
         self._offers: list[float] = []
 
     def offered(self, called: Called) -> None:
@@ -52,18 +55,22 @@ class Answers:
     def synced(self, called: Called) -> None:
         """`direct.sync` was called: begin at once."""
         sync = direct_calls.parse_sync(called.args)
-        answered, self._answered = self._answered, None
+        answered = self._answered
         if answered is None or answered.attempt.is_closed or answered.keys.epoch != sync.epoch:
-            if answered is not None:
-                answered.attempt.close()
+            self.close()
             raise RefusedError("no such offer")
+        self._forget()
+        attempt = answered.attempt
+        self._rendezvous.start(
+            self._meet(answered, sync.connection), last=functools.partial(self._rendezvous.end_attempt, attempt)
+        )
         self._rendezvous.peer.reply(called.req, True)
-        self._rendezvous.start(self._meet(answered, sync.connection))
 
     def close(self) -> None:
         """Drop what has been answered and not been synchronised. Harmless when there is nothing."""
-        answered, self._answered = self._answered, None
+        answered = self._answered
         if answered is not None:
+            self._forget()
             answered.attempt.close()
 
     # ------------------------------------------------------------ inside
@@ -89,32 +96,38 @@ class Answers:
         rendezvous.began = began = self._loop.time()
         self.close()
         try:
-            attempt, here = await rendezvous.preparation.take()
+            attempt, here = await rendezvous.gather()
+        except RefusedError:  # who may not hear our addresses need not hear why
+            rendezvous.refuse(called, unknown_method_message(called.name))
+            return
         except SSBError as error:
-            rendezvous.peer.refuse(called.req, str(error))
+            rendezvous.refuse(called, str(error))
             return
         self.close()  # another offer may have been answered meanwhile
         credentials = Credentials.make()
         keys = DirectKeys.derive(rendezvous.export_key, Role.TARGET, offer.epoch)
-        self._answered = _Answered(keys, attempt, credentials, offer)
+        self._keep(_Answered(keys, attempt, credentials, offer))
         took = self._loop.time() - began
         answer = direct_calls.OfferAnswer(credentials.certificate, took, here)
         rendezvous.peer.reply(called.req, answer.as_json())
+
+    def _keep(self, answered: _Answered) -> None:
+        self._answered = answered
+        self._expiry = self._loop.call_later(limits.ANSWERED_SECONDS, self.close)
+
+    def _forget(self) -> None:
+        """Somebody else looks after what was answered."""
+        self._answered = None
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
 
     async def _meet(self, answered: _Answered, connection: bytes) -> None:
         from ssbfast.net.direct.path import DirectPath
 
         attempt, offer = answered.attempt, answered.offer
         way = DirectWay(self._rendezvous.migration, self._rendezvous)
-        try:
-            way.path = path = DirectPath.target(
-                answered.credentials, connection, answered.keys, way, datagram=offer.datagram
-            )
+        with contextlib.suppress(SSBError):  # the caller sees it, and tries again or stays
+            way.path = DirectPath.target(answered.credentials, connection, answered.keys, way, datagram=offer.datagram)
             punched = await attempt.punch(answered.keys, offer.whereabouts, connection=connection)
-            path.start(punched.udp, within=limits.PUNCH_SECONDS)
-            attempt.hand_to(path)
-            await asyncio.shield(way.ready)
-        except SSBError:
-            return  # the caller sees it, and tries again or stays
-        finally:
-            self._rendezvous.end_attempt(attempt)
+            await way.open(punched.udp, None, within=limits.PUNCH_SECONDS, attempt=attempt)
