@@ -69,5 +69,8 @@ async def nothing_is_left(met: Meeting) -> None:
     paths = [paths_of(client) for client in (met.caller, met.target)]
     await eventually(lambda: not any(one._by_id or one._by_peer or one._standbys or one._probation for one in paths))
     await eventually(lambda: all(udp.is_closed for udp in met.net.opened))
+    await eventually(lambda: not met.server.traffic().open and not met.listener.traffic().open)
+    while not met.service.connections.empty():
+        met.service.connections.get_nowait().writer.transport.abort()
     resources = Resources.shared()
     assert resources.attempts.total == 0 and resources.sockets.total == 0 and not resources._pace._turns

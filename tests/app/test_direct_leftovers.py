@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
+import sys
 from typing import Any
 
 import pytest
+
+if sys.version_info < (3, 11):
+    pytest.skip("aioquic needs Python 3.11: there are no direct paths", allow_module_level=True)
 
 from ssbfast import limits
 from ssbfast.app.follow_graph import MemoryGraph
@@ -15,6 +20,8 @@ from ssbfast.errors import RefusedError, RemoteError
 from ssbfast.ids import FeedId
 from ssbfast.keys import Keypair
 from ssbfast.net.direct import resources
+from ssbfast.net.direct.certificates import Credentials
+from ssbfast.net.direct.path import DirectPath
 from ssbfast.net.direct.rendezvous import Rendezvous
 from ssbfast.net.direct.ways import DirectWay
 from ssbfast.net.peer import Peer
@@ -79,6 +86,27 @@ async def test_an_offer_is_answered_also_where_the_system_has_nothing_left(monke
             assert met.caller.named("path")[0]["reason"] == "no UDP socket can be had"
             patch.undo()
             await met.path("direct")
+
+
+@pytest.mark.parametrize("who", ["caller", "target"])
+async def test_a_mistake_in_an_attempt_is_reported_and_neither_the_last_try_nor_left_without_an_answer(
+    who: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told.append(context.get("exception")))
+    with monkeypatch.context() as patch:
+        patch.setattr(*((DirectPath, "caller") if who == "caller" else (Credentials, "make")), mistaken)
+        async with meeting() as met:
+            await eventually(lambda: met.rendezvous(met.caller).migration.carriers._epoch >= 2)
+            patch.undo()
+            await met.path("direct")
+            await met.is_usable()
+    gc.collect()
+    assert told and all(isinstance(mistake, ZeroDivisionError) for mistake in told)
+
+
+def mistaken(*_args: Any, **_more: Any) -> Any:
+    raise ZeroDivisionError("a mistake of the test's")
 
 
 class Thinking(MemoryGraph):

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
 
 import pytest
+
+if sys.version_info < (3, 11):
+    pytest.skip("aioquic needs Python 3.11: there are no direct paths", allow_module_level=True)
 
 from ssbfast import limits
 from ssbfast.app.follow_graph import Changed, MemoryGraph, Unwatch

@@ -101,6 +101,7 @@ class Lives:
         self._theirs: list[Peer] = []
         self._was_direct = False
         self._closing: list[asyncio.Task[None]] = []
+        self._wires: list[asyncio.StreamWriter] = []
         met.net.watch = lambda data: blade.happened()
 
     async def whole(self) -> int:
@@ -126,8 +127,10 @@ class Lives:
         arrivals = asyncio.create_task(self._arrivals())
         try:
             self._peer = await met.caller.connect(met.target.me.id)
+            await self._forward()
             if not await self._until(lambda: all(map(self._stands, (met.caller, met.target)))):
                 return False
+            await self._forward()
             self._break("caller" if self._blade.seen % 2 else "target")
             if not await self._until(lambda: {peer.path for peer in (self._peer, *self._theirs)} == {"tunnel"}):
                 return False
@@ -138,6 +141,13 @@ class Lives:
             return False
         finally:
             await self._end(arrivals)
+
+    async def _forward(self) -> None:
+        """A TCP connection, by whatever path there is; it is left as it is."""
+        self._met.listener.peer = self._peer
+        _, writer = await asyncio.open_connection(*self._met.listener.address)
+        writer.write(bytes(1000))
+        self._wires.append(writer)
 
     async def _arrivals(self) -> None:
         async for peer in self._met.target.incoming():
@@ -172,6 +182,10 @@ class Lives:
             if peer is not None:
                 peer.link.abort() if peer.is_open else None
                 await asyncio.wait_for(peer.wait_closed(), 20)
+        while self._wires:
+            self._wires.pop().transport.abort()
+        while not self._met.service.connections.empty():
+            self._met.service.connections.get_nowait().writer.transport.abort()
         arrivals.cancel()
         with suppress(asyncio.CancelledError):
             await arrivals

@@ -84,26 +84,31 @@ class Answers:
         return offer
 
     async def _answer(self, called: Called, offer: direct_calls.Offer) -> None:
+        rendezvous = self._rendezvous
+        try:
+            answer = await self._make_answer(offer)
+        except RefusedError:  # who may not hear our addresses need not hear why
+            rendezvous.refuse(called, unknown_method_message(called.name))
+        except SSBError as error:
+            rendezvous.refuse(called, str(error))
+        except Exception:  # a mistake of ours is reported, and the caller does not wait for it
+            rendezvous.refuse(called, "no direct path can be made")
+            raise
+        else:
+            rendezvous.peer.reply(called.req, answer.as_json())
+
+    async def _make_answer(self, offer: direct_calls.Offer) -> direct_calls.OfferAnswer:
         from ssbfast.net.direct.certificates import Credentials
 
         rendezvous = self._rendezvous
         rendezvous.began = began = self._loop.time()
         self.close()
-        try:
-            attempt, here = await rendezvous.gather()
-        except RefusedError:  # who may not hear our addresses need not hear why
-            rendezvous.refuse(called, unknown_method_message(called.name))
-            return
-        except SSBError as error:
-            rendezvous.refuse(called, str(error))
-            return
-        self.close()  # another offer may have been answered meanwhile
         credentials = Credentials.make()
         keys = DirectKeys.derive(rendezvous.export_key, Role.TARGET, offer.epoch)
+        attempt, here = await rendezvous.gather()
+        self.close()  # another offer may have been answered meanwhile
         self._answered = _Answered(keys, attempt, credentials, offer)
-        took = self._loop.time() - began
-        answer = direct_calls.OfferAnswer(credentials.certificate, took, here)
-        rendezvous.peer.reply(called.req, answer.as_json())
+        return direct_calls.OfferAnswer(credentials.certificate, self._loop.time() - began, here)
 
     async def _meet(self, answered: _Answered, connection: bytes) -> None:
         from ssbfast.net.direct.path import DirectPath

@@ -152,6 +152,13 @@ class Rendezvous:
     # ------------------------------------------------------------ the caller
 
     async def _upgrade(self) -> None:
+        try:
+            await self._try_upgrade()
+        except Exception:  # a mistake of ours is reported, and is not the last try
+            self._failed(None)
+            raise
+
+    async def _try_upgrade(self) -> None:
         """Up to three attempts at a direct path."""
         reason = ""
         self.began = self._loop.time()
@@ -232,16 +239,20 @@ class Rendezvous:
     async def _stand_by(self) -> None:
         """One dial. Only the other end's own word that it has no such session gives the session up."""
         epoch = self.migration.carriers.next_epoch()
-        refused = False
         try:
             way = await self._host.dial_standby(self, epoch)
         except SSBError:
-            pass
+            self._no_standby(refused=False)
+        except Exception:  # a mistake of ours is reported, and is not the last dial
+            self._no_standby(refused=False)
+            raise
         else:
-            if way is not None:
+            if way is None:
+                self._no_standby(refused=True)
+            else:
                 self.migration.standby_up(epoch, way)
-                return
-            refused = True
+
+    def _no_standby(self, *, refused: bool) -> None:
         self.migration.carriers.standby_failed(self._loop.time(), refused=refused)
         self.migration.step()
 
