@@ -697,9 +697,6 @@ REFLECT_PER_NET: Final = 10
 REFLECT_TOTAL: Final = 1_000
 """STUN answers a second in all."""
 
-ANSWERED_SECONDS: Final = 10.0
-"""What an offer was answered with is kept so long for its SYNC, which comes a round trip later: NATs forget."""
-
 STANDBY_DIAL_SECONDS: Final = 8.0
 """The handshake of a standby tunnel: what an honest target may take, `INNER_HELLO_SECONDS` and `REFUSAL_SECONDS`. A
 room that swallows it leaves time for others within `CARRIER_SECONDS`."""

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from ssbfast import limits
+from ssbfast.net.direct.resources import Resources
 from ssbfast.net.reflector import Limiter
 from tests.helpers.cuts import HOW, Cut, Lives, cutting, descriptors
 from tests.helpers.meeting import meeting, paths_of
@@ -25,7 +26,7 @@ AFTER = (0.0, 0.0, 0.0005, 0.002, 0.006, 0.012)
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """What ends a session's things is to be the end of the session, not a deadline: those of paths never come."""
-    for name in ("PUNCH_SECONDS", "DECISION_SECONDS", "ANSWERED_SECONDS", "PREPARED_SECONDS"):
+    for name in ("PUNCH_SECONDS", "DECISION_SECONDS", "OFFER_SECONDS", "PREPARED_SECONDS"):
         monkeypatch.setattr(limits, name, 600.0)
     for name, seconds in {
         "UPGRADE_SECONDS": 0.05, "DIRECT_FAREWELL_SECONDS": 0.05, "DOWN_SECONDS": 0.05,
@@ -59,3 +60,5 @@ async def test_cuts_at_every_step_leave_no_socket_no_task_and_no_traceback() -> 
         gc.collect()
         assert descriptors() <= files
         assert not told
+        resources = Resources.shared()
+        assert resources.attempts.total == 0 and resources.sockets.total == 0 and not resources._pace._turns

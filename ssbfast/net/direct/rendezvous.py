@@ -211,7 +211,7 @@ class Rendezvous:
                 self._datagram = limits.DIRECT_DATAGRAM_LEAST  # probes pass: QUIC's packets may have been too long
                 raise
         finally:
-            self.end_attempt(attempt)
+            attempt.close()
 
     async def _punch(self, attempt: Attempt, keys: DirectKeys, theirs: Whereabouts, start_in: float) -> Punched:
         try:
@@ -346,10 +346,6 @@ class Rendezvous:
             return False
         searches.begins(self.peer_id, now)
         return True
-
-    def end_attempt(self, attempt: Attempt) -> None:
-        """It came to something, or to nothing."""
-        attempt.close()
 
     def start(
         self, work: Coroutine[Any, Any, None], *, last: Callable[[], None] | None = None
