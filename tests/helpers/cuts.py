@@ -160,14 +160,14 @@ class Lives:
             await asyncio.sleep(0.01)
             self._met.net.let_go()
             await asyncio.sleep(0.01)
+        await asyncio.gather(*self._closing)
+        self._closing.clear()
         for splice in self._blade.tunnels:
             splice.fail("the room says so", Ending.CLOSED)
         for peer in (self._peer, *self._theirs):
             if peer is not None:
                 peer.link.abort() if peer.is_open else None
                 await asyncio.wait_for(peer.wait_closed(), 20)
-        await asyncio.gather(*self._closing)
-        self._closing.clear()
         arrivals.cancel()
         with suppress(asyncio.CancelledError):
             await arrivals
