@@ -468,6 +468,12 @@ REFUSAL_SECONDS: Final = 3.0
 STORE_BUSY_SECONDS: Final = 5.0
 """How long a write to the store waits for another process; each of ours takes milliseconds."""
 
+STORE_SPACE: Final = 64 * KiB
+"""Bytes: with less room on its disk SQLite has no place for the index of its log, and says something vague."""
+
+STORE_GONE_SECONDS: Final = 1.0
+"""How long a store that was removed or spoilt may be away before live tunnels end: one that is copied anew is back."""
+
 DENIAL_WRITE_SECONDS: Final = 1.0
 """Denials are written to the store at most once in so long, however many there are."""
 
