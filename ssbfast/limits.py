@@ -468,6 +468,12 @@ REFUSAL_SECONDS: Final = 3.0
 STORE_BUSY_SECONDS: Final = 5.0
 """How long a write to the store waits for another process; each of ours takes milliseconds."""
 
+WHO_SECONDS: Final = 1.0
+"""What two processes of one user on one machine have for a question of one line and its answer."""
+
+UNIX_PATH: Final = 100
+"""Bytes of a Unix socket's name: systems take from 103 to 107."""
+
 STORE_SPACE: Final = 64 * KiB
 """Bytes: with less room on its disk SQLite has no place for the index of its log, and says something vague."""
 
