@@ -657,8 +657,8 @@ UNANSWERED_SECONDS: Final = 60.0
 """An address that has answered nothing may be tried again after so long. Honest peers have fresh ports by then."""
 
 UNANSWERED_ADDRESSES: Final = 30_000
-"""Addresses whose unanswered checks are remembered: as many as `PROBES_PER_SECOND` reaches in `UNANSWERED_SECONDS`, 8
-MiB if each is another one. Above it the oldest are forgotten."""
+"""Addresses whose unanswered checks are remembered: as many as `PROBES_PER_SECOND` reaches in `UNANSWERED_SECONDS`,
+8 MiB if each is another one. Above it the oldest are forgotten."""
 
 ANSWERS_PER_ADDRESS: Final = 2 * UNANSWERED_CHECKS
 """Different checks from one address that one attempt answers: as many as an honest peer sends. Replays get none."""
@@ -708,6 +708,10 @@ REFLECT_PER_NET: Final = 10
 
 REFLECT_TOTAL: Final = 1_000
 """STUN answers a second in all."""
+
+STANDBY_DIAL_SECONDS: Final = 8.0
+"""The handshake of a standby tunnel: what an honest target may take, `INNER_HELLO_SECONDS` and `REFUSAL_SECONDS`. A
+room that swallows it leaves time for others within `CARRIER_SECONDS`."""
 
 DIRECT_FAREWELL_SECONDS: Final = 2.0
 """How long the socket of a direct path that is over still repeats that to an other end that has missed it."""

@@ -136,6 +136,10 @@ class Migration(asyncio.Transport):
     def now(self) -> float:
         return self._loop.time()
 
+    def has(self, carrier: int) -> bool:
+        """Whether a carrier is there, lost by nobody and not ended."""
+        return carrier in self._ways
+
     def take_over(self) -> None:
         """Become the link's transport: from now on the session may move. Harmless when done already."""
         if self.is_moved:
