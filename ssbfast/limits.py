@@ -468,6 +468,18 @@ REFUSAL_SECONDS: Final = 3.0
 STORE_BUSY_SECONDS: Final = 5.0
 """How long a write to the store waits for another process; each of ours takes milliseconds."""
 
+WHO_SECONDS: Final = 1.0
+"""What two processes of one user on one machine have for a question of one line and its answer."""
+
+UNIX_PATH: Final = 100
+"""Bytes of a Unix socket's name: systems take from 103 to 107."""
+
+STORE_SPACE: Final = 64 * KiB
+"""Bytes: with less room on its disk SQLite has no place for the index of its log, and says something vague."""
+
+STORE_GONE_SECONDS: Final = 1.0
+"""How long a store that was removed or spoilt may be away before live tunnels end: one that is copied anew is back."""
+
 DENIAL_WRITE_SECONDS: Final = 1.0
 """Denials are written to the store at most once in so long, however many there are."""
 
@@ -520,6 +532,19 @@ DIRECT_BUSY: Final = 5.0
 
 CARRIER_SECONDS: Final = 30.0
 """A session that has had no carrier for so long is over; proofs have to come within it, too."""
+
+SLEEP_KEEP_SECONDS: Final = 120.0
+"""The same for a peer whom we follow, as long as there are places: its laptop may sleep, and what it wakes up with goes
+on. Meanwhile connections of that session wait, and end no sooner."""
+
+SLEEP_KEPT: Final = 16
+"""Sessions that are kept for longer than `CARRIER_SECONDS`, each with `CARRIER_WINDOW_MAX` at most: 64 MiB."""
+
+HEARTBEAT_SECONDS: Final = 1.0
+"""How often a process with sessions that may move notes that it is awake."""
+
+SLEEP_NOTICED_SECONDS: Final = 5.0
+"""A heart that was silent for so long has slept: no loop is as busy as that."""
 
 UPGRADE_SECONDS: Final = 10.0
 """Between two upgrades of a session at the least; what fails is tried again after twice as long each time."""

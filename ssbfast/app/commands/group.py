@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -59,12 +60,18 @@ class LazyGroup(click.Group):
         command = getattr(importlib.import_module(f"ssbfast.app.commands.{module}"), name)
         return command if isinstance(command, click.Command) else None
 
+    def make_context(self, *args: Any, **more: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **more)  # --help and --version print here
+        except BrokenPipeError:
+            _empty_stdout()
+            raise click.exceptions.Exit(DONE) from None
+
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
         except BrokenPipeError:  # whoever read our output has left; click would call that a failure
-            with open(os.devnull, "wb") as nothing:
-                os.dup2(nothing.fileno(), sys.stdout.fileno())  # what is still in the buffer
+            _empty_stdout()
             return DONE
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -101,7 +108,21 @@ def _run(arguments: Sequence[str]) -> int:
         return _complain(str(error), FAILED)
     except (KeyboardInterrupt, click.Abort):
         return DONE
+    except OSError as error:  # all others have become errors of ours: this one is of stdout, or of a file that we name
+        _empty_stdout()
+        return _complain(_unwritten(error), FAILED)
     return code if isinstance(code, int) else DONE
+
+
+def _unwritten(error: OSError) -> str:
+    what = "the output cannot be written" if error.filename is None else str(error.filename)
+    return f"{what}: {(error.strerror or type(error).__name__).lower()}"
+
+
+def _empty_stdout() -> None:
+    """Let what is still in its buffer go nowhere: Python would try once more at its end, and say so."""
+    with contextlib.suppress(OSError, AttributeError), open(os.devnull, "wb") as nothing:
+        os.dup2(nothing.fileno(), sys.stdout.fileno())
 
 
 def _complain(message: str, code: int) -> int:
