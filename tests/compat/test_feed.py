@@ -82,9 +82,9 @@ def test_changed_messages(change: dict[str, Any]) -> None:
 def test_only_the_owner_signs() -> None:
     with pytest.raises(NoPrivateKeyException):
         OTHER.sign(b"x")
-    ME.public_key = OTHER.public_key
-    with pytest.raises(ValueError):
-        ME.public_key = SigningKey.generate().verify_key
+    for key in (OTHER.public_key, SigningKey.generate().verify_key):
+        with pytest.raises(TypeError, match="^Can not set only the public key for a local feed$"):
+            ME.public_key = key
 
 
 def test_timestamps_are_utc(monkeypatch: pytest.MonkeyPatch) -> None:
