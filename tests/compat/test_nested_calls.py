@@ -1,4 +1,4 @@
-"""Calls inside `async for` over a stream: their answers lie behind the stream's messages, and have to come all the same.
+"""Calls inside `async for` over a stream: their answers lie behind its messages, and have to come all the same.
 
 Both originals keep whatever comes. Ours stops reading when a stream is full, so it has to know when it must not.
 """
