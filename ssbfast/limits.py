@@ -88,6 +88,10 @@ ATTENDANCE_PAUSE: Final = 0.002
 STREAM_INBOX: Final = 256 * KiB
 """Received stream items that wait in Python for the application, per stream, before the session stops reading."""
 
+STREAM_BACKLOG: Final = 64 * MiB
+"""The same while the application waits for something else of the session: that is behind the stream. Beyond it the
+stream ends. 10,000 messages of 6 KiB fit, the longest history that programs read with a call inside the loop."""
+
 STREAM_ITEM: Final = 128
 """What each of them counts in addition: two bytes of JSON are as many in Python. 2,000 tiny ones fill the inbox."""
 
