@@ -135,11 +135,12 @@ class BadInputError(SSBError, ValueError):
 class AddressError(BadInputError):
     """A multiserver address cannot be read.
 
-    offset: index of the first bad character.
+    problem: what is wrong, in words. offset: index of the first bad character.
     """
 
-    def __init__(self, message: str, offset: int) -> None:
-        super().__init__(f"{message} (at character {offset})")
+    def __init__(self, problem: str, offset: int) -> None:
+        super().__init__(f"{problem} (at character {offset})")
+        self.problem = problem
         self.offset = offset
 
 

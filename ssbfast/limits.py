@@ -141,6 +141,9 @@ KEY_FILE: Final = 16 * KiB
 ADDRESS_TEXT: Final = 1024
 """Characters of a multiserver address with all its alternatives: 130 each, tunnels 180."""
 
+PASTED_TEXT: Final = 4 * ADDRESS_TEXT
+"""Characters of an address as it was pasted: percent-encoded in a URI it is three times as long."""
+
 # ---------------------------------------------------------------- counts
 
 OPEN_CALLS: Final = 1024

@@ -22,6 +22,7 @@ from ssbfast.ids import FeedId
 from ssbfast.net.api import Api
 from ssbfast.net.carried import Carried
 from ssbfast.net.peer import Peer
+from ssbfast.net.socket_names import bound_host
 from ssbfast.net.sockets import connect, reset_on_close
 from ssbfast.wire.muxrpc import Called, unknown_method_message
 
@@ -268,8 +269,7 @@ class ForwardListener(_Forward):
         bound = self._server.sockets[0]
         if bound.family not in (socket.AF_INET, socket.AF_INET6):
             raise LocalProtocolError("not a TCP port")
-        host, port = bound.getsockname()[:2]
-        return host, port
+        return bound_host(bound), int(bound.getsockname()[1])
 
     @property
     def peer(self) -> Peer | None:

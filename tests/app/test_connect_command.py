@@ -440,7 +440,7 @@ def test_a_secret_that_others_can_read(place: Village) -> None:
 def test_ones_own_id(place: Village) -> None:
     me = str(place.id("c"))
     done = run("connect", me, "--room", ROOM, "--bind", "127.0.0.1:0", "--data", str(place.path("c")))
-    assert_unusable(done, "this very peer")
+    assert_unusable(done, "that is your own id")
 
 
 def test_help() -> None:

@@ -184,3 +184,11 @@ def test_help() -> None:
     text = succeed("listen", "--help")
     for option in ("--room", "--forward", "--private-for", "--policy", "--allow", "--ssb-server", "--data", "--json"):
         assert option in text
+
+
+@pytest.mark.parametrize("option", ["--private-for", "--allow"])
+def test_your_own_id_is_no_friend(tmp_path: Path, option: str) -> None:
+    data = ("--data", str(tmp_path))
+    me = succeed("keys", "new", *data).splitlines()[0]
+    room = f"net:127.0.0.1:9~shs:{'A' * 43}="
+    assert_unusable(run("listen", "--room", room, "--forward", "9", option, me, *data), "that is your own id")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ssbfast.app.commands.options import SECRET, peer_options
+from ssbfast.app.commands.options import SECRET, peer_options, read_secret
 from ssbfast.app.commands.peer_words import PeerWords
 from ssbfast.app.commands.peering import RoomAddress, in_room, room_option, stay_in
 from ssbfast.app.commands.standard_error import warn
@@ -53,9 +53,9 @@ def attendants(rooms: tuple[RoomAddress, ...], watch: bool, data: Path, network:
 
 
 def _identity(data: Path) -> Keypair:
-    from ssbfast.keys import Keypair, load_secret
+    from ssbfast.keys import Keypair
 
-    return load_secret(data / SECRET) if os.path.lexists(data / SECRET) else Keypair.generate()
+    return read_secret(data / SECRET) if os.path.lexists(data / SECRET) else Keypair.generate()
 
 
 async def _list(room: JoinedRoom, printer: Printer) -> None:

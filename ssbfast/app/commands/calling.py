@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ssbfast.app.commands.options import callback, data_flag, parse_host_and_port, show_endpoint
+from ssbfast.app.commands.options import OWN_ID, callback, data_flag, parse_host_and_port
 from ssbfast.app.commands.paths import Gate, Paths, path_options
 from ssbfast.app.commands.peer_words import PeerWords
 from ssbfast.app.commands.peering import (
@@ -30,6 +30,7 @@ from ssbfast.app.commands.peering import (
 )
 from ssbfast.app.commands.standard_error import warn
 from ssbfast.app.commands.targets import Target, parse, resolve
+from ssbfast.app.hosts import show
 from ssbfast.errors import BadInputError
 from ssbfast.ids import FeedId, NetworkId
 
@@ -103,7 +104,7 @@ class _Call:
             listener = await self._listen(stack)
             me = load_me(self.data)
             if self.target.who == me.id:
-                raise BadInputError("that is this very peer's id (another --data has another)")
+                raise BadInputError(OWN_ID)
             trust = open_trust(self.trust, self.data, me, self.network)
             stack.push_async_callback(trust.close)
             gate = Gate(listener, only_direct=self.paths.only_direct)
@@ -128,12 +129,12 @@ class _Call:
         try:
             await listener.start()
         except OSError as error:
-            place = show_endpoint(self.bind.host, self.bind.port)
+            place = show(self.bind.host, self.bind.port)
             raise BadInputError(f"cannot listen on {place}: {_reason(error)}") from None
         return listener
 
     def _introduce(self, address: tuple[str, int], me: FeedId, printer: Printer) -> None:
-        bound = show_endpoint(*address)
+        bound = show(*address)
         printer.text(f"You are {me}\nReaching {self.target.who}; programs of this machine find its service at {bound}")
         printer.event({"event": "bound", "bind": bound})
         if not ipaddress.ip_address(address[0].partition("%")[0]).is_loopback:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ssbfast.app.commands.options import callback, data_flag, parse_host_and_port, peer_options, several, show_endpoint
+from ssbfast.app.commands.options import OWN_ID, callback, data_flag, peer_options, several
 from ssbfast.app.commands.paths import Paths, path_options, paths_from
 from ssbfast.app.commands.peer_words import PeerWords
 from ssbfast.app.commands.peering import (
@@ -23,10 +23,11 @@ from ssbfast.app.commands.peering import (
     trust_from,
     trust_options,
 )
+from ssbfast.app.hosts import show
+from ssbfast.app.pasted import read_id
 from ssbfast.errors import BadInputError
 from ssbfast.ids import FeedId, NetworkId
 from ssbfast.room.trust import Policy
-from ssbfast.wire.address_types import NetAddress
 from ssbfast.wire.private_tunnel import issue_personal
 
 if TYPE_CHECKING:
@@ -37,10 +38,11 @@ if TYPE_CHECKING:
 
 
 def _service(text: str) -> Endpoint:
-    service = parse_host_and_port(text)
-    if service is None:
-        raise BadInputError("not HOST:PORT")
-    NetAddress(service.host, service.port)  # raises AddressError for port 0, which nobody can dial
+    from ssbfast.app.pasted_endpoint import read_service
+
+    service = read_service(text)
+    if not service.port:
+        raise BadInputError("nobody can dial port 0: give the service's own, as in 127.0.0.1:8000")
     return service
 
 
@@ -57,7 +59,7 @@ def _service(text: str) -> Endpoint:
     "--private-for",
     multiple=True,
     metavar="@ID",
-    callback=several(FeedId.parse),
+    callback=several(read_id),
     help="Print an address that tells nobody but this friend where you are; repeatable.",
 )
 @trust_options
@@ -125,7 +127,9 @@ class _Offer:
             await stay_in(client, self.rooms, _nothing_more, announce=True)
 
     def private_addresses(self) -> list[dict[str, str]]:
-        """One for each room and friend. Raises AddressError for an id that is not a usable key."""
+        """One for each room and friend. Raises BadInputError for an id that is not a usable key, or our own."""
+        if self.me.id in self.private_for or self.me.id in self.trust.allow:
+            raise BadInputError(OWN_ID)
         return [
             {
                 "event": "private_address",
@@ -145,7 +149,7 @@ class _Offer:
             Policy.ALLOW: f"the {len(self.trust.allow)} of --allow only",
             Policy.EVERYONE: "everyone who knows your id",
         }[self.trust.policy]
-        service = show_endpoint(self.service.host, self.service.port)
+        service = show(self.service.host, self.service.port)
         return f"You are {self.me.id}\nOffering {service} to {welcome}\nCtrl-C ends it."
 
 

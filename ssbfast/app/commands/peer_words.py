@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ssbfast.app.commands.printing import Event, describe
+from ssbfast.app.commands.printing import Event, describe, shell_word
 from ssbfast.room.trust import Reason
 
 REFUSED: Final = "refused"
@@ -43,9 +43,9 @@ class PeerWords:
                 hint = f"{_CONTINUED}do they follow you? You are {me}" if reason == REFUSED else ""
                 return f"waiting for {peer} ({reason}){hint}"
             case {"event": "announced", "portal": portal, "address": address}:
-                return f"listed  in room {portal}{_CONTINUED}your address there: {address}"
+                return f"listed  in room {portal}{_CONTINUED}your address there: {shell_word(address)}"
             case {"event": "private_address", "recipient": recipient, "address": address}:
-                return f"private address for {recipient}:{_CONTINUED}{address}"
+                return f"private address for {recipient}:{_CONTINUED}{shell_word(address)}"
             case {"event": "denied"}:
                 return self._denied(event)
         return describe(event)

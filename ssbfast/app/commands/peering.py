@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import click
 
-from ssbfast.app.commands.options import SECRET, callback, has_store, several
+from ssbfast.app.commands.options import SECRET, callback, has_store, read_secret, several
 from ssbfast.app.commands.standard_error import warn
-from ssbfast.errors import AddressError, BadInputError, HandshakeError, SSBError
+from ssbfast.app.pasted import read_id, read_room
+from ssbfast.errors import BadInputError, HandshakeError, SSBError
 from ssbfast.ids import FeedId, NetworkId
 from ssbfast.room.trust import Policy
-from ssbfast.wire.address import NetAddress, parse_address
 
 if TYPE_CHECKING:
     from ssbfast.app.joined_room import JoinedRoom
@@ -30,21 +30,15 @@ _EVERYONE: Final = "policy `everyone`: whoever knows your id may open tunnels, e
 
 @dataclass(frozen=True, slots=True)
 class RoomAddress:
-    """A room as it was given. text: its address. portal: the room's id."""
+    """A room that was given. text: its address. portal: the room's id."""
 
     text: str
     portal: FeedId
 
     @classmethod
     def parse(cls, text: str) -> RoomAddress:
-        """Raises AddressError for what is no address of a room, or has no way to dial it."""
-        found = parse_address(text)
-        keys = {one.shs for one in found if isinstance(one.transport, NetAddress) and one.shs is not None}
-        if not keys:
-            raise AddressError("needs a net: address with the room's key (net:HOST:PORT~shs:KEY)", 0)
-        if len(keys) > 1:
-            raise AddressError("the alternatives have different keys: give each room its own --room", 0)
-        return cls(text, keys.pop())
+        """Read it as it was pasted. Raises BadInputError for what is no address of a room, or cannot be dialled."""
+        return cls(*read_room(text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +84,7 @@ def trust_options(command: Command) -> Command:
             help="Ask this ssb server whom it follows and blocks, instead of our own contacts.",
         ),
         click.option(
-            "--allow", multiple=True, metavar="@ID", callback=several(FeedId.parse), help="Somebody else; repeatable."
+            "--allow", multiple=True, metavar="@ID", callback=several(read_id), help="Somebody else; repeatable."
         ),
         click.option(
             "--policy",
@@ -111,12 +105,11 @@ def trust_from(options: dict[str, Any]) -> TrustOptions:
 def load_me(data: Path) -> Keypair:
     """Our identity, made if there is none; but nothing is made beside a store that cannot be used."""
     from ssbfast.app.store import Store
-    from ssbfast.keys import load_secret
 
     if has_store(data):
         with Store(data) as store:
             store.check()
-    return load_secret(data / SECRET, create=True)
+    return read_secret(data / SECRET, create=True)
 
 
 def open_trust(options: TrustOptions, data: Path, me: Keypair, network: NetworkId) -> Trust:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -23,6 +24,7 @@ CLOSE_SECONDS: Final = 1.0
 Event = Mapping[str, Any]
 
 _UNUSUAL: Final = re.compile(r"[^ -~]")
+_PLAIN_WORD: Final = re.compile(r"[A-Za-z0-9_@%+=:,./-][A-Za-z0-9_@%+=:,./~-]*")
 
 
 def clean_line(text: str, length: int = limits.LOG_TEXT) -> str:
@@ -33,6 +35,11 @@ def clean_line(text: str, length: int = limits.LOG_TEXT) -> str:
 def clean_lines(text: str) -> str:
     """Several lines of ours."""
     return "\n".join(clean_text(line, limits.LOG_TEXT) for line in text.split("\n"))
+
+
+def shell_word(text: str) -> str:
+    """A word as people may paste it into a shell: quoted only where the shell would change it (`!`, `;`)."""
+    return text if _PLAIN_WORD.fullmatch(text) else shlex.quote(text)
 
 
 def clean_value(value: Any) -> Any:
