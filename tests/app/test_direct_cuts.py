@@ -14,8 +14,8 @@ from ssbfast import limits
 from ssbfast.budgets import Rates
 from ssbfast.net.direct.resources import Resources
 from ssbfast.net.reflector import Limiter
-from tests.helpers.cuts import HOW, Cut, Lives, cutting, descriptors
-from tests.helpers.meeting import meeting, paths_of
+from tests.helpers.cuts import HOW, LOST, Cut, Lives, cutting, descriptors
+from tests.helpers.meeting import Meeting, meeting, paths_of
 from tests.helpers.rawpeer import eventually
 
 CUTS = int(os.environ.get("SSBFAST_TEST_CUTS", "112"))
@@ -42,26 +42,32 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-async def test_cuts_at_every_step_leave_no_socket_no_task_and_no_traceback() -> None:
+@pytest.mark.parametrize(("how", "cuts"), [(HOW, CUTS), (LOST, max(CUTS // 16, 2))], ids=["sessions", "rooms"])
+async def test_cuts_at_every_step_leave_no_socket_no_task_and_no_traceback(how: tuple[str, ...], cuts: int) -> None:
     loop, rng = asyncio.get_running_loop(), random.Random(7)
     told: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _loop, context: told.append(context))
     async with cutting() as blade, meeting(connect=False) as met:
         lives = Lives(met, blade)
         total = max([await lives.whole() for _ in range(3)])
-        paths = [paths_of(client) for client in (met.caller, met.target)]
-        await eventually(lambda: not any(one._by_id for one in paths))
-        await eventually(lambda: all(udp.is_closed for udp in met.net.opened))
+        await nothing_is_left(met)
         tasks, files = asyncio.all_tasks(), descriptors()
-        for number in range(CUTS):
-            moment = (number // len(HOW)) * total // (CUTS // len(HOW))
-            await lives.cut(Cut(moment, HOW[number % len(HOW)], rng.choice(AFTER)))
+        for number in range(cuts):
+            moment = (number // len(how)) * total // (cuts // len(how))
+            await lives.cut(Cut(moment, how[number % len(how)], rng.choice(AFTER)))
             assert not told, told
-        await eventually(lambda: not any(one._by_id or one._standbys or one._probation for one in paths))
-        await eventually(lambda: all(udp.is_closed for udp in met.net.opened))
-        await eventually(lambda: asyncio.all_tasks() <= tasks)
+        await eventually(lambda: met.caller.rooms and met.target.rooms)
+        await nothing_is_left(met)
+        await eventually(lambda: len(asyncio.all_tasks()) <= len(tasks))
         gc.collect()
         assert descriptors() <= files
         assert not told
-        resources = Resources.shared()
-        assert resources.attempts.total == 0 and resources.sockets.total == 0 and not resources._pace._turns
+
+
+async def nothing_is_left(met: Meeting) -> None:
+    """Neither client has anything of a session that is over."""
+    paths = [paths_of(client) for client in (met.caller, met.target)]
+    await eventually(lambda: not any(one._by_id or one._by_peer or one._standbys or one._probation for one in paths))
+    await eventually(lambda: all(udp.is_closed for udp in met.net.opened))
+    resources = Resources.shared()
+    assert resources.attempts.total == 0 and resources.sockets.total == 0 and not resources._pace._turns
