@@ -89,8 +89,12 @@ STREAM_INBOX: Final = 256 * KiB
 """Received stream items that wait in Python for the application, per stream, before the session stops reading."""
 
 STREAM_BACKLOG: Final = 64 * MiB
-"""The same while the application waits for something else of the session: that is behind the stream. Beyond it the
-stream ends. 10,000 messages of 6 KiB fit, the longest history that programs read with a call inside the loop."""
+"""The same while the application waits for something else of the session, which is behind the stream: in a `Peer` for
+all streams together, in `compat` for each. Beyond it the stream ends. 10,000 messages of 6 KiB fit."""
+
+STREAM_PATIENCE: Final = 1.0
+"""Seconds in which nothing was taken from a full stream, after which its reader is thought to wait for one of the
+tasks that wait for an answer."""
 
 STREAM_ITEM: Final = 128
 """What each of them counts in addition: two bytes of JSON are as many in Python. 2,000 tiny ones fill the inbox."""
