@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,26 @@ def succeed(*arguments: str) -> str:
     return done.stdout
 
 
+def without_time(line: str | bytes) -> dict[str, Any]:
+    """An event as it was printed; it has to have the time, which is left out here."""
+    event: dict[str, Any] = json.loads(line)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", event.pop("time")), line
+    return event
+
+
 def events(*arguments: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in succeed(*arguments, "--json").splitlines()]
+    """What a command prints with `--json`, without the times."""
+    return [without_time(line) for line in succeed(*arguments, "--json").splitlines()]
+
+
+def failed(done: subprocess.CompletedProcess[str], code: int, kind: str, *words: str) -> None:
+    """One line on stderr, and the same as the last event on stdout."""
+    assert done.returncode == code, done
+    event = without_time(done.stdout.splitlines()[-1])
+    assert (event["event"], event["kind"], event["code"]) == ("error", kind, code)
+    assert f"ssbfast: {event['message']}"[:100] in done.stderr
+    for word in words:
+        assert word in event["message"]
 
 
 def make_newer(data: Path) -> dict[str, tuple[bytes, int, int]]:

@@ -45,7 +45,7 @@ def attendants(rooms: tuple[RoomAddress, ...], watch: bool, data: Path, network:
                 try:
                     joined = await client.join(room.text, announce=False, attendants=True, stay=False)
                 except SSBError as error:
-                    raise in_room(room, error) from None
+                    raise in_room(room, error) from error
                 await _list(joined, printer)
         return 0
 
@@ -70,7 +70,7 @@ async def _watch(room: JoinedRoom, printer: Printer) -> None:
     _warn_if_listed(room)
     async for change in room.changes():
         name = "joined" if change.present else "left"
-        printer.event({"event": name, "portal": str(room.id), "id": str(change.id)})
+        printer.event({"event": name, "portal": str(room.id), "id": str(change.id), "session": room.label})
 
 
 def _warn_if_listed(room: JoinedRoom) -> None:
