@@ -19,8 +19,8 @@ import pytest
 from ssbfast import __version__
 from ssbfast.app.commands.group import COMMANDS, group
 from ssbfast.app.commands.printing import Printer, amount, describe, in_utc, json_line, shell_word
-from tests.helpers.commands import failed, without_time
-from tests.helpers.processes import run
+from tests.helpers.commands import failed
+from tests.helpers.processes import run, without_time
 from tests.helpers.rooms import feed
 
 

@@ -15,8 +15,8 @@ import pytest
 from ssbfast.app.store import Store
 from ssbfast.room.trust import Relation
 from ssbfast.wire.address import TunnelAddress, format_address
-from tests.helpers.commands import assert_unusable, events, make_newer, succeed, without_time
-from tests.helpers.processes import PATIENCE, run
+from tests.helpers.commands import assert_unusable, events, make_newer, succeed
+from tests.helpers.processes import PATIENCE, run, without_time
 from tests.helpers.rooms import feed
 from tests.helpers.stores import RANDBELOW, batch, posix_only, refusal, snapshot
 

@@ -159,6 +159,7 @@ async def test_a_lost_session_comes_back_and_is_told(quick: None) -> None:
                 "portal": str(at.id),
                 "id": str(target.me.id),
                 "address": format_address(TunnelAddress(at.id, target.me.id)),
+                "session": target.staying[0].label,
             }
         ]
         room = target.staying[0]
@@ -167,6 +168,8 @@ async def test_a_lost_session_comes_back_and_is_told(quick: None) -> None:
         lost = target.named("reconnecting")[0]
         assert (lost["portal"], lost["id"], lost["address"]) == (str(at.id), str(target.me.id), at.address)
         assert lost["reason"] and lost["seconds"] > 0
+        first, second = (event["session"] for event in target.named("announced"))
+        assert lost["session"] == first != second == room.label
         assert target.rooms == (room,) and room.is_open and room.is_listed
         assert await (await caller.connect(target.me.id)).call("add", 1, 2) == 3
 

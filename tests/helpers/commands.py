@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import re
 import subprocess
 from pathlib import Path
 from typing import Any
 
 from ssbfast.app.store import FILE, Store
-from tests.helpers.processes import run
+from tests.helpers.processes import run, without_time
 from tests.helpers.stores import raw, snapshot
 
 BAD_IDS = ("", "@", "nobody", "@AAAA.ed25519", "@" + "A" * 42 + "B=.ed25519", "@" + "A" * 43 + "=.sha256")
@@ -29,13 +27,6 @@ def succeed(*arguments: str) -> str:
     done = run(*arguments)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
-
-
-def without_time(line: str | bytes) -> dict[str, Any]:
-    """An event as it was printed; it has to have the time, which is left out here."""
-    event: dict[str, Any] = json.loads(line)
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", event.pop("time")), line
-    return event
 
 
 def events(*arguments: str) -> list[dict[str, Any]]:

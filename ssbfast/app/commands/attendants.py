@@ -70,7 +70,7 @@ async def _watch(room: JoinedRoom, printer: Printer) -> None:
     _warn_if_listed(room)
     async for change in room.changes():
         name = "joined" if change.present else "left"
-        printer.event({"event": name, "portal": str(room.id), "id": str(change.id), "session": room.label})
+        printer.event({"event": name, "portal": str(room.id), "id": str(change.id)})
 
 
 def _warn_if_listed(room: JoinedRoom) -> None:
