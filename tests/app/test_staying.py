@@ -397,3 +397,20 @@ async def test_a_mistake_of_ours_is_told_to_whoever_joins_and_later_to_the_loop(
         room.session.link.abort()
         await asyncio.wait_for(room.wait_left(), PATIENCE)
         assert [type(problem["exception"]) for problem in problems] == [ZeroDivisionError]
+
+
+async def test_the_events_of_one_session_have_one_label() -> None:
+    async with house() as at:
+        friend = Keypair.generate()
+        target = await at.client(admission=AllowList([friend.id]))
+        caller = await at.client(friend)
+        for count in (1, 2):
+            peer = await caller.connect(target.me.id)
+            await target.told("accepted", count)
+            await peer.close()
+            await caller.told("closed", count)
+            await target.told("closed", count)
+        for member, opened in ((caller, "connected"), (target, "accepted")):
+            labels = [event["session"] for event in member.named(opened)]
+            assert labels == [event["session"] for event in member.named("closed")]
+            assert len(set(labels)) == 2 and all(len(label) == 8 for label in labels)
