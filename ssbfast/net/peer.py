@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import Callable, Coroutine, Iterator
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from ssbfast import limits, native
 from ssbfast.errors import (
@@ -55,6 +56,7 @@ class Peer:
 
     path: how it is reached: "tcp", "tunnel" through a room, or "direct".
     portal: the room's id for a tunnel, else None.
+    label: eight random hexadecimal digits, which name this session in events.
     api: what we serve; `intercept` sees calls first.
     """
 
@@ -69,6 +71,7 @@ class Peer:
     ) -> None:
         self.path: Path = path
         self.portal = portal
+        self.label: Final = secrets.token_hex(4)
         self.forwards: DirectForwards | None = None
         """TCP connections on direct paths; None where the session stays in its tunnel."""
         self.mux = MuxRPC()

@@ -135,7 +135,7 @@ MISTAKES = [
     ("--room", "net:127.0.0.1:8008"),
     ("--room", f"tunnel:{feed(3)}:{feed(1)}"),
     ("--forward", "127.0.0.1"),
-    ("--forward", ":80"),
+    ("--forward", ":0"),
     ("--forward", "127.0.0.1:0"),
     ("--forward", "127.0.0.1:65536"),
     ("--forward", "two words:80"),

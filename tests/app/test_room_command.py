@@ -64,9 +64,12 @@ def test_it_lists_its_address_first_and_then_who_comes_tunnels_and_goes(data: Pa
         assert listening["invite"].endswith(":SSB+Room+PSK3TLYC2T86EHQCUHBUHASCASE18JBV24=")
         a, c = asyncio.run(visit(listening["address"]))
         assert room.event("joined") == {"event": "joined", "id": a.short}
-        assert room.event("tunnel_opened") == {"event": "tunnel_opened", "origin": c.short, "target": a.short}
+        opened = room.event("tunnel_opened")
+        session = opened.pop("session")
+        assert opened == {"event": "tunnel_opened", "origin": c.short, "target": a.short}
         closed = room.event("tunnel_closed")
-        assert set(closed) == {"event", "origin", "target", "bytes", "seconds", "reason"}
+        assert set(closed) == {"event", "origin", "target", "bytes", "seconds", "reason", "session"}
+        assert closed["session"] == session and len(session) == 8
         assert closed["bytes"] > 300  # two handshakes' worth
         assert room.event("left") == {"event": "left", "id": a.short}
 

@@ -159,6 +159,7 @@ async def test_a_lost_session_comes_back_and_is_told(quick: None) -> None:
                 "portal": str(at.id),
                 "id": str(target.me.id),
                 "address": format_address(TunnelAddress(at.id, target.me.id)),
+                "session": target.staying[0].label,
             }
         ]
         room = target.staying[0]
@@ -167,6 +168,8 @@ async def test_a_lost_session_comes_back_and_is_told(quick: None) -> None:
         lost = target.named("reconnecting")[0]
         assert (lost["portal"], lost["id"], lost["address"]) == (str(at.id), str(target.me.id), at.address)
         assert lost["reason"] and lost["seconds"] > 0
+        first, second = (event["session"] for event in target.named("announced"))
+        assert lost["session"] == first != second == room.label
         assert target.rooms == (room,) and room.is_open and room.is_listed
         assert await (await caller.connect(target.me.id)).call("add", 1, 2) == 3
 
@@ -394,3 +397,20 @@ async def test_a_mistake_of_ours_is_told_to_whoever_joins_and_later_to_the_loop(
         room.session.link.abort()
         await asyncio.wait_for(room.wait_left(), PATIENCE)
         assert [type(problem["exception"]) for problem in problems] == [ZeroDivisionError]
+
+
+async def test_the_events_of_one_session_have_one_label() -> None:
+    async with house() as at:
+        friend = Keypair.generate()
+        target = await at.client(admission=AllowList([friend.id]))
+        caller = await at.client(friend)
+        for count in (1, 2):
+            peer = await caller.connect(target.me.id)
+            await target.told("accepted", count)
+            await peer.close()
+            await caller.told("closed", count)
+            await target.told("closed", count)
+        for member, opened in ((caller, "connected"), (target, "accepted")):
+            labels = [event["session"] for event in member.named(opened)]
+            assert labels == [event["session"] for event in member.named("closed")]
+            assert len(set(labels)) == 2 and all(len(label) == 8 for label in labels)

@@ -45,7 +45,7 @@ def attendants(rooms: tuple[RoomAddress, ...], watch: bool, data: Path, network:
                 try:
                     joined = await client.join(room.text, announce=False, attendants=True, stay=False)
                 except SSBError as error:
-                    raise in_room(room, error) from None
+                    raise in_room(room, error) from error
                 await _list(joined, printer)
         return 0
 

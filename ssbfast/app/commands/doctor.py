@@ -110,7 +110,7 @@ async def _reflectors(me: Keypair, room: RoomAddress, network: NetworkId) -> lis
         try:
             joined = await client.join(room.text, announce=False, attendants=False, stay=False)
         except SSBError as error:
-            raise in_room(room, error) from None
+            raise in_room(room, error) from error
         return list(joined.reflectors)
 
 

@@ -5,20 +5,18 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import itertools
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import click
 
 from ssbfast import __version__
+from ssbfast.app.commands.failures import DONE, FAILED, UNUSABLE, Failure, failure_of, print_failure
 from ssbfast.app.commands.standard_error import bounded_stderr, warn
-from ssbfast.errors import BadInputError, MissingExtraError, SSBError
-
-DONE: Final = 0
-FAILED: Final = 1
-UNUSABLE: Final = 2
+from ssbfast.errors import SSBError
 
 COMMANDS: Final = {
     "room": ("room", "Run a room: peers that join can reach each other through it."),
@@ -91,26 +89,38 @@ def run(arguments: Sequence[str]) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that has no "…" gets a question mark
     with bounded_stderr():
-        return _run(arguments)
+        if "--json" not in itertools.takewhile(lambda word: word != "--", arguments):
+            return _run(arguments, lambda _failure: None)
+        failures: list[Failure] = []
+        try:
+            code = _run(arguments, failures.append)
+        except Exception as error:  # a bug: its traceback follows
+            print_failure(Failure("internal", type(error).__name__, FAILED))
+            raise
+        if code != DONE:
+            print_failure(failures[0] if failures else Failure("failed", "the command has failed", code))
+        return code
 
 
-def _run(arguments: Sequence[str]) -> int:
+def _run(arguments: Sequence[str], tell: Callable[[Failure], None]) -> int:
     if not arguments:
         click.echo(group.get_help(click.Context(group, info_name="ssbfast")), err=True)
         return UNUSABLE
     try:
         code = group.main(list(arguments), prog_name="ssbfast", standalone_mode=False)
-    except click.ClickException as error:
-        return _complain(error.format_message(), UNUSABLE)
-    except (BadInputError, MissingExtraError) as error:
-        return _complain(str(error), UNUSABLE)
-    except SSBError as error:
-        return _complain(str(error), FAILED)
+    except (click.ClickException, SSBError) as error:
+        failure = failure_of(error)
+        warn(failure.message)
+        tell(failure)
+        return failure.code
     except (KeyboardInterrupt, click.Abort):
         return DONE
     except OSError as error:  # all others have become errors of ours: this one is of stdout, or of a file that we name
         _empty_stdout()
-        return _complain(_unwritten(error), FAILED)
+        failure = Failure("output", _unwritten(error), FAILED)
+        warn(failure.message)
+        tell(failure)
+        return failure.code
     return code if isinstance(code, int) else DONE
 
 
@@ -123,8 +133,3 @@ def _empty_stdout() -> None:
     """Let what is still in its buffer go nowhere: Python would try once more at its end, and say so."""
     with contextlib.suppress(OSError, AttributeError), open(os.devnull, "wb") as nothing:
         os.dup2(nothing.fileno(), sys.stdout.fileno())
-
-
-def _complain(message: str, code: int) -> int:
-    warn(message)
-    return code

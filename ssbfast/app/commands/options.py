@@ -58,7 +58,7 @@ def callback(parse: Callable[[Any], Parsed]) -> Callable[[click.Context, click.P
         try:
             return parse(given)
         except BadInputError as error:
-            raise click.BadParameter(str(error)) from None
+            raise click.BadParameter(str(error)) from error
 
     return parsed
 

@@ -164,7 +164,7 @@ async def _stay(
         await work(joined)
         await joined.wait_left()
     except SSBError as error:
-        raise in_room(room, error) from None
+        raise in_room(room, error) from error
     raise SSBError(f"room {room.portal.short}: left for good")
 
 
