@@ -456,6 +456,9 @@ RECONNECT_USEFUL: Final = 5.0
 """A session that lasted for so long has the next loss begin with `RECONNECT_FIRST` again. Whoever is thrown out sooner
 each time dials no more often than somebody who is not let in: every `RECONNECT_MAX`."""
 
+RECONNECT_REFUSED: Final = 60.0
+"""Pause before a room that refuses us, or is none, is asked again while we are in another: somebody may repair it."""
+
 RECONNECT_DIAL_SECONDS: Final = 5.0
 """TCP connection attempt when we dial again: a SYN that was lost is repeated only after 1, 3 and 7 s."""
 

@@ -19,7 +19,15 @@ from typing import TYPE_CHECKING, cast
 
 from ssbfast import limits, native
 from ssbfast.budgets import Share
-from ssbfast.errors import HandshakeError, LimitError, LocalProtocolError, SessionEndedError, SSBError, TruncatedError
+from ssbfast.errors import (
+    BusyError,
+    HandshakeError,
+    LimitError,
+    LocalProtocolError,
+    SessionEndedError,
+    SSBError,
+    TruncatedError,
+)
 from ssbfast.ids import FeedId
 from ssbfast.net.handshaking import Admit, Handshaking
 from ssbfast.net.link_handler import LinkHandler, Phase
@@ -334,7 +342,7 @@ class Link(asyncio.BufferedProtocol):
         if isinstance(exc, SSBError):  # a tunnel says why
             return exc
         if self._shaking is not None:
-            return HandshakeError()
+            return BusyError() if self._shaking.is_unanswered else HandshakeError()
         return TruncatedError() if exc is None else SessionEndedError("the connection died")
 
     def eof_received(self) -> bool:

@@ -145,7 +145,7 @@ class _Call:
         line = Line(
             client, self.target, anyway=self.anyway, opened=gate.opened, tell=printer.event, flag=data_flag(self.data)
         )
-        staying = stay_in(client, self.rooms, line.watch, announce=False, attendants=True)
+        staying = stay_in(client, self.rooms, line.watch, tell=printer.event, announce=False, attendants=True)
         await together(line.keep(), staying, gate.failed())
 
 

@@ -120,7 +120,7 @@ class _Offer:
             printer.text(self.introduction())
             for address in addresses:
                 printer.event(address)
-            await stay_in(client, self.rooms, _nothing_more, announce=True)
+            await stay_in(client, self.rooms, _nothing_more, tell=printer.event, announce=True)
 
     def private_addresses(self) -> list[dict[str, str]]:
         """One for each room and friend. Raises AddressError for an id that is not a usable key."""
