@@ -443,6 +443,24 @@ with 10,000 attendants is read in half a second."""
 DIAL_SECONDS: Final = 15.0
 """TCP connection attempt, before the handshake."""
 
+ATTEMPT_DELAY: Final = 0.25
+"""Seconds between attempts at several addresses of one host, or several hosts of one room (RFC 8305)."""
+
+ANSWER_DELAY: Final = 3.0
+"""The same once there is a connection and the handshake is awaited: a crowded room shall not be dialled twice."""
+
+BAD_WAY_SECONDS: Final = 300.0
+"""An address that was of no use is tried behind the others for so long."""
+
+BAD_WAYS: Final = 256
+"""Such addresses that are remembered."""
+
+DIAL_ADDRESSES: Final = 16
+"""Addresses of one name that are tried: a name server may send hundreds."""
+
+RESOLVER_THREADS: Final = 8
+"""Names that are looked up at a time, in a thread each. Lost ones hold theirs for half a minute."""
+
 RECONNECT_FIRST: Final = 0.5
 """Pause before a lost room is dialled again; each pause is cut at random to between a half and the whole."""
 

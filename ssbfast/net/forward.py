@@ -21,7 +21,9 @@ from ssbfast.errors import LocalProtocolError, SSBError
 from ssbfast.ids import FeedId
 from ssbfast.net.api import Api
 from ssbfast.net.carried import Carried
+from ssbfast.net.names import resolve
 from ssbfast.net.peer import Peer
+from ssbfast.net.racing import Standing
 from ssbfast.net.sockets import connect, reset_on_close
 from ssbfast.wire.muxrpc import Called, unknown_method_message
 
@@ -165,6 +167,7 @@ class ForwardServer(_Forward):
         super().__init__(per_peer)
         self._target = (host, port)
         self._allow = allow
+        self._standing = Standing()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def register(self, api: Api) -> None:
@@ -226,7 +229,7 @@ class ForwardServer(_Forward):
 
     async def _dial(self, connection: Carried) -> None:
         # The service may see the connection before we know of it: from the first moment on its close is a reset.
-        sock = await connect(*self._target, prepare=reset_on_close)
+        sock = await connect(*self._target, prepare=reset_on_close, standing=self._standing)
         await asyncio.get_running_loop().create_connection(lambda: connection, sock=sock)
 
 
@@ -257,8 +260,10 @@ class ForwardListener(_Forward):
 
     async def start(self) -> None:
         """Listen. Raises OSError when the address cannot be had."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Carried(self), *self._bind)
+        host, port = self._bind
+        found = await resolve(host or None, port, flags=socket.AI_PASSIVE)
+        hosts = list(dict.fromkeys(str(address[0]) for *_, address in found))
+        self._server = await asyncio.get_running_loop().create_server(lambda: Carried(self), hosts, port)
 
     @property
     def address(self) -> tuple[str, int]:

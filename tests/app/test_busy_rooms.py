@@ -188,3 +188,52 @@ def test_listen_and_connect_outlast_a_proxy_that_is_there_before_the_room(tmp_pa
 
 def start(place: Village, web: int) -> tuple[Any, tuple[Any, int]]:
     return place.listen("a", web), place.connect("c", str(place.id("a")))
+
+
+# ---------------------------------------------------------------- alternatives
+
+
+async def test_a_dead_alternative_is_passed_over_and_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with nothing_left(), house() as at:
+        dead, loop, tried = "127.0.0.77", asyncio.get_running_loop(), list[str]()
+        connect = loop.sock_connect
+
+        async def sock_connect(sock: socket.socket, address: Any) -> None:
+            tried.append(address[0])
+            if address[0] == dead:
+                await asyncio.Event().wait()
+            await connect(sock, address)
+
+        monkeypatch.setattr(loop, "sock_connect", sock_connect)
+        client = await at.client(join=False)
+        for _ in range(2):
+            ways = f"{at.address.replace('127.0.0.1', dead)};{at.address}"
+            room = await asyncio.wait_for(client.join(ways), PATIENCE)
+            await room.leave()
+        assert tried == [dead, "127.0.0.1", "127.0.0.1"]
+
+
+async def test_an_alternative_that_takes_the_connection_and_says_nothing_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "ANSWER_DELAY", 0.05)
+
+    async def says_nothing(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with house() as at, serving(says_nothing) as silent:
+        port = int(silent.split(":")[2].partition("~")[0])
+        client = await at.client(join=False)
+        room = await asyncio.wait_for(client.join(f"{address_of(port, at.id)};{at.address}"), PATIENCE)
+        assert room.is_open
+        await client.close()
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("first", [closes, resets, answers_wrongly])
+async def test_a_busy_or_false_alternative_is_passed_over(first: How) -> None:
+    async with house() as at, serving(first) as other:
+        port = int(other.split(":")[2].partition("~")[0])
+        client = await at.client(join=False)
+        room = await asyncio.wait_for(client.join(f"{address_of(port, at.id)};{at.address}"), PATIENCE)
+        assert room.is_open and len(client.rooms) == 1
