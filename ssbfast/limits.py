@@ -160,6 +160,15 @@ FORWARDS_PEERS: Final = 4
 """So many peers at their limit fill a service: with 256 connections each, 1,024 descriptors. Each may have as many as
 are still free, so that the next one finds room, too."""
 
+FORWARDS_MOST: Final = 65_536
+"""What can be asked for instead of `FORWARDS_PER_PEER`: the ports of one address."""
+
+COMPLAINT_SECONDS: Final = 1.0
+"""Between two lines about connections that could not be carried, at the least."""
+
+COMPLAINT_KINDS: Final = 64
+"""Such lines that are kept until they are due; what comes beyond is not told."""
+
 SESSIONS: Final = 20_000
 """Sessions of one room: a file descriptor and 7 KiB each. Where fewer files may be open, as many as may be."""
 

@@ -49,12 +49,36 @@ async def play(peer: Peer, stream: Stream, *, serves: bool) -> None:
                     await stream.send(_wall_milliseconds())
                     await asyncio.sleep(limits.PING_SECONDS)
                 await stream.send(_wall_milliseconds())
-                await asyncio.wait_for(stream.__anext__(), limits.PING_ANSWER_SECONDS)
+                await _answered(peer, stream)
                 serves = False
     except asyncio.TimeoutError:
         peer.link.fail(DeadlineError("the peer does not answer pings"))
     except (SSBError, StopAsyncIteration):
         return
+
+
+async def _answered(peer: Peer, stream: Stream) -> None:
+    """Wait for the answer. Raises asyncio.TimeoutError when it is overdue and nothing else tells that the peer lives.
+
+    An answer that waits behind what we do not read ourselves is not overdue, nor one whose question waits behind what
+    the peer takes slowly.
+    """
+    while True:
+        before = _signs(peer)
+        try:
+            await asyncio.wait_for(stream.__anext__(), limits.PING_ANSWER_SECONDS)
+        except asyncio.TimeoutError:
+            if not peer.link.is_held and _signs(peer) == before:
+                raise
+        else:
+            return
+
+
+def _signs(peer: Peer) -> tuple[object, ...]:
+    """Numbers that change while the peer lives: what has come, and how far it takes what has not left yet."""
+    link = peer.link
+    backlog = link.progress()
+    return link.received, backlog if any(backlog) else None
 
 
 async def _served(stream: Stream) -> bool:

@@ -90,6 +90,7 @@ class Link(asyncio.BufferedProtocol):
         "address",
         "own_lanes",
         "phase",
+        "received",
         "share",
     )
 
@@ -133,6 +134,7 @@ class Link(asyncio.BufferedProtocol):
         self._heard = False
         self.address: tuple[str, int] | None = None  # of the other end, when we dialled it over TCP
         self.phase = Phase.HANDSHAKE
+        self.received = 0  # bytes so far
 
     def __repr__(self) -> str:
         who = self._session.remote.short if self._session else "unproven"
@@ -172,6 +174,11 @@ class Link(asyncio.BufferedProtocol):
     @property
     def is_open(self) -> bool:
         return self.phase is Phase.OPEN
+
+    @property
+    def is_held(self) -> bool:
+        """Whether we do not read: somebody holds the link."""
+        return bool(self._holds)
 
     @property
     def has_spoken(self) -> bool:
@@ -373,6 +380,7 @@ class Link(asyncio.BufferedProtocol):
 
     def data_received(self, data: memoryview | bytearray) -> None:
         """Take received bytes; `data` is scratch afterwards."""
+        self.received += len(data)
         if self._core is None:
             if self._shaking is not None:
                 self._shaking.received(bytes(data))

@@ -38,6 +38,8 @@ class Stream:
         self._stall: asyncio.TimerHandle | None = None
         self.ended = False
         self.error: SSBError | None = None
+        self.name = "a stream"
+        """The method, for messages."""
         self.server: asyncio.Task[None] | None = None
         """The task that feeds a source of ours; the consumer's end cancels it, whatever it waits for."""
 
@@ -175,5 +177,5 @@ class Stream:
     def _stalled(self) -> None:
         self.unhold()
         self._inbox.clear()
-        self.finished(LimitError("what the stream brought was not read in time"))
+        self.finished(LimitError(f"what {self.name} brought was not read in time"))
         self.end_now("not read in time")
