@@ -91,6 +91,7 @@ class Link(asyncio.BufferedProtocol):
         "own_lanes",
         "phase",
         "received",
+        "sent",
         "share",
     )
 
@@ -135,6 +136,7 @@ class Link(asyncio.BufferedProtocol):
         self.address: tuple[str, int] | None = None  # of the other end, when we dialled it over TCP
         self.phase = Phase.HANDSHAKE
         self.received = 0  # bytes so far
+        self.sent = 0  # the same, handed to the transport
 
     def __repr__(self) -> str:
         who = self._session.remote.short if self._session else "unproven"
@@ -493,6 +495,7 @@ class Link(asyncio.BufferedProtocol):
             data, status = core.flush(self._piece)
             if data:
                 sealed = True
+                self.sent += len(data)
                 transport.write(data)
         if sealed:  # else nothing has become shorter
             self.look()
