@@ -171,6 +171,15 @@ FORWARDS_PEERS: Final = 4
 """So many peers at their limit fill a service: with 256 connections each, 1,024 descriptors. Each may have as many as
 are still free, so that the next one finds room, too."""
 
+FORWARDS_MOST: Final = 65_536
+"""What can be asked for instead of `FORWARDS_PER_PEER`: the ports of one address."""
+
+COMPLAINT_SECONDS: Final = 1.0
+"""Between two lines about connections that could not be carried, at the least."""
+
+COMPLAINT_KINDS: Final = 64
+"""Such lines that are kept until they are due; what comes beyond is not told."""
+
 SESSIONS: Final = 20_000
 """Sessions of one room: a file descriptor and 7 KiB each. Where fewer files may be open, as many as may be."""
 
@@ -454,6 +463,24 @@ with 10,000 attendants is read in half a second."""
 DIAL_SECONDS: Final = 15.0
 """TCP connection attempt, before the handshake."""
 
+ATTEMPT_DELAY: Final = 0.25
+"""Seconds between attempts at several addresses of one host, or several hosts of one room (RFC 8305)."""
+
+ANSWER_DELAY: Final = 3.0
+"""The same once there is a connection and the handshake is awaited: a crowded room shall not be dialled twice."""
+
+BAD_WAY_SECONDS: Final = 300.0
+"""An address that was of no use is tried behind the others for so long."""
+
+BAD_WAYS: Final = 256
+"""Such addresses that are remembered."""
+
+DIAL_ADDRESSES: Final = 16
+"""Addresses of one name that are tried: a name server may send hundreds."""
+
+RESOLVER_THREADS: Final = 8
+"""Names that are looked up at a time, in a thread each. Lost ones hold theirs for half a minute."""
+
 RECONNECT_FIRST: Final = 0.5
 """Pause before a lost room is dialled again; each pause is cut at random to between a half and the whole."""
 
@@ -466,6 +493,9 @@ RECONNECT_MAX: Final = 5.0
 RECONNECT_USEFUL: Final = 5.0
 """A session that lasted for so long has the next loss begin with `RECONNECT_FIRST` again. Whoever is thrown out sooner
 each time dials no more often than somebody who is not let in: every `RECONNECT_MAX`."""
+
+RECONNECT_REFUSED: Final = 60.0
+"""Pause before a room that refuses us, or is none, is asked again while we are in another: somebody may repair it."""
 
 RECONNECT_DIAL_SECONDS: Final = 5.0
 """TCP connection attempt when we dial again: a SYN that was lost is repeated only after 1, 3 and 7 s."""

@@ -32,6 +32,9 @@ class Way(NamedTuple):
     port: int
     key: FeedId
 
+    def place(self) -> tuple[str, int]:
+        return self.host, self.port
+
     def __str__(self) -> str:
         return format_address(MultiserverAddress(NetAddress(self.host, self.port), self.key))
 

@@ -202,6 +202,7 @@ class Peer:
         """Open a stream of a class of its own."""
         req, packet = self.mux.call(kind, _split(name), list(args))
         stream = make(self, req)
+        stream.name = name
         self._streams[req] = stream
         self.link.control(*packet)
         return stream

@@ -50,6 +50,8 @@ class Stream:
         self._stall: asyncio.TimerHandle | None = None
         self.ended = False
         self.error: SSBError | None = None
+        self.name = "a stream"
+        """The method, for messages."""
         self.server: asyncio.Task[None] | None = None
         """The task that feeds a source of ours; the consumer's end cancels it, whatever it waits for."""
 
@@ -233,7 +235,7 @@ class Stream:
     def _stalled(self) -> None:
         self.unhold()
         _log.warning("a stream was ended: %d bytes of it were not read in time", self._inbox_bytes)
-        self.finished(LimitError(f"what the stream brought, {self._inbox_bytes} bytes, was not read in time"))
+        self.finished(LimitError(f"what {self.name} brought, {self._inbox_bytes} bytes, was not read in time"))
         self._inbox.clear()
         self._inbox_bytes = 0
         self.end_now("not read in time")

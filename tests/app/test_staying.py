@@ -15,7 +15,7 @@ from ssbfast import limits
 from ssbfast.app.joined_room import JoinedRoom, Way
 from ssbfast.app.staying import keep
 from ssbfast.backoff import Backoff
-from ssbfast.errors import DeadlineError, HandshakeError, RemoteError, SessionEndedError, SSBError
+from ssbfast.errors import BusyError, DeadlineError, HandshakeError, RemoteError, SessionEndedError, SSBError
 from ssbfast.keys import Keypair
 from ssbfast.net.link import Link
 from ssbfast.net.peer import Peer
@@ -130,7 +130,13 @@ async def test_the_first_time_fails_at_once_unless_waiting(error: SSBError) -> N
 
 @pytest.mark.parametrize(
     ("error", "waits"),
-    [(AWAY, True), (DeadlineError("late"), True), (HandshakeError(), False), (RemoteError("no room"), False)],
+    [
+        (AWAY, True),
+        (DeadlineError("late"), True),
+        (BusyError(), True),
+        (HandshakeError(), False),
+        (RemoteError("no room"), False),
+    ],
 )
 async def test_who_waits_waits_for_rooms_that_may_come(error: SSBError, waits: bool) -> None:
     script = Script(error)

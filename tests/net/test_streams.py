@@ -566,3 +566,20 @@ async def test_requests_may_be_used_again_while_the_old_task_still_runs() -> Non
         await settle()
         assert await pair.here.call("add", 1, 1) == 2
     assert served.log.count("wait is over") in (1, 2)
+
+
+async def test_the_error_of_an_unread_stream_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "STALL_SECONDS", 0.05)
+    api = Api()
+
+    @api.source("much.of.it")
+    async def much(_peer: Peer) -> AsyncIterator[str]:
+        for _ in range(100):
+            yield "x" * 10_000
+
+    async with connected(there=api) as pair:
+        stream = pair.here.source("much.of.it")
+        await eventually(lambda: stream.error is not None)
+        with pytest.raises(LimitError, match=r"what much\.of\.it brought was not read in time"):
+            await stream.__anext__()
+        assert pair.here.is_open

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -40,7 +40,8 @@ def attendants(rooms: tuple[RoomAddress, ...], watch: bool, data: Path, network:
 
         async with RoomClient(me, network=network, on_event=printer.event if watch else None) as client:
             if watch:
-                await stay_in(client, rooms, lambda room: _watch(room, printer), announce=False, attendants=True)
+                how: dict[str, Any] = {"announce": False, "attendants": True}
+                await stay_in(client, rooms, lambda room: _watch(room, printer), tell=printer.event, **how)
             for room in dict.fromkeys(rooms):
                 try:
                     joined = await client.join(room.text, announce=False, attendants=True, stay=False)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from ssbfast import limits
 from ssbfast.app.commands.printing import clean_lines, json_line
 from ssbfast.app.commands.standard_error import warn
 from ssbfast.app.pasted import read_id, read_network
@@ -139,6 +140,14 @@ def read_secret(file: Path, *, create: bool = False) -> Keypair:
 def peer_options(command: Command) -> Command:
     """--data, --network-key, --allow-group-read and --json, as every command of a peer has them."""
     return data_option(network_option(group_read_option(json_option(command))))
+
+
+connections_option = click.option(
+    "--connections",
+    metavar="N",
+    type=click.IntRange(1, limits.FORWARDS_MOST),
+    help=f"TCP connections with one peer at a time, {limits.FORWARDS_PER_PEER} unless given; as many wait for 15 s.",
+)
 
 
 feed_argument = click.argument("who", metavar="@ID", callback=callback(read_id))

@@ -120,9 +120,11 @@ def paths_from(options: dict[str, Any]) -> Paths:
 
 
 async def _resolve(server: Endpoint) -> tuple[str, int]:
+    from ssbfast.net.names import resolve
+
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(server.host, server.port, type=socket.SOCK_DGRAM)
-    except OSError:
+        found = await resolve(server.host, server.port, kind=socket.SOCK_DGRAM)
+    except (OSError, UnicodeError):
         raise BadInputError(f"--stun: no such host: {server.host}") from None
     host, port = found[0][4][:2]
     return str(host), int(port)
