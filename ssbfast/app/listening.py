@@ -36,7 +36,7 @@ class Endpoint:
             port = rest[1:]
         elif text.count(":") == 1:
             host, _, port = text.partition(":")
-        if port and not (port.isascii() and port.isdigit() and int(port) <= 65_535):
+        if port and not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65_535):
             raise BadInputError(f"not a port: {port!r}")
         if host == "*":
             host = ""
