@@ -32,6 +32,7 @@ GROUPS: Final = (
     Group(r"^netns is not", "root and network namespaces", "sudo ./dev test -m nat tests/net tests/app"),
     Group(r"^node is not", "Node and npm (live JavaScript peers)", "apt install nodejs npm; ./dev test tests/interop"),
     Group(r"^(peers|originals) is not", "the packages whose API we speak", "./dev originals"),
+    Group(r"^site is not", "the documentation as it is written", "./dev docs"),
     Group(r"^clang is not", "clang", "apt install clang-14 libclang-rt-14-dev; ./dev test tests/c tests/fuzz"),
     Group(r"^valgrind is not", "valgrind", "apt install valgrind; ./dev test tests/c"),
     Group(r"^libsodium is not", "libsodium's header", "apt install libsodium-dev; ./dev test tests/c"),
