@@ -68,8 +68,15 @@ def skipped_lines(reasons: Iterable[str]) -> list[str]:
     counted: Counter[str] = Counter()
     for why in reasons:
         group = next((group for group in GROUPS if re.search(group.pattern, why)), None)
-        counted[f"{group.needs}: {group.how}" if group else why] += 1
-    return [f"{count} test{'s need' if count > 1 else ' needs'} {text}" for text, count in counted.most_common()]
+        counted[f" {group.needs}: {group.how}" if group else f": {why}"] += 1
+    return [_line(count, text) for text, count in counted.most_common()]
+
+
+def _line(count: int, text: str) -> str:
+    tests = "1 test" if count == 1 else f"{count} tests"
+    if text.startswith(":"):
+        return tests + text
+    return f"{tests} need{'s' * (count == 1)}{text}"
 
 
 def slow_lines(reports: Iterable[pytest.TestReport]) -> list[str]:
