@@ -191,6 +191,7 @@ def drawn(tmp_path: Path, name: str) -> bytes:
     return (tmp_path / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_picture(tmp_path: Path) -> None:
     require("matplotlib", can_draw())
     assert drawn(tmp_path, "a.png").startswith(b"\x89PNG\r\n\x1a\n")
@@ -217,6 +218,7 @@ def test_the_picture_needs_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 # ---------------------------------------------------------------- the command
 
 
+@pytest.mark.slow
 def test_json(tmp_path: Path) -> None:
     draws = can_draw()
     done = run("bench", "--quick", "--json", *(("--plot", str(tmp_path / "a.png")) if draws else ()))

@@ -198,6 +198,7 @@ class Refuses(Meddler):
         return () if number else (data,)
 
 
+@pytest.mark.slow
 async def test_a_room_that_withholds_every_standby_ends_the_session_no_sooner_than_its_path(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -241,6 +242,7 @@ class Spoils(Meddler):
         return (data[:at],)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["flip", "cut", "replay", "withhold"])
 @pytest.mark.parametrize("behind", [0, 20, 130, 200, 600, 5000])
 async def test_bytes_of_the_way_back_are_whole_or_there_are_none(
