@@ -6,9 +6,12 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ssbfast.app.commands.peering import RoomAddress
 from ssbfast.app.pasted import read_id, read_network, read_room, read_target
+from ssbfast.app.pasted_endpoint import read_listen, read_name, read_reflector, read_service
 from ssbfast.errors import BadInputError, FeedIdError
 from ssbfast.ids import MAIN_NETWORK, FeedId, encode_key
 from ssbfast.limits import PASTED_TEXT
@@ -310,3 +313,21 @@ def test_every_command_reads_what_was_pasted(tmp_path: Path) -> None:
         ("follow", web),
     ):
         assert_unusable(run(*arguments, *data), "that is a web invite")
+
+
+PIECES = st.sampled_from(
+    [
+        *("net:", "ssb:", "tunnel:", "feed/ed25519/", "shs:", "multiserverAddress=", ".ed25519", KEY, ID, ROOM_SEED),
+        *("?", "&", "=", "~", ":", ";", "!", "@", "%", "%25", "[", "]", " ", "\\"),
+        *("::1", "8008", "room.example", "\u200b", "\u00df", "\ud800"),
+    ]
+)
+
+
+@given(st.one_of(st.text(max_size=200), st.lists(PIECES | st.characters(), max_size=12).map("".join)))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    for read in (read_id, read_room, read_target, read_network, read_service, read_listen, read_name, read_reflector):
+        try:
+            read(text)  # type: ignore[operator]
+        except BadInputError as error:
+            assert len(str(error)) < 1000 or len(text) > 100
