@@ -136,6 +136,7 @@ def test_wheels_are_tested_with_what_there_is_everywhere() -> None:
 def test_wheels_are_not_tested_by_attacks() -> None:
     for command in re.findall(r"^test-command = \"(.*)\"", SETTINGS, re.M) + re.findall(r"run: (.*pytest.*)", WHEELS):
         assert "--ignore=tests/hostile" in command or " tests " not in f" {command} "
+    assert '"tests/hostile": ' in (ROOT / "tests" / "wheel" / "trying.py").read_text(encoding="utf-8")
 
 
 def test_what_an_index_shows(monkeypatch: pytest.MonkeyPatch) -> None:
