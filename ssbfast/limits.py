@@ -88,6 +88,14 @@ ATTENDANCE_PAUSE: Final = 0.002
 STREAM_INBOX: Final = 256 * KiB
 """Received stream items that wait in Python for the application, per stream, before the session stops reading."""
 
+STREAM_BACKLOG: Final = 64 * MiB
+"""The same while the application waits for something else of the session, which is behind the stream: in a `Peer` for
+all streams together, in `compat` for each. Beyond it the stream ends. 10,000 messages of 6 KiB fit."""
+
+STREAM_PATIENCE: Final = 1.0
+"""Seconds in which nothing was taken from a full stream, after which its reader is thought to wait for one of the
+tasks that wait for an answer."""
+
 STREAM_ITEM: Final = 128
 """What each of them counts in addition: two bytes of JSON are as many in Python. 2,000 tiny ones fill the inbox."""
 
@@ -471,6 +479,18 @@ REFUSAL_SECONDS: Final = 3.0
 STORE_BUSY_SECONDS: Final = 5.0
 """How long a write to the store waits for another process; each of ours takes milliseconds."""
 
+WHO_SECONDS: Final = 1.0
+"""What two processes of one user on one machine have for a question of one line and its answer."""
+
+UNIX_PATH: Final = 100
+"""Bytes of a Unix socket's name: systems take from 103 to 107."""
+
+STORE_SPACE: Final = 64 * KiB
+"""Bytes: with less room on its disk SQLite has no place for the index of its log, and says something vague."""
+
+STORE_GONE_SECONDS: Final = 1.0
+"""How long a store that was removed or spoilt may be away before live tunnels end: one that is copied anew is back."""
+
 DENIAL_WRITE_SECONDS: Final = 1.0
 """Denials are written to the store at most once in so long, however many there are."""
 
@@ -523,6 +543,19 @@ DIRECT_BUSY: Final = 5.0
 
 CARRIER_SECONDS: Final = 30.0
 """A session that has had no carrier for so long is over; proofs have to come within it, too."""
+
+SLEEP_KEEP_SECONDS: Final = 120.0
+"""The same for a peer whom we follow, as long as there are places: its laptop may sleep, and what it wakes up with goes
+on. Meanwhile connections of that session wait, and end no sooner."""
+
+SLEEP_KEPT: Final = 16
+"""Sessions that are kept for longer than `CARRIER_SECONDS`, each with `CARRIER_WINDOW_MAX` at most: 64 MiB."""
+
+HEARTBEAT_SECONDS: Final = 1.0
+"""How often a process with sessions that may move notes that it is awake."""
+
+SLEEP_NOTICED_SECONDS: Final = 5.0
+"""A heart that was silent for so long has slept: no loop is as busy as that."""
 
 UPGRADE_SECONDS: Final = 10.0
 """Between two upgrades of a session at the least; what fails is tried again after twice as long each time."""
@@ -699,6 +732,10 @@ REFLECT_PER_NET: Final = 10
 
 REFLECT_TOTAL: Final = 1_000
 """STUN answers a second in all."""
+
+STANDBY_DIAL_SECONDS: Final = 8.0
+"""The handshake of a standby tunnel: what an honest target may take, `INNER_HELLO_SECONDS` and `REFUSAL_SECONDS`. A
+room that swallows it leaves time for others within `CARRIER_SECONDS`."""
 
 DIRECT_FAREWELL_SECONDS: Final = 2.0
 """How long the socket of a direct path that is over still repeats that to an other end that has missed it."""

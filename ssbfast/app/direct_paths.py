@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from ssbfast.errors import DirectUnavailableError, MuxRPCError, RefusedError, RemoteError, SessionEndedError, SSBError
+from ssbfast.errors import DeadlineError, DirectUnavailableError, MuxRPCError, RemoteError, SessionEndedError
 from ssbfast.ids import FeedId
 from ssbfast.net.api import Api
 from ssbfast.net.deadline import within
@@ -27,7 +27,7 @@ from ssbfast.net.tunnel import TunnelTransport
 from ssbfast.wire import direct_calls
 from ssbfast.wire.carriers.records import Record, RecordType
 from ssbfast.wire.direct_keys import Role
-from ssbfast.wire.muxrpc import Called, CallKind
+from ssbfast.wire.muxrpc import NOT_ALLOWED, Called, CallKind
 from ssbfast.wire.punch.birthday import Searches
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ PROBATION_SECONDS: Final = 2.0
 
 STANDBY_SECONDS: Final = 5.0
 """For the other end to accept a standby."""
+
+_NOT_NOW: Final = "not now"
 
 _KEEPALIVE: Final = Record(RecordType.KEEPALIVE).encode()
 
@@ -66,8 +68,10 @@ def ready() -> None:
 class DirectPaths:
     """One client's.
 
-    how: how paths are made. reflectors: those of the rooms that we are in. dial: opens a tunnel to the peer of a
-    session, for the given inner `Peer`. news: told when a session's path changes, or could not be changed.
+    how: how paths are made. reflectors: those of the rooms that we are in. may_hear: whether a peer may hear our
+    addresses, asked anew. dial: opens a tunnel to the peer of a session, by way of whichever room leads there; it is
+    given what makes inner peers, one for each tunnel that it tries. news: told when a session's path changes, or could
+    not be changed.
     """
 
     def __init__(
@@ -75,12 +79,14 @@ class DirectPaths:
         how: Direct,
         *,
         reflectors: Callable[[], Sequence[Address]],
-        dial: Callable[[Peer, Peer], Awaitable[None]],
+        may_hear: Callable[[Peer], Awaitable[bool]],
+        dial: Callable[[Peer, Callable[[], StandbyPeer]], Awaitable[StandbyPeer]],
         news: Callable[[Peer, PathNews], None],
     ) -> None:
         ready()  # here, and not while a session waits for it
         self._how = how
         self._reflectors = reflectors
+        self._ask = may_hear
         self._dial = dial
         self._news = news
         self.searches = Searches()
@@ -98,7 +104,9 @@ class DirectPaths:
         if not isinstance(tunnel, TunnelTransport):
             return
         rendezvous = Rendezvous(peer, tunnel, role, self._how, self)
-        peer.forwards = DirectForwards(peer, role, lambda: peer.api.forwards)
+        peer.forwards = DirectForwards(
+            peer, role, lambda: peer.api.forwards, lambda: rendezvous.migration.carriers.is_stranded
+        )
         self._by_peer[peer] = self._by_id[rendezvous.session_id] = rendezvous
         if may_meet:
             self._may_meet.add(peer)
@@ -109,6 +117,9 @@ class DirectPaths:
     def stay(self, peer: Peer) -> None:
         """A peer may not hear our addresses any more. A direct path that is up stays: it knows that one."""
         self._may_meet.discard(peer)
+        rendezvous = self._by_peer.get(peer)
+        if rendezvous is not None:
+            rendezvous.stay()
 
     def closed(self, peer: Peer) -> None:
         """An inner session is over, or a tunnel that was never shown."""
@@ -141,7 +152,7 @@ class DirectPaths:
             peer.forwards.continued(called)
             return True
         if is_carrier and self._by_peer.get(peer) is not None:
-            peer.refuse(called.req, "no such session")
+            peer.refuse(called.req, self._why_no_standby(peer, called))
             return True
         rendezvous = self._by_peer.get(peer)
         return rendezvous is not None and rendezvous.called(called)
@@ -171,26 +182,36 @@ class DirectPaths:
     def may_meet(self, peer: Peer) -> bool:
         return peer in self._may_meet
 
-    async def dial_standby(self, rendezvous: Rendezvous, epoch: int) -> StandbyWay:
-        inner = _StandbyPeer(on_closed=self.closed)
-        await self._dial(rendezvous.peer, inner)
-        tunnel = inner.standby
-        if tunnel is None:
-            raise SessionEndedError("the standby is over")
-        way = StandbyWay(rendezvous.migration, inner, tunnel)
-        args = direct_calls.StandBy(rendezvous.session_id, epoch).as_json()
+    async def may_hear(self, peer: Peer) -> bool:
+        return self.may_meet(peer) and await self._ask(peer) and self.may_meet(peer)
+
+    async def dial_standby(self, rendezvous: Rendezvous, epoch: int) -> StandbyWay | None:
+        inner = await self._dial(rendezvous.peer, lambda: StandbyPeer(on_closed=self.closed))
         try:
-            stream = inner.open_as(RecordStream, CallKind.DUPLEX, direct_calls.CARRIER, (args,))
-            await within(stream.accepted, STANDBY_SECONDS)
-        except RemoteError:
+            return await self._stand_by(rendezvous, epoch, inner)
+        except RemoteError as error:  # said in the standby's own session: not by a room
             inner.link.close()
-            raise RefusedError("the other end knows of no such session") from None
-        except (SSBError, asyncio.TimeoutError):
-            inner.link.abort()
+            if error.message == direct_calls.NO_SUCH_SESSION or error.message.endswith(NOT_ALLOWED):
+                return None
             raise SessionEndedError("the standby was not accepted") from None
         except BaseException:
             inner.link.abort()
             raise
+
+    async def _stand_by(self, rendezvous: Rendezvous, epoch: int, inner: StandbyPeer) -> StandbyWay:
+        """Have an open tunnel accepted as a standby. Raises RemoteError when the other end says no."""
+        tunnel = inner.standby
+        if tunnel is None or not inner.is_open:
+            raise SessionEndedError("the standby is over")
+        way = StandbyWay(rendezvous.migration, inner, tunnel)
+        args = direct_calls.StandBy(rendezvous.session_id, epoch).as_json()
+        stream = inner.open_as(RecordStream, CallKind.DUPLEX, direct_calls.CARRIER, (args,))
+        try:
+            await within(stream.accepted, STANDBY_SECONDS)
+        except asyncio.TimeoutError:
+            raise DeadlineError("the standby was not accepted in time") from None
+        if not inner.is_open:  # its end has been told to nobody
+            raise SessionEndedError("the standby is over")
         self._standbys[inner] = way
         way.open(stream)
         return way
@@ -246,15 +267,10 @@ class DirectPaths:
         except MuxRPCError as error:
             peer.link.fail(error)
             return
-        rendezvous = self._by_id.get(wish.session)
-        if (
-            rendezvous is None
-            or rendezvous.role is not Role.TARGET
-            or rendezvous.peer_id != peer.id
-            or not rendezvous.migration.is_moved
-            or not rendezvous.migration.carriers.claim(wish.epoch)
-        ):
-            peer.refuse(called.req, "no such session")
+        rendezvous = self._meant(peer, wish)
+        if rendezvous is None or not rendezvous.migration.carriers.claim(wish.epoch):
+            peer.refuse(called.req, direct_calls.NO_SUCH_SESSION if rendezvous is None else _NOT_NOW)
+            peer.link.close()
             return
         peer.serve(Api())  # nothing else is served here
         stream = peer.accept_as(RecordStream, called.req)
@@ -265,7 +281,24 @@ class DirectPaths:
         rendezvous.migration.standby_up(wish.epoch, way)
 
 
-class _StandbyPeer(Peer):
+    def _meant(self, peer: Peer, wish: direct_calls.StandBy) -> Rendezvous | None:
+        """Which session a peer's tunnel would stand by for."""
+        found = self._by_id.get(wish.session)
+        if found is None or found.role is not Role.TARGET or found.peer_id != peer.id:
+            return None
+        return found if found.migration.is_moved else None
+
+    def _why_no_standby(self, peer: Peer, called: Called) -> str:
+        """What to say to `direct.carrier` where no standby is expected: a tunnel that was shown already is none any
+        more, but the session that it names may live, and the next dial may be in time."""
+        try:
+            meant = self._meant(peer, direct_calls.parse_stand_by(called.args))
+        except MuxRPCError as error:
+            return str(error)
+        return direct_calls.NO_SUCH_SESSION if meant is None else _NOT_NOW
+
+
+class StandbyPeer(Peer):
     """The session of a standby that we dial."""
 
     standby: StandbyTunnel | None = None

@@ -52,6 +52,7 @@ from ssbfast.wire.muxrpc import Called
 from ssbfast.wire.private_tunnel import PrivateTunnelAddress
 
 Client = TypeVar("Client", bound="RoomClient")
+P = TypeVar("P", bound=Peer)
 
 
 class RoomClient:
@@ -308,14 +309,23 @@ class RoomClient:
             keep_alive(inner)
         return inner
 
-    async def _open_tunnel(self, room: JoinedRoom, target: FeedId, instance: int | None, inner: Peer) -> None:
-        """Open a tunnel that `inner` runs over."""
+    async def _open_tunnel(
+        self,
+        room: JoinedRoom,
+        target: FeedId,
+        instance: int | None,
+        inner: Peer,
+        *,
+        deadline: float | None = None,
+    ) -> None:
+        """Open a tunnel that `inner` runs over. deadline: seconds for the handshake, if not the usual ones."""
         relay = self._need_relay()
+        if deadline is None:
+            deadline = limits.HANDSHAKE_SECONDS
         handshake = ClientHandshake(self.me, target, network=self._network)
         args: dict[str, Any] = {"portal": str(room.id), "target": str(target)}
         if instance is not None:
             args["instance"] = instance
-        deadline = limits.HANDSHAKE_SECONDS
         transport = room.session.open_tunnel(
             lambda: Link(relay, handshake, inner, deadline=deadline, split=self._split), args
         )
@@ -330,17 +340,28 @@ class RoomClient:
     # ------------------------------------------------------------ direct paths
 
     def _paths(self, direct: Direct) -> DirectPaths:
-        return DirectPaths(direct, reflectors=self._reflectors, dial=self._dial_again, news=self._events.path)
+        return DirectPaths(
+            direct,
+            reflectors=self._reflectors,
+            may_hear=self._may_hear,
+            dial=self._dial_again,
+            news=self._events.path,
+        )
 
     def _may_leave(self, peer: Peer, role: Role, verdict: Verdict | None) -> None:
         """A session has opened that may go on outside of the room, if the peer may hear our addresses."""
-        if self._direct is None:
-            return
+        if self._direct is not None:
+            self._direct.opened(peer, role, may_meet=self._is_known(peer, verdict))
+
+    def _is_known(self, peer: Peer, verdict: Verdict | None) -> bool:
+        """Whether it may be here because we want it by name."""
         if self._trust is not None:
-            may_meet = verdict is not None and self._trust.knows(peer.id, verdict)
-        else:
-            may_meet = isinstance(self._admission, AllowList) and self._admission.decide(peer.id)
-        self._direct.opened(peer, role, may_meet=may_meet)
+            return verdict is not None and verdict.admitted and self._trust.knows(peer.id, verdict)
+        return isinstance(self._admission, AllowList) and self._admission.decide(peer.id)
+
+    async def _may_hear(self, peer: Peer) -> bool:
+        """Whether a peer may hear our addresses right now."""
+        return self._is_known(peer, None if self._trust is None else await self._trust.judge(peer.id))
 
     def _unknown(self, peer: Peer) -> None:
         """It stays, but may not hear our addresses any more."""
@@ -356,13 +377,14 @@ class RoomClient:
     def _reflectors(self) -> list[Address]:
         return [reflector for room in self.rooms for reflector in room.reflectors]
 
-    async def _dial_again(self, peer: Peer, inner: Peer) -> None:
+    async def _dial_again(self, peer: Peer, make: Callable[[], P]) -> P:
         """Open another tunnel to the peer of a session: through its own room first, else through another."""
         problem: SSBError | None = None
         for room in sorted(self.rooms, key=lambda room: room.id != peer.portal):
+            inner = make()
             try:
-                await self._open_tunnel(room, peer.id, None, inner)
-                return
+                await self._open_tunnel(room, peer.id, None, inner, deadline=limits.STANDBY_DIAL_SECONDS)
+                return inner
             except SSBError as error:
                 problem = error
         raise problem or SessionEndedError("no room is there")

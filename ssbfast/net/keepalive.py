@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from ssbfast import limits
 from ssbfast.errors import DeadlineError, SSBError
+from ssbfast.net.awake import awake_clock
 from ssbfast.net.streams import Stream
 from ssbfast.wire.muxrpc import CallKind
 
@@ -49,7 +50,7 @@ async def play(peer: Peer, stream: Stream, *, serves: bool) -> None:
                     await stream.send(_wall_milliseconds())
                     await asyncio.sleep(limits.PING_SECONDS)
                 await stream.send(_wall_milliseconds())
-                await asyncio.wait_for(stream.__anext__(), limits.PING_ANSWER_SECONDS)
+                await _next_within(stream, limits.PING_ANSWER_SECONDS)
                 serves = False
     except asyncio.TimeoutError:
         peer.link.fail(DeadlineError("the peer does not answer pings"))
@@ -60,10 +61,23 @@ async def play(peer: Peer, stream: Stream, *, serves: bool) -> None:
 async def _served(stream: Stream) -> bool:
     """Wait for the other's serve; False when it is overdue: there are peers that only answer."""
     try:
-        await asyncio.wait_for(stream.__anext__(), limits.PING_SECONDS + limits.PING_ANSWER_SECONDS)
+        await _next_within(stream, limits.PING_SECONDS + limits.PING_ANSWER_SECONDS)
     except asyncio.TimeoutError:
         return False
     return True
+
+
+async def _next_within(stream: Stream, seconds: float) -> None:
+    """Wait for an item while we are awake: what came while we slept has yet to be read. Raises asyncio.TimeoutError."""
+    clock = awake_clock()
+    until = clock.time() + seconds
+    while True:
+        try:
+            await asyncio.wait_for(stream.__anext__(), max(until - clock.time(), 0.0))
+            return
+        except asyncio.TimeoutError:
+            if clock.time() >= until:
+                raise
 
 
 def _wall_milliseconds() -> int:

@@ -33,6 +33,9 @@ WANT: Final = "direct.want"
 CARRIER: Final = "direct.carrier"
 CONTINUE: Final = "direct.continue"
 
+NO_SUCH_SESSION: Final = "no such session"
+"""The answer to `direct.carrier` that ends the session: whoever gives it has nothing that could go on."""
+
 SESSION_ID: Final = 32
 CONNECTION_ID: Final = range(8, 21)
 """Bytes of a QUIC connection id that a client may choose (RFC 9000, section 7.2)."""

@@ -156,6 +156,7 @@ async def test_a_session_outlives_the_room_s_death_while_direct() -> None:
 
 async def test_without_a_way_back_it_ends_in_time_with_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "CARRIER_SECONDS", 2.0)
+    monkeypatch.setattr(limits, "SLEEP_KEPT", 0)
     async with meeting() as met:
         await met.path("direct")
         client, service = await met.dial()

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 from unittest import mock
@@ -43,6 +43,7 @@ class Network:
     """All UDP of this process. sent: who was sent what, as far as it left. silent: nothing passes.
 
     longest: bytes of a datagram that still passes. opened: every socket that ever was.
+    watch: told of each datagram that is sent. late: datagrams are kept there, until `let_go`.
     """
 
     def __init__(self) -> None:
@@ -50,6 +51,26 @@ class Network:
         self.silent = False
         self.longest = 2048
         self.opened: list[UdpSocket] = []
+        self.watch: Callable[[bytes], None] = lambda data: None
+        self.late: list[tuple[UdpSocket, bytes, Address]] | None = None
+        self._pass: Callable[[UdpSocket, bytes, Address], bool] = UdpSocket.send
+
+    def send(self, udp: UdpSocket, data: bytes, to: Address) -> bool:
+        """What `UdpSocket.send` does as long as this network is there."""
+        if self.silent or len(data) > self.longest:
+            return True
+        self.watch(data)
+        if self.late is not None:
+            self.late.append((udp, data, to))
+            return True
+        self.sent.append((to, data))
+        return self._pass(udp, data, to)
+
+    def let_go(self) -> None:
+        """Send what is late."""
+        late, self.late = self.late or [], None
+        for udp, data, to in late:
+            self._pass(udp, data, to)
 
     def to(self, address: Address) -> list[bytes]:
         """What was sent there."""
@@ -60,13 +81,10 @@ class Network:
 async def network() -> AsyncIterator[Network]:
     """Watch, and be able to silence, every `UdpSocket`. At the end all are closed."""
     net = Network()
-    whole_send, whole_open = UdpSocket.send, UdpSocket.open.__func__
+    whole_open = UdpSocket.open.__func__
 
     def send(udp: UdpSocket, data: bytes, to: Address) -> bool:
-        if net.silent or len(data) > net.longest:
-            return True
-        net.sent.append((to, data))
-        return whole_send(udp, data, to)
+        return net.send(udp, data, to)
 
     def open_one(cls: type[UdpSocket], *args: Any, **more: Any) -> UdpSocket:
         net.opened.append(whole_open(cls, *args, **more))

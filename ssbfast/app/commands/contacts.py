@@ -67,7 +67,7 @@ def contacts(data: Path, network: NetworkId, as_json: bool) -> None:
 
     found = []
     if has_store(data):
-        with Store(data) as store:
+        with Store(data, reading=True) as store:
             found = store.contacts()
     for contact in found:
         event = {"event": "contact", "id": str(contact.id), **_as_members(contact.relation)}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
 import itertools
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -57,12 +58,18 @@ class LazyGroup(click.Group):
         command = getattr(importlib.import_module(f"ssbfast.app.commands.{module}"), name)
         return command if isinstance(command, click.Command) else None
 
+    def make_context(self, *args: Any, **more: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **more)  # --help and --version print here
+        except BrokenPipeError:
+            _empty_stdout()
+            raise click.exceptions.Exit(DONE) from None
+
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
         except BrokenPipeError:  # whoever read our output has left; click would call that a failure
-            with open(os.devnull, "wb") as nothing:
-                os.dup2(nothing.fileno(), sys.stdout.fileno())  # what is still in the buffer
+            _empty_stdout()
             return DONE
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -108,4 +115,22 @@ def _run(arguments: Sequence[str], tell: Callable[[Failure], None]) -> int:
         return failure.code
     except (KeyboardInterrupt, click.Abort):
         return DONE
+    except OSError as error:  # all others have become errors of ours: this one is of stdout, or of a file that we name
+        if error.filename is None:
+            _empty_stdout()
+        failure = Failure("output" if error.filename is None else "file", _unwritten(error), FAILED)
+        warn(failure.message)
+        tell(failure)
+        return failure.code
     return code if isinstance(code, int) else DONE
+
+
+def _unwritten(error: OSError) -> str:
+    what = "the output cannot be written" if error.filename is None else str(error.filename)
+    return f"{what}: {(error.strerror or type(error).__name__).lower()}"
+
+
+def _empty_stdout() -> None:
+    """Let what is still in its buffer go nowhere: Python would try once more at its end, and say so."""
+    with contextlib.suppress(OSError, AttributeError), open(os.devnull, "wb") as nothing:
+        os.dup2(nothing.fileno(), sys.stdout.fileno())

@@ -101,12 +101,14 @@ class _Offer:
     paths: Paths
 
     async def run(self, printer: Printer, addresses: list[dict[str, str]]) -> int:
+        from ssbfast.app.identity_lock import IdentityLock
         from ssbfast.app.room_client import RoomClient
         from ssbfast.net.api import Api
         from ssbfast.net.forward import ForwardServer, is_admitted, is_direct
 
         api = Api()
         async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(IdentityLock(self.data))
             trust = open_trust(self.trust, self.data, self.me, self.network)
             stack.push_async_callback(trust.close)
             allow = is_direct if self.paths.only_direct else is_admitted

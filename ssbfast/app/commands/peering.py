@@ -107,7 +107,8 @@ def load_me(data: Path) -> Keypair:
     from ssbfast.app.store import Store
 
     if has_store(data):
-        Store(data).close()
+        with Store(data) as store:
+            store.check()
     return read_secret(data / SECRET, create=True)
 
 
@@ -119,8 +120,9 @@ def open_trust(options: TrustOptions, data: Path, me: Keypair, network: NetworkI
     from ssbfast.app.trusting import Trust
 
     server = options.ssb_server
-    graph: FollowGraph = StoreGraph(data) if server is None else SsbServerGraph(server, me, network=network)
-    trust = Trust(graph, policy=options.policy, allowed=options.allow, denials=DenialLog(data))
+    graph: FollowGraph
+    graph = StoreGraph(data, report=warn) if server is None else SsbServerGraph(server, me, network=network)
+    trust = Trust(graph, policy=options.policy, allowed=options.allow, denials=DenialLog(data, report=warn))
     if options.policy is Policy.EVERYONE:
         warn(_EVERYONE)
     return trust

@@ -7,6 +7,7 @@ it; then the sockets that its addresses belong to are punched with, once.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -15,7 +16,7 @@ from ssbfast.errors import RefusedError, SSBError
 from ssbfast.net.direct.ways import DirectWay
 from ssbfast.wire import direct_calls
 from ssbfast.wire.direct_keys import DirectKeys, Role
-from ssbfast.wire.muxrpc import Called
+from ssbfast.wire.muxrpc import Called, unknown_method_message
 
 if TYPE_CHECKING:
     from ssbfast.net.direct.certificates import Credentials
@@ -52,13 +53,13 @@ class Answers:
     def synced(self, called: Called) -> None:
         """`direct.sync` was called: begin at once."""
         sync = direct_calls.parse_sync(called.args)
-        answered, self._answered = self._answered, None
+        answered = self._answered
         if answered is None or answered.attempt.is_closed or answered.keys.epoch != sync.epoch:
-            if answered is not None:
-                answered.attempt.close()
+            self.close()
             raise RefusedError("no such offer")
+        self._answered = None
+        self._rendezvous.start(self._meet(answered, sync.connection), last=answered.attempt.close)
         self._rendezvous.peer.reply(called.req, True)
-        self._rendezvous.start(self._meet(answered, sync.connection))
 
     def close(self) -> None:
         """Drop what has been answered and not been synchronised. Harmless when there is nothing."""
@@ -89,9 +90,12 @@ class Answers:
         rendezvous.began = began = self._loop.time()
         self.close()
         try:
-            attempt, here = await rendezvous.preparation.take()
+            attempt, here = await rendezvous.gather()
+        except RefusedError:  # who may not hear our addresses need not hear why
+            rendezvous.refuse(called, unknown_method_message(called.name))
+            return
         except SSBError as error:
-            rendezvous.peer.refuse(called.req, str(error))
+            rendezvous.refuse(called, str(error))
             return
         self.close()  # another offer may have been answered meanwhile
         credentials = Credentials.make()
@@ -106,15 +110,7 @@ class Answers:
 
         attempt, offer = answered.attempt, answered.offer
         way = DirectWay(self._rendezvous.migration, self._rendezvous)
-        try:
-            way.path = path = DirectPath.target(
-                answered.credentials, connection, answered.keys, way, datagram=offer.datagram
-            )
+        with contextlib.suppress(SSBError):  # the caller sees it, and tries again or stays
+            way.path = DirectPath.target(answered.credentials, connection, answered.keys, way, datagram=offer.datagram)
             punched = await attempt.punch(answered.keys, offer.whereabouts, connection=connection)
-            path.start(punched.udp, within=limits.PUNCH_SECONDS)
-            attempt.hand_to(path)
-            await asyncio.shield(way.ready)
-        except SSBError:
-            return  # the caller sees it, and tries again or stays
-        finally:
-            self._rendezvous.end_attempt(attempt)
+            await way.open(punched.udp, None, within=limits.PUNCH_SECONDS, attempt=attempt)

@@ -16,6 +16,9 @@ from ssbfast.net.direct.udp import Address, UdpSocket
 ABORTED: Final = 1
 """QUIC's application error code of everything but an orderly close."""
 
+BROKEN: Final = "QUIC cannot go on"
+"""Why a connection ended over a mistake of aioquic's."""
+
 _ALLOWED: Final = limits.CANDIDATES + limits.PEER_REFLEXIVE
 _FAREWELLS: Final = 8
 _LONG, _RETRY = 0x80, 0x30
@@ -32,7 +35,7 @@ class Owner(Protocol):
 
 
 class QuicDriver:
-    """One connection on one socket, which is ours to close from `start` on.
+    """One connection on one socket, which is ours to close from `start` on, however the connection ends.
 
     handshaken: QUIC's handshake is complete; the owner sets it. ended: nothing moves any more.
     """
@@ -59,9 +62,13 @@ class QuicDriver:
         udp.quic = self
         if remote is None:
             self._ids.add(self._quic.original_destination_connection_id)
-        else:
+            return
+        try:
             self._quic.connect(remote, self._loop.time())
-            self._transmit()
+        except Exception:
+            self.close(ABORTED, "QUIC cannot begin")
+            raise
+        self._transmit()
 
     def allow(self, address: Address) -> None:
         """Listen to that address even before the handshake is complete. The newest dozen counts."""
@@ -80,7 +87,7 @@ class QuicDriver:
         if self.ended:
             return
         if code == 0:
-            self._send(self._outgoing())
+            self._send(self._last_words())
         self._quic.close(error_code=code)
         self._end(code, reason)
 
@@ -93,7 +100,7 @@ class QuicDriver:
         try:
             self._quic.receive_datagram(data, source, self._loop.time())
         except Exception:  # a mistake of aioquic's that the other end found must not stop the reading of the socket
-            self.close(ABORTED, "QUIC cannot go on")
+            self.close(ABORTED, BROKEN)
 
     def batch_done(self) -> None:
         if self.ended:
@@ -120,10 +127,15 @@ class QuicDriver:
         )
 
     def _pass(self) -> None:
-        """Let the owner act upon what has come, and send."""
+        """Let the owner act upon what has come, and send. An owner that raises all the same loses the connection."""
         self._in_pass = True
-        self._owner.quic_events()
-        self._in_pass = False
+        try:
+            self._owner.quic_events()
+        except BaseException:
+            self.close(ABORTED, "what came could not be dealt with")
+            raise
+        finally:
+            self._in_pass = False
         self._transmit()
 
     def _transmit(self) -> None:
@@ -132,7 +144,12 @@ class QuicDriver:
             self._soon = None
         if self.ended:
             return
-        self._send(self._outgoing())
+        try:
+            outgoing = self._outgoing()
+        except Exception:  # a mistake of aioquic's, as in `datagram`
+            self.close(ABORTED, BROKEN)
+            return
+        self._send(outgoing)
         closed = self._quic.closed
         if closed is None:
             self._arm()
@@ -168,7 +185,11 @@ class QuicDriver:
         if at is None or at > now:
             self._arm()
             return
-        self._quic.handle_timer(now)
+        try:
+            self._quic.handle_timer(now)
+        except Exception:  # a mistake of aioquic's, as in `datagram`
+            self.close(ABORTED, BROKEN)
+            return
         self._pass()
 
     def _end(self, code: int, reason: str) -> None:
@@ -176,11 +197,20 @@ class QuicDriver:
         for handle in (self._soon, self._timer):
             if handle is not None:
                 handle.cancel()
-        self._farewell = self._outgoing()
+        self._farewell = self._last_words()
         self._repeat_farewell()
-        if self._udp is not None:
+        if self._udp is not None and self.handshaken:
             self._udp.linger(limits.DIRECT_FAREWELL_SECONDS)
+        elif self._udp is not None:
+            self._udp.close()  # nobody at the other end has anything to lose
         self._owner.quic_ended(code, reason)
+
+    def _last_words(self) -> list[tuple[bytes, Address]]:
+        """What still goes out, if QUIC can say it."""
+        try:
+            return self._outgoing()
+        except Exception:
+            return []
 
     def _repeat_farewell(self) -> None:
         """Our close, now and as an answer to some of what still comes: it may have been lost."""

@@ -64,10 +64,16 @@ class Host(Protocol):
         """Those that our rooms have, at the addresses at which we reach them."""
 
     def may_meet(self, peer: Peer) -> bool:
-        """Whether this peer may hear our addresses."""
+        """Whether this peer may hear our addresses, as far as we have been told of changes."""
 
-    async def dial_standby(self, rendezvous: Rendezvous, epoch: int) -> StandbyWay:
-        """A standby, open. Raises RefusedError when the peer itself says no, else SSBError."""
+    async def may_hear(self, peer: Peer) -> bool:
+        """The same, asked anew: right before each telling."""
+
+    async def dial_standby(self, rendezvous: Rendezvous, epoch: int) -> StandbyWay | None:
+        """A standby, open; None when the peer itself, proven, says that it knows of no such session.
+
+        Whatever else is in the way, a room's word above all, raises SSBError: it may be gone at the next dial.
+        """
 
     def news(self, rendezvous: Rendezvous, news: PathNews) -> None:
         """The path has changed, or could not be changed."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
 from ssbfast import limits
@@ -46,6 +46,8 @@ CALL_SECONDS: Final = 10.0
 _WORTH_SECONDS: Final = 0.5
 """An attempt that has less time left is not worth it."""
 
+_NOT_TOLD: Final = "our addresses are not told to the other end"
+
 
 class Rendezvous:
     """One end of one session.
@@ -62,7 +64,9 @@ class Rendezvous:
         self._host = host
         self.peer_id = peer.id
         self.export_key = peer.link.session.export_key
-        carriers = Carriers(role, most=limits.CARRIER_WINDOW_MAX, chance=random.random)
+        kept = host.resources.kept
+        carriers = Carriers(role, most=limits.CARRIER_WINDOW_MAX, chance=random.random, kept=kept)
+        carriers.may_be_kept = False  # until `begin`: for those whom we follow or name
         self.migration = Migration(carriers, peer.link, tunnel, self)
         self.session_id = session_id(self.export_key)
         self.preparation = Preparation(self._new_attempt)
@@ -72,6 +76,7 @@ class Rendezvous:
         self.began = self._decide = self._loop.time()
         self._path: DirectWay | None = None
         self._told: str | None = None
+        self._closed = False
         self._over = False
 
     def __repr__(self) -> str:
@@ -92,6 +97,7 @@ class Rendezvous:
 
     def begin(self) -> None:
         """Caller: make direct paths from now on. Target: answer; ask for one when asked by `want`."""
+        self.migration.carriers.may_be_kept = True
         if self._role is Role.CALLER:
             self.want()
         else:
@@ -99,8 +105,14 @@ class Rendezvous:
 
     def want(self) -> None:
         """Have a direct path when possible."""
-        self.migration.carriers.upgrade(self._loop.time())
+        self.migration.carriers.upgrade(self.migration.now())
         self.migration.step()
+
+    def stay(self) -> None:
+        """The other end may not hear our addresses any more: what it may still have had is dropped."""
+        self.migration.carriers.may_be_kept = False
+        self.preparation.close()
+        self._answers.close()
 
     def session_closed(self) -> None:
         """The session is over. What answers the other end once more stays for a while, if it was ever moved."""
@@ -145,31 +157,32 @@ class Rendezvous:
 
     async def _upgrade(self) -> None:
         """Up to three attempts at a direct path."""
-        reason = "the other end's addresses are not told"
-        if self._host.may_meet(self._peer):
-            self.began = self._loop.time()
-            self._decide = self.began + limits.DECISION_SECONDS
-            for number in range(limits.PUNCH_ATTEMPTS):
-                if number and self._decide - self._loop.time() < _WORTH_SECONDS:
-                    break
-                try:
-                    await self._attempt()
+        reason = ""
+        self.began = self._loop.time()
+        self._decide = self.began + limits.DECISION_SECONDS
+        for number in range(limits.PUNCH_ATTEMPTS):
+            if number and self._decide - self._loop.time() < _WORTH_SECONDS:
+                break
+            try:
+                await self._attempt()
+                return
+            except RemoteError as error:
+                if str(error).endswith(NOT_ALLOWED):
+                    self.migration.carriers.stop_upgrades()  # it knows nothing of all this
+                    self._failed("no direct path: the other end knows of none" if self._how.required else None)
                     return
-                except RemoteError as error:
-                    if str(error).endswith(NOT_ALLOWED):
-                        self.migration.carriers.stop_upgrades()  # it knows nothing of all this
-                        self._failed("no direct path: the other end knows of none" if self._how.required else None)
-                        return
-                    reason = "the other end wants none"
+                reason = "the other end wants none"
+                break
+            except SSBError as error:
+                reason = str(error)
+                if not self._peer.is_open:
+                    return
+                if isinstance(error, RefusedError):
                     break
-                except SSBError as error:
-                    reason = str(error)
-                    if not self._peer.is_open:
-                        return
         self._failed(reason)
 
     def _failed(self, reason: str | None) -> None:
-        self.migration.carriers.upgrade_failed(self._loop.time())
+        self.migration.carriers.upgrade_failed(self.migration.now())
         self.migration.step()
         if reason is not None and reason != self._told and self._peer.path != "direct":
             self._told = reason
@@ -178,7 +191,7 @@ class Rendezvous:
     async def _attempt(self) -> None:
         from ssbfast.net.direct.path import DirectPath
 
-        attempt, here = await self.preparation.take()
+        attempt, here = await self.gather()
         try:
             keys = DirectKeys.derive(self.export_key, Role.CALLER, self.migration.carriers.next_epoch())
             asked = self._loop.time()
@@ -186,6 +199,8 @@ class Rendezvous:
             timeout = min(CALL_SECONDS, max(self._decide - asked, _WORTH_SECONDS))
             answer = direct_calls.parse_answer(await self._peer.call(direct_calls.OFFER, offer, timeout=timeout))
             round_trip = max(0.0, self._loop.time() - asked - answer.took)
+            if not self._host.may_meet(self._peer):
+                raise RefusedError(_NOT_TOLD)
             way = DirectWay(self.migration, self)
             way.path = path = DirectPath.caller(answer.certificate, keys, way, datagram=self._datagram)
             sync = direct_calls.Sync(keys.epoch, path.connection_id).as_json()
@@ -194,14 +209,13 @@ class Rendezvous:
                 punched = await self._punch(attempt, keys, answer.whereabouts, round_trip / 2)
             finally:
                 synchronised.cancel()
-            path.start(punched.udp, punched.remote, within=self._left())
             try:
-                await asyncio.shield(way.ready)
+                await way.open(punched.udp, punched.remote, within=self._left())
             except PunchError:
                 self._datagram = limits.DIRECT_DATAGRAM_LEAST  # probes pass: QUIC's packets may have been too long
                 raise
         finally:
-            self.end_attempt(attempt)
+            attempt.close()
 
     async def _punch(self, attempt: Attempt, keys: DirectKeys, theirs: Whereabouts, start_in: float) -> Punched:
         try:
@@ -220,18 +234,19 @@ class Rendezvous:
             await self._peer.call(direct_calls.SYNC, sync)
 
     async def _stand_by(self) -> None:
+        """One dial. Only the other end's own word that it has no such session gives the session up."""
         epoch = self.migration.carriers.next_epoch()
         refused = False
         try:
             way = await self._host.dial_standby(self, epoch)
-        except RefusedError:
-            refused = True
         except SSBError:
             pass
         else:
-            self.migration.standby_up(epoch, way)
-            return
-        self.migration.carriers.standby_failed(self._loop.time(), refused=refused)
+            if way is not None:
+                self.migration.standby_up(epoch, way)
+                return
+            refused = True
+        self.migration.carriers.standby_failed(self.migration.now(), refused=refused)
         self.migration.step()
 
     async def _ask(self) -> None:
@@ -260,7 +275,7 @@ class Rendezvous:
             else:
                 self._answers.offered(called)
         except SSBError as error:
-            self._peer.refuse(called.req, str(error))
+            self.refuse(called, str(error))
         return True
 
     def _wanted(self, called: Called) -> None:
@@ -272,9 +287,12 @@ class Rendezvous:
     # ------------------------------------------------------------ from the path
 
     def path_ready(self, way: DirectWay) -> None:
-        self._path = way
-        self._host.path_up(self, way)  # before anything that the path brings
-        self.migration.quic_up(way.epoch, way)
+        if self._closed or not self._peer.is_open:
+            way.end(False)  # the session is over, or about to be
+            return
+        if self.migration.has(self.migration.quic_up(way.epoch, way)):  # else it came too late
+            self._path = way
+            self._host.path_up(self, way)  # before anything that the path brings
 
     def stream_data(self, way: DirectWay, stream: int, data: bytes, end: bool) -> None:
         self._host.stream_data(self, way, stream, data, end)
@@ -288,6 +306,28 @@ class Rendezvous:
             self._host.path_over(self, way)
 
     # ------------------------------------------------------------ inside
+
+    async def gather(self) -> tuple[Attempt, Whereabouts]:
+        """A fresh attempt, whose closing is the receiver's business, and where it can be reached: the other end may be
+        told right now.
+
+        Raises RefusedError when it may not (any more), PunchError, MissingExtraError.
+        """
+        if not self._host.may_meet(self._peer):
+            raise RefusedError(_NOT_TOLD)
+        attempt, here = await self.preparation.take()
+        try:
+            if not await self._host.may_hear(self._peer):
+                raise RefusedError(_NOT_TOLD)
+        except BaseException:
+            attempt.close()
+            raise
+        return attempt, here
+
+    def refuse(self, called: Called, message: str) -> None:
+        """Answer a call with an error, if there is still somebody to hear it."""
+        if self._peer.is_open:
+            self._peer.refuse(called.req, message)
 
     def _new_attempt(self) -> Attempt:
         from ssbfast.net.direct.punching import Attempt
@@ -311,18 +351,21 @@ class Rendezvous:
         searches.begins(self.peer_id, now)
         return True
 
-    def end_attempt(self, attempt: Attempt) -> None:
-        """It came to something, or to nothing."""
-        attempt.close()
-
-    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Do something as long as the session lasts."""
+    def start(
+        self, work: Coroutine[Any, Any, None], *, last: Callable[[], None] | None = None
+    ) -> asyncio.Task[None]:
+        """Do something as long as the session lasts. last: called behind it, also when it never got to begin."""
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        if last is not None:
+            task.add_done_callback(lambda _task: last())
+        if self._closed:
+            task.cancel()
         return task
 
     def _cancel(self) -> None:
+        self._closed = True
         self.preparation.close()
         self._answers.close()
         for task in list(self._tasks):

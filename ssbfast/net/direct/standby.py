@@ -10,6 +10,9 @@ them end it.
                       └────────▶ owner.raw_received          behind it
 
 The same for what goes out. Then a `RawTunnel` takes the tunnel over; S's first tunnel is one from the start.
+
+A change that both ends have begun has `CARRIER_SECONDS`, as all that S has to wait for: the standby's own link would
+not wait so long for a goodbye, and is not asked. A box that does not open ends the tunnel at once.
 """
 
 from __future__ import annotations
@@ -17,7 +20,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final, Protocol
 
-from ssbfast.errors import BoxStreamError, SSBError
+from ssbfast import limits
+from ssbfast.errors import BoxStreamError, DeadlineError, SSBError
 from ssbfast.net.link import Link
 from ssbfast.net.tunnel import TunnelTransport
 from ssbfast.wire.box_stream import Unboxer
@@ -75,6 +79,11 @@ class Boundary:
         self._unboxer = Unboxer(session.receive_key, session.receive_nonce)
         self._broken = False
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether there is no end to be found."""
+        return self._broken
+
     def find(self, data: bytes) -> int | None:
         """The offset behind the goodbye, when `data` has its end."""
         for offset in range(len(data)):
@@ -103,8 +112,11 @@ class StandbyTunnel(asyncio.Transport, asyncio.Protocol):
         self._boxed = 0
         self._link_is_over = False
         self._said = False
+        self._heard = False
+        self._raw_is_over = False
         self._waiting = bytearray()  # raw bytes for behind our goodbye
         self._owner: TunnelOwner | None = None
+        self._deadline: asyncio.TimerHandle | None = None
         tunnel.set_protocol(self)
         link.move(self)
 
@@ -112,6 +124,7 @@ class StandbyTunnel(asyncio.Transport, asyncio.Protocol):
         """Say the goodbyes; what is written to `write_raw` goes behind them, and what comes behind the other
         end's is the owner's."""
         self._owner = owner
+        self._deadline = asyncio.get_running_loop().call_later(limits.CARRIER_SECONDS, self._late)
         self._link.finish()
         return self._tunnel
 
@@ -126,6 +139,12 @@ class StandbyTunnel(asyncio.Transport, asyncio.Protocol):
             self._tunnel.write(data)
         else:
             self._waiting += data
+
+    def close_raw(self) -> None:
+        """The session that is carried is over: close the tunnel behind its last bytes."""
+        self._raw_is_over = True
+        if self._said:
+            self._tunnel.close()
 
     # ------------------------------------------------------------ towards the link: asyncio.Transport
 
@@ -166,16 +185,24 @@ class StandbyTunnel(asyncio.Transport, asyncio.Protocol):
         if self._waiting:
             waiting, self._waiting = bytes(self._waiting), bytearray()
             self._tunnel.write(waiting)
+        if self._raw_is_over:
+            self._tunnel.close()
+        self._settle()
 
     def close(self) -> None:
         """The link has said its goodbyes and has heard the other end's."""
         if self._owner is None:
             self._tunnel.close()
-            return
-        self.write_eof()
-        asyncio.get_running_loop().call_soon(self._end_link, None)
+        else:
+            self.write_eof()
 
     def abort(self) -> None:
+        """The link does not want to wait any longer: in the midst of a change that is not its business."""
+        if self._owner is None or self._boundary.is_broken:
+            self._tunnel.abort()
+
+    def cut(self) -> None:
+        """Cut the tunnel, whatever it carries."""
         self._tunnel.abort()
 
     # ------------------------------------------------------------ towards the tunnel: asyncio.Protocol
@@ -184,7 +211,7 @@ class StandbyTunnel(asyncio.Transport, asyncio.Protocol):
         end = self._boundary.find(data)
         self._boxed += len(data) if end is None else end
         if self._boxed > STANDBY_BYTES:
-            self.abort()
+            self.cut()
             return
         rest = b""
         if end is not None:
@@ -195,9 +222,11 @@ class StandbyTunnel(asyncio.Transport, asyncio.Protocol):
         owner = self._owner
         if owner is None:  # a goodbye that means goodbye: nothing may follow
             if rest:
-                self.abort()
+                self.cut()
             return
+        self._heard = True
         self._tunnel.set_protocol(RawTunnel(owner, self._tunnel))
+        self._settle()
         if rest:
             owner.raw_received(self._tunnel, rest)
 
@@ -217,6 +246,18 @@ class StandbyTunnel(asyncio.Transport, asyncio.Protocol):
 
     # ------------------------------------------------------------ inside
 
+    def _settle(self) -> None:
+        """With both goodbyes the change is done, and nothing is left of the standby's own session."""
+        if self._said and self._heard:
+            asyncio.get_running_loop().call_soon(self._end_link, None)
+
+    def _late(self) -> None:
+        """One of the goodbyes does not get through."""
+        if self._owner is not None:
+            self._owner.raw_lost(self._tunnel, DeadlineError("the way back did not open in time"))
+        self.cut()
+        self._end_link(None)
+
     def _writable(self, yes: bool) -> None:
         if self._owner is not None:
             self._owner.raw_writable(self._tunnel, yes)
@@ -228,6 +269,9 @@ class StandbyTunnel(asyncio.Transport, asyncio.Protocol):
             self._link.pause_writing()
 
     def _end_link(self, error: Exception | None) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
         if not self._link_is_over:
             self._link_is_over = True
             self._link.connection_lost(error if error is None or isinstance(error, SSBError) else None)

@@ -1,4 +1,8 @@
-"""A direct path and a standby tunnel, each as one of a session's ways (`net/direct/migration.py`)."""
+"""A direct path and a standby tunnel, each as one of a session's ways (`net/direct/migration.py`).
+
+Until the session has a way, whoever makes it is its owner, and ends it when nothing comes of it: `DirectWay.open`
+does, and whoever dials or accepts a standby. From `begin` on it is the migration's to end.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ssbfast import native
-from ssbfast.errors import PunchError, SessionEndedError, SSBError
+from ssbfast.errors import LocalProtocolError, PunchError, RemoteError, SessionEndedError, SSBError
 from ssbfast.net.direct.migration import Migration
 from ssbfast.net.direct.standby import StandbyTunnel
 from ssbfast.net.streams import Stream
@@ -14,6 +18,8 @@ from ssbfast.net.tunnel import TunnelTransport
 
 if TYPE_CHECKING:
     from ssbfast.net.direct.path import DirectPath
+    from ssbfast.net.direct.punching import Attempt
+    from ssbfast.net.direct.udp import Address, UdpSocket
     from ssbfast.net.peer import Peer
 
 
@@ -21,7 +27,7 @@ class PathOwner(Protocol):
     """Who is told of a direct path what is not the session's business."""
 
     def path_ready(self, way: DirectWay) -> None:
-        """Both proofs have passed."""
+        """Both proofs have passed: the session has the way now, or it has been ended."""
 
     def stream_data(self, way: DirectWay, stream: int, data: bytes, end: bool) -> None:
         """Bytes of a forwarded connection."""
@@ -34,9 +40,10 @@ class PathOwner(Protocol):
 
 
 class DirectWay:
-    """A direct path, from its start on. It is the path's handler (`net/direct/path.py`).
+    """A direct path. It is the path's handler (`net/direct/path.py`).
 
-    ready: done when both proofs have passed; PunchError when the path was lost before.
+    ready: done when both proofs have passed, and the session has the path if it wants it; PunchError when the path was
+    lost before.
     """
 
     def __init__(self, migration: Migration, owner: PathOwner) -> None:
@@ -49,6 +56,27 @@ class DirectWay:
     @property
     def epoch(self) -> int:
         return 0 if self.path is None else self.path.epoch
+
+    async def open(
+        self, udp: UdpSocket, remote: Address | None, *, within: float, attempt: Attempt | None = None
+    ) -> None:
+        """Start `path` on a punched socket, which is the path's to close from now on; returns when it is ready.
+
+        remote, within: see `DirectPath.start`. attempt: at the target, what has punched, and has early datagrams.
+        Raises PunchError. Then, and when cancelled, the path is ended, unless the session has it.
+        """
+        path = self.path
+        if path is None:
+            udp.close()
+            raise LocalProtocolError("there is no path to open")
+        try:
+            path.start(udp, remote, within=within)
+            if attempt is not None:
+                attempt.hand_to(path)
+            await asyncio.shield(self.ready)
+        finally:
+            if self.number is None:
+                path.abort("given up")
 
     # ------------------------------------------------------------ Way
 
@@ -94,8 +122,8 @@ class DirectWay:
 
     def path_ready(self, path: DirectPath) -> None:
         if not self.ready.done():
-            self.ready.set_result(None)
             self._owner.path_ready(self)
+            self.ready.set_result(None)
 
     def path_records(self, path: DirectPath, data: bytes) -> None:
         if self.number is not None:
@@ -172,11 +200,11 @@ class StandbyWay:
     def end(self, clean: bool) -> None:
         self._over = True
         if self._raw is not None and clean:
-            self._raw.close()
+            self._tunnel.close_raw()
         elif clean:
             self._peer.link.close()
         else:
-            self._tunnel.abort()
+            self._tunnel.cut()
 
     def read(self, yes: bool) -> None:
         if self._raw is None:
@@ -213,9 +241,11 @@ class StandbyWay:
             self._migration.records(self.number, data)
 
     def session_over(self, error: SSBError | None) -> None:
-        """The standby's own session has ended: in order, if it was to make room for the one that it carries."""
+        """The standby's own session has ended, or what it is for: in order, if it was to make room for the one that it
+        carries."""
         if self._raw is None:
             self.lost(error)
+            self._peer.link.close()
 
     def lost(self, error: Exception | None) -> None:
         """There is no standby any more, or the tunnel under the session that it carries is over."""
@@ -227,7 +257,8 @@ class StandbyWay:
 class RecordStream(Stream):
     """`direct.carrier`: what comes is acted upon at once, in order with the goodbye behind it.
 
-    accepted: done when the other end has written its first record, which says yes.
+    accepted: done when the other end has written its first record, which says yes; RemoteError when it has said no by
+    itself, and SessionEndedError however else the stream ended.
     """
 
     def __init__(self, peer: Peer, req: int) -> None:
@@ -248,8 +279,10 @@ class RecordStream(Stream):
 
     def finished(self, error: SSBError | None) -> None:
         super().finished(error)
+        over = SessionEndedError("the standby was ended")
+        said_so = self._peer.is_open  # else its session is ending, and tells by itself how: a room may have cut it
         if not self.accepted.done():
-            self.accepted.set_exception(error or SessionEndedError("the standby was ended"))
+            self.accepted.set_exception(error if said_so and isinstance(error, RemoteError) else over)
             self.accepted.exception()  # nobody may be waiting
-        if self.way is not None and self._peer.is_open:  # else its session is ending, and tells by itself how
-            self.way.session_over(error or SessionEndedError("the standby was ended"))
+        if self.way is not None and said_so:
+            self.way.session_over(error or over)

@@ -1,0 +1,262 @@
+"""What peers that were let in leave behind when they stop half-way: nothing, and no offer without an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from typing import Any
+
+import pytest
+
+from ssbfast import limits
+from ssbfast.app.follow_graph import MemoryGraph
+from ssbfast.app.trusting import Trust
+from ssbfast.errors import RefusedError, RemoteError
+from ssbfast.ids import FeedId
+from ssbfast.keys import Keypair
+from ssbfast.net.direct import resources
+from ssbfast.net.direct.rendezvous import Rendezvous
+from ssbfast.net.direct.ways import DirectWay
+from ssbfast.net.peer import Peer
+from ssbfast.room.trust import Policy, Relation
+from ssbfast.wire import direct_calls
+from ssbfast.wire.direct_keys import Role
+from ssbfast.wire.muxrpc import CallKind
+from tests.helpers.forwards import Service, Wire
+from tests.helpers.meeting import Meddler, Meeting, meddling, meeting, paths_of
+from tests.helpers.rawpeer import eventually
+
+OFFER = {"epoch": 1, "candidates": [], "mapping": "unknown", "birthday": False}
+CONNECTION = base64.b64encode(bytes(8)).decode()
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "UPGRADE_SECONDS", 0.2)
+    monkeypatch.setattr(limits, "DIRECT_FAREWELL_SECONDS", 0.05)
+
+
+class NoSockets:
+    """In place of `UdpSocket`: a process without descriptors."""
+
+    @staticmethod
+    def open(*_args: Any) -> Any:
+        raise OSError(24, "Too many open files")
+
+
+async def all_closed(met: Meeting) -> None:
+    await eventually(lambda: met.net.opened and all(udp.is_closed for udp in met.net.opened))
+
+
+# ---------------------------------------------------------------- offers
+
+
+async def test_an_offer_that_is_never_synchronised_expires(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "OFFER_SECONDS", 0.1)
+    monkeypatch.setattr(limits, "PREPARED_SECONDS", 600.0)
+    async with meeting(c=None) as met:
+        assert await met.peer.call("direct.offer", OFFER, timeout=20)
+        await all_closed(met)
+        with pytest.raises(RemoteError, match="no such offer"):
+            await met.peer.call("direct.sync", {"epoch": 1, "connection": CONNECTION}, timeout=20)
+        await met.is_usable()
+
+
+async def test_an_offer_is_answered_also_where_the_system_has_nothing_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And whoever has made it goes on trying."""
+
+    with monkeypatch.context() as patch:
+        patch.setattr(resources, "UdpSocket", NoSockets)
+        async with meeting(c=None) as met:
+            with pytest.raises(RemoteError, match="no UDP socket can be had"):
+                await met.peer.call("direct.offer", OFFER, timeout=20)
+            patch.undo()
+            assert await met.peer.call("direct.offer", {**OFFER, "epoch": 2}, timeout=20)
+    with monkeypatch.context() as patch:
+        patch.setattr(resources, "UdpSocket", NoSockets)
+        async with meeting() as met:
+            await eventually(lambda: met.caller.named("path"))
+            assert met.caller.named("path")[0]["reason"] == "no UDP socket can be had"
+            patch.undo()
+            await met.path("direct")
+
+
+class Thinking(MemoryGraph):
+    """A graph that takes its time, once it is told to. asked: how often it was since."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slow = False
+        self.asked = 0
+
+    async def relation(self, who: FeedId) -> Relation:
+        if self.slow:
+            self.asked += 1
+            await asyncio.Event().wait()
+        return await super().relation(who)
+
+
+@pytest.mark.parametrize("who", ["caller", "target"])
+async def test_a_session_that_ends_while_the_graph_is_asked_leaves_no_socket(who: str) -> None:
+    keys, graph = (Keypair.generate(), Keypair.generate()), Thinking()
+    for key in keys:
+        graph.set(key.id, follows=True)
+    trust = Trust(graph, policy=Policy.EVERYONE)
+    async with meeting(keys=keys, connect=False, trust=trust) as met:
+        if who == "caller":
+            met.caller._admission, met.caller._trust = None, trust
+        peer = await met.caller.connect(keys[0].id)
+        graph.slow = True  # both have let each other in; nobody has heard an address yet
+        await eventually(lambda: graph.asked)
+        peer.link.abort()
+        await peer.wait_closed()
+        await all_closed(met)
+
+
+async def test_a_sync_in_the_turn_of_the_session_s_end_leaves_no_socket() -> None:
+    """The task that would go to meet the caller never gets to begin."""
+    async with meeting(c=None) as met:
+        await met.peer.call("direct.offer", OFFER, timeout=20)
+        end = met.rendezvous(met.target)
+        reply = met.there.reply
+
+        def replied(req: int, value: Any) -> None:
+            reply(req, value)
+            end.session_closed()
+
+        met.there.reply = replied  # type: ignore[method-assign]
+        assert await met.peer.call("direct.sync", {"epoch": 1, "connection": CONNECTION}, timeout=20)
+        await all_closed(met)
+
+
+@pytest.mark.parametrize("role", list(Role))
+async def test_a_session_that_is_cut_as_its_path_comes_up_does_not_go_on_there(
+    role: Role, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its link has failed and is about to say so: a path would take it over, and it would never end."""
+    ready = Rendezvous.path_ready
+
+    def cut(end: Rendezvous, way: DirectWay) -> None:
+        if end.role is role:
+            end.peer.link.fail(RefusedError("trust was withdrawn"))
+        ready(end, way)
+
+    monkeypatch.setattr(Rendezvous, "path_ready", cut)
+    async with meeting() as met:
+        ends = [met.peer, met.there] if role is Role.CALLER else [met.there, met.peer]
+        for peer in ends:
+            await asyncio.wait_for(peer.wait_closed(), 20)
+        assert str(ends[0].error) == "trust was withdrawn"
+        assert not met.caller.named("path") and not met.target.named("path")
+        await all_closed(met)
+
+
+# ---------------------------------------------------------------- standbys
+
+
+async def bare(met: Meeting) -> Peer:
+    """Another tunnel from C to A, of which A does not know yet what it is."""
+    tunnel = Peer()
+    await met.caller._open_tunnel(met.caller.rooms[0], met.target.me.id, None, tunnel)
+    return tunnel
+
+
+async def test_a_standby_that_is_refused_is_ended_by_whom_it_was_dialled_to() -> None:
+    async with meeting() as met:
+        await met.path("direct")
+        await met.has_standby()
+        tunnel = await bare(met)
+        wish = direct_calls.StandBy(bytes(32), 100).as_json()
+        stream = tunnel.duplex(direct_calls.CARRIER, wish)
+        with pytest.raises(RemoteError, match=direct_calls.NO_SUCH_SESSION):
+            await anext(aiter(stream))
+        await asyncio.wait_for(tunnel.wait_closed(), 20)
+        assert tunnel.error is None
+        await met.is_usable()
+
+
+async def test_a_standby_is_over_when_what_it_is_for_is_ended() -> None:
+    """Its own session, which nobody sees, would stay for ever."""
+    async with meeting() as met:
+        await met.path("direct")
+        await met.has_standby()
+        session = met.rendezvous(met.target).session_id
+        tunnel = await bare(met)
+        stream = tunnel.open_stream(
+            CallKind.DUPLEX, direct_calls.CARRIER, (direct_calls.StandBy(session, 100).as_json(),)
+        )
+        assert await anext(aiter(stream))  # it has taken the place of the other one
+        await stream.end()
+        await asyncio.wait_for(tunnel.wait_closed(), 20)
+        paths = paths_of(met.target)
+        await eventually(lambda: all(peer.is_open for peer in paths._standbys))
+        await met.is_usable()
+        assert met.peer.path == "direct"
+
+
+# ---------------------------------------------------------------- forwarded connections
+
+
+@pytest.mark.parametrize("who", ["caller", "target", "path", "client"])
+async def test_a_forward_that_is_cut_is_reset_at_the_service_and_never_ended(
+    who: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is cut, and however soon behind the first bytes: an end would say that these were all."""
+    for name, seconds in {
+        "CARRIER_SECONDS": 0.3, "DOWN_SECONDS": 0.05, "DIRECT_LOST_SECONDS": 0.2, "DIRECT_PING_BUSY": 0.05,
+    }.items():  # fmt: skip
+        monkeypatch.setattr(limits, name, seconds)
+    ends: list[str] = []
+    async with meddling(lies := NoWayBack()), meeting(connect=False) as met:
+        for number in range(16):
+            met.peer = met.listener.peer = await met.caller.connect(met.target.me.id)
+            await eventually(lambda: met.peer.path == "direct" and direct_ends(met))
+            (end,) = direct_ends(met)
+            lies.lies = True
+            wire = Wire(*await asyncio.open_connection(*met.listener.address))
+            await wire.send(bytes(100))
+            await asyncio.sleep(number % 8 / 2000)
+            if who == "client":
+                wire.reset()
+            elif who == "path":
+                met.silence()
+            else:
+                (met.peer if who == "caller" else end.peer).link.abort()
+            ends.append(await end_at(met.service))
+            wire.writer.transport.abort()
+            met.speak()
+            lies.lies = False
+            for peer in (met.peer, end.peer):
+                peer.link.abort()
+                await peer.wait_closed()
+    assert ends.count("reset") >= 4 and "end" not in ends, ends
+
+
+class NoWayBack(Meddler):
+    """A room that spoils every standby, while it lies."""
+
+    lies = False
+
+    def pass_on(self, number: int, to_target: bool, data: bytes) -> tuple[bytes, ...]:
+        return () if self.lies else (data,)
+
+
+def direct_ends(met: Meeting) -> list[Rendezvous]:
+    """The target's ends of sessions that are direct now."""
+    found = paths_of(met.target)._by_peer
+    return [end for peer, end in found.items() if peer.is_open and peer.path == "direct"]
+
+
+async def end_at(service: Service) -> str:
+    """How the service sees a connection's end, if it sees the connection at all."""
+    try:
+        wire = await asyncio.wait_for(service.connections.get(), 1.0)
+    except asyncio.TimeoutError:
+        return "never"
+    try:
+        await asyncio.wait_for(wire.rest(), 20)
+    except ConnectionError:
+        return "reset"
+    finally:
+        await wire.close()
+    return "end"
