@@ -116,8 +116,9 @@ def _run(arguments: Sequence[str], tell: Callable[[Failure], None]) -> int:
     except (KeyboardInterrupt, click.Abort):
         return DONE
     except OSError as error:  # all others have become errors of ours: this one is of stdout, or of a file that we name
-        _empty_stdout()
-        failure = Failure("output", _unwritten(error), FAILED)
+        if error.filename is None:
+            _empty_stdout()
+        failure = Failure("output" if error.filename is None else "file", _unwritten(error), FAILED)
         warn(failure.message)
         tell(failure)
         return failure.code
