@@ -7,11 +7,11 @@ JavaScript peers drop a connection that brings them.
 from __future__ import annotations
 
 import json
+import marshal
 from decimal import Decimal
 from typing import Any, Final
 
 _ENCODER: Final = json.JSONEncoder(allow_nan=False)
-_PLAIN: Final = frozenset({str, int, float, bool, type(None)})
 
 
 def dumps(value: Any) -> str:
@@ -23,19 +23,16 @@ def dumps(value: Any) -> str:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether nothing in it needs more than the standard library's encoder."""
-    kind = type(value)
-    if kind in _PLAIN:
-        return True
-    if kind is dict:
-        if not set(map(type, value)) <= _PLAIN:
-            return False
-        value = value.values()
-    elif kind is not list and kind is not tuple:
+    """Whether nothing in it needs more than the standard library's encoder.
+
+    `marshal` knows the built-in types alone, and looks through a value faster than any loop: a namedtuple, a Decimal,
+    every subclass is a ValueError to it.
+    """
+    try:
+        marshal.dumps(value)
+    except ValueError:
         return False
-    if set(map(type, value)) <= _PLAIN:
-        return True
-    return all(_is_plain(item) for item in value)
+    return True
 
 
 def _text(value: Any) -> str:
