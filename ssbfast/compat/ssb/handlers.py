@@ -28,7 +28,7 @@ class Waits:
         self.calls = 0
         """Answers that are awaited, and writers that wait for the peer to read."""
         self.streams = 0
-        """Streams whose next message is awaited. It may come at any time, or never: live streams are silent for long."""
+        """Streams whose next message is awaited. It may never come: live streams are silent for hours."""
         self.held: set[PSStreamHandler] = set()
 
     def wake(self) -> None:
