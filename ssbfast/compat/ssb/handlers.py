@@ -11,16 +11,14 @@ import asyncio
 import logging
 from asyncio import Event
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine, Generator
-from typing import Any, ClassVar, TypeVar
+from collections.abc import AsyncIterator, Generator
+from typing import Any, ClassVar
 
 from ssbfast import limits
 from ssbfast.compat.ssb.messages import PSMessage
 from ssbfast.errors import LimitError, SessionEndedError
 
 _log = logging.getLogger("ssbfast.compat.ssb")
-
-T = TypeVar("T")
 
 
 class Waits:
@@ -30,28 +28,11 @@ class Waits:
         self.calls = 0
         """Answers that are awaited, and writers that wait for the peer to read."""
         self.streams = 0
-        """Streams whose next message is awaited."""
+        """Streams whose next message is awaited. It may never come: live streams are silent for hours."""
         self.held: set[PSStreamHandler] = set()
 
-    async def for_answer(self, waiting: Coroutine[Any, Any, T]) -> T:
-        """Await something that will come soon, if the connection is read."""
-        self.calls += 1
-        self._wake()
-        try:
-            return await waiting
-        finally:
-            self.calls -= 1
-
-    async def for_message(self, waiting: Coroutine[Any, Any, T]) -> T:
-        """Await something that may come at any time, or never: live streams are silent for hours."""
-        self.streams += 1
-        self._wake()
-        try:
-            return await waiting
-        finally:
-            self.streams -= 1
-
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Somebody begins to wait: the held reader has to read on."""
         for handler in self.held:
             handler._room.set()
 
@@ -82,10 +63,17 @@ class PSRequestHandler:
             self.event.set()
 
     async def _wait(self) -> PSMessage:
-        if self._waits is None:
+        waits = self._waits
+        if waits is None:
             await self.event.wait()
         elif not self.event.is_set():
-            await self._waits.for_answer(self.event.wait())
+            waits.calls += 1
+            if waits.held:
+                waits.wake()
+            try:
+                await self.event.wait()
+            finally:
+                waits.calls -= 1
         if self._msg is None:
             raise SessionEndedError("the connection ended before the answer came") from self._error
         return self._msg
@@ -208,14 +196,20 @@ class PSStreamHandler:
             if self._ended:
                 self._raise_end()
             self._some.clear()
-            if self._waits is None:
-                await self._some.wait()
-            else:
-                await self._waits.for_message(self._some.wait())
+            await self._wait()
         msg, size = self._messages.popleft()
         self._size -= size
         self._room.set()
         return msg
+
+    async def _wait(self) -> None:
+        waits = self._waits or Waits()
+        waits.streams += 1
+        waits.wake()
+        try:
+            await self._some.wait()
+        finally:
+            waits.streams -= 1
 
     def _raise_end(self) -> None:
         if self._overfull:

@@ -7,35 +7,47 @@ JavaScript peers drop a connection that brings them.
 from __future__ import annotations
 
 import json
+import json.encoder
+import marshal
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, Final
 
 _ENCODER: Final = json.JSONEncoder(allow_nan=False)
-_PLAIN: Final = frozenset({str, int, float, bool, type(None)})
+
+
+def _kept_encoder() -> Callable[[Any], str]:
+    """`_ENCODER.encode`, without making its C part anew for every message, which takes half of the time."""
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return _ENCODER.encode
+    quote = json.encoder.encode_basestring_ascii
+    chunks = make(None, _ENCODER.default, quote, None, ": ", ", ", False, False, False)
+    return lambda value: "".join(chunks(value, 0))
+
+
+_encode: Final = _kept_encoder()
 
 
 def dumps(value: Any) -> str:
     """The text of a value. ValueError: NaN, infinite, circular or too deep. TypeError: JSON has no such thing."""
     try:
-        return _ENCODER.encode(value) if _is_plain(value) else _text(value)
+        return _encode(value) if _is_plain(value) else _text(value)
     except RecursionError:
         raise ValueError("the value is nested too deep, or holds itself") from None
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether nothing in it needs more than the standard library's encoder."""
-    kind = type(value)
-    if kind in _PLAIN:
-        return True
-    if kind is dict:
-        if not set(map(type, value)) <= _PLAIN:
-            return False
-        value = value.values()
-    elif kind is not list and kind is not tuple:
+    """Whether nothing in it needs more than the standard library's encoder.
+
+    `marshal` knows the built-in types alone, and looks through a value faster than any loop: a namedtuple, a Decimal,
+    every subclass is a ValueError to it.
+    """
+    try:
+        marshal.dumps(value)
+    except ValueError:
         return False
-    if set(map(type, value)) <= _PLAIN:
-        return True
-    return all(_is_plain(item) for item in value)
+    return True
 
 
 def _text(value: Any) -> str:

@@ -69,7 +69,7 @@ class PacketStream:
     def register_handler(self, handler: Handler) -> None:
         """Give answers with `handler.req` to this handler."""
         if isinstance(handler, (PSRequestHandler, PSStreamHandler)):
-            handler._waits = self._waiting()
+            handler._waits = self._waits or self._waiting()
         self._event_map[handler.req] = (time(), handler)
 
     def _waiting(self) -> Waits:
@@ -255,7 +255,13 @@ class PacketStream:
         """Wait until most of what was sent has left: see `SHSDuplexStream.drain`."""
         drain = getattr(self.connection, "drain", None)
         if drain is not None:
-            await self._waiting().for_answer(drain())
+            waits = self._waiting()
+            waits.calls += 1
+            waits.wake()
+            try:
+                await drain()
+            finally:
+                waits.calls -= 1
 
     def disconnect(self) -> None:
         """Close the connection. Whoever waits for something is told."""
