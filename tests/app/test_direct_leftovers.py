@@ -231,7 +231,8 @@ async def test_a_forward_that_is_cut_is_reset_at_the_service_and_never_ended(
 ) -> None:
     """Whatever is cut, and however soon behind the first bytes: an end would say that these were all."""
     for name, seconds in {
-        "CARRIER_SECONDS": 0.3, "DOWN_SECONDS": 0.05, "DIRECT_LOST_SECONDS": 0.2, "DIRECT_PING_BUSY": 0.05,
+        "SLEEP_KEPT": 0, "CARRIER_SECONDS": 0.3,
+        "DOWN_SECONDS": 0.05, "DIRECT_LOST_SECONDS": 0.2, "DIRECT_PING_BUSY": 0.05,
     }.items():  # fmt: skip
         monkeypatch.setattr(limits, name, seconds)
     ends: list[str] = []

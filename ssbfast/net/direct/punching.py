@@ -146,7 +146,11 @@ class Attempt:
         if self._place is None:
             self.close()
             raise PunchError("too many attempts at a time")
-        self._hosts = host_addresses(loopback=self._loopback)
+        try:
+            self._hosts = host_addresses(loopback=self._loopback)
+        except OSError:
+            self.close()
+            raise PunchError("this machine does not tell its addresses") from None
         families = (socket.AF_INET, socket.AF_INET6)
         opened = [self._resources.open(self._key, family) for family in families]
         self._sockets = [udp for udp in opened if udp is not None]

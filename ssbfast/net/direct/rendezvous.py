@@ -64,7 +64,9 @@ class Rendezvous:
         self._host = host
         self.peer_id = peer.id
         self.export_key = peer.link.session.export_key
-        carriers = Carriers(role, most=limits.CARRIER_WINDOW_MAX, chance=random.random)
+        kept = host.resources.kept
+        carriers = Carriers(role, most=limits.CARRIER_WINDOW_MAX, chance=random.random, kept=kept)
+        carriers.may_be_kept = False  # until `begin`: for those whom we follow or name
         self.migration = Migration(carriers, peer.link, tunnel, self)
         self.session_id = session_id(self.export_key)
         self.preparation = Preparation(self._new_attempt)
@@ -95,6 +97,7 @@ class Rendezvous:
 
     def begin(self) -> None:
         """Caller: make direct paths from now on. Target: answer; ask for one when asked by `want`."""
+        self.migration.carriers.may_be_kept = True
         if self._role is Role.CALLER:
             self.want()
         else:
@@ -102,11 +105,12 @@ class Rendezvous:
 
     def want(self) -> None:
         """Have a direct path when possible."""
-        self.migration.carriers.upgrade(self._loop.time())
+        self.migration.carriers.upgrade(self.migration.now())
         self.migration.step()
 
     def stay(self) -> None:
         """The other end may not hear our addresses any more: what it may still have had is dropped."""
+        self.migration.carriers.may_be_kept = False
         self.preparation.close()
         self._answers.close()
 
@@ -185,7 +189,7 @@ class Rendezvous:
         self._failed(reason)
 
     def _failed(self, reason: str | None) -> None:
-        self.migration.carriers.upgrade_failed(self._loop.time())
+        self.migration.carriers.upgrade_failed(self.migration.now())
         self.migration.step()
         if reason is not None and reason != self._told and self._peer.path != "direct":
             self._told = reason
@@ -253,7 +257,7 @@ class Rendezvous:
                 self.migration.standby_up(epoch, way)
 
     def _no_standby(self, *, refused: bool) -> None:
-        self.migration.carriers.standby_failed(self._loop.time(), refused=refused)
+        self.migration.carriers.standby_failed(self.migration.now(), refused=refused)
         self.migration.step()
 
     async def _ask(self) -> None:

@@ -22,6 +22,7 @@ from typing import Any, Final, Protocol
 
 from ssbfast import limits
 from ssbfast.errors import BoxStreamError, DeadlineError, SSBError
+from ssbfast.net.awake import awake_clock
 from ssbfast.net.link import Link
 from ssbfast.net.tunnel import TunnelTransport
 from ssbfast.wire.box_stream import Unboxer
@@ -116,6 +117,8 @@ class StandbyTunnel(asyncio.Transport, asyncio.Protocol):
         self._raw_is_over = False
         self._waiting = bytearray()  # raw bytes for behind our goodbye
         self._owner: TunnelOwner | None = None
+        self._clock = awake_clock()
+        self._until = 0.0
         self._deadline: asyncio.TimerHandle | None = None
         tunnel.set_protocol(self)
         link.move(self)
@@ -124,7 +127,8 @@ class StandbyTunnel(asyncio.Transport, asyncio.Protocol):
         """Say the goodbyes; what is written to `write_raw` goes behind them, and what comes behind the other
         end's is the owner's."""
         self._owner = owner
-        self._deadline = asyncio.get_running_loop().call_later(limits.CARRIER_SECONDS, self._late)
+        self._until = self._clock.time() + limits.CARRIER_SECONDS
+        self._await_goodbyes()
         self._link.finish()
         return self._tunnel
 
@@ -251,8 +255,15 @@ class StandbyTunnel(asyncio.Transport, asyncio.Protocol):
         if self._said and self._heard:
             asyncio.get_running_loop().call_soon(self._end_link, None)
 
+    def _await_goodbyes(self) -> None:
+        at = self._clock.loop_time(self._until)
+        self._deadline = asyncio.get_running_loop().call_at(at, self._late)
+
     def _late(self) -> None:
-        """One of the goodbyes does not get through."""
+        """One of the goodbyes does not get through, or we have been asleep."""
+        if self._clock.time() < self._until:
+            self._await_goodbyes()
+            return
         if self._owner is not None:
             self._owner.raw_lost(self._tunnel, DeadlineError("the way back did not open in time"))
         self.cut()
