@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from ssbfast import limits
 from ssbfast.net.direct.standby import STANDBY_BYTES, Boundary, RawTunnel, StandbyTunnel
 from ssbfast.wire.box_stream import Boxer
 from tests.helpers.feeds import feeds
+from tests.helpers.rawpeer import eventually
 
 KEY, NONCE = bytes(range(32)), bytes(24)
 
@@ -67,6 +69,9 @@ class Tunnel:
     def abort(self) -> None:
         self.log.append(("abort", b""))
 
+    def close(self) -> None:
+        self.log.append(("close", b""))
+
     def finish(self) -> None:
         """The link says its goodbyes: they leave as its last write."""
         self.link_transport.write(b"goodbyes")
@@ -77,6 +82,9 @@ class Tunnel:
 
     def connection_lost(self, error: Exception | None) -> None:
         self.log.append(("link lost", b""))
+
+    def raw_lost(self, _tunnel: Any, error: Exception | None) -> None:
+        self.log.append(("lost", str(error).encode()))
 
     def raw_received(self, _tunnel: Any, data: bytes) -> None:
         self.log.append(("raw", data))
@@ -141,9 +149,71 @@ async def test_a_standby_that_talks_too_much_is_ended() -> None:
 async def test_the_end_of_the_link_is_told_once() -> None:
     edge, tunnel = standby()
     owner: Any = edge
-    edge.raw_lost = lambda _tunnel, _error: None  # type: ignore[attr-defined]
     tunnel.change(owner)
     tunnel.close()
     tunnel.connection_lost(None)
     await asyncio.sleep(0)
     assert [kind for kind, _ in edge.log].count("link lost") == 1
+
+
+async def test_the_link_s_patience_is_not_the_session_s() -> None:
+    """The standby's link has said goodbye and waits no longer for the other end's: the session does."""
+    edge, tunnel = standby()
+    tunnel.abort()
+    assert [kind for kind, _ in edge.log] == ["abort"]  # before there is a session
+    edge, tunnel = standby()
+    owner: Any = edge
+    tunnel.change(owner)
+    tunnel.abort()
+    edge.protocol.data_received(boxed(b"HOLD and TAKE") + b"theirs, raw")
+    assert edge.of("raw") == b"theirs, raw" and ("abort", b"") not in edge.log
+    await asyncio.sleep(0)
+    assert ("link lost", b"") in edge.log
+
+
+async def test_a_box_that_does_not_open_ends_the_way_back_at_once() -> None:
+    edge, tunnel = standby()
+    owner: Any = edge
+    tunnel.change(owner)
+    broken = bytearray(boxed(b"HOLD and TAKE"))
+    broken[20] ^= 1
+    edge.data_received = lambda _data: tunnel.abort()  # type: ignore[method-assign]  # as a link does
+    edge.protocol.data_received(bytes(broken))
+    assert ("abort", b"") in edge.log
+
+
+async def test_a_goodbye_that_does_not_come_ends_the_way_back_by_the_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "CARRIER_SECONDS", 0.05)
+    edge, tunnel = standby()
+    owner: Any = edge
+    tunnel.change(owner)
+    tunnel._until += 0.1  # as much as we were asleep
+    await asyncio.sleep(0.08)
+    assert ("abort", b"") not in edge.log
+    await eventually(lambda: ("abort", b"") in edge.log)
+    assert edge.of("lost") == b"the way back did not open in time"
+    assert ("link lost", b"") in edge.log
+
+
+async def test_a_way_back_with_both_goodbyes_has_no_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "CARRIER_SECONDS", 0.02)
+    edge, tunnel = standby()
+    owner: Any = edge
+    tunnel.change(owner)
+    edge.protocol.data_received(boxed(b"HOLD and TAKE"))
+    await asyncio.sleep(0.1)
+    assert ("abort", b"") not in edge.log and edge.of("lost") == b""
+
+
+async def test_a_session_that_is_over_closes_the_tunnel_behind_its_last_bytes() -> None:
+    edge, tunnel = standby()
+    owner: Any = edge
+    edge.finish = lambda: None  # type: ignore[method-assign]  # the link has still something to say
+    tunnel.change(owner)
+    tunnel.write_raw(b"raw")
+    tunnel.close_raw()
+    assert ("close", b"") not in edge.log
+    tunnel.write_eof()
+    assert edge.log[-2:] == [("write", b"raw"), ("close", b"")]
+    tunnel.cut()
+    tunnel.connection_lost(None)
