@@ -155,6 +155,17 @@ class DirectPaths:
         rendezvous = self._by_peer.get(peer)
         return rendezvous is not None and rendezvous.called(called)
 
+    def named(self, peer: Peer) -> dict[tuple[str, ...], str]:
+        """What `called` serves to a peer: name → kind. Calls about addresses are for those alone who may hear ours."""
+        rendezvous = self._by_peer.get(peer)
+        calls = () if rendezvous is None or not self.may_meet(peer) else direct_calls.SERVED[rendezvous.role]
+        served = dict.fromkeys(calls, CallKind.ASYNC)
+        if rendezvous is not None:
+            served[direct_calls.CARRIER] = CallKind.DUPLEX
+        if peer.forwards is not None:
+            served[direct_calls.CONTINUE] = CallKind.DUPLEX
+        return {tuple(name.split(".")): kind.value for name, kind in served.items()}
+
     def hold(self, peer: Peer, link: Link, show: Callable[[], None]) -> bool:
         """Whether an incoming tunnel may be a standby. Then `show` is called once it turns out not to be one."""
         tunnel = link.transport

@@ -24,7 +24,7 @@ from typing import Any, Final
 
 from ssbfast import limits
 from ssbfast.errors import MuxRPCError
-from ssbfast.wire.direct_keys import EPOCHS
+from ssbfast.wire.direct_keys import EPOCHS, Role
 from ssbfast.wire.punch.candidates import Whereabouts, parse_whereabouts
 
 OFFER: Final = "direct.offer"
@@ -32,6 +32,9 @@ SYNC: Final = "direct.sync"
 WANT: Final = "direct.want"
 CARRIER: Final = "direct.carrier"
 CONTINUE: Final = "direct.continue"
+
+SERVED: Final = {Role.CALLER: (WANT,), Role.TARGET: (OFFER, SYNC)}
+"""Which async calls either end answers."""
 
 NO_SUCH_SESSION: Final = "no such session"
 """The answer to `direct.carrier` that ends the session: whoever gives it has nothing that could go on."""

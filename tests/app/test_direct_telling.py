@@ -219,3 +219,13 @@ async def test_a_target_does_not_go_to_meet_whom_it_has_unfollowed_since_its_ans
         await asyncio.sleep(0.2)
         assert not [data for _, data in met.net.sent if len(data) == PROBE]
         await met.is_usable()
+
+
+async def test_manifests_name_the_calls_of_either_end() -> None:
+    standing = {"carrier": "duplex", "continue": "duplex"}
+    async with meeting() as met:
+        assert (await met.peer.call("manifest"))["direct"] == {"offer": "async", "sync": "async", **standing}
+        assert (await met.there.call("manifest"))["direct"] == {"want": "async", **standing}
+        assert met.target._direct is not None
+        met.target._direct.stay(met.there)  # C may not hear addresses any more, and of no calls for them
+        assert (await met.peer.call("manifest"))["direct"] == standing
