@@ -108,7 +108,7 @@ class Answers:
         keys = DirectKeys.derive(rendezvous.export_key, Role.TARGET, offer.epoch)
         self._keep(_Answered(keys, attempt, credentials, offer))
         took = self._loop.time() - began
-        answer = direct_calls.OfferAnswer(credentials.certificate, took, here)
+        answer = direct_calls.OfferAnswer(credentials.certificate, took, here, rendezvous.datagram)
         rendezvous.peer.reply(called.req, answer.as_json())
 
     def _keep(self, answered: _Answered) -> None:
@@ -127,7 +127,8 @@ class Answers:
 
         attempt, offer = answered.attempt, answered.offer
         way = DirectWay(self._rendezvous.migration, self._rendezvous)
+        datagram = min(offer.datagram, self._rendezvous.datagram)
         with contextlib.suppress(SSBError):  # the caller sees it, and tries again or stays
-            way.path = DirectPath.target(answered.credentials, connection, answered.keys, way, datagram=offer.datagram)
+            way.path = DirectPath.target(answered.credentials, connection, answered.keys, way, datagram=datagram)
             punched = await attempt.punch(answered.keys, offer.whereabouts, connection=connection)
             await way.open(punched.udp, None, within=limits.PUNCH_SECONDS, attempt=attempt)

@@ -89,6 +89,11 @@ class Rendezvous:
         return self._role
 
     @property
+    def datagram(self) -> int:
+        """How long datagrams of the next direct path may be, in bytes."""
+        return self._datagram
+
+    @property
     def direct(self) -> DirectWay | None:
         """The direct path in use, if there is one."""
         return self._path if self._peer.path == "direct" else None
@@ -131,6 +136,9 @@ class Rendezvous:
 
     def ask_upgrade(self) -> None:
         self.start(self._ask())
+
+    def shorten_datagrams(self) -> None:
+        self._datagram = limits.DIRECT_DATAGRAM_LEAST
 
     def path_changed(self, path: Path, reason: str) -> None:
         self._peer.path = path
@@ -198,7 +206,8 @@ class Rendezvous:
             if not self._host.may_meet(self._peer):
                 raise RefusedError(_NOT_TOLD)
             way = DirectWay(self.migration, self)
-            way.path = path = DirectPath.caller(answer.certificate, keys, way, datagram=self._datagram)
+            datagram = min(self._datagram, answer.datagram)
+            way.path = path = DirectPath.caller(answer.certificate, keys, way, datagram=datagram)
             sync = direct_calls.Sync(keys.epoch, path.connection_id).as_json()
             synchronised = self.start(self._synchronise(sync))
             try:
@@ -208,7 +217,7 @@ class Rendezvous:
             try:
                 await way.open(punched.udp, punched.remote, within=self._left())
             except PunchError:
-                self._datagram = limits.DIRECT_DATAGRAM_LEAST  # probes pass: QUIC's packets may have been too long
+                self.shorten_datagrams()  # probes pass: QUIC's packets may have been too long
                 raise
         finally:
             self.end_attempt(attempt)
