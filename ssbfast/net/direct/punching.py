@@ -112,6 +112,8 @@ class Attempt:
         self._ordinary = 0  # those behind are a search's
         self._hosts: list[HostAddress] = []
         self._seen_at: frozenset[str] = frozenset()
+        self._answered = 0  # reflectors that told our IPv4 address
+        self._no_search: str | None = None
         self._ours = Whereabouts()
         self._punch: Punch | None = None
         self._role = Role.CALLER
@@ -186,6 +188,7 @@ class Attempt:
             if is_credible(at, reflector, own):
                 seen[udp].append((reflector, at))
         self._seen_at = frozenset(at[0] for found in seen.values() for _, at in found)
+        self._answered = sum(len(found) for udp, found in seen.items() if udp.family == socket.AF_INET)
         self._ours = Whereabouts(tuple(self._candidates(seen)), self._mapping(seen), self._birthday)
 
     def _candidates(self, seen: dict[UdpSocket, list[tuple[str, Address]]]) -> list[Candidate]:
@@ -297,6 +300,8 @@ class Attempt:
         if search is not None and not self._begin_search(search):
             search = None
         self.has_searched = search is not None
+        if search is None:
+            self._no_search = birthday.why_not(self._ours, theirs, self._answered)
         return Punch(
             keys,
             families=families,
@@ -389,7 +394,8 @@ class Attempt:
                 case Nominated(index, address, rtt):
                     self._won(index, address, rtt)
                 case Failed(reason):
-                    self._fail(f"no direct path: {reason}")
+                    hint = f"; no birthday search: {self._no_search}" if self._no_search else ""
+                    self._fail(f"no direct path: {reason}{hint}")
 
     def _call_at(self, at: float, what: Callable[[], None]) -> None:
         self._stop_timer()

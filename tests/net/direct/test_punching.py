@@ -444,6 +444,18 @@ async def test_the_easy_side_of_a_search(monkeypatch: pytest.MonkeyPatch) -> Non
     assert 20 < len({port for _, port in went}) <= limits.PROBES_PER_SECOND
 
 
+async def test_why_there_was_no_search_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "PUNCH_SECONDS", 0.05)
+    hard = Whereabouts((Candidate("127.0.0.1", 5000, Kind.REFLEXIVE),), NatMapping.HARD, True)
+    for birthday, told in ((True, "; no birthday search: one reflector cannot tell a symmetric NAT"), (False, "")):
+        async with reflector(claiming(SEEN)) as one:
+            attempt = Attempt([one.address], loopback=True, birthday=birthday)
+            await attempt.gather()
+        with pytest.raises(PunchError) as caught:
+            await attempt.punch(CALLER, hard)
+        assert str(caught.value) == f"no direct path: nothing came through{told}"
+
+
 # ---------------------------------------------------------------- ends
 
 
