@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -68,7 +68,8 @@ def ready() -> None:
 class DirectPaths:
     """One client's.
 
-    how: how paths are made. reflectors: those of the rooms that we are in. may_hear: whether a peer may hear our
+    how: how paths are made. reflectors: those of the rooms that we are in. used: our own addresses
+    in those sessions. may_hear: whether a peer may hear our
     addresses, asked anew. dial: opens a tunnel to the peer of a session, by way of whichever room leads there; it is
     given what makes inner peers, one for each tunnel that it tries. news: told when a session's path changes, or could
     not be changed.
@@ -79,6 +80,7 @@ class DirectPaths:
         how: Direct,
         *,
         reflectors: Callable[[], Sequence[Address]],
+        used: Callable[[], Collection[str]],
         may_hear: Callable[[Peer], Awaitable[bool]],
         dial: Callable[[Peer, Callable[[], StandbyPeer]], Awaitable[StandbyPeer]],
         news: Callable[[Peer, PathNews], None],
@@ -86,6 +88,7 @@ class DirectPaths:
         ready()  # here, and not while a session waits for it
         self._how = how
         self._reflectors = reflectors
+        self._used = used
         self._ask = may_hear
         self._dial = dial
         self._news = news
@@ -187,6 +190,9 @@ class DirectPaths:
 
     def reflectors(self) -> Sequence[Address]:
         return self._reflectors()
+
+    def used_addresses(self) -> Collection[str]:
+        return self._used()
 
     def may_meet(self, peer: Peer) -> bool:
         return peer in self._may_meet

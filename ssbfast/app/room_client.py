@@ -352,6 +352,7 @@ class RoomClient:
         return DirectPaths(
             direct,
             reflectors=self._reflectors,
+            used=self._used_addresses,
             may_hear=self._may_hear,
             dial=self._dial_again,
             news=self._events.path,
@@ -389,6 +390,10 @@ class RoomClient:
 
     def _reflectors(self) -> list[Address]:
         return [reflector for room in self.rooms for reflector in room.reflectors]
+
+    def _used_addresses(self) -> list[str]:
+        names = (room.session.link.transport.get_extra_info("sockname") for room in self.rooms)
+        return [str(name[0]) for name in names if isinstance(name, tuple)]
 
     async def _dial_again(self, peer: Peer, make: Callable[[], P]) -> P:
         """Open another tunnel to the peer of a session: through its own room first, else through another."""

@@ -337,13 +337,14 @@ class Rendezvous:
     def _new_attempt(self) -> Attempt:
         from ssbfast.net.direct.punching import Attempt
 
-        reflectors = [*self._host.reflectors(), *self._how.stun]
+        reflectors = [*self._how.stun, *self._host.reflectors()]  # few are asked: first those that people name
         search = self._how.birthday and self._host.searches.may(self.peer_id, self._loop.time())
         return Attempt(
             reflectors,
             key=self.peer_id.key,
             resources=self._host.resources,
             loopback=self._how.loopback,
+            used=self._host.used_addresses(),
             birthday=search,
             may_search=self._may_search,
         )
