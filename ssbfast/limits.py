@@ -562,6 +562,16 @@ ACK_SECONDS: Final = 0.05
 DIRECT_LOST_SECONDS: Final = 1.5
 """A direct path is lost when nothing authentic comes for so long while bytes or a ping wait for an answer."""
 
+DIRECT_STUCK_SECONDS: Final = 1.5
+"""A direct path is of no use when the oldest byte of a stream, once sent, is not acknowledged for so long, whatever
+else comes: datagrams of full length do not pass (any more)."""
+
+DIRECT_STUCK_RTTS: Final = 6
+"""The same in round trips, where that is more: a byte that is lost takes about two of them each time."""
+
+DIRECT_LOOK_SECONDS: Final = 0.25
+"""How often that is looked at on a busy path."""
+
 DIRECT_PING_BUSY: Final = 1.0
 """Seconds between pings of a direct path on which the session moved within `DIRECT_BUSY`."""
 

@@ -22,9 +22,11 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from ssbfast import limits
 from ssbfast.app.slots import Slots
@@ -34,12 +36,30 @@ from ssbfast.ids import FeedId, NetworkId
 from ssbfast.keys import Keypair
 from ssbfast.net.api import Api
 from ssbfast.net.link import Link
-from ssbfast.net.peer import Intercept, Peer
+from ssbfast.net.peer import Intercept, Named, Peer
 from ssbfast.net.relay import Relay
 from ssbfast.room.members import Admission
 from ssbfast.room.trust import AllowList, Reason, Verdict
 from ssbfast.wire.handshake import ServerHandshake
 from ssbfast.wire.muxrpc import Called, CallKind
+
+SERVED: Final[Mapping[tuple[str, ...], str]] = MappingProxyType({("tunnel", "connect"): "duplex"})
+"""What `Answering` serves to rooms, for the manifest of sessions with them."""
+
+
+def api_for_rooms(me: FeedId) -> Api:
+    """What else rooms may call. Nobody has admitted them: it tells no more than the handshake did, and the time."""
+    api = Api()
+
+    @api.call("whoami")
+    async def whoami(_room: Peer) -> dict[str, str]:
+        return {"id": str(me)}
+
+    @api.call("tunnel.ping")
+    async def ping(_room: Peer, *_args: object) -> int:
+        return int(time.time() * 1000)
+
+    return api
 
 
 class _Rank(enum.IntEnum):
@@ -72,7 +92,8 @@ class Answering:
 
     admission: who may come in, when there is no `trust` to ask. api: what callers are served.
     arrived, departed: told of peers that were let in, and of their end. denied: told of the others.
-    intercept: see `Peer`. hold: keeps a tunnel from view that may be no peer's visit; it calls back when it is one.
+    intercept, named: see `Peer`.
+    hold: keeps a tunnel from view that may be no peer's visit; it calls back when it is one.
     """
 
     def __init__(
@@ -87,6 +108,7 @@ class Answering:
         departed: Callable[[Incoming], None],
         denied: Callable[[FeedId, FeedId, Verdict], None],
         intercept: Intercept | None = None,
+        named: Named | None = None,
         hold: Callable[[Incoming, Link, Callable[[], None]], bool] | None = None,
     ) -> None:
         self._me = me
@@ -98,6 +120,7 @@ class Answering:
         self._departed = departed
         self._denied = denied
         self._intercept = intercept
+        self._named = named
         self._hold = hold
         self._waiting: dict[Peer, _Waiting] = {}
         self._sessions: Slots[Incoming] = Slots(
@@ -137,7 +160,7 @@ class Answering:
         return FeedId.parse(_text(args["origin"])) if args.get("origin") is not None else None
 
     def _answer(self, relay: Relay, outer: Peer, req: int, origin: FeedId | None) -> None:
-        inner = Incoming(self, outer, origin, api=self._api, intercept=self._intercept)
+        inner = Incoming(self, outer, origin, api=self._api, intercept=self._intercept, named=self._named)
         link = Link(
             relay,
             ServerHandshake(self._me, network=self._network),
@@ -224,9 +247,16 @@ class Incoming(Peer):
     """
 
     def __init__(
-        self, answering: Answering, outer: Peer, origin: FeedId | None, *, api: Api, intercept: Intercept | None
+        self,
+        answering: Answering,
+        outer: Peer,
+        origin: FeedId | None,
+        *,
+        api: Api,
+        intercept: Intercept | None,
+        named: Named | None,
     ) -> None:
-        super().__init__(api=api, path="tunnel", portal=outer.id, intercept=intercept)
+        super().__init__(api=api, path="tunnel", portal=outer.id, intercept=intercept, named=named)
         self._answering = answering
         self.outer = outer
         self.origin = origin

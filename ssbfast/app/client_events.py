@@ -1,6 +1,7 @@
 """What a `RoomClient` tells as it happens: one dict an event. Ids are complete, since they are one's own peer's.
 
     announced     portal, id, address           we are listed in a room (again); address: what others dial
+    external      portal, id, address           we are in a room that does not list us: its members alone are reached
     reconnecting  portal, id, address, reason, seconds
                                                 a room is lost, or was not reached; seconds until the next attempt
     connected     peer, path, portal            a tunnel that we opened
@@ -41,7 +42,7 @@ class ClientEvents:
         self._listener = listener
 
     def room(self, event: str, room: JoinedRoom, **members: Any) -> None:
-        """`announced` or `reconnecting`, which has `reason` and `seconds`."""
+        """`announced`, `external`, or `reconnecting`, which has `reason` and `seconds`."""
         announced = event == "announced"
         address = tunnel_address(room.id, self._me) if announced else ";".join(map(str, room.ways))
         self._tell(event, portal=str(room.id), id=str(self._me), address=address, session=room.label, **members)

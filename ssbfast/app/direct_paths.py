@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -68,7 +68,8 @@ def ready() -> None:
 class DirectPaths:
     """One client's.
 
-    how: how paths are made. reflectors: those of the rooms that we are in. may_hear: whether a peer may hear our
+    how: how paths are made. reflectors: those of the rooms that we are in. used: our own addresses
+    in those sessions. may_hear: whether a peer may hear our
     addresses, asked anew. dial: opens a tunnel to the peer of a session, by way of whichever room leads there; it is
     given what makes inner peers, one for each tunnel that it tries. news: told when a session's path changes, or could
     not be changed.
@@ -79,6 +80,7 @@ class DirectPaths:
         how: Direct,
         *,
         reflectors: Callable[[], Sequence[Address]],
+        used: Callable[[], Collection[str]],
         may_hear: Callable[[Peer], Awaitable[bool]],
         dial: Callable[[Peer, Callable[[], StandbyPeer]], Awaitable[StandbyPeer]],
         news: Callable[[Peer, PathNews], None],
@@ -86,6 +88,7 @@ class DirectPaths:
         ready()  # here, and not while a session waits for it
         self._how = how
         self._reflectors = reflectors
+        self._used = used
         self._ask = may_hear
         self._dial = dial
         self._news = news
@@ -157,6 +160,17 @@ class DirectPaths:
         rendezvous = self._by_peer.get(peer)
         return rendezvous is not None and rendezvous.called(called)
 
+    def named(self, peer: Peer) -> dict[tuple[str, ...], str]:
+        """What `called` serves to a peer: name → kind. Calls about addresses are for those alone who may hear ours."""
+        rendezvous = self._by_peer.get(peer)
+        calls = () if rendezvous is None or not self.may_meet(peer) else direct_calls.SERVED[rendezvous.role]
+        served = dict.fromkeys(calls, CallKind.ASYNC)
+        if rendezvous is not None:
+            served[direct_calls.CARRIER] = CallKind.DUPLEX
+        if peer.forwards is not None:
+            served[direct_calls.CONTINUE] = CallKind.DUPLEX
+        return {tuple(name.split(".")): kind.value for name, kind in served.items()}
+
     def hold(self, peer: Peer, link: Link, show: Callable[[], None]) -> bool:
         """Whether an incoming tunnel may be a standby. Then `show` is called once it turns out not to be one."""
         tunnel = link.transport
@@ -178,6 +192,9 @@ class DirectPaths:
 
     def reflectors(self) -> Sequence[Address]:
         return self._reflectors()
+
+    def used_addresses(self) -> Collection[str]:
+        return self._used()
 
     def may_meet(self, peer: Peer) -> bool:
         return peer in self._may_meet

@@ -46,6 +46,8 @@ class JoinedRoom:
     reflectors: where it answers STUN binding requests, as far as it says so: addresses (IP literal, port), all with the
         IP address of our TCP session with it. A room cannot have us send datagrams to others.
     generation: 2 (Rooms 2), 1 (Rooms 1), 2018 (ssb-tunnel's portals, which have no list); 0 before it is known.
+    is_external: the room knows us as an outsider, and neither lists us nor tells us who is there ("Community" rooms).
+        Nobody reaches us through it; we reach its members.
     attendants: who is there, as far as we were told; `changes()` tells who comes and goes.
     me: our id. announce: be listed: True by subscribing to the list, "2018" by a call, or False.
     listing: have the list kept up to date; without it `attendants` stays empty.
@@ -58,11 +60,13 @@ class JoinedRoom:
         self.features: frozenset[str] = frozenset()
         self.reflectors: tuple[tuple[str, int], ...] = ()
         self.generation = 0
+        self.is_external = False
         self.attendants: set[FeedId] = set()
         self.first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.keeper: asyncio.Task[None] | None = None
         self.is_leaving = False
         self._me = me
+        self._is_member = False
         self._listing = listing
         self._peer: Peer | None = None
         self.label: str | None = None
@@ -96,6 +100,8 @@ class JoinedRoom:
 
         Older rooms list whoever asks for the list, whatever `announce` said. It may also be another program of ours.
         """
+        if self.is_external:
+            return False
         return self._me in self.attendants if self._listing else self.announce is not False and self.is_open
 
     async def wait_joined(self) -> None:
@@ -153,10 +159,17 @@ class JoinedRoom:
         self.ways = tuple(way for way in self.ways if way.key == peer.id)  # a room is its key
         keep_alive(peer)
         await self._identify(peer)
-        if self.announce == "2018":
-            await _ask(peer, "tunnel.announce", None)
-        elif self._listing:
-            await self._subscribe(peer)
+        self.is_external = False
+        try:
+            if self.announce == "2018":
+                await _ask(peer, "tunnel.announce", None)
+            elif self._listing:
+                await self._subscribe(peer)
+        except RemoteError:
+            if self._is_member or self.generation == 2018:
+                raise
+            self.is_external = True
+            await self._set([], Pace())
         if not peer.is_open:
             raise peer.error or SessionEndedError("the session is over")
         self._present.set()
@@ -203,6 +216,7 @@ class JoinedRoom:
             name, features = metadata.get("name"), metadata.get("features")
             self.name = clean_text(name, limits.ROOM_NAME) if isinstance(name, str) else None
             texts = features[: limits.ROOM_FEATURES] if isinstance(features, list) else ()
+            self._is_member = metadata.get("membership") is True
             self.features = frozenset(clean_text(item, limits.ERROR_NAME) for item in texts if isinstance(item, str))
         elif metadata is not True:
             raise RemoteError("the other end is not a room")
@@ -234,9 +248,10 @@ class JoinedRoom:
         except SSBError as error:
             problem = error
         finally:
-            if not listed.done():
+            was_told = listed.done()
+            if not was_told:
                 listed.set_exception(problem)
-        if peer.is_open:
+        if was_told and peer.is_open:
             peer.link.fail(problem)  # who is not on the list cannot be reached: better to come again
 
     async def _follow_attendants(self, stream: Stream, listed: asyncio.Future[None]) -> None:

@@ -13,12 +13,12 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, TypeVar
 
 from ssbfast import limits
-from ssbfast.app.answering import Answering, Arrivals, Incoming
+from ssbfast.app.answering import SERVED, Answering, Arrivals, Incoming, api_for_rooms
 from ssbfast.app.client_events import ClientEvents, tunnel_address
 from ssbfast.app.direct_paths import Direct, DirectPaths
 from ssbfast.app.joined_room import Announce, JoinedRoom, Way
@@ -91,6 +91,7 @@ class RoomClient:
         self._trust = trust
         self._admission = admission
         self._api = api or Api()
+        self._for_rooms = api_for_rooms(me.id)
         self._split = boxing == "split"
         self._private = Private(me, network, contacts, groups)
         self._events = ClientEvents(me.id, on_event)
@@ -110,6 +111,7 @@ class RoomClient:
             departed=self._departed,
             denied=self._refused,
             intercept=self._called,
+            named=self._named,
             hold=None if direct is None else self._hold,
         )
         self._direct = None if direct is None else self._paths(direct)
@@ -230,6 +232,8 @@ class RoomClient:
 
         def make() -> Link:
             peer = Peer(  # without our api: that is for peers who were let in, and nobody has admitted the room
+                api=self._for_rooms,
+                named=lambda _peer: SERVED,
                 intercept=lambda peer, called: self._answering.called(self._need_relay(), peer, called),
                 on_closed=lambda peer: self._lost(room, peer),
             )
@@ -316,7 +320,12 @@ class RoomClient:
         self, room: JoinedRoom, target: FeedId, instance: int | None, verdict: Verdict | None
     ) -> Peer:
         inner = Peer(
-            api=self._api, path="tunnel", portal=room.id, intercept=self._called, on_closed=self._departed
+            api=self._api,
+            path="tunnel",
+            portal=room.id,
+            intercept=self._called,
+            named=self._named,
+            on_closed=self._departed,
         )
         await self._open_tunnel(room, target, instance, inner)
         if inner.is_open:
@@ -359,6 +368,7 @@ class RoomClient:
         return DirectPaths(
             direct,
             reflectors=self._reflectors,
+            used=self._used_addresses,
             may_hear=self._may_hear,
             dial=self._dial_again,
             news=self._events.path,
@@ -387,11 +397,19 @@ class RoomClient:
     def _called(self, peer: Peer, called: Called) -> bool:
         return self._direct is not None and self._direct.called(peer, called)
 
+    def _named(self, peer: Peer) -> Mapping[tuple[str, ...], str]:
+        """What `_called` serves to a peer."""
+        return {} if self._direct is None else self._direct.named(peer)
+
     def _hold(self, peer: Incoming, link: Link, show: Callable[[], None]) -> bool:
         return self._direct is not None and self._direct.hold(peer, link, show)
 
     def _reflectors(self) -> list[Address]:
         return [reflector for room in self.rooms for reflector in room.reflectors]
+
+    def _used_addresses(self) -> list[str]:
+        names = (room.session.link.transport.get_extra_info("sockname") for room in self.rooms)
+        return [str(name[0]) for name in names if isinstance(name, tuple)]
 
     async def _dial_again(self, peer: Peer, make: Callable[[], P]) -> P:
         """Open another tunnel to the peer of a session: through its own room first, else through another."""

@@ -46,8 +46,8 @@ class RoomServer:
 
     me: the room's own identity. name: what it calls itself to people.
     listen: where to listen. host: the address to publish, when the bound one is not dialable.
-    udp: where to answer STUN binding requests; nowhere if empty. None: at the addresses and ports of `listen` if that
-        can be had; if not, `without_udp` tells why.
+    udp: where to answer STUN binding requests; nowhere if empty. None: at the addresses and ports of `listen` and on
+        another port, if that can be had; if not, `without_udp` or `one_udp_port` tells why.
     on_event: gets each event (a dict with the member "event"), within the loop.
     stall_seconds: how long a tunnel's target may take nothing while its source waits.
     caps: how many connections, sessions and tunnels there may be, in all and from one address.
@@ -160,6 +160,11 @@ class RoomServer:
     def without_udp(self) -> str | None:
         """Why the room answers no STUN requests although nobody has forbidden it."""
         return self._reflecting.problem
+
+    @property
+    def one_udp_port(self) -> str | None:
+        """Why it answers them on one port only, although nobody has said so: members cannot tell a symmetric NAT."""
+        return self._reflecting.shortage
 
     @property
     def population(self) -> int:

@@ -71,7 +71,9 @@ async def _be_there(
     began = loop.time()
     if not room.first.done():
         room.first.set_result(None)
-    if room.announce is not False:
+    if room.is_external:
+        tell("external", room)
+    elif room.announce is not False:
         tell("announced", room)
     session = room.session
     await session.wait_closed()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ssbfast.wire.muxrpc import CallKind
+from ssbfast.wire.muxrpc import JSON, CallKind, build_manifest
 
 if TYPE_CHECKING:
     from ssbfast.net.direct.forwards import Service
@@ -69,17 +70,16 @@ class Api:
         found = self._methods.get(name)
         return found[1] if found is not None and found[0] is kind else None
 
-    def manifest(self) -> dict[str, Any]:
-        """Name → kind, nested as muxrpc wants it."""
-        tree: dict[str, Any] = {}
-        kinds = {name: kind for name, (kind, _method) in self._methods.items()}
-        kinds |= dict.fromkeys(self._carried, CallKind.DUPLEX)
-        for name, kind in sorted(kinds.items()):
-            node = tree
-            for part in name[:-1]:
-                node = node.setdefault(part, {})
-            node[name[-1]] = kind.value
-        return tree
+    def manifest(self, more: Mapping[Name, str] = MappingProxyType({})) -> dict[str, JSON]:
+        """Name → kind, nested as muxrpc wants it.
+
+        more: what is served beside these methods, and seen before them. A name of it that is a group of ours, or inside
+        of a method of ours, has no place in a manifest and is left out.
+        """
+        kinds = {name: kind.value for name, (kind, _method) in self._methods.items()}
+        kinds |= dict.fromkeys(self._carried, CallKind.DUPLEX.value)
+        fitting = {name: kind for name, kind in more.items() if not any(_collide(name, own) for own in kinds)}
+        return build_manifest(dict(sorted((kinds | fitting).items())))
 
     def _define(self, name: str, kind: CallKind) -> Callable[[F], F]:
         def register(method: F) -> F:
@@ -87,3 +87,9 @@ class Api:
             return method
 
         return register
+
+
+def _collide(one: Name, other: Name) -> bool:
+    """Whether one of two names is a group that holds the other."""
+    shorter = min(len(one), len(other))
+    return one != other and one[:shorter] == other[:shorter]

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from ssbfast import limits, native
@@ -20,7 +21,7 @@ from ssbfast.errors import (
     SSBError,
 )
 from ssbfast.ids import FeedId
-from ssbfast.net.api import Api
+from ssbfast.net.api import Api, Name
 from ssbfast.net.deadline import within
 from ssbfast.net.duplex import DuplexTransport
 from ssbfast.net.keepalive import PingStream, play
@@ -28,6 +29,7 @@ from ssbfast.net.link import Link
 from ssbfast.net.streams import Stream
 from ssbfast.net.tunnel import TunnelTransport
 from ssbfast.wire.muxrpc import (
+    JSON,
     Answered,
     Called,
     CallKind,
@@ -49,6 +51,11 @@ D = TypeVar("D", bound=DuplexTransport)
 S = TypeVar("S", bound=Stream)
 Intercept = Callable[["Peer", Called], bool]
 """Sees a call before the api does, at once and in order; True when it has dealt with it."""
+Named = Callable[["Peer"], Mapping[Name, str]]
+"""What an `Intercept` serves to a peer right now: name → kind, for the manifest."""
+
+_STANDARD: Final[Mapping[Name, str]] = MappingProxyType({("manifest",): "sync", ("gossip", "ping"): "duplex"})
+"""What every peer answers."""
 
 
 class Peer:
@@ -57,7 +64,7 @@ class Peer:
     path: how it is reached: "tcp", "tunnel" through a room, or "direct".
     portal: the room's id for a tunnel, else None.
     label: eight random hexadecimal digits, which name this session in events.
-    api: what we serve; `intercept` sees calls first.
+    api: what we serve; `intercept` sees calls first, and `named` tells what it serves.
     """
 
     def __init__(
@@ -67,6 +74,7 @@ class Peer:
         path: Path = "tcp",
         portal: FeedId | None = None,
         intercept: Intercept | None = None,
+        named: Named | None = None,
         on_closed: Callable[[Peer], None] | None = None,
     ) -> None:
         self.path: Path = path
@@ -78,6 +86,7 @@ class Peer:
         self.error: SSBError | None = None
         self._api = api or Api()
         self._intercept = intercept
+        self._named = named
         self._on_closed = on_closed
         self._link: Link | None = None
         loop = asyncio.get_running_loop()
@@ -382,12 +391,17 @@ class Peer:
     def _standard(self, event: Called) -> bool:
         """What every peer answers."""
         if event.name == ("manifest",) and event.kind is CallKind.ASYNC:
-            self.link.control(*self.mux.answer(event.req, self._api.manifest()))
+            self.link.control(*self.mux.answer(event.req, self._manifest()))
             return True
         if event.name == ("gossip", "ping") and event.kind is CallKind.DUPLEX:
             self.background(play(self, self.accept_as(PingStream, event.req), serves=False))
             return True
         return False
+
+    def _manifest(self) -> dict[str, JSON]:
+        """All that is served: other makes call nothing else (go-muxrpc)."""
+        named = {} if self._named is None else self._named(self)
+        return self._api.manifest({**_STANDARD, **named})
 
     def accept_as(self, make: Callable[[Peer, int], S], req: int) -> S:
         """Take a stream that the peer has opened, by a class of its own."""

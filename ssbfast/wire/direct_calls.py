@@ -1,7 +1,7 @@
 """What two ends of a session say to each other about direct paths: calls inside the session, and how they are read.
 
     direct.offer     async, caller → target   {"epoch", "datagram", …whereabouts} → {"certificate", "took",
-                              …whereabouts}
+                              "datagram", …whereabouts}
     direct.sync      async, caller → target   {"epoch", "connection"} → true; the target starts at once
     direct.want      async, target → caller   {} → true: please try again
     direct.carrier   duplex, caller → target  {"session", "epoch"}: this tunnel stands by for that session; records
@@ -11,7 +11,8 @@
 `whereabouts` are those of `wire/punch/candidates.py`. epoch: u32, rises with every attempt and every standby.
 certificate: DER, base64. connection: the caller's original destination connection id, base64. took: milliseconds that
 the target needed for its answer, which are no part of the round trip. datagram: UDP payload of both ends' QUIC, 1200 …
-1400 bytes; 1400 when it is not there. What comes is hostile: whoever breaks a rule gets a MuxRPCError.
+1400 bytes; 1400 when it is not there; the smaller of offer's and answer's counts. What comes is hostile: whoever breaks
+a rule gets a MuxRPCError.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Any, Final
 
 from ssbfast import limits
 from ssbfast.errors import MuxRPCError
-from ssbfast.wire.direct_keys import EPOCHS
+from ssbfast.wire.direct_keys import EPOCHS, Role
 from ssbfast.wire.punch.candidates import Whereabouts, parse_whereabouts
 
 OFFER: Final = "direct.offer"
@@ -32,6 +33,9 @@ SYNC: Final = "direct.sync"
 WANT: Final = "direct.want"
 CARRIER: Final = "direct.carrier"
 CONTINUE: Final = "direct.continue"
+
+SERVED: Final = {Role.CALLER: (WANT,), Role.TARGET: (OFFER, SYNC)}
+"""Which async calls either end answers."""
 
 NO_SUCH_SESSION: Final = "no such session"
 """The answer to `direct.carrier` that ends the session: whoever gives it has nothing that could go on."""
@@ -57,16 +61,18 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class OfferAnswer:
-    """What the target says to it. certificate: DER. took: seconds."""
+    """What the target says to it. certificate: DER. took: seconds. datagram: bytes, as far as the target knows."""
 
     certificate: bytes = field(repr=False)
     took: float
     whereabouts: Whereabouts
+    datagram: int = limits.DIRECT_DATAGRAM
 
     def as_json(self) -> dict[str, Any]:
         return {
             "certificate": base64.b64encode(self.certificate).decode(),
             "took": round(self.took * 1000, 3),
+            "datagram": self.datagram,
             **self.whereabouts.as_json(),
         }
 
@@ -111,10 +117,7 @@ class Continue:
 def parse_offer(args: object) -> Offer:
     """Raises MuxRPCError, as all of these do."""
     value = _first(args)
-    datagram = value.get("datagram", limits.DIRECT_DATAGRAM)
-    if type(datagram) is not int or not limits.DIRECT_DATAGRAM_LEAST <= datagram <= limits.DIRECT_DATAGRAM:
-        raise MuxRPCError("not a length of datagrams")
-    return Offer(_epoch(value), parse_whereabouts(value), datagram)
+    return Offer(_epoch(value), parse_whereabouts(value), _datagram(value))
 
 
 def parse_answer(value: object) -> OfferAnswer:
@@ -124,7 +127,7 @@ def parse_answer(value: object) -> OfferAnswer:
     took = value.get("took")
     if isinstance(took, bool) or not isinstance(took, int | float) or not 0 <= took <= _LONGEST_ANSWER:
         raise MuxRPCError("not a duration")
-    return OfferAnswer(certificate, took / 1000, parse_whereabouts(value))
+    return OfferAnswer(certificate, took / 1000, parse_whereabouts(value), _datagram(value))
 
 
 def parse_sync(args: object) -> Sync:
@@ -159,6 +162,13 @@ def _epoch(value: Mapping[str, Any]) -> int:
     if type(epoch) is not int or not 0 < epoch < EPOCHS:
         raise MuxRPCError("not an epoch")
     return epoch
+
+
+def _datagram(value: Mapping[str, Any]) -> int:
+    datagram = value.get("datagram", limits.DIRECT_DATAGRAM)
+    if type(datagram) is not int or not limits.DIRECT_DATAGRAM_LEAST <= datagram <= limits.DIRECT_DATAGRAM:
+        raise MuxRPCError("not a length of datagrams")
+    return datagram
 
 
 def _count(value: object) -> int:

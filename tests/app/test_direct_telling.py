@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import ipaddress
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -21,9 +22,13 @@ from ssbfast.app.trusting import Trust
 from ssbfast.errors import GraphAwayError, RemoteError
 from ssbfast.ids import FeedId
 from ssbfast.keys import Keypair
+from ssbfast.net.direct import punching
 from ssbfast.net.direct.certificates import Credentials
+from ssbfast.net.direct.interfaces import HostAddress
 from ssbfast.net.direct.meeting import Direct
+from ssbfast.net.direct.rendezvous import Rendezvous
 from ssbfast.room.trust import Policy, Relation
+from ssbfast.wire.punch.candidates import Kind
 from ssbfast.wire.punch.probes import PROBE
 from tests.helpers.clients import Known
 from tests.helpers.meeting import HERE, Meeting, meeting
@@ -223,3 +228,34 @@ async def test_a_target_does_not_go_to_meet_whom_it_has_unfollowed_since_its_ans
         await asyncio.sleep(0.2)
         assert not [data for _, data in met.net.sent if len(data) == PROBE]
         await met.is_usable()
+
+
+async def test_manifests_name_the_calls_of_either_end() -> None:
+    standing = {"carrier": "duplex", "continue": "duplex"}
+    async with meeting() as met:
+        assert (await met.peer.call("manifest"))["direct"] == {"offer": "async", "sync": "async", **standing}
+        assert (await met.there.call("manifest"))["direct"] == {"want": "async", **standing}
+        assert met.target._direct is not None
+        met.target._direct.stay(met.there)  # C may not hear addresses any more, and of no calls for them
+        assert (await met.peer.call("manifest"))["direct"] == standing
+
+
+async def test_the_address_of_the_session_with_the_room_is_told_before_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    many = [HostAddress(f"127.1.0.{n}", ipaddress.ip_network("127.0.0.0/8")) for n in range(1, 20)]
+    here = HostAddress("127.0.0.1", ipaddress.ip_network("127.0.0.0/8"))
+    monkeypatch.setattr(punching, "host_addresses", lambda loopback: [*many, here])
+    async with meeting(connect=False) as met:
+        told: list[Any] = []
+        gather = Rendezvous.gather
+
+        async def listen(rendezvous: Rendezvous) -> Any:
+            attempt, whereabouts = await gather(rendezvous)
+            told.append(whereabouts)
+            return attempt, whereabouts
+
+        monkeypatch.setattr(Rendezvous, "gather", listen)
+        await met.connect()
+        await met.path("direct")
+        for whereabouts in told:
+            (first, *_) = (item.host for item in whereabouts.candidates if item.kind is Kind.HOST)
+            assert first == "127.0.0.1"

@@ -143,11 +143,12 @@ def doctor(place: Village, *arguments: str) -> tuple[str, ...]:
 def test_on_one_machine_there_is_no_nat(place: Village) -> None:
     place.room()
     told = events(*doctor(place))
-    reflectors = [f"127.0.0.1:{place.port}"]
-    assert told[0] == {"event": "room", "portal": str(place.id("room")), "reflectors": reflectors, "is_here": True}
+    first, _second = told[0].pop("reflectors")
+    assert first == f"127.0.0.1:{place.port}"
+    assert told[0] == {"event": "room", "portal": str(place.id("room")), "is_here": True}
     v4, v6 = (event for event in told if event["event"] == "network")
     assert v4 == {
-        **{"event": "network", "family": 4, "nat": "none", "asked": 1, "answered": 1},
+        **{"event": "network", "family": 4, "nat": "none", "asked": 2, "answered": 2},
         **{"keeps_port": True, "hairpin": None, "filtering": None},
     }
     assert (v6["family"], v6["nat"]) == (6, "unasked")

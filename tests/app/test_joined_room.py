@@ -13,14 +13,15 @@ import pytest
 from ssbfast import limits
 from ssbfast.app import joined_room
 from ssbfast.app.attendance import Attendance, Changes, feed_ids
+from ssbfast.app.commands.attendants import _look_at_list
 from ssbfast.app.joined_room import Way, reflectors_of
-from ssbfast.errors import AddressError, RemoteError
+from ssbfast.errors import AddressError, RemoteError, SSBError
 from ssbfast.ids import FeedId
 from ssbfast.keys import Keypair
-from ssbfast.room.effects import Answer
+from ssbfast.room.effects import Answer, Fail
 from ssbfast.room.trust import AllowList
 from ssbfast.wire.muxrpc import JSON, Called
-from tests.helpers.clients import House, house
+from tests.helpers.clients import House, Known, house
 from tests.helpers.false_room import false_room
 from tests.helpers.rawpeer import eventually
 from tests.helpers.rooms import feed
@@ -147,6 +148,49 @@ async def test_alternatives_of_another_room_are_not_taken_later() -> None:
         assert client.rooms == (room,) and not two.room.server._sessions
         await client.close()
         assert repr(room) == f"<JoinedRoom {one.id.short} left>"
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+@pytest.mark.parametrize("announce", [True, False])
+async def test_an_outsider_of_a_community_is_in_it_without_its_list(announce: bool, is_old: bool) -> None:
+    async with false_room() as room, Known() as guest, Known(admission=AllowList([guest.me.id])) as member:
+        room.members, room.is_old = {member.me.id}, is_old
+        await member.join(room.address)
+        room.present = [str(member.me.id)]
+        joined = await guest.join(room.address, announce, attendants=True)
+        assert joined.is_external and not joined.is_listed and joined.attendants == set()
+        assert await (await guest.connect(member.me.id)).call("add", 1, 2) == 3
+        assert guest.named("announced") == []
+        assert [event["portal"] for event in guest.named("external")] == [str(room.id)]
+        assert len([side for side in room.all if side.link.remote == guest.me.id]) == 1  # it does not come again
+        with pytest.raises(SSBError, match="tells its members alone"):
+            _look_at_list(joined)
+
+
+async def test_an_outsider_that_becomes_a_member_is_listed_from_its_next_session_on() -> None:
+    async with false_room() as room, Known() as client:
+        room.members, room.present = set(), [str(client.me.id)]
+        joined = await client.join(room.address)
+        assert joined.is_external
+        room.members.add(client.me.id)
+        room.sessions[client.me.id].link.abort()
+        await client.told("announced")
+        assert not joined.is_external and joined.is_listed
+        room.members.clear()
+        room.sessions[client.me.id].link.abort()
+        await client.told("external", 2)
+        assert joined.is_external and joined.attendants == set()
+
+
+async def test_a_member_that_is_refused_the_list_is_not_in_the_room() -> None:
+    async with house() as at:
+        at.room.server._methods._table["room", "attendants"] = (
+            "source",
+            lambda session, call, _now: [Fail(session, call.req, "not today")],
+        )
+        client = await at.client(join=False)
+        with pytest.raises(RemoteError, match="not today"):
+            await client.join(at.address)
 
 
 async def test_a_room_cannot_fill_our_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,7 +325,8 @@ async def test_a_rooms_reflectors_are_those_at_the_address_of_our_session() -> N
     async with house() as at:
         client = await at.client()
         port = at.room.server.port
-        assert client.staying[0].reflectors == (("127.0.0.1", port),)
+        assert client.staying[0].reflectors[0] == ("127.0.0.1", port)
+        assert [host for host, _ in client.staying[0].reflectors] == 2 * ["127.0.0.1"]
         methods = at.room.server._methods
         stun = (7007, "127.0.0.1:9009", "127.0.0.2:10000", "192.0.2.1:11000")
         methods.info = dataclasses.replace(methods.info, stun=stun)

@@ -31,7 +31,8 @@ from ssbfast.net.streams import Stream
 from ssbfast.room.trust import AllowList
 from ssbfast.wire.handshake import ClientHandshake
 from ssbfast.wire.muxrpc import CallKind, Ended, Failed
-from tests.helpers.clients import echo_api
+from tests.helpers.clients import Known, echo_api
+from tests.helpers.false_room import false_room
 from tests.helpers.livingroom import LivingRoom, living_room
 from tests.helpers.rawpeer import PATIENCE, RawTunnel, eventually
 
@@ -422,3 +423,26 @@ async def test_link_is_told_by_the_peer_only_when_open() -> None:
         _ = peer.link
     assert not peer.is_open and repr(peer) == "<Peer unproven tcp>"
     await peer.close()
+
+
+async def test_manifests_name_what_is_served() -> None:
+    """go-muxrpc, and so go-ssb-room, calls nothing else."""
+    async with false_room() as room, Known() as caller, Known(admission=AllowList([caller.me.id])) as target:
+        for client in (caller, target):
+            await client.join(room.address)
+            side = room.sessions[client.me.id]
+            assert await side.call("manifest") == {
+                "gossip": {"ping": "duplex"},
+                "manifest": "sync",
+                "tunnel": {"connect": "duplex", "ping": "async"},
+                "whoami": "async",
+            }
+            assert await side.call("whoami") == {"id": str(client.me.id)}
+            assert isinstance(await side.call("tunnel.ping"), int)
+        peer = await caller.connect(target.me.id)
+        assert await peer.call("manifest") == {
+            "add": "async",
+            "echo": "duplex",
+            "gossip": {"ping": "duplex"},
+            "manifest": "sync",
+        }

@@ -7,6 +7,7 @@ import base64
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -249,10 +250,20 @@ async def test_by_default_it_reflects_beside_tcp(data: Path) -> None:
     with start(data, "--json", *LOOPBACK) as room:
         listening = room.event("listening")
         port = port_of(listening["address"])
-        assert listening["udp"] == [f"127.0.0.1:{port}"]
-        assert await reflectors(listening["address"]) == (("127.0.0.1", port),)
-        us, told = seen_by("127.0.0.1", port)
-        assert us == told
+        assert listening["udp"][0] == f"127.0.0.1:{port}"
+        (_, second) = found = await reflectors(listening["address"])
+        assert [f"{host}:{port}" for host, port in found] == listening["udp"]
+        assert 0 < second[1] - port <= 16 or port > 65_500
+        for one in found:
+            us, told = seen_by(*one)
+            assert us == told
+
+
+def test_it_says_which_udp_ports_to_open(data: Path) -> None:
+    with start(data, *LOOPBACK, "--udp", "127.0.0.1:0") as room:
+        assert re.search(r"UDP +\d+ \(STUN, for direct paths: open this port", introduction(room))
+    with start(data, *LOOPBACK) as room:
+        assert re.search(r"UDP +\d+, \d+ \(STUN, for direct paths: open these ports", introduction(room))
 
 
 async def test_udp_says_where(data: Path) -> None:
@@ -298,6 +309,36 @@ def test_a_taken_udp_port_is_a_warning_unless_it_was_asked_for(data: Path) -> No
             assert room.stderr.count("\n") == 1
             assert "without UDP" in room.stderr and where in room.stderr and "taken" in room.stderr
         assert_unusable(run("room", "--data", str(data), *LOOPBACK, "--udp", where), where, "UDP", "taken")
+
+
+def test_without_a_second_udp_port_it_uses_one_and_says_so(data: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        port = stack.enter_context(run_of_udp_ports(16))
+        with start(data, "--json", "--listen", f"127.0.0.1:{port}") as room:
+            assert room.event("listening")["udp"] == [f"127.0.0.1:{port}"]
+            room.signal(signal.SIGTERM)
+            assert room.wait() == 0
+            assert room.stderr.count("\n") == 1
+            assert "one UDP port only" in room.stderr and f"127.0.0.1:{port + 1}" in room.stderr
+
+
+@contextlib.contextmanager
+def run_of_udp_ports(count: int) -> Iterator[int]:
+    """A port that is free, with so many behind it that are taken for UDP."""
+    for port in range(20_000, 60_000, 97):
+        with contextlib.ExitStack() as stack:
+            try:
+                for number in range(port, port + count + 1):
+                    sock = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+                    sock.bind(("127.0.0.1", number))
+                    if number == port:
+                        sock.close()
+                socket.create_server(("127.0.0.1", port)).close()
+            except OSError:
+                continue
+            yield port
+            return
+    raise AssertionError("no free ports")
 
 
 @pytest.mark.parametrize(("asked", "code"), [((), 0), (("--udp", "127.0.0.1:0"), 2)])

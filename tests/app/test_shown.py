@@ -41,6 +41,7 @@ EVENTS: list[dict[str, Any]] = [
     {"event": "tunnel_opened", "origin": "", "target": ""},
     {"event": "tunnel_closed", "origin": "", "target": "", "bytes": 5, "seconds": 1.5, "reason": ""},
     {"event": "announced", "portal": "", "id": "", "address": ""},
+    {"event": "external", "portal": "", "id": "", "address": ""},
     {"event": "reconnecting", "portal": "", "id": "", "address": "", "reason": "", "seconds": 1.0},
     {"event": "connected", "peer": "", "path": "", "portal": ""},
     {"event": "accepted", "peer": "", "path": "", "portal": ""},

@@ -18,17 +18,23 @@ from ssbfast.net.link import Link
 from ssbfast.net.relay import Relay
 from ssbfast.wire.address import MultiserverAddress, NetAddress, format_address
 from ssbfast.wire.handshake import ClientHandshake, ServerHandshake
-from ssbfast.wire.muxrpc import Called, CallKind, Ended, unknown_method_message
+from ssbfast.wire.muxrpc import JSON, Called, CallKind, Ended, unknown_method_message
 from tests.helpers.rawpeer import RawPeer, RawTunnel, eventually
+
+LISTS = ("room.attendants", "tunnel.endpoints")
+EXTERNAL = "external user are not allowed to enumerate members"
+"""What go-ssb-room says."""
 
 
 class FalseRoom:
     """sessions: its clients' newest sessions, by key. present: whom it lists.
 
-    is_old: it knows tunnel.endpoints only.
+    is_old: it knows tunnel.endpoints only. members: whom it lists and tells of others, as go-ssb-room in its mode
+    "Community"; None: everybody.
     """
 
     is_old = False
+    members: set[FeedId] | None = None
 
     def __init__(self) -> None:
         self.me = Keypair.generate()
@@ -91,8 +97,15 @@ class RoomSide(RawPeer):
 
     def _called(self, event: Called) -> None:
         name = ".".join(event.name)
+        members = self.room.members
         if name == "room.metadata":
-            self.link.control(*self.mux.answer(event.req, {"name": "false", "features": ["tunnel", "room2"]}))
+            told: dict[str, JSON] = {"name": "false", "features": ["tunnel", "room2"]}
+            if members is not None:
+                told["membership"] = self.link.remote in members
+            self.link.control(*self.mux.answer(event.req, told))
+        elif name in LISTS and members is not None and self.link.remote not in members:
+            self.calls.append(event)
+            self.link.control(*self.mux.fail(event.req, EXTERNAL))
         elif name == "room.attendants" and self.room.is_old:
             self.link.control(*self.mux.fail(event.req, unknown_method_message(event.name)))
         elif name == "tunnel.endpoints":

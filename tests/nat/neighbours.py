@@ -124,12 +124,12 @@ class Street:
         self._stack.enter_context(program)
         return program
 
-    def room(self, *arguments: str) -> Program:
+    def room(self, *arguments: str, as_it_comes: bool = False) -> Program:
         """A room at all addresses of S, with reflectors at two ports; returns when it listens.
 
-        It can be killed and started again: it is the same room then.
+        It can be killed and started again: it is the same room then. as_it_comes: nothing is said about reflectors.
         """
-        ports = () if "--no-udp" in arguments else ("--udp", f":{PORT}", "--udp", f":{SECOND_PORT}")
+        ports = () if as_it_comes or "--no-udp" in arguments else ("--udp", f":{PORT}", "--udp", f":{SECOND_PORT}")
         room = self.start("S", "room", "--listen", f":{PORT}", "--host", self.lab.address("S"), *ports, *arguments)
         room.event("listening")
         return room

@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 
 from tests.nat.kinds import Kind
-from tests.nat.neighbours import neighbours
+from tests.nat.neighbours import PORT, neighbours
 
 pytestmark = [pytest.mark.nat, pytest.mark.timeout(240)]
 
@@ -32,6 +32,28 @@ def test_a_search_finds_the_way(number: int, tmp_path: Path) -> None:
         assert path["path"] == "direct"
         assert listener.event("path")["path"] == "direct"
         street.echo("B", port, b"hello")
+
+
+@pytest.mark.parametrize("kinds", KINDS)
+def test_a_room_as_it_comes_is_enough(kinds: tuple[Kind, Kind], tmp_path: Path) -> None:
+    """Whoever just starts one has two reflectors, which tell a symmetric NAT."""
+    with neighbours(tmp_path, *kinds) as street:
+        street.room(as_it_comes=True)
+        street.listen("A", "--birthday")
+        caller, port = street.connect("B", "--birthday")
+        path = street.until_path(caller, "B", port)
+        print(f"search {kinds} {path['path']} {path['took_ms']} ms")
+        assert path["path"] == "direct"
+
+
+def test_with_one_reflector_people_hear_why_there_was_no_search(tmp_path: Path) -> None:
+    with neighbours(tmp_path, "port", "symmetric") as street:
+        street.room("--udp", f":{PORT}", as_it_comes=True)
+        street.listen("A", "--birthday")
+        caller, port = street.connect("B", "--birthday")
+        path = street.until_path(caller, "B", port)
+        assert path["path"] == "tunnel"
+        assert path["reason"].endswith("no birthday search: one reflector cannot tell a symmetric NAT")
 
 
 def test_there_is_no_search_unless_both_want_one(tmp_path: Path) -> None:

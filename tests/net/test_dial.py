@@ -84,6 +84,8 @@ def test_methods_are_found_by_name_and_kind() -> None:
     assert api.find(("a", "b"), CallKind.SOURCE) is None
     assert api.find(("a",), CallKind.ASYNC) is None
     assert api.manifest() == {"a": {"b": "async", "c": "sink"}}
+    more = {("a", "d"): "source", ("a",): "sync", ("a", "b", "c"): "sync", ("a", "b"): "sync", ("e",): "duplex"}
+    assert api.manifest(more) == {"a": {"b": "sync", "c": "sink", "d": "source"}, "e": "duplex"}
 
 
 # ---------------------------------------------------------------- several addresses

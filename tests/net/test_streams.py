@@ -119,7 +119,7 @@ async def test_calls_are_answered(split: bool) -> None:
         assert await pair.here.call("manifest") == {
             **{"add": "async", "fail": "source", "count": "source", "crash": "async", "echo": "duplex"},
             **{"flood": "source", "ignore": "sink", "refuse": "async", "swallow": "sink", "tick": "source"},
-            "wait": "async",
+            **{"gossip": {"ping": "duplex"}, "manifest": "sync", "wait": "async"},
         }
 
 

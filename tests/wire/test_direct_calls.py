@@ -53,9 +53,9 @@ def test_offers_there_and_back(epoch: int, datagram: int) -> None:
 
 @given(st.binary(min_size=1, max_size=limits.CERTIFICATE), st.floats(0, 60))
 def test_answers_there_and_back(certificate: bytes, took: float) -> None:
-    answer = calls.OfferAnswer(certificate, took, HERE)
+    answer = calls.OfferAnswer(certificate, took, HERE, limits.DIRECT_DATAGRAM_LEAST)
     found = calls.parse_answer(through_json(answer.as_json())[0])
-    assert (found.certificate, found.whereabouts) == (certificate, HERE)
+    assert (found.certificate, found.whereabouts, found.datagram) == (certificate, HERE, answer.datagram)
     assert abs(found.took - took) < 1e-6
 
 

@@ -60,7 +60,7 @@ def _identity(data: Path) -> Keypair:
 
 
 async def _list(room: JoinedRoom, printer: Printer) -> None:
-    _warn_if_listed(room)
+    _look_at_list(room)
     present = sorted(room.attendants)
     title = f"Room {room.id}{f' ({room.name})' if room.name else ''}: {len(present)} present"
     found = [{"event": "attendant", "portal": str(room.id), "id": str(who)} for who in present]
@@ -68,12 +68,15 @@ async def _list(room: JoinedRoom, printer: Printer) -> None:
 
 
 async def _watch(room: JoinedRoom, printer: Printer) -> None:
-    _warn_if_listed(room)
+    _look_at_list(room)
     async for change in room.changes():
         name = "joined" if change.present else "left"
         printer.event({"event": name, "portal": str(room.id), "id": str(change.id)})
 
 
-def _warn_if_listed(room: JoinedRoom) -> None:
+def _look_at_list(room: JoinedRoom) -> None:
+    """Say what people do not expect of its list. Raises SSBError when we are not told it."""
     if room.is_listed:
         warn(f"room {room.id.short} lists whoever looks at its list, and so you for that time")
+    elif room.is_external:
+        raise SSBError(f"room {room.id.short}: it tells its members alone who is there")

@@ -26,7 +26,8 @@ _NATS: Final = {
     "none": "no NAT: the world sees your own address",
     "easy": "a NAT that gives one port for all destinations: good for direct paths",
     "hard": "a NAT with another port for each destination (symmetric): hard for direct paths",
-    "unknown": "a NAT; with one reflector alone its kind cannot be told (give another with --stun)",
+    "unknown": "a NAT; with one reflector alone its kind cannot be told (give another with --stun), so --birthday does"
+    " not search",
     "silent": "no answer: UDP is blocked, or the reflectors are away",
     "unasked": "not asked: there is no reflector (give one with --stun)",
 }

@@ -152,4 +152,6 @@ class Line:
             return str(error)
         if any(self._target.who in room.attendants for room in self._rooms if room.is_open):
             return REFUSED
+        if any(room.is_external for room in self._rooms if room.is_open):
+            return "not in the room, or refused"
         return "not in the room"

@@ -47,6 +47,8 @@ class PeerWords:
                 return f"waiting for {peer} ({reason}){hint}"
             case {"event": "announced", "portal": portal, "address": address}:
                 return f"listed  in room {portal}{_CONTINUED}your address there: {shell_word(address)}"
+            case {"event": "external", "portal": portal}:
+                return f"guest   in room {portal}: you reach its members, and nobody reaches you through it"
             case {"event": "private_address", "recipient": recipient, "address": address}:
                 return f"private address for {recipient}:{_CONTINUED}{shell_word(address)}"
             case {"event": "forward_problem", "peer": peer, "reason": reason, "count": count}:

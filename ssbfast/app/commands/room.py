@@ -61,7 +61,8 @@ def _host(text: str | None) -> Endpoint | None:
     multiple=True,
     metavar="HOST:PORT",
     callback=several(read_listen),
-    help="Where to tell peers, by STUN, which address they come from; repeatable. Default: as --listen, if possible.",
+    help="Where to tell peers, by STUN, which address they come from; repeatable. Default: as --listen, and on the"
+    " next free port, too.",
 )
 @click.option("--no-udp", is_flag=True, help="Do not answer STUN requests.")
 @click.option("--name", default="", help="What the room calls itself.")
@@ -115,6 +116,8 @@ async def _run(printer: Printer, secret: Path, **options: Any) -> int:
             tidier.start()
             if server.without_udp is not None:
                 warn(f"the room runs without UDP, so peers may not learn their addresses: {server.without_udp}")
+            if server.one_udp_port is not None:
+                warn(f"one UDP port only, so peers cannot tell a symmetric NAT from others: {server.one_udp_port}")
             await asyncio.Event().wait()
     return 0
 
@@ -169,8 +172,12 @@ def introduction(listening: dict[str, Any], secret: Path, *, only_here: bool) ->
         f"  address  {shell_word(listening['address'])}",
         f"  invite   {listening['invite']}",
         f"  secret   {secret} (who has this file is the room: keep it safe)",
-        "",
     ]
+    if listening["udp"]:
+        ports = dict.fromkeys(place.rpartition(":")[2] for place in listening["udp"])
+        these = "these ports" if len(ports) > 1 else "this port"
+        lines.append(f"  UDP      {', '.join(ports)} (STUN, for direct paths: open {these} in firewalls, too)")
+    lines.append("")
     if only_here:
         lines.append("That address can be dialled from this machine only.")
         lines.append("For others, say what they dial: ssbfast room --host NAME[:PORT]")

@@ -108,14 +108,15 @@ class Answers:
         attempt, here = await rendezvous.gather()
         self.close()  # another offer may have been answered meanwhile
         self._answered = _Answered(keys, attempt, credentials, offer)
-        return direct_calls.OfferAnswer(credentials.certificate, self._loop.time() - began, here)
+        return direct_calls.OfferAnswer(credentials.certificate, self._loop.time() - began, here, rendezvous.datagram)
 
     async def _meet(self, answered: _Answered, connection: bytes) -> None:
         from ssbfast.net.direct.path import DirectPath
 
         attempt, offer = answered.attempt, answered.offer
         way = DirectWay(self._rendezvous.migration, self._rendezvous)
+        datagram = min(offer.datagram, self._rendezvous.datagram)
         with contextlib.suppress(SSBError):  # the caller sees it, and tries again or stays
-            way.path = DirectPath.target(answered.credentials, connection, answered.keys, way, datagram=offer.datagram)
+            way.path = DirectPath.target(answered.credentials, connection, answered.keys, way, datagram=datagram)
             punched = await attempt.punch(answered.keys, offer.whereabouts, connection=connection)
             await way.open(punched.udp, None, within=limits.PUNCH_SECONDS, attempt=attempt)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from ssbfast import limits
@@ -40,6 +41,9 @@ class FirstTunnel:
 
     def ping(self) -> None:
         """A tunnel has its room's keepalive."""
+
+    def waiting(self) -> Mapping[int, int]:
+        return {}
 
     def end(self, clean: bool) -> None:
         if clean:

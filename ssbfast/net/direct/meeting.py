@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -62,6 +62,9 @@ class Host(Protocol):
 
     def reflectors(self) -> Sequence[Address]:
         """Those that our rooms have, at the addresses at which we reach them."""
+
+    def used_addresses(self) -> Collection[str]:
+        """Those of ours, IP literals, from which the sessions with our rooms come."""
 
     def may_meet(self, peer: Peer) -> bool:
         """Whether this peer may hear our addresses, as far as we have been told of changes."""

@@ -12,6 +12,7 @@ What happens to bytes in flight
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 from ssbfast import limits
@@ -35,6 +36,7 @@ from ssbfast.wire.carriers.effects import (
     Ping,
     Records,
     Resume,
+    ShortenDatagrams,
     StreamRecord,
     WantQuic,
     WantStandby,
@@ -69,6 +71,9 @@ class Way(Protocol):
     def ping(self) -> None:
         """Ask for a sign of life."""
 
+    def waiting(self) -> Mapping[int, int]:
+        """What QUIC has sent and seen no acknowledgement of: see `Carriers.waiting`."""
+
     def end(self, clean: bool) -> None:
         """Be done with it."""
 
@@ -91,6 +96,9 @@ class Conductor(Protocol):
 
     def ask_upgrade(self) -> None:
         """Ask the caller for a direct path."""
+
+    def shorten_datagrams(self) -> None:
+        """Let the next direct paths have the shortest datagrams that there are."""
 
     def path_changed(self, path: Path, reason: str) -> None:
         """Both directions go that way now."""
@@ -160,7 +168,9 @@ class Migration(asyncio.Transport):
     def quic_up(self, epoch: int, way: Way) -> int:
         """A direct path is proven both ways; returns its number."""
         self.take_over()
-        return self._add(self._carriers.quic_up(epoch, self.now()), way)
+        number = self._carriers.quic_up(epoch, self.now())
+        self._carriers.waiting(number, {}, self.now())
+        return self._add(number, way)
 
     def standby_up(self, epoch: int, way: Way) -> int:
         """A standby is open; returns its number."""
@@ -318,6 +328,8 @@ class Migration(asyncio.Transport):
                 self._conductor.want_standby()
             case AskUpgrade():
                 self._conductor.ask_upgrade()
+            case ShortenDatagrams():
+                self._conductor.shorten_datagrams()
             case PathChanged(path, reason):
                 self._conductor.path_changed(path, reason)
             case StreamRecord(carrier, record):
@@ -373,8 +385,16 @@ class Migration(asyncio.Transport):
 
     def _tick(self) -> None:
         self._timer = None
+        self._look()
         self._carriers.handle_timer(self.now())
         self.step()
+
+    def _look(self) -> None:
+        """Tell the machine how far the direct path has got."""
+        quic = self._carriers.quic
+        way = None if quic is None else self._ways.get(quic)
+        if quic is not None and way is not None:
+            self._carriers.waiting(quic, way.waiting(), self.now())
 
     def _end_link(self, error: SSBError | None) -> None:
         self._closing = True

@@ -162,6 +162,10 @@ class DirectPath:
         """The same of one stream; 0 when it is over."""
         return self._quic.unsent_of(stream)
 
+    def waiting(self) -> dict[int, int]:
+        """For each stream of which something was sent and not acknowledged yet: the offset of the oldest such byte."""
+        return {} if self._driver.ended else self._quic.waiting()
+
     # ------------------------------------------------------------ from the owner
 
     def start(self, udp: UdpSocket, remote: Address | None = None, *, within: float = limits.CARRIER_SECONDS) -> None:

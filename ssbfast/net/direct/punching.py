@@ -26,7 +26,7 @@ import os
 import secrets
 import socket
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -84,7 +84,8 @@ class Attempt:
     """One attempt; `gather` and `punch` once each, in this order.
 
     reflectors: IP literals and ports; a few are asked. key: of the peer. resources: what it is counted in; None: those
-    of this event loop. loopback: this machine's own addresses count, too. birthday: we would take part in a search.
+    of this event loop. loopback: this machine's own addresses count, too. used: our addresses that are known to lead
+    somewhere, which are told before others. birthday: we would take part in a search.
     may_search: asked when it comes to one, which begins then; `has_searched` says so. Whoever made it closes it.
     """
 
@@ -95,6 +96,7 @@ class Attempt:
         key: bytes = b"",
         resources: Resources | None = None,
         loopback: bool = False,
+        used: Collection[str] = (),
         birthday: bool = False,
         may_search: Callable[[], bool] = lambda: True,
     ) -> None:
@@ -102,6 +104,7 @@ class Attempt:
         self._key = key
         self._resources = resources or Resources.shared()
         self._loopback = loopback
+        self._used = {host.partition("%")[0] for host in used}
         self._birthday = birthday
         self._may_search = may_search
         self._loop = asyncio.get_running_loop()
@@ -112,6 +115,8 @@ class Attempt:
         self._ordinary = 0  # those behind are a search's
         self._hosts: list[HostAddress] = []
         self._seen_at: frozenset[str] = frozenset()
+        self._answered = 0  # reflectors that told our IPv4 address
+        self._no_search: str | None = None
         self._ours = Whereabouts()
         self._punch: Punch | None = None
         self._role = Role.CALLER
@@ -186,19 +191,22 @@ class Attempt:
             if is_credible(at, reflector, own):
                 seen[udp].append((reflector, at))
         self._seen_at = frozenset(at[0] for found in seen.values() for _, at in found)
+        self._answered = sum(len(found) for udp, found in seen.items() if udp.family == socket.AF_INET)
         self._ours = Whereabouts(tuple(self._candidates(seen)), self._mapping(seen), self._birthday)
 
     def _candidates(self, seen: dict[UdpSocket, list[tuple[str, Address]]]) -> list[Candidate]:
-        """What reflectors saw first: bridges of containers and the like must not crowd it out.
+        """What reflectors saw first, then where we speak to our rooms from, then all the rest in the order of
+        `host_addresses`: bridges of containers and the like must not crowd out what leads somewhere.
 
         One address counts for each socket and IP address of a reflector: whoever has several ports may show that a NAT
         is hard, when all but one of them are of no use to anybody; or he lies, and has our peers send to third parties.
         """
         found: dict[bool, list[Candidate]] = {False: [], True: []}
+        told = sorted(self._hosts, key=lambda item: item.host not in self._used)
         for _, udp in self._open_sockets():
             is_v6 = udp.family == socket.AF_INET6
             found[is_v6] = [
-                Candidate(item.host, udp.local[1], Kind.HOST) for item in self._hosts if item.is_v6 is is_v6
+                Candidate(item.host, udp.local[1], Kind.HOST) for item in told if item.is_v6 is is_v6
             ]
         hosts = [item for pair in itertools.zip_longest(*found.values()) for item in pair if item is not None]
         known = {item.address for item in hosts}
@@ -297,6 +305,8 @@ class Attempt:
         if search is not None and not self._begin_search(search):
             search = None
         self.has_searched = search is not None
+        if search is None:
+            self._no_search = birthday.why_not(self._ours, theirs, self._answered)
         return Punch(
             keys,
             families=families,
@@ -389,7 +399,8 @@ class Attempt:
                 case Nominated(index, address, rtt):
                     self._won(index, address, rtt)
                 case Failed(reason):
-                    self._fail(f"no direct path: {reason}")
+                    hint = f"; no birthday search: {self._no_search}" if self._no_search else ""
+                    self._fail(f"no direct path: {reason}{hint}")
 
     def _call_at(self, at: float, what: Callable[[], None]) -> None:
         self._stop_timer()

@@ -99,6 +99,15 @@ class Connection(QuicConnection):
         found = self._streams.get(stream)
         return 0 if found is None else _unsent(found)
 
+    def waiting(self) -> dict[int, int]:
+        """For each stream of which something was sent and not acknowledged yet: the offset of the oldest such byte."""
+        senders = {number: stream.sender for number, stream in self._streams.items()}
+        return {
+            number: sender._buffer_start
+            for number, sender in senders.items()
+            if sender._reset_error_code is None and sender._buffer_start < sender.highest_offset
+        }
+
     def _write_connection_limits(self, builder: QuicPacketBuilder, space: QuicPacketSpace) -> None:
         data = self._local_max_data
         if data.used != self._seen_used:

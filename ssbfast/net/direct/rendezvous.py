@@ -91,6 +91,11 @@ class Rendezvous:
         return self._role
 
     @property
+    def datagram(self) -> int:
+        """How long datagrams of the next direct path may be, in bytes."""
+        return self._datagram
+
+    @property
     def direct(self) -> DirectWay | None:
         """The direct path in use, if there is one."""
         return self._path if self._peer.path == "direct" else None
@@ -135,6 +140,9 @@ class Rendezvous:
 
     def ask_upgrade(self) -> None:
         self.start(self._ask())
+
+    def shorten_datagrams(self) -> None:
+        self._datagram = limits.DIRECT_DATAGRAM_LEAST
 
     def path_changed(self, path: Path, reason: str) -> None:
         self._peer.path = path
@@ -209,7 +217,8 @@ class Rendezvous:
             if not self._host.may_meet(self._peer):
                 raise RefusedError(_NOT_TOLD)
             way = DirectWay(self.migration, self)
-            way.path = path = DirectPath.caller(answer.certificate, keys, way, datagram=self._datagram)
+            datagram = min(self._datagram, answer.datagram)
+            way.path = path = DirectPath.caller(answer.certificate, keys, way, datagram=datagram)
             sync = direct_calls.Sync(keys.epoch, path.connection_id).as_json()
             synchronised = self.start(self._synchronise(sync))
             try:
@@ -219,7 +228,7 @@ class Rendezvous:
             try:
                 await way.open(punched.udp, punched.remote, within=self._left())
             except PunchError:
-                self._datagram = limits.DIRECT_DATAGRAM_LEAST  # probes pass: QUIC's packets may have been too long
+                self.shorten_datagrams()  # probes pass: QUIC's packets may have been too long
                 raise
         finally:
             attempt.close()
@@ -343,13 +352,14 @@ class Rendezvous:
     def _new_attempt(self) -> Attempt:
         from ssbfast.net.direct.punching import Attempt
 
-        reflectors = [*self._host.reflectors(), *self._how.stun]
+        reflectors = [*self._how.stun, *self._host.reflectors()]  # few are asked: first those that people name
         search = self._how.birthday and self._host.searches.may(self.peer_id, self._loop.time())
         return Attempt(
             reflectors,
             key=self.peer_id.key,
             resources=self._host.resources,
             loopback=self._how.loopback,
+            used=self._host.used_addresses(),
             birthday=search,
             may_search=self._may_search,
         )

@@ -7,6 +7,7 @@ does, and whoever dials or accepts a standby. From `begin` on it is the migratio
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ssbfast import native
@@ -97,6 +98,9 @@ class DirectWay:
     def ping(self) -> None:
         if self.path is not None:
             self.path.ping()
+
+    def waiting(self) -> Mapping[int, int]:
+        return {} if self.path is None else self.path.waiting()
 
     def end(self, clean: bool) -> None:
         if self.path is None:
@@ -196,6 +200,9 @@ class StandbyWay:
 
     def ping(self) -> None:
         """The machine writes keepalive records."""
+
+    def waiting(self) -> Mapping[int, int]:
+        return {}
 
     def end(self, clean: bool) -> None:
         self._over = True

@@ -88,6 +88,11 @@ class AskUpgrade:
 
 
 @dataclass(frozen=True, slots=True)
+class ShortenDatagrams:
+    """Datagrams of full length do not pass: let direct paths have shorter ones from now on, both ways."""
+
+
+@dataclass(frozen=True, slots=True)
 class PathChanged:
     """Both directions go this way now. reason: for people, without addresses or ids."""
 
@@ -131,6 +136,7 @@ Effect: TypeAlias = (
     | WantStandby
     | WantQuic
     | AskUpgrade
+    | ShortenDatagrams
     | PathChanged
     | Resume
     | Failed

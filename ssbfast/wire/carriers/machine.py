@@ -28,13 +28,24 @@ Spec: DIRECT.md §4 of the project's design pages; `moves.py` has the rules of m
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from ssbfast import limits
 from ssbfast.errors import CarrierError, DeadlineError, LocalProtocolError, SessionEndedError, TruncatedError
-from ssbfast.wire.carriers.effects import AskUpgrade, Data, Deliver, Effect, Forget, Over, Ping, WantQuic, WantStandby
+from ssbfast.wire.carriers.effects import (
+    AskUpgrade,
+    Data,
+    Deliver,
+    Effect,
+    Forget,
+    Over,
+    Ping,
+    ShortenDatagrams,
+    WantQuic,
+    WantStandby,
+)
 from ssbfast.wire.carriers.moves import Carrier, Kind, Moves, Phase
-from ssbfast.wire.carriers.pacing import Dials, Kept, Pulse, Upgrades
+from ssbfast.wire.carriers.pacing import Dials, Kept, Progress, Pulse, Upgrades
 from ssbfast.wire.carriers.records import RecordType
 from ssbfast.wire.direct_keys import Role
 
@@ -194,6 +205,7 @@ class Carriers(Moves):
         self._moves = True
         self._quic = quic
         self._pulse = Pulse(now)
+        self._progress = Progress()
         self._upgrades.up(now)
         if self._role is Role.CALLER:
             self._change_to(quic, now)
@@ -269,6 +281,17 @@ class Carriers(Moves):
             self._pulse.heard(now)
             self._sending.window.rtt = rtt
 
+    @property
+    def quic(self) -> int | None:
+        """The direct path whose `waiting` is to be told before each `handle_timer`."""
+        return None if self._quic is None else self._quic.id
+
+    def waiting(self, carrier: int, oldest: Mapping[int, int], now: float) -> None:
+        """What waits on that QUIC path: for each of its streams, all kinds alike, the offset of the oldest byte that
+        was sent and not acknowledged by QUIC; streams without any are left out."""
+        if self._quic is not None and self._quic.id == carrier:
+            self._progress.look(oldest, now)
+
     def lost(self, carrier: int, now: float, clean: bool) -> None:
         """A carrier is gone. clean: QUIC was closed with code 0; a tunnel ended in order."""
         gone = self._carriers.pop(carrier, None)
@@ -300,6 +323,11 @@ class Carriers(Moves):
             self._lose_quic(reason, now)
         except CarrierError as error:
             self._fail(error)
+
+    def _give_up_long_datagrams(self, now: float) -> None:
+        self._effects.append(ShortenDatagrams())
+        self._lost_direct("long datagrams do not pass on the direct path", now)
+        self._upgrades.shorten(now)
 
     def _strand(self, now: float) -> None:
         super()._strand(now)
@@ -354,6 +382,7 @@ class Carriers(Moves):
         if self._quic is not None:
             unacked = self._sending.since
             times += [self._pulse.ping_at(self._moved, unacked), self._pulse.lost_at(unacked)]
+            times.append(self._progress.look_at(self._moved))
         if self._standby is not None:
             times.append(self._standby.spoke + self._keepalive)
         return min((time for time in times if time is not None), default=None)
@@ -362,7 +391,11 @@ class Carriers(Moves):
         """Do what is due; harmless when nothing is."""
         if self._phase is Phase.OPEN:
             quic = self._quic
-            if quic is not None and self._pulse.lost(now, self._sending.since):
+            silent = quic is not None and self._pulse.lost(now, self._sending.since)
+            rtt = self._sending.window.rtt
+            if quic is not None and self._progress.stuck(now, self._pulse.last, rtt, silent=silent):
+                self._give_up_long_datagrams(now)
+            elif silent:
                 self._lost_direct("the direct path went silent", now)
             elif quic is not None and now >= self._pulse.ping_at(self._moved, self._sending.since):
                 self._pulse.pinged(now)

@@ -40,7 +40,7 @@ from ssbfast.wire.carriers.effects import (
     Resume,
     StreamRecord,
 )
-from ssbfast.wire.carriers.pacing import Kept, Pulse
+from ssbfast.wire.carriers.pacing import Kept, Progress, Pulse
 from ssbfast.wire.carriers.records import SESSION, Record, RecordReader, RecordType
 from ssbfast.wire.direct_keys import EPOCHS, Role
 
@@ -98,6 +98,7 @@ class Moves:
         "_moved",
         "_next_id",
         "_phase",
+        "_progress",
         "_pulse",
         "_quic",
         "_reason",
@@ -126,6 +127,7 @@ class Moves:
         self._from: Carrier | None = first  # None: nothing is listened to
         self._quic: Carrier | None = None
         self._pulse = Pulse(0.0)  # of `_quic`
+        self._progress = Progress()  # the same
         self._standby: Carrier | None = None
         self._change: Carrier | None = None  # where S is going: our HOLD is out there
         self._stranded: float | None = None  # a carrier in use is gone; the last sign of another one

@@ -5,7 +5,7 @@ No clock: `now` and all other times are seconds of the caller's monotonic clock.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from ssbfast import limits
@@ -28,6 +28,11 @@ class Pulse:
         self._heard = now
         self._pinged = now
         self._ping_out: float | None = None
+
+    @property
+    def last(self) -> float:
+        """When something authentic came last."""
+        return self._heard
 
     def heard(self, now: float) -> None:
         """Something authentic came."""
@@ -85,14 +90,55 @@ class Kept:
         self._sessions.discard(session)
 
 
+class Progress:
+    """Whether a direct path gets on with what is sent.
+
+    Signs of life do not tell: when the path's MTU has shrunk, pings and acknowledgements still pass, and what fills a
+    datagram never does. So each stream's oldest byte that QUIC has sent and seen no acknowledgement of is looked at now
+    and then; one that stays the same for too long is stuck.
+    """
+
+    __slots__ = ("_looked", "_oldest")
+
+    def __init__(self) -> None:
+        self._oldest: dict[int, tuple[int, float]] = {}  # by stream: its offset, and since when it is that one
+        self._looked: float | None = None  # None: whoever owns the path does not look
+
+    def look(self, oldest: Mapping[int, int], now: float) -> None:
+        """Take the offset of each stream's oldest byte that waits. After a sleep of our own process all begin anew."""
+        slept = self._looked is not None and now - self._looked > limits.DIRECT_LOOK_SECONDS + _SLEPT
+        before = {} if slept else self._oldest
+        self._oldest = {
+            stream: (offset, now) if stream not in before or before[stream][0] != offset else before[stream]
+            for stream, offset in oldest.items()
+        }
+        self._looked = now
+
+    def look_at(self, moved: float) -> float | None:
+        """When to look next; None: not before something else happens. moved: when S or a connection moved last."""
+        if self._looked is None or not (self._oldest or moved + limits.DIRECT_BUSY > self._looked):
+            return None
+        return self._looked + limits.DIRECT_LOOK_SECONDS
+
+    def stuck(self, now: float, heard: float, rtt: float, *, silent: bool) -> bool:
+        """Whether something is that was overtaken by signs of life, the last of which was `heard`.
+
+        rtt: the path's round trip in seconds, 0 if not known. silent: the path is lost anyway: no patience.
+        """
+        patience = 0.0 if silent else max(limits.DIRECT_STUCK_SECONDS, limits.DIRECT_STUCK_RTTS * rtt)
+        overtaken = limits.DIRECT_LOOK_SECONDS + 2 * rtt
+        return any(now - since >= patience and heard - since > overtaken for _, since in self._oldest.values())
+
+
 class Upgrades:
     """When the next direct path is to be made: 10 s after the last attempt at the earliest, and twice as long after
     each that failed or did not last for the pause before it.
     """
 
-    __slots__ = ("_at", "_pause", "_running", "_started", "wanted")
+    __slots__ = ("_at", "_pause", "_running", "_shortened", "_started", "wanted")
 
     def __init__(self) -> None:
+        self._shortened = False
         self.wanted = False
         self._running = False
         self._started = 0.0
@@ -127,6 +173,12 @@ class Upgrades:
         held = now - self._started >= self._pause
         self._pause = limits.UPGRADE_SECONDS if held else min(2 * self._pause, limits.UPGRADE_MAX)
         self._at = self._started + self._pause
+
+    def shorten(self, now: float) -> None:
+        """Behind `lost`: shorter datagrams may pass, so the first time the next attempt does not wait."""
+        if not self._shortened:
+            self._shortened = True
+            self._at = now
 
 
 class Dials:

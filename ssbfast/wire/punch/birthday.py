@@ -108,6 +108,24 @@ def plan(
     return GuessPorts(families.index(4), seen[0].host, randbelow)
 
 
+def why_not(ours: Whereabouts, theirs: Whereabouts, reflectors: int) -> str | None:
+    """Why `plan` had no search for an end that would take part in one: for people; None when that is not known here.
+
+    reflectors: how many had told us our IPv4 address.
+    """
+    if not ours.birthday:
+        return None
+    if not theirs.birthday:
+        return "the other end does not search, or not again so soon"
+    if ours.mapping is NatMapping.UNKNOWN:
+        return "one reflector cannot tell a symmetric NAT" if reflectors else "no reflector has answered"
+    if theirs.mapping is NatMapping.UNKNOWN:
+        return "the other end cannot tell the kind of its NAT"
+    if ours.mapping is theirs.mapping:
+        return "both NATs are symmetric" if ours.mapping is NatMapping.HARD else "neither NAT is symmetric"
+    return None
+
+
 def _is_outside(host: str) -> bool:
     return scope_of(host) in (Scope.PUBLIC, Scope.LOOPBACK)  # loopback has been admitted by a switch
 

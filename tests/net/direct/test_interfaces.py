@@ -5,8 +5,11 @@ from __future__ import annotations
 import ipaddress
 import socket
 
+import ifaddr
 import psutil
+import pytest
 
+from ssbfast.net.direct import interfaces
 from ssbfast.net.direct.interfaces import host_addresses
 
 
@@ -36,3 +39,23 @@ def test_subnets_hold_their_hosts() -> None:
         assert ipaddress.ip_address(item.host) in item.subnet
         assert item.is_v6 == (":" in item.host)
         assert item.host not in repr(item)
+
+
+def test_those_that_lead_somewhere_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the system lists before them: bridges of containers, tunnels."""
+    bridges = [adapter(f"br-{n}", f"172.{17 + n}.0.1", 16) for n in range(12)]
+    others = [("enp3s0", "192.168.1.5"), ("tun0", "10.8.0.2"), ("wlp2s0", "192.168.7.9")]
+    monkeypatch.setattr(ifaddr, "get_adapters", lambda: [*bridges, *(adapter(*one, 24) for one in others)])
+    monkeypatch.setattr(interfaces, "_outward", lambda: {"10.8.0.2"})
+    monkeypatch.setattr(interfaces, "_is_hardware", lambda name: name in ("enp3s0", "wlp2s0"))
+    hosts = [item.host for item in host_addresses()]
+    assert hosts[:4] == ["10.8.0.2", "192.168.1.5", "192.168.7.9", "172.17.0.1"]
+    assert len(hosts) == 15
+
+
+def adapter(name: str, host: str, prefix: int) -> ifaddr.Adapter:
+    return ifaddr.Adapter(name, name, [ifaddr.IP(host, prefix, name)])
+
+
+def test_where_the_default_routes_lead_is_one_of_our_addresses() -> None:
+    assert interfaces._outward() <= theirs()

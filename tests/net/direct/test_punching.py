@@ -358,6 +358,19 @@ async def test_each_family_has_its_reflectors() -> None:
     assert ours.mapping is NatMapping.UNKNOWN
 
 
+async def test_bridges_of_containers_do_not_crowd_out_where_we_speak_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    bridges = [HostAddress(f"172.{17 + n}.0.1", ipaddress.ip_network(f"172.{17 + n}.0.0/16")) for n in range(12)]
+    v6 = [HostAddress(f"fd00:{n}::1", ipaddress.ip_network(f"fd00:{n}::/64")) for n in range(1, 13)]
+    lan = HostAddress("192.168.1.5", ipaddress.ip_network("192.168.1.0/24"))
+    monkeypatch.setattr(punching, "host_addresses", lambda loopback: [*bridges, *v6, lan])
+    attempt = Attempt(used=["192.168.1.5", "fe80::1%eth0"])
+    ours = await attempt.gather()
+    assert next(item.host for item in ours.candidates) == "192.168.1.5"
+    assert len(ours.candidates) == limits.CANDIDATES
+    assert len(attempt._surroundings().subnets) == 25  # where peers may be found is another matter
+    attempt.close()
+
+
 async def test_few_reflectors_are_asked() -> None:
     async with AsyncExitStack() as stack:
         hosts = ["127.0.0.1"] * 3 + [f"127.0.0.{number}" for number in range(2, 7)]
@@ -442,6 +455,18 @@ async def test_the_easy_side_of_a_search(monkeypatch: pytest.MonkeyPatch) -> Non
         await attempt.punch(CALLER, hard)
     assert {host for host, _ in went} == {"127.0.0.1"}
     assert 20 < len({port for _, port in went}) <= limits.PROBES_PER_SECOND
+
+
+async def test_why_there_was_no_search_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "PUNCH_SECONDS", 0.05)
+    hard = Whereabouts((Candidate("127.0.0.1", 5000, Kind.REFLEXIVE),), NatMapping.HARD, True)
+    for birthday, told in ((True, "; no birthday search: one reflector cannot tell a symmetric NAT"), (False, "")):
+        async with reflector(claiming(SEEN)) as one:
+            attempt = Attempt([one.address], loopback=True, birthday=birthday)
+            await attempt.gather()
+        with pytest.raises(PunchError) as caught:
+            await attempt.punch(CALLER, hard)
+        assert str(caught.value) == f"no direct path: nothing came through{told}"
 
 
 # ---------------------------------------------------------------- ends

@@ -1,0 +1,84 @@
+"""Paths that get narrower, and wider again, while sessions use them: a router swallows what is too long, silently."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.helpers.processes import PATIENCE
+from tests.nat.neighbours import Blob, Program, Side, Street, neighbours
+
+pytestmark = [pytest.mark.nat, pytest.mark.timeout(240)]
+
+NARROW: Final = 1300
+"""Bytes of an IP packet: 1,200 of UDP pass, 1,400 do not."""
+
+TOO_NARROW: Final = 1100
+
+
+@contextlib.contextmanager
+def narrowed(street: Street, length: int) -> Iterator[None]:
+    """No UDP between the peers that is longer than this passes A's router."""
+    for line in (
+        "add table ip narrow",
+        "add chain ip narrow through { type filter hook forward priority 10; }",
+        f"add rule ip narrow through meta l4proto udp ip length > {length} drop",
+    ):
+        street.lab.run("NA", ["nft", line])
+    try:
+        yield
+    finally:
+        street.lab.run("NA", ["nft", "delete", "table", "ip", "narrow"])
+
+
+def paths(program: Program, count: int) -> list[str]:
+    """The paths that it has told of, as soon as they are so many."""
+    until = time.monotonic() + PATIENCE
+    while len(told := program.said("path")) < count and time.monotonic() < until:
+        time.sleep(0.05)
+    return [event["path"] for event in told]
+
+
+@pytest.mark.parametrize("server", ["A", "B"])
+def test_a_path_that_gets_narrower_costs_seconds_and_is_back_with_shorter_datagrams(
+    server: Side, tmp_path: Path
+) -> None:
+    """The bytes come from the target, or from the caller; the caller is B."""
+    with neighbours(tmp_path, "port", "port") as street:
+        street.room()
+        street.listen("A")
+        caller, port = street.connect("B")
+        assert street.until_path(caller, "B", port)["path"] == "direct"
+        blob = Blob(400_000)
+        move = street.fetch if server == "A" else street.put
+        move("B", port, blob)
+        with narrowed(street, NARROW):
+            moved = move("B", port, blob)
+            print(f"narrowed {server} {moved.seconds:.2f} s, gap {moved.gap:.2f} s")
+            assert moved[:2] == (blob.size, blob.digest)
+            assert moved.gap < 5.0
+            assert paths(caller, 3) == ["direct", "tunnel", "direct"]
+            before = street.direct()
+            move("B", port, blob)
+            assert street.direct() - before > blob.size
+        move("B", port, blob)  # and it is wide again
+        assert len(caller.said("path")) == 3
+
+
+def test_where_not_even_the_shortest_datagrams_pass_the_session_is_in_the_room(tmp_path: Path) -> None:
+    with neighbours(tmp_path, "port", "port") as street:
+        street.room()
+        street.listen("A")
+        caller, port = street.connect("B")
+        assert street.until_path(caller, "B", port)["path"] == "direct"
+        blob = Blob(400_000)
+        with narrowed(street, TOO_NARROW):
+            moved = street.fetch("B", port, blob)
+            assert moved[:2] == (blob.size, blob.digest) and moved.gap < 5.0
+            assert paths(caller, 3) == ["direct", "tunnel", "tunnel"]
+            street.fetch("B", port, blob)
