@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 import ssbfast
 
@@ -23,8 +26,48 @@ PAGES = [*(page for folder in FOLDERS for page in (ROOT / folder).glob("*.md")),
 PUBLIC = "reference/names.md"
 BASE = "reference/base.md"
 """What lies directly in `ssbfast`: errors, ids, keys, limits."""
-STYLE = ".wy-table-responsive table td, .wy-table-responsive table th { white-space: normal }\n"
-"""The theme lets no cell of a table have two lines: what did not fit was out of sight."""
+INTERNALS = ("ARCHITECTURE.md", "benchmarks/", ".github/", "reference/")
+"""Pages that the search finds last, but for the one of the public names."""
+FOUND_LAST, FOUND_FIRST = 0.1, 2.0
+"""Weights of a page in the search; 1 is Material's own."""
+
+# Material has colours that are too pale for text. These have a contrast of at least 4.5 to 1 with what they stand on.
+STYLE = """\
+.md-grid { max-width: 80rem }
+[data-md-color-scheme="default"][data-md-color-primary] {
+  --md-default-fg-color--light: #00000ab8;
+  --md-default-fg-color--lighter: #00000aa6;
+  --md-code-hl-comment-color: #5c5c66;
+  --md-code-hl-generic-color: #5c5c66;
+  --md-code-hl-operator-color: #52525c;
+  --md-code-hl-punctuation-color: #52525c;
+  --md-code-hl-variable-color: #52525c;
+  --md-code-hl-string-color: #14713f;
+  --md-code-hl-number-color: #b3261e;
+  --md-code-hl-special-color: #b1205f;
+  --md-code-hl-function-color: #8a37a8;
+  --md-code-hl-constant-color: #5b45c4;
+  --md-code-hl-keyword-color: #2f58b8;
+}
+[data-md-color-scheme="slate"][data-md-color-primary] {
+  --md-typeset-a-color: #9aa7f0;
+  --md-default-fg-color--light: #e2e4e9c4;
+  --md-default-fg-color--lighter: #e2e4e9b0;
+  --md-code-hl-comment-color: #a9adbb;
+  --md-code-hl-generic-color: #a9adbb;
+  --md-code-hl-operator-color: #b5b9c6;
+  --md-code-hl-punctuation-color: #b5b9c6;
+  --md-code-hl-variable-color: #b5b9c6;
+  --md-code-hl-number-color: #f08a86;
+  --md-code-hl-constant-color: #a99cf5;
+  --md-code-hl-function-color: #cf8fe6;
+  --md-code-hl-keyword-color: #86a9f5;
+}
+.md-footer-meta { --md-footer-fg-color--lighter: #ffffffb8; --md-footer-fg-color--light: #ffffffd9 }
+.md-typeset pre > code { font-size: 0.75em }
+.md-typeset .headerlink { color: inherit }
+.md-typeset h2.doc-heading, .md-typeset h3.doc-heading { overflow-wrap: anywhere }
+"""
 
 
 def public_names() -> str:
@@ -69,11 +112,13 @@ def reference() -> dict[str, str]:
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """The place in the navigation that is kept for the reference."""
-    titles = {PUBLIC: "names of ssbfast", BASE: "errors, ids, keys, limits"}
+    """The place in the navigation that is kept for the reference of all modules."""
+    titles = {BASE: "errors, ids, keys, limits"}
     for entry in config.nav or []:
-        if entry.get("Reference") == "REFERENCE":
-            entry["Reference"] = [{titles.get(page, f"ssbfast.{Path(page).stem}"): page} for page in reference()]
+        for part in entry.get("Internals", ()):
+            if part.get("Modules") == "MODULES":
+                pages = [page for page in reference() if page != PUBLIC]
+                part["Modules"] = [{titles.get(page, f"ssbfast.{Path(page).stem}"): page} for page in pages]
     return config
 
 
@@ -82,9 +127,40 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     pages = [File.generated(config, str(path.relative_to(ROOT)), abs_src_path=str(path)) for path in PAGES]
     pages += [File.generated(config, page, content=text) for page, text in reference().items()]
     pages.append(File.generated(config, "style.css", content=STYLE))
-    return Files(pages + [file for file in files if not file.src_uri.endswith((".py", ".typed", ".so"))])
+    Progress.total = sum(page.is_documentation_page() for page in pages)
+    theirs = [file for file in files if not Path(file.abs_src_path or "").is_relative_to(PACKAGE)]
+    return Files(pages + theirs)
 
 
-def on_page_content(html: str, **_: Any) -> str:
-    """Docstrings announce a block by `::`, which Markdown does not know."""
-    return re.sub(r"::</p>", ":</p>", html.replace("<p>::</p>\n", ""))
+class Progress:
+    """Pages that are done, and those that there are."""
+
+    done = 0
+    total = 0
+    began = time.monotonic()
+
+
+def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
+    """Give the page its weight in the search."""
+    name = page.file.src_uri
+    last = name.startswith(INTERNALS) and name != PUBLIC
+    page.meta["search"] = {"boost": FOUND_LAST if last else FOUND_FIRST}
+    return markdown
+
+
+def on_page_content(html: str, page: Page, **_: Any) -> str:
+    """Mend what Markdown makes of our texts, and tell that the page is done.
+
+    Docstrings announce a block by `::`, which Markdown does not know. A cell of a table's head that is empty heads
+    nothing, and a head of such cells is none.
+    """
+    Progress.done += 1
+    print(f"docs: {Progress.done:3} of {Progress.total}  {page.file.src_uri}", file=sys.stderr, flush=True)
+    html = re.sub(r"::</p>", ":</p>", html.replace("<p>::</p>\n", ""))
+    html = re.sub(r"<thead>\s*<tr>\s*(<th[^>]*></th>\s*)+</tr>\s*</thead>\s*", "", html)
+    return re.sub(r"<th([^>]*)></th>", r"<td\1></td>", html)
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    took = time.monotonic() - Progress.began
+    print(f"docs: {Progress.done} pages in {config.site_dir}, after {took:.0f} s", file=sys.stderr)

@@ -5,6 +5,7 @@ Everything else is in pyproject.toml. SOURCE_DATE_EPOCH (seconds since 1970) dat
 
 import gzip
 import os
+import re
 import sys
 import sysconfig
 import tarfile
@@ -55,11 +56,24 @@ def anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
     return member
 
 
+def long_description() -> str:
+    """README.md, whose links lead to the files of this version: an index has none of them."""
+    here = Path(__file__).parent
+    settings = (here / "pyproject.toml").read_text(encoding="utf-8")
+    source, version = (re.search(f'^{name} = "(.+)"$', settings, re.M)[1] for name in ("Source", "version"))  # type: ignore[index]
+    text = (here / "README.md").read_text(encoding="utf-8")
+    return re.sub(r"\]\((?![a-z]+:|#)", f"]({source}/blob/v{version}/", text)
+
+
 def options() -> dict[str, Any]:
     wanted = os.environ.get("SSBFAST_NATIVE", "1")
     if wanted not in ("0", "1"):
         raise SystemExit(f"ssbfast: SSBFAST_NATIVE is {wanted!r}; it can be 1 (build the C core) or 0 (pure package)")
-    chosen: dict[str, Any] = {"cmdclass": {"build_ext": BuildCore, "sdist": SameArchive}}
+    chosen: dict[str, Any] = {
+        "cmdclass": {"build_ext": BuildCore, "sdist": SameArchive},
+        "long_description": long_description(),
+        "long_description_content_type": "text/markdown",
+    }
     if wanted == "1":
         chosen["cffi_modules"] = ["csrc/build_ffi.py:ffibuilder"]
         # A free-threaded Python has no limited API: it gets a wheel of its own.

@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any, Final
 
+from ssbfast import source_tree as source_tree
+
 __version__ = "0.1.0"
 
 _HOMES: Final = {

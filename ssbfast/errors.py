@@ -6,6 +6,7 @@
     ├── LocalProtocolError          you broke it: a call that this state does not allow
     ├── RemoteProtocolError         they broke it: bytes that no honest peer sends
     │   ├── HandshakeError          the one failure of the secret handshake, whatever went wrong
+    │   │   └── BusyError           closed before a byte of the answer; a SessionEndedError as well
     │   ├── BoxStreamError          a box that is not authentic, empty or too long; bytes after the goodbye
     │   │   └── TruncatedError      the connection ended without goodbye
     │   ├── PacketError             a packet of type 3, or longer than agreed
@@ -93,6 +94,17 @@ class SessionEndedError(SSBError):
     """The session is over: the peer said goodbye, the connection died, or it was closed here."""
 
 
+class BusyError(HandshakeError, SessionEndedError):
+    """Whom we dialled closed the connection before a byte of the answer came.
+
+    A busy room does that, and a proxy in front of a room that is not there. So does a room of another network, which
+    cannot be told from them. Worth another attempt, unlike a handshake that fails on what was answered.
+    """
+
+    def __init__(self) -> None:
+        SSBError.__init__(self, "closed at once: busy or not there, or on another network")
+
+
 class RefusedError(SSBError):
     """A connection was refused. The text is the same whatever the reason."""
 
@@ -135,11 +147,12 @@ class BadInputError(SSBError, ValueError):
 class AddressError(BadInputError):
     """A multiserver address cannot be read.
 
-    offset: index of the first bad character.
+    problem: what is wrong, in words. offset: index of the first bad character.
     """
 
-    def __init__(self, message: str, offset: int) -> None:
-        super().__init__(f"{message} (at character {offset})")
+    def __init__(self, problem: str, offset: int) -> None:
+        super().__init__(f"{problem} (at character {offset})")
+        self.problem = problem
         self.offset = offset
 
 

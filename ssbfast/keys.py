@@ -4,11 +4,15 @@ The file is what every SSB program writes: comment lines that begin with `#`, an
 
     {"curve": "ed25519", "public": "<base64>.ed25519", "private": "<base64 of seed and public>.ed25519",
      "id": "@<base64>.ed25519"}
+
+Files of older programs are read, too, as ssb-keys reads them: without `id`, with an `id` that lacks its @ or is the
+hash of the key, with keys that lack `.ed25519`; and what PowerShell makes of a file, UTF-16.
 """
 
 from __future__ import annotations
 
 import binascii
+import codecs
 import contextlib
 import json
 import os
@@ -26,7 +30,15 @@ from ssbfast.ids import ID_BYTES, SUFFIX, FeedId, encode_key
 from ssbfast.limits import KEY_FILE
 
 _SIGNATURE: Final = 64
-_PRIVATE_TEXT: Final = re.compile(r"([A-Za-z0-9+/]{86}==)\.ed25519")
+_PRIVATE_TEXT: Final = re.compile(r"([A-Za-z0-9+/]{86})==(\.ed25519)?")
+_OLD_HASH: Final = re.compile(r"@?[A-Za-z0-9+/]{43}=\.(blake2s|sha256)")
+_BYTE_ORDER_MARKS: Final = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+"""What editors and PowerShell put in front of a file."""
+
 _COMMENT: Final = re.compile(r"\s*#[^\n]*")
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
@@ -88,11 +100,13 @@ class Keypair:
         raise TypeError("a key pair is not copied or pickled: it is kept in its file")
 
 
-def load_secret(path: str | os.PathLike[str], create: bool = False) -> Keypair:
+def load_secret(path: str | os.PathLike[str], create: bool = False, *, allow_group_read: bool = False) -> Keypair:
     """Load the key pair kept at `path`; a leading `~` is the home directory.
 
     create: make a new key pair (and its directory) when there is no file. The file appears at once and whole, readable
         by its owner only; an existing file is never overwritten.
+    allow_group_read: take a file that its group can read, as Kubernetes mounts secrets (0440). Nobody else may read it,
+        and nobody but the owner write it.
     Raises KeyFileError when the file is missing, malformed, holds a pair that does not match, or can be read by others
     (POSIX). Messages name the path, never the content.
     """
@@ -100,11 +114,11 @@ def load_secret(path: str | os.PathLike[str], create: bool = False) -> Keypair:
     with _os_errors(place):
         if create and not os.path.lexists(place):
             _create(place)
-        text = _read(place)
-    keypair = _decode(text)
-    if keypair is None:
-        raise KeyFileError(f"{place} is not a valid secret file")
-    return keypair
+        content = _read(place, _OTHERS & ~stat.S_IRGRP if allow_group_read else _OTHERS)
+    found = _decode(content)
+    if isinstance(found, str):
+        raise KeyFileError(f"{place} is not a valid secret file: {found}")
+    return found
 
 
 @contextlib.contextmanager
@@ -122,7 +136,7 @@ def _os_errors(place: Path) -> Iterator[None]:
         raise KeyFileError("the path of the secret file cannot be used") from error
 
 
-def _read(place: Path) -> bytes:
+def _read(place: Path, forbidden: int) -> bytes:
     # O_NONBLOCK: a pipe put in the file's place must not hold us up. The checks look at what was opened, not at the
     # path, which somebody may exchange in between.
     file = os.open(place, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
@@ -130,31 +144,56 @@ def _read(place: Path) -> bytes:
         status = os.fstat(stream.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise KeyFileError(f"{place} is not a file")
-        if os.name == "posix" and status.st_mode & _OTHERS:
-            raise KeyFileError(f"{place} can be read by others; `chmod 600` it")
+        if os.name == "posix" and status.st_mode & forbidden:
+            hint = "" if status.st_mode & _OTHERS != stat.S_IRGRP else ", or --allow-group-read if its group is yours"
+            raise KeyFileError(f"{place} can be read by others; `chmod 600` it{hint}")
         content = stream.read(KEY_FILE + 1)
     if len(content) > KEY_FILE:
         raise KeyFileError(f"{place} is too long for a secret file")
     return content
 
 
-def _decode(content: bytes) -> Keypair | None:
-    """Parse the file; None for whatever is wrong, so that no error carries the content along."""
+def _decode(content: bytes) -> Keypair | str:
+    """Parse the file; or return what is wrong, in words of ours, so that no error carries the content along."""
+    # As ssb-keys does it: without comments and line ends. What stands in comments need not be UTF-8.
+    text = _COMMENT.sub("", _text(content)).replace("\n", "")
     try:
-        fields = json.loads(_COMMENT.sub("", content.decode("utf-8")))
+        fields = json.loads(text)
     except (ValueError, RecursionError):
-        return None
-    if not isinstance(fields, dict) or fields.get("curve") != "ed25519":
-        return None
+        return "there is no JSON object in it" if text.strip() else "there is nothing in it"
+    if not isinstance(fields, dict):
+        return "there is no JSON object in it"
+    if fields.get("curve", "ed25519") != "ed25519":
+        return "its curve is not ed25519"
     private = fields.get("private")
     match = _PRIVATE_TEXT.fullmatch(private) if isinstance(private, str) else None
     if match is None:
-        return None
-    secret = binascii.a2b_base64(match[1])
+        return "its private key is missing or damaged"
+    secret = binascii.a2b_base64(f"{match[1]}==")
     keypair = Keypair(secret[:ID_BYTES])
-    public = keypair.id.key
-    said = (secret[ID_BYTES:], fields.get("public"), fields.get("id"))
-    return keypair if said == (public, encode_key(public) + SUFFIX, str(keypair.id)) else None
+    key = encode_key(keypair.id.key)
+    names = (key, key + SUFFIX)
+    if secret[ID_BYTES:] != keypair.id.key or fields.get("public") not in names:
+        return "its public key is not that of its private key"
+    if "id" in fields and not _is_id_of(fields["id"], names):
+        return "its id is not that of its private key"
+    return keypair
+
+
+def _is_id_of(said: object, names: tuple[str, ...]) -> bool:
+    """Whether an id is the key's, or one of the time when ids were hashes, which says nothing about the key."""
+    if not isinstance(said, str):
+        return False
+    return said.removeprefix("@") in names or _OLD_HASH.fullmatch(said) is not None
+
+
+def _text(content: bytes) -> str:
+    for mark, encoding in _BYTE_ORDER_MARKS:
+        if content.startswith(mark):
+            return content[len(mark) :].decode(encoding, "replace")
+    if content[:2].count(0) == 1:  # UTF-16 without a mark: every file begins with # or {
+        return content.decode("utf-16-be" if content[0] == 0 else "utf-16-le", "replace")
+    return content.decode("utf-8", "replace")
 
 
 def _create(place: Path) -> None:

@@ -88,6 +88,14 @@ ATTENDANCE_PAUSE: Final = 0.002
 STREAM_INBOX: Final = 256 * KiB
 """Received stream items that wait in Python for the application, per stream, before the session stops reading."""
 
+STREAM_BACKLOG: Final = 64 * MiB
+"""The same while the application waits for something else of the session, which is behind the stream: in a `Peer` for
+all streams together, in `compat` for each. Beyond it the stream ends. 10,000 messages of 6 KiB fit."""
+
+STREAM_PATIENCE: Final = 1.0
+"""Seconds in which nothing was taken from a full stream, after which its reader is thought to wait for one of the
+tasks that wait for an answer."""
+
 STREAM_ITEM: Final = 128
 """What each of them counts in addition: two bytes of JSON are as many in Python. 2,000 tiny ones fill the inbox."""
 
@@ -137,6 +145,9 @@ KEY_FILE: Final = 16 * KiB
 ADDRESS_TEXT: Final = 1024
 """Characters of a multiserver address with all its alternatives: 130 each, tunnels 180."""
 
+PASTED_TEXT: Final = 4 * ADDRESS_TEXT
+"""Characters of an address as it was pasted: percent-encoded in a URI it is three times as long."""
+
 # ---------------------------------------------------------------- counts
 
 OPEN_CALLS: Final = 1024
@@ -159,6 +170,15 @@ FORWARDS_PER_PEER: Final = 256
 FORWARDS_PEERS: Final = 4
 """So many peers at their limit fill a service: with 256 connections each, 1,024 descriptors. Each may have as many as
 are still free, so that the next one finds room, too."""
+
+FORWARDS_MOST: Final = 65_536
+"""What can be asked for instead of `FORWARDS_PER_PEER`: the ports of one address."""
+
+COMPLAINT_SECONDS: Final = 1.0
+"""Between two lines about connections that could not be carried, at the least."""
+
+COMPLAINT_KINDS: Final = 64
+"""Such lines that are kept until they are due; what comes beyond is not told."""
 
 SESSIONS: Final = 20_000
 """Sessions of one room: a file descriptor and 7 KiB each. Where fewer files may be open, as many as may be."""
@@ -443,6 +463,24 @@ with 10,000 attendants is read in half a second."""
 DIAL_SECONDS: Final = 15.0
 """TCP connection attempt, before the handshake."""
 
+ATTEMPT_DELAY: Final = 0.25
+"""Seconds between attempts at several addresses of one host, or several hosts of one room (RFC 8305)."""
+
+ANSWER_DELAY: Final = 3.0
+"""The same once there is a connection and the handshake is awaited: a crowded room shall not be dialled twice."""
+
+BAD_WAY_SECONDS: Final = 300.0
+"""An address that was of no use is tried behind the others for so long."""
+
+BAD_WAYS: Final = 256
+"""Such addresses that are remembered."""
+
+DIAL_ADDRESSES: Final = 16
+"""Addresses of one name that are tried: a name server may send hundreds."""
+
+RESOLVER_THREADS: Final = 8
+"""Names that are looked up at a time, in a thread each. Lost ones hold theirs for half a minute."""
+
 RECONNECT_FIRST: Final = 0.5
 """Pause before a lost room is dialled again; each pause is cut at random to between a half and the whole."""
 
@@ -456,6 +494,9 @@ RECONNECT_USEFUL: Final = 5.0
 """A session that lasted for so long has the next loss begin with `RECONNECT_FIRST` again. Whoever is thrown out sooner
 each time dials no more often than somebody who is not let in: every `RECONNECT_MAX`."""
 
+RECONNECT_REFUSED: Final = 60.0
+"""Pause before a room that refuses us, or is none, is asked again while we are in another: somebody may repair it."""
+
 RECONNECT_DIAL_SECONDS: Final = 5.0
 """TCP connection attempt when we dial again: a SYN that was lost is repeated only after 1, 3 and 7 s."""
 
@@ -467,6 +508,18 @@ REFUSAL_SECONDS: Final = 3.0
 
 STORE_BUSY_SECONDS: Final = 5.0
 """How long a write to the store waits for another process; each of ours takes milliseconds."""
+
+WHO_SECONDS: Final = 1.0
+"""What two processes of one user on one machine have for a question of one line and its answer."""
+
+UNIX_PATH: Final = 100
+"""Bytes of a Unix socket's name: systems take from 103 to 107."""
+
+STORE_SPACE: Final = 64 * KiB
+"""Bytes: with less room on its disk SQLite has no place for the index of its log, and says something vague."""
+
+STORE_GONE_SECONDS: Final = 1.0
+"""How long a store that was removed or spoilt may be away before live tunnels end: one that is copied anew is back."""
 
 DENIAL_WRITE_SECONDS: Final = 1.0
 """Denials are written to the store at most once in so long, however many there are."""
@@ -530,6 +583,19 @@ DIRECT_BUSY: Final = 5.0
 
 CARRIER_SECONDS: Final = 30.0
 """A session that has had no carrier for so long is over; proofs have to come within it, too."""
+
+SLEEP_KEEP_SECONDS: Final = 120.0
+"""The same for a peer whom we follow, as long as there are places: its laptop may sleep, and what it wakes up with goes
+on. Meanwhile connections of that session wait, and end no sooner."""
+
+SLEEP_KEPT: Final = 16
+"""Sessions that are kept for longer than `CARRIER_SECONDS`, each with `CARRIER_WINDOW_MAX` at most: 64 MiB."""
+
+HEARTBEAT_SECONDS: Final = 1.0
+"""How often a process with sessions that may move notes that it is awake."""
+
+SLEEP_NOTICED_SECONDS: Final = 5.0
+"""A heart that was silent for so long has slept: no loop is as busy as that."""
 
 UPGRADE_SECONDS: Final = 10.0
 """Between two upgrades of a session at the least; what fails is tried again after twice as long each time."""
@@ -706,9 +772,6 @@ REFLECT_PER_NET: Final = 10
 
 REFLECT_TOTAL: Final = 1_000
 """STUN answers a second in all."""
-
-ANSWERED_SECONDS: Final = 10.0
-"""What an offer was answered with is kept so long for its SYNC, which comes a round trip later: NATs forget."""
 
 STANDBY_DIAL_SECONDS: Final = 8.0
 """The handshake of a standby tunnel: what an honest target may take, `INNER_HELLO_SECONDS` and `REFUSAL_SECONDS`. A

@@ -16,11 +16,29 @@ pytest.register_assert_rewrite("tests.helpers")
 QUICK = os.environ.get("SSBFAST_TEST_QUICK") == "1"
 """Set by tests/mutants: each mutant runs the same tests with fewer rounds."""
 
+SLOW_KINDS = ("nat", "mutants", "interop")
+"""Markers of tests that are slow one and all."""
+SLOW_FOLDERS = ("c", "fuzz")
+"""Tests that compile the core for themselves."""
+
 settings.register_profile("full", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 settings.register_profile(
     "quick", parent=settings.get_profile("full"), max_examples=20, derandomize=True, database=None
 )
 settings.load_profile("quick" if QUICK else "full")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is slow as a kind: people's quick run (`-m "not slow"`) leaves it out."""
+    for item in items:
+        if item.path.parent.name in SLOW_FOLDERS or any(item.get_closest_marker(kind) for kind in SLOW_KINDS):
+            item.add_marker("slow")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    from tests.helpers import closing  # rewriting its asserts has been asked for by now
+
+    closing.summarize(terminalreporter)
 
 
 def _paths() -> list[str]:

@@ -20,6 +20,7 @@ FLOORS = {
     "budgets": 0,
     "keys": 0,
     "backoff": 0,
+    "source_tree": 0,
     "native": 1,
     "pure": 1,
     "wire": 2,

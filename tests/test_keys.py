@@ -96,6 +96,75 @@ class TestLoading:
         text = json.dumps(fields_of(SEED), indent=2).replace('519",\n', '519", # well\n')
         assert load_secret(str(write(tmp_path / "secret", text, 0o400))).id == Keypair.from_seed(SEED).id
 
+    @pytest.mark.parametrize(
+        ("without", "change"),
+        [
+            ((), {}),
+            (("id",), {}),
+            (("curve",), {}),
+            (("id", "curve"), {}),
+            ((), {"id": fields_of(SEED)["id"][1:]}),
+            ((), {"id": fields_of(SEED)["id"][:-8]}),
+            ((), {"id": fields_of(SEED)["id"][1:-8]}),
+            ((), {"id": f"{'A' * 43}=.blake2s"}),
+            ((), {"id": f"@{'A' * 43}=.sha256"}),
+            ((), {"public": fields_of(SEED)["public"][:-8], "private": fields_of(SEED)["private"][:-8]}),
+            (("id",), {"public": fields_of(SEED)["public"][:-8]}),
+            ((), {"more": {"of": ["others"]}}),
+        ],
+    )
+    @pytest.mark.parametrize(
+        "way", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "latin-1", "wrapped", "dos"]
+    )
+    def test_what_ssb_keys_reads(
+        self, tmp_path: Path, without: tuple[str, ...], change: dict[str, Any], way: str
+    ) -> None:
+        fields = {key: value for key, value in (fields_of(SEED) | change).items() if key not in without}
+        text = f"# \u00e9\u00e8: never show it\n{json.dumps(fields, indent=2)}\n# your name: \u00fc\n"
+        content = {
+            "wrapped": text.replace(fields["private"][:40], fields["private"][:40] + "\n").encode(),
+            "dos": text.replace("\n", "\r\n").encode(),
+        }
+        path = write(tmp_path / "secret", content[way] if way in content else text.encode(way))
+        before = path.read_bytes()
+        assert load_secret(path).id == Keypair.from_seed(SEED).id
+        assert path.read_bytes() == before
+
+    @posix
+    @pytest.mark.parametrize("mode", [0o400, 0o440, 0o600, 0o640])
+    def test_its_group_may_read_it_when_we_say_so(self, tmp_path: Path, mode: int) -> None:
+        path = write(tmp_path / "secret", json.dumps(fields_of(SEED)), mode)
+        assert load_secret(path, allow_group_read=True).id == Keypair.from_seed(SEED).id
+        if mode & 0o040:
+            with pytest.raises(KeyFileError, match=r"`chmod 600` it, or --allow-group-read"):
+                load_secret(path)
+
+    @posix
+    @pytest.mark.parametrize("mode", [0o444, 0o404, 0o460, 0o620, 0o450, 0o641, 0o642, 0o604])
+    def test_nobody_else_may(self, tmp_path: Path, mode: int) -> None:
+        path = write(tmp_path / "secret", json.dumps(fields_of(SEED)), mode)
+        for allowed in (False, True):
+            with pytest.raises(KeyFileError, match="others"):
+                load_secret(path, allow_group_read=allowed)
+
+    @pytest.mark.parametrize(
+        ("content", "words"),
+        [
+            ("", "there is nothing in it"),
+            ("# a comment\n", "there is nothing in it"),
+            (b"\xff\xfe", "there is nothing in it"),
+            ("[]", "no JSON object"),
+            ("{", "no JSON object"),
+            ('{"curve": "k256"}', "curve"),
+            ("{}", "its private key"),
+            (json.dumps(fields_of(SEED) | {"public": fields_of(bytes(32))["public"]}), "its public key"),
+            (json.dumps(fields_of(SEED) | {"id": fields_of(bytes(32))["id"]}), "its id"),
+        ],
+    )
+    def test_what_is_wrong_is_said(self, tmp_path: Path, content: str | bytes, words: str) -> None:
+        with pytest.raises(KeyFileError, match=f"not a valid secret file: .*{words}"):
+            load_secret(write(tmp_path / "secret", content))
+
     def test_missing(self, tmp_path: Path) -> None:
         with pytest.raises(KeyFileError, match="does not exist") as caught:
             load_secret(tmp_path / "secret")
@@ -139,7 +208,13 @@ class TestLoading:
             {"private": None},
             {"private": 5},
             {"private": ""},
-            {"private": fields_of(SEED)["private"][:-8]},
+            {"private": fields_of(SEED)["private"][:-9]},
+            {"private": fields_of(SEED)["private"].replace(".ed25519", ".k256")},
+            {"public": fields_of(SEED)["public"].replace(".ed25519", ".k256")},
+            {"public": fields_of(bytes(32))["public"][:-8]},
+            {"id": fields_of(bytes(32))["id"][1:]},
+            {"id": fields_of(SEED)["id"].replace(".ed25519", ".k256")},
+            {"id": "@"},
             {"private": fields_of(SEED)["private"][4:]},
             {"private": "AAAA" + fields_of(SEED)["private"][4:]},  # a seed that is not the public key's
             {"private": fields_of(SEED)["private"].replace("==", "=")},

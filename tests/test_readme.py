@@ -19,3 +19,15 @@ def test_twelve_lines_tunnel() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert ast.literal_eval(done.stdout) == {"gossip": {"ping": "duplex"}, "manifest": "sync"}
+
+
+def test_nothing_is_installed_outside_of_an_environment() -> None:
+    """Debian and others refuse it: "externally-managed-environment"."""
+    blocks = re.findall(r"```sh\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    installing = [n for n, line in enumerate(lines) if re.search(r"\bpip3? install\b", line)]
+    assert installing
+    for n in installing:
+        made = re.fullmatch(r"python3 -m venv (\S+)", lines[n - 1])
+        assert made is not None, lines[n]
+        assert lines[n].startswith(f"{made[1]}/bin/pip install "), lines[n]

@@ -10,6 +10,9 @@
                                                 a session goes another way now, or could not
     closed        peer, path, portal, reason    its end
     denied        portal, origin, address, proven, reason, time, n    a tunnel that we refused, or did not open
+
+All but `denied` have `session`, too: what the events of one session have in common, for `announced` and `reconnecting`
+the session with the room (None as long as there was none).
 """
 
 from __future__ import annotations
@@ -42,19 +45,21 @@ class ClientEvents:
         """`announced`, `external`, or `reconnecting`, which has `reason` and `seconds`."""
         announced = event == "announced"
         address = tunnel_address(room.id, self._me) if announced else ";".join(map(str, room.ways))
-        self._tell(event, portal=str(room.id), id=str(self._me), address=address, **members)
+        self._tell(event, portal=str(room.id), id=str(self._me), address=address, session=room.label, **members)
 
     def opened(self, event: str, peer: Peer) -> None:
         """`connected` or `accepted`."""
-        self._tell(event, peer=str(peer.id), path=peer.path, portal=str(peer.portal))
+        self._tell(event, peer=str(peer.id), path=peer.path, portal=str(peer.portal), session=peer.label)
 
     def path(self, peer: Peer, news: PathNews) -> None:
         rtt, took = (None if seconds is None else round(seconds * 1000, 1) for seconds in (news.rtt, news.took))
-        self._tell("path", peer=str(peer.id), path=news.path, rtt_ms=rtt, took_ms=took, reason=news.reason)
+        members = {"path": news.path, "rtt_ms": rtt, "took_ms": took, "reason": news.reason, "session": peer.label}
+        self._tell("path", peer=str(peer.id), **members)
 
     def closed(self, peer: Peer) -> None:
         reason = "goodbye" if peer.error is None else str(peer.error)
-        self._tell("closed", peer=str(peer.id), path=peer.path, portal=str(peer.portal), reason=reason)
+        members = {"path": peer.path, "portal": str(peer.portal), "reason": reason, "session": peer.label}
+        self._tell("closed", peer=str(peer.id), **members)
 
     def denied(self, denial: Denial) -> None:
         self._tell(

@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from ssbfast import limits
 from ssbfast.app.store import Store
@@ -22,10 +23,12 @@ class DenialLog:
     """The refusals of one running peer.
 
     data: the data directory; the log has a connection to the store of its own. recorded: called in the loop with each
-    denial that got a number, right after it was written. now: the clock. randbelow: chance, which an attacker must not
-    foresee. Raises BadInputError for a store that cannot be used.
+    denial that is remembered, right after it was written. now: the clock. randbelow: chance, which an attacker must
+    not foresee. report: called in the loop with a line for the user when refusals cannot be recorded, and when they can
+    again. Raises BadInputError for a store that cannot be used.
 
-    A write that fails is tried again with the next; until then the batch stays as bounded as any.
+    A write that fails is tried again with the next; until then the batch stays as bounded as any. What it holds is told
+    at once, without numbers, and not again when it was written.
     Cancelling whoever calls changes nothing: writes run on their own, and `close` waits for the last.
     """
 
@@ -36,6 +39,7 @@ class DenialLog:
         recorded: Callable[[Denial], None] | None = None,
         now: Callable[[], float] = time.time,
         randbelow: RandBelow = secrets.randbelow,
+        report: Callable[[str], None] = lambda _line: None,
     ) -> None:
         self._store = Store(data)
         self._listeners = [] if recorded is None else [recorded]
@@ -47,9 +51,11 @@ class DenialLog:
         self._closed = False
         self.failure: StoreError | None = None
         """Why the last write failed; None when it did not."""
+        self._report = report
+        self._told: set[Denial] = set()  # without a number
 
     def listen(self, recorded: Callable[[Denial], None]) -> None:
-        """Call this one too with each denial that got a number."""
+        """Call this one too with each denial that is remembered."""
         self._listeners.append(recorded)
 
     def refused(self, room: FeedId, origin: FeedId, verdict: Verdict) -> None:
@@ -102,15 +108,25 @@ class DenialLog:
     def _written(self, writing: asyncio.Future[list[Denial]], batch: Batch) -> None:
         error = writing.exception()
         if error is None:
+            if self.failure is not None:
+                self._report("refused connections are recorded again")
             self.failure = None
             for denial in writing.result():
-                self._tell(denial)
+                if replace(denial, number=None) not in self._told:
+                    self._tell(denial)
+            self._told.clear()
             return
         if not isinstance(error, StoreError):
             raise error
+        if self.failure is None:
+            self._report(f"refused connections are not recorded: {error}")
         self.failure = error
         batch.absorb(self._batch)
         self._batch = batch
+        waiting = set(batch.denials())
+        for denial in sorted(waiting - self._told, key=lambda denial: denial.time):
+            self._tell(denial)
+        self._told = waiting  # as bounded as the batch
 
     def _tell(self, denial: Denial) -> None:
         for recorded in self._listeners:

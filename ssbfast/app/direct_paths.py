@@ -107,7 +107,9 @@ class DirectPaths:
         if not isinstance(tunnel, TunnelTransport):
             return
         rendezvous = Rendezvous(peer, tunnel, role, self._how, self)
-        peer.forwards = DirectForwards(peer, role, lambda: peer.api.forwards)
+        peer.forwards = DirectForwards(
+            peer, role, lambda: peer.api.forwards, lambda: rendezvous.migration.carriers.is_stranded
+        )
         self._by_peer[peer] = self._by_id[rendezvous.session_id] = rendezvous
         if may_meet:
             self._may_meet.add(peer)

@@ -21,6 +21,7 @@ from ssbfast.errors import BadInputError
 from ssbfast.net.direct.interfaces import HostAddress, host_addresses
 from ssbfast.net.direct.stun import reflexive
 from ssbfast.net.direct.udp import Address, UdpSocket
+from ssbfast.net.names import resolve
 from ssbfast.wire.punch.candidates import canonical_host, is_private, is_sendable
 
 _TOKEN: Final = b"\x3f"
@@ -194,11 +195,10 @@ def _socket(version: int) -> UdpSocket | None:
 
 async def find(servers: Sequence[Endpoint]) -> list[Address]:
     """The addresses of STUN servers that were given by name. Raises BadInputError for a name that there is not."""
-    loop = asyncio.get_running_loop()
     found: dict[Address, None] = {}
     for server in servers:
         try:
-            answers = await loop.getaddrinfo(server.host, server.port, type=socket.SOCK_DGRAM)
+            answers = await resolve(server.host, server.port, kind=socket.SOCK_DGRAM)
         except (OSError, UnicodeError):
             raise BadInputError(f"no such host: {server.host}") from None
         for _, _, _, _, address in answers:

@@ -22,7 +22,7 @@ from ssbfast.errors import GraphAwayError, SSBError, StoreError
 from ssbfast.ids import FeedId
 from ssbfast.room.trust import Policy, Relation, Verdict, admit
 
-Changed = Callable[[Relation], None]
+Changed = Callable[[Relation | None], None]
 Unwatch = Callable[[], None]
 
 
@@ -36,8 +36,8 @@ class FollowGraph(Protocol):
         """Call `changed`, in the loop, whenever the relation is another one than was last believed.
 
         relation: what is believed now; None when nothing is, and the first answer is told too. A change is told
-        within one second, whichever process made it. While the graph is away nothing is told; when it is back, what
-        has changed meanwhile. Returns what ends the watching.
+        within one second, whichever process made it. While the graph is away nothing is told, or None, once, when it
+        may not come back; when it is back, what has changed meanwhile. Returns what ends the watching.
         """
 
     async def close(self) -> None:
@@ -109,14 +109,14 @@ class Watches:
     def keys(self) -> tuple[FeedId, ...]:
         return tuple(self._of)
 
-    def tell(self, who: FeedId, relation: Relation) -> None:
+    def tell(self, who: FeedId, relation: Relation | None) -> None:
         """The graph says so now: call those who believe otherwise (soon: what they do may be slow, or fail)."""
         for watch in tuple(self._of.get(who, ())):
             if watch.relation != relation:
                 watch.relation = relation
                 asyncio.get_running_loop().call_soon(self._call, who, watch, relation)
 
-    def _call(self, who: FeedId, watch: _Watch, relation: Relation) -> None:
+    def _call(self, who: FeedId, watch: _Watch, relation: Relation | None) -> None:
         if watch in self._of.get(who, ()):  # or it has been taken back a moment ago
             watch.changed(relation)
 
@@ -158,11 +158,17 @@ class MemoryGraph:
 
 
 class Poll:
-    """Looks again and again while somebody watches. For providers whose graph others change."""
+    """Looks again and again while somebody watches. For providers whose graph others change.
 
-    def __init__(self, look: Callable[[], Coroutine[Any, Any, None]], seconds: float) -> None:
+    always: also while nobody does.
+    """
+
+    def __init__(
+        self, look: Callable[[], Coroutine[Any, Any, None]], seconds: float, *, always: bool = False
+    ) -> None:
         self._look = look
         self._seconds = seconds
+        self._always = always
         self._task: asyncio.Task[None] | None = None
 
     def run(self, watches: Watches) -> None:
@@ -178,7 +184,7 @@ class Poll:
 
     async def _run(self, watches: Watches) -> None:
         try:
-            while len(watches):
+            while self._always or len(watches):
                 try:
                     await self._look()
                 except SSBError:
@@ -195,7 +201,7 @@ class Hints:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._stamp: tuple[int, int] | None = None
+        self._stamp: tuple[int, int, int] | None = None
         self._task: asyncio.Task[None] | None = None
         self._next = 0.0
         self.relations: dict[FeedId, Relation] = {}
@@ -232,17 +238,27 @@ class StoreGraph:
     """The follow graph in a peer's own store, which other processes may change (`ssbfast follow`, `block`, …).
 
     data: the data directory; the graph has a connection to the store of its own, used in a thread, so that nothing
-    ever waits for the disk in the loop. Raises BadInputError for a store that cannot be used.
+    ever waits for the disk in the loop. report: called in the loop with a line for the user when the store cannot be
+    read any more, is back, or is another one; to be given only in a running loop, where the store is then looked at all
+    the time. Raises BadInputError for a store that cannot be used.
+
+    A store that cannot be read for `STORE_GONE_SECONDS` is not waited for: watchers are told that nothing is known.
     """
 
-    def __init__(self, data: str | os.PathLike[str]) -> None:
+    def __init__(self, data: str | os.PathLike[str], *, report: Callable[[str], None] | None = None) -> None:
         self._store = Store(data)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="follow-graph")
         self._watches = Watches()
-        self._poll = Poll(self._look, limits.GRAPH_POLL_SECONDS)
-        self._stamp: tuple[int, int] | None = None
+        self._stamp: tuple[int, int, int] | None = None
         self._hints = Hints(self._store)
         self._closed = False
+        self._report = report or (lambda _line: None)
+        self._failure: str | None = None
+        self._away_since: float | None = None
+        self._exchanged = 0
+        self._poll = Poll(self._look, limits.GRAPH_POLL_SECONDS, always=report is not None)
+        if report is not None:
+            self._poll.run(self._watches)
 
     async def relation(self, who: FeedId) -> Relation:
         """What the store says now. Raises GraphAwayError when it cannot be read, or is closed."""
@@ -274,23 +290,52 @@ class StoreGraph:
         await asyncio.shield(closing)
 
     async def _look(self) -> None:
+        try:
+            await self._look_at_store()
+        except GraphAwayError:
+            self._stamp = None
+            self._is_away()
+            raise
+        self._away_since = None
+
+    async def _look_at_store(self) -> None:
         # First the stamp, then the relations: a change in between is seen by the next look.
         stamp = await self._in_thread(self._store.stamp)
         if stamp == self._stamp:
             return
+        relations = await self._in_thread(self._store.relations, self._watches.keys())
         self._stamp = stamp
-        try:
-            relations = await self._in_thread(self._store.relations, self._watches.keys())
-        except BaseException:
-            self._stamp = None
-            raise
         for who, relation in relations.items():
             self._watches.tell(who, relation)
+
+    def _is_away(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._away_since is None:
+            self._away_since = now
+        elif now - self._away_since >= limits.STORE_GONE_SECONDS:
+            watched = self._watches.keys()
+            for who in watched:
+                self._watches.tell(who, None)
 
     async def _in_thread(self, work: Callable[..., Any], *args: Any) -> Any:
         if self._closed:
             raise GraphAwayError("the follow graph is closed")
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._worker, work, *args)
+            answer = await asyncio.get_running_loop().run_in_executor(self._worker, work, *args)
         except StoreError as error:
+            self._say(str(error))
             raise GraphAwayError(str(error)) from None
+        self._say(None)
+        return answer
+
+    def _say(self, failure: str | None) -> None:
+        """Tell the user what is news. failure: why the store cannot be read; None: it can."""
+        exchanged = self._store.exchanged != self._exchanged
+        self._exchanged = self._store.exchanged
+        before, self._failure = self._failure, failure
+        if failure is not None and before != failure:
+            self._report(f"{failure}; nobody is let in until it can be read")
+        elif failure is None and exchanged:
+            self._report("another store has taken the place of ours: from now on it says who is let in")
+        elif failure is None and before is not None:
+            self._report("the store can be read again")

@@ -32,6 +32,9 @@ class Way(NamedTuple):
     port: int
     key: FeedId
 
+    def place(self) -> tuple[str, int]:
+        return self.host, self.port
+
     def __str__(self) -> str:
         return format_address(MultiserverAddress(NetAddress(self.host, self.port), self.key))
 
@@ -66,6 +69,8 @@ class JoinedRoom:
         self._is_member = False
         self._listing = listing
         self._peer: Peer | None = None
+        self.label: str | None = None
+        """What names our session with it in events, the last one while there is none."""
         self._present = asyncio.Event()
         self._left = asyncio.Event()
         self._listeners: list[Changes] = []
@@ -150,6 +155,7 @@ class JoinedRoom:
         Raises RemoteError when it is no room, DeadlineError when it does not answer, SessionEndedError.
         """
         self._peer = peer
+        self.label = peer.label
         self.ways = tuple(way for way in self.ways if way.key == peer.id)  # a room is its key
         keep_alive(peer)
         await self._identify(peer)

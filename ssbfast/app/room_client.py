@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from types import TracebackType
@@ -20,12 +21,11 @@ from ssbfast import limits
 from ssbfast.app.answering import SERVED, Answering, Arrivals, Incoming, api_for_rooms
 from ssbfast.app.client_events import ClientEvents, tunnel_address
 from ssbfast.app.direct_paths import Direct, DirectPaths
-from ssbfast.app.joined_room import Announce, JoinedRoom
+from ssbfast.app.joined_room import Announce, JoinedRoom, Way
 from ssbfast.app.staying import keep
 from ssbfast.app.targets import Private, parse_target, ways_into, ways_to
 from ssbfast.app.trusting import Trust, not_dialled
 from ssbfast.errors import (
-    DeadlineError,
     LocalProtocolError,
     NotDialledError,
     RefusedError,
@@ -41,6 +41,7 @@ from ssbfast.net.direct.udp import Address
 from ssbfast.net.keepalive import keep_alive
 from ssbfast.net.link import Link
 from ssbfast.net.peer import Peer
+from ssbfast.net.racing import RaceLostError, Standing, most_telling, race
 from ssbfast.net.relay import Relay
 from ssbfast.room.denials import Denial
 from ssbfast.room.members import Admission
@@ -95,6 +96,7 @@ class RoomClient:
         self._private = Private(me, network, contacts, groups)
         self._events = ClientEvents(me.id, on_event)
         self._relay: Relay | None = None
+        self._standing = Standing()
         self._kept: dict[JoinedRoom, None] = {}
         self._rooms: dict[JoinedRoom, None] = {}
         self._inner: set[Peer] = set()
@@ -165,15 +167,15 @@ class RoomClient:
     ) -> JoinedRoom:
         """Go into a room; returns when we are in.
 
-        address: a multiserver address (its alternatives are tried in order) or a Rooms 1 invite.
+        address: a multiserver address (its alternatives are tried one beside the other) or a Rooms 1 invite.
         announce: be listed, so that others can reach us; "2018" does it as ssb-tunnel of 2018 needs it.
         stay: come back whenever the session is lost, until `room.leave()`.
         wait: keep trying when the room cannot be reached at first.
         attendants: be told who is there; None: if we are listed. Where we are not to be listed, older rooms list us
             all the same when we ask (`room.is_listed` tells); without asking they do not.
 
-        Raises AddressError, HandshakeError (wrong key, wrong network, refused), RemoteError (no room), and, unless
-        told to wait, SessionEndedError and DeadlineError.
+        Raises AddressError, HandshakeError (wrong key, refused), RemoteError (no room), and, unless told to wait,
+        SessionEndedError (BusyError among them: closed at once) and DeadlineError.
         """
         listing = announce is True if attendants is None else attendants or announce is True
         room = JoinedRoom(self.me.id, ways_into(address), announce=announce, listing=listing)
@@ -193,24 +195,22 @@ class RoomClient:
         return room
 
     async def _enter(self, room: JoinedRoom, seconds: float) -> None:
-        """Try each way to a room once."""
-        problem: SSBError | None = None
-        for host, port, key in room.ways:
-            peer = Peer(  # without our api: that is for peers who were let in, and nobody has admitted the room
-                api=self._for_rooms,
-                named=lambda _peer: SERVED,
-                intercept=lambda peer, called: self._answering.called(self._need_relay(), peer, called),
-                on_closed=lambda peer: self._lost(room, peer),
-            )
+        """Try the ways to a room, once each; the first that leads into it is taken."""
+        ways, problems = self._standing.order(room.ways, Way.place), list[Exception]()
+        while ways:
+            attempts = [functools.partial(self._open, room, way, seconds) for way in ways]
             try:
-                await self._open(peer, host, port, key, seconds)
+                peer, used = await race(attempts, lambda opened: opened[0].link.abort())
+            except RaceLostError as lost:
+                problems += lost.problems
+                break
+            try:
                 await self._be_in(room, peer)
                 return
             except SSBError as error:
-                if problem is None or isinstance(problem, DeadlineError | SessionEndedError):
-                    problem = error  # who was reached and said no tells more than who was not reached
-        if problem is not None:
-            raise problem
+                problems.append(error)
+                ways.remove(used)
+        raise most_telling(problems)
 
     async def _be_in(self, room: JoinedRoom, peer: Peer) -> None:
         try:
@@ -223,20 +223,36 @@ class RoomClient:
             raise
         self._rooms[room] = None
 
-    async def _open(self, peer: Peer, host: str, port: int, key: FeedId, seconds: float) -> None:
+    async def _open(
+        self, room: JoinedRoom, way: Way, seconds: float, reached: Callable[[], None]
+    ) -> tuple[Peer, Way]:
+        """Open a session with whoever has the room's key at the end of this way."""
         relay = self._need_relay()
-        deadline = limits.HANDSHAKE_SECONDS
+        peers: dict[Link, Peer] = {}
 
         def make() -> Link:
-            handshake = ClientHandshake(self.me, key, network=self._network)
-            return Link(relay, handshake, peer, deadline=deadline, split=self._split)
+            peer = Peer(  # without our api: that is for peers who were let in, and nobody has admitted the room
+                api=self._for_rooms,
+                named=lambda _peer: SERVED,
+                intercept=lambda peer, called: self._answering.called(self._need_relay(), peer, called),
+                on_closed=lambda peer: self._lost(room, peer),
+            )
+            handshake = ClientHandshake(self.me, way.key, network=self._network)
+            link = Link(relay, handshake, peer, deadline=limits.HANDSHAKE_SECONDS, split=self._split)
+            peers[link] = peer
+            return link
 
-        link = await dial(host, port, make, seconds=seconds)
-        try:
-            await peer.wait_opened()
-        except BaseException:
-            link.abort()
-            raise
+        with self._standing.judging(way.place()):
+            link = await dial(
+                way.host,
+                way.port,
+                make,
+                seconds=seconds,
+                ready=lambda link: peers[link].wait_opened(),
+                standing=self._standing,
+                reached=reached,
+            )
+        return peers[link], way
 
     def _lost(self, room: JoinedRoom, outer: Peer) -> None:
         self._answering.closed(outer)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -351,7 +352,7 @@ class RoomServer:
             caller.refuse(wanted.req, refusal(wanted.to))
             return
         began = self._now()
-        names = {"origin": wanted.origin.short, "target": wanted.to.short}
+        names = {"origin": wanted.origin.short, "target": wanted.to.short, "session": secrets.token_hex(4)}
         splice = NetSplice(
             self.relay,
             caller.link,

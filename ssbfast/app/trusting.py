@@ -87,11 +87,11 @@ class Trust:
         unknown: called when it may stay, because everybody may, but is not wanted by name any more.
         """
 
-        def changed(relation: Relation) -> None:
+        def changed(relation: Relation | None) -> None:
             allowed = peer.id in self._allowed
             if not admit(self.policy, relation, allowed).admitted and peer.is_open:
-                peer.link.fail(RefusedError("trust was withdrawn"))
-            elif not allowed and not relation.follows:
+                peer.link.fail(RefusedError("trust was withdrawn" if relation else _WHY[Reason.GRAPH_AWAY]))
+            elif relation is not None and not allowed and not relation.follows:
                 unknown(peer)
 
         self._watched[peer] = self.graph.watch(peer.id, verdict.relation, changed)

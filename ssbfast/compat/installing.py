@@ -2,15 +2,20 @@
 
 A package that has not been imported yet is replaced: its name, and the names of its modules, lead to ours. A package
 that has been imported stays, because the program may hold on to names from it: its classes are given our methods, and
-our modules use its classes (so that `except` and `isinstance` go on working in the program).
+our modules use its classes (so that `except` and `isinstance` go on working in the program). What has such a name and
+is something else, a package of the program's own, is left alone.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import logging
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import Enum
+from importlib.machinery import PathFinder, all_suffixes
 from types import FunctionType, ModuleType
 from typing import Any, Final
 
@@ -20,11 +25,20 @@ _PACKAGES: Final = {
     "ssb": ("ssb", ("feed", "feed.models", "muxrpc", "packet_stream", "util")),
     "ssb_client": ("ssb", ("feed", "feed.models", "muxrpc", "packet_stream", "util")),
 }
+_MARKS: Final = {
+    "secret_handshake": ("boxstream", "network"),
+    "ssb": ("muxrpc", "packet_stream"),
+    "ssb_client": ("muxrpc", "packet_stream"),
+}
+"""Modules by which the packages that we stand in for are told from others of their name."""
+
 _KEEP: Final = frozenset(vars(type("_", (), {"__slots__": ()}))) | {
     *("__dict__", "__weakref__", "__qualname__", "__annotations__", "__annotate__", "__annotate_func__"),
     *("__annotations_cache__", "__static_attributes__", "__firstlineno__"),
 }
 """What makes a class the one that it is, and is not given to another."""
+
+_log = logging.getLogger("ssbfast.compat")
 
 _undo: list[Callable[[], None]] = []
 
@@ -33,14 +47,16 @@ def install() -> None:
     """Let `secret_handshake`, `ssb` and `ssb_client` be ours, until `uninstall()`. Any number of times.
 
     Best before the program's other imports. Objects that exist already go on, at the state they are in; an open source
-    or duplex of `ssb` does not.
+    or duplex of `ssb` does not. A package or module of such a name that is the program's own stays what it is.
     """
     if _undo:
         return
     try:
         for name, (ours, modules) in _PACKAGES.items():
             imported = sys.modules.get(name)
-            if imported is None:
+            if _is_somebody_elses(name, imported):
+                _log.info("%s is a package of the program's own, and left alone", name)
+            elif imported is None:
                 for part in ("", *modules):
                     _replace(_join(name, part), importlib.import_module(_OURS + _join(ours, part)))
             elif not imported.__name__.startswith(_OURS):
@@ -54,6 +70,37 @@ def uninstall() -> None:
     """Undo `install()`: names and classes are what they were. Without it, nothing happens."""
     while _undo:
         _undo.pop()()
+
+
+def _is_somebody_elses(name: str, imported: ModuleType | None) -> bool:
+    """Whether what the program has, or would import, under this name is not what we stand in for."""
+    if imported is not None:
+        if imported.__name__.startswith(_OURS):
+            return False
+        return not _has_marks(name, getattr(imported, "__path__", ()))
+    spec = importlib.util.find_spec(name)
+    if spec is None:
+        return False
+    places = spec.submodule_search_locations
+    if spec.origin is None and places is not None and not any(map(_has_code, places)):
+        return False  # a directory of that name that happens to be on the path
+    return not _has_marks(name, places or ())
+
+
+def _has_marks(name: str, places: Iterable[str]) -> bool:
+    return all(PathFinder.find_spec(f"{name}.{mark}", list(places)) is not None for mark in _MARKS[name])
+
+
+def _has_code(place: str) -> bool:
+    """Whether there is something to import in a directory."""
+    try:
+        entries = list(os.scandir(place))
+    except OSError:
+        return False
+    suffixes = tuple(all_suffixes())
+    return any(
+        entry.name.endswith(suffixes) or os.path.isfile(os.path.join(entry.path, "__init__.py")) for entry in entries
+    )
 
 
 def _join(package: str, module: str) -> str:

@@ -16,6 +16,7 @@ import os
 import warnings
 from typing import TYPE_CHECKING, Final
 
+from ssbfast import source_tree
 from ssbfast.errors import BadInputError
 from ssbfast.native import whole
 from ssbfast.pure.types import (
@@ -77,7 +78,8 @@ def _choose(wanted: str) -> str:
     except ImportError as error:
         if wanted:
             raise
-        warnings.warn(f"ssbfast runs without its C core, slowly: {error}", RuntimeWarning, stacklevel=3)
+        if not source_tree.TOLD:
+            warnings.warn(f"ssbfast runs without its C core, slowly: {error}", RuntimeWarning, stacklevel=3)
         return "pure"
     return _choose_kernel(wanted)
 

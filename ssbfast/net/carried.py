@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ssbfast import limits
+from ssbfast.errors import CarrierError, RemoteError
 from ssbfast.net.peer import Peer
 from ssbfast.net.sockets import end_on_close, reset, tune_carried
 from ssbfast.net.windowed import WindowedTransport
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from ssbfast.net.direct.stream import DirectStream
 
 RESET = "the connection was reset"
+NOTHING_CAME = "cut before a byte came: is there a service at the other end?"
 _PIECE = limits.FORWARD_WINDOW // 4
 """Written at a time: the peer is told when it has been taken."""
 
@@ -38,6 +40,9 @@ class Owner(Protocol):
 
     def made(self, connection: Carried) -> None:
         """The TCP connection is there."""
+
+    def refused(self, connection: Carried, reason: str) -> None:
+        """The other end has cut it before a byte came. reason: its words, or ours."""
 
     def over(self, connection: Carried) -> None:
         """Nothing is left of it, once."""
@@ -93,7 +98,9 @@ class Carried(asyncio.BufferedProtocol):
         self.connecting: asyncio.Task[None] | None = None
         """Where the duplex was first: what opens the TCP connection."""
         self.patience: asyncio.TimerHandle | None = None
-        """Where the TCP connection was first: how long it waits for a session."""
+        """How long it waits for a session, or for a place."""
+        self.counts = False
+        """Whether it has one of the places of its peer."""
 
     def carry(self, peer: Peer, req: int) -> WindowedTransport:
         """Be carried by the stream `req` of this session."""
@@ -193,9 +200,14 @@ class Carried(asyncio.BufferedProtocol):
         self._fin_due = True
         self._deliver()
 
-    def stream_lost(self) -> None:
-        """The duplex is over: in order, if the TCP connection went before."""
+    def stream_lost(self, error: Exception | None = None) -> None:
+        """The duplex is over: in order, if the TCP connection went before. error: what the other end has said."""
         self._stream_over = True
+        if self.stream is not None and not self.stream.got and not self._tcp_over:
+            if isinstance(error, RemoteError):
+                self._owner.refused(self, error.message)
+            elif isinstance(error, CarrierError):  # a direct path has no words
+                self._owner.refused(self, NOTHING_CAME)
         if self.connecting is not None:
             self.connecting.cancel()
         rest = b"".join((self._waiting, *self._fresh))
@@ -286,4 +298,4 @@ class _StreamSide(asyncio.Protocol):
         self._joint.resume()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._joint.stream_lost()
+        self._joint.stream_lost(exc)

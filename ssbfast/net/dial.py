@@ -5,34 +5,71 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from ssbfast import limits
-from ssbfast.errors import DeadlineError, SessionEndedError
+from ssbfast.errors import DeadlineError, SessionEndedError, SSBError
 from ssbfast.net.link import Link
-from ssbfast.net.sockets import remote_address, tune_transport
+from ssbfast.net.racing import RaceLostError, Standing, most_telling
+from ssbfast.net.sockets import each_address, remote_address, tune_transport
 
 
-async def dial(host: str, port: int, make: Callable[[], Link], *, seconds: float = limits.DIAL_SECONDS) -> Link:
-    """Connect to host:port and start the link that `make` makes.
+async def dial(
+    host: str,
+    port: int,
+    make: Callable[[], Link],
+    *,
+    seconds: float = limits.DIAL_SECONDS,
+    ready: Callable[[Link], Awaitable[None]] | None = None,
+    standing: Standing | None = None,
+    reached: Callable[[], None] = lambda: None,
+) -> Link:
+    """Connect to host:port and start a link that `make` makes.
 
-    Returns as soon as the connection is there; the handshake is then under way, and its outcome goes to the
-    link's handler. Raises DeadlineError or SessionEndedError, with no address in the text.
+    The addresses of a name are tried one beside the other, see `net/racing.py`. Returns as soon as one is `ready`,
+    which raises SSBError for a link of no use; without it as soon as the connection is there: the handshake is then
+    under way, and its outcome goes to the link's handler. Links that are not returned are aborted.
+
+    seconds: for the look-up, and for each connection. standing: remembers which addresses were of no use. reached:
+    called when there is a connection. Raises DeadlineError, SessionEndedError, and what `ready` raises; no text of ours
+    has an address.
     """
     loop = asyncio.get_running_loop()
+    late = DeadlineError(f"no connection within {seconds:g} seconds")
+
+    async def attempt(one: Any, note: Callable[[], None]) -> Link:
+        connecting = loop.create_connection(make, *one[4][:2])
+        try:
+            transport, link = await asyncio.wait_for(connecting, seconds)
+        except asyncio.TimeoutError:
+            raise late from None
+        tune_transport(transport)
+        link.address = remote_address(transport)
+        note()
+        reached()
+        if ready is not None:
+            try:
+                await ready(link)
+            except BaseException:
+                link.abort()
+                raise
+        return link
+
     try:
-        transport, link = await asyncio.wait_for(loop.create_connection(make, host, port), seconds)
+        return await each_address(host, port, attempt, Link.abort, standing=standing, seconds=seconds)
     except asyncio.TimeoutError:
-        raise DeadlineError(f"no connection within {seconds:g} seconds") from None
-    except OSError as error:
-        raise SessionEndedError(f"could not connect: {_reason(error)}") from None
-    tune_transport(transport)
-    link.address = remote_address(transport)
-    return link
+        raise late from None
+    except RaceLostError as lost:
+        raise most_telling([_ours(problem) for problem in lost.problems]) from None
+    except (OSError, UnicodeError) as error:
+        raise _ours(error) from None
 
 
-def _reason(error: OSError) -> str:
-    """The kernel's word for it; asyncio's own text holds addresses."""
-    if isinstance(error, socket.gaierror) or not error.errno:  # its numbers are other ones
-        return "name not found"
-    return os.strerror(error.errno).lower()
+def _ours(error: Exception) -> SSBError:
+    """A foreign error as one of ours. The kernel's word for it; asyncio's own text holds addresses."""
+    if isinstance(error, SSBError):
+        return error
+    if not isinstance(error, OSError) or isinstance(error, socket.gaierror) or not error.errno:
+        return SessionEndedError("could not connect: name not found")  # its numbers are other ones
+    return SessionEndedError(f"could not connect: {os.strerror(error.errno).lower()}")

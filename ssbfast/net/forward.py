@@ -19,14 +19,20 @@ from weakref import WeakKeyDictionary
 from ssbfast import limits
 from ssbfast.errors import LocalProtocolError, SSBError
 from ssbfast.ids import FeedId
+from ssbfast.net import service
 from ssbfast.net.api import Api
 from ssbfast.net.carried import Carried
+from ssbfast.net.complaints import Complaint, Complaints
+from ssbfast.net.names import resolve
 from ssbfast.net.peer import Peer
+from ssbfast.net.racing import Standing
+from ssbfast.net.socket_names import bound_host
 from ssbfast.net.sockets import connect, reset_on_close
 from ssbfast.wire.muxrpc import Called, unknown_method_message
 
 METHOD = "forward.open"
 GONE = "the service is not offered any more"
+TOO_MANY = "too many connections"
 
 if TYPE_CHECKING:
     from ssbfast.net.direct.stream import DirectStream
@@ -52,9 +58,12 @@ class Traffic:
 class _Forward:
     """What both ends of a forward have in common: connections, their count and their end."""
 
-    def __init__(self, per_peer: int) -> None:
+    def __init__(self, per_peer: int, patience: float, told: Callable[[Complaint], None] | None) -> None:
         self.buffer = memoryview(bytearray(limits.FORWARD_READ))
         self._per_peer = per_peer
+        self._patience = patience
+        self._complaints = None if told is None else Complaints(told)
+        self._waiting: dict[Carried, None] = {}
         self._connections: dict[Carried, None] = {}
         self._by_peer: WeakKeyDictionary[Peer, Traffic] = WeakKeyDictionary()
         self._all = Traffic()
@@ -87,15 +96,21 @@ class _Forward:
         for connection in list(self._connections):
             connection.reset(GONE)
         await self._idle.wait()
+        if self._complaints is not None:
+            self._complaints.close()
 
     # ------------------------------------------------------------ Owner
 
     def made(self, connection: Carried) -> None:
         """The TCP connection is there."""
 
+    def refused(self, connection: Carried, reason: str) -> None:
+        """The other end has cut it before a byte came."""
+
     def over(self, connection: Carried) -> None:
         del self._connections[connection]
-        if connection.peer is not None and connection.stream is not None:
+        self._waiting.pop(connection, None)
+        if connection.counts and connection.peer is not None and connection.stream is not None:
             who = connection.peer.id
             self._held[who] -= 1
             if not self._held[who]:
@@ -113,7 +128,10 @@ class _Forward:
         self._connections[connection] = None
         self._idle.clear()
 
-    def _begun(self, peer: Peer) -> None:
+    def _begun(self, connection: Carried, peer: Peer) -> None:
+        if connection.patience is not None:
+            connection.patience.cancel()
+        connection.counts = True
         self._held[peer.id] += 1
         for traffic in self._books(peer):
             traffic.open += 1
@@ -123,12 +141,24 @@ class _Forward:
         for traffic in self._books(peer) if peer is not None else (self._all,):
             traffic.failed += 1
 
+    def _complain(self, peer: Peer | None, reason: str) -> None:
+        if self._complaints is not None:
+            self._complaints.add(None if peer is None else peer.id, reason)
+
+    def _wait(self, connection: Carried, give_up: Callable[[Carried], None]) -> None:
+        """Let it wait, for a session or for a place."""
+        self._waiting[connection] = None
+        connection.patience = asyncio.get_running_loop().call_later(self._patience, give_up, connection)
+
     def _books(self, peer: Peer) -> tuple[Traffic, Traffic]:
         return self._all, self._by_peer.setdefault(peer, Traffic())
 
     def _is_full(self, peer: Peer) -> bool:
         free = limits.FORWARDS_PEERS * self._per_peer - self._all.open
         return self._held[peer.id] >= min(self._per_peer, free)
+
+    def _many(self, peer: Peer) -> str:
+        return f"{self._held[peer.id]} connections are open"
 
 
 def is_admitted(peer: Peer) -> bool:
@@ -148,7 +178,8 @@ class ForwardServer(_Forward):
     """Offers the TCP service at host:port to peers.
 
     allow: decides for each call; others are answered as if there was no such method. per_peer: connections at a time
-    of one key, however many sessions it has; less when `FORWARDS_PEERS` such keys fill the service.
+    of one key, however many sessions it has; less when `FORWARDS_PEERS` such keys fill the service. patience: seconds
+    that as many more wait for a place; 0 refuses them at once. told: gets what goes wrong, at most one a second.
 
         server = ForwardServer("127.0.0.1", 8080)
         server.register(api)
@@ -161,10 +192,13 @@ class ForwardServer(_Forward):
         *,
         allow: Callable[[Peer], bool] = is_admitted,
         per_peer: int = limits.FORWARDS_PER_PEER,
+        patience: float = 0.0,
+        told: Callable[[Complaint], None] | None = None,
     ) -> None:
-        super().__init__(per_peer)
+        super().__init__(per_peer, patience, told)
         self._target = (host, port)
         self._allow = allow
+        self._standing = Standing()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def register(self, api: Api) -> None:
@@ -178,9 +212,8 @@ class ForwardServer(_Forward):
             peer.refuse(called.req, unknown_method_message(called.name))
         elif self._is_closed:
             peer.refuse(called.req, GONE)
-        elif self._is_full(peer):
-            self._failed(peer)
-            peer.refuse(called.req, "too many connections")
+        elif not self._has_place(peer):
+            peer.refuse(called.req, TOO_MANY)
         else:
             connection = Carried(self)
             peer.carry(called.req, lambda req: connection.carry(peer, req))
@@ -190,18 +223,48 @@ class ForwardServer(_Forward):
         """The same on a direct path, by a stream of it; False when the connection is not welcome."""
         if self._is_closed or not self._allow(peer):
             return False
-        if self._is_full(peer):
-            self._failed(peer)
+        if not self._has_place(peer):
             return False
         connection = Carried(self)
         connection.carry_direct(peer, open_stream)
         self._accepted(connection, peer)
         return True
 
+    def _has_place(self, peer: Peer) -> bool:
+        """Whether one more may be open, or wait."""
+        if not self._is_full(peer):
+            return True
+        waiting = sum(connection.peer is not None and connection.peer.id == peer.id for connection in self._waiting)
+        in_all = limits.FORWARDS_PEERS * self._per_peer
+        if self._patience > 0 and waiting < self._per_peer and len(self._waiting) < in_all:
+            return True
+        self._failed(peer)
+        self._complain(peer, f"{self._many(peer)}, {waiting} wait: one more was refused")
+        return False
+
     def _accepted(self, connection: Carried, peer: Peer) -> None:
         self._add(connection)
-        self._begun(peer)
-        self._start(connection)
+        if self._is_full(peer):
+            self._complain(peer, f"{self._many(peer)}: more have to wait")
+            self._wait(connection, self._give_up)
+        else:
+            self._begun(connection, peer)
+            self._start(connection)
+
+    def _give_up(self, connection: Carried) -> None:
+        del self._waiting[connection]
+        self._failed(connection.peer)
+        self._complain(connection.peer, f"no place for a connection within {self._patience:g} seconds")
+        connection.reset(TOO_MANY)
+
+    def over(self, connection: Carried) -> None:
+        super().over(connection)
+        for waiting in list(self._waiting):
+            peer = waiting.peer
+            if peer is not None and not self._is_full(peer):
+                del self._waiting[waiting]
+                self._begun(waiting, peer)
+                self._start(waiting)
 
     async def close(self) -> None:
         """Reset every connection, stop those that are being made; returns when nothing is left of them."""
@@ -217,16 +280,16 @@ class ForwardServer(_Forward):
     async def _connect(self, connection: Carried) -> None:
         try:
             await asyncio.wait_for(self._dial(connection), limits.DIAL_SECONDS)
-        except (asyncio.TimeoutError, OSError, UnicodeError):
-            # Why is none of the peer's business.
+        except service.FAILURES as error:
             self._failed(connection.peer)
-            connection.reset("the service does not answer")
+            self._complain(connection.peer, service.why_not(error, *self._target))
+            connection.reset(service.told_to_peers(error))
         finally:
             connection.connecting = None
 
     async def _dial(self, connection: Carried) -> None:
         # The service may see the connection before we know of it: from the first moment on its close is a reset.
-        sock = await connect(*self._target, prepare=reset_on_close)
+        sock = await connect(*self._target, prepare=reset_on_close, standing=self._standing)
         await asyncio.get_running_loop().create_connection(lambda: connection, sock=sock)
 
 
@@ -234,22 +297,27 @@ class ForwardListener(_Forward):
     """A local TCP port that leads to what a peer offers.
 
     host, port: where to listen; port 0 takes a free one. patience: seconds that a new connection waits for a
-    session when there is none; 0 resets it at once. Connections belong to the session they began in, and are reset
-    when it ends. per_peer: connections at a time, those that wait included.
+    session when there is none, and for a place; 0 resets it at once. Connections belong to the session they began in,
+    and are reset when it ends. per_peer: connections at a time; as many wait. told: gets what goes wrong, at most one
+    a second.
 
         async with ForwardListener("127.0.0.1", 8080) as listener:
             listener.peer = await client.connect(friend)
     """
 
     def __init__(
-        self, host: str, port: int, *, patience: float = 0.0, per_peer: int = limits.FORWARDS_PER_PEER
+        self,
+        host: str,
+        port: int,
+        *,
+        patience: float = 0.0,
+        per_peer: int = limits.FORWARDS_PER_PEER,
+        told: Callable[[Complaint], None] | None = None,
     ) -> None:
-        super().__init__(per_peer)
+        super().__init__(per_peer, patience, told)
         self._bind = (host, port)
-        self._patience = patience
         self._peer: Peer | None = None
         self._server: asyncio.Server | None = None
-        self._waiting: dict[Carried, None] = {}
 
     async def __aenter__(self: ForwardListener) -> ForwardListener:
         await self.start()
@@ -257,8 +325,10 @@ class ForwardListener(_Forward):
 
     async def start(self) -> None:
         """Listen. Raises OSError when the address cannot be had."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Carried(self), *self._bind)
+        host, port = self._bind
+        found = await resolve(host or None, port, flags=socket.AI_PASSIVE)
+        hosts = list(dict.fromkeys(str(address[0]) for *_, address in found))
+        self._server = await asyncio.get_running_loop().create_server(lambda: Carried(self), hosts, port)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -268,8 +338,7 @@ class ForwardListener(_Forward):
         bound = self._server.sockets[0]
         if bound.family not in (socket.AF_INET, socket.AF_INET6):
             raise LocalProtocolError("not a TCP port")
-        host, port = bound.getsockname()[:2]
-        return host, port
+        return bound_host(bound), int(bound.getsockname()[1])
 
     @property
     def peer(self) -> Peer | None:
@@ -279,10 +348,7 @@ class ForwardListener(_Forward):
     @peer.setter
     def peer(self, peer: Peer | None) -> None:
         self._peer = peer
-        if self.peer is not None:
-            waiting, self._waiting = self._waiting, {}
-            for connection in waiting:
-                self._open(connection, self.peer)
+        self._advance()
 
     async def close(self) -> None:
         """Stop listening and reset every connection; returns when nothing is left of them."""
@@ -298,46 +364,57 @@ class ForwardListener(_Forward):
     def made(self, connection: Carried) -> None:
         self._add(connection)
         peer = self.peer
-        if self._is_closed or len(self._waiting) >= self._per_peer:
+        if self._is_closed:
             self._turn_away(connection)
-        elif peer is not None:
+        elif peer is not None and not self._is_full(peer):
             self._open(connection, peer)
-        elif self._patience > 0:
-            loop = asyncio.get_running_loop()
-            self._waiting[connection] = None
-            loop.call_soon(self._pause, connection)  # asyncio starts to read right behind this callback
-            connection.patience = loop.call_later(self._patience, self._turn_away, connection)
+        elif self._patience > 0 and len(self._waiting) < self._per_peer:
+            if peer is not None:
+                self._complain(peer, f"{self._many(peer)}: more have to wait")
+            self._wait(connection, self._give_up)
+            asyncio.get_running_loop().call_soon(self._pause, connection)  # asyncio starts to read right behind this
         else:
-            self._turn_away(connection)
+            why = "there is no session" if peer is None else self._many(peer)
+            self._turn_away(connection, f"{why}, {len(self._waiting)} wait: one more was refused")
+
+    def refused(self, connection: Carried, reason: str) -> None:
+        self._complain(connection.peer, reason)
 
     def over(self, connection: Carried) -> None:
-        self._waiting.pop(connection, None)
         super().over(connection)
+        self._advance()
 
     # ------------------------------------------------------------ inside
 
+    def _advance(self) -> None:
+        """Open those that wait, as far as there is a session, and room in it."""
+        while self._waiting and (peer := self.peer) is not None and not self._is_full(peer):
+            self._open(next(iter(self._waiting)), peer)
+
     def _open(self, connection: Carried, peer: Peer) -> None:
-        if connection.patience is not None:
-            connection.patience.cancel()
-        if self._is_full(peer):
-            self._turn_away(connection)
-            return
+        self._waiting.pop(connection, None)
         try:
             if peer.forwards is not None and peer.forwards.is_up:
                 connection.carry_direct(peer, peer.forwards.open)
             else:
                 peer.open_carried(METHOD, lambda req: connection.carry(peer, req))
-        except SSBError:  # too many calls, or the session is just ending
-            self._turn_away(connection)
+        except SSBError as error:  # too many calls, or the session is just ending
+            self._turn_away(connection, str(error))
             return
-        self._begun(peer)
+        self._begun(connection, peer)
         connection.resume()
 
     def _pause(self, connection: Carried) -> None:
         if connection in self._waiting:
             connection.pause()
 
-    def _turn_away(self, connection: Carried) -> None:
+    def _give_up(self, connection: Carried) -> None:
+        why = "no session" if self.peer is None else "no place"
+        self._turn_away(connection, f"{why} for a connection within {self._patience:g} seconds")
+
+    def _turn_away(self, connection: Carried, reason: str | None = None) -> None:
         self._waiting.pop(connection, None)
         self._failed(self._peer)
+        if reason is not None:
+            self._complain(self._peer, reason)
         connection.reset()

@@ -42,6 +42,7 @@ class Handshaking:
         "_transport",
         "_turns",
         "_waiting",
+        "has_heard",
         "has_spoken",
     )
 
@@ -67,7 +68,13 @@ class Handshaking:
         self._admission: asyncio.Task[None] | None = None
         self._proven_at: float | None = None
         self._refused = False
+        self.has_heard = False  # a byte has come
         self.has_spoken = False  # a valid message has come
+
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether we have dialled and heard nothing."""
+        return isinstance(self._machine, ClientHandshake) and not self.has_heard
 
     def begin(self, transport: asyncio.Transport) -> None:
         """The connection is there: a client speaks first."""
@@ -81,6 +88,7 @@ class Handshaking:
 
     def received(self, data: bytes) -> None:
         """Bytes from the peer. Callers take turns; what we dial ourselves is few, and goes on at once."""
+        self.has_heard = True
         if not isinstance(self._machine, ServerHandshake):
             self._take(data)
             return

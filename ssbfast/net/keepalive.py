@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from ssbfast import limits
 from ssbfast.errors import DeadlineError, SSBError
+from ssbfast.net.awake import awake_clock
 from ssbfast.net.streams import Stream
 from ssbfast.wire.muxrpc import CallKind
 
@@ -42,28 +43,74 @@ def keep_alive(peer: Peer) -> None:
 
 async def play(peer: Peer, stream: Stream, *, serves: bool) -> None:
     """Play until the stream or the session ends. serves: whether the first serve is ours."""
+    read = peer.link.sent  # of what we sent, as far as an answer proves it
     try:
         async with stream:
             while True:
                 if not serves and await _served(stream):
                     await stream.send(_wall_milliseconds())
                     await asyncio.sleep(limits.PING_SECONDS)
+                asked = peer.link.sent
                 await stream.send(_wall_milliseconds())
-                await asyncio.wait_for(stream.__anext__(), limits.PING_ANSWER_SECONDS)
-                serves = False
+                await _answered(peer, stream, read)
+                serves, read = False, asked
     except asyncio.TimeoutError:
         peer.link.fail(DeadlineError("the peer does not answer pings"))
     except (SSBError, StopAsyncIteration):
         return
 
 
+async def _answered(peer: Peer, stream: Stream, read: int) -> None:
+    """Wait for the answer. Raises asyncio.TimeoutError when it is overdue and nothing else tells that the peer lives.
+
+    read: of our bytes, those that the peer has read for sure. An answer that waits behind what we do not read ourselves
+    is not overdue, nor one whose question waits behind what the peer takes slowly, or has yet to read.
+    """
+    link, silent = peer.link, 0.0
+    while True:
+        before = _signs(peer)
+        try:
+            await _next_within(stream, limits.PING_ANSWER_SECONDS)
+            return
+        except asyncio.TimeoutError:
+            silent = 0.0 if link.is_held or _signs(peer) != before else silent + limits.PING_ANSWER_SECONDS
+            if silent > 0.0 and silent >= _reading_time(link.sent - read):
+                raise
+
+
+def _reading_time(n: int) -> float:
+    """Seconds in which the slowest consumer that keeps its stream reads n bytes: half an inbox each `STALL_SECONDS`."""
+    inbox = limits.STREAM_INBOX // 2
+    return max(0, n - inbox) / inbox * limits.STALL_SECONDS
+
+
+def _signs(peer: Peer) -> tuple[object, ...]:
+    """Numbers that change while the peer lives: what has come, and how far it takes what has not left yet."""
+    link = peer.link
+    backlog = link.progress()
+    return link.received, backlog if any(backlog) else None
+
+
 async def _served(stream: Stream) -> bool:
     """Wait for the other's serve; False when it is overdue: there are peers that only answer."""
     try:
-        await asyncio.wait_for(stream.__anext__(), limits.PING_SECONDS + limits.PING_ANSWER_SECONDS)
+        await _next_within(stream, limits.PING_SECONDS + limits.PING_ANSWER_SECONDS)
     except asyncio.TimeoutError:
         return False
     return True
+
+
+async def _next_within(stream: Stream, seconds: float) -> None:
+    """Wait for an item while we are awake: what came while we slept has yet to be read. Raises asyncio.TimeoutError."""
+    clock = awake_clock()
+    until = clock.time() + seconds
+    while True:
+        try:
+            await asyncio.wait_for(stream.__anext__(), max(until - clock.time(), 0.0))
+            return
+        except asyncio.TimeoutError:
+            if clock.time() >= until:
+                raise
 
 
 def _wall_milliseconds() -> int:

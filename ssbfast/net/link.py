@@ -19,7 +19,15 @@ from typing import TYPE_CHECKING, cast
 
 from ssbfast import limits, native
 from ssbfast.budgets import Share
-from ssbfast.errors import HandshakeError, LimitError, LocalProtocolError, SessionEndedError, SSBError, TruncatedError
+from ssbfast.errors import (
+    BusyError,
+    HandshakeError,
+    LimitError,
+    LocalProtocolError,
+    SessionEndedError,
+    SSBError,
+    TruncatedError,
+)
 from ssbfast.ids import FeedId
 from ssbfast.net.handshaking import Admit, Handshaking
 from ssbfast.net.link_handler import LinkHandler, Phase
@@ -82,6 +90,8 @@ class Link(asyncio.BufferedProtocol):
         "address",
         "own_lanes",
         "phase",
+        "received",
+        "sent",
         "share",
     )
 
@@ -125,6 +135,8 @@ class Link(asyncio.BufferedProtocol):
         self._heard = False
         self.address: tuple[str, int] | None = None  # of the other end, when we dialled it over TCP
         self.phase = Phase.HANDSHAKE
+        self.received = 0  # bytes so far
+        self.sent = 0  # the same, handed to the transport
 
     def __repr__(self) -> str:
         who = self._session.remote.short if self._session else "unproven"
@@ -164,6 +176,11 @@ class Link(asyncio.BufferedProtocol):
     @property
     def is_open(self) -> bool:
         return self.phase is Phase.OPEN
+
+    @property
+    def is_held(self) -> bool:
+        """Whether we do not read: somebody holds the link."""
+        return bool(self._holds)
 
     @property
     def has_spoken(self) -> bool:
@@ -334,7 +351,7 @@ class Link(asyncio.BufferedProtocol):
         if isinstance(exc, SSBError):  # a tunnel says why
             return exc
         if self._shaking is not None:
-            return HandshakeError()
+            return BusyError() if self._shaking.is_unanswered else HandshakeError()
         return TruncatedError() if exc is None else SessionEndedError("the connection died")
 
     def eof_received(self) -> bool:
@@ -365,6 +382,7 @@ class Link(asyncio.BufferedProtocol):
 
     def data_received(self, data: memoryview | bytearray) -> None:
         """Take received bytes; `data` is scratch afterwards."""
+        self.received += len(data)
         if self._core is None:
             if self._shaking is not None:
                 self._shaking.received(bytes(data))
@@ -477,6 +495,7 @@ class Link(asyncio.BufferedProtocol):
             data, status = core.flush(self._piece)
             if data:
                 sealed = True
+                self.sent += len(data)
                 transport.write(data)
         if sealed:  # else nothing has become shorter
             self.look()

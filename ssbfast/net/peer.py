@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Mapping
+import secrets
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
@@ -62,6 +63,7 @@ class Peer:
 
     path: how it is reached: "tcp", "tunnel" through a room, or "direct".
     portal: the room's id for a tunnel, else None.
+    label: eight random hexadecimal digits, which name this session in events.
     api: what we serve; `intercept` sees calls first, and `named` tells what it serves.
     """
 
@@ -77,6 +79,7 @@ class Peer:
     ) -> None:
         self.path: Path = path
         self.portal = portal
+        self.label: Final = secrets.token_hex(4)
         self.forwards: DirectForwards | None = None
         """TCP connections on direct paths; None where the session stays in its tunnel."""
         self.mux = MuxRPC()
@@ -90,6 +93,10 @@ class Peer:
         self._opened: asyncio.Future[None] = loop.create_future()
         self._closed: asyncio.Future[None] = loop.create_future()
         self._answers: dict[int, asyncio.Future[Any]] = {}
+        self.waiters: dict[asyncio.Task[Any] | None, bool] = {}
+        """Tasks of the application that wait for what the session brings: see `waiting`."""
+        self.held: set[Stream] = set()
+        """Full streams for which the session is not read."""
         self._streams: dict[int, Stream] = {}
         self._tunnels: dict[int, DuplexTransport] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -127,6 +134,23 @@ class Peer:
         pings = sum(isinstance(stream, PingStream) for stream in self._streams.values())
         return self.mux.open_streams <= pings and (self.forwards is None or self.forwards.is_idle)
 
+    @contextlib.contextmanager
+    def waiting(self, *, answer: bool) -> Iterator[None]:
+        """Around a wait of the application for what the session brings. answer: to something that it has asked."""
+        task = asyncio.current_task()
+        self.waiters[task] = answer
+        for stream in list(self.held):
+            stream.waits(task)
+        try:
+            yield
+        finally:
+            self.waiters.pop(task, None)
+
+    @property
+    def inbox_bytes(self) -> int:
+        """Bytes of all streams that wait to be taken."""
+        return sum(stream.inbox_bytes for stream in self._streams.values())
+
     async def wait_opened(self) -> None:
         """Wait for the end of the handshake. Raises what ended the connection, if that came first."""
         await asyncio.shield(self._opened)
@@ -160,7 +184,8 @@ class Peer:
         self._answers[req] = answer
         try:
             self.link.control(*packet)
-            return await within(answer, timeout)
+            with self.waiting(answer=True):
+                return await within(answer, timeout)
         except asyncio.TimeoutError:
             raise DeadlineError(f"no answer to {name}") from None
         finally:
@@ -186,6 +211,7 @@ class Peer:
         """Open a stream of a class of its own."""
         req, packet = self.mux.call(kind, _split(name), list(args))
         stream = make(self, req)
+        stream.name = name
         self._streams[req] = stream
         self.link.control(*packet)
         return stream

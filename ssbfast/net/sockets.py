@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import socket
 import struct
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 from ssbfast import limits
+from ssbfast.net.names import interleaved, resolve
+from ssbfast.net.racing import RaceLostError, Standing, race
+
+T = TypeVar("T")
 
 try:
     import fcntl
@@ -89,36 +94,64 @@ def reset(transport: asyncio.Transport) -> None:
     transport.abort()
 
 
-async def connect(host: str, port: int, prepare: Callable[[socket.socket], None]) -> socket.socket:
+async def connect(
+    host: str, port: int, prepare: Callable[[socket.socket], None], *, standing: Standing | None = None
+) -> socket.socket:
     """Connect a TCP socket that `prepare` has set up before, and return it.
 
-    The addresses of a name are tried in turn. Raises OSError with the reason of the last one, UnicodeError for what
-    cannot be a name. When cancelled it closes the socket.
+    The addresses of a name are tried one beside the other, see `net/racing.py`; the sockets of those that lose are
+    closed. standing: remembers which were of no use. Raises OSError with the reason of the last one, UnicodeError for
+    what cannot be a name. When cancelled it closes every socket.
     """
-    loop = asyncio.get_running_loop()
-    problem: OSError | None = None
-    for family, kind, protocol, _name, address in await _addresses(loop, host, port):
-        sock = socket.socket(family, kind, protocol)
-        try:
-            prepare(sock)
-            sock.setblocking(False)
-            await loop.sock_connect(sock, address)
-            return sock
-        except OSError as error:
-            sock.close()
-            problem = error
-        except BaseException:
-            sock.close()
-            raise
-    raise problem or OSError("no address")
 
+    async def attempt(one: Any, _reached: Callable[[], None]) -> socket.socket:
+        return await _connect_one(one, prepare)
 
-async def _addresses(loop: asyncio.AbstractEventLoop, host: str, port: int) -> list[tuple[Any, ...]]:
-    """Look a name up; an IP literal needs no thread for it."""
     try:
-        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-    except socket.gaierror:
-        return list(await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        return await each_address(host, port, attempt, socket.socket.close, standing=standing)
+    except RaceLostError as lost:
+        raise lost.problems[-1] from None
+
+
+async def each_address(
+    host: str,
+    port: int,
+    attempt: Callable[[Any, Callable[[], None]], Awaitable[T]],
+    drop: Callable[[T], None],
+    *,
+    standing: Standing | None = None,
+    seconds: float | None = None,
+) -> T:
+    """Look a name up and race through its addresses; return what the first attempt to succeed makes.
+
+    attempt: gets a result of `socket.getaddrinfo`, and what to call once there is a connection. drop: gets what others
+    make all the same. seconds: for the look-up alone. Raises RaceLostError; OSError, UnicodeError and
+    asyncio.TimeoutError when no address was found.
+    """
+    known = standing or Standing()
+    found = interleaved(await asyncio.wait_for(resolve(host, port), seconds))[: limits.DIAL_ADDRESSES]
+    found = known.order(found, lambda one: one[4])
+
+    async def judged(one: Any, reached: Callable[[], None]) -> T:
+        with known.judging(one[4]):
+            return await attempt(one, reached)
+
+    if not found:
+        raise OSError("no address")
+    return await race([functools.partial(judged, one) for one in found], drop)
+
+
+async def _connect_one(one: Any, prepare: Callable[[socket.socket], None]) -> socket.socket:
+    family, kind, protocol, _name, address = one
+    sock = socket.socket(family, kind, protocol)
+    try:
+        prepare(sock)
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def tune_transport(transport: asyncio.BaseTransport) -> None:

@@ -3,11 +3,17 @@
 Items that arrive wait in an inbox; past `STREAM_INBOX` bytes, with `STREAM_ITEM` more for each item, the whole
 session is not read any more (muxrpc has no flow control per stream) until the application has taken some, or for
 `STALL_SECONDS`: then this stream ends with an error and the session goes on.
+
+An application that makes a call inside its `async for` waits for an answer that lies behind the stream's items. So when
+the task that reads a full stream waits for something else of the session, reading goes on, until `STREAM_BACKLOG` bytes
+wait in all its streams; then the stream ends at once. The same when nothing is taken for `STREAM_PATIENCE` while any
+task waits: the reader may be waiting for that one.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncIterator
 from types import TracebackType
@@ -20,6 +26,7 @@ if TYPE_CHECKING:
     from ssbfast.net.peer import Peer
 
 _LOW = limits.TUNNEL_SHARE // 2
+_log = logging.getLogger(__name__)
 
 
 class Stream:
@@ -33,11 +40,18 @@ class Stream:
         self._req = req
         self._inbox: deque[tuple[Any, int]] = deque()
         self._inbox_bytes = 0
+        self._inbox_low = limits.STREAM_INBOX // 2
+        self._inbox_checked = 0
+        self._taken = 0
+        self._waits_indirectly = False
+        self._reader: asyncio.Task[Any] | None = None
         self._arrived: asyncio.Event | None = None
         self._lane: native.Lane | None = None
         self._stall: asyncio.TimerHandle | None = None
         self.ended = False
         self.error: SSBError | None = None
+        self.name = "a stream"
+        """The method, for messages."""
         self.server: asyncio.Task[None] | None = None
         """The task that feeds a source of ours; the consumer's end cancels it, whatever it waits for."""
 
@@ -99,12 +113,20 @@ class Stream:
             if self._arrived is None:
                 self._arrived = asyncio.Event()
             self._arrived.clear()
-            await self._arrived.wait()
+            with self._peer.waiting(answer=self._req > 0):
+                await self._arrived.wait()
+        self._reader = asyncio.current_task()
         item, size = self._inbox.popleft()
         self._inbox_bytes -= size
-        if self._inbox_bytes <= limits.STREAM_INBOX // 2:
+        self._taken += 1
+        if self._inbox_bytes <= self._inbox_low:
             self.unhold()
         return item
+
+    @property
+    def inbox_bytes(self) -> int:
+        """Bytes that wait to be taken, as they are counted against the limits."""
+        return self._inbox_bytes
 
     def arrived(self, item: Any, size: int) -> None:
         """From the session: an item came, `size` bytes on the wire."""
@@ -112,17 +134,54 @@ class Stream:
         self._inbox.append((item, size))
         self._inbox_bytes += size
         self._wake()
-        if self._inbox_bytes > limits.STREAM_INBOX:
+        if self._inbox_bytes > limits.STREAM_INBOX and not self.ended:
+            self._full()
+
+    def waits(self, task: asyncio.Task[Any] | None) -> None:
+        """From the session, while it is held for us: this task begins to wait for something else that it brings."""
+        if task is self._reader:
+            self.unhold()
+            self._full()
+
+    def _full(self) -> None:
+        """Hold the session, unless our reader waits for what comes behind: then nobody takes anything before that."""
+        directly = self._reader in self._peer.waiters
+        if directly or self._waits_indirectly:
+            if self._inbox_bytes <= self._inbox_checked:
+                return
+            if self._peer.inbox_bytes <= limits.STREAM_BACKLOG:
+                self._inbox_checked = self._inbox_bytes + limits.STREAM_INBOX
+                return
+        if directly:
+            self._stalled()
+        elif self._stall is None:
+            self._inbox_low = limits.STREAM_INBOX // 2
+            if self._waits_indirectly:
+                self._inbox_low = self._inbox_bytes - limits.STREAM_INBOX
             self._peer.link.hold(self)
-            if self._stall is None:
-                loop = asyncio.get_running_loop()
-                self._stall = loop.call_later(limits.STALL_SECONDS, self._stalled)
+            self._peer.held.add(self)
+            self._look_again(asyncio.get_running_loop().time() + limits.STALL_SECONDS)
+
+    def _look_again(self, deadline: float) -> None:
+        loop = asyncio.get_running_loop()
+        pause = min(limits.STREAM_PATIENCE, deadline - loop.time())
+        self._stall = loop.call_later(pause, self._still_held, deadline, self._taken)
+
+    def _still_held(self, deadline: float, taken: int) -> None:
+        if asyncio.get_running_loop().time() >= deadline:
+            self._stalled()
+        elif self._taken > taken or self._waits_indirectly or not any(self._peer.waiters.values()):
+            self._look_again(deadline)
+        else:
+            self._waits_indirectly = True
+            self.unhold()
 
     def finished(self, error: SSBError | None) -> None:
         """From the session: the peer's direction has ended."""
         if not self.ended:
             self.ended = True
             self.error = error
+            self.unhold()  # nothing more comes, and what is here is not too late
             self._wake()
             if self.server is not None:
                 self.server.cancel()
@@ -170,10 +229,13 @@ class Stream:
         if self._stall is not None:
             self._stall.cancel()
             self._stall = None
+            self._peer.held.discard(self)
             self._peer.link.release(self)
 
     def _stalled(self) -> None:
         self.unhold()
+        _log.warning("a stream was ended: %d bytes of it were not read in time", self._inbox_bytes)
+        self.finished(LimitError(f"what {self.name} brought, {self._inbox_bytes} bytes, was not read in time"))
         self._inbox.clear()
-        self.finished(LimitError("what the stream brought was not read in time"))
+        self._inbox_bytes = 0
         self.end_now("not read in time")

@@ -138,6 +138,11 @@ class Batch:
         if len(self.known) > limits.DENIALS_KNOWN:
             del self.known[next(iter(self.known))]
 
+    def denials(self) -> list[Denial]:
+        """All that it holds, of one section after the other."""
+        samples = (*(sample.items for sample in self.strangers.values()), *self.known.values())
+        return [denial for sample in samples for denial in sample]
+
     def absorb(self, later: Batch) -> None:
         """Take in a batch that was begun later: what this one stands for could not be written."""
         refused, faults = self.refused + later.refused, self.faults + later.faults

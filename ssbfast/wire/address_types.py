@@ -28,6 +28,7 @@ _SPECIAL: Final = re.compile(r"[!:;~]")
 _SPECIAL_BUT_COLON: Final = re.compile(r"[!;~]")
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?")
 _SCOPE: Final = re.compile(r"[A-Za-z0-9_.-]{1,32}")
+_ZONE_OF_URL: Final = re.compile(r"%25(?=[A-Za-z_])")
 _PATH: Final = re.compile(r"[\x21-\x7e]*")
 _HOST_MAX: Final = 253
 _LABEL_MAX: Final = 63
@@ -223,9 +224,13 @@ def _format_ws(address: WebSocketAddress) -> str:
 
 
 def check_host(text: str, offset: int) -> str:
-    """Check a host and return it, IPv6 without brackets and in its shortest form. Raises AddressError."""
+    """Check a host and return it, IPv6 without brackets and in its shortest form. Raises AddressError.
+
+    A zone that is written as URLs have it (`%25eth0`, RFC 6874) is returned as the system has it (`%eth0`).
+    """
     bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     if ":" in bare:
+        bare = _ZONE_OF_URL.sub("%", bare)
         scope = bare.partition("%")
         try:
             literal = ipaddress.IPv6Address(bare)

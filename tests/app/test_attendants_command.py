@@ -76,7 +76,7 @@ def test_a_room_that_is_away(place: Village) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [(), ("--room", "nonsense"), ("--room", f"net:127.0.0.1:9~shs:{feed(1)}"), ("--watch", "extra")]
+    "arguments", [(), ("--room", "nonsense"), ("--room", f"net:127.0.0.1:9~shs:{feed(1)}x"), ("--watch", "extra")]
 )
 def test_wrong_usage(arguments: tuple[str, ...]) -> None:
     assert_unusable(run("attendants", *arguments))

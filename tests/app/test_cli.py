@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import json
 import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
 
 from ssbfast import __version__
 from ssbfast.app.commands.group import COMMANDS, group
-from ssbfast.app.commands.printing import Printer, amount, describe
-from tests.helpers.processes import run
+from ssbfast.app.commands.printing import Printer, amount, describe, in_utc, json_line, shell_word
+from tests.helpers.commands import failed
+from tests.helpers.processes import run, without_time
+from tests.helpers.rooms import feed
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
@@ -164,7 +169,7 @@ def test_json_is_one_object_a_line_and_nothing_else(pipe: Pipe) -> None:
     printer.text("for people")
     printer.event({"event": "joined", "id": "@a…"})
     printer.close()
-    assert [json.loads(line) for line in pipe.rest()] == [{"event": "joined", "id": "@a…"}]
+    assert [without_time(line) for line in pipe.rest()] == [{"event": "joined", "id": "@a…"}]
 
 
 def test_people_get_text_and_the_time(pipe: Pipe) -> None:
@@ -205,7 +210,7 @@ def test_a_slow_reader_never_blocks_and_is_told_what_it_missed(pipe: Pipe) -> No
         pass
     printer.event({"event": "left"})
     printer.close()
-    *joined, lost, left = [json.loads(line) for line in pipe.rest()]
+    *joined, lost, left = [without_time(line) for line in pipe.rest()]
     assert left == {"event": "left"}
     assert lost["event"] == "lost"
     assert len(joined) + lost["n"] == count
@@ -216,3 +221,108 @@ def test_without_stdout_nothing_is_written() -> None:
     printer = Printer(None, as_json=False)
     printer.event({"event": "joined", "id": "@a…"})
     printer.close()
+
+
+# ---------------------------------------------------------------- failures for programs
+
+WHO = str(feed(1))
+ROOM = f"net:127.0.0.1:9~shs:{WHO[1:-8]}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "words"),
+    [
+        (["follow", "nobody"], "input", "that is a name"),
+        (["follow"], "usage", "Missing argument"),
+        (["follow", WHO, "--nope"], "usage", "--nope"),
+        (["unfollow", "%x"], "input", "SSB message id"),
+        (["block", ""], "input", "nothing was given"),
+        (["unblock", WHO, "more"], "usage", "unexpected"),
+        (["contacts", "more"], "usage", "unexpected"),
+        (["keys", "show"], "secret", "does not exist"),
+        (["keys", "new", "x"], "usage", "unexpected"),
+        (["denials", "--connect", "1"], "input", "there are no denials"),
+        (["denials", "--yes"], "usage", "--yes"),
+        (["attendants"], "usage", "--room"),
+        (["attendants", "--room", ROOM], "unreachable", "could not connect"),
+        (["doctor", "--room", ROOM], "unreachable", "could not connect"),
+        (["listen", "--room", ROOM, "--forward", "x"], "input", "port"),
+        (["connect", WHO, "--room", ROOM, "--bind", "192.0.2.1:0"], "input", "cannot listen"),
+        (["room", "--listen", "192.0.2.1:0"], "input", "cannot listen"),
+        (["demo", "--megabytes", "0"], "usage", "megabytes"),
+        (["bench", "--nope"], "usage", "--nope"),
+        (["nonsense"], "usage", "nonsense"),
+    ],
+)
+def test_a_failure_is_an_event_as_well(tmp_path: Path, arguments: list[str], kind: str, words: str) -> None:
+    data = [] if arguments[0] in ("demo", "bench", "nonsense") else ["--data", str(tmp_path)]
+    done = run(*arguments, *data, "--json")
+    failed(done, 1 if kind == "unreachable" else 2, kind, words)
+    assert done.stdout.count("\n") == 1
+    plain = run(*arguments, *data)
+    assert (plain.returncode, plain.stdout, plain.stderr) == (done.returncode, "", done.stderr)
+
+
+def test_what_is_a_value_asks_for_no_event(tmp_path: Path) -> None:
+    done = run("follow", "--data", str(tmp_path), "--", "--json")
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+def test_a_mistake_of_ours_is_an_event_and_a_traceback(tmp_path: Path) -> None:
+    code = (
+        "import sys, ssbfast.app.store as store; store.Store = None; sys.argv[1:] = "
+        f"['follow', {WHO!r}, '--json', '--data', {str(tmp_path)!r}]; from ssbfast.app.cli import main; main()"
+    )
+    done = python(code)
+    event = without_time(done.stdout)
+    assert event == {"event": "error", "kind": "internal", "message": "TypeError", "code": 1}
+    assert (done.returncode, "Traceback" in done.stderr) == (1, True)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_failure_that_cannot_be_written_is_told_on_stderr() -> None:
+    with open("/dev/full", "wb") as full:
+        command = [sys.executable, "-m", "ssbfast", "follow", "nobody", "--json"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "1970-01-01T00:00:00.000Z"),
+        (1.5, "1970-01-01T00:00:01.500Z"),
+        (1_700_000_000.123, "2023-11-14T22:13:20.123Z"),
+    ],
+)
+def test_the_time_of_an_event(seconds: float, text: str) -> None:
+    assert in_utc(seconds) == text
+    assert json.loads(json_line({"event": "denied", "time": seconds}))["time"] == text
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="Windows has no tzset")
+def test_the_time_does_not_follow_the_zone_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = time.time()
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Kathmandu")
+        time.tzset()
+        stamp = json.loads(json_line({"event": "x"}))["time"]
+    time.tzset()
+    moment = datetime.datetime.fromisoformat(stamp.replace("Z", "+00:00")).timestamp()
+    assert before - 0.001 <= moment <= time.time()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (ROOM, ROOM),
+        (f"tunnel:{WHO}:{WHO}~shs:{WHO[1:-8]}", f"tunnel:{WHO}:{WHO}~shs:{WHO[1:-8]}"),
+        ("net:!:!:1:8008", "'net:!:!:1:8008'"),
+        (f"{ROOM};{ROOM}", f"'{ROOM};{ROOM}'"),
+        ("~x", "'~x'"),
+        ("a'b", "'a'\"'\"'b'"),
+    ],
+)
+def test_what_a_shell_would_change_is_quoted(text: str, shown: str) -> None:
+    assert shell_word(text) == shown

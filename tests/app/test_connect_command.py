@@ -386,8 +386,8 @@ MISTAKES = [
     ("--room", f"net:127.0.0.1:8008~shs:{KEY[:-2]}"),
     ("--room", f"{ROOM};net:127.0.0.1:10~shs:{str(feed(4))[1:-8]}"),
     ("--bind", "127.0.0.1"),
-    ("--bind", "8080"),
-    ("--bind", ":8080"),
+    ("--bind", "*:8080"),
+    ("--bind", "::1:8080"),
     ("--bind", "127.0.0.1:99999"),
     ("--bind", "127.0.0.1:http"),
     ("--bind", "[::1:80"),
@@ -440,7 +440,7 @@ def test_a_secret_that_others_can_read(place: Village) -> None:
 def test_ones_own_id(place: Village) -> None:
     me = str(place.id("c"))
     done = run("connect", me, "--room", ROOM, "--bind", "127.0.0.1:0", "--data", str(place.path("c")))
-    assert_unusable(done, "this very peer")
+    assert_unusable(done, "that is your own id")
 
 
 def test_help() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ssbfast.app.store import Store
+from ssbfast.ids import FeedId
 from ssbfast.room.trust import Relation
 from tests.helpers.commands import BAD_IDS, assert_unusable, events, make_newer, succeed
 from tests.helpers.processes import run
@@ -118,3 +119,28 @@ def test_wrong_usage(arguments: tuple[str, ...]) -> None:
 def test_help(command: str) -> None:
     text = succeed(command, "--help")
     assert all(option in text for option in ("--data", "--network-key", "--json"))
+
+
+@pytest.mark.parametrize("action", ["follow", "block"])
+def test_your_own_id(tmp_path: Path, action: str) -> None:
+    data = ("--data", str(tmp_path))
+    me = succeed("keys", "new", *data).splitlines()[0]
+    assert_unusable(run(action, me, *data), "that is your own id")
+    assert_unusable(run(action, me[1:-8], *data), "that is your own id")
+    assert events("contacts", *data) == []
+    succeed(action, A, *data)
+
+
+@pytest.mark.parametrize("action", ["unfollow", "unblock"])
+def test_your_own_id_can_be_taken_back(tmp_path: Path, action: str) -> None:
+    """Earlier versions let people follow themselves."""
+    me = succeed("keys", "new", "--data", str(tmp_path)).splitlines()[0]
+    with Store(tmp_path) as store:
+        store.follow(FeedId.parse(me))
+        store.block(FeedId.parse(me))
+    assert events(action, me, "--data", str(tmp_path))[0]["changed"] is True
+
+
+def test_contacts_need_no_identity_that_can_be_read(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("{")
+    succeed("follow", A, "--data", str(tmp_path))

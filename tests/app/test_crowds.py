@@ -108,6 +108,7 @@ async def test_two_thousand_tunnels_at_once() -> None:
         await eventually(lambda: process.rss < before + GROWTH)
 
 
+@pytest.mark.slow
 async def test_a_wave_of_joins_lets_a_tunnel_move_and_keeps_queues_short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "ATTENDANCE_STEP", 4)
     monkeypatch.setattr(limits, "ATTENDANCE_PAUSE", 0.0)

@@ -79,6 +79,7 @@ def test_people_read_the_same() -> None:
     assert "irect" not in done.stdout
 
 
+@pytest.mark.slow
 @needs_aioquic
 def test_a_session_leaves_the_room_and_comes_back_with_nothing_lost() -> None:
     done = run("demo", "--megabytes", "8", "--calls", "5", "--json")
@@ -106,6 +107,7 @@ def test_a_session_leaves_the_room_and_comes_back_with_nothing_lost() -> None:
     assert sum(tunnel["bytes"] for tunnel in stood_by) == direct["room_bytes_after"]
 
 
+@pytest.mark.slow
 @needs_aioquic
 def test_people_read_of_the_way_back_too() -> None:
     done = run("demo", "--megabytes", "1", "--calls", "5")
@@ -114,6 +116,7 @@ def test_people_read_of_the_way_back_too() -> None:
     assert done.stdout.count("SHA-256") == 2
 
 
+@pytest.mark.slow
 def test_without_aioquic_direct_paths_are_left_out_and_it_says_why(tmp_path: Path) -> None:
     (tmp_path / "aioquic").mkdir()
     (tmp_path / "aioquic" / "__init__.py").write_text("raise ImportError('not here')\n")
@@ -130,6 +133,7 @@ def test_without_aioquic_direct_paths_are_left_out_and_it_says_why(tmp_path: Pat
     assert len(result["room_saw"]) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sabotage", "reason"),
     [
@@ -146,6 +150,7 @@ def test_sabotage_is_noticed(sabotage: str, reason: str) -> None:
     assert reason in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("role", "name"), [("room", "the room"), ("target", "peer A"), ("caller", "peer C")])
 def test_a_part_that_is_killed_midway_ends_the_demo(
     long_demo: tuple[Running, list[psutil.Process]], role: str, name: str
@@ -157,6 +162,7 @@ def test_a_part_that_is_killed_midway_ends_the_demo(
     assert_gone(parts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_all_processes(long_demo: tuple[Running, list[psutil.Process]], number: signal.Signals) -> None:
     demo, parts = long_demo
@@ -166,6 +172,7 @@ def test_a_signal_ends_all_processes(long_demo: tuple[Running, list[psutil.Proce
     assert_gone(parts)
 
 
+@pytest.mark.slow
 def test_parts_do_not_outlive_a_demo_that_is_killed(long_demo: tuple[Running, list[psutil.Process]]) -> None:
     demo, parts = long_demo
     until_bytes_move(part(parts, "room"))

@@ -97,6 +97,7 @@ def open_sockets(met: Meeting) -> int:
     return sum(not udp.is_closed for udp in met.net.opened)
 
 
+@pytest.mark.slow
 async def test_many_friends_who_lie(third: ThirdParties) -> None:
     """50 sessions of 10 friends name 400 third parties, and more with each offer, as fast as they are let.
 
@@ -191,6 +192,7 @@ async def test_offers_without_sync_expire(third: ThirdParties, monkeypatch: pyte
         await met.is_usable()
 
 
+@pytest.mark.slow
 async def test_a_third_party_gets_few_probes_however_often_it_is_named(third: ThirdParties) -> None:
     """By one friend in many offers, and by another one; 16 seconds of it once were 65."""
     liars = [Keypair.generate() for _ in range(3)]

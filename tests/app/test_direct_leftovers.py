@@ -14,7 +14,7 @@ from ssbfast.app.trusting import Trust
 from ssbfast.errors import RefusedError, RemoteError
 from ssbfast.ids import FeedId
 from ssbfast.keys import Keypair
-from ssbfast.net.direct import punching
+from ssbfast.net.direct import resources
 from ssbfast.net.direct.rendezvous import Rendezvous
 from ssbfast.net.direct.ways import DirectWay
 from ssbfast.net.peer import Peer
@@ -22,7 +22,8 @@ from ssbfast.room.trust import Policy, Relation
 from ssbfast.wire import direct_calls
 from ssbfast.wire.direct_keys import Role
 from ssbfast.wire.muxrpc import CallKind
-from tests.helpers.meeting import Meeting, meeting, paths_of
+from tests.helpers.forwards import Service, Wire
+from tests.helpers.meeting import Meddler, Meeting, meddling, meeting, paths_of
 from tests.helpers.rawpeer import eventually
 
 OFFER = {"epoch": 1, "candidates": [], "mapping": "unknown", "birthday": False}
@@ -31,8 +32,16 @@ CONNECTION = base64.b64encode(bytes(8)).decode()
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "UPGRADE_SECONDS", 0.5)
+    monkeypatch.setattr(limits, "UPGRADE_SECONDS", 0.2)
     monkeypatch.setattr(limits, "DIRECT_FAREWELL_SECONDS", 0.05)
+
+
+class NoSockets:
+    """In place of `UdpSocket`: a process without descriptors."""
+
+    @staticmethod
+    def open(*_args: Any) -> Any:
+        raise OSError(24, "Too many open files")
 
 
 async def all_closed(met: Meeting) -> None:
@@ -43,7 +52,7 @@ async def all_closed(met: Meeting) -> None:
 
 
 async def test_an_offer_that_is_never_synchronised_expires(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "ANSWERED_SECONDS", 0.1)
+    monkeypatch.setattr(limits, "OFFER_SECONDS", 0.1)
     monkeypatch.setattr(limits, "PREPARED_SECONDS", 600.0)
     async with meeting(c=None) as met:
         assert await met.peer.call("direct.offer", OFFER, timeout=20)
@@ -54,21 +63,22 @@ async def test_an_offer_that_is_never_synchronised_expires(monkeypatch: pytest.M
 
 
 async def test_an_offer_is_answered_also_where_the_system_has_nothing_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And who has made it goes on trying."""
+    """And whoever has made it goes on trying."""
 
-    def fail(**_options: Any) -> list[Any]:
-        raise OSError(24, "Too many open files")
-
-    monkeypatch.setattr(punching, "host_addresses", fail)
-    async with meeting(c=None) as met:
-        with pytest.raises(RemoteError, match="does not tell its addresses"):
-            await met.peer.call("direct.offer", OFFER, timeout=20)
-        await met.is_usable()
-    async with meeting() as met:
-        await eventually(lambda: met.caller.named("path"))
-        assert met.caller.named("path")[0]["reason"] == "this machine does not tell its addresses"
-        monkeypatch.undo()
-        await met.path("direct")
+    with monkeypatch.context() as patch:
+        patch.setattr(resources, "UdpSocket", NoSockets)
+        async with meeting(c=None) as met:
+            with pytest.raises(RemoteError, match="no UDP socket can be had"):
+                await met.peer.call("direct.offer", OFFER, timeout=20)
+            patch.undo()
+            assert await met.peer.call("direct.offer", {**OFFER, "epoch": 2}, timeout=20)
+    with monkeypatch.context() as patch:
+        patch.setattr(resources, "UdpSocket", NoSockets)
+        async with meeting() as met:
+            await eventually(lambda: met.caller.named("path"))
+            assert met.caller.named("path")[0]["reason"] == "no UDP socket can be had"
+            patch.undo()
+            await met.path("direct")
 
 
 class Thinking(MemoryGraph):
@@ -182,3 +192,72 @@ async def test_a_standby_is_over_when_what_it_is_for_is_ended() -> None:
         await eventually(lambda: all(peer.is_open for peer in paths._standbys))
         await met.is_usable()
         assert met.peer.path == "direct"
+
+
+# ---------------------------------------------------------------- forwarded connections
+
+
+@pytest.mark.parametrize("who", ["caller", "target", "path", "client"])
+async def test_a_forward_that_is_cut_is_reset_at_the_service_and_never_ended(
+    who: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is cut, and however soon behind the first bytes: an end would say that these were all."""
+    for name, seconds in {
+        "SLEEP_KEPT": 0, "CARRIER_SECONDS": 0.3,
+        "DOWN_SECONDS": 0.05, "DIRECT_LOST_SECONDS": 0.2, "DIRECT_PING_BUSY": 0.05,
+    }.items():  # fmt: skip
+        monkeypatch.setattr(limits, name, seconds)
+    ends: list[str] = []
+    async with meddling(lies := NoWayBack()), meeting(connect=False) as met:
+        for number in range(16):
+            met.peer = met.listener.peer = await met.caller.connect(met.target.me.id)
+            await eventually(lambda: met.peer.path == "direct" and direct_ends(met))
+            (end,) = direct_ends(met)
+            lies.lies = True
+            wire = Wire(*await asyncio.open_connection(*met.listener.address))
+            await wire.send(bytes(100))
+            await asyncio.sleep(number % 8 / 2000)
+            if who == "client":
+                wire.reset()
+            elif who == "path":
+                met.silence()
+            else:
+                (met.peer if who == "caller" else end.peer).link.abort()
+            ends.append(await end_at(met.service))
+            wire.writer.transport.abort()
+            met.speak()
+            lies.lies = False
+            for peer in (met.peer, end.peer):
+                peer.link.abort()
+                await peer.wait_closed()
+    assert ends.count("reset") >= 4 and "end" not in ends, ends
+
+
+class NoWayBack(Meddler):
+    """A room that spoils every standby, while it lies."""
+
+    lies = False
+
+    def pass_on(self, number: int, to_target: bool, data: bytes) -> tuple[bytes, ...]:
+        return () if self.lies else (data,)
+
+
+def direct_ends(met: Meeting) -> list[Rendezvous]:
+    """The target's ends of sessions that are direct now."""
+    found = paths_of(met.target)._by_peer
+    return [end for peer, end in found.items() if peer.is_open and peer.path == "direct"]
+
+
+async def end_at(service: Service) -> str:
+    """How the service sees a connection's end, if it sees the connection at all."""
+    try:
+        wire = await asyncio.wait_for(service.connections.get(), 1.0)
+    except asyncio.TimeoutError:
+        return "never"
+    try:
+        await asyncio.wait_for(wire.rest(), 20)
+    except ConnectionError:
+        return "reset"
+    finally:
+        await wire.close()
+    return "end"

@@ -32,6 +32,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
         "DIRECT_PING_BUSY": 0.2,
         "RECONNECT_FIRST": 0.05, "STANDBY_RETRY_MAX": 0.2, "STANDBY_DIAL_SECONDS": 0.6, "INNER_HELLO_SECONDS": 0.4,
         "CARRIER_SECONDS": 20.0,
+        "SLEEP_KEPT": 0,
     }.items():  # fmt: skip
         monkeypatch.setattr(limits, name, seconds)
     monkeypatch.setattr(direct_paths, "PROBATION_SECONDS", 0.2)
@@ -135,6 +136,7 @@ async def test_a_room_that_lies_to_the_end_costs_the_session_no_sooner_than_the_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(limits, "CARRIER_SECONDS", 3.0)
+    monkeypatch.setattr(limits, "SLEEP_KEPT", 0)
     meddler = Lies("refuse")
     async with meddling(meddler), meeting() as met:
         await has_no_way_back(met)
@@ -234,6 +236,7 @@ async def test_a_goodbye_that_is_withheld_for_ever_ends_the_session_by_the_rule(
 ) -> None:
     monkeypatch.setattr(limits, "GOODBYE_SECONDS", 0.2)
     monkeypatch.setattr(limits, "CARRIER_SECONDS", 2.0)
+    monkeypatch.setattr(limits, "SLEEP_KEPT", 0)
     meddler = Withholds(to_target)
     async with meddling(meddler), meeting() as met:
         await met.path("direct")

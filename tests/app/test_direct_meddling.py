@@ -198,10 +198,12 @@ class Refuses(Meddler):
         return () if number else (data,)
 
 
+@pytest.mark.slow
 async def test_a_room_that_withholds_every_standby_ends_the_session_no_sooner_than_its_path(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(limits, "CARRIER_SECONDS", 2.0)
+    monkeypatch.setattr(limits, "SLEEP_KEPT", 0)
     async with meddling(Refuses()), meeting() as met:
         await met.path("direct")
         await asyncio.sleep(2.5)
@@ -240,6 +242,7 @@ class Spoils(Meddler):
         return (data[:at],)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["flip", "cut", "replay", "withhold"])
 @pytest.mark.parametrize("behind", [0, 20, 130, 200, 600, 5000])
 async def test_bytes_of_the_way_back_are_whole_or_there_are_none(
@@ -251,6 +254,7 @@ async def test_bytes_of_the_way_back_are_whole_or_there_are_none(
     another standby.
     """
     monkeypatch.setattr(limits, "CARRIER_SECONDS", 4.0)
+    monkeypatch.setattr(limits, "SLEEP_KEPT", 0)
     monkeypatch.setattr(limits, "STANDBY_SILENT", 3.0)
     meddler = Spoils(how)
     async with meddling(meddler), meeting() as met:

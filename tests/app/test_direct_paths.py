@@ -156,6 +156,7 @@ async def test_a_session_outlives_the_room_s_death_while_direct() -> None:
 
 async def test_without_a_way_back_it_ends_in_time_with_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "CARRIER_SECONDS", 2.0)
+    monkeypatch.setattr(limits, "SLEEP_KEPT", 0)
     async with meeting() as met:
         await met.path("direct")
         client, service = await met.dial()
@@ -279,6 +280,7 @@ async def test_who_stays_in_the_room_sends_no_datagram() -> None:
 # ---------------------------------------------------------------- memory
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("upload", [True, False])
 async def test_a_stalled_reader_of_a_forward_costs_its_window(upload: bool) -> None:
     """On the direct path: W and 64 KiB for each stream that stands still, at the sender as at the receiver."""
@@ -314,6 +316,7 @@ async def test_a_stalled_reader_of_a_forward_costs_its_window(upload: bool) -> N
             service.reset()
 
 
+@pytest.mark.slow
 async def test_a_session_that_is_not_read_costs_its_window() -> None:
     """The same for the session itself: its other end stops, and goes on when it is read again."""
     async with meeting() as met:

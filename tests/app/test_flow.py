@@ -162,6 +162,7 @@ async def test_a_slow_target_gets_every_byte() -> None:
         assert there.count == 14 * MiB
 
 
+@pytest.mark.slow
 async def test_a_pause_just_under_the_limit_loses_nothing() -> None:
     async with party(stall_seconds=3) as guests:
         here, there = await guests.tunnel()
@@ -206,6 +207,7 @@ async def test_a_source_waits_for_its_stalled_tunnel_once_and_then_goes_on() -> 
         assert [event["reason"] for event in guests.room.named("tunnel_closed")] == ["stalled"]
 
 
+@pytest.mark.slow
 async def test_tiny_whole_packets_for_a_target_that_does_not_read_keep_nobody_busy() -> None:
     """They fill a lane with memory long before their bytes do; the room has to wait for it, not to spin."""
     async with party(stall_seconds=4) as guests:

@@ -74,6 +74,29 @@ def test_a_secret_that_others_can_read(tmp_path: Path) -> None:
     assert_unusable(run("keys", "show", "--data", str(tmp_path)), "chmod 600")
 
 
+@posix_only
+def test_a_secret_that_its_group_can_read_is_taken_when_we_say_so_aloud(tmp_path: Path) -> None:
+    """Kubernetes mounts secrets with mode 0440."""
+    data = ("--data", str(tmp_path))
+    me = succeed("keys", "new", *data).splitlines()[0]
+    (tmp_path / "secret").chmod(0o440)
+    room = ("--room", f"net:127.0.0.1:9~shs:{me[1:-8]}")
+    for command in (
+        ("keys", "show", *data),
+        ("attendants", *room, *data),
+        ("doctor", *room, *data),
+        ("connect", me, *room, "--bind", "0", *data),
+        ("room", "--listen", "192.0.2.1:0", *data),
+        ("listen", *room, "--forward", "9", "--private-for", me, *data),
+    ):
+        assert_unusable(run(*command), "--allow-group-read")
+        allowed = run(*command, "--allow-group-read")
+        assert allowed.stderr.startswith("ssbfast: --allow-group-read: whoever is in the group"), command
+        assert "chmod" not in allowed.stderr
+    (tmp_path / "secret").chmod(0o444)
+    assert_unusable(run("keys", "show", *data, "--allow-group-read"), "chmod 600")
+
+
 @pytest.mark.parametrize("arguments", [("keys",), ("keys", "nope"), ("keys", "show", "extra"), ("keys", "new", "--x")])
 def test_wrong_usage(arguments: tuple[str, ...]) -> None:
     assert_unusable(run(*arguments))

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import re
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from tests.helpers.commands import BAD_IDS, assert_unusable, make_newer, succeed
 from tests.helpers.processes import Running, run
 from tests.helpers.rooms import feed
 from tests.helpers.stores import snapshot
-from tests.helpers.village import Village, village
+from tests.helpers.village import Village, free_port, village, web_server
 
 KEY = str(feed(3))[1:-8]
 ROOM = f"net:127.0.0.1:9~shs:{KEY}"
@@ -135,7 +136,7 @@ MISTAKES = [
     ("--room", "net:127.0.0.1:8008"),
     ("--room", f"tunnel:{feed(3)}:{feed(1)}"),
     ("--forward", "127.0.0.1"),
-    ("--forward", ":80"),
+    ("--forward", ":0"),
     ("--forward", "127.0.0.1:0"),
     ("--forward", "127.0.0.1:65536"),
     ("--forward", "two words:80"),
@@ -184,3 +185,51 @@ def test_help() -> None:
     text = succeed("listen", "--help")
     for option in ("--room", "--forward", "--private-for", "--policy", "--allow", "--ssb-server", "--data", "--json"):
         assert option in text
+
+
+@pytest.mark.parametrize("option", ["--private-for", "--allow"])
+def test_your_own_id_is_no_friend(tmp_path: Path, option: str) -> None:
+    data = ("--data", str(tmp_path))
+    me = succeed("keys", "new", *data).splitlines()[0]
+    room = f"net:127.0.0.1:9~shs:{'A' * 43}="
+    assert_unusable(run("listen", "--room", room, "--forward", "9", option, me, *data), "that is your own id")
+
+
+# ---------------------------------------------------------------- the service
+
+
+def test_a_service_that_is_down_is_told_at_both_ends(place: Village) -> None:
+    place.friends("a", "c")
+    place.room()
+    service = free_port()
+    listen = place.listen("a", service)
+    listen.event("announced")
+    start = listen.event("forward_problem")
+    assert (start["peer"], start["count"]) == (None, 0)
+    assert start["reason"].startswith(f"nothing listens at 127.0.0.1:{service};")
+    connect, port = place.connect("c", str(place.id("a")))
+    connect.event("connected")
+    with socket.create_connection(("127.0.0.1", port)) as sock, pytest.raises(ConnectionResetError):
+        sock.recv(1)
+    here, there = connect.event("forward_problem"), listen.event("forward_problem")
+    assert (here["peer"], here["reason"]) == (str(place.id("a")), "nothing listens at the other end")
+    assert (there["peer"], there["reason"]) == (str(place.id("c")), f"nothing listens at 127.0.0.1:{service}")
+
+
+@pytest.mark.parametrize("narrow", ["listen", "connect"])
+def test_connections_beyond_the_number_wait(place: Village, narrow: str) -> None:
+    place.friends("a", "c")
+    place.room()
+    with web_server() as web:
+        listen = place.listen("a", web, *(("--connections", "1") if narrow == "listen" else ()))
+        listen.event("announced")
+        connect, port = place.connect("c", str(place.id("a")), *(("--connections", "1") if narrow == "connect" else ()))
+        connect.event("connected")
+        with socket.create_connection(("127.0.0.1", port)) as first:
+            first.sendall(b"POST / HTTP/1.1\r\n")  # and no end of it
+            with socket.create_connection(("127.0.0.1", port)) as second:
+                second.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                program = listen if narrow == "listen" else connect
+                assert program.event("forward_problem")["reason"] == "1 connections are open: more have to wait"
+                first.close()
+                assert second.recv(5) == b"HTTP/"

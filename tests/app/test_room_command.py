@@ -65,9 +65,12 @@ def test_it_lists_its_address_first_and_then_who_comes_tunnels_and_goes(data: Pa
         assert listening["invite"].endswith(":SSB+Room+PSK3TLYC2T86EHQCUHBUHASCASE18JBV24=")
         a, c = asyncio.run(visit(listening["address"]))
         assert room.event("joined") == {"event": "joined", "id": a.short}
-        assert room.event("tunnel_opened") == {"event": "tunnel_opened", "origin": c.short, "target": a.short}
+        opened = room.event("tunnel_opened")
+        session = opened.pop("session")
+        assert opened == {"event": "tunnel_opened", "origin": c.short, "target": a.short}
         closed = room.event("tunnel_closed")
-        assert set(closed) == {"event", "origin", "target", "bytes", "seconds", "reason"}
+        assert set(closed) == {"event", "origin", "target", "bytes", "seconds", "reason", "session"}
+        assert closed["session"] == session and len(session) == 8
         assert closed["bytes"] > 300  # two handshakes' worth
         assert room.event("left") == {"event": "left", "id": a.short}
 
@@ -110,7 +113,9 @@ def test_host_is_what_it_publishes(data: Path) -> None:
     assert address.transport == NetAddress("room.example", 443)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+)
 async def test_a_signal_says_goodbye_to_all_and_exits_0(data: Path, number: signal.Signals) -> None:
     with start(data, "--json", *LOOPBACK) as room:
         async with RoomClient(Keypair.generate()) as client:
@@ -121,6 +126,23 @@ async def test_a_signal_says_goodbye_to_all_and_exits_0(data: Path, number: sign
             assert session.error is None  # goodbyes on both sides
         assert room.wait() == 0
         assert room.stderr == ""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_hangup_that_is_ignored_stays_so(data: Path) -> None:
+    """`nohup` is for that."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        room = start(data, "--json", *LOOPBACK)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    with room:
+        address = room.event("listening")["address"]
+        for _ in range(3):
+            room.signal(signal.SIGHUP)
+            assert run("attendants", "--room", address).returncode == 0
+        room.signal(signal.SIGTERM)
+        assert room.wait() == 0
 
 
 def test_the_second_signal_quits_at_once(data: Path) -> None:

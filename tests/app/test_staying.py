@@ -15,7 +15,7 @@ from ssbfast import limits
 from ssbfast.app.joined_room import JoinedRoom, Way
 from ssbfast.app.staying import keep
 from ssbfast.backoff import Backoff
-from ssbfast.errors import DeadlineError, HandshakeError, RemoteError, SessionEndedError, SSBError
+from ssbfast.errors import BusyError, DeadlineError, HandshakeError, RemoteError, SessionEndedError, SSBError
 from ssbfast.keys import Keypair
 from ssbfast.net.link import Link
 from ssbfast.net.peer import Peer
@@ -130,7 +130,13 @@ async def test_the_first_time_fails_at_once_unless_waiting(error: SSBError) -> N
 
 @pytest.mark.parametrize(
     ("error", "waits"),
-    [(AWAY, True), (DeadlineError("late"), True), (HandshakeError(), False), (RemoteError("no room"), False)],
+    [
+        (AWAY, True),
+        (DeadlineError("late"), True),
+        (BusyError(), True),
+        (HandshakeError(), False),
+        (RemoteError("no room"), False),
+    ],
 )
 async def test_who_waits_waits_for_rooms_that_may_come(error: SSBError, waits: bool) -> None:
     script = Script(error)
@@ -159,6 +165,7 @@ async def test_a_lost_session_comes_back_and_is_told(quick: None) -> None:
                 "portal": str(at.id),
                 "id": str(target.me.id),
                 "address": format_address(TunnelAddress(at.id, target.me.id)),
+                "session": target.staying[0].label,
             }
         ]
         room = target.staying[0]
@@ -167,6 +174,8 @@ async def test_a_lost_session_comes_back_and_is_told(quick: None) -> None:
         lost = target.named("reconnecting")[0]
         assert (lost["portal"], lost["id"], lost["address"]) == (str(at.id), str(target.me.id), at.address)
         assert lost["reason"] and lost["seconds"] > 0
+        first, second = (event["session"] for event in target.named("announced"))
+        assert lost["session"] == first != second == room.label
         assert target.rooms == (room,) and room.is_open and room.is_listed
         assert await (await caller.connect(target.me.id)).call("add", 1, 2) == 3
 
@@ -394,3 +403,20 @@ async def test_a_mistake_of_ours_is_told_to_whoever_joins_and_later_to_the_loop(
         room.session.link.abort()
         await asyncio.wait_for(room.wait_left(), PATIENCE)
         assert [type(problem["exception"]) for problem in problems] == [ZeroDivisionError]
+
+
+async def test_the_events_of_one_session_have_one_label() -> None:
+    async with house() as at:
+        friend = Keypair.generate()
+        target = await at.client(admission=AllowList([friend.id]))
+        caller = await at.client(friend)
+        for count in (1, 2):
+            peer = await caller.connect(target.me.id)
+            await target.told("accepted", count)
+            await peer.close()
+            await caller.told("closed", count)
+            await target.told("closed", count)
+        for member, opened in ((caller, "connected"), (target, "accepted")):
+            labels = [event["session"] for event in member.named(opened)]
+            assert labels == [event["session"] for event in member.named("closed")]
+            assert len(set(labels)) == 2 and all(len(label) == 8 for label in labels)

@@ -228,7 +228,7 @@ def test_a_crash_in_mid_transaction(tmp_path: Path) -> None:
 
 @posix_only
 def test_a_crash_leaves_what_was_written(tmp_path: Path) -> None:
-    process = other_process("store.block(feed(1)); os._exit(3)\n", str(tmp_path))
+    process = other_process("store._fold_log = lambda: os._exit(3)\nstore.block(feed(1))\n", str(tmp_path))
     assert line(process) == "ready"
     go(process)
     process.communicate(timeout=60)

@@ -68,6 +68,7 @@ async def room() -> AsyncIterator[House]:
         yield made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("as_json", [(), ("--json",)], ids=["people", "json"])
 async def test_a_room(place: Village, as_json: tuple[str, ...]) -> None:
     """It has something to say from the first moment: that its UDP port is taken."""
@@ -91,6 +92,7 @@ async def test_a_room(place: Village, as_json: tuple[str, ...]) -> None:
                 assert await ended(process) == 0
 
 
+@pytest.mark.slow
 async def test_listen_and_connect(place: Village) -> None:
     """Each has something to say at once: that everyone is welcome, that others reach the port."""
     place.room()
@@ -116,6 +118,7 @@ def answers(port: int) -> bool:
     return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["attendants", "doctor"])
 async def test_lists_wait_for_their_reader_until_a_signal(command: str, room: House, tmp_path: Path) -> None:
     await room.client()

@@ -6,6 +6,7 @@ import json
 import time
 from base64 import b64decode
 from datetime import datetime, timezone
+from decimal import Decimal
 from typing import Any
 from unittest import mock
 
@@ -79,12 +80,22 @@ def test_changed_messages(change: dict[str, Any]) -> None:
         Message.parse(b"[" * 100_000, OTHER)
 
 
+def test_content_as_simplejson_took_it() -> None:
+    """A namedtuple is an object, a Decimal a number: both went out as something else, or not at all."""
+    assert dumps(OrderedMsg(None, "a", 1, 2.5, "h", {"n": Decimal("1.50")})) == dumps(
+        {"previous": None, "author": "a", "sequence": 1, "timestamp": 2.5, "hash": "h", "content": {"n": 1.5}}
+    )
+    assert dumps([Decimal("1E+3"), Decimal("0.1"), Decimal(2**53)]) == dumps([1000, 0.1, 2**53])
+    with pytest.raises(ValueError):
+        dumps({"a": b"x"})
+
+
 def test_only_the_owner_signs() -> None:
     with pytest.raises(NoPrivateKeyException):
         OTHER.sign(b"x")
-    ME.public_key = OTHER.public_key
-    with pytest.raises(ValueError):
-        ME.public_key = SigningKey.generate().verify_key
+    for key in (OTHER.public_key, SigningKey.generate().verify_key):
+        with pytest.raises(TypeError, match=r"^Can not set only the public key for a local feed$"):
+            ME.public_key = key
 
 
 def test_timestamps_are_utc(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,6 +85,10 @@ TALK = """
 import asyncio
 from nacl.signing import SigningKey
 KEY = SigningKey.generate()
+def history(connection, request):
+    for n in range(request.args[0]):
+        connection.send({"n": n, "text": "x" * 4096}, stream=True, req=-request.req)
+    connection.send(True, stream=True, end_err=True, req=-request.req)
 async def talk(
     SHSClient, SHSServer, SHSClientException, MuxRPCAPI, MuxRPCAPIException, PacketStream, PSMessageType, key=KEY
 ):
@@ -92,6 +96,7 @@ async def talk(
     async def on_connect(connection):
         api = MuxRPCAPI()
         api.define("add")(lambda connection, request: sum(request.args))
+        api.define("history")(history)
         api.add_connection(PacketStream(connection))
         await api
     server.on_connect(on_connect)
@@ -106,6 +111,13 @@ async def talk(
     pump = asyncio.ensure_future(api)
     answer = await api.call("add", [1, 2])
     assert answer.body == 3 and answer.type == PSMessageType.JSON and answer.type is PSMessageType.JSON
+    count = 0
+    async for message in api.call("history", [200], "source"):
+        if message.body is not True:
+            answer = await asyncio.wait_for(api.call("add", [count, 1]).get_response(), 20)
+            count = answer.body
+    if count != 200:
+        raise RuntimeError("a call inside of a loop was not answered")
     try:
         await api.call("nope", [])
     except MuxRPCAPIException:
@@ -306,6 +318,55 @@ def test_with_the_original() -> None:
     require("peers", (Path(place) / "ssb_client").is_dir(), "SSBFAST_PEERS names no directory with ssb_client")
     assert run(ORIGINAL, place) == "well"
     assert run(ORIGINAL.replace("assert ", "pass # "), place, flags=("-O",)) == "well"
+
+
+OWN = {
+    "package": {"ssb/__init__.py": "MINE = 1", "ssb/util.py": "MINE = 2"},
+    "one module": {"ssb.py": "MINE = 1"},
+    "with a module of the peer's name": {"ssb/__init__.py": "MINE = 1", "ssb/muxrpc.py": "MINE = 2"},
+    "without __init__": {"ssb/tools.py": "MINE = 1"},
+    "packages without __init__": {"ssb/tools/__init__.py": "MINE = 1"},
+}
+
+
+@pytest.mark.parametrize("imported", ["", "import NAME"], ids=["before", "after"])
+@pytest.mark.parametrize("name", ["ssb", "secret_handshake", "ssb_client"])
+@pytest.mark.parametrize("files", OWN.values(), ids=OWN)
+def test_a_package_of_the_programs_own_is_left_alone(
+    files: dict[str, str], name: str, imported: str, tmp_path: Path
+) -> None:
+    """`ssb` is a good name for a package; who has one and installs us for the other two has to keep it."""
+    for path, text in files.items():
+        place = tmp_path / path.replace("ssb", name, 1)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text)
+    names = [path.replace("ssb", name, 1)[:-3].replace("/", ".").removesuffix(".__init__") for path in files]
+    others = {"ssb": "muxrpc", "secret_handshake": "network", "ssb_client": "packet_stream"}
+    del others[name]
+    lines = [
+        imported.replace("NAME", name),
+        "import importlib, sys, ssbfast; ssbfast.install()",
+        f"import {name}; kept = {name}",
+        "assert 'ssbfast' not in str(getattr(kept, '__path__', kept.__dict__.get('__file__'))), kept",
+        *(f"import {n}.{part} as it; assert it.__name__.startswith('ssbfast')" for n, part in others.items()),
+        f"modules = {names}",
+        "for module in modules: assert importlib.import_module(module).MINE, module",
+        f"assert not {{'{name}.packet_stream', '{name}.boxstream'}} & set(sys.modules) and not hasattr(kept, 'feed')",
+        "ssbfast.uninstall()",
+        f"assert sys.modules['{name}'] is kept",
+        "print('well')",
+    ]
+    assert run("\n".join(lines), tmp_path) == "well"
+
+
+@pytest.mark.parametrize("files", [(), ("ssb/log.offset", "ssb/blobs/ab")], ids=["empty", "with data"])
+def test_a_directory_is_no_package(files: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "ssb").mkdir()
+    for path in files:
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).touch()
+    program = "import ssbfast; ssbfast.install()\nimport ssb.muxrpc\nprint(ssb.muxrpc.__name__)"
+    assert run(program, tmp_path) == "ssbfast.compat.ssb.muxrpc"
 
 
 def test_importing_ssbfast_imports_none_of_it() -> None:

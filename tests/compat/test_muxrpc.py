@@ -109,6 +109,74 @@ async def test_errors_are_told_and_stop_nothing(caplog: pytest.LogCaptureFixture
         assert not talk.here._event_map
 
 
+JS_ERRORS = [
+    ({"name": "TypeError", "message": "x is not a function", "stack": "TypeError: at /home/me"}, "TypeError"),
+    ({"name": "NotFoundError", "message": "no such blob", "stack": "", "status": 404}, "NotFoundError"),
+    ({"name": "Error", "message": "why", "stack": "Error: why at /home/me"}, "Error"),
+    ({"message": "no name", "stack": "at /home/me"}, "Error"),
+    ({"name": "RangeError", "stack": "at /home/me"}, "RangeError"),
+    ({"name": "\x1b[2JError", "message": "\x1b[2J" + "x" * 5000, "stack": ""}, "\ufffd[2JError"),
+    ({"name": 5, "message": ["home"]}, "Error"),
+    ({}, "Error"),
+]
+"""What JavaScript peers answer with, and the name that is kept."""
+
+
+@pytest.mark.parametrize(("body", "name"), JS_ERRORS)
+async def test_an_error_is_one_whatever_its_name(body: dict[str, Any], name: str) -> None:
+    async with talking() as talk:
+
+        @talk.served.define("fail")
+        def fail(connection: PacketStream, request: MuxRPCRequest) -> None:
+            connection.send(body, stream=request.stream, end_err=True, req=-request.req)  # type: ignore[operator]
+
+        @talk.served.define("fail.late")
+        def fail_late(connection: PacketStream, request: MuxRPCRequest) -> None:
+            connection.send(body, stream=True, req=-request.req)  # type: ignore[operator]
+            fail(connection, request)
+
+        caught = []
+        for kind in ("async", "sync", "source", "duplex"):
+            handler: Any = talk.api.call("fail", [], kind)
+            with pytest.raises(MuxRPCAPIException) as one:
+                await (handler.get_response() if kind in ("async", "sync") else handler.__anext__())
+            caught.append(one.value)
+        late = talk.api.call("fail.late", [], "source")
+        if body.get("name") != "Error":  # the originals took that for an error wherever it comes
+            assert (await late.__anext__()).body == body, "what ends nothing is an item"
+        with pytest.raises(MuxRPCAPIException) as one:
+            await late.__anext__()
+        caught.append(one.value)
+        assert {error.name for error in caught} == {name}
+        (text,) = {str(error) for error in caught}
+        assert "home" not in text and "stack" not in text and "{" not in text and len(text) <= 1024
+        assert text.isprintable() and text
+        if isinstance(body.get("message"), str) and "\x1b" not in body["message"]:
+            assert text == body["message"]
+
+
+@pytest.mark.parametrize("body", ["a text", ["home"], 5, None, False, b"bytes"])
+async def test_other_ends_and_errors(body: Any) -> None:
+    """An async answer with the error flag is one, whatever it is; a stream may end with an item."""
+    async with talking() as talk:
+
+        @talk.served.define("odd")
+        def odd(connection: PacketStream, request: MuxRPCRequest) -> None:
+            kind = PSMessageType.BUFFER if isinstance(body, bytes) else PSMessageType.JSON
+            connection.send(body, kind, stream=request.stream, end_err=True, req=-request.req)  # type: ignore[operator]
+
+        with pytest.raises(MuxRPCAPIException) as caught:
+            await talk.api.call("odd", []).get_response()
+        assert str(caught.value) == (body if isinstance(body, str) else "unknown error")
+        assert [msg.body async for msg in talk.api.call("odd", [], "source")] == [body]
+
+
+def test_errors_of_our_own_have_no_name() -> None:
+    with pytest.raises(MuxRPCAPIException) as caught:
+        MuxRPCAPI().call("c", [])
+    assert caught.value.name is None
+
+
 async def test_calls_leave_nothing_behind() -> None:
     """One handler was leaked per call."""
     async with talking() as talk:
@@ -263,6 +331,9 @@ def test_messages_and_requests() -> None:
     assert (request.name, request.args, request.req) == ("a.b", [1], 4)
     assert "a.b" in repr(request)
     assert MuxRPCMessage.from_message(message).body is message.body and "dict" in repr(MuxRPCMessage(message.body))
+    assert str(MuxRPCRequest("a.b", ["secret"])) == "<MuxRPCRequest a.b ['secret']>"
+    assert str(MuxRPCMessage({"a": 1})) == "<MuxRPCMessage {'a': 1}>"
+    assert "secret" not in repr(MuxRPCRequest("a.b", ["secret"])) + repr(MuxRPCMessage("secret"))
     error = PSMessage(PSMessageType.JSON, {"name": "Error", "message": "why"}, False, True)
     with pytest.raises(MuxRPCAPIException, match=r"^why$"):
         MuxRPCHandler().check_message(error)

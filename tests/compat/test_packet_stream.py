@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import struct
 from typing import Any, ClassVar
 
@@ -87,6 +88,28 @@ def test_messages(kind: PSMessageType, body: Any, data: bytes) -> None:
     again = PSMessage.from_header_body(0x08 | kind.value, -3, data)
     assert (again.type, again.body, again.stream, again.end_err, again.req) == (kind, body, True, False, -3)
     assert "req=-3" in repr(again) and "hé" not in repr(again)
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        (PSMessage(PSMessageType.JSON, {"a": [1]}, True, False, req=-3), "<PSMessage (JSON): {'a': [1]} [-3] ~>"),
+        (PSMessage(PSMessageType.TEXT, "hé", False, True, req=3), "<PSMessage (TEXT): hé [3] !>"),
+        (PSMessage(PSMessageType.BUFFER, b"secret", True, True, req=0), "<PSMessage (BUFFER): 6 bytes [0] ~!>"),
+        (PSMessage(PSMessageType.JSON, True, True, True), "<PSMessage (JSON): EOF ~!>"),
+        (PSMessage(PSMessageType.JSON, None, False, False), "<PSMessage (JSON): None >"),
+    ],
+)
+def test_printed_messages_show_their_body(message: PSMessage, text: str) -> None:
+    assert str(message) == f"{message}" == text
+    assert "'a'" not in repr(message) and "hé" not in repr(message) and "secret" not in repr(message)
+
+
+def test_names_that_programs_import() -> None:
+    from ssbfast.compat.ssb.packet_stream import PSMessageData, logger
+
+    assert logger is logging.getLogger("packet_stream")
+    assert bytes in PSMessageData.__args__ and str in PSMessageData.__args__
 
 
 def test_data_of_received_messages_are_their_bytes() -> None:

@@ -56,6 +56,12 @@ async def on_connect(conn):
             for at in range(0, len(BLOB), 10000):
                 stream.send(BLOB[at:at + 10000], msg_type=PSMessageType.BUFFER, stream=True, req=-msg.req)
             stream.send(True, stream=True, end_err=True, req=-msg.req)
+        elif name == "createLogStream":
+            for n in range(200):
+                stream.send({"key": n, "value": "x" * 4096}, stream=True, req=-msg.req)
+            stream.send(True, stream=True, end_err=True, req=-msg.req)
+        elif name == "get":
+            stream.send(msg.body["args"][0], req=-msg.req)
         elif name == "gossip.ping":
             pings.add(msg.req)
         else:
@@ -81,6 +87,10 @@ async def client_program(client):
     async for msg in api.call('createHistoryStream', [{'id': 'x', 'seq': 1, 'live': False}], 'source'):
         found.append(msg.body)
     check(found == [{'value': {'sequence': n}} for n in (1, 2, 3)] + [True], found)
+    async for msg in api.call('createLogStream', [], 'source'):
+        if msg.body is not True:
+            author = await api.call('get', [msg.body['key']], 'async')
+            check(author.body == msg.body['key'], author)
     msg = await api.call('whoami', [], 'sync')
     check(msg.body['id'] == load_ssb_secret()['id'], msg)
     try:
@@ -151,6 +161,10 @@ async def client_program() -> None:
     async for msg in api.call("createHistoryStream", [{"id": "x", "seq": 2, "live": False}], "source"):
         bodies.append(msg.body)
     check(bodies == [{"value": {"sequence": n}} for n in (2, 3)] + [True], bodies)
+    async for msg in api.call("createLogStream", [], "source"):
+        if msg.body is not True:
+            author = await api.call("get", [msg.body["key"]], "async").get_response()
+            check(author.body == msg.body["key"], author)
     response_handler = api.call("whoami", [], "sync")
     response = await response_handler.get_response()
     check(response.body["id"] == load_ssb_secret()["id"], response)
@@ -208,12 +222,16 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("backend", ["", "pure"], ids=["native", "pure"])
 @pytest.mark.parametrize("flags", [(), ("-O", "-W", "error", "-X", "dev")], ids=["plain", "strict"])
+@pytest.mark.parametrize("package", ["ssb", "ssb_client"])
 @pytest.mark.parametrize("program", [OF_2019, OF_2023], ids=["2019", "2023"])
-def test_programs_run_unchanged(program: str, flags: tuple[str, ...], backend: str, home: Path) -> None:
+def test_programs_run_unchanged(
+    program: str, package: str, flags: tuple[str, ...], backend: str, home: Path
+) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(home), "USERPROFILE": str(home)}
     if backend:
         environment["SSBFAST_BACKEND"] = backend
-    text = NOT_SLOW + CHECK + "import ssbfast; ssbfast.install()\n" + SERVER + program
+    text = NOT_SLOW + CHECK + "import ssbfast; ssbfast.install()\n"
+    text += (SERVER + program).replace("from ssb.", f"from {package}.")
     command = [sys.executable, *flags, "-c", text]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr

@@ -55,6 +55,18 @@ def test_chunks_and_bytes() -> None:
     assert b("a\xff") == b"a\xff"
 
 
+def test_chunks_by_the_names_of_both_generations() -> None:
+    for chunks in (split_chunks(b"abc", n=2), split_chunks(seq=b"abc", n=2), split_chunks(b"abc", chunk_size=2)):
+        assert list(chunks) == [b"ab", b"c"]
+    assert list(split_chunks([1, 2, 3], 2)) == [[1, 2], [3]]
+    with pytest.raises(ValueError):
+        list(split_chunks(b"abc", n=0))
+    with pytest.raises(TypeError):
+        split_chunks(b"abc")
+    with pytest.raises(TypeError):
+        split_chunks(b"abc", 2, n=2)
+
+
 async def test_async_buffer() -> None:
     buffer = AsyncBuffer(b"abcdef")
     assert (await buffer.read(2), await buffer.readexactly(3)) == (b"ab", b"cde")

@@ -1,88 +1,97 @@
-"""Fuzzes the C core: `./dev fuzz [SECONDS] [TARGET ...]`.
+"""Fuzzes the C core and the parsers: `./dev fuzz [SECONDS] [--keep] [--corpus FOLDER] [TARGET ...]`.
 
-SECONDS (60) are shared out between the targets (all of them: seal, open, scanner, link) and the paths that this
-machine has. Needs clang with its runtime, and libsodium with its header. A run that fails leaves its input behind and
-tells its place.
+SECONDS (60) are shared out between the targets; without TARGET these are all. The targets of the C core, seal, open,
+scanner and link, need clang with its runtime, and libsodium with its header. Those of the parsers, which `--list`
+names, need atheris (`pip install '.[fuzz]'`).
+
+--keep           take inputs that reach something new over into tests/fuzz/corpus
+--corpus FOLDER  where all inputs that were found are, and stay; what fails goes to FOLDER/findings
+--list           name the targets
+
+A run that fails leaves its input behind and tells its place.
 """
 
 from __future__ import annotations
 
-import os
-import re
+import argparse
+import importlib.util
+import shlex
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from ssbfast import native
+from tests.fuzz import core
+from tests.fuzz.parsers import TARGETS as PARSERS
+from tests.fuzz.running import Job, Outcome, merge, run
 
-HERE = Path(__file__).parent
-ROOT = HERE.parent.parent
-CORE = sorted((ROOT / "csrc").glob("*.c"))
-TARGETS = ("seal", "open", "scanner", "link")
-CLANGS = ("clang", *(f"clang-{version}" for version in range(22, 13, -1)))
-SANITIZE = "-fsanitize=fuzzer,address,undefined"
-# Compares of sizes and counters tell the fuzzer nothing, and cost half of the time.
-FLAGS = ["-std=c11", "-g", "-O2", "-fno-sanitize-recover=all", "-fno-sanitize-coverage=trace-cmp"]
-INCLUDE = [f"-I{folder}" for folder in (ROOT / "csrc", ROOT / "tests" / "c", HERE)]
-OPTIONS = ["-max_len=300", "-len_control=0", "-detect_leaks=0", "-reload=0"]
+SHARE = 0.5
+"""Of the time goes to the C core, if both are fuzzed."""
 
 
-def paths(target: str) -> tuple[str, ...]:
-    """On which a target runs."""
-    found = tuple(name for name in native.available() if name != "pure")
-    return {"scanner": ("libsodium",), "link": (found[0], "libsodium")}.get(target, found[:-1])
+def parse(words: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="./dev fuzz", usage="%(prog)s [SECONDS] [OPTIONS] [TARGET ...]")
+    parser.description = __doc__
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--keep", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--corpus", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--list", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("words", nargs="*", metavar="TARGET", help=argparse.SUPPRESS)
+    given = parser.parse_args(words)
+    given.seconds = int(given.words.pop(0)) if given.words and given.words[0].isdigit() else 60
+    if unknown := set(given.words) - {*core.TARGETS, *PARSERS}:
+        parser.error(f"no such target: {', '.join(sorted(unknown))}")
+    return given
 
 
-def find_clang() -> str | None:
-    return next((path for name in CLANGS if (path := shutil.which(name))), None)
+def parsers(names: list[str], *, wanted: bool) -> list[Job]:
+    """Jobs of parsers. wanted: they were asked for by name."""
+    if not names:
+        return []
+    if importlib.util.find_spec("atheris") is None:
+        said = "the parsers' targets need atheris: .venv/bin/pip install '.[fuzz]'"
+        if wanted:
+            raise SystemExit(f"fuzz: {said}")
+        print(f"fuzz: {said}; the suite runs them with hypothesis", flush=True)
+        return []
+    start = (sys.executable, "-m", "tests.fuzz.under_atheris")
+    return [Job(name, (*start, name), options=("-max_len=400",)) for name in names]
 
 
-def build(folder: Path, targets: list[str]) -> None:
-    """Compile the core once, then each target."""
-    clang = find_clang()
-    if clang is None:
-        raise SystemExit("fuzz: needs clang (Debian, Ubuntu: apt install clang libclang-rt-14-dev libsodium-dev)")
-    no_main = SANITIZE.replace("fuzzer", "fuzzer-no-link")
-    subprocess.run([clang, *FLAGS, no_main, *INCLUDE, "-c", *map(str, CORE)], cwd=folder, check=True)
-    objects = [f"{source.stem}.o" for source in CORE]
-    for target in targets:
-        source = str(HERE / f"fuzz_{target}.c")
-        command = [clang, *FLAGS, SANITIZE, *INCLUDE, source, *objects, "-lsodium", "-o", target]
-        subprocess.run(command, cwd=folder, check=True)
+def fuzz(job: Job, seconds: int, given: argparse.Namespace, folder: Path) -> bool:
+    """Return whether nothing was found."""
+    place: Path = given.corpus or folder / "found"
+    found, findings = place / job.target, place / "findings"
+    outcome = run(job, f"-max_total_time={seconds}", found.resolve(), findings.resolve())
+    if isinstance(outcome, Outcome):
+        print(f"fuzz: {outcome}", flush=True)
+        if given.keep:
+            print(f"fuzz: {job.name:20}{merge(job, found.resolve()):>12,} inputs kept", flush=True)
+        return True
+    print(outcome[-4000:])
+    print(f"fuzz: {job.name} has found something; its input is in {findings}. Again: "
+          f"{shlex.join(job.command)} INPUT", flush=True)  # fmt: skip
+    return False
 
 
-def fuzz(folder: Path, target: str, path: str, until: str) -> bool:
-    """Whether nothing was found. until: libFuzzer's option that ends it."""
-    done = subprocess.run(
-        [str(folder / target), *OPTIONS, until, f"-artifact_prefix={folder}/{target}-{path}-"],
-        env={**os.environ, "SSBFAST_BACKEND": path, "ASAN_OPTIONS": "quarantine_size_mb=4:detect_leaks=0"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    runs = re.search(r"Done (\d+) runs", done.stderr)
-    if done.returncode or not runs:
-        print(done.stderr[-4000:])
-        return False
-    print(f"fuzz: {target:8}{path:10}{int(runs[1]):>12,} runs", flush=True)
-    return True
-
-
-def main(arguments: list[str]) -> int:
+def main(words: list[str]) -> int:
     """The program's exit code."""
-    seconds = int(arguments.pop(0)) if arguments and arguments[0].isdigit() else 60
-    targets = arguments or list(TARGETS)
-    if not set(targets) <= set(TARGETS):
-        raise SystemExit(__doc__)
-    jobs = [(target, path) for target in targets for path in paths(target)]
+    given = parse(words)
+    if given.list:
+        print(*core.TARGETS, *PARSERS, sep="\n")
+        return 0
+    names = given.words or [*core.TARGETS, *PARSERS]
     folder = Path(tempfile.mkdtemp(prefix="ssbfast-fuzz-"))
-    build(folder, targets)
-    for target, path in jobs:
-        if not fuzz(folder, target, path, f"-max_total_time={max(1, seconds // len(jobs))}"):
-            print(f"fuzz: {target} on {path} has found something; its input is in {folder}")
-            return 1
+    of_core = [name for name in core.TARGETS if name in names]
+    if of_core:
+        core.build(folder, of_core)
+    here = core.jobs(folder, of_core)
+    there = parsers([name for name in PARSERS if name in names], wanted=bool(given.words))
+    share = SHARE if here and there else 1.0
+    clean = [fuzz(job, max(1, int(given.seconds * share / len(here))), given, folder) for job in here]
+    clean += [fuzz(job, max(1, int(given.seconds * share / len(there))), given, folder) for job in there]
+    if not all(clean):
+        return 1
     shutil.rmtree(folder)
     return 0
 

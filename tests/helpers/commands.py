@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 from pathlib import Path
 from typing import Any
 
 from ssbfast.app.store import FILE, Store
-from tests.helpers.processes import run
+from tests.helpers.processes import run, without_time
 from tests.helpers.stores import raw, snapshot
 
 BAD_IDS = ("", "@", "nobody", "@AAAA.ed25519", "@" + "A" * 42 + "B=.ed25519", "@" + "A" * 43 + "=.sha256")
@@ -31,7 +30,18 @@ def succeed(*arguments: str) -> str:
 
 
 def events(*arguments: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in succeed(*arguments, "--json").splitlines()]
+    """What a command prints with `--json`, without the times."""
+    return [without_time(line) for line in succeed(*arguments, "--json").splitlines()]
+
+
+def failed(done: subprocess.CompletedProcess[str], code: int, kind: str, *words: str) -> None:
+    """One line on stderr, and the same as the last event on stdout."""
+    assert done.returncode == code, done
+    event = without_time(done.stdout.splitlines()[-1])
+    assert (event["event"], event["kind"], event["code"]) == ("error", kind, code)
+    assert f"ssbfast: {event['message']}"[:100] in done.stderr
+    for word in words:
+        assert word in event["message"]
 
 
 def make_newer(data: Path) -> dict[str, tuple[bytes, int, int]]:

@@ -32,6 +32,9 @@ HOW: Final = (
 )  # fmt: skip
 """Who cuts what. Late datagrams: those of after the cut arrive when both ends have noticed it."""
 
+LOST: Final = ("caller loses the room", "target loses the room")
+"""The session with the room dies, and with it all tunnels; it is back after half a second."""
+
 KEPT: Final = ("standby", "path of caller", "path of target")
 """Cuts that a session on a direct path outlives."""
 
@@ -109,6 +112,7 @@ class Lives:
     async def cut(self, cut: Cut) -> None:
         """A life with a cut. AssertionError when it ends although the rules keep it."""
         self._was_direct = False
+        await eventually(lambda: self._met.caller.rooms and self._met.target.rooms)
         self._blade.begin(cut.at, cut.after, lambda: self._do(cut.how))
         kept = await self._live()
         assert kept or not self._was_direct or cut.how not in KEPT, f"{cut} ended a session on a direct path"
@@ -160,14 +164,14 @@ class Lives:
             await asyncio.sleep(0.01)
             self._met.net.let_go()
             await asyncio.sleep(0.01)
+        await asyncio.gather(*self._closing)
+        self._closing.clear()
         for splice in self._blade.tunnels:
             splice.fail("the room says so", Ending.CLOSED)
         for peer in (self._peer, *self._theirs):
             if peer is not None:
                 peer.link.abort() if peer.is_open else None
                 await asyncio.wait_for(peer.wait_closed(), 20)
-        await asyncio.gather(*self._closing)
-        self._closing.clear()
         arrivals.cancel()
         with suppress(asyncio.CancelledError):
             await arrivals
@@ -190,6 +194,9 @@ class Lives:
                 splice.fail("the room says so", Ending.CLOSED)
         elif who == "path":
             self._break(what.removeprefix("of "))
+        elif what == "loses the room":
+            for room in (self._met.caller if who == "caller" else self._met.target).rooms:
+                room.session.link.abort()
         else:
             self._leave(who, what)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -85,9 +86,9 @@ class Running:
         return self._lines.get(timeout=PATIENCE)
 
     def event(self, name: str) -> dict[str, Any]:
-        """The next event of that name."""
+        """The next event of that name, without its time."""
         while (line := self.line()) is not None:
-            event: dict[str, Any] = json.loads(line)
+            event = without_time(line)
             if event["event"] == name:
                 return event
         raise EOFError(f"ended before {name!r}: {self.stderr}")
@@ -112,3 +113,10 @@ def assert_gone(processes: list[psutil.Process]) -> None:
     """All have ended, or do so now."""
     _, alive = psutil.wait_procs(processes, timeout=PATIENCE)
     assert not alive
+
+
+def without_time(line: str | bytes) -> dict[str, Any]:
+    """An event as it was printed; it has to have the time, which is left out here."""
+    event: dict[str, Any] = json.loads(line)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", event.pop("time")), line
+    return event

@@ -89,6 +89,7 @@ async def get(world: Forwarding, path: str) -> bytes:
     return body
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("split", "count"), [(False, 1000), (True, 100)])
 async def test_a_web_server_serves_many_requests_with_fifty_in_flight(split: bool, count: int) -> None:
     with web_server() as port:
@@ -251,6 +252,7 @@ async def test_a_reader_that_stands_still_stops_nobody_else_and_survives(
         await reader.close()
 
 
+@pytest.mark.slow
 async def test_a_long_transfer_holds_memory_flat() -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await fill(Wire(reader, writer), int(await reader.readline()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -11,6 +11,7 @@ from ssbfast import limits
 from ssbfast.errors import DeadlineError, RemoteError
 from ssbfast.net.api import Api
 from ssbfast.net.keepalive import keep_alive
+from ssbfast.net.link import Link
 from ssbfast.net.peer import Peer
 from ssbfast.net.streams import Stream
 from ssbfast.wire.muxrpc import Called, CallKind
@@ -125,3 +126,73 @@ async def test_it_ends_with_the_session(how: Callable[[Pair], None]) -> None:
         await pair.here.wait_closed()
         keep_alive(pair.here)  # too late, and harmless
         assert not isinstance(pair.here.error, RemoteError | DeadlineError)
+
+
+# ---------------------------------------------------------------- silence that is ours, and peers that show they live
+
+
+async def test_while_we_do_not_read_ourselves_nobody_is_dead(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "PING_ANSWER_SECONDS", 0.05)
+    async with connected() as pair:
+        pair.here.link.hold(pair)
+        keep_alive(pair.here)
+        await asyncio.sleep(0.5)
+        assert pair.here.is_open
+        pair.here.link.release(pair)
+        seen = received(pair.here)
+        await eventually(lambda: len(seen) >= 2)
+        assert pair.here.is_open
+
+
+async def test_a_slow_consumer_keeps_its_session_and_its_stream(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "PING_ANSWER_SECONDS", 0.02)
+    monkeypatch.setattr(limits, "STREAM_INBOX", 4 * limits.KiB)
+    api = Api()
+
+    @api.source("numbers")
+    async def numbers(_peer: Peer) -> AsyncIterator[str]:
+        for number in range(200):
+            yield str(number) * 1000
+
+    async with connected(there=api) as pair:
+        keep_alive(pair.here)
+        count = 0
+        async for _item in pair.here.source("numbers"):
+            count += 1
+            await asyncio.sleep(0.003)
+        assert count == 200 and pair.here.is_open
+
+
+async def test_who_sends_is_alive_and_who_stops_is_not(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "PING_ANSWER_SECONDS", 0.2)
+    api, is_over = Api(), asyncio.Event()
+
+    @api.source("ticks")
+    async def ticks(_peer: Peer) -> AsyncIterator[int]:
+        while not is_over.is_set():
+            yield 1
+            await asyncio.sleep(0.01)
+        await asyncio.Event().wait()
+
+    async with connected(there=api) as pair:
+        pair.there._intercept = lambda _peer, called: called.name == ("gossip", "ping")
+        keep_alive(pair.here)
+        stream = pair.here.source("ticks")
+        for _ in range(80):
+            await stream.__anext__()
+        assert pair.here.is_open
+        is_over.set()
+        await asyncio.wait_for(pair.here.wait_closed(), PATIENCE)
+        assert isinstance(pair.here.error, DeadlineError)
+
+
+async def test_who_takes_what_waits_for_it_is_alive(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "PING_ANSWER_SECONDS", 0.05)
+    async with connected() as pair:
+        pair.there._intercept = lambda _peer, _called: True
+        left = iter(range(10, 0, -1))
+        monkeypatch.setattr(Link, "progress", lambda _link: (next(left, 0), 0))
+        keep_alive(pair.here)
+        await asyncio.wait_for(pair.here.wait_closed(), PATIENCE)
+        assert isinstance(pair.here.error, DeadlineError)
+        assert next(left, None) is None  # not before the last of it was taken

@@ -14,6 +14,7 @@ from ssbfast import native
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(native.BACKEND == "pure", reason="this run is it")
 @pytest.mark.parametrize("module", ["tests/net/test_splice.py", "tests/net/test_tunnel.py"])
 def test_plain_python_moves_the_same_bytes(module: str) -> None:

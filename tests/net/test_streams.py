@@ -390,6 +390,132 @@ async def test_a_stream_that_nobody_reads_ends_and_the_session_goes_on(monkeypat
         await eventually(lambda: not pair.here._streams and pair.here.mux.open_streams == 0)
 
 
+async def full_source(peer: Peer) -> Stream:
+    """A source for which the session is held already: answers are behind what was not read."""
+    stream = peer.source("flood", 300, 10_000)
+    await eventually(lambda: stream in peer.held)
+    return stream
+
+
+@pytest.mark.parametrize("inside", ["call", "source", "duplex"])
+async def test_calls_inside_a_loop_over_a_stream_are_answered(inside: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their answers are behind the stream's items: the session must not wait for the loop that waits for them."""
+    monkeypatch.setattr(limits, "STREAM_PATIENCE", 100.0)  # nothing has to be guessed
+    served = Served()
+    async with connected(served.api, served.api) as pair:
+
+        async def dump(peer: Peer) -> int:
+            seen = 0
+            async for _ in await full_source(peer):
+                seen += 1
+                if inside == "call":
+                    assert await peer.call("add", seen, 1) == seen + 1
+                elif inside == "source":
+                    assert [n async for n in peer.source("count", 3)] == [0, 1, 2]
+                else:
+                    async with peer.duplex("echo") as echo:
+                        await echo.send(seen)
+                        assert await echo.__anext__() == seen
+            return seen
+
+        both = asyncio.gather(dump(pair.here), dump(pair.there))
+        assert await asyncio.wait_for(both, PATIENCE) == [300, 300]
+        assert not pair.here.link._holds and not pair.there.link._holds
+
+
+async def test_loops_in_loops_get_on() -> None:
+    served = Served()
+    async with connected(served.api) as pair:
+        count = 0
+        async for _ in await full_source(pair.here):
+            count += 1
+            if count < 5:
+                inner = pair.here.source("flood", 300, 10_000)
+                seen = 0
+                async for _ in inner:
+                    seen += 1
+                    assert await pair.here.call("add", seen, 1) == seen + 1
+                assert seen == 300
+        assert count == 300
+
+
+async def test_calls_back_inside_a_sink_that_is_served_are_answered() -> None:
+    served, done = Served(), asyncio.Event()
+
+    @served.api.sink("index")
+    async def index(peer: Peer, stream: Stream) -> None:
+        await eventually(lambda: stream in peer.held)
+        async for _ in stream:
+            assert await peer.call("add", 1, 1) == 2
+        done.set()
+
+    async with connected(served.api, served.api) as pair:
+        await asyncio.wait_for(_send_all(pair.here.sink("index"), [b"x" * 20_000] * 200), PATIENCE)
+        await asyncio.wait_for(done.wait(), PATIENCE)
+
+
+async def test_calls_of_other_tasks_that_the_loop_waits_for_are_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "STREAM_PATIENCE", 0.05)
+    served = Served()
+    async with connected(served.api) as pair:
+        count = 0
+        async for _ in await full_source(pair.here):
+            count += 1
+            assert await asyncio.gather(pair.here.call("add", count, 1), pair.here.call("add", 2, 2)) == [count + 1, 4]
+        assert count == 300
+
+
+async def test_a_loop_that_waits_for_more_than_may_pile_up_loses_its_stream(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    default = limits.STREAM_BACKLOG
+    assert default == 64 * limits.MiB
+    monkeypatch.setattr(limits, "STREAM_BACKLOG", 2_000_000)
+    monkeypatch.setattr(limits, "STALL_SECONDS", 4.0)
+    served = Served()
+    async with connected(served.api) as pair:
+        stream, other = (pair.here.source("flood", 1_000, 10_000) for _ in range(2))
+        await stream.__anext__()
+        waiting = asyncio.create_task(other.__anext__())
+        await waiting
+        with pytest.raises(DeadlineError):
+            await pair.here.call("wait", timeout=PATIENCE / 4)
+        with pytest.raises(LimitError, match="not read in time"):
+            await stream.__anext__()
+        assert "not read in time" in caplog.text
+        assert pair.here.inbox_bytes < 2_000_000 + 2 * limits.RECEIVE_BUFFER, "all streams together"
+        await other.end()
+        assert len([item async for item in pair.here.source("flood", 10, 10_000)]) == 10
+
+
+async def test_what_came_before_the_end_is_never_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "STALL_SECONDS", 0.2)
+    served = Served()
+    async with connected(served.api) as pair:
+        stream = pair.here.duplex("echo")
+        for n in range(3):
+            stream.arrived(n, 100_000)
+        assert stream in pair.here.held
+        stream.finished(None)
+        assert not pair.here.held and not pair.here.link._holds
+        await asyncio.sleep(0.4)
+        assert [item async for item in stream] == [0, 1, 2]
+        await stream.end()
+
+
+async def test_a_slow_reader_that_waits_for_nothing_holds_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "STREAM_PATIENCE", 0.01)
+    served = Served()
+    async with connected(served.api) as pair:
+        stream = pair.here.source("flood", 1_000, 10_000)
+        await eventually(lambda: pair.here.link._holds)
+        for _ in range(20):
+            await stream.__anext__()
+            await asyncio.sleep(0.02)
+            assert pair.here.inbox_bytes < limits.STREAM_INBOX + 2 * limits.RECEIVE_BUFFER
+        assert len([item async for item in stream]) == 980
+
+
 async def test_a_reader_that_comes_back_in_time_misses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     served = Served()
     async with connected(served.api) as pair:
@@ -440,3 +566,20 @@ async def test_requests_may_be_used_again_while_the_old_task_still_runs() -> Non
         await settle()
         assert await pair.here.call("add", 1, 1) == 2
     assert served.log.count("wait is over") in (1, 2)
+
+
+async def test_the_error_of_an_unread_stream_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "STALL_SECONDS", 0.05)
+    api = Api()
+
+    @api.source("much.of.it")
+    async def much(_peer: Peer) -> AsyncIterator[str]:
+        for _ in range(100):
+            yield "x" * 10_000
+
+    async with connected(there=api) as pair:
+        stream = pair.here.source("much.of.it")
+        await eventually(lambda: stream.error is not None)
+        with pytest.raises(LimitError, match=r"what much\.of\.it brought was not read in time"):
+            await stream.__anext__()
+        assert pair.here.is_open

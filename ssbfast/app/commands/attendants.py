@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ssbfast.app.commands.options import SECRET, peer_options
+from ssbfast.app.commands.options import SECRET, peer_options, read_secret
 from ssbfast.app.commands.peer_words import PeerWords
 from ssbfast.app.commands.peering import RoomAddress, in_room, room_option, stay_in
 from ssbfast.app.commands.standard_error import warn
@@ -40,12 +40,13 @@ def attendants(rooms: tuple[RoomAddress, ...], watch: bool, data: Path, network:
 
         async with RoomClient(me, network=network, on_event=printer.event if watch else None) as client:
             if watch:
-                await stay_in(client, rooms, lambda room: _watch(room, printer), announce=False, attendants=True)
+                how: dict[str, Any] = {"announce": False, "attendants": True}
+                await stay_in(client, rooms, lambda room: _watch(room, printer), tell=printer.event, **how)
             for room in dict.fromkeys(rooms):
                 try:
                     joined = await client.join(room.text, announce=False, attendants=True, stay=False)
                 except SSBError as error:
-                    raise in_room(room, error) from None
+                    raise in_room(room, error) from error
                 await _list(joined, printer)
         return 0
 
@@ -53,9 +54,9 @@ def attendants(rooms: tuple[RoomAddress, ...], watch: bool, data: Path, network:
 
 
 def _identity(data: Path) -> Keypair:
-    from ssbfast.keys import Keypair, load_secret
+    from ssbfast.keys import Keypair
 
-    return load_secret(data / SECRET) if os.path.lexists(data / SECRET) else Keypair.generate()
+    return read_secret(data / SECRET) if os.path.lexists(data / SECRET) else Keypair.generate()
 
 
 async def _list(room: JoinedRoom, printer: Printer) -> None:

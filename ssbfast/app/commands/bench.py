@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import click
 
 from ssbfast.app.bench import FULL, QUICK, Result, machine, run
+from ssbfast.app.commands.printing import json_line
 
 
 @click.command()
@@ -36,7 +36,7 @@ def bench(quick: bool, as_json: bool, plot: Path | None) -> int:
         check(plot)
     about = machine()
     if as_json:
-        click.echo(json.dumps(about))
+        click.echo(json_line(about))
     else:
         click.echo(machine_line(about))
     results: list[Result] = []
@@ -44,7 +44,7 @@ def bench(quick: bool, as_json: bool, plot: Path | None) -> int:
         for result in run(QUICK if quick else FULL, announce):
             results.append(result)
             if as_json:
-                click.echo(json.dumps(result.as_json()))
+                click.echo(json_line(result.as_json()))
     if not as_json:
         show(results)
     if plot is not None:

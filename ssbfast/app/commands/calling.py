@@ -14,9 +14,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ssbfast.app.commands.options import callback, data_flag, parse_host_and_port, show_endpoint
+from ssbfast.app.commands.options import (
+    OWN_ID,
+    callback,
+    connections_option,
+    data_flag,
+    parse_host_and_port,
+)
 from ssbfast.app.commands.paths import Gate, Paths, path_options
-from ssbfast.app.commands.peer_words import PeerWords
+from ssbfast.app.commands.peer_words import PeerWords, forward_problem
 from ssbfast.app.commands.peering import (
     Command,
     RoomAddress,
@@ -30,6 +36,7 @@ from ssbfast.app.commands.peering import (
 )
 from ssbfast.app.commands.standard_error import warn
 from ssbfast.app.commands.targets import Target, parse, resolve
+from ssbfast.app.hosts import show
 from ssbfast.errors import BadInputError
 from ssbfast.ids import FeedId, NetworkId
 
@@ -41,7 +48,7 @@ if TYPE_CHECKING:
 
 
 def calling_options(*, required: bool) -> Callable[[Command], Command]:
-    """--room, --bind, --anyway, whom to trust and which path to take."""
+    """--room, --bind, --anyway, --connections, whom to trust and which path to take."""
 
     def decorate(command: Command) -> Command:
         bind = click.option(
@@ -52,7 +59,7 @@ def calling_options(*, required: bool) -> Callable[[Command], Command]:
             help="Where programs of this machine find the service; port 0 picks one.",
         )
         anyway = click.option("--anyway", is_flag=True, help="Dial also if you do not follow the target, or block it.")
-        return room_option(required=required)(bind(anyway(trust_options(path_options(command)))))
+        return room_option(required=required)(bind(anyway(connections_option(trust_options(path_options(command))))))
 
     return decorate
 
@@ -66,6 +73,7 @@ def run_call(
     rooms: tuple[RoomAddress, ...],
     bind: Endpoint,
     anyway: bool,
+    connections: int | None,
     trust: TrustOptions,
     paths: Paths,
 ) -> int:
@@ -81,7 +89,17 @@ def run_call(
     paths.check()
     portals = {way.portal for way in target.ways} or {room.portal for room in rooms}
     rooms = tuple(room for room in rooms if room.portal in portals)  # others need not know of us
-    call = _Call(target, data=data, network=network, rooms=rooms, bind=bind, anyway=anyway, trust=trust, paths=paths)
+    call = _Call(
+        target,
+        data=data,
+        network=network,
+        rooms=rooms,
+        bind=bind,
+        anyway=anyway,
+        connections=connections,
+        trust=trust,
+        paths=paths,
+    )
     return run_until_stopped(call.run, as_json=as_json, words=PeerWords(data_flag(data)))
 
 
@@ -93,6 +111,7 @@ class _Call:
     rooms: tuple[RoomAddress, ...]
     bind: Endpoint
     anyway: bool
+    connections: int | None
     trust: TrustOptions
     paths: Paths
 
@@ -100,10 +119,10 @@ class _Call:
         from ssbfast.app.room_client import RoomClient
 
         async with contextlib.AsyncExitStack() as stack:
-            listener = await self._listen(stack)
+            listener = await self._listen(stack, printer)
             me = load_me(self.data)
             if self.target.who == me.id:
-                raise BadInputError("that is this very peer's id (another --data has another)")
+                raise BadInputError(OWN_ID)
             trust = open_trust(self.trust, self.data, me, self.network)
             stack.push_async_callback(trust.close)
             gate = Gate(listener, only_direct=self.paths.only_direct)
@@ -119,21 +138,27 @@ class _Call:
             await self._keep(client, gate, printer)
         return 0
 
-    async def _listen(self, stack: contextlib.AsyncExitStack) -> ForwardListener:
+    async def _listen(self, stack: contextlib.AsyncExitStack, printer: Printer) -> ForwardListener:
         from ssbfast import limits
         from ssbfast.net.forward import ForwardListener
 
-        listener = ForwardListener(self.bind.host, self.bind.port, patience=limits.DIAL_SECONDS)
+        listener = ForwardListener(
+            self.bind.host,
+            self.bind.port,
+            patience=limits.DIAL_SECONDS,
+            per_peer=self.connections or limits.FORWARDS_PER_PEER,
+            told=lambda complaint: printer.event(forward_problem(complaint)),
+        )
         stack.push_async_callback(listener.close)
         try:
             await listener.start()
         except OSError as error:
-            place = show_endpoint(self.bind.host, self.bind.port)
+            place = show(self.bind.host, self.bind.port)
             raise BadInputError(f"cannot listen on {place}: {_reason(error)}") from None
         return listener
 
     def _introduce(self, address: tuple[str, int], me: FeedId, printer: Printer) -> None:
-        bound = show_endpoint(*address)
+        bound = show(*address)
         printer.text(f"You are {me}\nReaching {self.target.who}; programs of this machine find its service at {bound}")
         printer.event({"event": "bound", "bind": bound})
         if not ipaddress.ip_address(address[0].partition("%")[0]).is_loopback:
@@ -145,7 +170,7 @@ class _Call:
         line = Line(
             client, self.target, anyway=self.anyway, opened=gate.opened, tell=printer.event, flag=data_flag(self.data)
         )
-        staying = stay_in(client, self.rooms, line.watch, announce=False, attendants=True)
+        staying = stay_in(client, self.rooms, line.watch, tell=printer.event, announce=False, attendants=True)
         await together(line.keep(), staying, gate.failed())
 
 

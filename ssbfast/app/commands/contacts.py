@@ -5,13 +5,24 @@ Running `ssbfast listen` and `connect` feel a change within a second.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import click
 
-from ssbfast.app.commands.options import data_flag, feed_argument, has_store, peer_options, say
+from ssbfast.app.commands.options import (
+    OWN_ID,
+    SECRET,
+    data_flag,
+    feed_argument,
+    has_store,
+    peer_options,
+    read_secret,
+    say,
+)
+from ssbfast.errors import BadInputError, KeyFileError
 from ssbfast.ids import FeedId, NetworkId
 from ssbfast.room.trust import Relation
 
@@ -56,7 +67,7 @@ def contacts(data: Path, network: NetworkId, as_json: bool) -> None:
 
     found = []
     if has_store(data):
-        with Store(data) as store:
+        with Store(data, reading=True) as store:
             found = store.contacts()
     for contact in found:
         event = {"event": "contact", "id": str(contact.id), **_as_members(contact.relation)}
@@ -70,6 +81,8 @@ def contacts(data: Path, network: NetworkId, as_json: bool) -> None:
 def _change(action: str, who: FeedId, data: Path, *, as_json: bool) -> None:
     from ssbfast.app.store import Store
 
+    if action in ("follow", "block") and who == _own_id(data):
+        raise BadInputError(OWN_ID)
     with Store(data) as store:
         changes: dict[str, Callable[[FeedId], bool]] = {
             "follow": store.follow,
@@ -84,6 +97,15 @@ def _change(action: str, who: FeedId, data: Path, *, as_json: bool) -> None:
     if action == "follow" and relation.blocks:
         text += f"\nThe block is the stronger of the two. To let them in: ssbfast unblock {who}{data_flag(data)}"
     say(event, text, as_json=as_json)
+
+
+def _own_id(data: Path) -> FeedId | None:
+    """Ours; None while we have none that can be read, which is no reason not to change contacts."""
+    file = data / SECRET
+    try:
+        return read_secret(file).id if os.path.lexists(file) else None
+    except KeyFileError:
+        return None
 
 
 def _as_members(relation: Relation) -> dict[str, object]:

@@ -72,7 +72,7 @@ def _list(data: Path, *, as_json: bool) -> None:
     found: list[Denial] = []
     counts: dict[FeedId, DenialCount] = {}
     if has_store(data):
-        with Store(data) as store:
+        with Store(data, reading=True) as store:
             found, counts = store.denials(), store.denial_counts()
     for denial in found:
         say(as_event(denial), in_a_line(as_event(denial)), as_json=as_json)
@@ -144,7 +144,7 @@ def _follow(number: int, data: Path, *, yes: bool, as_json: bool) -> int:
 def _call(number: int, data: Path, *, rooms: tuple[RoomAddress, ...], bind: Endpoint | None, **options: Any) -> int:
     from ssbfast.app.store import Store
 
-    with Store(_existing(data)) as store:
+    with Store(_existing(data), reading=True) as store:
         denial = _denial(store, number)
     if denial.address is None:
         raise BadInputError(f"denial {number} has no verified address")

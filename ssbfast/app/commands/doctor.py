@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ssbfast.app.commands.options import SECRET, parse_host_and_port, peer_options, several
+from ssbfast.app.commands.options import SECRET, peer_options, read_secret, several
+from ssbfast.app.commands.paths import reflector
 from ssbfast.app.commands.peer_words import PeerWords
 from ssbfast.app.commands.peering import RoomAddress, in_room, room_option
 from ssbfast.errors import SSBError
@@ -57,7 +58,7 @@ _WORKS: Final = {
     "--stun",
     multiple=True,
     metavar="HOST:PORT",
-    callback=several(parse_host_and_port),
+    callback=several(reflector),
     help="Ask this STUN server, too; repeatable. Two reflectors show what a NAT does.",
 )
 @peer_options
@@ -98,9 +99,9 @@ def doctor(
 
 
 def _identity(data: Path) -> Keypair:
-    from ssbfast.keys import Keypair, load_secret
+    from ssbfast.keys import Keypair
 
-    return load_secret(data / SECRET) if os.path.lexists(data / SECRET) else Keypair.generate()
+    return read_secret(data / SECRET) if os.path.lexists(data / SECRET) else Keypair.generate()
 
 
 async def _reflectors(me: Keypair, room: RoomAddress, network: NetworkId) -> list[Address]:
@@ -110,7 +111,7 @@ async def _reflectors(me: Keypair, room: RoomAddress, network: NetworkId) -> lis
         try:
             joined = await client.join(room.text, announce=False, attendants=False, stay=False)
         except SSBError as error:
-            raise in_room(room, error) from None
+            raise in_room(room, error) from error
         return list(joined.reflectors)
 
 

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
+import itertools
 import os
 import sys
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 import click
 
 from ssbfast import __version__
+from ssbfast.app.commands.failures import DONE, FAILED, UNUSABLE, Failure, failure_of, print_failure
 from ssbfast.app.commands.standard_error import bounded_stderr, warn
-from ssbfast.errors import BadInputError, MissingExtraError, SSBError
-
-DONE: Final = 0
-FAILED: Final = 1
-UNUSABLE: Final = 2
+from ssbfast.errors import SSBError
 
 COMMANDS: Final = {
     "room": ("room", "Run a room: peers that join can reach each other through it."),
@@ -59,12 +58,18 @@ class LazyGroup(click.Group):
         command = getattr(importlib.import_module(f"ssbfast.app.commands.{module}"), name)
         return command if isinstance(command, click.Command) else None
 
+    def make_context(self, *args: Any, **more: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **more)  # --help and --version print here
+        except BrokenPipeError:
+            _empty_stdout()
+            raise click.exceptions.Exit(DONE) from None
+
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
         except BrokenPipeError:  # whoever read our output has left; click would call that a failure
-            with open(os.devnull, "wb") as nothing:
-                os.dup2(nothing.fileno(), sys.stdout.fileno())  # what is still in the buffer
+            _empty_stdout()
             return DONE
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -84,26 +89,48 @@ def run(arguments: Sequence[str]) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that has no "…" gets a question mark
     with bounded_stderr():
-        return _run(arguments)
+        if "--json" not in itertools.takewhile(lambda word: word != "--", arguments):
+            return _run(arguments, lambda _failure: None)
+        failures: list[Failure] = []
+        try:
+            code = _run(arguments, failures.append)
+        except Exception as error:  # a bug: its traceback follows
+            print_failure(Failure("internal", type(error).__name__, FAILED))
+            raise
+        if code != DONE:
+            print_failure(failures[0] if failures else Failure("failed", "the command has failed", code))
+        return code
 
 
-def _run(arguments: Sequence[str]) -> int:
+def _run(arguments: Sequence[str], tell: Callable[[Failure], None]) -> int:
     if not arguments:
         click.echo(group.get_help(click.Context(group, info_name="ssbfast")), err=True)
         return UNUSABLE
     try:
         code = group.main(list(arguments), prog_name="ssbfast", standalone_mode=False)
-    except click.ClickException as error:
-        return _complain(error.format_message(), UNUSABLE)
-    except (BadInputError, MissingExtraError) as error:
-        return _complain(str(error), UNUSABLE)
-    except SSBError as error:
-        return _complain(str(error), FAILED)
+    except (click.ClickException, SSBError) as error:
+        failure = failure_of(error)
+        warn(failure.message)
+        tell(failure)
+        return failure.code
     except (KeyboardInterrupt, click.Abort):
         return DONE
+    except OSError as error:  # all others have become errors of ours: this one is of stdout, or of a file that we name
+        if error.filename is None:
+            _empty_stdout()
+        failure = Failure("output" if error.filename is None else "file", _unwritten(error), FAILED)
+        warn(failure.message)
+        tell(failure)
+        return failure.code
     return code if isinstance(code, int) else DONE
 
 
-def _complain(message: str, code: int) -> int:
-    warn(message)
-    return code
+def _unwritten(error: OSError) -> str:
+    what = "the output cannot be written" if error.filename is None else str(error.filename)
+    return f"{what}: {(error.strerror or type(error).__name__).lower()}"
+
+
+def _empty_stdout() -> None:
+    """Let what is still in its buffer go nowhere: Python would try once more at its end, and say so."""
+    with contextlib.suppress(OSError, AttributeError), open(os.devnull, "wb") as nothing:
+        os.dup2(nothing.fileno(), sys.stdout.fileno())

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from ssbfast.app.commands.options import SECRET, data_flag, peer_options, say
+from ssbfast.app.commands.options import SECRET, data_flag, peer_options, read_secret, say
 from ssbfast.errors import KeyFileError
 from ssbfast.ids import NetworkId
-from ssbfast.keys import Keypair, load_secret
+from ssbfast.keys import Keypair
 
 
 @click.group(no_args_is_help=False)
@@ -25,7 +25,7 @@ def new(data: Path, network: NetworkId, as_json: bool) -> None:
     file = data / SECRET
     if os.path.lexists(file):
         raise KeyFileError(f"{file} exists and is not overwritten; see it with: ssbfast keys show{data_flag(data)}")
-    _tell(load_secret(file, create=True), file, created=True, as_json=as_json)
+    _tell(read_secret(file, create=True), file, created=True, as_json=as_json)
 
 
 @keys.command()
@@ -35,7 +35,7 @@ def show(data: Path, network: NetworkId, as_json: bool) -> None:
     file = data / SECRET
     if not os.path.lexists(file):
         raise KeyFileError(f"{file} does not exist; make an identity with: ssbfast keys new{data_flag(data)}")
-    _tell(load_secret(file), file, created=False, as_json=as_json)
+    _tell(read_secret(file), file, created=False, as_json=as_json)
 
 
 def _tell(me: Keypair, file: Path, *, created: bool, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import shlex
 from dataclasses import dataclass
@@ -10,9 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ssbfast.app.commands.options import callback, data_flag, parse_host_and_port, peer_options, several, show_endpoint
+from ssbfast import limits
+from ssbfast.app.commands.options import (
+    OWN_ID,
+    callback,
+    connections_option,
+    data_flag,
+    peer_options,
+    several,
+)
 from ssbfast.app.commands.paths import Paths, path_options, paths_from
-from ssbfast.app.commands.peer_words import PeerWords
+from ssbfast.app.commands.peer_words import PeerWords, forward_problem
 from ssbfast.app.commands.peering import (
     RoomAddress,
     TrustOptions,
@@ -20,13 +29,15 @@ from ssbfast.app.commands.peering import (
     open_trust,
     room_option,
     stay_in,
+    together,
     trust_from,
     trust_options,
 )
+from ssbfast.app.hosts import show
+from ssbfast.app.pasted import read_id
 from ssbfast.errors import BadInputError
 from ssbfast.ids import FeedId, NetworkId
 from ssbfast.room.trust import Policy
-from ssbfast.wire.address_types import NetAddress
 from ssbfast.wire.private_tunnel import issue_personal
 
 if TYPE_CHECKING:
@@ -37,10 +48,11 @@ if TYPE_CHECKING:
 
 
 def _service(text: str) -> Endpoint:
-    service = parse_host_and_port(text)
-    if service is None:
-        raise BadInputError("not HOST:PORT")
-    NetAddress(service.host, service.port)  # raises AddressError for port 0, which nobody can dial
+    from ssbfast.app.pasted_endpoint import read_service
+
+    service = read_service(text)
+    if not service.port:
+        raise BadInputError("nobody can dial port 0: give the service's own, as in 127.0.0.1:8000")
     return service
 
 
@@ -57,9 +69,10 @@ def _service(text: str) -> Endpoint:
     "--private-for",
     multiple=True,
     metavar="@ID",
-    callback=several(FeedId.parse),
+    callback=several(read_id),
     help="Print an address that tells nobody but this friend where you are; repeatable.",
 )
+@connections_option
 @trust_options
 @path_options
 @peer_options
@@ -67,6 +80,7 @@ def listen(
     rooms: tuple[RoomAddress, ...],
     forward: Endpoint,
     private_for: tuple[FeedId, ...],
+    connections: int | None,
     data: Path,
     network: NetworkId,
     as_json: bool,
@@ -82,7 +96,7 @@ def listen(
     options, paths = trust_from(more), paths_from(more)
     options.check()
     paths.check()
-    offer = _Offer(load_me(data), data, network, rooms, forward, private_for, options, paths)
+    offer = _Offer(load_me(data), data, network, rooms, forward, private_for, connections, options, paths)
     addresses = offer.private_addresses()
     return run_until_stopped(lambda printer: offer.run(printer, addresses), as_json=as_json, words=_Words(offer))
 
@@ -95,35 +109,64 @@ class _Offer:
     rooms: tuple[RoomAddress, ...]
     service: Endpoint
     private_for: tuple[FeedId, ...]
+    connections: int | None
     trust: TrustOptions
     paths: Paths
 
     async def run(self, printer: Printer, addresses: list[dict[str, str]]) -> int:
+        from ssbfast.app.identity_lock import IdentityLock
         from ssbfast.app.room_client import RoomClient
         from ssbfast.net.api import Api
         from ssbfast.net.forward import ForwardServer, is_admitted, is_direct
 
         api = Api()
         async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(IdentityLock(self.data))
             trust = open_trust(self.trust, self.data, self.me, self.network)
             stack.push_async_callback(trust.close)
             allow = is_direct if self.paths.only_direct else is_admitted
             server = await stack.enter_async_context(
-                ForwardServer(self.service.host, self.service.port, allow=allow)
+                ForwardServer(
+                    self.service.host,
+                    self.service.port,
+                    allow=allow,
+                    per_peer=self.connections or limits.FORWARDS_PER_PEER,
+                    patience=limits.DIAL_SECONDS,
+                    told=lambda complaint: printer.event(forward_problem(complaint)),
+                )
             )
             server.register(api)
             direct = await self.paths.open()
-            client = RoomClient(
-                self.me, network=self.network, trust=trust, api=api, direct=direct, on_event=printer.event
-            )
+            is_waiting = asyncio.Event()
+
+            def tell(event: Event) -> None:
+                printer.event(event)
+                if event["event"] in ("announced", "reconnecting"):
+                    is_waiting.set()
+
+            client = RoomClient(self.me, network=self.network, trust=trust, api=api, direct=direct, on_event=tell)
             await stack.enter_async_context(client)
             printer.text(self.introduction())
             for address in addresses:
                 printer.event(address)
-            await stay_in(client, self.rooms, _nothing_more, announce=True)
+            staying = stay_in(client, self.rooms, _nothing_more, tell=tell, announce=True)
+            await together(staying, self._look_for_service(is_waiting, printer))
+        return 0
+
+    async def _look_for_service(self, is_waiting: asyncio.Event, printer: Printer) -> None:
+        """Say it when nobody is there as we begin to wait for friends: their first call would be late for that."""
+        from ssbfast.net.complaints import Complaint
+        from ssbfast.net.service import look_for
+
+        await is_waiting.wait()
+        problem = await look_for(self.service.host, self.service.port)
+        if problem is not None:
+            printer.event(forward_problem(Complaint(None, f"{problem}; start it when you like", 0)))
 
     def private_addresses(self) -> list[dict[str, str]]:
-        """One for each room and friend. Raises AddressError for an id that is not a usable key."""
+        """One for each room and friend. Raises BadInputError for an id that is not a usable key, or our own."""
+        if self.me.id in self.private_for or self.me.id in self.trust.allow:
+            raise BadInputError(OWN_ID)
         return [
             {
                 "event": "private_address",
@@ -143,7 +186,7 @@ class _Offer:
             Policy.ALLOW: f"the {len(self.trust.allow)} of --allow only",
             Policy.EVERYONE: "everyone who knows your id",
         }[self.trust.policy]
-        service = show_endpoint(self.service.host, self.service.port)
+        service = show(self.service.host, self.service.port)
         return f"You are {self.me.id}\nOffering {service} to {welcome}\nCtrl-C ends it."
 
 

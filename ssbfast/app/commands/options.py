@@ -10,19 +10,24 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from ssbfast import limits
 from ssbfast.app.commands.printing import clean_lines, json_line
+from ssbfast.app.commands.standard_error import warn
+from ssbfast.app.pasted import read_id, read_network
 from ssbfast.errors import BadInputError
-from ssbfast.ids import MAIN_NETWORK, FeedId, NetworkId
-from ssbfast.wire.address_types import check_host
+from ssbfast.ids import MAIN_NETWORK, NetworkId
 
 if TYPE_CHECKING:
     from ssbfast.app.listening import Endpoint
+    from ssbfast.keys import Keypair
 
 Parsed = TypeVar("Parsed")
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 SECRET: Final = "secret"
 """The name of the secret file in a data directory."""
+
+OWN_ID: Final = "that is your own id (another --data has another)"
 
 
 def data_home(program: str) -> Path:
@@ -47,10 +52,6 @@ def has_store(data: Path) -> bool:
         return True
 
 
-def show_endpoint(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 def callback(parse: Callable[[Any], Parsed]) -> Callable[[click.Context, click.Parameter, Any], Parsed]:
     """Let click name the option in front of what our parsers say."""
 
@@ -58,7 +59,7 @@ def callback(parse: Callable[[Any], Parsed]) -> Callable[[click.Context, click.P
         try:
             return parse(given)
         except BadInputError as error:
-            raise click.BadParameter(str(error)) from None
+            raise click.BadParameter(str(error)) from error
 
     return parsed
 
@@ -69,7 +70,7 @@ def several(parse: Callable[[str], Parsed]) -> Callable[[click.Context, click.Pa
 
 
 def parse_network(text: str | None) -> NetworkId:
-    return MAIN_NETWORK if text is None else NetworkId.parse(text)
+    return MAIN_NETWORK if text is None else read_network(text)
 
 
 def _parse_data(text: str | None) -> Path:
@@ -84,16 +85,12 @@ def _parse_data(text: str | None) -> Path:
 
 
 def parse_host_and_port(text: str | None) -> Endpoint | None:
-    """Read HOST:PORT, both needed; an IPv6 address in brackets. Port 0 is read too. Raises BadInputError."""
+    """Read HOST:PORT as `pasted_endpoint.read_service` does; None for an option that was not given."""
     if text is None:
         return None
-    from ssbfast.app.listening import Endpoint
+    from ssbfast.app.pasted_endpoint import read_service
 
-    endpoint = Endpoint.parse(text, default_port=-1)
-    if endpoint.port < 0 or not endpoint.host:
-        raise BadInputError(f"not HOST:PORT: {text!r}")
-    check_host(endpoint.host, 0)
-    return endpoint
+    return read_service(text)
 
 
 network_option = click.option(
@@ -112,12 +109,48 @@ data_option = click.option(
 )
 
 
+_GROUP_READ: Final = "ssbfast.allow_group_read"
+
+
+def _remember_group_read(context: click.Context, _option: click.Parameter, given: bool) -> None:
+    context.meta[_GROUP_READ] = given
+
+
+group_read_option = click.option(
+    "--allow-group-read",
+    is_flag=True,
+    expose_value=False,
+    callback=_remember_group_read,
+    help="Take a secret file that its group can read, as Kubernetes mounts it (0440).",
+)
+
+
+def read_secret(file: Path, *, create: bool = False) -> Keypair:
+    """Load the secret file as `--allow-group-read` says; said aloud each time. Raises KeyFileError."""
+    from ssbfast.keys import load_secret
+
+    context = click.get_current_context(silent=True)
+    allowed = context is not None and bool(context.meta.get(_GROUP_READ))
+    me = load_secret(file, create, allow_group_read=allowed)
+    if allowed:
+        warn(f"--allow-group-read: whoever is in the group of {file} may read it, and be this peer")
+    return me
+
+
 def peer_options(command: Command) -> Command:
-    """--data, --network-key and --json, as every command of a peer has them."""
-    return data_option(network_option(json_option(command)))
+    """--data, --network-key, --allow-group-read and --json, as every command of a peer has them."""
+    return data_option(network_option(group_read_option(json_option(command))))
 
 
-feed_argument = click.argument("who", metavar="@ID", callback=callback(FeedId.parse))
+connections_option = click.option(
+    "--connections",
+    metavar="N",
+    type=click.IntRange(1, limits.FORWARDS_MOST),
+    help=f"TCP connections with one peer at a time, {limits.FORWARDS_PER_PEER} unless given; as many wait for 15 s.",
+)
+
+
+feed_argument = click.argument("who", metavar="@ID", callback=callback(read_id))
 
 
 def say(event: Mapping[str, Any], text: str, *, as_json: bool) -> None:

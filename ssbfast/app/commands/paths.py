@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from ssbfast.app.commands.options import parse_host_and_port, several
+from ssbfast.app.commands.options import several
 from ssbfast.app.commands.standard_error import warn
 from ssbfast.errors import BadInputError, DirectUnavailableError, MissingExtraError, SSBError
 
@@ -33,18 +33,17 @@ class PathChoice(enum.Enum):
     DIRECT = "direct"
 
 
-def _reflector(text: str) -> Endpoint:
-    endpoint = parse_host_and_port(text)
-    if endpoint is None or not endpoint.port:
-        raise BadInputError("not HOST:PORT")
-    return endpoint
+def reflector(text: str) -> Endpoint:
+    from ssbfast.app.pasted_endpoint import read_reflector
+
+    return read_reflector(text)
 
 
 stun_option = click.option(
     "--stun",
     multiple=True,
     metavar="HOST:PORT",
-    callback=several(_reflector),
+    callback=several(reflector),
     help="A STUN server that tells us our public address, beside those of the rooms; repeatable.",
 )
 
@@ -121,9 +120,11 @@ def paths_from(options: dict[str, Any]) -> Paths:
 
 
 async def _resolve(server: Endpoint) -> tuple[str, int]:
+    from ssbfast.net.names import resolve
+
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(server.host, server.port, type=socket.SOCK_DGRAM)
-    except OSError:
+        found = await resolve(server.host, server.port, kind=socket.SOCK_DGRAM)
+    except (OSError, UnicodeError):
         raise BadInputError(f"--stun: no such host: {server.host}") from None
     host, port = found[0][4][:2]
     return str(host), int(port)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from ssbfast.app.commands.printing import Event, describe
+from ssbfast.app.commands.printing import Event, describe, shell_word
 from ssbfast.room.trust import Reason
+
+if TYPE_CHECKING:
+    from ssbfast.net.complaints import Complaint
 
 REFUSED: Final = "refused"
 """Why we wait for a target that is there."""
@@ -43,11 +46,14 @@ class PeerWords:
                 hint = f"{_CONTINUED}do they follow you? You are {me}" if reason == REFUSED else ""
                 return f"waiting for {peer} ({reason}){hint}"
             case {"event": "announced", "portal": portal, "address": address}:
-                return f"listed  in room {portal}{_CONTINUED}your address there: {address}"
+                return f"listed  in room {portal}{_CONTINUED}your address there: {shell_word(address)}"
             case {"event": "external", "portal": portal}:
                 return f"guest   in room {portal}: you reach its members, and nobody reaches you through it"
             case {"event": "private_address", "recipient": recipient, "address": address}:
-                return f"private address for {recipient}:{_CONTINUED}{address}"
+                return f"private address for {recipient}:{_CONTINUED}{shell_word(address)}"
+            case {"event": "forward_problem", "peer": peer, "reason": reason, "count": count}:
+                whose = "" if peer is None else f"{peer} "
+                return f"service {whose}({reason}{f'; {count} connections' if count > 1 else ''})"
             case {"event": "denied"}:
                 return self._denied(event)
         return describe(event)
@@ -59,6 +65,12 @@ class PeerWords:
         if event["n"] is not None and event["reason"] == Reason.STRANGER.value:
             text += f"{_CONTINUED}to let them in: ssbfast denials --follow {event['n']}{self._flag}"
         return text
+
+
+def forward_problem(complaint: Complaint) -> Event:
+    """The event that tells of connections that could not be carried, or have to wait."""
+    peer = None if complaint.peer is None else str(complaint.peer)
+    return {"event": "forward_problem", "peer": peer, "reason": complaint.reason, "count": complaint.count}
 
 
 def meaning(event: Event) -> str:

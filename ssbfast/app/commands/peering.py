@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import click
 
-from ssbfast.app.commands.options import SECRET, callback, has_store, several
+from ssbfast import limits
+from ssbfast.app.commands.options import SECRET, callback, has_store, read_secret, several
 from ssbfast.app.commands.standard_error import warn
-from ssbfast.errors import AddressError, BadInputError, HandshakeError, SSBError
+from ssbfast.app.pasted import read_id, read_room
+from ssbfast.errors import BadInputError, BusyError, HandshakeError, SSBError
 from ssbfast.ids import FeedId, NetworkId
 from ssbfast.room.trust import Policy
-from ssbfast.wire.address import NetAddress, parse_address
 
 if TYPE_CHECKING:
+    from ssbfast.app.commands.printing import Event
     from ssbfast.app.joined_room import JoinedRoom
     from ssbfast.app.room_client import RoomClient
     from ssbfast.app.trusting import Trust
@@ -30,21 +32,15 @@ _EVERYONE: Final = "policy `everyone`: whoever knows your id may open tunnels, e
 
 @dataclass(frozen=True, slots=True)
 class RoomAddress:
-    """A room as it was given. text: its address. portal: the room's id."""
+    """A room that was given. text: its address. portal: the room's id."""
 
     text: str
     portal: FeedId
 
     @classmethod
     def parse(cls, text: str) -> RoomAddress:
-        """Raises AddressError for what is no address of a room, or has no way to dial it."""
-        found = parse_address(text)
-        keys = {one.shs for one in found if isinstance(one.transport, NetAddress) and one.shs is not None}
-        if not keys:
-            raise AddressError("needs a net: address with the room's key (net:HOST:PORT~shs:KEY)", 0)
-        if len(keys) > 1:
-            raise AddressError("the alternatives have different keys: give each room its own --room", 0)
-        return cls(text, keys.pop())
+        """Read it as it was pasted. Raises BadInputError for what is no address of a room, or cannot be dialled."""
+        return cls(*read_room(text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +86,7 @@ def trust_options(command: Command) -> Command:
             help="Ask this ssb server whom it follows and blocks, instead of our own contacts.",
         ),
         click.option(
-            "--allow", multiple=True, metavar="@ID", callback=several(FeedId.parse), help="Somebody else; repeatable."
+            "--allow", multiple=True, metavar="@ID", callback=several(read_id), help="Somebody else; repeatable."
         ),
         click.option(
             "--policy",
@@ -111,11 +107,11 @@ def trust_from(options: dict[str, Any]) -> TrustOptions:
 def load_me(data: Path) -> Keypair:
     """Our identity, made if there is none; but nothing is made beside a store that cannot be used."""
     from ssbfast.app.store import Store
-    from ssbfast.keys import load_secret
 
     if has_store(data):
-        Store(data).close()
-    return load_secret(data / SECRET, create=True)
+        with Store(data) as store:
+            store.check()
+    return read_secret(data / SECRET, create=True)
 
 
 def open_trust(options: TrustOptions, data: Path, me: Keypair, network: NetworkId) -> Trust:
@@ -126,60 +122,90 @@ def open_trust(options: TrustOptions, data: Path, me: Keypair, network: NetworkI
     from ssbfast.app.trusting import Trust
 
     server = options.ssb_server
-    graph: FollowGraph = StoreGraph(data) if server is None else SsbServerGraph(server, me, network=network)
-    trust = Trust(graph, policy=options.policy, allowed=options.allow, denials=DenialLog(data))
+    graph: FollowGraph
+    graph = StoreGraph(data, report=warn) if server is None else SsbServerGraph(server, me, network=network)
+    trust = Trust(graph, policy=options.policy, allowed=options.allow, denials=DenialLog(data, report=warn))
     if options.policy is Policy.EVERYONE:
         warn(_EVERYONE)
     return trust
 
 
 async def stay_in(
-    client: RoomClient, rooms: tuple[RoomAddress, ...], work: Callable[[JoinedRoom], Awaitable[None]], **how: Any
+    client: RoomClient,
+    rooms: tuple[RoomAddress, ...],
+    work: Callable[[JoinedRoom], Awaitable[None]],
+    *,
+    tell: Callable[[Event], None],
+    **how: Any,
 ) -> NoReturn:
     """Join rooms, waiting for those that cannot be reached, stay in them, and do `work` in each.
 
-    how: options of `RoomClient.join`. A room that is none, or refuses us, is told and left out. Raises SSBError, with
-    what the last one said, when that goes for all.
+    tell: gets an event `reconnecting` when a room is none, or refuses us; it is asked again later. how: options of
+    `RoomClient.join`. Raises SSBError, with what the last one said, when that goes for all.
     """
-    tasks = [asyncio.ensure_future(_stay(client, room, work, how)) for room in dict.fromkeys(rooms)]
-    pending = set(tasks)
-    try:
+    wanted = tuple(dict.fromkeys(rooms))
+    refusing: dict[RoomAddress, str] = {}
+
+    async def stay(room: RoomAddress) -> None:
+        told = ""
         while True:
-            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-            problems = [problem for problem in map(_problem, done) if problem is not None]
-            if not pending:
-                raise problems.pop()
-            for problem in problems:
-                warn(str(problem))
-    finally:
-        await cancelled(tasks)
+            try:
+                await _stay(client, room, work, lambda: refusing.pop(room, None), how)
+            except SSBError as error:
+                refusing[room] = str(error)
+                if len(refusing) == len(wanted):
+                    raise in_room(room, error) from error
+                if told != str(error):
+                    told = str(error)
+                    warn(str(in_room(room, error)))
+                tell(_refused(client, room, error))
+                await asyncio.sleep(limits.RECONNECT_REFUSED)
+
+    await together(*(stay(room) for room in wanted))
+    raise SSBError("no room to stay in")
 
 
 def in_room(room: RoomAddress, error: SSBError) -> SSBError:
     """An error with the room's name in front, and what may be behind it."""
-    hint = " (wrong key in its address, another network, or it refuses us)"
-    return SSBError(f"room {room.portal.short}: {error}{hint if isinstance(error, HandshakeError) else ''}")
+    return SSBError(f"room {room.portal.short}: {_meaning(error)}")
+
+
+def _meaning(error: SSBError) -> str:
+    if isinstance(error, BusyError):
+        return f"{error}; try again in a while"
+    if isinstance(error, HandshakeError):
+        return f"{error} (wrong key in its address, another network, or it refuses us)"
+    return str(error)
+
+
+def _refused(client: RoomClient, room: RoomAddress, error: SSBError) -> Event:
+    return {
+        "event": "reconnecting",
+        "portal": str(room.portal),
+        "id": str(client.me.id),
+        "address": room.text,
+        "reason": _meaning(error),
+        "seconds": limits.RECONNECT_REFUSED,
+    }
 
 
 async def _stay(
-    client: RoomClient, room: RoomAddress, work: Callable[[JoinedRoom], Awaitable[None]], how: dict[str, Any]
+    client: RoomClient,
+    room: RoomAddress,
+    work: Callable[[JoinedRoom], Awaitable[None]],
+    entered: Callable[[], object],
+    how: dict[str, Any],
 ) -> None:
+    """Join a room and stay in it. Raises SSBError when it will not have us, or when it was left for good."""
+    joined = await client.join(room.text, stay=True, wait=True, **how)
+    entered()
     try:
-        joined = await client.join(room.text, stay=True, wait=True, **how)
         await work(joined)
         await joined.wait_left()
-    except SSBError as error:
-        raise in_room(room, error) from None
-    raise SSBError(f"room {room.portal.short}: left for good")
-
-
-def _problem(task: asyncio.Future[None]) -> SSBError | None:
-    """How a task has failed; what is no SSBError is raised."""
-    try:
-        task.result()
-    except SSBError as error:
-        return error
-    return None
+    except SSBError:
+        await joined.leave()
+        raise
+    raise SSBError("left for good")
 
 
 async def together(*works: Coroutine[Any, Any, None]) -> None:

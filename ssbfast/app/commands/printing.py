@@ -6,8 +6,10 @@ cursor, begins no other line, and has a length that we know.
 
 from __future__ import annotations
 
+import datetime
 import json
 import re
+import shlex
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -23,6 +25,7 @@ CLOSE_SECONDS: Final = 1.0
 Event = Mapping[str, Any]
 
 _UNUSUAL: Final = re.compile(r"[^ -~]")
+_PLAIN_WORD: Final = re.compile(r"[A-Za-z0-9_@%+=:,./-][A-Za-z0-9_@%+=:,./~-]*")
 
 
 def clean_line(text: str, length: int = limits.LOG_TEXT) -> str:
@@ -33,6 +36,11 @@ def clean_line(text: str, length: int = limits.LOG_TEXT) -> str:
 def clean_lines(text: str) -> str:
     """Several lines of ours."""
     return "\n".join(clean_text(line, limits.LOG_TEXT) for line in text.split("\n"))
+
+
+def shell_word(text: str) -> str:
+    """A word as people may paste it into a shell: quoted only where the shell would change it (`!`, `;`)."""
+    return text if _PLAIN_WORD.fullmatch(text) else shlex.quote(text)
 
 
 def clean_value(value: Any) -> Any:
@@ -47,9 +55,23 @@ def clean_value(value: Any) -> Any:
 
 
 def json_line(event: Event) -> str:
-    """One line of JSON. What is left in it that does not print, in the names of files, is escaped."""
-    text = json.dumps(clean_value(event), ensure_ascii=False, default=_name_of_file)
+    """One line of JSON, with its time. What is left in it that does not print, in the names of files, is escaped."""
+    text = json.dumps(clean_value(_stamped(event)), ensure_ascii=False, default=_name_of_file)
     return text if text.isprintable() else _UNUSUAL.sub(lambda found: _escaped(found[0]), text)
+
+
+def _stamped(event: Event) -> Event:
+    """An event with its `time`: its own, given in seconds, or now."""
+    seconds = event.get("time")
+    stamp = in_utc(seconds if isinstance(seconds, float) else time.time())
+    first = {"event": event["event"]} if "event" in event else {}
+    return {**first, **event, "time": stamp}
+
+
+def in_utc(seconds: float) -> str:
+    """A time in seconds since 1970 as RFC 3339 has it: UTC, with milliseconds."""
+    moment = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _escaped(char: str) -> str:

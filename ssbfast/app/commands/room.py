@@ -6,22 +6,29 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from ssbfast.app.commands.log_budget import LogBudget
-from ssbfast.app.commands.options import callback, data_home, json_option, network_option, several
-from ssbfast.app.commands.printing import Event, Printer
+from ssbfast.app.commands.options import (
+    callback,
+    data_home,
+    group_read_option,
+    json_option,
+    network_option,
+    read_secret,
+    several,
+)
+from ssbfast.app.commands.printing import Event, Printer, shell_word
 from ssbfast.app.commands.running import run_until_stopped
 from ssbfast.app.commands.standard_error import warn
 from ssbfast.app.listening import Endpoint
+from ssbfast.app.pasted_endpoint import read_listen, read_name
 from ssbfast.app.room_server import DEFAULT_LISTEN, RoomServer
 from ssbfast.app.tidying import Tidier
 from ssbfast.errors import BadInputError
 from ssbfast.ids import NetworkId
-from ssbfast.keys import load_secret
-from ssbfast.wire.address import NetAddress
 
 Result = TypeVar("Result")
 
@@ -31,19 +38,12 @@ def default_data() -> Path:
     return data_home("room")
 
 
-_AS_BOUND: Final = -1
-
-
 def _listen(texts: tuple[str, ...]) -> tuple[Endpoint, ...]:
-    return tuple(Endpoint.parse(text) for text in texts) or DEFAULT_LISTEN
+    return tuple(read_listen(text) for text in texts) or DEFAULT_LISTEN
 
 
 def _host(text: str | None) -> Endpoint | None:
-    if text is None:
-        return None
-    host = Endpoint.parse(text, default_port=_AS_BOUND)
-    NetAddress(host.host, 1 if host.port == _AS_BOUND else host.port)  # raises AddressError for what is no address
-    return Endpoint(host.host, 0) if host.port == _AS_BOUND else host
+    return None if text is None else read_name(text)
 
 
 @click.command()
@@ -60,13 +60,14 @@ def _host(text: str | None) -> Endpoint | None:
     "--udp",
     multiple=True,
     metavar="HOST:PORT",
-    callback=several(Endpoint.parse),
+    callback=several(read_listen),
     help="Where to tell peers, by STUN, which address they come from; repeatable. Default: as --listen, and on the"
     " next free port, too.",
 )
 @click.option("--no-udp", is_flag=True, help="Do not answer STUN requests.")
 @click.option("--name", default="", help="What the room calls itself.")
 @network_option
+@group_read_option
 @json_option
 def room(
     data: Path | None,
@@ -87,7 +88,7 @@ def room(
         raise BadInputError("either --udp or --no-udp")
     reflect = () if no_udp else udp or None
     secret = (default_data() if data is None else data) / "secret"
-    me = load_secret(secret, create=True)
+    me = read_secret(secret, create=True)
     options = {"me": me, "listen": listen, "host": host, "udp": reflect, "name": name, "network": network}
     return run_until_stopped(lambda printer: _run(printer, secret, **options), as_json=as_json, runner=run_fast)
 
@@ -168,7 +169,7 @@ def introduction(listening: dict[str, Any], secret: Path, *, only_here: bool) ->
     """What people see first: who we are, and what to do next."""
     lines = [
         f"Room {listening['id']}",
-        f"  address  {listening['address']}",
+        f"  address  {shell_word(listening['address'])}",
         f"  invite   {listening['invite']}",
         f"  secret   {secret} (who has this file is the room: keep it safe)",
     ]

@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Final
 
 from ssbfast.app.commands.error_log import short_errors
 from ssbfast.app.commands.open_files import raise_file_limit
@@ -16,6 +16,9 @@ from ssbfast.app.commands.stopping import on_signals
 
 Program = Coroutine[Any, Any, int]
 Work = Callable[[Printer], Program]
+
+_LOST: Final = 1
+"""Exit code of work that was done, and whose outcome nobody could be told."""
 
 
 def run_until_stopped(
@@ -27,6 +30,7 @@ def run_until_stopped(
 ) -> int:
     """Run `work` in a new loop and return its exit code; 0 when a signal, or the reader of our output, ends it.
 
+    Output that cannot be written costs lines and is told once; who has then done all there was to do has failed.
     The first signal cancels the work, which then says its goodbyes; the second quits at once.
     words: an event as people read it. runner: makes the loop.
     """
@@ -44,7 +48,13 @@ async def _run(work: Work, *, as_json: bool, words: Callable[[Event], str] | Non
         except RuntimeError:  # the loop has just closed: we are stopping anyway
             return
 
-    printer = Printer(sys.stdout, as_json=as_json, on_broken=broken, on_failed=_unwritten, words=words)
+    lost: list[OSError] = []
+
+    def unwritten(error: OSError) -> None:
+        lost.append(error)
+        warn(f"lines for stdout are lost: {os.strerror(error.errno or 0).lower()}")
+
+    printer = Printer(sys.stdout, as_json=as_json, on_broken=broken, on_failed=unwritten, words=words)
     try:
         with short_errors(), on_signals(stop.set):
             working = asyncio.ensure_future(work(printer))
@@ -54,12 +64,8 @@ async def _run(work: Work, *, as_json: bool, words: Callable[[Event], str] | Non
             if not working.done():
                 working.cancel()
             try:
-                return await working
+                return await working or (_LOST if lost else 0)
             except asyncio.CancelledError:
                 return 0
     finally:
         printer.close()
-
-
-def _unwritten(error: OSError) -> None:
-    warn(f"lines for stdout are lost: {os.strerror(error.errno or 0).lower()}")

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first asks to stop, the second quits at once."""
+"""Ctrl-C, SIGTERM, and SIGHUP of a terminal that is closed: the first asks to stop, the second quits at once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
-SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+SIGNALS: Final = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+
+_HANGUP: Final = getattr(signal, "SIGHUP", None)  # not on Windows
 
 
 @contextmanager
@@ -25,8 +29,10 @@ def on_signals(stop: Callable[[], object], *, exit_code: int = 0) -> Iterator[No
         asked = True
         stop()
 
-    before = [signal.getsignal(number) for number in SIGNALS]
-    for number in SIGNALS:
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    if before.get(_HANGUP) == signal.SIG_IGN:
+        del before[_HANGUP]  # `nohup`
+    for number in before:
         try:
             loop.add_signal_handler(number, signalled)
         except NotImplementedError:  # Windows
@@ -34,7 +40,7 @@ def on_signals(stop: Callable[[], object], *, exit_code: int = 0) -> Iterator[No
     try:
         yield
     finally:
-        for number, handler in zip(SIGNALS, before, strict=True):
+        for number, handler in before.items():
             with suppress(NotImplementedError):
                 loop.remove_signal_handler(number)
             signal.signal(number, handler)

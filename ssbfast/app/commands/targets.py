@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ssbfast.app.commands.options import SECRET, has_store
+from ssbfast.app.commands.options import SECRET, has_store, read_secret
 from ssbfast.app.commands.peering import RoomAddress
-from ssbfast.errors import AddressError, BadInputError
+from ssbfast.app.pasted import read_target
+from ssbfast.errors import BadInputError
 from ssbfast.ids import FeedId, NetworkId
 from ssbfast.wire.address_types import TunnelAddress
 from ssbfast.wire.private_tunnel import NOT_FOR_YOU, PrivateResolver, PrivateTunnelAddress
@@ -30,19 +31,15 @@ class Target:
 
 
 def parse(text: str) -> Target | PrivateTunnelAddress:
-    """Read what was given. Raises BadInputError."""
-    from ssbfast.app.targets import parse_target
-
-    match parse_target(text):
+    """Read what was pasted. Raises BadInputError."""
+    match read_target(text):
         case FeedId() as who:
             return Target(who)
         case PrivateTunnelAddress() as private:
             return private
-        case TunnelAddress() as way:
-            return Target(way.target, (way,))
         case ways:
             if len({way.target for way in ways}) > 1:
-                raise AddressError("the alternatives lead to different targets", 0)
+                raise BadInputError("the alternatives lead to different targets")
             return Target(ways[0].target, ways)
 
 
@@ -53,11 +50,9 @@ def resolve(
     network: NetworkId,
 ) -> Target:
     """Find out here, without a word to anybody, what a private tunnel address stands for. Raises BadInputError."""
-    from ssbfast.keys import load_secret
-
     if address.group:
         raise BadInputError("an address for a group needs the group's secret: use RoomClient(groups=…) in Python")
-    resolver = PrivateResolver(load_secret(data / SECRET), network=network)
+    resolver = PrivateResolver(read_secret(data / SECRET), network=network)
     way = resolver.resolve(address, portals=[room.portal for room in rooms], contacts=_contacts(data))
     if way is None:
         raise BadInputError(f"{NOT_FOR_YOU}; nothing was sent")

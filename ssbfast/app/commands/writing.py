@@ -15,7 +15,9 @@ from typing import Final, NamedTuple
 
 from ssbfast import limits
 
-_NO_READER: Final = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ESHUTDOWN, errno.EBADF, errno.EINVAL})
+_NO_READER: Final = frozenset(
+    {errno.EPIPE, errno.ECONNRESET, errno.ESHUTDOWN} | ({errno.EINVAL} if os.name == "nt" else set())
+)
 """EINVAL is what Windows says of a pipe without a reader."""
 
 _RETRY_SECONDS: Final = 0.05

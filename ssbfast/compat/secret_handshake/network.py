@@ -94,9 +94,15 @@ class SHSDuplexStream:
         """The next box's body, or None at the end: see `UnboxStream.read`."""
         if self.read_stream is None:
             raise LocalProtocolError("there is no connection")
-        body = await self.read_stream.read()
-        if body is None:
-            self.is_connected = False
+        body = None
+        try:
+            body = await self.read_stream.read()
+        except asyncio.CancelledError:
+            body = b""
+            raise
+        finally:
+            if body is None:
+                self.is_connected = False
         return body
 
     @property

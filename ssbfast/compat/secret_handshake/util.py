@@ -66,9 +66,21 @@ def inc_nonce(nonce: bytes) -> bytes:
     return ((int.from_bytes(nonce, "big") + 1) % (1 << MAX_NONCE)).to_bytes(NONCE_SIZE, "big")
 
 
-def split_chunks(seq: Sequence[T], chunk_size: int) -> Generator[Sequence[T], None, None]:
-    """Slices of `chunk_size` elements; the last may be shorter. ValueError, with the first, for a size below 1."""
-    if chunk_size < 1:
+def split_chunks(
+    seq: Sequence[T], chunk_size: int | None = None, *, n: int | None = None
+) -> Generator[Sequence[T], None, None]:
+    """Slices of `chunk_size` elements; the last may be shorter. ValueError, with the first, for a size below 1.
+
+    n: what the release of 2018 calls `chunk_size`. TypeError unless one of them is given.
+    """
+    size = n if chunk_size is None else chunk_size
+    if size is None or (n is not None and chunk_size is not None):
+        raise TypeError("split_chunks() takes chunk_size or n")
+    return _slices(seq, size)
+
+
+def _slices(seq: Sequence[T], size: int) -> Generator[Sequence[T], None, None]:
+    if size < 1:
         raise ValueError("chunk_size must be greater than zero")
-    for start in range(0, len(seq), chunk_size):
-        yield seq[start : start + chunk_size]
+    for start in range(0, len(seq), size):
+        yield seq[start : start + size]

@@ -6,6 +6,11 @@ import json
 from enum import Enum
 from typing import Any, Final
 
+from ssbfast.compat.ssb.json_body import dumps
+
+PSMessageData = bytes | bool | dict[str, Any] | str
+"""What a body can be, for annotations."""
+
 _STREAM: Final = 0x08
 _END: Final = 0x04
 _TYPE: Final = 0x03
@@ -62,7 +67,7 @@ class PSMessage:
             if self.type is PSMessageType.TEXT:
                 raw = self.body.encode("utf-8")
             elif self.type is PSMessageType.JSON:
-                raw = json.dumps(self.body).encode("utf-8")
+                raw = dumps(self.body).encode("utf-8")
             else:
                 raw = bytes(self.body)
         return raw
@@ -71,3 +76,11 @@ class PSMessage:
         body = "" if self.bad else f" {len(self.data)} bytes"
         flags = (" stream" if self.stream else "") + (" end" if self.end_err else "")
         return f"<PSMessage {self.type.name}{body}{flags} req={self.req}>"
+
+    def __str__(self) -> str:
+        """With the body, as the originals' `repr`: programs print their messages."""
+        body = "EOF" if self.body is True else str(self.body)
+        if self.type is PSMessageType.BUFFER and isinstance(self.body, (bytes, bytearray, memoryview)):
+            body = f"{len(self.body)} bytes"
+        req = "" if self.req is None else f" [{self.req}]"
+        return f"<PSMessage ({self.type.name}): {body}{req} {'~' * self.stream}{'!' * self.end_err}>"

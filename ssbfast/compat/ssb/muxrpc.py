@@ -15,8 +15,8 @@ from ssbfast.compat.ssb.packet_stream import (
     PSRequestHandler,
     PSStreamHandler,
 )
-from ssbfast.errors import LocalProtocolError, SessionEndedError
-from ssbfast.limits import ERROR_TEXT
+from ssbfast.errors import LimitError, LocalProtocolError, SessionEndedError
+from ssbfast.wire.rpc_body import read_error
 
 __all__ = [
     "MuxRPCAPI",
@@ -42,12 +42,17 @@ MuxRPCRequestParam = bytes | str | MuxRPCJSON
 MuxRPCRequestHandlerType = Callable[[PacketStream, "MuxRPCRequest"], Any]
 
 _STREAMS: Final = ("source", "sink", "duplex")
+_ERROR_MEMBERS: Final = frozenset({"name", "message", "stack"})
+"""What JavaScript peers send of an error, and leave out where it is not there."""
 
 _log = logging.getLogger("ssbfast.compat.ssb")
 
 
 class MuxRPCAPIException(Exception):
     """The peer answered with an error, or cannot answer: the method is unknown, the connection gone."""
+
+    name: str | None = None
+    """The name of the peer's error, "TypeError" for example; None when the error is not the peer's."""
 
 
 class MuxRPCRequest:
@@ -85,6 +90,10 @@ class MuxRPCRequest:
     def __repr__(self) -> str:
         return f"<MuxRPCRequest {self.name} ({len(self.args)} arguments)>"
 
+    def __str__(self) -> str:
+        """With the arguments: programs print their requests."""
+        return f"<MuxRPCRequest {self.name} {self.args}>"
+
 
 class MuxRPCMessage:
     """A message that is not a call."""
@@ -99,17 +108,38 @@ class MuxRPCMessage:
     def __repr__(self) -> str:
         return f"<MuxRPCMessage {type(self.body).__name__}>"
 
+    def __str__(self) -> str:
+        """With the body: programs print their messages."""
+        return f"<MuxRPCMessage {self.body}>"
+
+
+def _is_error(msg: PSMessage) -> bool:
+    """Whether a message is an error: named "Error", or an object like an error's that ends what it belongs to."""
+    body = msg.body
+    if not isinstance(body, dict):
+        return False
+    return body.get("name") == "Error" or (
+        bool(msg.end_err) and (isinstance(body.get("message"), str) or body.keys() <= _ERROR_MEMBERS)
+    )
+
+
+def _error(body: Any) -> MuxRPCAPIException:
+    """A peer's error as ours: its text and name, cut and cleaned, never its stack."""
+    theirs = read_error(body)
+    error = MuxRPCAPIException(theirs.message)
+    error.name = theirs.name
+    return error
+
 
 class MuxRPCHandler:
     """What `MuxRPCAPI.call` returns; what it can do depends on the kind of call."""
 
     def check_message(self, msg: PSMessage) -> None:
-        """MuxRPCAPIException for an answer that is an error."""
-        body = msg.body
+        """MuxRPCAPIException for an answer, or an end of a stream, that is an error."""
         if getattr(msg, "bad", False):
             raise MuxRPCAPIException("the peer's answer cannot be read")
-        if isinstance(body, dict) and body.get("name") == "Error":
-            raise MuxRPCAPIException(str(body.get("message", ""))[:ERROR_TEXT])
+        if _is_error(msg):
+            raise _error(msg.body)
 
     def __aiter__(self) -> AsyncIterator[PSMessage]:
         return self
@@ -142,7 +172,7 @@ class MuxRPCRequestHandler(MuxRPCHandler):
             raise MuxRPCAPIException(str(error)) from error
         self.check_message(msg)
         if msg.end_err and msg.body is not True:
-            raise MuxRPCAPIException(str(msg.body)[:ERROR_TEXT])
+            raise _error(msg.body)
         return msg
 
     def __await__(self) -> Generator[Any, None, PSMessage]:
@@ -161,7 +191,7 @@ class MuxRPCSourceHandler(MuxRPCHandler):
     async def __anext__(self) -> PSMessage:
         try:
             msg = await self.ps_handler.__anext__()
-        except SessionEndedError as error:
+        except (SessionEndedError, LimitError) as error:
             raise MuxRPCAPIException(str(error)) from error
         self.check_message(msg)
         return msg
@@ -249,21 +279,28 @@ class MuxRPCAPI:
         if len(connections) == 1:
             await self._serve(connections[0])
         else:
-            await asyncio.gather(*map(self._serve, connections))
+            for ended in await asyncio.gather(*map(self._serve, connections), return_exceptions=True):
+                if ended is not None:
+                    raise ended
 
     def __await__(self) -> Generator[Any, None, None]:
         return self.process_messages().__await__()
 
     async def _serve(self, connection: PacketStream) -> None:
-        async for message in connection:
-            body = getattr(message, "body", None)
-            if not isinstance(body, dict) or not body.get("name"):
-                continue
-            try:
-                request = MuxRPCRequest.from_message(message)
-                self.process(connection, request)
-            except Exception as error:
-                self._fail(connection, message.req, message.stream, error)
+        try:
+            async for message in connection:
+                body = getattr(message, "body", None)
+                if not isinstance(body, dict) or not body.get("name"):
+                    continue
+                try:
+                    request = MuxRPCRequest.from_message(message)
+                    self.process(connection, request)
+                except Exception as error:
+                    self._fail(connection, message.req, message.stream, error)
+        except Exception as error:
+            if isinstance(connection, PacketStream):
+                connection._finish(error)
+            raise
 
     def process(self, connection: PacketStream, request: MuxRPCRequest) -> None:
         """Call the function that was defined for this request. MuxRPCAPIException when there is none."""

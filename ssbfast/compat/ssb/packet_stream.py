@@ -7,9 +7,9 @@ handlers that `send` returned; what comes out are the peer's own requests.
 from __future__ import annotations
 
 import asyncio
+import logging
 import struct
 from asyncio import Event
-from collections import deque
 from collections.abc import AsyncIterator, Generator
 from time import time
 from typing import Any, ClassVar, Final
@@ -17,12 +17,14 @@ from typing import Any, ClassVar, Final
 from ssbfast import limits
 from ssbfast.compat.secret_handshake.boxstream import BoxStream, UnboxStream
 from ssbfast.compat.secret_handshake.network import SHSClient, SHSDuplexStream, SHSServer, SHSServerConnection
-from ssbfast.compat.ssb.messages import PSMessage, PSMessageType
+from ssbfast.compat.ssb.handlers import PSRequestHandler, PSStreamHandler, Waits
+from ssbfast.compat.ssb.messages import PSMessage, PSMessageData, PSMessageType
 from ssbfast.errors import PacketError, SessionEndedError, TruncatedError
 
 __all__ = [
     "Event",
     "PSMessage",
+    "PSMessageData",
     "PSMessageType",
     "PSRequestHandler",
     "PSStreamHandler",
@@ -30,7 +32,11 @@ __all__ = [
     "SHSClient",
     "SHSDuplexStream",
     "SHSServer",
+    "logger",
 ]
+
+logger = logging.getLogger("packet_stream")
+"""The originals' logger, for programs that set its level. Nothing is written to it: messages are private."""
 
 Handler = Any  # PSRequestHandler, PSStreamHandler, or whatever has their `process` and `stop`
 
@@ -43,118 +49,6 @@ _READS: Final = (SHSDuplexStream.read, SHSServerConnection.read)
 _UNBOX: Final = UnboxStream.read
 
 
-class PSRequestHandler:
-    """Waits for the one answer of a request: `await handler`."""
-
-    _error: Exception | None = None
-
-    def __init__(self, req: int) -> None:
-        self.req = req
-        self.event = Event()
-        self._msg: PSMessage | None = None
-
-    async def process(self, msg: PSMessage) -> None:
-        """The answer has come."""
-        self._msg = msg
-        self.event.set()
-
-    async def stop(self) -> None:
-        """No answer will come any more."""
-        self._finish(None)
-
-    def _finish(self, error: Exception | None) -> None:
-        if not self.event.is_set():
-            self._error = error
-            self.event.set()
-
-    async def _wait(self) -> PSMessage:
-        await self.event.wait()
-        if self._msg is None:
-            raise SessionEndedError("the connection ended before the answer came") from self._error
-        return self._msg
-
-    def __await__(self) -> Generator[Any, None, PSMessage]:
-        """The answer. SessionEndedError when the connection ends before it."""
-        return self._wait().__await__()
-
-    def __aiter__(self) -> AsyncIterator[PSMessage]:
-        return self
-
-    async def __anext__(self) -> PSMessage:
-        """The answer, the first time."""
-        if self.event.is_set() and self._msg is None and self._error is None:
-            raise StopAsyncIteration
-        msg = await self._wait()
-        self._msg = self._error = None
-        return msg
-
-
-class PSStreamHandler:
-    """Keeps what has come on a stream until it is taken: `async for msg in handler`.
-
-    When `limits.STREAM_INBOX` bytes wait, `process` waits, and nothing more is read from the connection.
-    """
-
-    inbox: ClassVar[int] = limits.STREAM_INBOX
-    _error: Exception | None = None
-
-    def __init__(self, req: int) -> None:
-        self.req = req
-        self._messages: deque[tuple[PSMessage, int]] = deque()
-        self._size = 0
-        self._ended = False
-        self._abandoned = False
-        self._some = Event()
-        self._room = Event()
-
-    async def process(self, msg: PSMessage) -> None:
-        """Another message has come."""
-        if self._ended or self._abandoned:
-            return
-        size = len(msg._raw or b"") if isinstance(msg, PSMessage) else 0
-        self._messages.append((msg, size))
-        self._size += size
-        self._some.set()
-        while self._size > self.inbox and not self._ended and not self._abandoned:
-            self._room.clear()
-            await self._room.wait()
-
-    async def stop(self) -> None:
-        """Nothing more will come: iteration ends behind what is here."""
-        self._finish(None)
-
-    def _finish(self, error: Exception | None) -> None:
-        if not self._ended:
-            self._ended = True
-            self._error = error
-            self._some.set()
-            self._room.set()
-
-    def _abandon(self) -> None:
-        """Nobody will take anything any more."""
-        self._abandoned = True
-        self._messages.clear()
-        self._size = 0
-        self._room.set()
-
-    def __aiter__(self) -> AsyncIterator[PSMessage]:
-        return self
-
-    async def __anext__(self) -> PSMessage:
-        """The next message. SessionEndedError when the connection broke before the stream had ended."""
-        while not self._messages:
-            if self._ended:
-                if self._error is not None:
-                    raise SessionEndedError("the connection broke before the stream had ended") from self._error
-                raise StopAsyncIteration
-            self._some.clear()
-            await self._some.wait()
-        msg, size = self._messages.popleft()
-        self._size -= size
-        self._room.set()
-        return msg
-
-
 class PacketStream:
     """Messages over a connection (an SHSClient, an SHSServerConnection, or whatever reads and writes like one)."""
 
@@ -162,7 +56,10 @@ class PacketStream:
     """Bytes of the longest message that is accepted; PacketError above it."""
 
     _buffer: bytearray | None = None
+    _head: tuple[int, int, int] | None = None
+    """The head of a message whose body has not come: whoever cancels a `read` may read on."""
     _over = False
+    _waits: Waits | None = None
 
     def __init__(self, connection: Any) -> None:
         self.connection = connection
@@ -171,24 +68,38 @@ class PacketStream:
 
     def register_handler(self, handler: Handler) -> None:
         """Give answers with `handler.req` to this handler."""
+        if isinstance(handler, (PSRequestHandler, PSStreamHandler)):
+            handler._waits = self._waits or self._waiting()
         self._event_map[handler.req] = (time(), handler)
+
+    def _waiting(self) -> Waits:
+        if self._waits is None:
+            self._waits = Waits()
+        return self._waits
 
     @property
     def is_connected(self) -> bool:
-        """Whether the connection is open."""
-        return bool(self.connection.is_connected)
+        """Whether the connection is open. False from the end of reading on, whatever ended it."""
+        return not self._over and bool(self.connection.is_connected)
 
     def __aiter__(self) -> AsyncIterator[PSMessage]:
         return self
 
     async def __anext__(self) -> PSMessage:
-        """The peer's next request; answers are given to their handlers on the way."""
-        while True:
-            msg = await self.read()
-            if msg is None:
-                raise StopAsyncIteration
-            if msg.req is None or msg.req >= 0:
-                return msg
+        """The peer's next request; answers are given to their handlers on the way.
+
+        To cancel it is to end the reading: whoever waits for an answer is told. (`read` can be cancelled and repeated.)
+        """
+        try:
+            while True:
+                msg = await self.read()
+                if msg is None:
+                    raise StopAsyncIteration
+                if msg.req is None or msg.req >= 0:
+                    return msg
+        except asyncio.CancelledError:
+            self._finish(SessionEndedError("the reading was cancelled"))
+            raise
 
     def __await__(self) -> Generator[Any, None, None]:
         """Pump until the connection ends; requests are dropped."""
@@ -228,19 +139,25 @@ class PacketStream:
         elif msg.end_err:
             await handler.stop()
             self._event_map.pop(req, None)
+        elif getattr(handler, "_overfull", False):
+            self._event_map.pop(req, None)
+            self._tell(req, "too much of the stream waits to be read", stream=True)
 
     async def _read(self) -> PSMessage | None:
         """The next message; those that cannot be read are told to whom they concern, and skipped."""
         while not self._over:
-            head = await self._exactly(_HEAD.size)
-            if head is None:
-                return None
-            flags, size, req = _HEAD.unpack(head)
+            if self._head is None:
+                head = await self._exactly(_HEAD.size)
+                if head is None:
+                    return None
+                self._head = _HEAD.unpack(head)
+            flags, size, req = self._head
             if size > self.max_body:
                 raise PacketError("a message is longer than agreed")
             body = await self._exactly(size)
             if body is None:
                 return None
+            self._head = None
             if not req:
                 self._over = not flags and not size
                 continue
@@ -256,9 +173,13 @@ class PacketStream:
             msg = PSMessage(PSMessageType.JSON, None, bool(flags & _STREAM), bool(flags & _END), req=req)
             msg.bad = True
             await self._answered(msg, -req)
-        elif self.is_connected:
-            error = {"name": "Error", "message": "the message cannot be read", "stack": ""}
-            self.send(error, stream=bool(flags & _STREAM), end_err=True, req=-req)
+        else:
+            self._tell(-req, "the message cannot be read", stream=bool(flags & _STREAM))
+
+    def _tell(self, req: int, message: str, *, stream: bool) -> None:
+        """Send an error to the other end of a call."""
+        if self.is_connected:
+            self.send({"name": "Error", "message": message, "stack": ""}, stream=stream, end_err=True, req=req)
 
     async def _exactly(self, n: int) -> bytes | None:
         """The next `n` bytes; None when the connection ends before. A box of just that size is not copied."""
@@ -321,8 +242,11 @@ class PacketStream:
             return known
         handler = PSStreamHandler(number) if stream else PSRequestHandler(number)
         if req is None:
-            self.register_handler(handler)
             self.req_counter += 1
+        if self._over:
+            handler._finish(SessionEndedError("the connection is over"))
+        elif req is None:
+            self.register_handler(handler)
         else:
             handler._finish(None)
         return handler
@@ -331,7 +255,13 @@ class PacketStream:
         """Wait until most of what was sent has left: see `SHSDuplexStream.drain`."""
         drain = getattr(self.connection, "drain", None)
         if drain is not None:
-            await drain()
+            waits = self._waiting()
+            waits.calls += 1
+            waits.wake()
+            try:
+                await drain()
+            finally:
+                waits.calls -= 1
 
     def disconnect(self) -> None:
         """Close the connection. Whoever waits for something is told."""

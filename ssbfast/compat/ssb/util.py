@@ -46,7 +46,7 @@ def load_ssb_secret(filename: str | None = None) -> SSBSecret:
     read the file is not looked at; `ssbfast.load_secret` does.
     """
     path = os.path.expanduser("~/.ssb/secret") if filename is None else filename
-    with open(path, encoding="utf-8") as file:
+    with open(path, encoding="utf-8", errors="replace") as file:  # comments may be of any encoding
         text = file.read(KEY_FILE + 1)
     secret = _parse(text) if len(text) <= KEY_FILE else None
     if secret is None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -45,7 +44,6 @@ class Answers:
         self._loop = asyncio.get_running_loop()
         self._rendezvous = rendezvous
         self._answered: _Answered | None = None
-        self._expiry: asyncio.TimerHandle | None = None
         self._offers: list[float] = []
 
     def offered(self, called: Called) -> None:
@@ -59,18 +57,14 @@ class Answers:
         if answered is None or answered.attempt.is_closed or answered.keys.epoch != sync.epoch:
             self.close()
             raise RefusedError("no such offer")
-        self._forget()
-        attempt = answered.attempt
-        self._rendezvous.start(
-            self._meet(answered, sync.connection), last=functools.partial(self._rendezvous.end_attempt, attempt)
-        )
+        self._answered = None
+        self._rendezvous.start(self._meet(answered, sync.connection), last=answered.attempt.close)
         self._rendezvous.peer.reply(called.req, True)
 
     def close(self) -> None:
         """Drop what has been answered and not been synchronised. Harmless when there is nothing."""
-        answered = self._answered
+        answered, self._answered = self._answered, None
         if answered is not None:
-            self._forget()
             answered.attempt.close()
 
     # ------------------------------------------------------------ inside
@@ -106,21 +100,10 @@ class Answers:
         self.close()  # another offer may have been answered meanwhile
         credentials = Credentials.make()
         keys = DirectKeys.derive(rendezvous.export_key, Role.TARGET, offer.epoch)
-        self._keep(_Answered(keys, attempt, credentials, offer))
+        self._answered = _Answered(keys, attempt, credentials, offer)
         took = self._loop.time() - began
         answer = direct_calls.OfferAnswer(credentials.certificate, took, here, rendezvous.datagram)
         rendezvous.peer.reply(called.req, answer.as_json())
-
-    def _keep(self, answered: _Answered) -> None:
-        self._answered = answered
-        self._expiry = self._loop.call_later(limits.ANSWERED_SECONDS, self.close)
-
-    def _forget(self) -> None:
-        """Somebody else looks after what was answered."""
-        self._answered = None
-        if self._expiry is not None:
-            self._expiry.cancel()
-            self._expiry = None
 
     async def _meet(self, answered: _Answered, connection: bytes) -> None:
         from ssbfast.net.direct.path import DirectPath

@@ -36,13 +36,23 @@ class Service(Protocol):
 
 
 class DirectForwards:
-    """Those of one session. service: asked at each new one of the peer's; None: there is none."""
+    """Those of one session.
 
-    def __init__(self, peer: Peer, role: Role, service: Callable[[], Service | None]) -> None:
+    service: asked at each new one of the peer's; None: there is none. is_stranded: whether the session has no carrier.
+    """
+
+    def __init__(
+        self,
+        peer: Peer,
+        role: Role,
+        service: Callable[[], Service | None],
+        is_stranded: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._peer = peer
         self._role = role
         self._service = service
+        self._is_stranded = is_stranded
         self._way: DirectWay | None = None
         self._streams = CarriedStreams(role)
         self._lost: tuple[int, CarriedStreams] | None = None  # the last path: epoch and streams
@@ -93,7 +103,7 @@ class DirectForwards:
             if key[1] in ours:
                 self._continue(key, stream)
             else:
-                self._patience[key] = self._loop.call_later(limits.CARRIER_SECONDS, stream.cut)
+                self._await(key, stream)
 
     def data(self, way: DirectWay, number: int, data: bytes) -> None:
         """Bytes of a QUIC stream. A peer that breaks the rules loses the path."""
@@ -168,6 +178,17 @@ class DirectForwards:
             self._lost[1].open.pop(stream.carried.stream, None)
 
     # ------------------------------------------------------------ inside
+
+    def _await(self, key: Key, stream: DirectStream) -> None:
+        """The other end has `CARRIER_SECONDS` to go on, and as long again while the session itself waits for it."""
+
+        def late() -> None:
+            if self._is_stranded():
+                self._await(key, stream)
+            else:
+                stream.cut()
+
+        self._patience[key] = self._loop.call_later(limits.CARRIER_SECONDS, late)
 
     def _enter(
         self, epoch: int, way: DirectWay | None, carried: CarriedStream, protocol: asyncio.Protocol

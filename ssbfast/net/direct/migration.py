@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol
 
 from ssbfast import limits
 from ssbfast.errors import SSBError
+from ssbfast.net.awake import awake_clock
 from ssbfast.net.direct.first_tunnel import FIRST, FirstTunnel
 from ssbfast.net.link import Link
 from ssbfast.net.tunnel import TunnelTransport
@@ -118,6 +119,7 @@ class Migration(asyncio.Transport):
     def __init__(self, carriers: Carriers, link: Link, tunnel: TunnelTransport, conductor: Conductor) -> None:
         super().__init__()
         self._loop = asyncio.get_running_loop()
+        self._clock = awake_clock()
         self._carriers = carriers
         self._link = link
         self._tunnel = tunnel
@@ -142,7 +144,8 @@ class Migration(asyncio.Transport):
         return self._carriers
 
     def now(self) -> float:
-        return self._loop.time()
+        """The machine's time: that which we were awake."""
+        return self._clock.time()
 
     def has(self, carrier: int) -> bool:
         """Whether a carrier is there, lost by nobody and not ended."""
@@ -371,6 +374,7 @@ class Migration(asyncio.Transport):
 
     def _arm(self) -> None:
         at = self._carriers.timer()
+        at = None if at is None else self._clock.loop_time(at)
         if self._timer is not None:
             if at is not None and self._timer.when() <= at:
                 return  # it fires too early and is armed again: cheaper than a cancellation with each write

@@ -64,7 +64,9 @@ class Rendezvous:
         self._host = host
         self.peer_id = peer.id
         self.export_key = peer.link.session.export_key
-        carriers = Carriers(role, most=limits.CARRIER_WINDOW_MAX, chance=random.random)
+        kept = host.resources.kept
+        carriers = Carriers(role, most=limits.CARRIER_WINDOW_MAX, chance=random.random, kept=kept)
+        carriers.may_be_kept = False  # until `begin`: for those whom we follow or name
         self.migration = Migration(carriers, peer.link, tunnel, self)
         self.session_id = session_id(self.export_key)
         self.preparation = Preparation(self._new_attempt)
@@ -100,6 +102,7 @@ class Rendezvous:
 
     def begin(self) -> None:
         """Caller: make direct paths from now on. Target: answer; ask for one when asked by `want`."""
+        self.migration.carriers.may_be_kept = True
         if self._role is Role.CALLER:
             self.want()
         else:
@@ -107,11 +110,12 @@ class Rendezvous:
 
     def want(self) -> None:
         """Have a direct path when possible."""
-        self.migration.carriers.upgrade(self._loop.time())
+        self.migration.carriers.upgrade(self.migration.now())
         self.migration.step()
 
     def stay(self) -> None:
         """The other end may not hear our addresses any more: what it may still have had is dropped."""
+        self.migration.carriers.may_be_kept = False
         self.preparation.close()
         self._answers.close()
 
@@ -186,7 +190,7 @@ class Rendezvous:
         self._failed(reason)
 
     def _failed(self, reason: str | None) -> None:
-        self.migration.carriers.upgrade_failed(self._loop.time())
+        self.migration.carriers.upgrade_failed(self.migration.now())
         self.migration.step()
         if reason is not None and reason != self._told and self._peer.path != "direct":
             self._told = reason
@@ -220,7 +224,7 @@ class Rendezvous:
                 self.shorten_datagrams()  # probes pass: QUIC's packets may have been too long
                 raise
         finally:
-            self.end_attempt(attempt)
+            attempt.close()
 
     async def _punch(self, attempt: Attempt, keys: DirectKeys, theirs: Whereabouts, start_in: float) -> Punched:
         try:
@@ -251,7 +255,7 @@ class Rendezvous:
                 self.migration.standby_up(epoch, way)
                 return
             refused = True
-        self.migration.carriers.standby_failed(self._loop.time(), refused=refused)
+        self.migration.carriers.standby_failed(self.migration.now(), refused=refused)
         self.migration.step()
 
     async def _ask(self) -> None:
@@ -356,10 +360,6 @@ class Rendezvous:
             return False
         searches.begins(self.peer_id, now)
         return True
-
-    def end_attempt(self, attempt: Attempt) -> None:
-        """It came to something, or to nothing."""
-        attempt.close()
 
     def start(
         self, work: Coroutine[Any, Any, None], *, last: Callable[[], None] | None = None

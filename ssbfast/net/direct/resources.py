@@ -15,6 +15,7 @@ from typing import Final
 
 from ssbfast import limits
 from ssbfast.net.direct.udp import UdpSocket
+from ssbfast.wire.carriers.pacing import Kept
 from ssbfast.wire.punch.budgets import AttemptPlaces, SocketPlaces, Unanswered
 from ssbfast.wire.punch.pace import ProbePace, Turn
 
@@ -34,6 +35,7 @@ class Resources:
         self.attempts = AttemptPlaces()
         self.unanswered = Unanswered()
         self.sockets = SocketPlaces(_most_sockets() if sockets is None else sockets)
+        self.kept = Kept()
         self._pace = ProbePace()
         self._lingering: list[tuple[bytes, UdpSocket]] = []  # the oldest first
         self._timer: asyncio.TimerHandle | None = None

@@ -45,7 +45,7 @@ from ssbfast.wire.carriers.effects import (
     WantStandby,
 )
 from ssbfast.wire.carriers.moves import Carrier, Kind, Moves, Phase
-from ssbfast.wire.carriers.pacing import Dials, Progress, Pulse, Upgrades
+from ssbfast.wire.carriers.pacing import Dials, Kept, Progress, Pulse, Upgrades
 from ssbfast.wire.carriers.records import RecordType
 from ssbfast.wire.direct_keys import Role
 
@@ -56,6 +56,8 @@ class Carriers(Moves):
     role: which end of the inner session this is. window: W in bytes, the same at both ends.
     most: up to where W may grow on long fat paths; 0: it stays. chance: gives 0..1, for pauses between dials.
     path: "tunnel" or "direct", as of the last PathChanged.
+    kept: places for sessions that may be without a carrier for longer than others; None: it is not to be. `may_be_kept`
+        can be taken back.
     After Failed, `abort` or Forget calls are ignored, a late carrier is ended. No call raises for the peer's doings.
     """
 
@@ -68,8 +70,9 @@ class Carriers(Moves):
         window: int = limits.CARRIER_WINDOW,
         most: int = 0,
         chance: Callable[[], float] = lambda: 1.0,
+        kept: Kept | None = None,
     ) -> None:
-        super().__init__(role, window, most)
+        super().__init__(role, window, most, kept)
         self._upgrades = Upgrades()
         self._dials = Dials(chance)
         self._left = False  # the other end has ended the standby in order, behind its goodbye: it has everything
@@ -155,6 +158,7 @@ class Carriers(Moves):
         self._phase = Phase.DEAD
         self._end_all(clean=False)
         self._sending.drop()
+        self._not_kept()
 
     # ------------------------------------------------------------ wishes and failures
 
@@ -310,6 +314,7 @@ class Carriers(Moves):
             self._leave(quic)
             self._finish(now)  # whoever closes with code 0 has our goodbye, and with it everything
         else:
+            self._closed = True
             self._lost_direct("the direct path was closed", now)
 
     def _lost_direct(self, reason: str, now: float) -> None:
@@ -361,6 +366,7 @@ class Carriers(Moves):
         self._end_all(clean=True)
         self._sending.drop()
         self._stranded = None
+        self._not_kept()
         self._phase = Phase.OVER
         self._effects.append(Over())
         self._forget = now + limits.DOWN_SECONDS if self._moves else now
@@ -396,7 +402,7 @@ class Carriers(Moves):
                 self._effects.append(Ping(quic.id))
             if self._standby is not None and now >= self._standby.spoke + self._keepalive:
                 self._say(self._standby, RecordType.KEEPALIVE, 0, now)
-            if self._deadline is not None and now >= self._deadline:
+            if self._deadline is not None and now >= self._deadline and not self._keep():
                 self._fail(DeadlineError("no way to the other end was found in time"))
             self._try_finish(now)
         self._run(now)

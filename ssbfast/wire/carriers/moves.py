@@ -40,7 +40,7 @@ from ssbfast.wire.carriers.effects import (
     Resume,
     StreamRecord,
 )
-from ssbfast.wire.carriers.pacing import Progress, Pulse
+from ssbfast.wire.carriers.pacing import Kept, Progress, Pulse
 from ssbfast.wire.carriers.records import SESSION, Record, RecordReader, RecordType
 from ssbfast.wire.direct_keys import EPOCHS, Role
 
@@ -88,11 +88,13 @@ class Moves:
     __slots__ = (
         "_carriers",
         "_change",
+        "_closed",
         "_cut",
         "_effects",
         "_epoch",
         "_from",
         "_heard",
+        "_kept",
         "_moved",
         "_next_id",
         "_phase",
@@ -107,10 +109,11 @@ class Moves:
         "_standby",
         "_stranded",
         "_to",
+        "may_be_kept",
         "path",
     )
 
-    def __init__(self, role: Role, window: int, most: int) -> None:
+    def __init__(self, role: Role, window: int, most: int, kept: Kept | None) -> None:
         self._role = role
         self._sending = Sending(window, most)
         self._receiving = Receiving(window, most)
@@ -133,6 +136,9 @@ class Moves:
         self._said = False  # S's goodbye has been sealed
         self._heard = False  # S has opened the peer's
         self._reason = LEFT  # why the last direct path was left
+        self._kept = kept
+        self._closed = False  # the other end has closed the direct path: it is awake
+        self.may_be_kept = kept is not None
         self.path: Path = "tunnel"
 
     # ------------------------------------------------------------ epochs
@@ -192,6 +198,7 @@ class Moves:
         """S is over because of `error`. What goes wrong after its end costs the carriers only."""
         self._end_all(clean=False)
         self._sending.drop()
+        self._not_kept()
         if self._phase is Phase.OPEN:
             self._phase = Phase.DEAD
             self._effects.append(Failed(error))
@@ -293,6 +300,8 @@ class Moves:
         self._change = None
         self._stranded = None
         self._cut = None
+        self._closed = False
+        self._not_kept()
         if carrier.kind is Kind.QUIC:
             self.path = "direct"
             self._effects.append(PathChanged("direct", "a direct path is up"))
@@ -352,10 +361,30 @@ class Moves:
         if self._stranded is None or self._cut is not None:
             return None
         if self._change is not None and self._change.kind is Kind.STANDBY:
-            return self._change.heard + limits.CARRIER_SECONDS
+            return self._change.heard + self._patience
         if self._from is not None and self._from.kind is Kind.TUNNEL:
             return None
-        return self._stranded + limits.CARRIER_SECONDS
+        return self._stranded + self._patience
+
+    @property
+    def is_stranded(self) -> bool:
+        """Whether a carrier that S used is gone, and no other has come for it yet."""
+        return self._stranded is not None
+
+    @property
+    def _patience(self) -> float:
+        kept = self._kept is not None and self in self._kept
+        return max(limits.CARRIER_SECONDS, limits.SLEEP_KEEP_SECONDS) if kept else limits.CARRIER_SECONDS
+
+    def _keep(self) -> bool:
+        """Whether S waits for longer than others, from now on: its peer may be asleep."""
+        if self._kept is None or not self.may_be_kept or self._closed or self in self._kept:
+            return False
+        return self._kept.take(self)
+
+    def _not_kept(self) -> None:
+        if self._kept is not None:
+            self._kept.release(self)
 
     @property
     def _keepalive(self) -> float:

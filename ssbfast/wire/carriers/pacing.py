@@ -107,6 +107,29 @@ class Progress:
         return any(now - since >= patience and heard - since > overtaken for _, since in self._oldest.values())
 
 
+class Kept:
+    """Sessions that are kept although nothing has carried them for `CARRIER_SECONDS`: `SLEEP_KEPT` at a time."""
+
+    __slots__ = ("_sessions",)
+
+    def __init__(self) -> None:
+        self._sessions: set[object] = set()
+
+    def __contains__(self, session: object) -> bool:
+        return session in self._sessions
+
+    def take(self, session: object) -> bool:
+        """Have a place; False when there is none."""
+        if len(self._sessions) >= limits.SLEEP_KEPT:
+            return False
+        self._sessions.add(session)
+        return True
+
+    def release(self, session: object) -> None:
+        """The session has a carrier again, or is over. Harmless when it had no place."""
+        self._sessions.discard(session)
+
+
 class Upgrades:
     """When the next direct path is to be made: 10 s after the last attempt at the earliest, and twice as long after
     each that failed or did not last for the pause before it.

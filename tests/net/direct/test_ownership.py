@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 
 from ssbfast import limits
-from ssbfast.errors import PunchError
-from ssbfast.net.direct import punching
 from ssbfast.net.direct.punching import Attempt
 from ssbfast.net.direct.udp import UdpSocket
 from ssbfast.net.direct.ways import DirectWay
@@ -56,15 +54,6 @@ async def test_what_comes_behind_a_cancellation_finds_nobody() -> None:
     attempt._carry_out(failed)
     await cancelled(task)
     assert all(udp.is_closed for udp in sockets)
-
-
-async def test_a_machine_that_does_not_tell_its_addresses_costs_the_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(**_options: Any) -> list[Any]:
-        raise OSError(24, "Too many open files")
-
-    monkeypatch.setattr(punching, "host_addresses", fail)
-    with pytest.raises(PunchError):
-        await Attempt(loopback=True).gather()
 
 
 # ---------------------------------------------------------------- a path

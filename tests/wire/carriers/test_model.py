@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,12 @@ from tests.helpers.carrier_world import World
 QUICK = "SSBFAST_TEST_QUICK" in os.environ
 BATCHES = 2 if QUICK else 20
 EACH = 200
+QUICK_BATCHES = 2
+"""A batch takes seconds: more of them are not for people's quick run."""
+
+
+def batches(count: int) -> list[Any]:
+    return [pytest.param(batch, marks=pytest.mark.slow if batch >= QUICK_BATCHES else ()) for batch in range(count)]
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +37,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "UPGRADE_MAX", 4.0)
 
 
-@pytest.mark.parametrize("batch", range(BATCHES))
+@pytest.mark.parametrize("batch", batches(BATCHES))
 def test_fair_schedules_deliver_everything(batch: int) -> None:
     """4,000 schedules in which another path can always be made within 30 s."""
     seen: Counter[str] = Counter()
@@ -49,7 +56,7 @@ def test_fair_schedules_deliver_everything(batch: int) -> None:
     assert unsure <= EACH // 40
 
 
-@pytest.mark.parametrize("batch", range(BATCHES // 2))
+@pytest.mark.parametrize("batch", batches(BATCHES // 2))
 def test_foul_schedules_end_without_a_wrong_byte(batch: int) -> None:
     """2,000 schedules in which anything dies: a side that ends in order has everything, the others get an error."""
     seen: Counter[str] = Counter()

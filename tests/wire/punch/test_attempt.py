@@ -90,6 +90,7 @@ def test_mistimed_everywhere(one: NatKind, two: NatKind, missed: float) -> None:
 # ---------------------------------------------------------------- birthday
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("one", "two"), SEARCHED, ids=label)
 def test_birthday(one: NatKind, two: NatKind) -> None:
     results = [meet(one, two, seed=seed, birthday=True, attempts=1) for seed in range(20)]

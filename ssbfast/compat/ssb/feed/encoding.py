@@ -12,6 +12,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, Final
 
 _LONE: Final = re.compile("[\ud800-\udfff]")
@@ -47,9 +48,12 @@ def _value(value: Any, line: str) -> str:
         return "true" if value else "false"
     if isinstance(value, str):
         return _text(value)
-    if isinstance(value, (int, float)):
+    if isinstance(value, (int, float, Decimal)):
         return _number(value)
     inner = line + "  "
+    as_dict = getattr(value, "_asdict", None)
+    if callable(as_dict):  # a namedtuple, which simplejson took for an object
+        value = as_dict()
     if isinstance(value, Mapping):
         items = [f"{_text(key)}: {_value(item, inner)}" for key, item in _ordered(value)]
         return _block("{", items, "}", line)
@@ -85,7 +89,7 @@ def _is_index(key: Any) -> bool:
     return isinstance(key, str) and _INDEX.fullmatch(key) is not None and int(key) <= _LAST_INDEX
 
 
-def _number(number: int | float) -> str:
+def _number(number: int | float | Decimal) -> str:
     if isinstance(number, int) and -_EXACT <= number <= _EXACT:
         return int.__repr__(number)
     try:

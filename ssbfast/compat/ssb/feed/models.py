@@ -100,8 +100,7 @@ class LocalFeed(Feed):
 
     @public_key.setter
     def public_key(self, value: VerifyKey) -> None:
-        if bytes(value) != bytes(self.private_key.verify_key):
-            raise ValueError("the public key of a local feed is that of its private key")
+        raise TypeError("Can not set only the public key for a local feed")
 
     def sign(self, msg: bytes) -> bytes:
         """The 64 bytes of an Ed25519 signature."""

@@ -1,0 +1,26 @@
+"""The host of a socket's address, with its zone, which the system keeps apart from it."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from typing import Any
+
+
+def with_zone(address: tuple[Any, ...]) -> str:
+    """Return the host of a socket's address; a link-local one with its interface, without which it is of no use.
+
+    address: as `getsockname` and `getaddrinfo` give it: 2 members for IPv4, 4 for IPv6.
+    """
+    host = str(address[0])
+    if len(address) < 4 or not address[3] or "%" in host:
+        return host
+    zone = str(address[3])
+    with contextlib.suppress(OSError):  # the interface has gone
+        zone = socket.if_indextoname(address[3])
+    return f"{host}%{zone}"
+
+
+def bound_host(sock: socket.socket) -> str:
+    """Return the host that a socket is bound to, with its zone."""
+    return with_zone(sock.getsockname())

@@ -1,0 +1,112 @@
+"""Direct paths: what the other end of a session, a stranger's datagram or a reflector says."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any, Final, cast
+
+from ssbfast import limits
+from ssbfast.errors import MuxRPCError
+from ssbfast.net.direct.stun import StunClient
+from ssbfast.net.direct.udp import UdpSocket
+from ssbfast.net.reflector import answer_to, codec, is_request
+from ssbfast.wire.direct_calls import parse_answer, parse_continue, parse_offer, parse_stand_by, parse_sync
+from ssbfast.wire.direct_keys import DirectKeys, Role
+from ssbfast.wire.punch.candidates import (
+    PORTS,
+    Surroundings,
+    Whereabouts,
+    admit,
+    canonical_host,
+    is_sendable,
+    parse_whereabouts,
+)
+from ssbfast.wire.punch.probes import PROBE, Probes
+from ssbfast.wire.rpc_body import decode_json, encode_json
+from tests.fuzz.parsers.target import accepted, json_of, text_of
+
+EXPORT_KEY: Final = b"e" * 32
+PROBES: Final = Probes(DirectKeys.derive(EXPORT_KEY, Role.TARGET, 1))
+CALLER: Final = Probes(DirectKeys.derive(EXPORT_KEY, Role.CALLER, 1))
+REFLECTOR: Final = ("192.0.2.1", 8008)
+_AROUND: Final = Surroundings()
+
+
+def direct_calls(data: bytes) -> None:
+    """Each call is read, and what was read is said again and read the same; or MuxRPCError."""
+    value = json_of(data)
+    for parse in (parse_offer, parse_sync, parse_stand_by, parse_continue):
+        for args in (value, [value]):
+            found: Any = accepted(lambda parse=parse, args=args: parse(args), MuxRPCError)  # type: ignore[misc]
+            assert found is None or parse([decode_json(encode_json(found.as_json()))]) == found
+    answer = accepted(lambda: parse_answer(value), MuxRPCError)
+    if answer is not None:
+        again = parse_answer(decode_json(encode_json(cast(Any, answer.as_json()))))
+        assert (again.certificate, again.whereabouts) == (answer.certificate, answer.whereabouts)
+        assert abs(again.took - answer.took) < 1e-5
+
+
+def whereabouts(data: bytes) -> None:
+    """Never an error; at most 8 candidates, of canonical literals and high ports; public ones only are sent to."""
+    found = parse_whereabouts(json_of(data))
+    assert len(found.candidates) <= limits.CANDIDATES
+    for item in found.candidates:
+        assert canonical_host(item.host) == item.host and item.port in PORTS
+    assert parse_whereabouts(found.as_json()) == found
+    for item in admit(found, _AROUND):
+        assert is_sendable(item.host, item.port)
+    assert isinstance(found, Whereabouts) and canonical_host(text_of(data)) in (None, canonical_host(text_of(data)))
+
+
+def probes(data: bytes) -> None:
+    """Authentic is only what the other end's key has made: that very check or answer."""
+    found = PROBES.open(data)
+    if found is not None:
+        assert len(data) == PROBE and data in (CALLER.check(found.token), CALLER.answer(found.token))
+
+
+def stun_request(data: bytes) -> None:
+    """A request is answered or not, never with an error, and not at more than 2.2 times its length."""
+    if is_request(data):
+        for source in (("192.0.2.7", 4096), ("2001:db8::7", 4096)):
+            answer = answer_to(codec(), data, source)
+            assert answer is None or (len(answer) in (32, 44) and answer[8:20] == data[8:20])
+
+
+class _Udp:
+    """A socket that keeps what is sent."""
+
+    family = socket.AF_INET
+
+    def __init__(self) -> None:
+        self.stun: StunClient | None = None
+
+    def send(self, data: bytes, to: tuple[str, int]) -> bool:
+        return True
+
+
+def stun_answer(data: bytes) -> None:
+    """Any datagram in a reflector's place: an IP literal and a port for the number that was asked, or nothing."""
+    client = StunClient(cast(UdpSocket, _Udp()))
+    answer = _Future()
+    client._asked[data[8:20], REFLECTOR] = cast(Any, answer)
+    client(data, REFLECTOR)
+    client(data, ("192.0.2.2", 8008))
+    if answer.value is not None:
+        assert canonical_host(answer.value[0]) is not None and 0 <= answer.value[1] <= 65_535
+
+
+class _Future:
+    """As much of a future as one answer needs."""
+
+    value: tuple[str, int] | None = None
+
+    def done(self) -> bool:
+        return self.value is not None
+
+    def set_result(self, value: tuple[str, int]) -> None:
+        assert self.value is None, "answered twice"
+        self.value = value
+
+
+TARGETS: Final = (direct_calls, whereabouts, probes, stun_request, stun_answer)

@@ -1,0 +1,112 @@
+"""What people type, paste and keep: addresses, ids, endpoints, secret files; a peer's texts before they are shown."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from ssbfast.app.commands.options import parse_host_and_port, parse_network
+from ssbfast.app.commands.peering import RoomAddress
+from ssbfast.app.commands.targets import parse
+from ssbfast.app.listening import Endpoint
+from ssbfast.app.targets import parse_target, ways_into
+from ssbfast.errors import AddressError, BadInputError, FeedIdError, KeyFileError
+from ssbfast.ids import FeedId, NetworkId
+from ssbfast.keys import load_secret
+from ssbfast.limits import ADDRESS_TEXT
+from ssbfast.wire.address import format_address, parse_address, parse_invite
+from ssbfast.wire.private_tunnel import parse_private_tunnel
+from ssbfast.wire.rpc_body import clean_text
+from tests.fuzz.parsers.target import accepted, text_of
+
+_FOLDER: Final = tempfile.TemporaryDirectory(prefix="ssbfast-fuzz-")
+
+
+def address(data: bytes) -> None:
+    """Alternatives that print as what reads as the same, or an AddressError that points into the text."""
+    text = text_of(data)
+    try:
+        found = parse_address(text)
+    except AddressError as error:
+        assert 0 <= error.offset <= min(len(text), ADDRESS_TEXT)
+        return
+    assert found
+    assert parse_address(format_address(found)) == found
+
+
+def invite(data: bytes) -> None:
+    """An invite that prints as what reads as the same, or an AddressError."""
+    found = accepted(lambda: parse_invite(text_of(data)), AddressError)
+    assert found is None or parse_invite(str(found)) == found
+
+
+def private_tunnel(data: bytes) -> None:
+    """An address that prints as exactly what was read, or an AddressError that points into the text."""
+    text = text_of(data)
+    try:
+        found = parse_private_tunnel(text)
+    except AddressError as error:
+        assert 0 <= error.offset <= len(text)
+        return
+    assert str(found) == text
+
+
+def target(data: bytes) -> None:
+    """What may stand behind `connect` is read, or refused with BadInputError or one of its kind."""
+    text = text_of(data)
+    for read in (parse_target, parse):
+        accepted(lambda read=read: read(text), AddressError, FeedIdError, BadInputError)  # type: ignore[misc]
+
+
+def room_address(data: bytes) -> None:
+    """A room's address has ways to dial it, or is refused with an AddressError."""
+    text = text_of(data)
+    ways = accepted(lambda: ways_into(text), AddressError)
+    room = accepted(lambda: RoomAddress.parse(text), AddressError)
+    assert (ways is None or len(ways) > 0) and (room is None or ways is not None)
+
+
+def endpoint(data: bytes) -> None:
+    """Host and port, the port in its range, or a BadInputError."""
+    text = text_of(data)
+    for found in (
+        accepted(lambda: Endpoint.parse(text), BadInputError),
+        accepted(lambda: parse_host_and_port(text), BadInputError, AddressError),
+    ):
+        assert found is None or 0 <= found.port <= 65_535
+
+
+def ids(data: bytes) -> None:
+    """A key has one spelling: what was read prints as what was given; else FeedIdError, BadInputError."""
+    text = text_of(data)
+    feed = accepted(lambda: FeedId.parse(text), FeedIdError)
+    assert feed is None or str(feed) == text
+    network = accepted(lambda: NetworkId.parse(text), BadInputError)
+    assert network is None or parse_network(text) == network
+
+
+def secret_file(data: bytes) -> None:
+    """A key pair that signs, or a KeyFileError that holds nothing of the file."""
+    place = Path(_FOLDER.name) / "secret"
+    place.write_bytes(data)
+    place.chmod(0o600)
+    try:
+        keypair = load_secret(place)
+    except KeyFileError as error:
+        assert str(place) in str(error) and error.__context__ is None
+        return
+    assert len(keypair.sign(b"text")) == 64
+
+
+def shown_text(data: bytes) -> None:
+    """What is shown prints, is no longer than allowed, and does not change when it is cleaned again."""
+    text = text_of(data)
+    for length in (5, 1024):
+        shown = clean_text(text, length)
+        assert len(shown) <= length and "\n" not in shown and "\x1b" not in shown
+        assert all(c == "\ufffd" or c.isprintable() for c in shown)
+        assert clean_text(shown, length) == shown
+
+
+TARGETS: Final = (address, invite, private_tunnel, target, room_address, endpoint, ids, secret_file, shown_text)
