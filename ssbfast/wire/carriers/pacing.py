@@ -67,29 +67,6 @@ class Pulse:
         return False
 
 
-class Kept:
-    """Sessions that are kept although nothing has carried them for `CARRIER_SECONDS`: `SLEEP_KEPT` at a time."""
-
-    __slots__ = ("_sessions",)
-
-    def __init__(self) -> None:
-        self._sessions: set[object] = set()
-
-    def __contains__(self, session: object) -> bool:
-        return session in self._sessions
-
-    def take(self, session: object) -> bool:
-        """Have a place; False when there is none."""
-        if len(self._sessions) >= limits.SLEEP_KEPT:
-            return False
-        self._sessions.add(session)
-        return True
-
-    def release(self, session: object) -> None:
-        """The session has a carrier again, or is over. Harmless when it had no place."""
-        self._sessions.discard(session)
-
-
 class Progress:
     """Whether a direct path gets on with what is sent.
 
@@ -128,6 +105,29 @@ class Progress:
         patience = 0.0 if silent else max(limits.DIRECT_STUCK_SECONDS, limits.DIRECT_STUCK_RTTS * rtt)
         overtaken = limits.DIRECT_LOOK_SECONDS + 2 * rtt
         return any(now - since >= patience and heard - since > overtaken for _, since in self._oldest.values())
+
+
+class Kept:
+    """Sessions that are kept although nothing has carried them for `CARRIER_SECONDS`: `SLEEP_KEPT` at a time."""
+
+    __slots__ = ("_sessions",)
+
+    def __init__(self) -> None:
+        self._sessions: set[object] = set()
+
+    def __contains__(self, session: object) -> bool:
+        return session in self._sessions
+
+    def take(self, session: object) -> bool:
+        """Have a place; False when there is none."""
+        if len(self._sessions) >= limits.SLEEP_KEPT:
+            return False
+        self._sessions.add(session)
+        return True
+
+    def release(self, session: object) -> None:
+        """The session has a carrier again, or is over. Harmless when it had no place."""
+        self._sessions.discard(session)
 
 
 class Upgrades:
