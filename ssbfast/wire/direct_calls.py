@@ -38,7 +38,7 @@ SERVED: Final = {Role.CALLER: (WANT,), Role.TARGET: (OFFER, SYNC)}
 """Which async calls either end answers."""
 
 NO_SUCH_SESSION: Final = "no such session"
-"""The answer to `direct.carrier` that ends the session: whoever gives it has nothing that could go on."""
+"""The answer to `direct.carrier`, or its end, that ends the session: whoever gives it has nothing that could go on."""
 
 SESSION_ID: Final = 32
 CONNECTION_ID: Final = range(8, 21)

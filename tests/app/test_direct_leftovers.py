@@ -222,6 +222,21 @@ async def test_a_standby_is_over_when_what_it_is_for_is_ended() -> None:
         assert met.peer.path == "direct"
 
 
+@pytest.mark.parametrize("who", ["caller", "target"])
+async def test_whoever_cuts_a_session_says_so_in_the_standby(who: str) -> None:
+    """Else the other end would look for a way back for `CARRIER_SECONDS`, and its programs would wait as long."""
+    async with meeting() as met:
+        await met.path("direct")
+        await met.has_standby()
+        ends = [met.peer, met.there] if who == "caller" else [met.there, met.peer]
+        ends[0].link.abort()
+        await asyncio.wait_for(ends[1].wait_closed(), limits.CARRIER_SECONDS / 2)
+        assert str(ends[1].error) == "the other end has given up the session"
+        await eventually(lambda: not met.at.room.splices)
+        await all_closed(met)
+        assert not any(paths_of(client)._standbys for client in (met.caller, met.target))
+
+
 # ---------------------------------------------------------------- forwarded connections
 
 

@@ -219,6 +219,11 @@ class Migration(asyncio.Transport):
         self._carriers.lost(carrier, self.now(), clean)
         self.step()
 
+    def given_up(self, carrier: int) -> None:
+        """The other end says in a standby that the session is over."""
+        self._carriers.given_up(carrier, self.now())
+        self.step()
+
     def writable(self) -> None:
         """A way takes more again, or does not."""
         self._flow()

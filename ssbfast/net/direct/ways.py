@@ -16,6 +16,7 @@ from ssbfast.net.direct.migration import Migration
 from ssbfast.net.direct.standby import StandbyTunnel
 from ssbfast.net.streams import Stream
 from ssbfast.net.tunnel import TunnelTransport
+from ssbfast.wire.direct_calls import NO_SUCH_SESSION
 
 if TYPE_CHECKING:
     from ssbfast.net.direct.path import DirectPath
@@ -210,6 +211,10 @@ class StandbyWay:
             self._tunnel.close_raw()
         elif clean:
             self._peer.link.close()
+        elif self._raw is None and self._records is not None and self._migration.carriers.is_over:
+            # The other end need not look for a way to a session that is no more.
+            self._peer.end(self._records, NO_SUCH_SESSION)
+            self._peer.link.close()
         else:
             self._tunnel.cut()
 
@@ -246,6 +251,11 @@ class StandbyWay:
             self._early += data
         elif not self._over:
             self._migration.records(self.number, data)
+
+    def given_up(self) -> None:
+        """The other end says that it has the session no more."""
+        if self.number is not None and not self._over:
+            self._migration.given_up(self.number)
 
     def session_over(self, error: SSBError | None) -> None:
         """The standby's own session has ended, or what it is for: in order, if it was to make room for the one that it
@@ -292,4 +302,6 @@ class RecordStream(Stream):
             self.accepted.set_exception(error if said_so and isinstance(error, RemoteError) else over)
             self.accepted.exception()  # nobody may be waiting
         if self.way is not None and said_so:
+            if isinstance(error, RemoteError) and error.message == NO_SUCH_SESSION:
+                self.way.given_up()
             self.way.session_over(error or over)

@@ -29,6 +29,7 @@ Spec: DIRECT.md §4 of the project's design pages; `moves.py` has the rules of m
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Final
 
 from ssbfast import limits
 from ssbfast.errors import CarrierError, DeadlineError, LocalProtocolError, SessionEndedError, TruncatedError
@@ -48,6 +49,8 @@ from ssbfast.wire.carriers.moves import Carrier, Kind, Moves, Phase
 from ssbfast.wire.carriers.pacing import Dials, Kept, Progress, Pulse, Upgrades
 from ssbfast.wire.carriers.records import RecordType
 from ssbfast.wire.direct_keys import Role
+
+_GIVEN_UP: Final = "the other end has given up the session"
 
 
 class Carriers(Moves):
@@ -184,7 +187,21 @@ class Carriers(Moves):
         stranded = self._stranded is not None and self._phase is Phase.OPEN
         self._dials.gone(now, urgent=stranded)
         if refused and stranded:
-            self._cut = SessionEndedError("the other end has given up the session")
+            self._cut = SessionEndedError(_GIVEN_UP)
+        self._run(now)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether S has ended, in order or not."""
+        return self._phase is not Phase.OPEN
+
+    def given_up(self, carrier: int, now: float) -> None:
+        """The peer says, in that standby, that it has S no more. What has come is still S's to read."""
+        if self._phase is not Phase.OPEN or carrier not in self._carriers:
+            return
+        self._end_all(clean=False)
+        self._stranded = now
+        self._cut = SessionEndedError(_GIVEN_UP)
         self._run(now)
 
     # ------------------------------------------------------------ carriers

@@ -356,6 +356,36 @@ def test_a_refusal_by_the_peer_itself_ends_the_session() -> None:
     assert isinstance(error(caller.effects()), SessionEndedError)
 
 
+@pytest.mark.parametrize("role", list(Role))
+@pytest.mark.parametrize("stranded", [False, True])
+def test_the_peer_s_word_in_the_standby_ends_the_session(role: Role, stranded: bool) -> None:
+    """What it has sent before is read first."""
+    machine = with_standby(role)
+    if stranded:
+        machine.lost(1, 1.0, clean=False)
+    else:
+        machine.data(1, b"last", 1.0)
+    machine.effects()
+    machine.given_up(2, 1.1)
+    effects = machine.effects()
+    ended = {effect.carrier for effect in effects if isinstance(effect, ef.EndCarrier)}
+    assert ended == ({2} if stranded else {1, 2})
+    if not stranded:
+        assert "Failed" not in kinds(effects) and machine.timer() is None
+        machine.consumed(4, 1.2)
+        effects = machine.effects()
+    assert isinstance(error(effects), SessionEndedError) and machine.is_over
+    assert not {"WantQuic", "WantStandby", "AskUpgrade"} & set(kinds(effects))
+
+
+def test_the_word_of_a_standby_that_is_no_more_is_not_heard() -> None:
+    machine = with_standby()
+    machine.standby_up(3, 1.0)  # it takes the place of carrier 2
+    machine.effects()
+    machine.given_up(2, 1.1)
+    assert machine.effects() == [] and machine.path == "direct" and not machine.is_over
+
+
 def test_abort_cuts_everything() -> None:
     machine = with_standby(Role.CALLER)
     machine.abort(1.0)
