@@ -26,7 +26,7 @@ from ssbfast.net.complaints import Complaint, Complaints
 from ssbfast.net.names import resolve
 from ssbfast.net.peer import Peer
 from ssbfast.net.racing import Standing
-from ssbfast.net.socket_names import bound_host
+from ssbfast.net.socket_names import bound_host, with_zone
 from ssbfast.net.sockets import connect, reset_on_close
 from ssbfast.wire.muxrpc import Called, unknown_method_message
 
@@ -327,7 +327,7 @@ class ForwardListener(_Forward):
         """Listen. Raises OSError when the address cannot be had."""
         host, port = self._bind
         found = await resolve(host or None, port, flags=socket.AI_PASSIVE)
-        hosts = list(dict.fromkeys(str(address[0]) for *_, address in found))
+        hosts = list(dict.fromkeys(with_zone(address) for *_, address in found))
         self._server = await asyncio.get_running_loop().create_server(lambda: Carried(self), hosts, port)
 
     @property

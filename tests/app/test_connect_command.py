@@ -61,6 +61,7 @@ def test_a_friends_web_server_is_reached_byte_by_byte(place: Village, web: int) 
     place.room()
     listen = place.listen("a", web)
     announced = listen.event("announced")
+    assert len(announced.pop("session")) == 8
     assert announced == {
         "event": "announced",
         "portal": str(place.id("room")),
@@ -68,14 +69,15 @@ def test_a_friends_web_server_is_reached_byte_by_byte(place: Village, web: int) 
         "address": tunnel(place),
     }
     connect, port = place.connect("c", str(announced["address"]))
-    connected = connect.event("connected")
+    connected, accepted = connect.event("connected"), listen.event("accepted")
+    assert len(connected.pop("session")) == len(accepted.pop("session")) == 8
     assert connected == {
         "event": "connected",
         "peer": str(place.id("a")),
         "path": "tunnel",
         "portal": str(place.id("room")),
     }
-    assert listen.event("accepted") == {**connected, "event": "accepted", "peer": str(place.id("c"))}
+    assert accepted == {**connected, "event": "accepted", "peer": str(place.id("c"))}
     bodies = [os.urandom(size) for size in (1, 1000, 4096, 70_000, 3_000_000)] * 4
     with ThreadPoolExecutor(10) as pool:
         assert list(pool.map(lambda body: post(port, body), bodies)) == bodies

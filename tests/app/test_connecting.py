@@ -227,11 +227,13 @@ async def test_both_ends_tell_of_a_tunnel() -> None:
         peer = await caller.connect(target.me.id)
         await peer.close()
         end = await target.told("closed")
-        common = {"path": "tunnel", "portal": str(at.id)}
+        ours, theirs = caller.named("connected")[0]["session"], end["session"]
+        common = {"path": "tunnel", "portal": str(at.id), "session": ours}
         assert caller.events[1:] == [
             {"event": "connected", "peer": str(target.me.id), **common},
             {"event": "closed", "peer": str(target.me.id), **common, "reason": "goodbye"},
         ]
+        common["session"] = theirs
         assert target.named("accepted") == [{"event": "accepted", "peer": str(caller.me.id), **common}]
         assert end == {"event": "closed", "peer": str(caller.me.id), **common, "reason": "goodbye"}
 

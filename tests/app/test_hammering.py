@@ -77,7 +77,7 @@ async def test_friends_get_through_a_crowd_of_strangers(tmp_path: Path, monkeypa
         after, _peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert after - before < 2 * limits.MiB
-    await trust.close()
+        await trust.close()  # its files count as well
     with Store(tmp_path) as store:
         kept = store.denials()
         counts = store.denial_counts()

@@ -149,7 +149,8 @@ def test_a_second_listen_says_so(place: Village) -> None:
     second = place.listen("a", 10)
     assert second.wait() == 2
     assert second.stderr.count("\n") == 1 and f"another ssbfast listen (pid {first.process.pid})" in second.stderr
-    assert second.line() is None
+    failure = json.loads(second.line() or "null")
+    assert (failure["event"], failure["code"]) == ("error", 2) and second.line() is None
     connect, _ = place.connect("a", str(place.id("b")), "--anyway")  # another role, nobody's place
     other = place.listen("b", 11)
     other.event("announced")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import re
 import signal
 import socket
@@ -93,7 +94,9 @@ def test_a_room_that_is_none_fails(place: Village) -> None:
     wrong = f"net:127.0.0.1:{place.port}~shs:{KEY}"
     arguments = ("--room", wrong, "--forward", "127.0.0.1:9", "--path", "tunnel", "--json")
     done = run("listen", "--data", str(place.path("a")), *arguments)
-    assert (done.returncode, done.stdout) == (1, "")
+    assert done.returncode == 1
+    (failure,) = map(json.loads, done.stdout.splitlines())
+    assert (failure["event"], failure["kind"], failure["code"]) == ("error", "handshake", 1)
     assert done.stderr.count("\n") == 1
     assert feed(3).short in done.stderr
 

@@ -103,9 +103,9 @@ async def test_events_name_nobody_in_full() -> None:
         for event in room.events[1:]:
             text = str(event)
             assert str(caller.id) not in text and str(target.id) not in text and "127.0.0.1" not in text
-        assert room.named("tunnel_opened") == [
-            {"event": "tunnel_opened", "origin": caller.id.short, "target": target.id.short}
-        ]
+        (opened,) = room.named("tunnel_opened")
+        assert opened.pop("session") == room.named("tunnel_closed")[0]["session"]
+        assert opened == {"event": "tunnel_opened", "origin": caller.id.short, "target": target.id.short}
 
 
 # ---------------------------------------------------------------- before the handshake

@@ -60,11 +60,11 @@ def target(data: bytes) -> None:
 
 
 def room_address(data: bytes) -> None:
-    """A room's address has ways to dial it, or is refused with an AddressError."""
+    """A room's address has ways to dial it, as it stands or as it is pasted, or is refused."""
     text = text_of(data)
     ways = accepted(lambda: ways_into(text), AddressError)
-    room = accepted(lambda: RoomAddress.parse(text), AddressError)
-    assert (ways is None or len(ways) > 0) and (room is None or ways is not None)
+    room = accepted(lambda: RoomAddress.parse(text), AddressError, BadInputError)
+    assert (ways is None or len(ways) > 0) and (room is None or len(ways_into(room.text)) > 0)
 
 
 def endpoint(data: bytes) -> None:
