@@ -1,7 +1,7 @@
 """Nobody can stop a room or starve a peer: each attack for a few seconds, beside an honest pair.
 
-What decides is counted: joins, tunnels and sessions of honest peers that failed, answers, bytes. Times decide only with
-a wide margin, because a test machine is shared; `python -m tests.hostile --all` measures them.
+What decides is counted: joins, tunnels and sessions of honest peers that failed, answers, bytes. Of times only a
+standstill decides, because a test machine is shared; `python -m tests.hostile --all` measures them.
 
 An attack takes 15 to 35 s. A run makes one of each row, and SSBFAST_TEST_ATTACKS=all the others as well.
 """
@@ -19,10 +19,9 @@ from tests.hostile.trial import MB, Figures, percentile, run, verdicts
 
 SECONDS = 3.5
 IDLE_SECONDS = 2.0
-FROZEN_SECONDS = 1.0
+FROZEN_SECONDS = 2.0
 ANSWERS = 0.7
 """Of the calls that were made: they are made by the clock, so that this is no timing."""
-P99_SECONDS = 0.25
 LOG = 1_000
 """Bytes a second above what honest peers cause."""
 GROWTH = 10 * MB
@@ -56,7 +55,6 @@ def check(figures: Figures) -> None:
         "no friend's tunnel failed": figures.failed("visit") == 0,
         "no honest session was lost": figures.lost == 0,
         f"never silent for {FROZEN_SECONDS:g} s": figures.frozen <= FROZEN_SECONDS,
-        f"p99 below {P99_SECONDS:g} s": attack.p99 <= P99_SECONDS,
         f"memory is back within {GROWTH // MB} MB": figures.growth <= GROWTH,
         f"prints less than {LOG} bytes a second": figures.log <= LOG,
     }

@@ -20,7 +20,9 @@ NATS = {"public": "none", "symmetric": "hard", "blocked": "silent"}
 
 def doctor(street: Street, *arguments: str) -> list[dict[str, Any]]:
     command = [sys.executable, "-m", "ssbfast", "doctor", "--data", str(street.path("A")), "--json", *arguments]
-    return [json.loads(line) for line in street.lab.run("A", command).stdout.splitlines()]
+    told = [json.loads(line) for line in street.lab.run("A", command).stdout.splitlines()]
+    assert all(event.pop("time") for event in told)
+    return told
 
 
 def network(told: list[dict[str, Any]], family: int) -> dict[str, Any]:
