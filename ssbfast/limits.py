@@ -373,11 +373,11 @@ VISITS_ADDRESS_BURST: Final = 256.0
 
 # ---------------------------------------------------------------- turns of the loop (seconds of its time)
 
-TICK_SECONDS: Final = 0.0005
+TICK_SECONDS: Final = 0.001
 """Work in one tick of the loop before those who have used much wait for their turn: what a call of somebody who uses
 little has to wait for, twice (there and back)."""
 
-TICK_LIGHT_SECONDS: Final = 0.0015
+TICK_LIGHT_SECONDS: Final = 0.003
 """Work in one tick before everybody waits for turns, also those who use little: many of them are a crowd as well."""
 
 TICK_EVENTS: Final = 8

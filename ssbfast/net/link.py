@@ -362,7 +362,8 @@ class Link(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         relay = self._relay
-        if relay.pressure.is_high or (relay.is_planned and relay.turns.is_over(self.share)):
+        crowded = relay.is_planned and relay.turns.is_crowded
+        if (crowded and relay.turns.is_over(self.share)) or relay.pressure.is_high:
             return relay.buffer[: limits.TICK_READ]  # what cannot go on at once is kept
         return relay.buffer
 
@@ -377,8 +378,10 @@ class Link(asyncio.BufferedProtocol):
                 relay.read_once()
         elif self._core is not None and relay.turns.is_over(self.share):
             self._put_aside(data)
-        else:
+        elif relay.turns.is_crowded:
             relay.turns.charged(self.share, functools.partial(self.data_received, data))
+        else:
+            self.data_received(data)
 
     def data_received(self, data: memoryview | bytearray) -> None:
         """Take received bytes; `data` is scratch afterwards."""
@@ -483,7 +486,7 @@ class Link(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         # Not from here: asyncio is in the middle of a write, and does not expect another one, nor its end.
         self._paused = False
-        self._relay.flush_soon(self)
+        self._loop.call_soon(self.flush)
 
     def flush(self) -> None:
         """Seal what is queued and hand it to the transport, as far as that takes it."""

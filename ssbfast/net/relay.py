@@ -77,7 +77,6 @@ class Relay:
         self._trim: asyncio.TimerHandle | None = None
         self.is_planned = False  # a flush, for the end of this tick
         self._alone = 0  # first reads of ticks since one was not the only thing in its tick
-        self._thirsty: set[Link] = set()  # may write again, and will at the end of this tick
         self.pressure = Pressure(self)
 
     def close(self) -> None:
@@ -109,7 +108,6 @@ class Relay:
         """Forget a link that has closed."""
         self._links.pop(link.core.id, None)
         self._waiting.pop(link, None)
-        self._thirsty.discard(link)
         self.pressure.forget(link)
 
     def is_waiting(self, link: Link) -> bool:
@@ -126,11 +124,6 @@ class Relay:
             self.is_planned = True
             self.turns.begin()
             self.loop.call_soon(self._end_tick)
-
-    def flush_soon(self, link: Link) -> None:
-        """Flush a link whose transport takes more again, in this tick's turn."""
-        self._thirsty.add(link)
-        self.touched()
 
     def is_late(self, link: Link) -> bool:
         """Tell whether a link's further work has to wait for its turn."""
@@ -156,6 +149,7 @@ class Relay:
 
     def _end_tick(self) -> None:
         self.is_planned = False
+        self.turns.end()
         if self._flush():
             self._alone = 0
 
@@ -163,9 +157,6 @@ class Relay:
         """Let all links send what they have. Whether there was anything."""
         # A flush may queue at another link (a tunnel's end writes into the link that carries it): go on until
         # nothing is left, which is soon, since every link stops when its transport has enough.
-        thirsty, self._thirsty = self._thirsty, set()
-        for thirsty_link in thirsty:
-            thirsty_link.flush()
         dirty = self.hub.dirty()
         any_at_all = bool(dirty)
         while dirty:

@@ -28,6 +28,8 @@ class LoopTurns:
         self._turns = Turns()
         self._planned = False
         self._began = 0.0
+        self.is_crowded = False
+        """Whether ticks are longer than they should be of late: only then time is charged."""
 
     @property
     def is_busy(self) -> bool:
@@ -46,12 +48,18 @@ class LoopTurns:
         """Begin a tick: measure its work from now on."""
         self._began = self._loop.time()
 
+    def end(self) -> None:
+        """End a tick: one that was short ends the crowd."""
+        if self.is_crowded and not self._planned:
+            self.is_crowded = self._loop.time() - self._began > limits.TICK_SECONDS / 2
+
     def is_over(self, share: Share) -> bool:
         """Tell whether more work of `share` has to wait for its turn."""
         now = self._loop.time()
         used = now - self._began
         if used < limits.TICK_SECONDS:
             return False
+        self.is_crowded = True
         return used > limits.TICK_LIGHT_SECONDS or not self._turns.is_light(share, now)
 
     def charged(self, share: Share, work: Callable[[], None]) -> None:
