@@ -256,7 +256,7 @@ async def test_commands_that_stay_in_a_room(as_json: tuple[str, ...], tmp_path: 
     """Its list ends with an error, then it is no room any more."""
     async with house(name=TITLE) as at:
         hostile_room(at, "room", "attendants")
-        data = ("--data", str(tmp_path), "--room", at.address)
+        data = ("--data", str(tmp_path), "--room", at.address, "--path", "tunnel")
         await check_running(at, ["listen", *data, "--forward", "127.0.0.1:9", *as_json])
         await check_running(at, ["connect", str(feed(5)), *data, "--bind", "127.0.0.1:0", *as_json])
 

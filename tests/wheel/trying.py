@@ -17,8 +17,8 @@ from tests.wheel.making import ROOT, Failure, run
 MODULES = Path("tests/interop/js/node_modules")
 OLDEST = (3, 10)
 COMPILERS = ("cc", "gcc", "clang", "clang-14", "tcc", "c99", "c++", "g++", "clang++", "ld", "as")
-TOOLS = ("env", "sh", "ip", "node", "npm")
-"""All that PATH offers in these environments; the JavaScript peers and the network tests need them."""
+TOOLS = ("env", "sh", "ip", "node", "npm", "mount", "umount", "prlimit")
+"""All that PATH offers in these environments; JavaScript peers, networks, small disks and small limits need them."""
 
 LEFT_OUT = {
     "tests/interop/test_js_baseline.py": "JavaScript against JavaScript: nothing of ours",
