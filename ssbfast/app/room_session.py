@@ -41,7 +41,7 @@ class RoomSession:
         self.number = 0
         self.mux = MuxRPC()
         self.splices: dict[int, Splice] = {}
-        self._feeds: dict[int, _Feed] = {}
+        self._feeds: dict[int, _Feed] | None = None  # while something waits
 
     def age(self) -> float:
         """Return the seconds since its connection was accepted."""
@@ -120,7 +120,7 @@ class RoomSession:
         """
         if not self.mux.is_open(req):
             return
-        feed = self._feeds.get(req)
+        feed = self._feed(req)
         if feed is None and not snapshot:
             self.link.control(_ITEM, req, body)
             if self.link.core.control_queued > limits.SUBSCRIBER_BACKLOG:
@@ -128,6 +128,8 @@ class RoomSession:
             return
         is_new = feed is None
         if feed is None:
+            if self._feeds is None:
+                self._feeds = {}
             if len(self._feeds) >= limits.SUBSCRIPTIONS_PER_SESSION:
                 self._room.reached("lists_unread")
                 self.link.fail(LimitError("the peer does not read its lists"))
@@ -142,6 +144,9 @@ class RoomSession:
         if not kept or feed.backlog > limits.SUBSCRIBER_BACKLOG:
             self._passed(lost=not kept)
         self.link.touched()
+
+    def _feed(self, req: int) -> _Feed | None:
+        return None if self._feeds is None else self._feeds.get(req)
 
     def _passed(self, *, lost: bool) -> None:
         """Too much waits: nothing is added until all of it has left.
@@ -167,7 +172,7 @@ class RoomSession:
         packet = self.mux.end(req)
         if packet is None:
             return
-        feed = self._feeds.get(req)
+        feed = self._feed(req)
         if feed is None or not feed.lane.packet(packet[0], packet[2]):
             self.link.control(*packet)
         self.link.touched()
@@ -180,7 +185,9 @@ class RoomSession:
         if lane.queued and self.link.is_open:
             self._watch(req, lane)
             return
-        self._feeds.pop(req, None)
+        if self._feeds is not None:
+            self._feeds.pop(req, None)
+            self._feeds = self._feeds or None
         self.link.disown(lane)
         lane.close()
 

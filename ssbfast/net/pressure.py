@@ -42,10 +42,14 @@ class Pressure:
         """Whether somebody may have to let go."""
         return self._step is not None
 
-    def look(self) -> None:
-        """Begin to care when there is need; cheap, for after each flush."""
-        if self._step is None and self._lent * _HIGH_PART > self._slabs:
-            self._plan()
+    @property
+    def ample(self) -> int:
+        """Slabs: nobody has to let go while so many are left."""
+        return self._slabs - self._slabs // _HIGH_PART
+
+    def begin(self) -> None:
+        """Begin to care: there are fewer than `ample` left."""
+        self._plan()
 
     def wait(self, source: Link) -> None:
         """Read no more from a session whose input met a full pool."""

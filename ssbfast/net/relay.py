@@ -78,6 +78,7 @@ class Relay:
         self.is_planned = False  # a flush, for the end of this tick
         self._alone = 0  # first reads of ticks since one was not the only thing in its tick
         self.pressure = Pressure(self)
+        self._ample = self.pressure.ample
 
     def close(self) -> None:
         """All links are gone: leave nothing planned behind, which would keep the pool alive."""
@@ -165,7 +166,8 @@ class Relay:
                 if link is not None:
                     link.flush()
             dirty = self.hub.dirty()
-        self.pressure.look()
+        if self.hub.left < self._ample:
+            self.pressure.begin()
         if self._trim is None:
             self._trim = self.loop.call_later(_TRIM_SECONDS, self._trim_pool)
         return any_at_all

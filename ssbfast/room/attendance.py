@@ -44,7 +44,7 @@ class Attendance:
 
     def __init__(self, present: Iterable[FeedId] = ()) -> None:
         self._ids = {feed: encode_json(str(feed)) for feed in present}
-        self._of: dict[int, dict[int, _Reader]] = {}  # by session, then req
+        self._of: dict[int, tuple[_Reader, ...]] = {}  # by session; few each, and most have one
         self._readers: dict[_Reader, None] = {}  # of room.attendants
         self._listers: dict[_Reader, None] = {}  # of tunnel.endpoints
         self._paused: set[int] = set()
@@ -69,25 +69,28 @@ class Attendance:
     def subscribe(self, session: int, req: int, *, lists: bool, now: float) -> list[StreamItem]:
         """A new subscriber: its first item is everybody who is there (itself included, if announced before)."""
         reader = _Reader(session, req, lists, paused=session in self._paused, stale=True)
-        self._of.setdefault(session, {})[req] = reader
+        self._of[session] = (*self._of.get(session, ()), reader)
         (self._listers if lists else self._readers)[reader] = None
         return self._refresh(reader, now)
 
     def unsubscribe(self, session: int, req: int) -> None:
         """The stream is over. Idempotent."""
-        readers = self._of.get(session, {})
-        reader = readers.pop(req, None)
+        readers = self._of.get(session, ())
+        reader = next((reader for reader in readers if reader.req == req), None)
         if reader is None:
             return
         reader.gone = True
         (self._listers if reader.lists else self._readers).pop(reader, None)
-        if not readers:
+        left = tuple(other for other in readers if other is not reader)
+        if left:
+            self._of[session] = left
+        else:
             del self._of[session]
 
     def closed(self, session: int) -> None:
         """All streams of a session are over."""
-        for req in list(self._of.get(session, ())):
-            self.unsubscribe(session, req)
+        for reader in self._of.get(session, ()):
+            self.unsubscribe(session, reader.req)
         self._paused.discard(session)
 
     def publish(self, changes: Iterable[Change], now: float) -> list[StreamItem]:
@@ -153,7 +156,7 @@ class Attendance:
     def backlog_passed(self, session: int, *, lost: bool) -> None:
         """Add nothing more to a session's streams. lost: items were dropped, so that a fresh state is needed."""
         self._paused.add(session)
-        for reader in self._of.get(session, {}).values():
+        for reader in self._of.get(session, ()):
             reader.paused = True
             reader.stale = reader.stale or lost
 
@@ -161,7 +164,7 @@ class Attendance:
         """The session takes items again: what it missed, as one fresh state."""
         self._paused.discard(session)
         items: list[StreamItem] = []
-        for reader in self._of.get(session, {}).values():
+        for reader in self._of.get(session, ()):
             reader.paused = False
             if reader.stale:
                 items += self._refresh(reader, now)
