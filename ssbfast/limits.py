@@ -381,7 +381,10 @@ TICK_LIGHT_SECONDS: Final = 0.003
 """Work in one tick before everybody waits for turns, also those who use little: many of them are a crowd as well."""
 
 TICK_EVENTS: Final = 8
-"""Packets that the core hands to Python before the clock is looked at: 0.3 ms of calls."""
+"""Packets that the core of a room hands to Python before the clock is looked at: 0.3 ms of calls."""
+
+PEER_EVENTS: Final = 32
+"""The same of a peer, which has few sessions: each look costs as much as half an item of a stream."""
 
 TICK_READ: Final = 4 * KiB
 """What is read from a connection whose data cannot be looked at in this tick."""

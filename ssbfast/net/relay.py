@@ -66,7 +66,7 @@ class Relay:
         self.hub = native.Hub(pool)
         self.turns = LoopTurns(self.loop)
         self.ephemerals = Ephemerals(self.loop, lambda: self.turns.is_busy)
-        self.core_limits = core_limits or native.CoreLimits(events=limits.TICK_EVENTS)
+        self.core_limits = core_limits or native.CoreLimits(events=limits.PEER_EVENTS)
         self.stall_seconds = stall_seconds
         self.buffer = memoryview(bytearray(limits.RECEIVE_BUFFER))
         self._links: dict[int, Link] = {}
