@@ -12,6 +12,7 @@ from ssbfast import limits
 from ssbfast.errors import DeadlineError, SessionEndedError, SSBError
 from ssbfast.net.link import Link
 from ssbfast.net.racing import RaceLostError, Standing, most_telling
+from ssbfast.net.socket_names import needs_zone, with_zone
 from ssbfast.net.sockets import each_address, remote_address, tune_transport
 
 
@@ -39,7 +40,9 @@ async def dial(
     late = DeadlineError(f"no connection within {seconds:g} seconds")
 
     async def attempt(one: Any, note: Callable[[], None]) -> Link:
-        connecting = loop.create_connection(make, *one[4][:2])
+        if needs_zone(one[4]):
+            raise SessionEndedError("could not connect: an address fe80:… needs its interface: fe80:…%eth0")
+        connecting = loop.create_connection(make, with_zone(one[4]), one[4][1])
         try:
             transport, link = await asyncio.wait_for(connecting, seconds)
         except asyncio.TimeoutError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import socket
 from typing import Any
 
@@ -19,6 +20,11 @@ def with_zone(address: tuple[Any, ...]) -> str:
     with contextlib.suppress(OSError):  # the interface has gone
         zone = socket.if_indextoname(address[3])
     return f"{host}%{zone}"
+
+
+def needs_zone(address: tuple[Any, ...]) -> bool:
+    """Return whether a socket's address is of one link, and does not say of which."""
+    return len(address) >= 4 and not address[3] and ipaddress.ip_address(str(address[0]).partition("%")[0]).is_link_local
 
 
 def bound_host(sock: socket.socket) -> str:

@@ -379,7 +379,7 @@ async def test_whatever_closes_an_unfinished_connection_resets_it() -> None:
         client, server = await pair_of(service, world)
         for end in (world.server, world.listener):
             (connection,) = end._connections
-            assert connection._tcp is not None
+            await eventually(lambda connection=connection: connection._tcp is not None)
             connection._tcp.close()  # as the kernel does for a process that is killed
         for wire in (client, server):
             with pytest.raises(ConnectionResetError):
