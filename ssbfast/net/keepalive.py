@@ -47,7 +47,7 @@ async def play(peer: Peer, stream: Stream, *, serves: bool) -> None:
     try:
         async with stream:
             while True:
-                if not serves and await _served(stream):
+                if not serves and await _served(peer, stream):
                     await stream.send(_wall_milliseconds())
                     await asyncio.sleep(limits.PING_SECONDS)
                 asked = peer.link.sent
@@ -91,13 +91,20 @@ def _signs(peer: Peer) -> tuple[object, ...]:
     return link.received, backlog if any(backlog) else None
 
 
-async def _served(stream: Stream) -> bool:
-    """Wait for the other's serve; False when it is overdue: there are peers that only answer."""
-    try:
-        await _next_within(stream, limits.PING_SECONDS + limits.PING_ANSWER_SECONDS)
-    except asyncio.TimeoutError:
-        return False
-    return True
+async def _served(peer: Peer, stream: Stream) -> bool:
+    """Wait for the other's serve; False when it is overdue and nothing moves: there are peers that only answer.
+
+    While it may lie behind what we do not read ourselves we do not serve instead: the other end would take that for an
+    answer, and for a proof that we have read all that came before.
+    """
+    while True:
+        before = _signs(peer)
+        try:
+            await _next_within(stream, limits.PING_SECONDS + limits.PING_ANSWER_SECONDS)
+            return True
+        except asyncio.TimeoutError:
+            if not peer.link.is_held and _signs(peer) == before:
+                return False
 
 
 async def _next_within(stream: Stream, seconds: float) -> None:

@@ -377,6 +377,7 @@ class Link(asyncio.BufferedProtocol):
             finally:
                 relay.read_once()
         elif self._core is not None and relay.turns.is_over(self.share):
+            self.received += nbytes
             self._put_aside(data)
         elif relay.turns.is_crowded:
             relay.turns.charged(self.share, functools.partial(self.data_received, data))

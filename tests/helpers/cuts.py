@@ -182,10 +182,11 @@ class Lives:
             if peer is not None:
                 peer.link.abort() if peer.is_open else None
                 await asyncio.wait_for(peer.wait_closed(), 20)
-        while self._wires:
-            self._wires.pop().transport.abort()
         while not self._met.service.connections.empty():
-            self._met.service.connections.get_nowait().writer.transport.abort()
+            self._wires.append(self._met.service.connections.get_nowait().writer)
+        for wire in self._wires:  # a writer that goes before its transport has been aborted warns (Python 3.13)
+            wire.transport.abort()
+        self._wires.clear()
         arrivals.cancel()
         with suppress(asyncio.CancelledError):
             await arrivals

@@ -147,6 +147,7 @@ async def test_while_we_do_not_read_ourselves_nobody_is_dead(quick: None, monkey
 async def test_a_slow_consumer_keeps_its_session_and_its_stream(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "PING_ANSWER_SECONDS", 0.1)
     monkeypatch.setattr(limits, "STREAM_INBOX", 4 * limits.KiB)
+    monkeypatch.setattr(limits, "RECEIVE_BUFFER", 8 * limits.KiB)  # else one read is a second's food
     api = Api()
 
     @api.source("numbers")
