@@ -24,7 +24,9 @@ def with_zone(address: tuple[Any, ...]) -> str:
 
 def needs_zone(address: tuple[Any, ...]) -> bool:
     """Return whether a socket's address is of one link, and does not say of which."""
-    return len(address) >= 4 and not address[3] and ipaddress.ip_address(str(address[0]).partition("%")[0]).is_link_local
+    if len(address) < 4 or address[3]:
+        return False
+    return ipaddress.ip_address(str(address[0]).partition("%")[0]).is_link_local
 
 
 def bound_host(sock: socket.socket) -> str:
