@@ -417,6 +417,12 @@ TIDY_SECONDS: Final = 1.0
 TIDY_CROWD: Final = 256
 """Sessions and tunnels that have to be gone before memory is worth being given back: 2 MiB."""
 
+TIDY_BYTES: Final = 2 * MiB
+"""What a burst of work has to leave behind before memory is given back: half a second of calls."""
+
+TIDY_FEW: Final = 1_000
+"""Up to so many sessions and tunnels a full garbage collection takes 15 ms, and is done after each such burst."""
+
 TIDY_AT_LEAST_SECONDS: Final = 600.0
 """Full garbage collections come at least this often: one pause of 100 ms, if ten thousand are there."""
 

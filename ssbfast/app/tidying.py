@@ -2,7 +2,8 @@
 
 Python's full collections look at every object there is: 150 ms with ten thousand tunnels, whenever their number has
 grown by a quarter, and everybody waits. So they are turned off, which leaves the two younger generations, and done
-here: after a crowd has left, when there is little to look at and much to give back, and else rarely.
+here: after a crowd has left, when there is little to look at and much to give back, and else rarely. Memory that a
+burst of work has left behind goes back as well, as soon as it is quiet.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import gc
+import mmap
 import sys
 from collections.abc import Callable
 
@@ -29,6 +31,8 @@ class Tidier:
         self._most = 0
         self._thresholds = gc.get_threshold()
         self._last = 0.0
+        self._resident = 0  # bytes, after memory was given back last
+        self._seen = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
@@ -38,6 +42,7 @@ class Tidier:
         gc.freeze()  # modules and classes stay until the end
         gc.set_threshold(*self._thresholds[:2], _NEVER)
         self._last = asyncio.get_running_loop().time()
+        self._resident = self._seen = resident()
         self._plan()
 
     def close(self) -> None:
@@ -56,10 +61,31 @@ class Tidier:
         self._most = max(self._most, there)
         has_shrunk = self._most - there > max(limits.TIDY_CROWD, self._most // 2)
         if has_shrunk or now - self._last > limits.TIDY_AT_LEAST_SECONDS:
-            gc.collect()
-            give_back()
+            self._tidy(collecting=True)
             self._most, self._last = there, now
+        elif self._has_calmed():
+            self._tidy(collecting=there <= limits.TIDY_FEW)
         self._plan()
+
+    def _has_calmed(self) -> bool:
+        """Tell whether work has left memory behind, and takes no more."""
+        before, self._seen = self._seen, resident()
+        return self._seen <= before and self._seen - self._resident > limits.TIDY_BYTES
+
+    def _tidy(self, *, collecting: bool) -> None:
+        if collecting:
+            gc.collect()
+        give_back()
+        self._resident = self._seen = resident()  # what stays is in use, and not looked at again
+
+
+def resident() -> int:
+    """Return the bytes of memory that this process has; 0 where the system does not tell (it is Linux that does)."""
+    try:
+        with open("/proc/self/statm", "rb", buffering=0) as file:
+            return int(file.read(100).split()[1]) * mmap.PAGESIZE
+    except (OSError, IndexError, ValueError):
+        return 0
 
 
 def give_back() -> None:
