@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from ssbfast import limits
@@ -13,6 +14,10 @@ from ssbfast.net.splice import Splice
 
 if TYPE_CHECKING:
     from ssbfast.app.room_session import RoomSession
+
+
+_LOOKED_AT = 4
+"""Tunnels of a session that are looked at: it may have a thousand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,13 +147,15 @@ class RoomLimits:
         """Silent connections go first, of these the oldest."""
         return session.link.has_spoken, session.began
 
-    def _standing(self, session: RoomSession) -> tuple[bool, bool, int, float]:
+    def _standing(self, session: RoomSession) -> tuple[bool, bool, bool, int, float]:
         """Sessions without tunnels go first, of these one of the key that has most, of these the newest.
 
-        Those that have only just come get a moment.
+        Those that have only just come get a moment, but those whose tunnels are used stay longer even than they.
         """
+        few = islice(session.splices.values(), _LOOKED_AT)
+        is_used = any(max(splice.moved) > limits.UNUSED_TUNNEL for splice in few)
         is_new = session.age() < limits.EVICTION_GRACE
-        return is_new, bool(session.splices), -session.siblings(), -session.began
+        return is_used, is_new, bool(session.splices), -session.siblings(), -session.began
 
     def _use(self, splice: Splice) -> tuple[bool, float]:
         """Tunnels that carried no more than a handshake go first, of these the newest."""
