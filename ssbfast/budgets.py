@@ -28,6 +28,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from ssbfast import limits
 from ssbfast.errors import LocalProtocolError
+from ssbfast.tables import compact
 
 Rings = tuple[str, ...]
 """The networks that an address lies in, widest first."""
@@ -147,6 +148,10 @@ class Rates:
 
     def __len__(self) -> int:
         return len(self._buckets) + len(self._own)
+
+    def compact(self) -> None:
+        """Give memory back that a crowd has left behind."""
+        compact(self._buckets, self._own)
 
     def spend(self, kind: str, session: Hashable, key: Hashable, networks: Rings, now: float) -> float:
         """Charge one unit; return for how many seconds the session has to spend nothing more.
@@ -307,6 +312,10 @@ class Places(Generic[Item]):
             del bag[item]
             if not bag:
                 del self._of[network]
+
+    def compact(self) -> None:
+        """Give memory back that a crowd has left behind."""
+        compact(self._all, *self._of.values())
 
     def _replace(self, network: str, reason: str) -> Verdict[Item]:
         least = self.least(network)

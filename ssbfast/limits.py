@@ -420,6 +420,9 @@ TIDY_CROWD: Final = 256
 TIDY_BYTES: Final = 2 * MiB
 """What a burst of work has to leave behind before memory is given back: half a second of calls."""
 
+TIDY_CALM: Final = 0.25
+"""Memory is given back while the process uses no more than this part of a core: it takes 5 ms."""
+
 TIDY_FEW: Final = 1_000
 """Up to so many sessions and tunnels a full garbage collection takes 15 ms, and is done after each such burst."""
 

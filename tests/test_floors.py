@@ -21,6 +21,7 @@ FLOORS = {
     "keys": 0,
     "backoff": 0,
     "source_tree": 0,
+    "tables": 0,
     "native": 1,
     "pure": 1,
     "wire": 2,

@@ -33,6 +33,7 @@ from ssbfast.room.effects import Answer, Effect, Fail, Joined, Left, Splice, Str
 from ssbfast.room.members import Admission, OpenMode
 from ssbfast.room.methods import RoomInfo, RoomMethods
 from ssbfast.room.portal import Portal, refusal
+from ssbfast.tables import compact
 from ssbfast.wire.address import Invite, MultiserverAddress
 from ssbfast.wire.handshake import ServerHandshake
 from ssbfast.wire.muxrpc import CallKind
@@ -170,6 +171,13 @@ class RoomServer:
     def population(self) -> int:
         """How many connections, sessions and tunnels there are."""
         return len(self.books.connections) + len(self.books.sessions) + len(self.books.tunnels)
+
+    def compact(self) -> None:
+        """Give memory back that a crowd has left behind."""
+        compact(self._sessions)
+        books = self.books
+        for owner in (self._methods, self.relay, books.connections, books.sessions, books.tunnels, books.rates):
+            owner.compact()
 
     @property
     def invite(self) -> Invite:
@@ -362,8 +370,8 @@ class RoomServer:
             lambda splice, ending: self._spliced_no_more(splice, ending, caller, target, names, began),
         )
         self.books.tunnels.add(splice, caller.networks)
-        caller.splices[-wanted.req] = splice
-        target.splices[-req] = splice
+        caller.attach(-wanted.req, splice)
+        target.attach(-req, splice)
         self.emit("tunnel_opened", **names)
 
     def _spliced_no_more(
@@ -377,7 +385,7 @@ class RoomServer:
     ) -> None:
         self.books.tunnels.remove(splice)
         for session, req in zip((caller, target), splice.reqs, strict=True):
-            session.splices.pop(-req, None)
+            session.detach(-req)
             session.mux.forget(req)
         self.emit(
             "tunnel_closed",

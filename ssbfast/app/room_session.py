@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
 
 from ssbfast import limits, native
 from ssbfast.budgets import Rings
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 _ITEM = native.STREAM | native.JSON
 _AT_ONCE = 8
 """Tunnels that end together with their session; the others take turns."""
+_NONE: Final[Mapping[int, Splice]] = MappingProxyType({})
 
 
 class RoomSession:
@@ -40,8 +43,20 @@ class RoomSession:
         self.began = room.relay.loop.time()
         self.number = 0
         self.mux = MuxRPC()
-        self.splices: dict[int, Splice] = {}
+        self.splices: Mapping[int, Splice] = _NONE
         self._feeds: dict[int, _Feed] | None = None  # while something waits
+
+    def attach(self, req: int, splice: Splice) -> None:
+        """Take part in a tunnel. req: the number that the peer writes."""
+        if not isinstance(self.splices, dict):
+            self.splices = {}
+        self.splices[req] = splice
+
+    def detach(self, req: int) -> None:
+        """Undo `attach`. Harmless when it was not attached."""
+        if isinstance(self.splices, dict):
+            self.splices.pop(req, None)
+            self.splices = self.splices or _NONE
 
     def age(self) -> float:
         """Return the seconds since its connection was accepted."""

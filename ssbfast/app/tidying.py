@@ -13,6 +13,7 @@ import ctypes
 import gc
 import mmap
 import sys
+import time
 from collections.abc import Callable
 
 from ssbfast import limits
@@ -23,16 +24,18 @@ _NEVER = 2**31 - 1
 class Tidier:
     """Tidies up in the background, from `start` to `close`.
 
-    count: how much there is (sessions, tunnels).
+    count: how much there is (sessions, tunnels). compact: has tables shrink that are larger than their entries need.
     """
 
-    def __init__(self, count: Callable[[], int]) -> None:
+    def __init__(self, count: Callable[[], int], compact: Callable[[], None] = lambda: None) -> None:
         self._count = count
+        self._compact = compact
         self._most = 0
         self._thresholds = gc.get_threshold()
         self._last = 0.0
         self._resident = 0  # bytes, after memory was given back last
         self._seen = 0
+        self._used = 0.0  # seconds of CPU time
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
@@ -69,11 +72,14 @@ class Tidier:
 
     def _has_calmed(self) -> bool:
         """Tell whether work has left memory behind, and takes no more."""
+        used, self._used = self._used, time.process_time()
         before, self._seen = self._seen, resident()
-        return self._seen <= before and self._seen - self._resident > limits.TIDY_BYTES
+        is_calm = self._seen <= before and self._used - used < limits.TIDY_CALM * limits.TIDY_SECONDS
+        return is_calm and self._seen - self._resident > limits.TIDY_BYTES
 
     def _tidy(self, *, collecting: bool) -> None:
         if collecting:
+            self._compact()
             gc.collect()
         give_back()
         self._resident = self._seen = resident()  # what stays is in use, and not looked at again

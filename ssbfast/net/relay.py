@@ -22,6 +22,7 @@ from ssbfast.net.ephemerals import Ephemerals
 from ssbfast.net.link import Link
 from ssbfast.net.pressure import Pressure
 from ssbfast.net.turns import LoopTurns
+from ssbfast.tables import compact
 from ssbfast.wire.handshake import Session
 
 _CHECK_SECONDS = 1.0
@@ -110,6 +111,10 @@ class Relay:
         self._links.pop(link.core.id, None)
         self._waiting.pop(link, None)
         self.pressure.forget(link)
+
+    def compact(self) -> None:
+        """Give memory back that a crowd has left behind."""
+        compact(self._links, self._outlets)
 
     def is_waiting(self, link: Link) -> bool:
         """Tell whether a link's input waits for a tunnel to take it."""

@@ -23,6 +23,7 @@ from ssbfast import limits
 from ssbfast.ids import FeedId
 from ssbfast.room.effects import Change, Joined, StreamItem
 from ssbfast.room.news import News
+from ssbfast.tables import compact
 from ssbfast.wire.muxrpc import encode_json
 
 
@@ -55,6 +56,10 @@ class Attendance:
         self._round: deque[_Reader] = deque()  # whose turn is to come
         self._round_news = 0  # what there was when the round began: at its end everybody knows it
         self._since: float | None = None  # there are some who have not been told all
+
+    def compact(self) -> None:
+        """Give memory back that a crowd has left behind."""
+        compact(self._ids, self._of, self._readers, self._listers)
 
     @property
     def next_tick(self) -> float | None:

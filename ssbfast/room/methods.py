@@ -109,6 +109,11 @@ class RoomMethods:
         """Nested: group → method → async, sync, source or duplex."""
         return build_manifest({name: kind for name, (kind, _) in self._table.items()})
 
+    def compact(self) -> None:
+        """Give memory back that a crowd has left behind."""
+        self._portal.compact()
+        self._attendance.compact()
+
     # ------------------------------------------------------------ what happens
 
     def handle(self, session: int, event: MuxEvent, now: float) -> list[Effect]:

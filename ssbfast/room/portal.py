@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from ssbfast.errors import LocalProtocolError, RefusedError
 from ssbfast.ids import FeedId
 from ssbfast.room.effects import Changes, Joined, Left
+from ssbfast.tables import compact
 
 
 def refusal(target: FeedId | str) -> str:
@@ -43,6 +44,10 @@ class Portal:
 
     def __len__(self) -> int:
         return len(self._sessions)
+
+    def compact(self) -> None:
+        """Give memory back that a crowd has left behind."""
+        compact(self._sessions, self._of, self._announced)
 
     def open(self, session: int, feed: FeedId) -> None:
         """A session with `feed` has begun; it is not announced yet. Raises LocalProtocolError if it is known."""

@@ -133,10 +133,12 @@ class MuxRPC:
     open_calls: how many the peer may have open on us, and we on it.
     """
 
+    __slots__ = ("_closed", "_limit", "_lingering", "_next", "_open", "_ours", "_refused", "_theirs")
+
     def __init__(self, *, open_calls: int = limits.OPEN_CALLS) -> None:
         self._limit = open_calls
         self._open: dict[int, _Open] = {}
-        self._lingering: dict[int, None] = {}  # of those, the ones that we are done with; oldest first
+        self._lingering: dict[int, None] | None = None  # of those, the ones that we are done with; oldest first
         self._ours = 0  # counts of those that do not linger
         self._theirs = 0
         self._next = 1
@@ -253,7 +255,7 @@ class MuxRPC:
             elif not entry.told:
                 events.append(Ended(req, error))
         self._open.clear()
-        self._lingering.clear()
+        self._lingering = None
         self._ours = self._theirs = 0
         return events
 
@@ -273,6 +275,8 @@ class MuxRPC:
         return STREAM | END | OBJECT, req, body
 
     def _linger(self, req: int) -> None:
+        if self._lingering is None:
+            self._lingering = {}
         if req not in self._lingering:
             self._uncount(req)
             self._lingering[req] = None
@@ -281,8 +285,9 @@ class MuxRPC:
 
     def _forget(self, req: int) -> None:
         del self._open[req]
-        if req in self._lingering:
+        if self._lingering is not None and req in self._lingering:
             del self._lingering[req]
+            self._lingering = self._lingering or None
         else:
             self._uncount(req)
 

@@ -53,6 +53,19 @@ async def test_memory_goes_back_when_a_burst_is_over(world: World, monkeypatch: 
         assert world.did == ["collect", "give back"]
 
 
+async def test_while_there_is_work_it_waits(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    used = [0.0]
+    monkeypatch.setattr(tidying.time, "process_time", lambda: used[0])
+    with started(world, monkeypatch) as tidier:
+        world.resident += 10 * MiB
+        for _ in range(5):
+            used[0] += limits.TIDY_CALM * limits.TIDY_SECONDS
+            tidier._look()
+        assert world.did == []
+        tidier._look()
+        assert world.did == ["collect", "give back"]
+
+
 async def test_a_little_growth_is_left_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     with started(world, monkeypatch) as tidier:
         world.resident += limits.TIDY_BYTES

@@ -111,7 +111,7 @@ async def _run(printer: Printer, secret: Path, **options: Any) -> int:
             log.event(event)
 
     server = RoomServer(**options, on_event=happened)
-    with contextlib.closing(Tidier(lambda: server.population)) as tidier, contextlib.closing(log):
+    with contextlib.closing(Tidier(lambda: server.population, server.compact)) as tidier, contextlib.closing(log):
         async with server:
             tidier.start()
             if server.without_udp is not None:
