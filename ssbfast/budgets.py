@@ -369,7 +369,7 @@ class Share:
         self.tag: float = parent.now
         self.pending = 0
         self.waits = False
-        self.works: deque[Work] | None = None
+        self.works: deque[Work] | Work | None = None  # mostly one
 
     @property
     def network(self) -> str:
@@ -417,9 +417,13 @@ class Turns:
 
     def queue(self, share: Share, work: Work) -> None:
         """Put work behind what a share has queued."""
-        if share.works is None:
-            share.works = deque()
-        share.works.append(work)
+        works = share.works
+        if works is None:
+            share.works = work
+        elif isinstance(works, deque):
+            works.append(work)
+        else:
+            share.works = deque((works, work))
         node: _Node | Share = share
         while True:
             node.pending += 1
@@ -443,6 +447,9 @@ class Turns:
         works = node.works
         if works is None:
             raise LocalProtocolError("a share without work has a turn")
+        if not isinstance(works, deque):
+            node.works = None
+            return node, works
         work = works.popleft()
         if not works:
             node.works = None

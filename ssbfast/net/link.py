@@ -327,16 +327,24 @@ class Link(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self.phase is Phase.CLOSED:
             return
-        self._relay.turns.close(self.share)
+        turns = self._relay.turns
+        turns.close(self.share)
         self._error = self._error or self._why_lost(exc)
         self.phase = Phase.CLOSED
+        self._transport = None
+        if turns.is_over(self.share):  # a crowd leaves: it takes turns, too
+            turns.queue(self.share, self._let_go)
+        else:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """The connection is gone: leave nothing behind, and tell."""
         self._cancel_timers()
         if self._shaking is not None:
             self._shaking.stop()
         if self._core is not None:
             self._relay.detach(self)
             self._core.close()
-        self._transport = None
         self._shaking = None
         watchers, self._watchers = self._watchers, None
         if watchers is not None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
+
+import pytest
 
 from ssbfast.keys import Keypair
 from ssbfast.net.api import Api
@@ -15,7 +17,18 @@ from ssbfast.net.link import Link
 from ssbfast.net.peer import Peer
 from ssbfast.net.relay import Relay
 from ssbfast.wire.handshake import ClientHandshake, ServerHandshake
+from ssbfast.wire.muxrpc import MuxEvent, MuxRPC
 from tests.helpers.rawpeer import eventually
+
+
+def listening_in(monkeypatch: pytest.MonkeyPatch, mux: MuxRPC, hear: Callable[[bytes], bool]) -> None:
+    """From now on `hear` is told each body that comes to this one; what it says no to, it does not get."""
+    receive = MuxRPC.receive
+
+    def heard(self: MuxRPC, flags: int, req: int, body: bytes) -> list[MuxEvent]:
+        return receive(self, flags, req, body) if self is not mux or hear(body) else []
+
+    monkeypatch.setattr(MuxRPC, "receive", heard)
 
 
 class Pair:

@@ -12,6 +12,7 @@ from ssbfast import limits, native
 from ssbfast.errors import RemoteError, SessionEndedError
 from ssbfast.keys import Keypair
 from tests.helpers.livingroom import LivingRoom, living_room
+from tests.helpers.pairs import listening_in
 from tests.helpers.rawpeer import RawPeer, RawTunnel, eventually, settle
 from tests.helpers.room_process import room_process
 
@@ -81,13 +82,12 @@ async def test_error_end_ends_both_directions_with_the_same_error(ender: int) ->
 
 
 @pytest.mark.parametrize("body", [b"not json", b"\xff\xfe", b"[" * 3000, b'{"message":'])
-async def test_an_end_that_is_no_json_is_not_passed_on(body: bytes) -> None:
+async def test_an_end_that_is_no_json_is_not_passed_on(body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     async with living_room() as room:
         _, _, (pair, other) = await two_tunnels(room)
         here, there = pair
         bodies: list[bytes] = []
-        receive = there.peer.mux.receive
-        there.peer.mux.receive = lambda flags, req, body: bodies.append(body) or receive(flags, req, body)  # type: ignore[method-assign,func-returns-value]
+        listening_in(monkeypatch, there.peer.mux, lambda body: not bodies.append(body))  # type: ignore[func-returns-value]
         here.lane.packet(_END, body)
         here.peer.link.touched()
         error = await there.wait_ended()
@@ -96,13 +96,12 @@ async def test_an_end_that_is_no_json_is_not_passed_on(body: bytes) -> None:
         await works(*other)
 
 
-async def test_what_comes_behind_an_end_costs_nothing() -> None:
+async def test_what_comes_behind_an_end_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     async with living_room() as room:
         caller, target, (pair, other) = await two_tunnels(room)
         here, there = pair
         ends: list[bytes] = []
-        receive = target.mux.receive
-        target.mux.receive = lambda flags, req, body: ends.append(body) or receive(flags, req, body)  # type: ignore[method-assign,func-returns-value]
+        listening_in(monkeypatch, target.mux, lambda body: not ends.append(body))  # type: ignore[func-returns-value]
         here.end()
         assert await there.wait_ended() is None
         for _ in range(3000):

@@ -22,7 +22,7 @@ from ssbfast.net.api import Api
 from ssbfast.net.peer import Peer
 from ssbfast.net.streams import Stream
 from ssbfast.wire.muxrpc import CallKind
-from tests.helpers.pairs import connected
+from tests.helpers.pairs import connected, listening_in
 from tests.helpers.rawpeer import PATIENCE, eventually, settle
 
 
@@ -233,10 +233,10 @@ async def test_a_source_is_read_to_its_end(split: bool) -> None:
         await eventually(lambda: not pair.here._streams and not pair.there._streams)
 
 
-async def test_a_reader_that_never_answers_ends_makes_nothing_pile_up() -> None:
+async def test_a_reader_that_never_answers_ends_makes_nothing_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
     served = Served()
     async with connected(served.api) as pair:
-        pair.here.mux.receive = lambda flags, req, body: []  # type: ignore[method-assign]
+        listening_in(monkeypatch, pair.here.mux, lambda body: False)
         for req in range(1, 3000):
             pair.here.link.control(0x0A, req, b'{"name":["count"],"args":[1],"type":"source"}')
             if req % 100 == 0:
