@@ -12,9 +12,9 @@ from importlib.metadata import version
 from typing import Any, Final, Protocol
 
 from ssbfast import native, pure
-from ssbfast.app.bench import cpu_model
-from ssbfast.app.bench_boxes import KEY, NONCE, PlainOpener, PlainSealer
-from ssbfast.app.bench_relay import HEAD, PlainRelay, PlainScanner, new_link, packet
+from ssbfast.cli.bench.box_stream import KEY, NONCE, PlainOpener, PlainSealer
+from ssbfast.cli.bench.relay import HEAD, PlainRelay, PlainScanner, new_link, packet
+from ssbfast.cli.bench.runner import cpu_model
 
 __all__ = [
     "BOXES",

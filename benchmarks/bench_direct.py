@@ -34,10 +34,10 @@ from aioquic.quic.events import QuicEvent, StreamDataReceived
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.conftest import Note
-from ssbfast.net.direct import certificates
-from ssbfast.net.direct.certificates import Credentials
-from ssbfast.net.direct.path import DirectPath
-from ssbfast.wire.direct_keys import Role
+from ssbfast.direct import certificates
+from ssbfast.direct.certificates import Credentials
+from ssbfast.direct.quic_path import DirectPath
+from ssbfast.wire.direct.keys import Role
 from tests.helpers.direct import Recorder, keys, loopback
 
 TOTAL: Final = 24_000_000

@@ -10,7 +10,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.conftest import Note
-from ssbfast.app.bench_handshakes import ALICE, agree, both, curve_only, recorded, server_part
+from ssbfast.cli.bench.handshake import ALICE, agree, both, curve_only, recorded, server_part
 
 
 @pytest.mark.benchmark(group="handshake, server part")

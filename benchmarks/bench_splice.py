@@ -15,7 +15,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.baselines import ENGINES, PlainRelay, packet, sealed
 from benchmarks.conftest import Note
-from ssbfast.app.bench_relay import REQ_IN, REQ_OUT, EngineRelay, arrived
+from ssbfast.cli.bench.relay import REQ_IN, REQ_OUT, EngineRelay, arrived
 
 TOTAL = 65_536
 SIZES = (4087, 1000, 64)

@@ -17,19 +17,19 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
-from ssbfast.app.direct_paths import Direct
-from ssbfast.app.listening import Endpoint
-from ssbfast.app.room_client import RoomClient
-from ssbfast.app.room_server import RoomServer
+from ssbfast.client.direct_paths import Direct
+from ssbfast.client.room_client import RoomClient
 from ssbfast.ids import NetworkId
 from ssbfast.keys import Keypair
 from ssbfast.net.api import Api
+from ssbfast.net.endpoints import Endpoint
 from ssbfast.net.link import Link
 from ssbfast.net.peer import Peer
 from ssbfast.net.relay import Relay
 from ssbfast.net.sockets import tune_transport
-from ssbfast.net.streams import Stream
-from ssbfast.room.trust import AllowList
+from ssbfast.net.stream import Stream
+from ssbfast.room.tunnel_auth import AllowList
+from ssbfast.server.room_server import RoomServer
 from ssbfast.wire.handshake import ServerHandshake
 
 NETWORK: Final = NetworkId(hashlib.sha256(b"ssbfast benchmark network").digest())

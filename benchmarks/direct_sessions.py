@@ -26,13 +26,13 @@ from benchmarks.baselines import environment
 from benchmarks.children import CALLER, NETWORK, TARGET, items_of
 from benchmarks.processes import ROOT, Room, Target, room, target
 from ssbfast import FeedId, load_secret
-from ssbfast.app.direct_paths import Direct
-from ssbfast.app.room_client import RoomClient
-from ssbfast.net.direct.punching import Attempt
-from ssbfast.net.direct.ways import DirectWay
+from ssbfast.client.direct_paths import Direct
+from ssbfast.client.room_client import RoomClient
+from ssbfast.direct.carriers import DirectWay
+from ssbfast.direct.hole_punch import Attempt
 from ssbfast.net.peer import Peer
-from ssbfast.room.trust import AllowList
-from ssbfast.wire import direct_calls
+from ssbfast.room.tunnel_auth import AllowList
+from ssbfast.wire.direct import signaling
 
 ITEM: Final = 32_768
 COUNT: Final = 1_000
@@ -124,7 +124,7 @@ class Stamps:
         call, punch, proven = Peer.call, Attempt.punch, DirectWay.path_ready
 
         async def called(peer: Peer, name: str, *args: Any, timeout: float | None = None) -> Any:
-            if name != direct_calls.OFFER:
+            if name != signaling.OFFER:
                 return await call(peer, name, *args, timeout=timeout)
             self("offer sent")
             answer = await call(peer, name, *args, timeout=timeout)

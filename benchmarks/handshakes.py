@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from benchmarks import load, processes
 from benchmarks.baselines import environment
-from ssbfast.app.bench_handshakes import curve_only
+from ssbfast.cli.bench.handshake import curve_only
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 from benchmarks.children import CALLER, ITEMS, NETWORK, TARGET, items_of
 from benchmarks.processes import Room, Target
-from ssbfast.app.room_client import RoomClient
+from ssbfast.client.room_client import RoomClient
 from ssbfast.errors import SSBError
 from ssbfast.ids import FeedId
 from ssbfast.keys import Keypair

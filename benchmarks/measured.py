@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from benchmarks.targets import Row, Target
-from ssbfast.app.bench import Figure
+from ssbfast.cli.bench.runner import Figure
 
 Spread = tuple[float, float, float]
 """Median, least and largest of all rounds."""

@@ -22,7 +22,7 @@ from benchmarks.measured import QUICK, Measure, Measured, Plan, digits, say
 from benchmarks.processes import ROOT
 from benchmarks.targets import ROWS, Row
 from ssbfast import native
-from ssbfast.app.bench import WrongAnswerError, machine
+from ssbfast.cli.bench.runner import WrongAnswerError, machine
 
 FILE: Final = ROOT / "benchmarks" / "RESULTS.md"
 

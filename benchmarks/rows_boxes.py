@@ -13,8 +13,8 @@ from benchmarks.baselines import KEY, NONCE
 from benchmarks.measured import Measured, Plan, compared, say
 from benchmarks.targets import BATCHED, COMPAT, IN_C, NATIVE, ONE_IN_C, TO_JS, Row
 from ssbfast import pure
-from ssbfast.app.bench import WrongAnswerError, figures
-from ssbfast.app.bench_boxes import CASES, along, paths
+from ssbfast.cli.bench.box_stream import CASES, along, paths
+from ssbfast.cli.bench.runner import WrongAnswerError, figures
 from ssbfast.wire.box_stream import Boxer, Unboxer
 
 _KINDS: Final = ("native", "batched", "compat")

@@ -14,8 +14,8 @@ from benchmarks.measured import Measured, Plan, Spread, costs, digits, ratios, s
 from benchmarks.relay_bounds import BODIES, Delay, Moved
 from benchmarks.targets import BOUND, HANDSHAKES, IDLE, LATENCY, RELAY, ROOM, STALLED, Row
 from ssbfast import limits, native
-from ssbfast.app.bench import WrongAnswerError
-from ssbfast.app.bench_boxes import paths
+from ssbfast.cli.bench.box_stream import paths
+from ssbfast.cli.bench.runner import WrongAnswerError
 
 _OTHERS: Final = ("ssb-room", "go-ssb-room")
 _ITEMS: Final = (32_768, 4096, 256)

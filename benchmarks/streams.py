@@ -23,8 +23,8 @@ from typing import Any, Final
 from benchmarks.baselines import KEY, NONCE
 from benchmarks.processes import ROOT, Child
 from ssbfast import pure
-from ssbfast.app.bench import Figure, WrongAnswerError, figures
-from ssbfast.app.bench_boxes import CASES, TOTAL, PlainOpener, PlainSealer, along, paths
+from ssbfast.cli.bench.box_stream import CASES, TOTAL, PlainOpener, PlainSealer, along, paths
+from ssbfast.cli.bench.runner import Figure, WrongAnswerError, figures
 from ssbfast.limits import BOX_BODY
 from tests.interop.js_modules import JS_DIR, ensure_modules, have_node
 
@@ -116,7 +116,7 @@ def take_turns(turns: Mapping[str, Turn], rounds: int) -> dict[str, list[tuple[f
 
 
 def _ours(way: str, plains: list[bytes]) -> dict[str, Turn]:
-    from ssbfast.native import boxes
+    from ssbfast.native import box_stream
 
     wire = pure.Sealer(KEY, NONCE).seal_many(plains)
     right = hashlib.sha256(wire if way == "seal" else b"".join(plains)).hexdigest()
@@ -130,8 +130,8 @@ def _ours(way: str, plains: list[bytes]) -> dict[str, Turn]:
 
     def native(path: str) -> Callable[[], Any]:
         if way == "seal" and full is not None:  # nothing has to be kept apart
-            return along(path, lambda: boxes.Sealer(KEY, NONCE).seal(full))
-        return along(path, partial(work, boxes.Sealer, boxes.Opener))
+            return along(path, lambda: box_stream.Sealer(KEY, NONCE).seal(full))
+        return along(path, partial(work, box_stream.Sealer, box_stream.Opener))
 
     found: dict[str, Callable[[], Any]] = {path: native(path) for path in paths()}
     found["pynacl"] = partial(work, PlainSealer, PlainOpener)

@@ -23,21 +23,21 @@ _HOMES: Final = {
     "parse_address": "ssbfast.wire.address",
     "format_address": "ssbfast.wire.address",
     "TunnelAddress": "ssbfast.wire.address",
-    "RoomServer": "ssbfast.app.room_server",
-    "RoomClient": "ssbfast.app.room_client",
+    "RoomServer": "ssbfast.server.room_server",
+    "RoomClient": "ssbfast.client.room_client",
     "Peer": "ssbfast.net.peer",
     "install": "ssbfast.compat.installing",
     "uninstall": "ssbfast.compat.installing",
 }
 
 if TYPE_CHECKING:
-    from ssbfast.app.room_client import RoomClient
-    from ssbfast.app.room_server import RoomServer
+    from ssbfast.client.room_client import RoomClient
     from ssbfast.compat.installing import install, uninstall
     from ssbfast.errors import SSBError
     from ssbfast.ids import MAIN_NETWORK, FeedId, NetworkId
     from ssbfast.keys import Keypair, load_secret
     from ssbfast.net.peer import Peer
+    from ssbfast.server.room_server import RoomServer
     from ssbfast.wire.address import TunnelAddress, format_address, parse_address
 
 __all__ = [

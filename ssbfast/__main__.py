@@ -1,6 +1,6 @@
 """`python -m ssbfast`: the same as the command `ssbfast`."""
 
-from ssbfast.app.cli import main
+from ssbfast.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from ssbfast import limits, native, pure
 from ssbfast.errors import SSBError
 from ssbfast.pure import packet_stream
-from tests.helpers import boxes
-from tests.helpers.boxes import KEY, NONCE
+from tests.helpers import hand_made_boxes
 from tests.helpers.feeds import split
+from tests.helpers.hand_made_boxes import KEY, NONCE
 from tests.helpers.lockstep import Lockstep
 from tests.helpers.traffic import Traffic
 
@@ -72,7 +72,7 @@ def test_every_length(path: str) -> None:
     sealer, opener = native.Sealer(KEY, NONCE), native.Opener(KEY, NONCE)
     for n in range(1, limits.BOX_BODY + 1):
         sealed = sealer.seal(plain[:n])
-        assert sealed == boxes.box(plain[:n], n - 1), n
+        assert sealed == hand_made_boxes.box(plain[:n], n - 1), n
         assert opener.open(sealed) == [plain[:n]], n
 
 

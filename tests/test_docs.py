@@ -11,11 +11,11 @@ from pathlib import Path
 import click
 import pytest
 
-from ssbfast.app.commands.group import group
+from ssbfast.cli.group import group
 from ssbfast.compat.secret_handshake import boxstream, network
 from ssbfast.compat.ssb import packet_stream
 from tests.helpers.processes import PATIENCE, Running
-from tests.helpers.village import post, village, web_server
+from tests.helpers.room_processes import post, village, web_server
 
 ROOT = Path(__file__).parent.parent
 PAGES = ("TUNNEL.md", "DIRECT.md", "PYTHON.md", "PRIVATE_ADDRESSES.md", "COMING_FROM.md")

@@ -12,8 +12,8 @@ import pytest
 from ssbfast import pure
 from ssbfast.errors import BoxStreamError, LocalProtocolError, PacketError, SessionEndedError
 from ssbfast.pure import EV_CHUNK, EV_GOODBYE, EV_PACKET, CoreLimits, Status
-from tests.helpers.ends import Room, data
 from tests.helpers.feeds import feeds, split
+from tests.helpers.relay_with_peers import Room, data
 from tests.helpers.traffic import raw
 
 SLAB = 4096

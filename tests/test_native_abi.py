@@ -16,8 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from ssbfast import errors, limits, native
-from ssbfast.pure import types
+from ssbfast import engine_types, errors, limits, native
 
 core = pytest.importorskip("ssbfast.native.core", reason="the C core is not built")
 
@@ -43,12 +42,12 @@ def _c_core() -> None:
 
 
 def test_numbers_agree() -> None:
-    for status in types.Status:
+    for status in engine_types.Status:
         assert getattr(core.lib, f"SSB_{status.name}") == status
     for name in ("HEADER", "BODY", "LENGTH", "AFTER", "TYPE", "PACKET", "CLOSED", "MEMORY"):
-        assert getattr(core.lib, f"SSB_E_{name}") == getattr(types, f"E_{name}")
+        assert getattr(core.lib, f"SSB_E_{name}") == getattr(engine_types, f"E_{name}")
     for name in ("EV_PACKET", "EV_CHUNK", "EV_GOODBYE", "STREAM", "END", "TYPE_MASK"):
-        assert getattr(core.lib, f"SSB_{name}") == getattr(types, name)
+        assert getattr(core.lib, f"SSB_{name}") == getattr(engine_types, name)
     assert core.lib.SSB_BOX_BODY == limits.BOX_BODY
     assert [name for name, _ in core.ffi.typeof("ssb_limits").fields] == list(native.CoreLimits._fields)
 
@@ -280,7 +279,7 @@ def test_a_wrong_kernel_is_found_out() -> None:
 
 
 def test_pure_does_not_load_the_core() -> None:
-    names = "import sys; print(sorted(n for n in sys.modules if n in ('ssbfast._native', 'ssbfast.native.engine')))"
+    names = "import sys; print(sorted(n for n in sys.modules if n in ('ssbfast._native', 'ssbfast.native.links')))"
     assert fresh("pure", code=names).stdout == "[]\n"
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.canary import insist
+from tests.helpers.plain_assert import insist
 
 ROOT = Path(__file__).parent.parent
 MARK = "SSBFAST_TEST_OPTIMIZED"
@@ -25,14 +25,14 @@ SECURITY = (
     "tests/wire/test_handshake_refusals.py",
     "tests/wire/test_handshake_machine.py",
     "tests/wire/test_box_stream.py",
-    "tests/wire/carriers/test_records.py",
-    "tests/wire/carriers/test_machine.py",
-    "tests/wire/carriers/test_times.py",
-    "tests/wire/test_direct_calls.py",
-    "tests/wire/test_direct_keys.py",
-    "tests/wire/punch/test_candidates.py",
-    "tests/wire/punch/test_probes.py",
-    "tests/wire/punch/test_attempt.py",
+    "tests/wire/direct/carriers/test_records.py",
+    "tests/wire/direct/carriers/test_session.py",
+    "tests/wire/direct/carriers/test_timers.py",
+    "tests/wire/direct/test_signaling.py",
+    "tests/wire/direct/test_keys.py",
+    "tests/wire/direct/punch/test_candidates.py",
+    "tests/wire/direct/punch/test_probes.py",
+    "tests/wire/direct/punch/test_attempt.py",
     "tests/compat/test_boxstream.py",
     "tests/compat/test_crypto.py",
     "tests/compat/test_network.py",

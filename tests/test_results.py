@@ -15,7 +15,7 @@ from benchmarks import results, targets
 from benchmarks.measured import QUICK, Measured, Plan, compared, costs, digits, ratios, seconds, spread
 from benchmarks.results import MEASURES, chosen, report, section
 from benchmarks.targets import ROWS, Row, Target
-from ssbfast.app.bench import figures
+from ssbfast.cli.bench.runner import figures
 
 ROOT = Path(__file__).parent.parent
 ABOUT = {

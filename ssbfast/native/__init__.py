@@ -17,9 +17,7 @@ import warnings
 from typing import TYPE_CHECKING, Final
 
 from ssbfast import source_tree
-from ssbfast.errors import BadInputError
-from ssbfast.native import whole
-from ssbfast.pure.types import (
+from ssbfast.engine_types import (
     END,
     EV_CHUNK,
     EV_GOODBYE,
@@ -31,6 +29,8 @@ from ssbfast.pure.types import (
     Event,
     Status,
 )
+from ssbfast.errors import BadInputError
+from ssbfast.native import library_check
 
 __all__ = [
     "BACKEND",
@@ -73,8 +73,8 @@ def _choose(wanted: str) -> str:
     if wanted == "pure":
         return "pure"
     try:
-        whole.check("ssbfast._native")
-        importlib.import_module("ssbfast.native.boxes")
+        library_check.check("ssbfast._native")
+        importlib.import_module("ssbfast.native.box_stream")
     except ImportError as error:
         if wanted:
             raise
@@ -93,13 +93,13 @@ def _check_without(names: str) -> None:
 
 def _choose_kernel(wanted: str) -> str:
     """The kernel that is wanted, or the best that this machine has and that passes its self-test."""
-    from ssbfast.native import boxes, core
+    from ssbfast.native import box_stream, core
 
     names = (wanted,) if wanted in _KERNELS else () if wanted else _KERNELS
     for name in names:
         if not core.use_kernel(name):
             continue
-        if boxes.self_test():
+        if box_stream.self_test():
             return name
         core.use_kernel("")
         if wanted:
@@ -124,8 +124,8 @@ def available() -> tuple[str, ...]:
 BACKEND: Final = _choose(os.environ.get("SSBFAST_BACKEND", ""))
 
 if TYPE_CHECKING or BACKEND != "pure":
-    from ssbfast.native.boxes import Opener, Sealer
-    from ssbfast.native.engine import Hub, Inlet, Lane, Link
-    from ssbfast.native.packets import Scanner
+    from ssbfast.native.box_stream import Opener, Sealer
+    from ssbfast.native.links import Hub, Inlet, Lane, Link
+    from ssbfast.native.packet_stream import Scanner
 else:
     from ssbfast.pure import Hub, Inlet, Lane, Link, Opener, Scanner, Sealer

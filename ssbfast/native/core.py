@@ -15,7 +15,7 @@ import nacl.bindings  # initialises libsodium
 from ssbfast import errors
 from ssbfast._native import ffi as _ffi
 from ssbfast._native import lib as _lib
-from ssbfast.pure.types import Status, fault
+from ssbfast.engine_types import Status, fault
 
 ffi: Any = _ffi
 lib: Any = _lib

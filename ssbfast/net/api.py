@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ssbfast.wire.muxrpc import JSON, CallKind, build_manifest
 
 if TYPE_CHECKING:
-    from ssbfast.net.direct.forwards import Service
+    from ssbfast.direct.forwarded_streams import Service
     from ssbfast.net.peer import Peer
     from ssbfast.wire.muxrpc import Called
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from ssbfast import limits
 from ssbfast.errors import DeadlineError, SessionEndedError, SSBError
+from ssbfast.net.happy_eyeballs import RaceLostError, Standing, most_telling
 from ssbfast.net.link import Link
-from ssbfast.net.racing import RaceLostError, Standing, most_telling
 from ssbfast.net.socket_names import needs_zone, with_zone
 from ssbfast.net.sockets import each_address, remote_address, tune_transport
 
@@ -28,9 +28,9 @@ async def dial(
 ) -> Link:
     """Connect to host:port and start a link that `make` makes.
 
-    The addresses of a name are tried one beside the other, see `net/racing.py`. Returns as soon as one is `ready`,
-    which raises SSBError for a link of no use; without it as soon as the connection is there: the handshake is then
-    under way, and its outcome goes to the link's handler. Links that are not returned are aborted.
+    The addresses of a name are tried one beside the other, see `net/happy_eyeballs.py`. Returns as soon as one is
+    `ready`, which raises SSBError for a link of no use; without it as soon as the connection is there: the handshake
+    is then under way, and its outcome goes to the link's handler. Links that are not returned are aborted.
 
     seconds: for the look-up, and for each connection. standing: remembers which addresses were of no use. reached:
     called when there is a connection. Raises DeadlineError, SessionEndedError, and what `ready` raises; no text of ours

@@ -1,6 +1,6 @@
 """One secured connection: an asyncio protocol that runs the handshake and then the native link.
 
-A link does not know what its transport is: a TCP socket, or a tunnel through another link (`net/tunnel.py`).
+A link does not know what its transport is: a TCP socket, or a tunnel through another link (`net/tunnel_transport.py`).
 
 What happens to bytes in flight
     `close()`       what is queued goes out first, then both goodbyes; at most `GOODBYE_SECONDS`.
@@ -29,7 +29,7 @@ from ssbfast.errors import (
     TruncatedError,
 )
 from ssbfast.ids import FeedId
-from ssbfast.net.handshaking import Admit, Handshaking
+from ssbfast.net.handshake_driver import Admit, Handshaking
 from ssbfast.net.link_handler import LinkHandler, Phase
 from ssbfast.net.sockets import unacknowledged
 from ssbfast.net.watchers import Watchers

@@ -22,12 +22,12 @@ from ssbfast.errors import (
 )
 from ssbfast.ids import FeedId
 from ssbfast.net.api import Api, Name
-from ssbfast.net.deadline import within
-from ssbfast.net.duplex import DuplexTransport
-from ssbfast.net.keepalive import PingStream, play
+from ssbfast.net.duplex_transport import DuplexTransport
 from ssbfast.net.link import Link
-from ssbfast.net.streams import Stream
-from ssbfast.net.tunnel import TunnelTransport
+from ssbfast.net.ping import PingStream, play
+from ssbfast.net.stream import Stream
+from ssbfast.net.timeouts import within
+from ssbfast.net.tunnel_transport import TunnelTransport
 from ssbfast.wire.muxrpc import (
     JSON,
     Answered,
@@ -41,10 +41,10 @@ from ssbfast.wire.muxrpc import (
     Reply,
     unknown_method_message,
 )
-from ssbfast.wire.rpc_body import error_body
+from ssbfast.wire.muxrpc_body import error_body
 
 if TYPE_CHECKING:
-    from ssbfast.net.direct.forwards import DirectForwards
+    from ssbfast.direct.forwarded_streams import DirectForwards
 
 Path = Literal["tunnel", "direct", "tcp"]
 D = TypeVar("D", bound=DuplexTransport)

@@ -7,7 +7,7 @@ means is none of the relay's business.
 
 Back-pressure: a source whose destination has no room is not read from (`wait`) until the destination has
 drained, or has taken nothing for `stall_seconds`: then the tunnel in question ends with an error. What happens when
-queue memory is short: `net/pressure.py`. Who works in which tick: `net/turns.py`.
+queue memory is short: `net/memory_pressure.py`. Who works in which tick: `net/scheduler.py`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ssbfast import limits, native
-from ssbfast.net.ephemerals import Ephemerals
+from ssbfast.net.ephemeral_keys import Ephemerals
 from ssbfast.net.link import Link
-from ssbfast.net.pressure import Pressure
-from ssbfast.net.turns import LoopTurns
+from ssbfast.net.memory_pressure import Pressure
+from ssbfast.net.scheduler import LoopTurns
 from ssbfast.tables import compact
 from ssbfast.wire.handshake import Session
 

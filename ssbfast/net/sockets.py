@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from ssbfast import limits
-from ssbfast.net.names import interleaved, resolve
-from ssbfast.net.racing import RaceLostError, Standing, race
+from ssbfast.net.happy_eyeballs import RaceLostError, Standing, race
+from ssbfast.net.name_lookup import interleaved, resolve
 
 T = TypeVar("T")
 
@@ -99,9 +99,9 @@ async def connect(
 ) -> socket.socket:
     """Connect a TCP socket that `prepare` has set up before, and return it.
 
-    The addresses of a name are tried one beside the other, see `net/racing.py`; the sockets of those that lose are
-    closed. standing: remembers which were of no use. Raises OSError with the reason of the last one, UnicodeError for
-    what cannot be a name. When cancelled it closes every socket.
+    The addresses of a name are tried one beside the other, see `net/happy_eyeballs.py`; the sockets of those that lose
+    are closed. standing: remembers which were of no use. Raises OSError with the reason of the last one, UnicodeError
+    for what cannot be a name. When cancelled it closes every socket.
     """
 
     async def attempt(one: Any, _reached: Callable[[], None]) -> socket.socket:

@@ -6,13 +6,7 @@ the extension is missing. `ssbfast.native` has the same names; everybody else im
 
 from __future__ import annotations
 
-from ssbfast.pure.box_stream import Opener, Sealer
-from ssbfast.pure.hub import Hub
-from ssbfast.pure.lane import Lane
-from ssbfast.pure.link import Link
-from ssbfast.pure.packet_stream import Scanner
-from ssbfast.pure.receive import Inlet
-from ssbfast.pure.types import (
+from ssbfast.engine_types import (
     END,
     EV_CHUNK,
     EV_GOODBYE,
@@ -24,6 +18,12 @@ from ssbfast.pure.types import (
     Event,
     Status,
 )
+from ssbfast.pure.box_stream import Opener, Sealer
+from ssbfast.pure.hub import Hub
+from ssbfast.pure.lane import Lane
+from ssbfast.pure.link import Link
+from ssbfast.pure.packet_stream import Scanner
+from ssbfast.pure.receive import Inlet
 
 BACKEND = "pure"
 

@@ -20,9 +20,9 @@ from nacl.bindings import crypto_secretbox, crypto_secretbox_open
 from nacl.exceptions import CryptoError
 
 from ssbfast import limits
+from ssbfast.engine_types import E_AFTER, E_BODY, E_CLOSED, E_HEADER, E_LENGTH, Buffer, Status, check_keys, fault
 from ssbfast.errors import TruncatedError
 from ssbfast.pure.turns import RLock, in_turn
-from ssbfast.pure.types import E_AFTER, E_BODY, E_CLOSED, E_HEADER, E_LENGTH, Buffer, Status, check_keys, fault
 
 HEADER: Final = 34
 MAC: Final = 16

@@ -10,8 +10,8 @@ from typing import Final, Protocol
 from weakref import WeakValueDictionary
 
 from ssbfast import limits
+from ssbfast.engine_types import Buffer
 from ssbfast.pure.turns import RLock, in_turn
-from ssbfast.pure.types import Buffer
 
 SLAB: Final = 4096
 RESERVE: Final = 512

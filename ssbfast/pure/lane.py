@@ -12,12 +12,12 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from ssbfast import limits
+from ssbfast.engine_types import E_CLOSED, STREAM, Buffer, CoreLimits, Status, fault
 from ssbfast.errors import LocalProtocolError, SessionEndedError
 from ssbfast.pure.box_stream import HEADER, Sealer
 from ssbfast.pure.hub import SLAB, Hub, Queue, slabs_for
 from ssbfast.pure.packet_stream import HEAD, write_head
 from ssbfast.pure.turns import in_turn
-from ssbfast.pure.types import E_CLOSED, STREAM, Buffer, CoreLimits, Status, fault
 
 if TYPE_CHECKING:
     from ssbfast.pure.link import Link

@@ -14,8 +14,8 @@ from __future__ import annotations
 import struct
 from typing import Final
 
+from ssbfast.engine_types import E_PACKET, E_TYPE, TYPE_MASK, Buffer, CoreLimits, Status, fault
 from ssbfast.pure.turns import RLock, in_turn
-from ssbfast.pure.types import E_PACKET, E_TYPE, TYPE_MASK, Buffer, CoreLimits, Status, fault
 
 HEAD: Final = struct.Struct(">BIi")
 """flags, length of the body, req"""

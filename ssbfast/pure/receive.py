@@ -8,12 +8,7 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, Final
 
-from ssbfast.pure.box_stream import HEADER, BoxOpener
-from ssbfast.pure.hub import Hub, OutOfMemory, Queue
-from ssbfast.pure.lane import Goodbye, Lane
-from ssbfast.pure.packet_stream import HeadScanner, too_long, write_head
-from ssbfast.pure.turns import in_turn
-from ssbfast.pure.types import (
+from ssbfast.engine_types import (
     E_AFTER,
     E_MEMORY,
     E_PACKET,
@@ -26,6 +21,11 @@ from ssbfast.pure.types import (
     Event,
     Status,
 )
+from ssbfast.pure.box_stream import HEADER, BoxOpener
+from ssbfast.pure.hub import Hub, OutOfMemory, Queue
+from ssbfast.pure.lane import Goodbye, Lane
+from ssbfast.pure.packet_stream import HeadScanner, too_long, write_head
+from ssbfast.pure.turns import in_turn
 
 if TYPE_CHECKING:
     from ssbfast.pure.link import Link

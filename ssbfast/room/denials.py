@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from ssbfast import limits
 from ssbfast.ids import FeedId
-from ssbfast.room.trust import Reason
+from ssbfast.room.tunnel_auth import Reason
 from ssbfast.wire.address import TunnelAddress, format_address
 
 RandBelow = Callable[[int], int]

@@ -71,7 +71,7 @@ class StreamEnd:
 class Splice:
     """Open a duplex call on session `target` and join it with stream `req` of `session`.
 
-    When it cannot be opened any more, the refusal is `refusal(to)` of ssbfast.room.portal.
+    When it cannot be opened any more, the refusal is `refusal(to)` of ssbfast.room.directory.
     """
 
     session: int

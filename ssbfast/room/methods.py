@@ -22,10 +22,10 @@ from typing import TypeAlias
 from ssbfast import limits
 from ssbfast.errors import FeedIdError, RefusedError
 from ssbfast.ids import FeedId
-from ssbfast.room.attendance import Attendance
+from ssbfast.room.attendants import Attendance
+from ssbfast.room.directory import Portal, refusal
 from ssbfast.room.effects import Answer, Changes, Effect, Fail, Splice, StreamEnd
-from ssbfast.room.pings import Pings
-from ssbfast.room.portal import Portal, refusal
+from ssbfast.room.ping import Pings
 from ssbfast.wire.muxrpc import (
     JSON,
     Answered,
@@ -38,7 +38,7 @@ from ssbfast.wire.muxrpc import (
     build_manifest,
     unknown_method_message,
 )
-from ssbfast.wire.rpc_body import clean_text
+from ssbfast.wire.muxrpc_body import clean_text
 
 _INSTANCES = 2**31
 """Instances of ssb-tunnel (several programs of one key at one portal) count from 0 and are below this."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ssbfast import limits, native
-from ssbfast.pure.types import Buffer
+from ssbfast.engine_types import Buffer
 
 
 class Boxer:

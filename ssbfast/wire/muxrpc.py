@@ -31,7 +31,7 @@ from ssbfast.errors import (
     RemoteError,
     SessionEndedError,
 )
-from ssbfast.wire.rpc_body import (
+from ssbfast.wire.muxrpc_body import (
     JSON,
     NOT_ALLOWED,
     build_manifest,
@@ -43,7 +43,7 @@ from ssbfast.wire.rpc_body import (
     read_error,
     unknown_method_message,
 )
-from ssbfast.wire.rpc_events import Answered, Called, CallKind, Ended, Failed, Item, MuxEvent, Out, Reply
+from ssbfast.wire.muxrpc_events import Answered, Called, CallKind, Ended, Failed, Item, MuxEvent, Out, Reply
 
 __all__ = [
     "END",

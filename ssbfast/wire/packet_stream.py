@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ssbfast import native
-from ssbfast.pure.types import Buffer, CoreLimits
+from ssbfast.engine_types import Buffer, CoreLimits
 
 _HEAD: Final = struct.Struct(">BIi")
 _FLAGS: Final = 0x0F

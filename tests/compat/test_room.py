@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from ssbfast.app.room_client import RoomClient
+from ssbfast.client.room_client import RoomClient
 from ssbfast.errors import RemoteError
 from ssbfast.ids import FeedId
 from ssbfast.keys import Keypair
 from ssbfast.net.api import Api
 from ssbfast.net.peer import Peer
-from ssbfast.room.trust import AllowList
+from ssbfast.room.tunnel_auth import AllowList
 from tests.helpers.compat_api import ECHOED, Program, content
 from tests.helpers.compat_room import Member
-from tests.helpers.livingroom import LivingRoom, living_room
+from tests.helpers.served_room import LivingRoom, living_room
 
 
 def at(room: LivingRoom, member: Member) -> Any:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ssbfast.wire.direct_keys import Role
+from ssbfast.wire.direct.keys import Role
 
 if TYPE_CHECKING:
     from tests.helpers.carrier_world import Side, World

@@ -1,4 +1,4 @@
-"""A world for `wire.carriers`: two ends, one room, tunnels and direct paths, a virtual clock, and chaos from a seed.
+"""A world for `wire.direct.carriers`: two ends, one room, tunnels, direct paths, a virtual clock, chaos from a seed.
 
 ::
 
@@ -20,10 +20,10 @@ from collections.abc import Callable
 from typing import Final
 
 from ssbfast.errors import DeadlineError, SSBError
-from ssbfast.wire.carriers import effects
-from ssbfast.wire.carriers.machine import Carriers
-from ssbfast.wire.carriers.moves import Kind, Phase
-from ssbfast.wire.direct_keys import Role
+from ssbfast.wire.direct.carriers import effects
+from ssbfast.wire.direct.carriers.handover import Kind, Phase
+from ssbfast.wire.direct.carriers.session import Carriers
+from ssbfast.wire.direct.keys import Role
 from tests.helpers.carrier_ways import DirectPath, Pipe, Tunnel
 
 WINDOW: Final = 2048

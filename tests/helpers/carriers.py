@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ssbfast.wire.carriers import effects as ef
-from ssbfast.wire.carriers.machine import Carriers
-from ssbfast.wire.carriers.records import RecordReader, RecordType
-from ssbfast.wire.direct_keys import Role
+from ssbfast.wire.direct.carriers import effects as ef
+from ssbfast.wire.direct.carriers.records import RecordReader, RecordType
+from ssbfast.wire.direct.carriers.session import Carriers
+from ssbfast.wire.direct.keys import Role
 
 W = 1000
 HOLD, TAKE, ACK, END = RecordType.HOLD, RecordType.TAKE, RecordType.ACK, RecordType.END

@@ -10,13 +10,13 @@ from typing import Any
 
 import psutil
 
-from ssbfast.app.room_client import RoomClient
+from ssbfast.client.room_client import RoomClient
 from ssbfast.keys import Keypair
 from ssbfast.net.api import Api
 from ssbfast.net.peer import Peer
-from ssbfast.net.streams import Stream
-from tests.helpers.livingroom import LivingRoom, living_room
+from ssbfast.net.stream import Stream
 from tests.helpers.rawpeer import eventually
+from tests.helpers.served_room import LivingRoom, living_room
 
 
 def echo_api() -> Api:

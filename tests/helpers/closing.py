@@ -29,7 +29,7 @@ class Group:
 
 GROUPS: Final = (
     Group(r"^nat is not", "root, /dev/net/tun, iproute2, nftables (the NAT lab)", "sudo ./dev test tests/nat"),
-    Group(r"^netns is not", "root and network namespaces", "sudo ./dev test -m nat tests/net tests/app"),
+    Group(r"^netns is not", "root and network namespaces", "sudo ./dev test -m nat --ignore tests/nat"),
     Group(r"^node is not", "Node and npm (live JavaScript peers)", "apt install nodejs npm; ./dev test tests/interop"),
     Group(r"^(peers|originals) is not", "the packages whose API we speak", "./dev originals"),
     Group(r"^site is not", "the documentation as it is written", "./dev docs"),
@@ -51,7 +51,7 @@ GROUPS: Final = (
     Group(r"^ipv6 is not|no IPv6", "IPv6", "a machine with ::1; ./dev test tests/net"),
     Group(r"this machine does not offer", "kernels that this processor lacks", "a machine with them"),
     Group(r"aioquic needs Python", "Python 3.11 (direct paths)", "PYTHON=python3.11 or newer, a new .venv, ./dev test"),
-    Group(r"nothing is unreadable for root", "a user who is not root", "./dev test tests/app/test_store_schema.py"),
+    Group(r"nothing is unreadable for root", "a user who is not root", "./dev test tests/store/test_peer_schema.py"),
     Group(r"this Python has a global lock", "a free-threaded Python", "PYTHON=python3.14t, a new .venv, ./dev test"),
     Group(r"^the rest of the attacks", "twenty minutes", "SSBFAST_TEST_ATTACKS=all ./dev test -n0 tests/hostile"),
 )

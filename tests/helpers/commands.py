@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from ssbfast.app.store import FILE, Store
+from ssbfast.store.peer_store import FILE, Store
 from tests.helpers.processes import run, without_time
 from tests.helpers.stores import raw, snapshot
 

@@ -19,8 +19,8 @@ from typing import Any, Final
 
 from ssbfast.errors import SSBError
 from ssbfast.net.peer import Peer
-from ssbfast.net.splice import Ending, Splice
-from ssbfast.wire.rpc_body import error_body
+from ssbfast.net.relayed_tunnel import Ending, Splice
+from ssbfast.wire.muxrpc_body import error_body
 from tests.helpers.clients import Known
 from tests.helpers.meeting import Meddler, Meeting, meddling, paths_of
 from tests.helpers.rawpeer import eventually

@@ -11,18 +11,18 @@ from typing import Any
 
 import pytest
 
-from ssbfast.net.direct.udp import Address, UdpSocket
-from ssbfast.wire.direct_keys import DirectKeys, Role
+from ssbfast.direct.udp import Address, UdpSocket
+from ssbfast.wire.direct.keys import DirectKeys, Role
 from tests.helpers.rawpeer import eventually
 
 if sys.version_info < (3, 11):
     pytest.skip("aioquic needs Python 3.11: there are no direct paths", allow_module_level=True)
 
 # Not skipped where it is missing: from 3.11 on the tests need the extra `direct`, which `dev` includes.
-from ssbfast.net.direct.certificates import Credentials
-from ssbfast.net.direct.driver import QuicDriver
-from ssbfast.net.direct.path import DirectPath
-from ssbfast.net.direct.quic import caller_connection, target_connection
+from ssbfast.direct.certificates import Credentials
+from ssbfast.direct.quic_connection import caller_connection, target_connection
+from ssbfast.direct.quic_driver import QuicDriver
+from ssbfast.direct.quic_path import DirectPath
 
 EXPORT_KEY = bytes(range(32))
 EPOCH = 7

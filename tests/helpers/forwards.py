@@ -8,15 +8,15 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from ssbfast.app.room_client import RoomClient
+from ssbfast.client.room_client import RoomClient
 from ssbfast.keys import Keypair
 from ssbfast.limits import KiB
 from ssbfast.net.api import Api
-from ssbfast.net.forward import ForwardListener, ForwardServer
+from ssbfast.net.forward.tcp import ForwardListener, ForwardServer
 from ssbfast.net.peer import Peer
-from ssbfast.room.trust import AllowList
-from tests.helpers.livingroom import LivingRoom, living_room
+from ssbfast.room.tunnel_auth import AllowList
 from tests.helpers.rawpeer import eventually
+from tests.helpers.served_room import LivingRoom, living_room
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

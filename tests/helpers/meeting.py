@@ -23,15 +23,15 @@ if sys.version_info < (3, 11):
     pytest.skip("aioquic needs Python 3.11: there are no direct paths", allow_module_level=True)
 
 from ssbfast import native
-from ssbfast.app.direct_paths import Direct, DirectPaths
-from ssbfast.app.room_session import RoomSession
+from ssbfast.client.direct_paths import Direct, DirectPaths
+from ssbfast.direct.negotiation import Rendezvous
+from ssbfast.direct.udp import Address, UdpSocket
 from ssbfast.keys import Keypair
-from ssbfast.net.direct.rendezvous import Rendezvous
-from ssbfast.net.direct.udp import Address, UdpSocket
-from ssbfast.net.forward import ForwardListener, ForwardServer
+from ssbfast.net.forward.tcp import ForwardListener, ForwardServer
 from ssbfast.net.peer import Peer
-from ssbfast.net.splice import Ending, Splice, _Leg
-from ssbfast.room.trust import AllowList
+from ssbfast.net.relayed_tunnel import Ending, Splice, _Leg
+from ssbfast.room.tunnel_auth import AllowList
+from ssbfast.server.session import RoomSession
 from tests.helpers.clients import House, Known, house
 from tests.helpers.forwards import Service, Wire
 from tests.helpers.rawpeer import eventually

@@ -19,11 +19,11 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ssbfast.wire.direct_keys import DirectKeys, Role
-from ssbfast.wire.punch import birthday
-from ssbfast.wire.punch.attempt import Failed, Nominated, Proven, Punch, PunchEffect, SendProbe
-from ssbfast.wire.punch.budgets import Unanswered
-from ssbfast.wire.punch.candidates import (
+from ssbfast.wire.direct.keys import DirectKeys, Role
+from ssbfast.wire.direct.punch import birthday
+from ssbfast.wire.direct.punch.attempt import Failed, Nominated, Proven, Punch, PunchEffect, SendProbe
+from ssbfast.wire.direct.punch.budgets import Unanswered
+from ssbfast.wire.direct.punch.candidates import (
     Address,
     Candidate,
     Kind,
@@ -33,7 +33,7 @@ from ssbfast.wire.punch.candidates import (
     admit,
     parse_whereabouts,
 )
-from ssbfast.wire.punch.pace import ProbePace, Turn
+from ssbfast.wire.direct.punch.pace import ProbePace, Turn
 
 REFLECTORS: tuple[Address, Address] = (("192.0.2.1", 3478), ("192.0.2.2", 3478))
 EXPORT_KEY = bytes(range(32))

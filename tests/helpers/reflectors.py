@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 from aioice import stun
 
-from ssbfast.net.direct.udp import Address, UdpSocket
+from ssbfast.direct.udp import Address, UdpSocket
 
 Answering = Callable[[stun.Message, Address], list[bytes]]
 """Request and its source → datagrams to send back."""

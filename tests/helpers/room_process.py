@@ -19,7 +19,7 @@ import psutil
 
 from ssbfast import limits
 from ssbfast.ids import FeedId
-from tests.helpers.livingroom import LAVISH
+from tests.helpers.served_room import LAVISH
 
 ROOT = Path(__file__).parents[2]
 
@@ -85,9 +85,9 @@ async def room_process(stall_seconds: float = limits.STALL_SECONDS, **environmen
 
 
 async def _main(stall_seconds: float) -> None:
-    from ssbfast.app.listening import Endpoint
-    from ssbfast.app.room_server import RoomServer
     from ssbfast.keys import Keypair
+    from ssbfast.net.endpoints import Endpoint
+    from ssbfast.server.room_server import RoomServer
 
     def tell(event: dict[str, Any]) -> None:
         print(json.dumps(event), flush=True)

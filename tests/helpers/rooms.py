@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ssbfast.ids import FeedId
+from ssbfast.room.directory import Portal
 from ssbfast.room.effects import Answer, Effect, Fail, Joined, Left, Splice, StreamEnd, StreamItem
 from ssbfast.room.methods import RoomInfo, RoomMethods
-from ssbfast.room.portal import Portal
 from ssbfast.wire.muxrpc import (
     STREAM,
     Answered,

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from ssbfast.app.store import FILE
 from ssbfast.room.denials import Batch, Denial
-from ssbfast.room.trust import Reason
+from ssbfast.room.tunnel_auth import Reason
+from ssbfast.store.peer_store import FILE
 from tests.helpers.rooms import feed
 
 RANDBELOW = random.Random(1).randrange
@@ -52,7 +52,7 @@ def other_process(code: str, *args: str) -> subprocess.Popen[str]:
     """Another Python that runs `code` with ours: `store` and `feed` are there, and it says "ready" first."""
     head = (
         "import sys, os\n"
-        "from ssbfast.app.store import Store\n"
+        "from ssbfast.store.peer_store import Store\n"
         "from tests.helpers.rooms import feed\n"
         "store = Store(sys.argv[1])\n"
         "print('ready', flush=True)\n"

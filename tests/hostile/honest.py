@@ -22,10 +22,10 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from ssbfast.app.follow_graph import MemoryGraph
-from ssbfast.app.room_client import RoomClient
-from ssbfast.app.targets import ways_into
-from ssbfast.app.trusting import Trust
+from ssbfast.client.follow_graph import MemoryGraph
+from ssbfast.client.room_client import RoomClient
+from ssbfast.client.targets import ways_into
+from ssbfast.client.tunnel_auth import Trust
 from ssbfast.ids import FeedId
 from ssbfast.keys import Keypair
 from ssbfast.net.api import Api

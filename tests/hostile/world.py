@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
-from ssbfast.app.targets import ways_into
+from ssbfast.client.targets import ways_into
 from ssbfast.ids import FeedId
 from tests.hostile.stranger import Cut, Stranger
 

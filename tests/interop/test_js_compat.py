@@ -12,7 +12,7 @@ from ssbfast.compat.ssb.util import tag
 from ssbfast.ids import FeedId, NetworkId
 from tests.helpers.compat_api import Program
 from tests.helpers.compat_room import Member
-from tests.helpers.livingroom import living_room
+from tests.helpers.served_room import living_room
 from tests.interop.jspeer import JSError, JSPeer, Kind, StartPeer
 from tests.interop.scenarios import CLIENT_KINDS, check
 

@@ -13,22 +13,22 @@ import pytest
 import pytest_asyncio
 
 from ssbfast import limits
-from ssbfast.app.direct_paths import Direct
-from ssbfast.app.follow_graph import MemoryGraph
-from ssbfast.app.listening import Endpoint
-from ssbfast.app.room_client import RoomClient
-from ssbfast.app.room_server import RoomServer
-from ssbfast.app.trusting import Trust
+from ssbfast.client.direct_paths import Direct
+from ssbfast.client.follow_graph import MemoryGraph
+from ssbfast.client.room_client import RoomClient
+from ssbfast.client.tunnel_auth import Trust
 from ssbfast.errors import GraphAwayError, HandshakeError, RefusedError, RemoteError
 from ssbfast.ids import FeedId, NetworkId
 from ssbfast.keys import Keypair
 from ssbfast.net.api import Api
 from ssbfast.net.dial import dial
+from ssbfast.net.endpoints import Endpoint
 from ssbfast.net.link import Link
 from ssbfast.net.peer import Peer
 from ssbfast.net.relay import Relay
-from ssbfast.net.streams import Stream
-from ssbfast.room.trust import AllowList, Relation
+from ssbfast.net.stream import Stream
+from ssbfast.room.tunnel_auth import AllowList, Relation
+from ssbfast.server.room_server import RoomServer
 from ssbfast.wire.address import NetAddress, parse_address
 from ssbfast.wire.handshake import ClientHandshake
 from tests.interop import scenarios

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 from ssbfast import FeedId, load_secret
-from ssbfast.app.store import Store
+from ssbfast.store.peer_store import Store
 from tests.helpers.processes import PATIENCE, Running
 from tests.nat.kinds import Kind
 from tests.nat.lab import ROOM6, NatLab, nat_lab

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ssbfast.app.store import Store
+from ssbfast.store.peer_store import Store
 from tests.nat.kinds import Kind, Kind6
 from tests.nat.lab import Count, NatLab
 from tests.nat.neighbours import Blob, Program, Street, neighbours

@@ -14,15 +14,15 @@ from ssbfast.errors import DeadlineError, SessionEndedError
 from ssbfast.keys import Keypair
 from ssbfast.net.api import Api
 from ssbfast.net.dial import dial
+from ssbfast.net.happy_eyeballs import Standing
 from ssbfast.net.link import Link
-from ssbfast.net.racing import Standing
 from ssbfast.net.relay import Relay
 from ssbfast.net.sockets import connect, reset_on_close, tune, unacknowledged
 from ssbfast.wire.handshake import ClientHandshake
 from ssbfast.wire.muxrpc import CallKind
 from tests.helpers.clients import nothing_left
-from tests.helpers.livingroom import living_room
 from tests.helpers.rawpeer import PATIENCE, RawPeer, eventually, settle
+from tests.helpers.served_room import living_room
 
 
 def make() -> Link:

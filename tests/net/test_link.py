@@ -22,7 +22,7 @@ from ssbfast.errors import (
 )
 from ssbfast.ids import FeedId
 from ssbfast.keys import Keypair
-from ssbfast.net.handshaking import Admit
+from ssbfast.net.handshake_driver import Admit
 from ssbfast.net.link import Link
 from ssbfast.net.relay import Relay
 from ssbfast.net.watchers import Watchers

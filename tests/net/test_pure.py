@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.slow
 @pytest.mark.skipif(native.BACKEND == "pure", reason="this run is it")
-@pytest.mark.parametrize("module", ["tests/net/test_splice.py", "tests/net/test_tunnel.py"])
+@pytest.mark.parametrize("module", ["tests/net/test_relayed_tunnel.py", "tests/net/test_tunnel_transport.py"])
 def test_plain_python_moves_the_same_bytes(module: str) -> None:
     done = subprocess.run(
         (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", module),

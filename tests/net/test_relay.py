@@ -15,8 +15,8 @@ from ssbfast.net.link import Link
 from ssbfast.net.relay import Relay
 from ssbfast.pure import Opener, Sealer
 from ssbfast.wire.handshake import ServerHandshake, Session
-from tests.helpers.livingroom import LivingRoom, living_room
 from tests.helpers.rawpeer import RawTunnel, eventually, settle
+from tests.helpers.served_room import LivingRoom, living_room
 from tests.helpers.traffic import raw
 
 Ends = tuple[RawTunnel, RawTunnel]

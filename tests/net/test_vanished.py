@@ -19,16 +19,16 @@ from pathlib import Path
 import pytest
 
 from ssbfast import limits
-from ssbfast.app.listening import Endpoint
-from ssbfast.app.room_client import RoomClient
-from ssbfast.app.room_server import RoomServer
+from ssbfast.client.room_client import RoomClient
 from ssbfast.keys import Keypair
+from ssbfast.net.endpoints import Endpoint
+from ssbfast.server.room_server import RoomServer
 from tests.helpers.namespaces import built, ip
 
 ROOT = Path(__file__).parents[2]
 _PEER = """
 import asyncio, sys
-from ssbfast.app.room_client import RoomClient
+from ssbfast.client.room_client import RoomClient
 from ssbfast.keys import Keypair
 
 async def main():

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ssbfast import limits
 from ssbfast.ids import FeedId
 from ssbfast.room.denials import Batch, Denial, Plan, RandBelow, RoomTally, Row, plan
-from ssbfast.room.trust import Reason
+from ssbfast.room.tunnel_auth import Reason
 from tests.helpers.rooms import feed
 
 ROOM, OTHER = feed(9_000_001), feed(9_000_002)

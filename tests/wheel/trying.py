@@ -36,10 +36,10 @@ SMOKE = (
     "tests/test_engine.py",
     "tests/wire/test_handshake.py",
     "tests/wire/test_box_stream.py",
-    "tests/net/test_streams.py",
-    "tests/net/test_tunnel.py",
-    "tests/app/test_room_server.py",
-    "tests/app/test_connect_command.py",
+    "tests/net/test_stream.py",
+    "tests/net/test_tunnel_transport.py",
+    "tests/server/test_room_server.py",
+    "tests/cli/test_connect.py",
     "tests/compat/test_programs.py",
 )
 """What the Pythons between the oldest and the newest run: whatever breaks there alone breaks in import or here."""

@@ -14,9 +14,10 @@ from nacl.bindings import crypto_secretbox
 
 from ssbfast.errors import BoxStreamError, LocalProtocolError, RemoteProtocolError, TruncatedError
 from ssbfast.wire.box_stream import Boxer, Unboxer
-from tests.helpers import boxes, vectors
-from tests.helpers.boxes import KEY, NONCE
+from tests.helpers import hand_made_boxes as boxes
+from tests.helpers import vectors
 from tests.helpers.feeds import feeds
+from tests.helpers.hand_made_boxes import KEY, NONCE
 
 pytestmark = pytest.mark.usefixtures("core")
 

@@ -16,7 +16,7 @@ from ssbfast.compat.ssb.packet_stream import (
     PSStreamHandler,
 )
 from ssbfast.errors import LimitError, LocalProtocolError, SessionEndedError
-from ssbfast.wire.rpc_body import read_error
+from ssbfast.wire.muxrpc_body import read_error
 
 __all__ = [
     "MuxRPCAPI",

@@ -6,13 +6,12 @@ import socket
 from typing import Any, Final, cast
 
 from ssbfast import limits
+from ssbfast.direct.stun_client import StunClient
+from ssbfast.direct.udp import UdpSocket
 from ssbfast.errors import MuxRPCError
-from ssbfast.net.direct.stun import StunClient
-from ssbfast.net.direct.udp import UdpSocket
-from ssbfast.net.reflector import answer_to, codec, is_request
-from ssbfast.wire.direct_calls import parse_answer, parse_continue, parse_offer, parse_stand_by, parse_sync
-from ssbfast.wire.direct_keys import DirectKeys, Role
-from ssbfast.wire.punch.candidates import (
+from ssbfast.net.stun_server import answer_to, codec, is_request
+from ssbfast.wire.direct.keys import DirectKeys, Role
+from ssbfast.wire.direct.punch.candidates import (
     PORTS,
     Surroundings,
     Whereabouts,
@@ -21,8 +20,9 @@ from ssbfast.wire.punch.candidates import (
     is_sendable,
     parse_whereabouts,
 )
-from ssbfast.wire.punch.probes import PROBE, Probes
-from ssbfast.wire.rpc_body import decode_json, encode_json
+from ssbfast.wire.direct.punch.probes import PROBE, Probes
+from ssbfast.wire.direct.signaling import parse_answer, parse_continue, parse_offer, parse_stand_by, parse_sync
+from ssbfast.wire.muxrpc_body import decode_json, encode_json
 from tests.fuzz.parsers.target import accepted, json_of, text_of
 
 EXPORT_KEY: Final = b"e" * 32

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from ssbfast import native, pure
+from ssbfast.engine_types import CoreLimits
 from ssbfast.errors import BoxStreamError, CarrierError, PacketError
-from ssbfast.pure.types import CoreLimits
-from ssbfast.wire.carriers.records import RECORD_BYTES, Record, RecordReader
+from ssbfast.wire.direct.carriers.records import RECORD_BYTES, Record, RecordReader
 from ssbfast.wire.packet_stream import Goodbye, Packet, PacketReader, encode_packet
 from tests.fuzz.parsers.target import halves
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Final
 
 from ssbfast import limits
-from ssbfast.app.attendance import feed_ids
-from ssbfast.app.joined_room import reflectors_of
+from ssbfast.client.attendance import feed_ids
+from ssbfast.client.joined_room import reflectors_of
 from ssbfast.errors import MuxRPCError
 from ssbfast.ids import FeedId
-from ssbfast.native.whole import is_cut_off
+from ssbfast.native.library_check import is_cut_off
+from ssbfast.room.directory import Portal
 from ssbfast.room.methods import RoomInfo, RoomMethods
-from ssbfast.room.portal import Portal
 from ssbfast.wire.muxrpc import Called, CallKind, MuxEvent, MuxRPC, Reply
+from ssbfast.wire.muxrpc_body import call_body, decode_json, encode_json, read_call, read_error
 from ssbfast.wire.packet_stream import Packet, PacketReader, encode_packet
-from ssbfast.wire.rpc_body import call_body, decode_json, encode_json, read_call, read_error
 from tests.fuzz.parsers.target import accepted, json_of
 
 _ME: Final = FeedId(b"r" * 32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
-from ssbfast.wire.rpc_body import JSON, decode_json
+from ssbfast.wire.muxrpc_body import JSON, decode_json
 
 T = TypeVar("T")
 

@@ -6,18 +6,18 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from ssbfast.app.commands.options import parse_host_and_port, parse_network
-from ssbfast.app.commands.peering import RoomAddress
-from ssbfast.app.commands.targets import parse
-from ssbfast.app.listening import Endpoint
-from ssbfast.app.targets import parse_target, ways_into
+from ssbfast.cli.options import parse_host_and_port, parse_network
+from ssbfast.cli.peer_options import RoomAddress
+from ssbfast.cli.resolve_target import parse
+from ssbfast.client.targets import parse_target, ways_into
 from ssbfast.errors import AddressError, BadInputError, FeedIdError, KeyFileError
 from ssbfast.ids import FeedId, NetworkId
 from ssbfast.keys import load_secret
 from ssbfast.limits import ADDRESS_TEXT
+from ssbfast.net.endpoints import Endpoint
 from ssbfast.wire.address import format_address, parse_address, parse_invite
+from ssbfast.wire.muxrpc_body import clean_text
 from ssbfast.wire.private_tunnel import parse_private_tunnel
-from ssbfast.wire.rpc_body import clean_text
 from tests.fuzz.parsers.target import accepted, text_of
 
 _FOLDER: Final = tempfile.TemporaryDirectory(prefix="ssbfast-fuzz-")

@@ -1,1 +1,0 @@
-"""The commands of `ssbfast`, one module each. Importing them needs the extra `room` (click, rich)."""

@@ -1,0 +1,182 @@
+"""What `ssbfast connect` does, and `ssbfast denials --connect N` too: keep a tunnel open, and carry TCP through it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import ipaddress
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ssbfast.cli.options import (
+    OWN_ID,
+    callback,
+    connections_option,
+    data_flag,
+    parse_host_and_port,
+)
+from ssbfast.cli.path_options import Gate, Paths, path_options
+from ssbfast.cli.peer_options import (
+    Command,
+    RoomAddress,
+    TrustOptions,
+    load_me,
+    open_trust,
+    room_option,
+    stay_in,
+    together,
+    trust_options,
+)
+from ssbfast.cli.peer_output import PeerWords, forward_problem
+from ssbfast.cli.resolve_target import Target, parse, resolve
+from ssbfast.cli.standard_error import warn
+from ssbfast.errors import BadInputError
+from ssbfast.ids import FeedId, NetworkId
+from ssbfast.pasted.hosts import show
+
+if TYPE_CHECKING:
+    from ssbfast.cli.output import Event, Printer
+    from ssbfast.client.room_client import RoomClient
+    from ssbfast.net.endpoints import Endpoint
+    from ssbfast.net.forward.tcp import ForwardListener
+
+
+def calling_options(*, required: bool) -> Callable[[Command], Command]:
+    """--room, --bind, --anyway, --connections, whom to trust and which path to take."""
+
+    def decorate(command: Command) -> Command:
+        bind = click.option(
+            "--bind",
+            required=required,
+            metavar="HOST:PORT",
+            callback=callback(parse_host_and_port),
+            help="Where programs of this machine find the service; port 0 picks one.",
+        )
+        anyway = click.option("--anyway", is_flag=True, help="Dial also if you do not follow the target, or block it.")
+        return room_option(required=required)(bind(anyway(connections_option(trust_options(path_options(command))))))
+
+    return decorate
+
+
+def run_call(
+    text: str,
+    *,
+    data: Path,
+    network: NetworkId,
+    as_json: bool,
+    rooms: tuple[RoomAddress, ...],
+    bind: Endpoint,
+    anyway: bool,
+    connections: int | None,
+    trust: TrustOptions,
+    paths: Paths,
+) -> int:
+    """Keep a tunnel to what `text` names, and carry every connection to `bind` through it. Returns the exit code.
+
+    Raises BadInputError before anything is dialled, made or changed.
+    """
+    from ssbfast.cli.runner import run_until_stopped
+
+    parsed = parse(text)
+    target = (parsed if isinstance(parsed, Target) else resolve(parsed, rooms, data, network)).through(rooms)
+    trust.check()
+    paths.check()
+    portals = {way.portal for way in target.ways} or {room.portal for room in rooms}
+    rooms = tuple(room for room in rooms if room.portal in portals)  # others need not know of us
+    call = _Call(
+        target,
+        data=data,
+        network=network,
+        rooms=rooms,
+        bind=bind,
+        anyway=anyway,
+        connections=connections,
+        trust=trust,
+        paths=paths,
+    )
+    return run_until_stopped(call.run, as_json=as_json, words=PeerWords(data_flag(data)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    target: Target
+    data: Path
+    network: NetworkId
+    rooms: tuple[RoomAddress, ...]
+    bind: Endpoint
+    anyway: bool
+    connections: int | None
+    trust: TrustOptions
+    paths: Paths
+
+    async def run(self, printer: Printer) -> int:
+        from ssbfast.client.room_client import RoomClient
+
+        async with contextlib.AsyncExitStack() as stack:
+            listener = await self._listen(stack, printer)
+            me = load_me(self.data)
+            if self.target.who == me.id:
+                raise BadInputError(OWN_ID)
+            trust = open_trust(self.trust, self.data, me, self.network)
+            stack.push_async_callback(trust.close)
+            gate = Gate(listener, only_direct=self.paths.only_direct)
+
+            def tell(event: Event) -> None:
+                printer.event(event)
+                gate.event(event)
+
+            direct = await self.paths.open()
+            client = RoomClient(me, network=self.network, trust=trust, direct=direct, on_event=tell)
+            await stack.enter_async_context(client)
+            self._introduce(listener.address, me.id, printer)
+            await self._keep(client, gate, printer)
+        return 0
+
+    async def _listen(self, stack: contextlib.AsyncExitStack, printer: Printer) -> ForwardListener:
+        from ssbfast import limits
+        from ssbfast.net.forward.tcp import ForwardListener
+
+        listener = ForwardListener(
+            self.bind.host,
+            self.bind.port,
+            patience=limits.DIAL_SECONDS,
+            per_peer=self.connections or limits.FORWARDS_PER_PEER,
+            told=lambda complaint: printer.event(forward_problem(complaint)),
+        )
+        stack.push_async_callback(listener.close)
+        try:
+            await listener.start()
+        except OSError as error:
+            place = show(self.bind.host, self.bind.port)
+            raise BadInputError(f"cannot listen on {place}: {_reason(error)}") from None
+        return listener
+
+    def _introduce(self, address: tuple[str, int], me: FeedId, printer: Printer) -> None:
+        bound = show(*address)
+        printer.text(f"You are {me}\nReaching {self.target.who}; programs of this machine find its service at {bound}")
+        printer.event({"event": "bound", "bind": bound})
+        if not ipaddress.ip_address(address[0].partition("%")[0]).is_loopback:
+            warn(f"{bound} can be reached from other machines")
+
+    async def _keep(self, client: RoomClient, gate: Gate, printer: Printer) -> None:
+        from ssbfast.cli.persistent_tunnel import Line
+
+        line = Line(
+            client, self.target, anyway=self.anyway, opened=gate.opened, tell=printer.event, flag=data_flag(self.data)
+        )
+        staying = stay_in(client, self.rooms, line.watch, tell=printer.event, announce=False, attendants=True)
+        await together(line.keep(), staying, gate.failed())
+
+
+def _reason(error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return "the port is taken"
+    if isinstance(error, socket.gaierror) or not error.errno:
+        return "no such host"
+    return os.strerror(error.errno).lower()

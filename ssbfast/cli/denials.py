@@ -1,0 +1,167 @@
+"""`ssbfast denials`: the connections that this peer refused, and the two answers to one: follow back, call back."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ssbfast.cli.connect import calling_options, run_call
+from ssbfast.cli.contacts import in_words
+from ssbfast.cli.options import data_flag, has_store, peer_options, say
+from ssbfast.cli.path_options import paths_from
+from ssbfast.cli.peer_options import trust_from
+from ssbfast.cli.peer_output import meaning
+from ssbfast.errors import BadInputError
+from ssbfast.ids import FeedId, NetworkId
+
+if TYPE_CHECKING:
+    from ssbfast.cli.peer_options import RoomAddress
+    from ssbfast.net.endpoints import Endpoint
+    from ssbfast.room.denials import Denial
+    from ssbfast.store.peer_store import DenialCount, Store
+
+_NUMBER = click.IntRange(1, 2**63 - 1)
+
+
+@click.command()
+@click.option("--follow", type=_NUMBER, metavar="N", help="Follow the one who was refused. Shows the full id and asks.")
+@click.option("--yes", is_flag=True, help="With --follow: do not ask.")
+@click.option(
+    "--connect",
+    "call",
+    type=_NUMBER,
+    metavar="N",
+    help="Open a tunnel to the one who was refused; the options below are those of `ssbfast connect`.",
+)
+@calling_options(required=False)
+@peer_options
+def denials(
+    follow: int | None, yes: bool, call: int | None, data: Path, network: NetworkId, as_json: bool, **calling: Any
+) -> int:
+    """List refused connections. Each has its number for good.
+
+    Whoever was refused does not learn why, nor that you can see it here. To let somebody in, follow them
+    (--follow N); they have to follow you too.
+    """
+    if follow is not None and call is not None:
+        raise click.UsageError("--follow and --connect are two things: one at a time")
+    if yes and follow is None:
+        raise click.UsageError("--yes goes with --follow N")
+    trust, paths = trust_from(calling), paths_from(calling)
+    if call is None and (trust or paths or any(calling.values())):
+        raise click.UsageError("options of a connection go with --connect N")
+    if follow is not None:
+        return _follow(follow, data, yes=yes, as_json=as_json)
+    if call is not None:
+        return _call(call, data, network=network, as_json=as_json, trust=trust, paths=paths, **calling)
+    _list(data, as_json=as_json)
+    return 0
+
+
+# ---------------------------------------------------------------- the list
+
+
+def _list(data: Path, *, as_json: bool) -> None:
+    from ssbfast.store.peer_store import Store
+
+    found: list[Denial] = []
+    counts: dict[FeedId, DenialCount] = {}
+    if has_store(data):
+        with Store(data, reading=True) as store:
+            found, counts = store.denials(), store.denial_counts()
+    for denial in found:
+        say(as_event(denial), in_a_line(as_event(denial)), as_json=as_json)
+    for room, count in counts.items():
+        event = {"event": "refused", "portal": str(room), "n": count.refused, "kept": count.kept}
+        say({**event, "faults": count.faults}, _in_figures(room, count), as_json=as_json)
+    if as_json:
+        return
+    click.echo(f"Next: ssbfast denials --follow N{data_flag(data)}" if found else "Nobody was refused.")
+
+
+def as_event(denial: Denial) -> dict[str, object]:
+    return {
+        "event": "denied",
+        "n": denial.number,
+        "portal": str(denial.room),
+        "origin": str(denial.origin),
+        "address": denial.address,
+        "proven": denial.proven,
+        "reason": denial.reason.value,
+        "time": round(denial.time, 3),
+    }
+
+
+def in_a_line(event: Mapping[str, Any]) -> str:
+    """A `denied` event as the list shows it."""
+    number = "" if event["n"] is None else event["n"]
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event["time"]))
+    return f"{number:>5}  {when}  {_short(event['origin'])}  through {_short(event['portal'])}  {meaning(event)}"
+
+
+def _in_figures(room: FeedId, count: DenialCount) -> str:
+    text = f"through {room.short}: {count.refused} refused"
+    if count.rest > 0:
+        text += f", {count.rest} of them only counted"
+    if count.faults:
+        text += f", {count.faults} in which the room named somebody else"
+    return text
+
+
+def _short(feed: str) -> str:
+    return FeedId.parse(feed).short
+
+
+# ---------------------------------------------------------------- the two answers
+
+
+def _follow(number: int, data: Path, *, yes: bool, as_json: bool) -> int:
+    from ssbfast.store.peer_store import Store
+
+    with Store(_existing(data)) as store:
+        who = _denial(store, number).origin
+        if not yes:
+            if not sys.stdin.isatty():
+                raise BadInputError(f"nobody is here to ask whether to follow {who}: say --yes")
+            if not click.confirm(f"Follow {who}?", err=True):
+                click.echo("Nothing was changed.", err=True)
+                return 1
+        changed = store.follow(who)
+        relation = store.relation(who)
+    event = {"event": "follow", "id": str(who), "changed": changed}
+    text = f"{who}  {in_words(relation)}{'' if changed else ' (as before)'}"
+    if relation.blocks:
+        text += f"\nThe block is the stronger of the two. To let them in: ssbfast unblock {who}{data_flag(data)}"
+    say({**event, "follows": relation.follows, "blocks": relation.blocks}, text, as_json=as_json)
+    return 0
+
+
+def _call(number: int, data: Path, *, rooms: tuple[RoomAddress, ...], bind: Endpoint | None, **options: Any) -> int:
+    from ssbfast.store.peer_store import Store
+
+    with Store(_existing(data), reading=True) as store:
+        denial = _denial(store, number)
+    if denial.address is None:
+        raise BadInputError(f"denial {number} has no verified address")
+    if not rooms or bind is None:
+        raise BadInputError(f"--connect needs --bind HOST:PORT, and --room with the address of {denial.room}")
+    return run_call(denial.address, data=data, rooms=rooms, bind=bind, **options)
+
+
+def _existing(data: Path) -> Path:
+    """The directory, if it has a store: looking for a denial makes none."""
+    if not has_store(data):
+        raise BadInputError(f"there are no denials in {data}")
+    return data
+
+
+def _denial(store: Store, number: int) -> Denial:
+    denial = store.denial(number)
+    if denial is None:
+        raise BadInputError(f"there is no denial {number} (any more); see the list with: ssbfast denials")
+    return denial

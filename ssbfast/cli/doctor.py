@@ -1,0 +1,162 @@
+"""`ssbfast doctor`: what this machine's network allows, and so who can be reached directly."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from ssbfast.cli.options import SECRET, peer_options, read_secret, several
+from ssbfast.cli.path_options import reflector
+from ssbfast.cli.peer_options import RoomAddress, in_room, room_option
+from ssbfast.cli.peer_output import PeerWords
+from ssbfast.errors import SSBError
+from ssbfast.ids import NetworkId
+
+if TYPE_CHECKING:
+    from ssbfast.cli.output import Event, Printer
+    from ssbfast.client.nat_diagnosis import Family, Nat
+    from ssbfast.direct.udp import Address
+    from ssbfast.keys import Keypair
+    from ssbfast.net.endpoints import Endpoint
+
+_NATS: Final = {
+    "none": "no NAT: the world sees your own address",
+    "easy": "a NAT that gives one port for all destinations: good for direct paths",
+    "hard": "a NAT with another port for each destination (symmetric): hard for direct paths",
+    "unknown": "a NAT; with one reflector alone its kind cannot be told (give another with --stun), so --birthday does"
+    " not search",
+    "silent": "no answer: UDP is blocked, or the reflectors are away",
+    "unasked": "not asked: there is no reflector (give one with --stun)",
+}
+
+_OTHERS: Final = {
+    "public": "without NAT",
+    "full-cone": "behind a NAT that lets everybody in",
+    "address": "behind a NAT that lets in, by address, whom it has sent to",
+    "port": "behind a NAT that lets in, by address and port, whom it has sent to",
+    "port-open": "behind such a one that early packets confuse",
+    "symmetric": "behind a symmetric NAT",
+    "blocked": "without UDP",
+    "lan": "on your own LAN",
+    "ipv6": "with IPv6",
+}
+
+_WORKS: Final = {
+    "direct": "direct",
+    "birthday": "direct if both of you say --birthday, else by the room's relay",
+    "relay": "by the room's relay",
+    "perhaps": "cannot be told",
+}
+
+
+@click.command()
+@room_option()
+@click.option(
+    "--stun",
+    multiple=True,
+    metavar="HOST:PORT",
+    callback=several(reflector),
+    help="Ask this STUN server, too; repeatable. Two reflectors show what a NAT does.",
+)
+@peer_options
+def doctor(
+    rooms: tuple[RoomAddress, ...],
+    stun: tuple[Endpoint, ...],
+    data: Path,
+    network: NetworkId,
+    as_json: bool,
+) -> int:
+    """Tell what your network allows: whether UDP passes, what your NAT does, and whom you reach directly.
+
+    It joins each room without being listed there and asks its reflectors. It shows addresses of yours: think before
+    you send the report to others.
+    """
+    from ssbfast.cli.runner import run_until_stopped
+
+    me = _identity(data)
+
+    async def work(printer: Printer) -> int:
+        from ssbfast.client.nat_diagnosis import diagnose, find
+
+        reflectors = await find(stun)
+        events: list[dict[str, Any]] = []
+        for room in dict.fromkeys(rooms):
+            found = await _reflectors(me, room, network)
+            reflectors += found
+            shown = [_show(address) for address in found]
+            events.append(
+                {"event": "room", "portal": str(room.portal), "reflectors": shown, "is_here": _is_here(found)}
+            )
+        v4, v6 = await diagnose(reflectors, loopback=_is_here(reflectors))
+        events += _findings(v4, v6)
+        await printer.report(events, _words)
+        return 0
+
+    return run_until_stopped(work, as_json=as_json, words=PeerWords())
+
+
+def _identity(data: Path) -> Keypair:
+    from ssbfast.keys import Keypair
+
+    return read_secret(data / SECRET) if os.path.lexists(data / SECRET) else Keypair.generate()
+
+
+async def _reflectors(me: Keypair, room: RoomAddress, network: NetworkId) -> list[Address]:
+    from ssbfast.client.room_client import RoomClient
+
+    async with RoomClient(me, network=network) as client:
+        try:
+            joined = await client.join(room.text, announce=False, attendants=False, stay=False)
+        except SSBError as error:
+            raise in_room(room, error) from error
+        return list(joined.reflectors)
+
+
+def _is_here(reflectors: list[Address]) -> bool:
+    """Whether all of them are on this very machine: then its loopback addresses are what they see."""
+    return bool(reflectors) and all(host.startswith("127.") or host == "::1" for host, _ in reflectors)
+
+
+def _findings(v4: Family, v6: Family) -> list[dict[str, Any]]:
+    from ssbfast.client.nat_diagnosis import outlook
+
+    events: list[dict[str, Any]] = []
+    for family in (v4, v6):
+        events.append({"event": "network", **family.as_json()})
+        for kind, address in family.candidates():
+            events.append({"event": "candidate", "kind": kind, "address": address})
+    for other, works in outlook(v4.nat).items():
+        events.append({"event": "outlook", "other": other, "works": works.value})
+    events.append({"event": "outlook", "other": "lan", "works": "direct"})
+    events.append({"event": "outlook", "other": "ipv6", "works": _over_v6(v6.nat)})
+    return events
+
+
+def _over_v6(nat: Nat) -> str:
+    """Firewalls there are stateful and change no ports: punching opens them, if IPv6 gets anywhere at all."""
+    return {"none": "direct", "easy": "direct", "silent": "relay"}.get(nat.value, "perhaps")
+
+
+def _words(event: Event) -> str:
+    match event:
+        case {"event": "room", "portal": portal, "reflectors": reflectors}:
+            here = "\n  it is on this very machine, and knows nothing of your network" if event["is_here"] else ""
+            return f"Room {portal}\n  reflectors: {', '.join(reflectors) or 'none'}{here}"
+        case {"event": "candidate", "kind": kind, "address": address}:
+            return f"  {kind:9} {address}"
+        case {"event": "outlook", "other": other, "works": works}:
+            return f"A peer {_OTHERS[other]}: {_WORKS[works]}"
+    lines = [f"IPv{event['family']}: {_NATS[event['nat']]} ({event['answered']} of {event['asked']} answered)"]
+    if event["keeps_port"] is not None and event["nat"] != "none":
+        lines.append(f"  your port is {'kept' if event['keeps_port'] else 'changed'}")
+    if event["hairpin"] is not None:
+        lines.append(f"  two peers behind it {'can' if event['hairpin'] else 'cannot'} use its outer address (hairpin)")
+    return "\n".join(lines)
+
+
+def _show(address: Address) -> str:
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,136 @@
+"""What `ssbfast` knows, and how errors become one line and an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import itertools
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import click
+
+from ssbfast import __version__
+from ssbfast.cli.failures import DONE, FAILED, UNUSABLE, Failure, failure_of, print_failure
+from ssbfast.cli.standard_error import bounded_stderr, warn
+from ssbfast.errors import SSBError
+
+COMMANDS: Final = {
+    "room": ("room", "Run a room: peers that join can reach each other through it."),
+    "listen": ("listen", "Offer a TCP service to your friends through rooms."),
+    "connect": ("connect_command", "Reach a friend's service through rooms, at an address of this machine."),
+    "attendants": ("attendants", "List who is in a room now."),
+    "follow": ("contacts", "Follow somebody: they may open tunnels to you."),
+    "unfollow": ("contacts", "Follow somebody no longer."),
+    "block": ("contacts", "Block somebody, which no policy overrules."),
+    "unblock": ("contacts", "Block somebody no longer."),
+    "contacts": ("contacts", "List whom you follow and block."),
+    "denials": ("denials", "List refused connections, and follow or call back."),
+    "keys": ("keys", "Make this peer's identity, and show it."),
+    "doctor": (
+        "doctor",
+        "Tell what your network allows: whether UDP passes, what your NAT does, and whom you reach directly.",
+    ),
+    "demo": ("demo.command", "Tunnel random bytes through a room, and prove that they arrived."),
+    "bench": ("bench.command", "Measure how fast this machine is, side by side with libsodium."),
+}
+"""Every command: the module that has it, and what `--help` says, so that nothing needs to be loaded for that."""
+
+_HIDDEN: Final = {"demo-part": ("demo.command", "demo_part")}
+
+
+class LazyGroup(click.Group):
+    """Loads a command's module when the command is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in COMMANDS:
+            module, name = COMMANDS[cmd_name][0], cmd_name
+        elif cmd_name in _HIDDEN:
+            module, name = _HIDDEN[cmd_name]
+        else:
+            return None
+        command = getattr(importlib.import_module(f"ssbfast.cli.{module}"), name)
+        return command if isinstance(command, click.Command) else None
+
+    def make_context(self, *args: Any, **more: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **more)  # --help and --version print here
+        except BrokenPipeError:
+            _empty_stdout()
+            raise click.exceptions.Exit(DONE) from None
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # whoever read our output has left; click would call that a failure
+            _empty_stdout()
+            return DONE
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_module, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="ssbfast")
+def group() -> None:
+    """Secure Scuttlebutt rooms and tunnels."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command. Returns its exit code; a user's mistake is one line on stderr, never a stack trace."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that has no "…" gets a question mark
+    with bounded_stderr():
+        if "--json" not in itertools.takewhile(lambda word: word != "--", arguments):
+            return _run(arguments, lambda _failure: None)
+        failures: list[Failure] = []
+        try:
+            code = _run(arguments, failures.append)
+        except Exception as error:  # a bug: its traceback follows
+            print_failure(Failure("internal", type(error).__name__, FAILED))
+            raise
+        if code != DONE:
+            print_failure(failures[0] if failures else Failure("failed", "the command has failed", code))
+        return code
+
+
+def _run(arguments: Sequence[str], tell: Callable[[Failure], None]) -> int:
+    if not arguments:
+        click.echo(group.get_help(click.Context(group, info_name="ssbfast")), err=True)
+        return UNUSABLE
+    try:
+        code = group.main(list(arguments), prog_name="ssbfast", standalone_mode=False)
+    except (click.ClickException, SSBError) as error:
+        failure = failure_of(error)
+        warn(failure.message)
+        tell(failure)
+        return failure.code
+    except (KeyboardInterrupt, click.Abort):
+        return DONE
+    except OSError as error:  # all others have become errors of ours: this one is of stdout, or of a file that we name
+        if error.filename is None:
+            _empty_stdout()
+        failure = Failure("output" if error.filename is None else "file", _unwritten(error), FAILED)
+        warn(failure.message)
+        tell(failure)
+        return failure.code
+    return code if isinstance(code, int) else DONE
+
+
+def _unwritten(error: OSError) -> str:
+    what = "the output cannot be written" if error.filename is None else str(error.filename)
+    return f"{what}: {(error.strerror or type(error).__name__).lower()}"
+
+
+def _empty_stdout() -> None:
+    """Let what is still in its buffer go nowhere: Python would try once more at its end, and say so."""
+    with contextlib.suppress(OSError, AttributeError), open(os.devnull, "wb") as nothing:
+        os.dup2(nothing.fileno(), sys.stdout.fileno())

@@ -1,0 +1,158 @@
+"""What several commands' options have in common: how they are read, and what is said when they make no sense."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from ssbfast import limits
+from ssbfast.cli.output import clean_lines, json_line
+from ssbfast.cli.standard_error import warn
+from ssbfast.errors import BadInputError
+from ssbfast.ids import MAIN_NETWORK, NetworkId
+from ssbfast.pasted.addresses import read_id, read_network
+
+if TYPE_CHECKING:
+    from ssbfast.keys import Keypair
+    from ssbfast.net.endpoints import Endpoint
+
+Parsed = TypeVar("Parsed")
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+SECRET: Final = "secret"
+"""The name of the secret file in a data directory."""
+
+OWN_ID: Final = "that is your own id (another --data has another)"
+
+
+def data_home(program: str) -> Path:
+    """Where a program keeps its things: the room and the peer apart, else the room would be its own peer."""
+    home = os.environ.get("LOCALAPPDATA" if os.name == "nt" else "XDG_DATA_HOME", "")
+    base = Path(home) if os.path.isabs(home) else Path("~/.local/share").expanduser()
+    return base / "ssbfast" / program
+
+
+def data_flag(data: Path) -> str:
+    """What a command that we advise has to say to mean this directory; nothing for the default one."""
+    return "" if data == data_home("peer") else f" --data {shlex.quote(str(data))}"
+
+
+def has_store(data: Path) -> bool:
+    """Whether there is a store to read; also when that cannot be told, since opening it tells why."""
+    from ssbfast.store.peer_store import FILE
+
+    try:
+        return (data / FILE).exists()
+    except (OSError, ValueError):
+        return True
+
+
+def callback(parse: Callable[[Any], Parsed]) -> Callable[[click.Context, click.Parameter, Any], Parsed]:
+    """Let click name the option in front of what our parsers say."""
+
+    def parsed(_context: click.Context, _option: click.Parameter, given: Any) -> Parsed:
+        try:
+            return parse(given)
+        except BadInputError as error:
+            raise click.BadParameter(str(error)) from error
+
+    return parsed
+
+
+def several(parse: Callable[[str], Parsed]) -> Callable[[click.Context, click.Parameter, Any], tuple[Parsed, ...]]:
+    """The same for an option that can be repeated."""
+    return callback(lambda texts: tuple(parse(text) for text in texts))
+
+
+def parse_network(text: str | None) -> NetworkId:
+    return MAIN_NETWORK if text is None else read_network(text)
+
+
+def _parse_data(text: str | None) -> Path:
+    if text is None:
+        return data_home("peer")
+    if not text or "\0" in text:  # "$UNSET" must not mean this very directory
+        raise BadInputError("the name of a directory is empty or cannot be used")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise BadInputError("no such user's directory") from None
+
+
+def parse_host_and_port(text: str | None) -> Endpoint | None:
+    """Read HOST:PORT as `pasted_endpoint.read_service` does; None for an option that was not given."""
+    if text is None:
+        return None
+    from ssbfast.pasted.endpoint import read_service
+
+    return read_service(text)
+
+
+network_option = click.option(
+    "--network-key",
+    "network",
+    metavar="BASE64",
+    envvar="SSBFAST_NETWORK_KEY",
+    callback=callback(parse_network),
+    help="Another network than the main one. Also SSBFAST_NETWORK_KEY, which others on this machine cannot read.",
+)
+
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+
+data_option = click.option(
+    "--data", metavar="DIR", callback=callback(_parse_data), help="The peer's own directory: secret, contacts, denials."
+)
+
+
+_GROUP_READ: Final = "ssbfast.allow_group_read"
+
+
+def _remember_group_read(context: click.Context, _option: click.Parameter, given: bool) -> None:
+    context.meta[_GROUP_READ] = given
+
+
+group_read_option = click.option(
+    "--allow-group-read",
+    is_flag=True,
+    expose_value=False,
+    callback=_remember_group_read,
+    help="Take a secret file that its group can read, as Kubernetes mounts it (0440).",
+)
+
+
+def read_secret(file: Path, *, create: bool = False) -> Keypair:
+    """Load the secret file as `--allow-group-read` says; said aloud each time. Raises KeyFileError."""
+    from ssbfast.keys import load_secret
+
+    context = click.get_current_context(silent=True)
+    allowed = context is not None and bool(context.meta.get(_GROUP_READ))
+    me = load_secret(file, create, allow_group_read=allowed)
+    if allowed:
+        warn(f"--allow-group-read: whoever is in the group of {file} may read it, and be this peer")
+    return me
+
+
+def peer_options(command: Command) -> Command:
+    """--data, --network-key, --allow-group-read and --json, as every command of a peer has them."""
+    return data_option(network_option(group_read_option(json_option(command))))
+
+
+connections_option = click.option(
+    "--connections",
+    metavar="N",
+    type=click.IntRange(1, limits.FORWARDS_MOST),
+    help=f"TCP connections with one peer at a time, {limits.FORWARDS_PER_PEER} unless given; as many wait for 15 s.",
+)
+
+
+feed_argument = click.argument("who", metavar="@ID", callback=callback(read_id))
+
+
+def say(event: Mapping[str, Any], text: str, *, as_json: bool) -> None:
+    """Print the outcome of a command that ends at once: for people, or as an object."""
+    click.echo(json_line(event) if as_json else clean_lines(text))

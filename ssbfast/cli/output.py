@@ -1,0 +1,198 @@
+"""Events on stdout, one a line, for people or as JSON; and what may stand in such a line.
+
+Remote text is cleaned where it comes in. Here it is cleaned once more, whatever it is: a line that is printed moves no
+cursor, begins no other line, and has a length that we know.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+import shlex
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+from ssbfast import limits
+from ssbfast.cli.output_thread import Writer
+from ssbfast.wire.muxrpc_body import clean_text
+
+CLOSE_SECONDS: Final = 1.0
+"""How long the end of the program waits for a slow reader."""
+
+Event = Mapping[str, Any]
+
+_UNUSUAL: Final = re.compile(r"[^ -~]")
+_PLAIN_WORD: Final = re.compile(r"[A-Za-z0-9_@%+=:,./-][A-Za-z0-9_@%+=:,./~-]*")
+
+
+def clean_line(text: str, length: int = limits.LOG_TEXT) -> str:
+    """One line for people, whatever `text` is: its line ends are spaces."""
+    return clean_text(" ".join(text[:length].splitlines()), length)
+
+
+def clean_lines(text: str) -> str:
+    """Several lines of ours."""
+    return "\n".join(clean_text(line, limits.LOG_TEXT) for line in text.split("\n"))
+
+
+def shell_word(text: str) -> str:
+    """A word as people may paste it into a shell: quoted only where the shell would change it (`!`, `;`)."""
+    return text if _PLAIN_WORD.fullmatch(text) else shlex.quote(text)
+
+
+def clean_value(value: Any) -> Any:
+    """The same with every text in it cleaned; the name of a file stays as it is."""
+    if isinstance(value, str):
+        return clean_text(value, limits.LOG_TEXT)
+    if isinstance(value, Mapping):
+        return {clean_text(str(key), limits.ERROR_NAME): clean_value(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [clean_value(item) for item in value]
+    return value
+
+
+def json_line(event: Event) -> str:
+    """One line of JSON, with its time. What is left in it that does not print, in the names of files, is escaped."""
+    text = json.dumps(clean_value(_stamped(event)), ensure_ascii=False, default=_name_of_file)
+    return text if text.isprintable() else _UNUSUAL.sub(lambda found: _escaped(found[0]), text)
+
+
+def _stamped(event: Event) -> Event:
+    """An event with its `time`: its own, given in seconds, or now."""
+    seconds = event.get("time")
+    stamp = in_utc(seconds if isinstance(seconds, float) else time.time())
+    first = {"event": event["event"]} if "event" in event else {}
+    return {**first, **event, "time": stamp}
+
+
+def in_utc(seconds: float) -> str:
+    """A time in seconds since 1970 as RFC 3339 has it: UTC, with milliseconds."""
+    moment = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _escaped(char: str) -> str:
+    if char.isprintable():
+        return char
+    return json.dumps(char)[1:-1] if char > "\x7f" else f"\\u{ord(char):04x}"
+
+
+def _name_of_file(value: object) -> str:
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"no member of an event: {type(value).__name__}")
+
+
+class Printer:
+    """Prints lines without ever blocking its caller.
+
+    stdout: sys.stdout, which is None in a process that was started without one.
+    as_json: one JSON object a line, and `text` is left out; otherwise lines for people.
+    on_broken: called, from the thread, once, when nobody reads any more (`| head`).
+    on_failed: called, from the thread, once, when lines cannot be written for another reason.
+    words: an event as people read it; `describe` knows a room's.
+    """
+
+    def __init__(
+        self,
+        stdout: TextIO | None,
+        *,
+        as_json: bool,
+        on_broken: Callable[[], None] = lambda: None,
+        on_failed: Callable[[OSError], None] = lambda _error: None,
+        words: Callable[[Event], str] | None = None,
+        backlog: int = limits.LOG_BACKLOG,
+    ) -> None:
+        self.as_json = as_json
+        self._words = words or describe
+        self._encoding = "utf-8" if as_json or stdout is None else stdout.encoding
+        # Not through sys.stdout: its lock would be held at exit while a slow reader keeps us waiting. Without a stdout
+        # its number may have become a socket's: then nothing is written at all.
+        self._writer = Writer(
+            None if stdout is None else stdout.fileno(),
+            name="printer",
+            missing=lambda n: self.line({"event": "lost", "n": n}),
+            on_broken=on_broken,
+            on_failed=on_failed,
+            backlog=backlog,
+        )
+
+    def line(self, event: Event) -> bytes:
+        """An event as it is written, with its line end."""
+        if self.as_json:
+            return self._encode(json_line(event))
+        words = clean_lines(self._words(clean_value(event)))
+        return self._encode(f"{time.strftime('%H:%M:%S')}  {words}")
+
+    def put(self, line: bytes) -> None:
+        """Print what `line` has made."""
+        self._writer.put(line)
+
+    def event(self, event: Event) -> None:
+        """Print one event."""
+        self.put(self.line(event))
+
+    def text(self, text: str) -> None:
+        """Print lines for people; nothing when JSON is wanted."""
+        if not self.as_json:
+            self.put(self._encode(clean_lines(text)))
+
+    async def report(self, events: Iterable[Event], words: Callable[[Event], str], *, title: str = "") -> None:
+        """Print all of a list, waiting for the reader.
+
+        words: one of them as people read it. title: a line for people, above.
+        """
+        if self.as_json:
+            lines = [json_line(event) for event in events]
+        else:
+            lines = [clean_line(title)] if title else []
+            lines += [clean_lines(words(clean_value(event))) for event in events]
+        await self._writer.put_all([self._encode(line) for line in lines])
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits to be written."""
+        return self._writer.is_idle
+
+    def close(self) -> None:
+        """Let what waits go out, for at most `CLOSE_SECONDS`."""
+        self._writer.close(CLOSE_SECONDS)
+
+    def _encode(self, text: str) -> bytes:
+        return f"{text}\n".encode(self._encoding, "replace")
+
+
+def describe(event: Event) -> str:
+    """One event in words."""
+    match event:
+        case {"event": "joined" | "left" as name, "id": who}:
+            return f"{name:8}{who}"
+        case {"event": "tunnel_opened", "origin": origin, "target": target}:
+            return f"tunnel  {origin} → {target}"
+        case {"event": "tunnel_closed", "origin": origin, "target": target, "bytes": n, "seconds": seconds}:
+            return f"closed  {origin} → {target}  {amount(n)} in {seconds:.1f} s ({event.get('reason')})"
+        case {"event": "lost", "n": n}:
+            return f"({n} lines are missing here: the reader was too slow)"
+        case {"event": "limited", "limits": counts}:
+            return f"limits  reached: {_listed(counts)}"
+        case {"event": "skipped", "counts": counts}:
+            return f"(not shown, so that the log stays short: {_listed(counts)})"
+    members = "  ".join(f"{key} {value}" for key, value in event.items() if key != "event")
+    return f"{event.get('event', '?'):8}{members}"
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{n} {name}" for name, n in counts.items())
+
+
+def amount(n: int) -> str:
+    """A number of bytes for people; 1 kB is 1,000 bytes."""
+    size = float(n)
+    for unit in ("bytes", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.2f} GB"

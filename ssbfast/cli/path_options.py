@@ -1,0 +1,164 @@
+"""Which path a session of `listen` and `connect` takes: through the room, or directly."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from ssbfast.cli.options import several
+from ssbfast.cli.standard_error import warn
+from ssbfast.errors import BadInputError, DirectUnavailableError, MissingExtraError, SSBError
+
+if TYPE_CHECKING:
+    from ssbfast.cli.output import Event
+    from ssbfast.client.direct_paths import Direct
+    from ssbfast.net.endpoints import Endpoint
+    from ssbfast.net.forward.tcp import ForwardListener
+    from ssbfast.net.peer import Peer
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class PathChoice(enum.Enum):
+    """Which paths a session may take."""
+
+    AUTO = "auto"
+    TUNNEL = "tunnel"
+    DIRECT = "direct"
+
+
+def reflector(text: str) -> Endpoint:
+    from ssbfast.pasted.endpoint import read_reflector
+
+    return read_reflector(text)
+
+
+stun_option = click.option(
+    "--stun",
+    multiple=True,
+    metavar="HOST:PORT",
+    callback=several(reflector),
+    help="A STUN server that tells us our public address, beside those of the rooms; repeatable.",
+)
+
+_OPTIONS: Final = (
+    click.option(
+        "--birthday",
+        is_flag=True,
+        help="Where a NAT gives each destination another port: search for it, by thousands of datagrams.",
+    ),
+    stun_option,
+    click.option(
+        "--path",
+        type=click.Choice([choice.value for choice in PathChoice]),
+        default=PathChoice.AUTO.value,
+        show_default=True,
+        help="auto: through the room, and directly as soon as possible. tunnel: through the room only; no address of"
+        " yours is told. direct: nothing is carried by the room.",
+    ),
+)
+
+
+def path_options(command: Command) -> Command:
+    """--path, --stun and --birthday; `paths_from` takes them out of the command's options."""
+    for option in _OPTIONS:
+        command = option(command)
+    return command
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """What the options say."""
+
+    choice: PathChoice
+    stun: tuple[Endpoint, ...]
+    birthday: bool
+
+    def __bool__(self) -> bool:
+        """Whether any of them was given."""
+        return self != Paths(PathChoice.AUTO, (), False)
+
+    def check(self) -> None:
+        """Raises BadInputError for options that do not go together."""
+        if self.choice is PathChoice.TUNNEL and (self.stun or self.birthday):
+            raise BadInputError("--stun and --birthday are for direct paths, and --path tunnel makes none")
+
+    @property
+    def only_direct(self) -> bool:
+        return self.choice is PathChoice.DIRECT
+
+    async def open(self) -> Direct | None:
+        """How direct paths are made; None: not at all. Says aloud when they cannot be.
+
+        Raises MissingExtraError when they are wanted above all, BadInputError for a name that has no address.
+        """
+        if self.choice is PathChoice.TUNNEL:
+            return None
+        try:
+            from ssbfast.client.direct_paths import Direct, ready
+        except ImportError:
+            raise DirectUnavailableError from None
+        try:
+            ready()
+        except MissingExtraError as error:
+            if self.only_direct:
+                raise
+            warn(f"through the room only: {error}")
+            return None
+        stun = tuple([await _resolve(server) for server in self.stun])
+        return Direct(stun=stun, birthday=self.birthday, required=self.only_direct)
+
+
+def paths_from(options: dict[str, Any]) -> Paths:
+    return Paths(PathChoice(options.pop("path")), options.pop("stun"), options.pop("birthday"))
+
+
+async def _resolve(server: Endpoint) -> tuple[str, int]:
+    from ssbfast.net.name_lookup import resolve
+
+    try:
+        found = await resolve(server.host, server.port, kind=socket.SOCK_DGRAM)
+    except (OSError, UnicodeError):
+        raise BadInputError(f"--stun: no such host: {server.host}") from None
+    host, port = found[0][4][:2]
+    return str(host), int(port)
+
+
+class Gate:
+    """Lets a listener's connections into a session only while its path is one that we want.
+
+    only_direct: hold them until it is direct. `failed` raises once it is clear that it will not be.
+    """
+
+    def __init__(self, listener: ForwardListener, *, only_direct: bool) -> None:
+        self._listener = listener
+        self._only_direct = only_direct
+        self._peer: Peer | None = None
+        self._problem: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def opened(self, peer: Peer) -> None:
+        """There is a new session."""
+        self._peer = peer
+        if not self._only_direct or peer.path == "direct":
+            self._listener.peer = peer
+
+    def event(self, event: Event) -> None:
+        """An event of the client's."""
+        if not self._only_direct or event["event"] != "path":
+            return
+        if event["path"] == "direct":
+            self._listener.peer = self._peer
+        elif event["took_ms"] is None:  # it was lost, and the next one is on its way
+            self._listener.peer = None
+        elif not self._problem.done():
+            self._problem.set_exception(SSBError(f"{event['reason']} (and --path direct allows no other)"))
+
+    async def failed(self) -> None:
+        """Wait for ever, or until there is no direct path. Raises SSBError."""
+        await self._problem

@@ -1,0 +1,224 @@
+"""What `listen`, `connect` and `attendants` have in common: rooms to join, and whom to trust."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+
+import click
+
+from ssbfast import limits
+from ssbfast.cli.options import SECRET, callback, has_store, read_secret, several
+from ssbfast.cli.standard_error import warn
+from ssbfast.errors import BadInputError, BusyError, HandshakeError, SSBError
+from ssbfast.ids import FeedId, NetworkId
+from ssbfast.pasted.addresses import read_id, read_room
+from ssbfast.room.tunnel_auth import Policy
+
+if TYPE_CHECKING:
+    from ssbfast.cli.output import Event
+    from ssbfast.client.joined_room import JoinedRoom
+    from ssbfast.client.room_client import RoomClient
+    from ssbfast.client.tunnel_auth import Trust
+    from ssbfast.keys import Keypair
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_EVERYONE: Final = "policy `everyone`: whoever knows your id may open tunnels, except those whom you block"
+
+
+@dataclass(frozen=True, slots=True)
+class RoomAddress:
+    """A room that was given. text: its address. portal: the room's id."""
+
+    text: str
+    portal: FeedId
+
+    @classmethod
+    def parse(cls, text: str) -> RoomAddress:
+        """Read it as it was pasted. Raises BadInputError for what is no address of a room, or cannot be dialled."""
+        return cls(*read_room(text))
+
+
+@dataclass(frozen=True, slots=True)
+class TrustOptions:
+    policy: Policy
+    allow: tuple[FeedId, ...]
+    ssb_server: str | None
+
+    def __bool__(self) -> bool:
+        """Whether any of them was given."""
+        return self != TrustOptions(Policy.FOLLOWS, (), None)
+
+    def check(self) -> None:
+        """Raises BadInputError for options that do not go together."""
+        if self.policy is Policy.ALLOW and not self.allow:
+            raise BadInputError("--policy allow lets in nobody without --allow @ID")
+
+
+def _ssb_server(text: str | None) -> str | None:
+    return None if text is None else RoomAddress.parse(text).text  # both are net: addresses with a key
+
+
+def room_option(*, required: bool = True) -> Callable[[Command], Command]:
+    """--room, repeatable."""
+    return click.option(
+        "--room",
+        "rooms",
+        multiple=True,
+        required=required,
+        metavar="ADDRESS",
+        callback=several(RoomAddress.parse),
+        help="A room's address (net:HOST:PORT~shs:KEY) or invite; repeatable.",
+    )
+
+
+def trust_options(command: Command) -> Command:
+    """--policy, --allow and --ssb-server; `trust_from` takes them out of the command's options."""
+    for option in (
+        click.option(
+            "--ssb-server",
+            metavar="ADDRESS",
+            callback=callback(_ssb_server),
+            help="Ask this ssb server whom it follows and blocks, instead of our own contacts.",
+        ),
+        click.option(
+            "--allow", multiple=True, metavar="@ID", callback=several(read_id), help="Somebody else; repeatable."
+        ),
+        click.option(
+            "--policy",
+            type=click.Choice([policy.value for policy in Policy]),
+            default=Policy.FOLLOWS.value,
+            show_default=True,
+            help="Who is welcome: whom you follow, only those of --allow, or everyone. Never those whom you block.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def trust_from(options: dict[str, Any]) -> TrustOptions:
+    return TrustOptions(Policy(options.pop("policy")), options.pop("allow"), options.pop("ssb_server"))
+
+
+def load_me(data: Path) -> Keypair:
+    """Our identity, made if there is none; but nothing is made beside a store that cannot be used."""
+    from ssbfast.store.peer_store import Store
+
+    if has_store(data):
+        with Store(data) as store:
+            store.check()
+    return read_secret(data / SECRET, create=True)
+
+
+def open_trust(options: TrustOptions, data: Path, me: Keypair, network: NetworkId) -> Trust:
+    """What decides over our tunnels. Says aloud when nobody is kept out. Raises BadInputError."""
+    from ssbfast.client.denial_log import DenialLog
+    from ssbfast.client.follow_graph import FollowGraph, StoreGraph
+    from ssbfast.client.ssb_server_graph import SsbServerGraph
+    from ssbfast.client.tunnel_auth import Trust
+
+    server = options.ssb_server
+    graph: FollowGraph
+    graph = StoreGraph(data, report=warn) if server is None else SsbServerGraph(server, me, network=network)
+    trust = Trust(graph, policy=options.policy, allowed=options.allow, denials=DenialLog(data, report=warn))
+    if options.policy is Policy.EVERYONE:
+        warn(_EVERYONE)
+    return trust
+
+
+async def stay_in(
+    client: RoomClient,
+    rooms: tuple[RoomAddress, ...],
+    work: Callable[[JoinedRoom], Awaitable[None]],
+    *,
+    tell: Callable[[Event], None],
+    **how: Any,
+) -> NoReturn:
+    """Join rooms, waiting for those that cannot be reached, stay in them, and do `work` in each.
+
+    tell: gets an event `reconnecting` when a room is none, or refuses us; it is asked again later. how: options of
+    `RoomClient.join`. Raises SSBError, with what the last one said, when that goes for all.
+    """
+    wanted = tuple(dict.fromkeys(rooms))
+    refusing: dict[RoomAddress, str] = {}
+
+    async def stay(room: RoomAddress) -> None:
+        told = ""
+        while True:
+            try:
+                await _stay(client, room, work, lambda: refusing.pop(room, None), how)
+            except SSBError as error:
+                refusing[room] = str(error)
+                if len(refusing) == len(wanted):
+                    raise in_room(room, error) from error
+                if told != str(error):
+                    told = str(error)
+                    warn(str(in_room(room, error)))
+                tell(_refused(client, room, error))
+                await asyncio.sleep(limits.RECONNECT_REFUSED)
+
+    await together(*(stay(room) for room in wanted))
+    raise SSBError("no room to stay in")
+
+
+def in_room(room: RoomAddress, error: SSBError) -> SSBError:
+    """An error with the room's name in front, and what may be behind it."""
+    return SSBError(f"room {room.portal.short}: {_meaning(error)}")
+
+
+def _meaning(error: SSBError) -> str:
+    if isinstance(error, BusyError):
+        return f"{error}; try again in a while"
+    if isinstance(error, HandshakeError):
+        return f"{error} (wrong key in its address, another network, or it refuses us)"
+    return str(error)
+
+
+def _refused(client: RoomClient, room: RoomAddress, error: SSBError) -> Event:
+    return {
+        "event": "reconnecting",
+        "portal": str(room.portal),
+        "id": str(client.me.id),
+        "address": room.text,
+        "reason": _meaning(error),
+        "seconds": limits.RECONNECT_REFUSED,
+    }
+
+
+async def _stay(
+    client: RoomClient,
+    room: RoomAddress,
+    work: Callable[[JoinedRoom], Awaitable[None]],
+    entered: Callable[[], object],
+    how: dict[str, Any],
+) -> None:
+    """Join a room and stay in it. Raises SSBError when it will not have us, or when it was left for good."""
+    joined = await client.join(room.text, stay=True, wait=True, **how)
+    entered()
+    try:
+        await work(joined)
+        await joined.wait_left()
+    except SSBError:
+        await joined.leave()
+        raise
+    raise SSBError("left for good")
+
+
+async def together(*works: Coroutine[Any, Any, None]) -> None:
+    """Do several things until one of them fails, or all are done; raises what the first one raised."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        await cancelled(tasks)
+
+
+async def cancelled(tasks: Sequence[asyncio.Future[Any]]) -> None:
+    """Cancel tasks and wait for their ends."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

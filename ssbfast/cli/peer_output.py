@@ -1,0 +1,79 @@
+"""Events of one's own peer, as people read them: full ids, and what to do next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ssbfast.cli.output import Event, describe, shell_word
+from ssbfast.room.tunnel_auth import Reason
+
+if TYPE_CHECKING:
+    from ssbfast.net.forward.failures import Complaint
+
+REFUSED: Final = "refused"
+"""Why we wait for a target that is there."""
+
+_CONTINUED: Final = "\n          "  # below the words, right of the time
+
+_MEANINGS: Final = {
+    Reason.STRANGER.value: "you do not follow it",
+    Reason.BLOCKED.value: "you block it",
+    Reason.MISMATCH.value: "the room named somebody else: its fault",
+    Reason.GRAPH_AWAY.value: "whom you follow could not be found out",
+}
+
+
+class PeerWords:
+    """Makes lines of events. flag: what advised commands need to find our data, e.g. ` --data DIR`, or nothing."""
+
+    def __init__(self, flag: str = "") -> None:
+        self._flag = flag
+
+    def __call__(self, event: Event) -> str:
+        match event:
+            case {"event": "bound", "bind": bind}:
+                return f"ready   at {bind}"
+            case {"event": "connected" | "accepted" as name, "peer": peer, "path": path}:
+                return f"{'reached' if name == 'connected' else 'let in '} {peer} ({path})"
+            case {"event": "path", "peer": peer, "path": path, "reason": reason}:
+                how = f", {event['rtt_ms']:.0f} ms" if event["rtt_ms"] is not None else ""
+                return f"path    {peer} {'direct' if path == 'direct' else 'through the room'}{how} ({reason})"
+            case {"event": "closed", "peer": peer, "reason": reason}:
+                return f"closed  {peer} ({reason})"
+            case {"event": "reconnecting", "portal": portal, "reason": reason, "seconds": seconds}:
+                return f"away    room {portal} ({reason}); next attempt in {seconds:.1f} s"
+            case {"event": "waiting", "peer": peer, "reason": reason, "id": me}:
+                hint = f"{_CONTINUED}do they follow you? You are {me}" if reason == REFUSED else ""
+                return f"waiting for {peer} ({reason}){hint}"
+            case {"event": "announced", "portal": portal, "address": address}:
+                return f"listed  in room {portal}{_CONTINUED}your address there: {shell_word(address)}"
+            case {"event": "external", "portal": portal}:
+                return f"guest   in room {portal}: you reach its members, and nobody reaches you through it"
+            case {"event": "private_address", "recipient": recipient, "address": address}:
+                return f"private address for {recipient}:{_CONTINUED}{shell_word(address)}"
+            case {"event": "forward_problem", "peer": peer, "reason": reason, "count": count}:
+                whose = "" if peer is None else f"{peer} "
+                return f"service {whose}({reason}{f'; {count} connections' if count > 1 else ''})"
+            case {"event": "denied"}:
+                return self._denied(event)
+        return describe(event)
+
+    def _denied(self, event: Event) -> str:
+        if not event["proven"]:
+            return f"not dialled: {event['origin']} ({meaning(event)})"
+        text = f"denied  {event['origin']} ({meaning(event)})"
+        if event["n"] is not None and event["reason"] == Reason.STRANGER.value:
+            text += f"{_CONTINUED}to let them in: ssbfast denials --follow {event['n']}{self._flag}"
+        return text
+
+
+def forward_problem(complaint: Complaint) -> Event:
+    """The event that tells of connections that could not be carried, or have to wait."""
+    peer = None if complaint.peer is None else str(complaint.peer)
+    return {"event": "forward_problem", "peer": peer, "reason": complaint.reason, "count": complaint.count}
+
+
+def meaning(event: Event) -> str:
+    """Why somebody was refused. `event`: one with a `reason`."""
+    reason = str(event["reason"])
+    return _MEANINGS.get(reason, reason)

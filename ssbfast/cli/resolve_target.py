@@ -1,0 +1,69 @@
+"""What can stand behind `ssbfast connect`: a feed id, a tunnel address, a private tunnel address."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ssbfast.cli.options import SECRET, has_store, read_secret
+from ssbfast.cli.peer_options import RoomAddress
+from ssbfast.errors import BadInputError
+from ssbfast.ids import FeedId, NetworkId
+from ssbfast.pasted.addresses import read_target
+from ssbfast.wire.address_types import TunnelAddress
+from ssbfast.wire.private_tunnel import NOT_FOR_YOU, PrivateResolver, PrivateTunnelAddress
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Whom to reach. ways: through which portals, in order of preference; empty when any room will do."""
+
+    who: FeedId
+    ways: tuple[TunnelAddress, ...] = ()
+
+    def through(self, rooms: tuple[RoomAddress, ...]) -> Target:
+        """The same, with those ways only that lead through one of `rooms`. Raises BadInputError when none does."""
+        portals = {room.portal for room in rooms}
+        ways = tuple(way for way in self.ways if way.portal in portals)
+        if self.ways and not ways:
+            raise BadInputError(f"none of the rooms is the portal of that address, {self.ways[0].portal}")
+        return Target(self.who, ways)
+
+
+def parse(text: str) -> Target | PrivateTunnelAddress:
+    """Read what was pasted. Raises BadInputError."""
+    match read_target(text):
+        case FeedId() as who:
+            return Target(who)
+        case PrivateTunnelAddress() as private:
+            return private
+        case ways:
+            if len({way.target for way in ways}) > 1:
+                raise BadInputError("the alternatives lead to different targets")
+            return Target(ways[0].target, ways)
+
+
+def resolve(
+    address: PrivateTunnelAddress,
+    rooms: tuple[RoomAddress, ...],
+    data: Path,
+    network: NetworkId,
+) -> Target:
+    """Find out here, without a word to anybody, what a private tunnel address stands for. Raises BadInputError."""
+    if address.group:
+        raise BadInputError("an address for a group needs the group's secret: use RoomClient(groups=…) in Python")
+    resolver = PrivateResolver(read_secret(data / SECRET), network=network)
+    way = resolver.resolve(address, portals=[room.portal for room in rooms], contacts=_contacts(data))
+    if way is None:
+        raise BadInputError(f"{NOT_FOR_YOU}; nothing was sent")
+    return Target(way.target, (way,))
+
+
+def _contacts(data: Path) -> list[FeedId]:
+    """Who may have issued an address to us: our contacts."""
+    from ssbfast.store.peer_store import Store
+
+    if not has_store(data):
+        return []
+    with Store(data) as store:
+        return [contact.id for contact in store.contacts()]

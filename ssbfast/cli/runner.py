@@ -1,0 +1,71 @@
+"""Commands that run until they are told to stop: stdout, stderr, signals, and one task that does the work."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from ssbfast.cli.error_log import short_errors
+from ssbfast.cli.open_files import raise_file_limit
+from ssbfast.cli.output import Event, Printer
+from ssbfast.cli.standard_error import warn
+from ssbfast.cli.stopping import on_signals
+
+Program = Coroutine[Any, Any, int]
+Work = Callable[[Printer], Program]
+
+_LOST: Final = 1
+"""Exit code of work that was done, and whose outcome nobody could be told."""
+
+
+def run_until_stopped(
+    work: Work,
+    *,
+    as_json: bool,
+    words: Callable[[Event], str] | None = None,
+    runner: Callable[[Program], int] = asyncio.run,
+) -> int:
+    """Run `work` in a new loop and return its exit code; 0 when a signal, or the reader of our output, ends it.
+
+    Output that cannot be written costs lines and is told once; who has then done all there was to do has failed.
+    The first signal cancels the work, which then says its goodbyes; the second quits at once.
+    words: an event as people read it. runner: makes the loop.
+    """
+    raise_file_limit()
+    return runner(_run(work, as_json=as_json, words=words))
+
+
+async def _run(work: Work, *, as_json: bool, words: Callable[[Event], str] | None) -> int:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+
+    def broken() -> None:
+        try:
+            loop.call_soon_threadsafe(stop.set)
+        except RuntimeError:  # the loop has just closed: we are stopping anyway
+            return
+
+    lost: list[OSError] = []
+
+    def unwritten(error: OSError) -> None:
+        lost.append(error)
+        warn(f"lines for stdout are lost: {os.strerror(error.errno or 0).lower()}")
+
+    printer = Printer(sys.stdout, as_json=as_json, on_broken=broken, on_failed=unwritten, words=words)
+    try:
+        with short_errors(), on_signals(stop.set):
+            working = asyncio.ensure_future(work(printer))
+            stopping = asyncio.ensure_future(stop.wait())
+            await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            if not working.done():
+                working.cancel()
+            try:
+                return await working or (_LOST if lost else 0)
+            except asyncio.CancelledError:
+                return 0
+    finally:
+        printer.close()

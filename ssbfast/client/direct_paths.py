@@ -1,0 +1,330 @@
+"""The sessions of a client that may leave their tunnels, and the tunnels that stand by for them.
+
+A `Rendezvous` is made for each inner session as it opens. A tunnel to us from somebody with whom we have a session on
+a direct path may be its standby: it is shown to nobody before its first call has told, or `PROBATION_SECONDS`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from ssbfast.direct.budgets import Resources
+from ssbfast.direct.carriers import DirectWay, RecordStream, StandbyWay
+from ssbfast.direct.forwarded_streams import DirectForwards
+from ssbfast.direct.negotiation import Rendezvous
+from ssbfast.direct.options import Direct, PathNews
+from ssbfast.direct.standby_tunnel import StandbyTunnel
+from ssbfast.errors import DeadlineError, DirectUnavailableError, MuxRPCError, RemoteError, SessionEndedError
+from ssbfast.ids import FeedId
+from ssbfast.net.api import Api
+from ssbfast.net.peer import Peer
+from ssbfast.net.timeouts import within
+from ssbfast.net.tunnel_transport import TunnelTransport
+from ssbfast.wire.direct import signaling
+from ssbfast.wire.direct.carriers.records import Record, RecordType
+from ssbfast.wire.direct.keys import Role
+from ssbfast.wire.direct.punch.birthday import Searches
+from ssbfast.wire.muxrpc import NOT_ALLOWED, Called, CallKind
+
+if TYPE_CHECKING:
+    from ssbfast.direct.udp import Address
+    from ssbfast.net.link import Link
+
+__all__ = ["Direct", "DirectPaths", "PathNews"]
+
+PROBATION_SECONDS: Final = 2.0
+"""How long a tunnel that may be a standby is kept from view: its first call comes with the handshake's last message."""
+
+STANDBY_SECONDS: Final = 5.0
+"""For the other end to accept a standby."""
+
+_NOT_NOW: Final = "not now"
+
+_KEEPALIVE: Final = Record(RecordType.KEEPALIVE).encode()
+
+
+@dataclass(slots=True)
+class _Probation:
+    """An incoming tunnel of which nobody knows yet what it is."""
+
+    tunnel: StandbyTunnel
+    show: Callable[[], None]
+    timer: asyncio.TimerHandle
+
+
+def ready() -> None:
+    """Load what direct paths need, which takes half a second. Raises DirectUnavailableError."""
+    try:
+        for name in ("ssbfast.direct.quic_path", "ssbfast.direct.hole_punch", "aioice.stun", "ifaddr"):
+            importlib.import_module(name)
+    except ImportError:
+        raise DirectUnavailableError from None
+
+
+class DirectPaths:
+    """One client's.
+
+    how: how paths are made. reflectors: those of the rooms that we are in. used: our own addresses
+    in those sessions. may_hear: whether a peer may hear our
+    addresses, asked anew. dial: opens a tunnel to the peer of a session, by way of whichever room leads there; it is
+    given what makes inner peers, one for each tunnel that it tries. news: told when a session's path changes, or could
+    not be changed.
+    """
+
+    def __init__(
+        self,
+        how: Direct,
+        *,
+        reflectors: Callable[[], Sequence[Address]],
+        used: Callable[[], Collection[str]],
+        may_hear: Callable[[Peer], Awaitable[bool]],
+        dial: Callable[[Peer, Callable[[], StandbyPeer]], Awaitable[StandbyPeer]],
+        news: Callable[[Peer, PathNews], None],
+    ) -> None:
+        ready()  # here, and not while a session waits for it
+        self._how = how
+        self._reflectors = reflectors
+        self._used = used
+        self._ask = may_hear
+        self._dial = dial
+        self._news = news
+        self.searches = Searches()
+        self._by_peer: dict[Peer, Rendezvous] = {}
+        self._by_id: dict[bytes, Rendezvous] = {}
+        self._may_meet: set[Peer] = set()
+        self._probation: dict[Peer, _Probation] = {}
+        self._standbys: dict[Peer, StandbyWay] = {}
+
+    # ------------------------------------------------------------ from the client
+
+    def opened(self, peer: Peer, role: Role, *, may_meet: bool) -> None:
+        """An inner session is open. may_meet: the peer may hear our addresses."""
+        tunnel = peer.link.transport
+        if not isinstance(tunnel, TunnelTransport):
+            return
+        rendezvous = Rendezvous(peer, tunnel, role, self._how, self)
+        peer.forwards = DirectForwards(
+            peer, role, lambda: peer.api.forwards, lambda: rendezvous.migration.carriers.is_stranded
+        )
+        self._by_peer[peer] = self._by_id[rendezvous.session_id] = rendezvous
+        if may_meet:
+            self._may_meet.add(peer)
+            rendezvous.begin()
+        elif self._how.required:
+            self._news(peer, PathNews("tunnel", "no direct path: it may not hear our addresses", None, 0.0))
+
+    def stay(self, peer: Peer) -> None:
+        """A peer may not hear our addresses any more. A direct path that is up stays: it knows that one."""
+        self._may_meet.discard(peer)
+        rendezvous = self._by_peer.get(peer)
+        if rendezvous is not None:
+            rendezvous.stay()
+
+    def closed(self, peer: Peer) -> None:
+        """An inner session is over, or a tunnel that was never shown."""
+        self._may_meet.discard(peer)
+        rendezvous = self._by_peer.get(peer)
+        if rendezvous is not None:
+            rendezvous.session_closed()
+        if peer.forwards is not None:
+            peer.forwards.close()
+        probation = self._probation.pop(peer, None)
+        if probation is not None:
+            probation.timer.cancel()
+        standby = self._standbys.pop(peer, None)
+        if standby is not None:
+            standby.session_over(peer.error)
+
+    def close(self) -> None:
+        """Forget everything, sessions that may have to answer once more included."""
+        for rendezvous in list(self._by_id.values()):
+            rendezvous.close()
+
+    def called(self, peer: Peer, called: Called) -> bool:
+        """A call of an inner peer's; True when it was about paths."""
+        is_carrier = ".".join(called.name) == signaling.CARRIER and called.kind is CallKind.DUPLEX
+        if is_carrier and peer in self._probation:
+            self._accept(peer, called)
+            return True
+        self._show(peer)
+        if ".".join(called.name) == signaling.CONTINUE and peer.forwards is not None:
+            peer.forwards.continued(called)
+            return True
+        if is_carrier and self._by_peer.get(peer) is not None:
+            peer.refuse(called.req, self._why_no_standby(peer, called))
+            return True
+        rendezvous = self._by_peer.get(peer)
+        return rendezvous is not None and rendezvous.called(called)
+
+    def named(self, peer: Peer) -> dict[tuple[str, ...], str]:
+        """What `called` serves to a peer: name → kind. Calls about addresses are for those alone who may hear ours."""
+        rendezvous = self._by_peer.get(peer)
+        calls = () if rendezvous is None or not self.may_meet(peer) else signaling.SERVED[rendezvous.role]
+        served = dict.fromkeys(calls, CallKind.ASYNC)
+        if rendezvous is not None:
+            served[signaling.CARRIER] = CallKind.DUPLEX
+        if peer.forwards is not None:
+            served[signaling.CONTINUE] = CallKind.DUPLEX
+        return {tuple(name.split(".")): kind.value for name, kind in served.items()}
+
+    def hold(self, peer: Peer, link: Link, show: Callable[[], None]) -> bool:
+        """Whether an incoming tunnel may be a standby. Then `show` is called once it turns out not to be one."""
+        tunnel = link.transport
+        if not self._awaits(peer.id) or not isinstance(tunnel, TunnelTransport):
+            return False
+        timer = asyncio.get_running_loop().call_later(PROBATION_SECONDS, self._show, peer)
+        self._probation[peer] = _Probation(StandbyTunnel(tunnel, link), show, timer)
+        return True
+
+    def find(self, peer: Peer) -> Rendezvous | None:
+        """The rendezvous of a session."""
+        return self._by_peer.get(peer)
+
+    # ------------------------------------------------------------ Host
+
+    @property
+    def resources(self) -> Resources:
+        return Resources.shared()
+
+    def reflectors(self) -> Sequence[Address]:
+        return self._reflectors()
+
+    def used_addresses(self) -> Collection[str]:
+        return self._used()
+
+    def may_meet(self, peer: Peer) -> bool:
+        return peer in self._may_meet
+
+    async def may_hear(self, peer: Peer) -> bool:
+        return self.may_meet(peer) and await self._ask(peer) and self.may_meet(peer)
+
+    async def dial_standby(self, rendezvous: Rendezvous, epoch: int) -> StandbyWay | None:
+        inner = await self._dial(rendezvous.peer, lambda: StandbyPeer(on_closed=self.closed))
+        try:
+            return await self._stand_by(rendezvous, epoch, inner)
+        except RemoteError as error:  # said in the standby's own session: not by a room
+            inner.link.close()
+            if error.message == signaling.NO_SUCH_SESSION or error.message.endswith(NOT_ALLOWED):
+                return None
+            raise SessionEndedError("the standby was not accepted") from None
+        except BaseException:
+            inner.link.abort()
+            raise
+
+    async def _stand_by(self, rendezvous: Rendezvous, epoch: int, inner: StandbyPeer) -> StandbyWay:
+        """Have an open tunnel accepted as a standby. Raises RemoteError when the other end says no."""
+        tunnel = inner.standby
+        if tunnel is None or not inner.is_open:
+            raise SessionEndedError("the standby is over")
+        way = StandbyWay(rendezvous.migration, inner, tunnel)
+        args = signaling.StandBy(rendezvous.session_id, epoch).as_json()
+        stream = inner.open_as(RecordStream, CallKind.DUPLEX, signaling.CARRIER, (args,))
+        try:
+            await within(stream.accepted, STANDBY_SECONDS)
+        except asyncio.TimeoutError:
+            raise DeadlineError("the standby was not accepted in time") from None
+        if not inner.is_open:  # its end has been told to nobody
+            raise SessionEndedError("the standby is over")
+        self._standbys[inner] = way
+        way.open(stream)
+        return way
+
+    def news(self, rendezvous: Rendezvous, news: PathNews) -> None:
+        self._news(rendezvous.peer, news)
+
+    def stream_data(self, rendezvous: Rendezvous, way: DirectWay, stream: int, data: bytes, end: bool) -> None:
+        if rendezvous.peer.forwards is not None:
+            rendezvous.peer.forwards.data(way, stream, data)
+
+    def stream_reset(self, rendezvous: Rendezvous, way: DirectWay, stream: int) -> None:
+        if rendezvous.peer.forwards is not None:
+            rendezvous.peer.forwards.reset(way, stream)
+
+    def stream_record(self, rendezvous: Rendezvous, way: DirectWay, record: Record) -> None:
+        if rendezvous.peer.forwards is not None:
+            rendezvous.peer.forwards.record(way, record)
+
+    def path_up(self, rendezvous: Rendezvous, way: DirectWay) -> None:
+        if rendezvous.peer.forwards is not None:
+            rendezvous.peer.forwards.path_up(way)
+
+    def path_over(self, rendezvous: Rendezvous, way: DirectWay) -> None:
+        if rendezvous.peer.forwards is not None:
+            rendezvous.peer.forwards.path_over()
+
+    def forget(self, rendezvous: Rendezvous) -> None:
+        self._by_peer.pop(rendezvous.peer, None)
+        self._by_id.pop(rendezvous.session_id, None)
+
+    # ------------------------------------------------------------ inside
+
+    def _awaits(self, who: FeedId) -> bool:
+        return any(
+            rendezvous.role is Role.TARGET and rendezvous.migration.is_moved and rendezvous.peer_id == who
+            for rendezvous in self._by_id.values()
+        )
+
+    def _show(self, peer: Peer) -> None:
+        probation = self._probation.pop(peer, None)
+        if probation is not None:
+            probation.timer.cancel()
+            probation.tunnel.stand_down()
+            probation.show()
+
+    def _accept(self, peer: Peer, called: Called) -> None:
+        """The first call says that it is a standby."""
+        probation = self._probation.pop(peer)
+        probation.timer.cancel()
+        try:
+            wish = signaling.parse_stand_by(called.args)
+        except MuxRPCError as error:
+            peer.link.fail(error)
+            return
+        rendezvous = self._meant(peer, wish)
+        if rendezvous is None or not rendezvous.migration.carriers.claim(wish.epoch):
+            peer.refuse(called.req, signaling.NO_SUCH_SESSION if rendezvous is None else _NOT_NOW)
+            peer.link.close()
+            return
+        peer.serve(Api())  # nothing else is served here
+        stream = peer.accept_as(RecordStream, called.req)
+        way = StandbyWay(rendezvous.migration, peer, probation.tunnel)
+        way.open(stream)
+        way.send_records(_KEEPALIVE)  # says yes
+        self._standbys[peer] = way
+        rendezvous.migration.standby_up(wish.epoch, way)
+
+
+    def _meant(self, peer: Peer, wish: signaling.StandBy) -> Rendezvous | None:
+        """Which session a peer's tunnel would stand by for."""
+        found = self._by_id.get(wish.session)
+        if found is None or found.role is not Role.TARGET or found.peer_id != peer.id:
+            return None
+        return found if found.migration.is_moved else None
+
+    def _why_no_standby(self, peer: Peer, called: Called) -> str:
+        """What to say to `direct.carrier` where no standby is expected: a tunnel that was shown already is none any
+        more, but the session that it names may live, and the next dial may be in time."""
+        try:
+            meant = self._meant(peer, signaling.parse_stand_by(called.args))
+        except MuxRPCError as error:
+            return str(error)
+        return signaling.NO_SUCH_SESSION if meant is None else _NOT_NOW
+
+
+class StandbyPeer(Peer):
+    """The session of a standby that we dial."""
+
+    standby: StandbyTunnel | None = None
+
+    def __init__(self, *, on_closed: Callable[[Peer], None]) -> None:
+        super().__init__(path="tunnel", on_closed=on_closed)
+
+    def opened(self, link: Link) -> None:
+        tunnel: Any = link.transport
+        if isinstance(tunnel, TunnelTransport):
+            self.standby = StandbyTunnel(tunnel, link)
+        super().opened(link)

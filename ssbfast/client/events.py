@@ -1,0 +1,83 @@
+"""What a `RoomClient` tells as it happens: one dict an event. Ids are complete, since they are one's own peer's.
+
+    announced     portal, id, address           we are listed in a room (again); address: what others dial
+    external      portal, id, address           we are in a room that does not list us: its members alone are reached
+    reconnecting  portal, id, address, reason, seconds
+                                                a room is lost, or was not reached; seconds until the next attempt
+    connected     peer, path, portal            a tunnel that we opened
+    accepted      peer, path, portal            a tunnel to us
+    path          peer, path, rtt_ms, took_ms, reason
+                                                a session goes another way now, or could not
+    closed        peer, path, portal, reason    its end
+    denied        portal, origin, address, proven, reason, time, n    a tunnel that we refused, or did not open
+
+All but `denied` have `session`, too: what the events of one session have in common, for `announced` and `reconnecting`
+the session with the room (None as long as there was none).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from ssbfast.client.joined_room import JoinedRoom
+from ssbfast.direct.options import PathNews
+from ssbfast.ids import FeedId
+from ssbfast.net.peer import Peer
+from ssbfast.room.denials import Denial
+from ssbfast.wire.address import TunnelAddress, format_address
+
+
+def tunnel_address(portal: FeedId, target: FeedId) -> str:
+    """What others dial to reach `target` through a room."""
+    return format_address(TunnelAddress(portal, target))
+
+
+class ClientEvents:
+    """me: whose client it is. listener: called in the loop with each event; None: nobody listens."""
+
+    def __init__(self, me: FeedId, listener: Callable[[dict[str, Any]], None] | None) -> None:
+        self._me = me
+        self._listener = listener
+
+    def room(self, event: str, room: JoinedRoom, **members: Any) -> None:
+        """`announced`, `external`, or `reconnecting`, which has `reason` and `seconds`."""
+        announced = event == "announced"
+        address = tunnel_address(room.id, self._me) if announced else ";".join(map(str, room.ways))
+        self._tell(event, portal=str(room.id), id=str(self._me), address=address, session=room.label, **members)
+
+    def opened(self, event: str, peer: Peer) -> None:
+        """`connected` or `accepted`."""
+        self._tell(event, peer=str(peer.id), path=peer.path, portal=str(peer.portal), session=peer.label)
+
+    def path(self, peer: Peer, news: PathNews) -> None:
+        rtt, took = (None if seconds is None else round(seconds * 1000, 1) for seconds in (news.rtt, news.took))
+        members = {"path": news.path, "rtt_ms": rtt, "took_ms": took, "reason": news.reason, "session": peer.label}
+        self._tell("path", peer=str(peer.id), **members)
+
+    def closed(self, peer: Peer) -> None:
+        reason = "goodbye" if peer.error is None else str(peer.error)
+        members = {"path": peer.path, "portal": str(peer.portal), "reason": reason, "session": peer.label}
+        self._tell("closed", peer=str(peer.id), **members)
+
+    def denied(self, denial: Denial) -> None:
+        self._tell(
+            "denied",
+            portal=str(denial.room),
+            origin=str(denial.origin),
+            address=denial.address,
+            proven=denial.proven,
+            reason=denial.reason.value,
+            time=denial.time,
+            n=denial.number,
+        )
+
+    def _tell(self, event: str, **members: Any) -> None:
+        if self._listener is None:
+            return
+        try:
+            self._listener({"event": event, **members})
+        except Exception as error:  # whoever listens must not break what it is told of
+            context = {"message": "an event could not be told", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(context)

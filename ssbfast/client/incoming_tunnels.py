@@ -1,0 +1,317 @@
+"""The target's end of tunnels: who knocks, who is let in.
+
+A room calls tunnel.connect on us. Whoever is at the other end has `INNER_HELLO_SECONDS` up to message 3, which proves
+its key; then the admission decides. Whoever is let in hears message 4 at once. Everybody else, whatever the reason,
+gets the same error end `REFUSAL_SECONDS` after message 3.
+
+Callers of one portal's session share `PENDING_INNER` slots up to message 3, and `REFUSED_INNER` behind it. When there
+are none left, the origin with the most loses its oldest. The origin is the room's word: before message 3 it decides
+about slots and nothing else.
+
+    expected   the claimed origin is one that we know locally and would let in: it keeps its slot before others do.
+               A forged origin gains `PENDING_INNER_PER_ORIGIN` slots by it, and nobody is let in for it.
+    proven     refused callers give way before those who are being decided over. Being expected counts here only for a
+               key that is proven and would be let in, so that it tells nobody anything new.
+
+Sessions that were let in share `INNER_SESSIONS`; the newest ones of a key stay.
+
+Spec: SIP 7, "Tunneled authentication".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final
+
+from ssbfast import limits
+from ssbfast.client.slots import Slots
+from ssbfast.client.tunnel_auth import Trust
+from ssbfast.errors import FeedIdError, LimitError, SSBError
+from ssbfast.ids import FeedId, NetworkId
+from ssbfast.keys import Keypair
+from ssbfast.net.api import Api
+from ssbfast.net.link import Link
+from ssbfast.net.peer import Intercept, Named, Peer
+from ssbfast.net.relay import Relay
+from ssbfast.room.admission import Admission
+from ssbfast.room.tunnel_auth import AllowList, Reason, Verdict
+from ssbfast.wire.handshake import ServerHandshake
+from ssbfast.wire.muxrpc import Called, CallKind
+
+SERVED: Final[Mapping[tuple[str, ...], str]] = MappingProxyType({("tunnel", "connect"): "duplex"})
+"""What `Answering` serves to rooms, for the manifest of sessions with them."""
+
+
+def api_for_rooms(me: FeedId) -> Api:
+    """What else rooms may call. Nobody has admitted them: it tells no more than the handshake did, and the time."""
+    api = Api()
+
+    @api.call("whoami")
+    async def whoami(_room: Peer) -> dict[str, str]:
+        return {"id": str(me)}
+
+    @api.call("tunnel.ping")
+    async def ping(_room: Peer, *_args: object) -> int:
+        return int(time.time() * 1000)
+
+    return api
+
+
+class _Rank(enum.IntEnum):
+    """Whose slot is worth more; see `Slots`."""
+
+    OTHER = 0
+    """A claimed origin that we do not expect; a proven key that is refused; a session that everybody may have."""
+    UNDECIDED = 1
+    EXPECTED = 2
+
+
+def _unproven() -> Slots[Link]:
+    return Slots(limits.PENDING_INNER, limits.PENDING_INNER_PER_ORIGIN)
+
+
+def _refused() -> Slots[Link]:
+    return Slots(limits.REFUSED_INNER, limits.REFUSED_INNER_PER_ORIGIN)
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """Links of one portal session whose handshakes are not done."""
+
+    unproven: Slots[Link] = field(default_factory=_unproven)
+    refused: Slots[Link] = field(default_factory=_refused)
+
+
+class Answering:
+    """Answers tunnel.connect for all rooms of a client.
+
+    admission: who may come in, when there is no `trust` to ask. api: what callers are served.
+    arrived, departed: told of peers that were let in, and of their end. denied: told of the others.
+    intercept, named: see `Peer`.
+    hold: keeps a tunnel from view that may be no peer's visit; it calls back when it is one.
+    """
+
+    def __init__(
+        self,
+        me: Keypair,
+        network: NetworkId,
+        admission: Admission | Trust,
+        api: Api,
+        *,
+        split: bool,
+        arrived: Callable[[Incoming], None],
+        departed: Callable[[Incoming], None],
+        denied: Callable[[FeedId, FeedId, Verdict], None],
+        intercept: Intercept | None = None,
+        named: Named | None = None,
+        hold: Callable[[Incoming, Link, Callable[[], None]], bool] | None = None,
+    ) -> None:
+        self._me = me
+        self._network = network
+        self._admission = admission
+        self._api = api
+        self._split = split
+        self._arrived = arrived
+        self._departed = departed
+        self._denied = denied
+        self._intercept = intercept
+        self._named = named
+        self._hold = hold
+        self._waiting: dict[Peer, _Waiting] = {}
+        self._sessions: Slots[Incoming] = Slots(
+            limits.INNER_SESSIONS, limits.INNER_SESSIONS_PER_KEY, is_spare=lambda peer: peer.is_idle
+        )
+
+    @property
+    def unproven(self) -> int:
+        return sum(len(waiting.unproven) for waiting in self._waiting.values())
+
+    @property
+    def refused(self) -> int:
+        """Those whose end is due, and those who are being decided over."""
+        return sum(len(waiting.refused) for waiting in self._waiting.values())
+
+    def called(self, relay: Relay, outer: Peer, called: Called) -> bool:
+        """A call of a room's; True when it was tunnel.connect."""
+        if called.name != ("tunnel", "connect") or called.kind is not CallKind.DUPLEX:
+            return False
+        try:
+            origin = self._origin(called)
+        except FeedIdError:
+            outer.refuse(called.req, "could not connect")
+            return True
+        self._answer(relay, outer, called.req, origin)
+        return True
+
+    def closed(self, outer: Peer) -> None:
+        """The session with a room is over."""
+        self._waiting.pop(outer, None)
+
+    def _origin(self, called: Called) -> FeedId | None:
+        """The origin that the room claims, None when it claims none. Raises FeedIdError for a call without sense."""
+        args = called.args[0] if called.args else None
+        if not isinstance(args, dict) or FeedId.parse(_text(args.get("target"))) != self._me.id:
+            raise FeedIdError("not for us")
+        return FeedId.parse(_text(args["origin"])) if args.get("origin") is not None else None
+
+    def _answer(self, relay: Relay, outer: Peer, req: int, origin: FeedId | None) -> None:
+        inner = Incoming(self, outer, origin, api=self._api, intercept=self._intercept, named=self._named)
+        link = Link(
+            relay,
+            ServerHandshake(self._me, network=self._network),
+            inner,
+            admit=lambda who: self._admit(inner, link, who),
+            deadline=limits.INNER_HELLO_SECONDS,
+            refusal_delay=limits.REFUSAL_SECONDS,
+            split=self._split,
+        )
+        waiting = self._waiting.get(outer)
+        if waiting is None:
+            waiting = self._waiting[outer] = _Waiting()
+        rank = _Rank.EXPECTED if origin is not None and self._expects(origin) else _Rank.OTHER
+        _end(waiting.unproven.add(link, origin, rank))
+        outer.tunnel(req, link)
+
+    # ------------------------------------------------------------ the decision
+
+    def _admit(self, inner: Incoming, link: Link, who: FeedId) -> bool | Awaitable[bool]:
+        """Message 3 has proved `who`."""
+        # `origin` is a hint of the room's: if it names somebody else, the room is at fault.
+        matches = inner.origin is None or inner.origin == who
+        waiting = self._waiting.get(inner.outer)
+        if waiting is not None:
+            waiting.unproven.discard(link)
+            rank = _Rank.EXPECTED if matches and self._expects(who) else _Rank.UNDECIDED
+            _end(waiting.refused.add(link, inner.origin or who, rank))
+        if isinstance(self._admission, Trust):
+            return self._judge(self._admission, inner, link, who, matches)
+        reason = None if self._admission.decide(who) else Reason.STRANGER
+        verdict = Verdict(reason if matches else Reason.MISMATCH, None)
+        return self._decided(inner, link, who, verdict)
+
+    async def _judge(self, trust: Trust, inner: Incoming, link: Link, who: FeedId, matches: bool) -> bool:
+        return self._decided(inner, link, who, await trust.judge(who, origin_matches=matches))
+
+    def _decided(self, inner: Incoming, link: Link, who: FeedId, verdict: Verdict) -> bool:
+        inner.verdict = verdict
+        if not verdict.admitted:
+            waiting = self._waiting.get(inner.outer)
+            if waiting is not None:
+                waiting.refused.move(link, _Rank.OTHER)
+            self._denied(inner.outer.id, who, verdict)
+        return verdict.admitted
+
+    def _expects(self, who: FeedId) -> bool:
+        """Whether we would let `who` in by name, as far as we know without asking anybody."""
+        if isinstance(self._admission, Trust):
+            return self._admission.expects(who)
+        # Another admission may count or tell whom it is asked about: it hears of proven keys only.
+        return isinstance(self._admission, AllowList) and self._admission.decide(who)
+
+    # ------------------------------------------------------------ from the incoming peers
+
+    def opened(self, inner: Incoming, link: Link) -> None:
+        self._settled(inner, link)
+        self._take_session(inner)
+        if self._hold is None or not self._hold(inner, link, lambda: self._arrived(inner)):
+            self._arrived(inner)
+
+    def over(self, inner: Incoming, link: Link) -> None:
+        self._settled(inner, link)
+        self._sessions.discard(inner)
+        self._departed(inner)
+
+    def _settled(self, inner: Incoming, link: Link) -> None:
+        waiting = self._waiting.get(inner.outer)
+        if waiting is not None:
+            waiting.unproven.discard(link)
+            waiting.refused.discard(link)
+
+    def _take_session(self, inner: Incoming) -> None:
+        """Give a session its slot. Whoever dials again may have left dead sessions behind: the newest one stays."""
+        rank = _Rank.EXPECTED if self._expects(inner.id) else _Rank.OTHER
+        gone = self._sessions.add(inner, inner.id, rank)
+        if gone is not None:
+            gone.link.fail(LimitError("newer sessions have taken its place"))
+
+
+class Incoming(Peer):
+    """A caller: shown to the application once the handshake has proven it and it was let in.
+
+    outer: the session with the room. origin: who it is by the room's account. verdict: why it was let in.
+    """
+
+    def __init__(
+        self,
+        answering: Answering,
+        outer: Peer,
+        origin: FeedId | None,
+        *,
+        api: Api,
+        intercept: Intercept | None,
+        named: Named | None,
+    ) -> None:
+        super().__init__(api=api, path="tunnel", portal=outer.id, intercept=intercept, named=named)
+        self._answering = answering
+        self.outer = outer
+        self.origin = origin
+        self.verdict = Verdict(None, None)
+
+    def opened(self, link: Link) -> None:
+        super().opened(link)
+        self._answering.opened(self, link)
+
+    def closed(self, link: Link, error: SSBError | None) -> None:
+        super().closed(link, error)
+        self._answering.over(self, link)
+
+
+class Arrivals:
+    """Peers that have come in and that the application has not taken yet; who leaves before that is forgotten."""
+
+    def __init__(self) -> None:
+        self._peers: dict[Peer, None] = {}
+        self._news = asyncio.Event()
+        self._ended = False
+
+    def __len__(self) -> int:
+        return len(self._peers)
+
+    def add(self, peer: Peer) -> None:
+        self._peers[peer] = None
+        self._news.set()
+
+    def discard(self, peer: Peer) -> None:
+        """The peer's session is over. Harmless when it was taken."""
+        self._peers.pop(peer, None)
+
+    def end(self) -> None:
+        """Nobody comes any more."""
+        self._ended = True
+        self._news.set()
+
+    async def next(self) -> Peer | None:
+        """Take the peer that has waited longest; None at the end."""
+        while not self._peers:
+            if self._ended:
+                return None
+            self._news.clear()
+            await self._news.wait()
+        peer = next(iter(self._peers))
+        del self._peers[peer]
+        return peer
+
+
+def _end(link: Link | None) -> None:
+    """Cut a connection that has lost its slot."""
+    if link is not None:
+        link.abort()
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,328 @@
+"""A room that we have joined: what it says of itself, who is there, and the session with it, or one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from ssbfast import limits
+from ssbfast.client.attendance import Attendance, Changes, Pace, feed_ids, slices
+from ssbfast.errors import DeadlineError, RemoteError, SessionEndedError, SSBError
+from ssbfast.ids import FeedId
+from ssbfast.net.peer import Peer
+from ssbfast.net.ping import keep_alive
+from ssbfast.net.stream import Stream
+from ssbfast.net.timeouts import within
+from ssbfast.wire.address import NetAddress, format_address
+from ssbfast.wire.address_types import MultiserverAddress
+from ssbfast.wire.direct.punch.candidates import PORTS
+from ssbfast.wire.muxrpc import NOT_ALLOWED
+from ssbfast.wire.muxrpc_body import clean_text
+
+__all__ = ["Announce", "Attendance", "JoinedRoom", "Way"]
+
+Announce: TypeAlias = Literal["2018"] | bool
+
+
+class Way(NamedTuple):
+    """One way to reach a room: TCP, and the key that has to be there."""
+
+    host: str
+    port: int
+    key: FeedId
+
+    def place(self) -> tuple[str, int]:
+        return self.host, self.port
+
+    def __str__(self) -> str:
+        return format_address(MultiserverAddress(NetAddress(self.host, self.port), self.key))
+
+
+class JoinedRoom:
+    """One room, over all sessions with it, until it is left.
+
+    name: what it calls itself, cleaned and cut, or None. features: what it says it can, e.g. "tunnel", "room2".
+    reflectors: where it answers STUN binding requests, as far as it says so: addresses (IP literal, port), all with the
+        IP address of our TCP session with it. A room cannot have us send datagrams to others.
+    generation: 2 (Rooms 2), 1 (Rooms 1), 2018 (ssb-tunnel's portals, which have no list); 0 before it is known.
+    is_external: the room knows us as an outsider, and neither lists us nor tells us who is there ("Community" rooms).
+        Nobody reaches us through it; we reach its members.
+    attendants: who is there, as far as we were told; `changes()` tells who comes and goes.
+    me: our id. announce: be listed: True by subscribing to the list, "2018" by a call, or False.
+    listing: have the list kept up to date; without it `attendants` stays empty.
+    """
+
+    def __init__(self, me: FeedId, ways: Sequence[Way], *, announce: Announce = True, listing: bool = True) -> None:
+        self.ways = tuple(ways)
+        self.announce: Announce = announce
+        self.name: str | None = None
+        self.features: frozenset[str] = frozenset()
+        self.reflectors: tuple[tuple[str, int], ...] = ()
+        self.generation = 0
+        self.is_external = False
+        self.attendants: set[FeedId] = set()
+        self.first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.keeper: asyncio.Task[None] | None = None
+        self.is_leaving = False
+        self._me = me
+        self._is_member = False
+        self._listing = listing
+        self._peer: Peer | None = None
+        self.label: str | None = None
+        """What names our session with it in events, the last one while there is none."""
+        self._present = asyncio.Event()
+        self._left = asyncio.Event()
+        self._listeners: list[Changes] = []
+
+    def __repr__(self) -> str:
+        return f"<JoinedRoom {self.id.short}{'' if self.is_open else ' left' if self._left.is_set() else ' away'}>"
+
+    @property
+    def id(self) -> FeedId:
+        return self.ways[0].key
+
+    @property
+    def session(self) -> Peer:
+        """The session with the room, or the last one. Raises SessionEndedError when there was none."""
+        if self._peer is None:
+            raise SessionEndedError("not in the room")
+        return self._peer
+
+    @property
+    def is_open(self) -> bool:
+        """Whether we are in the room now."""
+        return self._present.is_set() and self.session.is_open
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether the room's list names us.
+
+        Older rooms list whoever asks for the list, whatever `announce` said. It may also be another program of ours.
+        """
+        if self.is_external:
+            return False
+        return self._me in self.attendants if self._listing else self.announce is not False and self.is_open
+
+    async def wait_joined(self) -> None:
+        """Wait until we are in the room (again). Raises SessionEndedError when it has been left for good."""
+        while not self.is_open:
+            if self._left.is_set():
+                raise SessionEndedError("the room has been left")
+            if self._present.is_set():
+                await self.session.wait_closed()  # it is just ending
+                continue
+            waits = [asyncio.ensure_future(event.wait()) for event in (self._present, self._left)]
+            try:
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for wait in waits:
+                    wait.cancel()
+
+    async def wait_left(self) -> None:
+        """Wait until the room has been left for good."""
+        await self._left.wait()
+
+    async def leave(self) -> None:
+        """Say goodbye to the room, and do not come back."""
+        keeper, self.is_leaving = self.keeper, True
+        if self._peer is not None:
+            await self._peer.close()
+        if keeper is not None:
+            keeper.cancel()
+            await asyncio.wait((keeper,))
+
+    async def changes(self) -> AsyncIterator[Attendance]:
+        """First everybody who is there, then who comes and goes, until the room is left for good.
+
+        Who comes and goes again while the consumer is busy elsewhere is not mentioned.
+        """
+        if self._left.is_set():
+            return
+        changes = Changes(self.attendants)
+        self._listeners.append(changes)
+        try:
+            while (change := await changes.next()) is not None:
+                yield change
+        finally:
+            self._listeners.remove(changes)
+
+    # ------------------------------------------------------------ from the client
+
+    async def enter(self, peer: Peer) -> None:
+        """Make this session the one with the room: find out what it is and, if wanted, be listed.
+
+        Raises RemoteError when it is no room, DeadlineError when it does not answer, SessionEndedError.
+        """
+        self._peer = peer
+        self.label = peer.label
+        self.ways = tuple(way for way in self.ways if way.key == peer.id)  # a room is its key
+        keep_alive(peer)
+        await self._identify(peer)
+        self.is_external = False
+        try:
+            if self.announce == "2018":
+                await _ask(peer, "tunnel.announce", None)
+            elif self._listing:
+                await self._subscribe(peer)
+        except RemoteError:
+            if self._is_member or self.generation == 2018:
+                raise
+            self.is_external = True
+            await self._set([], Pace())
+        if not peer.is_open:
+            raise peer.error or SessionEndedError("the session is over")
+        self._present.set()
+
+    def lost(self, peer: Peer) -> bool:
+        """A session is over; whether it was ours with the room."""
+        if peer is not self._peer:
+            return False
+        self._present.clear()
+        return True
+
+    def gone(self, problem: BaseException | None) -> None:
+        """The room is left for good. problem: what the keeper tripped over, if it did."""
+        self._left.set()
+        if not self.first.done():
+            self.first.set_exception(problem or SessionEndedError("the room has been left"))
+        elif problem is not None:
+            context = {"message": "staying in a room failed", "exception": problem}
+            self.first.get_loop().call_exception_handler(context)
+        self.first.exception()  # nobody may be waiting
+        for changes in self._listeners:
+            changes.end()
+
+    # ------------------------------------------------------------ which generation
+
+    async def _identify(self, peer: Peer) -> None:
+        for generation, name in ((2, "room.metadata"), (1, "tunnel.isRoom")):
+            try:
+                metadata = await _ask(peer, name)
+            except RemoteError as error:
+                if not error.message.endswith(NOT_ALLOWED):
+                    raise
+                continue
+            self._understand(metadata)
+            self.reflectors = reflectors_of(metadata, peer.link.address)
+            self.generation = generation
+            return
+        if self.announce is True:
+            raise RemoteError("the other end is not a room")
+        self.generation = 2018  # its portals have nothing to tell by
+
+    def _understand(self, metadata: Any) -> None:
+        if isinstance(metadata, dict):
+            name, features = metadata.get("name"), metadata.get("features")
+            self.name = clean_text(name, limits.ROOM_NAME) if isinstance(name, str) else None
+            texts = features[: limits.ROOM_FEATURES] if isinstance(features, list) else ()
+            self._is_member = metadata.get("membership") is True
+            self.features = frozenset(clean_text(item, limits.ERROR_NAME) for item in texts if isinstance(item, str))
+        elif metadata is not True:
+            raise RemoteError("the other end is not a room")
+
+    # ------------------------------------------------------------ the list
+
+    async def _subscribe(self, peer: Peer) -> None:
+        """Ask for the list. That is what announces us, unless we say otherwise and the room understands."""
+        listed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        peer.background(self._follow(peer, listed))
+        try:
+            await within(listed, limits.CALL_SECONDS)
+        except asyncio.TimeoutError:
+            raise DeadlineError("the room did not say who is there in time") from None
+
+    async def _follow(self, peer: Peer, listed: asyncio.Future[None]) -> None:
+        args = [] if self.announce else [{"announce": False}]
+        problem: SSBError = RemoteError("the room ended its list")
+        try:
+            try:
+                await self._follow_attendants(peer.source("room.attendants", *args), listed)
+            except RemoteError as error:
+                if not error.message.endswith(NOT_ALLOWED):
+                    raise
+                await self._follow_endpoints(peer.source("tunnel.endpoints", *args), listed)
+        except asyncio.CancelledError:
+            problem = peer.error or SessionEndedError("the session is over")
+            raise
+        except SSBError as error:
+            problem = error
+        finally:
+            was_told = listed.done()
+            if not was_told:
+                listed.set_exception(problem)
+        if was_told and peer.is_open:
+            peer.link.fail(problem)  # who is not on the list cannot be reached: better to come again
+
+    async def _follow_attendants(self, stream: Stream, listed: asyncio.Future[None]) -> None:
+        pace = Pace()
+        async for event in stream:
+            kind = event.get("type") if isinstance(event, dict) else None
+            if kind == "state":
+                await self._set(event.get("ids"), pace)
+                if not listed.done():
+                    listed.set_result(None)
+            elif kind in ("joined", "left"):
+                for who in feed_ids([event.get("id")]):
+                    self._change(who, kind == "joined")
+            await pace.spend(1)
+
+    async def _follow_endpoints(self, stream: Stream, listed: asyncio.Future[None]) -> None:
+        pace = Pace()
+        async for everybody in stream:
+            await self._set(everybody, pace)
+            if not listed.done():
+                listed.set_result(None)
+            await pace.spend(1)
+
+    async def _set(self, ids: Any, pace: Pace) -> None:
+        """Take over a whole list, piece by piece: first who has left, then who has come."""
+        now: dict[FeedId, None] = {}
+        for texts in slices(ids) if isinstance(ids, list) else ():
+            if len(now) < limits.ATTENDANTS:
+                now.update(dict.fromkeys(feed_ids(texts)))
+            await pace.spend(len(texts))
+        for known in slices(list(self.attendants)):
+            for who in known:
+                if who not in now:
+                    self._change(who, False)
+            await pace.spend(len(known))
+        for present in slices(list(now)):
+            for who in present:
+                self._change(who, True)
+            await pace.spend(len(present))
+
+    def _change(self, who: FeedId, present: bool) -> None:
+        if (who in self.attendants) is present or (present and len(self.attendants) >= limits.ATTENDANTS):
+            return
+        (self.attendants.add if present else self.attendants.discard)(who)
+        for changes in self._listeners:
+            changes.tell(who, present)
+
+
+def reflectors_of(metadata: Any, session: tuple[str, int] | None) -> tuple[tuple[str, int], ...]:
+    """The reflectors that a room names in its metadata and that are at `session`, the address of our session with it.
+
+    At most `REFLECTORS`; what makes no sense is left out, and so are ports below 1024, where other services live, but
+    for the one of the session itself.
+    """
+    told = metadata.get("stun") if isinstance(metadata, dict) else None
+    if session is None or not isinstance(told, list):
+        return ()
+    here = session[0].partition("%")[0]
+    ports: dict[int, None] = {}
+    for item in told[: 4 * limits.REFLECTORS]:
+        if isinstance(item, str):
+            host, _, port = item.rpartition(":")
+            is_here = host.strip("[]") == here
+            item = int(port) if is_here and port.isascii() and port.isdigit() and len(port) <= 5 else 0
+        if isinstance(item, int) and not isinstance(item, bool) and (item in PORTS or item == session[1]):
+            ports[item] = None
+    return tuple((session[0], port) for port in ports)[: limits.REFLECTORS]
+
+
+async def _ask(peer: Peer, name: str, *args: Any) -> Any:
+    try:
+        return await peer.call(name, *args, timeout=limits.CALL_SECONDS)
+    except DeadlineError:
+        raise DeadlineError(f"the room does not answer ({name})") from None

@@ -1,0 +1,463 @@
+"""A peer's side of rooms: join some, be reachable there, reach others through them.
+
+    async with RoomClient(keypair, admission=AllowList([friend])) as client:
+        room = await client.join("net:room.example:8008~shs:…")
+        peer = await client.connect(friend)
+        print(await peer.call("whoami"))
+
+`client/events.py` has what it tells as it happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Any, TypeVar
+
+from ssbfast import limits
+from ssbfast.client.direct_paths import Direct, DirectPaths
+from ssbfast.client.events import ClientEvents, tunnel_address
+from ssbfast.client.incoming_tunnels import SERVED, Answering, Arrivals, Incoming, api_for_rooms
+from ssbfast.client.joined_room import Announce, JoinedRoom, Way
+from ssbfast.client.reconnect import keep
+from ssbfast.client.targets import Private, parse_target, ways_into, ways_to
+from ssbfast.client.tunnel_auth import Trust, not_dialled
+from ssbfast.direct.udp import Address
+from ssbfast.errors import (
+    LocalProtocolError,
+    NotDialledError,
+    RefusedError,
+    RemoteError,
+    SessionEndedError,
+    SSBError,
+)
+from ssbfast.ids import MAIN_NETWORK, FeedId, NetworkId
+from ssbfast.keys import Keypair
+from ssbfast.net.api import Api
+from ssbfast.net.dial import dial
+from ssbfast.net.happy_eyeballs import RaceLostError, Standing, most_telling, race
+from ssbfast.net.link import Link
+from ssbfast.net.peer import Peer
+from ssbfast.net.ping import keep_alive
+from ssbfast.net.relay import Relay
+from ssbfast.room.admission import Admission
+from ssbfast.room.denials import Denial
+from ssbfast.room.tunnel_auth import AllowList, Verdict
+from ssbfast.wire.address import TunnelAddress
+from ssbfast.wire.direct.keys import Role
+from ssbfast.wire.handshake import ClientHandshake
+from ssbfast.wire.muxrpc import Called
+from ssbfast.wire.private_tunnel import PrivateTunnelAddress
+
+Client = TypeVar("Client", bound="RoomClient")
+P = TypeVar("P", bound=Peer)
+
+
+class RoomClient:
+    """A peer that joins rooms.
+
+    me: the identity. network: which network's handshakes it speaks.
+    admission: who may open a tunnel to us; nobody unless given. trust: the same by a follow graph, which is also asked
+        before we dial. One of the two.
+    api: what we serve to those peers. boxing: "split" for peers that need every packet head in a box of its own.
+    direct: take sessions off the room when possible, see `direct/negotiation.py`; needs the extra `direct`.
+    contacts, groups: to read private tunnel addresses: whom to try as owner (called in a thread), and groups' secrets.
+    on_event: called in the loop with each event.
+    """
+
+    def __init__(
+        self,
+        me: Keypair,
+        *,
+        network: NetworkId = MAIN_NETWORK,
+        admission: Admission | None = None,
+        trust: Trust | None = None,
+        api: Api | None = None,
+        boxing: str = "merged",
+        direct: Direct | None = None,
+        contacts: Callable[[], Iterable[FeedId]] | None = None,
+        groups: Iterable[bytes] = (),
+        on_event: Callable[[dict[str, Any]], None] | None = None,
+    ) -> None:
+        if boxing not in ("merged", "split"):
+            raise ValueError("boxing is 'merged' or 'split'")
+        if admission is not None and trust is not None:
+            raise ValueError("either an admission or a trust")
+        self.me = me
+        self._network = network
+        self._trust = trust
+        self._admission = admission
+        self._api = api or Api()
+        self._for_rooms = api_for_rooms(me.id)
+        self._split = boxing == "split"
+        self._private = Private(me, network, contacts, groups)
+        self._events = ClientEvents(me.id, on_event)
+        self._relay: Relay | None = None
+        self._standing = Standing()
+        self._kept: dict[JoinedRoom, None] = {}
+        self._rooms: dict[JoinedRoom, None] = {}
+        self._inner: set[Peer] = set()
+        self._arrivals = Arrivals()
+        self._answering = Answering(
+            me,
+            network,
+            trust or admission or AllowList(()),
+            self._api,
+            split=self._split,
+            arrived=self._arrived,
+            departed=self._departed,
+            denied=self._refused,
+            intercept=self._called,
+            named=self._named,
+            hold=None if direct is None else self._hold,
+        )
+        self._direct = None if direct is None else self._paths(direct)
+        if trust is not None and trust.denials is not None:
+            trust.denials.listen(self._events.denied)
+
+    async def __aenter__(self: Client) -> Client:
+        self._relay = Relay()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close every tunnel, then leave every room."""
+        for room in self._kept:
+            room.is_leaving = True
+        await asyncio.gather(*(peer.close() for peer in list(self._inner)))
+        if self._direct is not None:
+            self._direct.close()
+        await asyncio.gather(*(room.leave() for room in list(self._kept)))
+        if self._relay is not None:
+            self._relay.close()
+            self._relay = None
+        self._arrivals.end()
+
+    @property
+    def rooms(self) -> tuple[JoinedRoom, ...]:
+        """Those that we are in now, the latest first. A room that was joined twice is there twice."""
+        return tuple(reversed(self._rooms))
+
+    @property
+    def staying(self) -> tuple[JoinedRoom, ...]:
+        """All that have not been left, also those that are being dialled (again)."""
+        return tuple(self._kept)
+
+    def tunnel_address(self, room: JoinedRoom) -> str:
+        """What others dial to reach us through a room."""
+        return tunnel_address(room.id, self.me.id)
+
+    # ------------------------------------------------------------ rooms
+
+    async def join(
+        self,
+        address: str,
+        announce: Announce = True,
+        *,
+        stay: bool = True,
+        wait: bool = False,
+        attendants: bool | None = None,
+    ) -> JoinedRoom:
+        """Go into a room; returns when we are in.
+
+        address: a multiserver address (its alternatives are tried one beside the other) or a Rooms 1 invite.
+        announce: be listed, so that others can reach us; "2018" does it as ssb-tunnel of 2018 needs it.
+        stay: come back whenever the session is lost, until `room.leave()`.
+        wait: keep trying when the room cannot be reached at first.
+        attendants: be told who is there; None: if we are listed. Where we are not to be listed, older rooms list us
+            all the same when we ask (`room.is_listed` tells); without asking they do not.
+
+        Raises AddressError, HandshakeError (wrong key, refused), RemoteError (no room), and, unless told to wait,
+        SessionEndedError (BusyError among them: closed at once) and DeadlineError.
+        """
+        listing = announce is True if attendants is None else attendants or announce is True
+        room = JoinedRoom(self.me.id, ways_into(address), announce=announce, listing=listing)
+        self._need_relay()
+        self._kept[room] = None
+        room.keeper = asyncio.get_running_loop().create_task(
+            keep(room, self._enter, self._events.room, stay=stay, wait=wait)
+        )
+        room.keeper.add_done_callback(lambda keeper: self._gone(room, keeper))
+        try:
+            await asyncio.shield(room.first)
+        except asyncio.CancelledError:
+            room.is_leaving = True
+            room.keeper.cancel()
+            await asyncio.wait((room.keeper,))
+            raise
+        return room
+
+    async def _enter(self, room: JoinedRoom, seconds: float) -> None:
+        """Try the ways to a room, once each; the first that leads into it is taken."""
+        ways, problems = self._standing.order(room.ways, Way.place), list[Exception]()
+        while ways:
+            attempts = [functools.partial(self._open, room, way, seconds) for way in ways]
+            try:
+                peer, used = await race(attempts, lambda opened: opened[0].link.abort())
+            except RaceLostError as lost:
+                problems += lost.problems
+                break
+            try:
+                await self._be_in(room, peer)
+                return
+            except SSBError as error:
+                problems.append(error)
+                ways.remove(used)
+        raise most_telling(problems)
+
+    async def _be_in(self, room: JoinedRoom, peer: Peer) -> None:
+        try:
+            await room.enter(peer)
+        except RemoteError:
+            peer.link.close()
+            raise
+        except BaseException:
+            peer.link.abort()
+            raise
+        self._rooms[room] = None
+
+    async def _open(
+        self, room: JoinedRoom, way: Way, seconds: float, reached: Callable[[], None]
+    ) -> tuple[Peer, Way]:
+        """Open a session with whoever has the room's key at the end of this way."""
+        relay = self._need_relay()
+        peers: dict[Link, Peer] = {}
+
+        def make() -> Link:
+            peer = Peer(  # without our api: that is for peers who were let in, and nobody has admitted the room
+                api=self._for_rooms,
+                named=lambda _peer: SERVED,
+                intercept=lambda peer, called: self._answering.called(self._need_relay(), peer, called),
+                on_closed=lambda peer: self._lost(room, peer),
+            )
+            handshake = ClientHandshake(self.me, way.key, network=self._network)
+            link = Link(relay, handshake, peer, deadline=limits.HANDSHAKE_SECONDS, split=self._split)
+            peers[link] = peer
+            return link
+
+        with self._standing.judging(way.place()):
+            link = await dial(
+                way.host,
+                way.port,
+                make,
+                seconds=seconds,
+                ready=lambda link: peers[link].wait_opened(),
+                standing=self._standing,
+                reached=reached,
+            )
+        return peers[link], way
+
+    def _lost(self, room: JoinedRoom, outer: Peer) -> None:
+        self._answering.closed(outer)
+        if room.lost(outer):
+            self._rooms.pop(room, None)
+
+    def _gone(self, room: JoinedRoom, keeper: asyncio.Task[None]) -> None:
+        self._kept.pop(room, None)
+        room.gone(None if keeper.cancelled() else keeper.exception())
+
+    # ------------------------------------------------------------ outgoing tunnels
+
+    async def connect(
+        self,
+        target: FeedId | TunnelAddress | PrivateTunnelAddress | str,
+        *,
+        room: JoinedRoom | None = None,
+        anyway: bool = False,
+    ) -> Peer:
+        """Open a tunnel.
+
+        target: whom: a feed id, or the text of one (through the given room, else through those that list it, else
+            through any); a tunnel address, or text with several (through the room that it names); or a private
+            tunnel address, which is resolved here.
+        anyway: whatever our follow graph says, now and later.
+
+        The inner handshake proves the target's key. Raises NotDialledError when the follow graph is against it,
+        RefusedError when the room or the target refuses (one text for every reason) or a private address is not for
+        us, HandshakeError, DeadlineError, SessionEndedError, and LocalProtocolError when the room is not joined.
+        """
+        found = parse_target(target) if isinstance(target, str) else target
+        self._need_relay()
+        if isinstance(found, PrivateTunnelAddress):
+            found = await self.resolve(found)
+        problem: SSBError | None = None
+        verdicts: dict[FeedId, Verdict | None] = {}
+        for way in ways_to(found, self.rooms if room is None else (room,), self.staying):
+            try:
+                if way.target not in verdicts:
+                    verdicts[way.target] = None if anyway else await self._judge(way.room, way.target)
+                return await self._tunnel(way.room, way.target, way.instance, verdicts[way.target])
+            except NotDialledError:
+                raise
+            except SSBError as error:
+                problem = problem or error
+        raise problem or RefusedError("could not connect")
+
+    async def resolve(self, address: PrivateTunnelAddress) -> TunnelAddress:
+        """What a private tunnel address means, as far as our rooms and contacts tell. Nothing is sent.
+
+        Raises RefusedError when it is not for us, or names a room that we are not in; LimitError.
+        """
+        return await self._private.resolve(address, [room.id for room in self._kept])
+
+    async def _judge(self, room: JoinedRoom, target: FeedId) -> Verdict | None:
+        if self._trust is None:
+            return None
+        verdict = await self._trust.judge(target)
+        if verdict.reason is not None:
+            self._events.denied(Denial(room.id, target, verdict.reason, time.time(), proven=False))
+            raise not_dialled(verdict.reason)
+        return verdict
+
+    async def _tunnel(
+        self, room: JoinedRoom, target: FeedId, instance: int | None, verdict: Verdict | None
+    ) -> Peer:
+        inner = Peer(
+            api=self._api,
+            path="tunnel",
+            portal=room.id,
+            intercept=self._called,
+            named=self._named,
+            on_closed=self._departed,
+        )
+        await self._open_tunnel(room, target, instance, inner)
+        if inner.is_open:
+            self._opened("connected", inner, verdict)
+            self._may_leave(inner, Role.CALLER, verdict)
+            keep_alive(inner)
+        return inner
+
+    async def _open_tunnel(
+        self,
+        room: JoinedRoom,
+        target: FeedId,
+        instance: int | None,
+        inner: Peer,
+        *,
+        deadline: float | None = None,
+    ) -> None:
+        """Open a tunnel that `inner` runs over. deadline: seconds for the handshake, if not the usual ones."""
+        relay = self._need_relay()
+        if deadline is None:
+            deadline = limits.HANDSHAKE_SECONDS
+        handshake = ClientHandshake(self.me, target, network=self._network)
+        args: dict[str, Any] = {"portal": str(room.id), "target": str(target)}
+        if instance is not None:
+            args["instance"] = instance
+        transport = room.session.open_tunnel(
+            lambda: Link(relay, handshake, inner, deadline=deadline, split=self._split), args
+        )
+        try:
+            await inner.wait_opened()
+        except RemoteError as error:
+            raise RefusedError(str(error)) from None
+        except BaseException:
+            transport.abort()
+            raise
+
+    # ------------------------------------------------------------ direct paths
+
+    def _paths(self, direct: Direct) -> DirectPaths:
+        return DirectPaths(
+            direct,
+            reflectors=self._reflectors,
+            used=self._used_addresses,
+            may_hear=self._may_hear,
+            dial=self._dial_again,
+            news=self._events.path,
+        )
+
+    def _may_leave(self, peer: Peer, role: Role, verdict: Verdict | None) -> None:
+        """A session has opened that may go on outside of the room, if the peer may hear our addresses."""
+        if self._direct is not None:
+            self._direct.opened(peer, role, may_meet=self._is_known(peer, verdict))
+
+    def _is_known(self, peer: Peer, verdict: Verdict | None) -> bool:
+        """Whether it may be here because we want it by name."""
+        if self._trust is not None:
+            return verdict is not None and verdict.admitted and self._trust.knows(peer.id, verdict)
+        return isinstance(self._admission, AllowList) and self._admission.decide(peer.id)
+
+    async def _may_hear(self, peer: Peer) -> bool:
+        """Whether a peer may hear our addresses right now."""
+        return self._is_known(peer, None if self._trust is None else await self._trust.judge(peer.id))
+
+    def _unknown(self, peer: Peer) -> None:
+        """It stays, but may not hear our addresses any more."""
+        if self._direct is not None:
+            self._direct.stay(peer)
+
+    def _called(self, peer: Peer, called: Called) -> bool:
+        return self._direct is not None and self._direct.called(peer, called)
+
+    def _named(self, peer: Peer) -> Mapping[tuple[str, ...], str]:
+        """What `_called` serves to a peer."""
+        return {} if self._direct is None else self._direct.named(peer)
+
+    def _hold(self, peer: Incoming, link: Link, show: Callable[[], None]) -> bool:
+        return self._direct is not None and self._direct.hold(peer, link, show)
+
+    def _reflectors(self) -> list[Address]:
+        return [reflector for room in self.rooms for reflector in room.reflectors]
+
+    def _used_addresses(self) -> list[str]:
+        names = (room.session.link.transport.get_extra_info("sockname") for room in self.rooms)
+        return [str(name[0]) for name in names if isinstance(name, tuple)]
+
+    async def _dial_again(self, peer: Peer, make: Callable[[], P]) -> P:
+        """Open another tunnel to the peer of a session: through its own room first, else through another."""
+        problem: SSBError | None = None
+        for room in sorted(self.rooms, key=lambda room: room.id != peer.portal):
+            inner = make()
+            try:
+                await self._open_tunnel(room, peer.id, None, inner, deadline=limits.STANDBY_DIAL_SECONDS)
+                return inner
+            except SSBError as error:
+                problem = error
+        raise problem or SessionEndedError("no room is there")
+
+    # ------------------------------------------------------------ incoming tunnels
+
+    async def incoming(self) -> AsyncIterator[Peer]:
+        """Peers that were let in, as they come, until the client closes. Those that have left are left out."""
+        while (peer := await self._arrivals.next()) is not None:
+            yield peer
+
+    def _arrived(self, peer: Incoming) -> None:
+        self._opened("accepted", peer, peer.verdict)
+        self._may_leave(peer, Role.TARGET, peer.verdict)
+        self._arrivals.add(peer)
+
+    def _opened(self, event: str, peer: Peer, verdict: Verdict | None) -> None:
+        self._inner.add(peer)
+        self._events.opened(event, peer)
+        if self._trust is not None and verdict is not None:
+            self._trust.watch(peer, verdict, self._unknown)
+
+    def _departed(self, peer: Peer) -> None:
+        if self._direct is not None:
+            self._direct.closed(peer)
+        if peer not in self._inner:
+            return
+        self._inner.discard(peer)
+        self._arrivals.discard(peer)
+        if self._trust is not None:
+            self._trust.forget(peer)
+        self._events.closed(peer)
+
+    def _refused(self, portal: FeedId, who: FeedId, verdict: Verdict) -> None:
+        recorded = self._trust is not None and self._trust.refused(portal, who, verdict)
+        if not recorded and verdict.reason is not None:
+            self._events.denied(Denial(portal, who, verdict.reason, time.time()))
+
+    def _need_relay(self) -> Relay:
+        if self._relay is None:
+            raise LocalProtocolError("use `async with RoomClient(...)`")
+        return self._relay

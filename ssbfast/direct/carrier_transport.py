@@ -1,0 +1,418 @@
+"""A session on several carriers, with the sockets: does what `wire/direct/carriers` says, and tells it what happens.
+
+Once a session may move, this is its link's transport. Below it are the tunnel that the session began in, direct paths
+and standby tunnels, each behind the few things that a `Way` can do. The link notices nothing but `pause_writing`.
+
+What happens to bytes in flight
+    moving      kept until the other end has them, and sent again by another way if need be (`wire/direct/carriers`).
+    `close()`   the link has both goodbyes: everything ends as soon as the other end has ours.
+    `abort()`   dropped; every way is cut.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
+
+from ssbfast import limits
+from ssbfast.direct.first_tunnel import FIRST, FirstTunnel
+from ssbfast.errors import SSBError
+from ssbfast.net.link import Link
+from ssbfast.net.sleep_detector import awake_clock
+from ssbfast.net.tunnel_transport import TunnelTransport
+from ssbfast.wire.direct.carriers.effects import (
+    AskUpgrade,
+    BeginRaw,
+    Data,
+    Deliver,
+    Effect,
+    EndCarrier,
+    Failed,
+    Forget,
+    Over,
+    Path,
+    PathChanged,
+    Ping,
+    Records,
+    Resume,
+    ShortenDatagrams,
+    StreamRecord,
+    WantQuic,
+    WantStandby,
+)
+from ssbfast.wire.direct.carriers.records import Record
+from ssbfast.wire.direct.carriers.session import Carriers
+from ssbfast.wire.direct.keys import Role
+from ssbfast.wire.handshake_messages import CLIENT_BYTES, SERVER_BYTES
+
+_STIR_SECONDS: Final = 0.5
+"""How often the machine hears that forwarded connections move: pings come once a second then."""
+
+_HANDSHAKE: Final = {Role.CALLER: CLIENT_BYTES, Role.TARGET: SERVER_BYTES}
+"""Bytes that each end has written before the session's stream began."""
+
+
+class Way(Protocol):
+    """One carrier, as far as the session is concerned. What it has no use for never reaches it."""
+
+    def begin(self, number: int) -> None:
+        """The machine knows it by this number; what has come already may be told now."""
+
+    def send_records(self, data: bytes) -> None:
+        """Write records."""
+
+    def send_data(self, data: bytes) -> None:
+        """Write bytes of the session."""
+
+    def begin_raw(self) -> None:
+        """Say the goodbyes of a standby."""
+
+    def ping(self) -> None:
+        """Ask for a sign of life."""
+
+    def waiting(self) -> Mapping[int, int]:
+        """What QUIC has sent and seen no acknowledgement of: see `Carriers.waiting`."""
+
+    def end(self, clean: bool) -> None:
+        """Be done with it."""
+
+    def read(self, yes: bool) -> None:
+        """Whether it is to be read, as far as it can be told."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it would rather take nothing now."""
+
+
+class Conductor(Protocol):
+    """Who makes the carriers."""
+
+    def want_quic(self) -> None:
+        """Make a direct path: `quic_up` or `upgrade_failed`."""
+
+    def want_standby(self) -> None:
+        """Dial a standby: `standby_up` or `standby_failed`."""
+
+    def ask_upgrade(self) -> None:
+        """Ask the caller for a direct path."""
+
+    def shorten_datagrams(self) -> None:
+        """Let the next direct paths have the shortest datagrams that there are."""
+
+    def path_changed(self, path: Path, reason: str) -> None:
+        """Both directions go that way now."""
+
+    def stream_record(self, carrier: int, record: Record) -> None:
+        """A record of a forwarded connection."""
+
+    def forget(self) -> None:
+        """It is over, for good."""
+
+
+class Migration(asyncio.Transport):
+    """One session. conductor: whom to ask for carriers. link: the session's, open.
+
+    Until `take_over` the link goes on over its tunnel, and only wishes and pauses are at work here.
+    """
+
+    def __init__(self, carriers: Carriers, link: Link, tunnel: TunnelTransport, conductor: Conductor) -> None:
+        super().__init__()
+        self._loop = asyncio.get_running_loop()
+        self._clock = awake_clock()
+        self._carriers = carriers
+        self._link = link
+        self._tunnel = tunnel
+        self._conductor = conductor
+        self._ways: dict[int, Way] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._running = False
+        self._reading = True
+        self._paused = False
+        self._closing = False
+        self._told = False
+        self._unread = bytearray()
+        self._why: SSBError | None = None
+        self._stirred = float("-inf")
+        self.is_moved = False
+
+    # ------------------------------------------------------------ from the conductor
+
+    @property
+    def carriers(self) -> Carriers:
+        """The machine; after calling it, `step`."""
+        return self._carriers
+
+    def now(self) -> float:
+        """The machine's time: that which we were awake."""
+        return self._clock.time()
+
+    def has(self, carrier: int) -> bool:
+        """Whether a carrier is there, lost by nobody and not ended."""
+        return carrier in self._ways
+
+    def take_over(self) -> None:
+        """Become the link's transport: from now on the session may move. Harmless when done already."""
+        if self.is_moved:
+            return
+        self.is_moved = True
+        role = self._carriers.role
+        tunnel = self._tunnel
+        self._carriers.went_before(
+            sent=tunnel.written - _HANDSHAKE[role],
+            received=tunnel.delivered - _HANDSHAKE[role.other],
+        )
+        self._ways[FIRST] = FirstTunnel(self, tunnel)
+        self._link.move(self, piece=limits.CARRIER_SLACK)
+
+    def quic_up(self, epoch: int, way: Way) -> int:
+        """A direct path is proven both ways; returns its number."""
+        self.take_over()
+        number = self._carriers.quic_up(epoch, self.now())
+        self._carriers.waiting(number, {}, self.now())
+        return self._add(number, way)
+
+    def standby_up(self, epoch: int, way: Way) -> int:
+        """A standby is open; returns its number."""
+        return self._add(self._carriers.standby_up(epoch, self.now()), way)
+
+    def step(self) -> None:
+        """Do what the machine wants, after any call of it."""
+        if self._running:
+            return  # we are in the midst of it, further out
+        self._running = True
+        try:
+            while effects := self._carriers.effects():
+                for effect in effects:
+                    self._do(effect)
+        finally:
+            self._running = False
+        self._flow()
+        self._arm()
+
+    # ------------------------------------------------------------ from the ways
+
+    def records(self, carrier: int, data: bytes) -> None:
+        self._carriers.records(carrier, data, self.now())
+        self.step()
+
+    def data(self, carrier: int, data: bytes) -> None:
+        self._carriers.data(carrier, data, self.now())
+        self.step()
+
+    def heard(self, carrier: int, rtt: float) -> None:
+        self._carriers.heard(carrier, self.now(), rtt)
+
+    def stirred(self) -> None:
+        """Forwarded connections move on a direct path."""
+        now = self.now()
+        if now - self._stirred >= _STIR_SECONDS:
+            self._stirred = now
+            self._carriers.stirred(now)
+            self.step()
+
+    def lost(self, carrier: int, clean: bool, why: Exception | None = None) -> None:
+        if self._ways.pop(carrier, None) is None:
+            return
+        if isinstance(why, SSBError):
+            self._why = why
+        self._carriers.lost(carrier, self.now(), clean)
+        self.step()
+
+    def given_up(self, carrier: int) -> None:
+        """The other end says in a standby that the session is over."""
+        self._carriers.given_up(carrier, self.now())
+        self.step()
+
+    def writable(self) -> None:
+        """A way takes more again, or does not."""
+        self._flow()
+
+    # ------------------------------------------------------------ asyncio.Transport
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self._tunnel.get_extra_info(name, default)
+
+    def is_closing(self) -> bool:
+        return self._closing
+
+    def is_reading(self) -> bool:
+        return self._reading
+
+    def pause_reading(self) -> None:
+        self._reading = False
+        for way in self._ways.values():
+            way.read(False)
+
+    def resume_reading(self) -> None:
+        self._reading = True
+        for way in self._ways.values():
+            way.read(True)
+        if self._unread:
+            self._loop.call_soon(self._deliver_unread)
+
+    def get_write_buffer_size(self) -> int:
+        return self._carriers.unacknowledged + self._tunnel.get_write_buffer_size()
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """The window decides, and each way's own limits."""
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> None:
+        if self._closing or not data:
+            return
+        self._carriers.send(bytes(data), self.now())
+        self._flow()  # at once, also in the midst of a step: the link goes on writing until it is told
+        self.step()
+
+    def write_eof(self) -> None:
+        """The link has said its goodbye."""
+        self._carriers.said_goodbye(self.now())
+        self.step()
+
+    def close(self) -> None:
+        """The link has said its goodbye, and heard the other end's."""
+        if self._closing:
+            return
+        self._closing = True
+        self._carriers.said_goodbye(self.now())
+        self._carriers.heard_goodbye(self.now())
+        self.step()
+
+    def abort(self) -> None:
+        self._closing = True
+        self._carriers.abort(self.now())
+        self.step()
+        self._end_link(None)
+        self._end()
+
+    # ------------------------------------------------------------ inside
+
+    def _add(self, carrier: int, way: Way) -> int:
+        self._ways[carrier] = way
+        if not self._reading:
+            way.read(False)
+        self.step()
+        way.begin(carrier)
+        return carrier
+
+    def _do(self, effect: Effect) -> None:
+        match effect:
+            case Data(carrier, data):
+                self._ways[carrier].send_data(data)
+            case Deliver(data):
+                self._deliver(data)
+            case Records(carrier, data):
+                self._ways[carrier].send_records(data)
+            case BeginRaw(carrier):
+                self._ways[carrier].begin_raw()
+            case Ping(carrier):
+                self._ways[carrier].ping()
+            case EndCarrier(carrier, clean):
+                way = self._ways.pop(carrier, None)
+                if way is not None:
+                    way.end(clean)
+            case Resume():
+                pass  # `_flow` sees it
+            case Failed(error):
+                self._end_link(self._why or error)
+                self._end()
+            case Over():
+                self._end_link(None)
+            case _:
+                self._ask(effect)
+
+    def _ask(self, effect: Effect) -> None:
+        """What concerns the conductor."""
+        match effect:
+            case WantQuic():
+                self._conductor.want_quic()
+            case WantStandby():
+                self._conductor.want_standby()
+            case AskUpgrade():
+                self._conductor.ask_upgrade()
+            case ShortenDatagrams():
+                self._conductor.shorten_datagrams()
+            case PathChanged(path, reason):
+                self._conductor.path_changed(path, reason)
+            case StreamRecord(carrier, record):
+                self._conductor.stream_record(carrier, record)
+            case Forget():
+                self._end()
+
+    def _deliver(self, data: bytes) -> None:
+        if not self._reading or self._unread:
+            self._unread += data
+            return
+        self._give(bytearray(data))
+
+    def _deliver_unread(self) -> None:
+        if self._reading and self._unread and not self._told:
+            unread, self._unread = self._unread, bytearray()
+            self._give(unread)
+            self.step()
+
+    def _give(self, data: bytearray) -> None:
+        length = len(data)
+        if not self._told:
+            self._link.data_received(data)
+        self._carriers.consumed(length, self.now())
+
+    def _flow(self) -> None:
+        """Let the link write exactly while there is room."""
+        if not self.is_moved or self._told:
+            return
+        sending = self._ways.get(self._carriers.sending) if self._carriers.sending is not None else None
+        full = self._carriers.room <= 0 or (sending is not None and sending.is_full)
+        if full is not self._paused:
+            self._paused = full
+            if full:
+                self._link.pause_writing()
+            else:
+                self._loop.call_soon(self._resume)
+
+    def _resume(self) -> None:
+        if not self._paused and not self._told:
+            self._link.resume_writing()
+
+    def _arm(self) -> None:
+        at = self._carriers.timer()
+        at = None if at is None else self._clock.loop_time(at)
+        if self._timer is not None:
+            if at is not None and self._timer.when() <= at:
+                return  # it fires too early and is armed again: cheaper than a cancellation with each write
+            self._timer.cancel()
+            self._timer = None
+        if at is not None:
+            self._timer = self._loop.call_at(at, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._look()
+        self._carriers.handle_timer(self.now())
+        self.step()
+
+    def _look(self) -> None:
+        """Tell the machine how far the direct path has got."""
+        quic = self._carriers.quic
+        way = None if quic is None else self._ways.get(quic)
+        if quic is not None and way is not None:
+            self._carriers.waiting(quic, way.waiting(), self.now())
+
+    def _end_link(self, error: SSBError | None) -> None:
+        self._closing = True
+        if not self._told and self.is_moved:
+            self._told = True
+            self._loop.call_soon(self._link.connection_lost, error)
+
+    def _end(self) -> None:
+        """Nothing is left to do."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for way in self._ways.values():
+            way.end(False)
+        self._ways.clear()
+        self._conductor.forget()

@@ -1,0 +1,307 @@
+"""A direct path and a standby tunnel, each as one of a session's ways (`direct/carrier_transport.py`).
+
+Until the session has a way, whoever makes it is its owner, and ends it when nothing comes of it: `DirectWay.open`
+does, and whoever dials or accepts a standby. From `begin` on it is the migration's to end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ssbfast import native
+from ssbfast.direct.carrier_transport import Migration
+from ssbfast.direct.standby_tunnel import StandbyTunnel
+from ssbfast.errors import LocalProtocolError, PunchError, RemoteError, SessionEndedError, SSBError
+from ssbfast.net.stream import Stream
+from ssbfast.net.tunnel_transport import TunnelTransport
+from ssbfast.wire.direct.signaling import NO_SUCH_SESSION
+
+if TYPE_CHECKING:
+    from ssbfast.direct.hole_punch import Attempt
+    from ssbfast.direct.quic_path import DirectPath
+    from ssbfast.direct.udp import Address, UdpSocket
+    from ssbfast.net.peer import Peer
+
+
+class PathOwner(Protocol):
+    """Who is told of a direct path what is not the session's business."""
+
+    def path_ready(self, way: DirectWay) -> None:
+        """Both proofs have passed: the session has the way now, or it has been ended."""
+
+    def stream_data(self, way: DirectWay, stream: int, data: bytes, end: bool) -> None:
+        """Bytes of a forwarded connection."""
+
+    def stream_reset(self, way: DirectWay, stream: int) -> None:
+        """A forwarded connection was cut by the other end."""
+
+    def path_over(self, way: DirectWay) -> None:
+        """It is lost, or was ended."""
+
+
+class DirectWay:
+    """A direct path. It is the path's handler (`direct/quic_path.py`).
+
+    ready: done when both proofs have passed, and the session has the path if it wants it; PunchError when the path was
+    lost before.
+    """
+
+    def __init__(self, migration: Migration, owner: PathOwner) -> None:
+        self.number: int | None = None
+        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.path: DirectPath | None = None
+        self._migration = migration
+        self._owner = owner
+
+    @property
+    def epoch(self) -> int:
+        return 0 if self.path is None else self.path.epoch
+
+    async def open(
+        self, udp: UdpSocket, remote: Address | None, *, within: float, attempt: Attempt | None = None
+    ) -> None:
+        """Start `path` on a punched socket, which is the path's to close from now on; returns when it is ready.
+
+        remote, within: see `DirectPath.start`. attempt: at the target, what has punched, and has early datagrams.
+        Raises PunchError. Then, and when cancelled, the path is ended, unless the session has it.
+        """
+        path = self.path
+        if path is None:
+            udp.close()
+            raise LocalProtocolError("there is no path to open")
+        try:
+            path.start(udp, remote, within=within)
+            if attempt is not None:
+                attempt.hand_to(path)
+            await asyncio.shield(self.ready)
+        finally:
+            if self.number is None:
+                path.abort("given up")
+
+    # ------------------------------------------------------------ Way
+
+    def begin(self, number: int) -> None:
+        self.number = number
+
+    def send_records(self, data: bytes) -> None:
+        if self.path is not None:
+            self.path.send_records(data)
+
+    def send_data(self, data: bytes) -> None:
+        if self.path is not None:
+            self.path.send_data(data)
+
+    def begin_raw(self) -> None:
+        """There are no boxes around a session on a direct path."""
+
+    def ping(self) -> None:
+        if self.path is not None:
+            self.path.ping()
+
+    def waiting(self) -> Mapping[int, int]:
+        return {} if self.path is None else self.path.waiting()
+
+    def end(self, clean: bool) -> None:
+        if self.path is None:
+            return
+        if clean:
+            self.path.close()
+        else:
+            self.path.abort("given up")
+        self._owner.path_over(self)
+
+    def read(self, yes: bool) -> None:
+        """What is not read is not acknowledged, and the other end stops by itself."""
+
+    @property
+    def is_full(self) -> bool:
+        return False  # the window bounds what QUIC holds
+
+    def stirred(self) -> None:
+        """A forwarded connection has sent something."""
+        self._migration.stirred()
+
+    # ------------------------------------------------------------ DirectHandler
+
+    def path_ready(self, path: DirectPath) -> None:
+        if not self.ready.done():
+            self._owner.path_ready(self)
+            self.ready.set_result(None)
+
+    def path_records(self, path: DirectPath, data: bytes) -> None:
+        if self.number is not None:
+            self._migration.records(self.number, data)
+
+    def path_data(self, path: DirectPath, data: bytes) -> None:
+        if self.number is not None:
+            self._migration.data(self.number, data)
+
+    def path_stream(self, path: DirectPath, stream: int, data: bytes, end: bool) -> None:
+        self._migration.stirred()
+        self._owner.stream_data(self, stream, data, end)
+
+    def path_stream_reset(self, path: DirectPath, stream: int) -> None:
+        self._owner.stream_reset(self, stream)
+
+    def path_heard(self, path: DirectPath) -> None:
+        if self.number is not None:
+            self._migration.heard(self.number, path.rtt or 0.0)
+
+    def path_lost(self, path: DirectPath, clean: bool, reason: str) -> None:
+        if not self.ready.done():
+            self.ready.set_exception(PunchError(f"no direct path: {reason}"))
+            self.ready.exception()  # nobody may be waiting
+        if self.number is not None:
+            self._migration.lost(self.number, clean)
+        self._owner.path_over(self)
+
+
+class StandbyWay:
+    """A standby: records in its `direct.carrier`, later the session raw.
+
+    peer: the standby's own session; tunnel: what it runs over.
+    """
+
+    def __init__(self, migration: Migration, peer: Peer, tunnel: StandbyTunnel) -> None:
+        self.number: int | None = None
+        self._migration = migration
+        self._peer = peer
+        self._tunnel = tunnel
+        self._records: RecordStream | None = None
+        self._raw: TunnelTransport | None = None
+        self._full = False
+        self._over = False
+        self._early = b""
+
+    def open(self, stream: RecordStream) -> None:
+        """Records travel in this stream, which the other end has accepted."""
+        self._records = stream
+        stream.way = self
+        self._early, stream.early = stream.early, b""
+
+    # ------------------------------------------------------------ Way
+
+    def begin(self, number: int) -> None:
+        self.number = number
+        early, self._early = self._early, b""
+        if early:
+            self.received(early)
+
+    def send_records(self, data: bytes) -> None:
+        if self._records is not None and self._peer.is_open:
+            self._records.packet(native.STREAM, data)
+
+    def send_data(self, data: bytes) -> None:
+        self._tunnel.write_raw(data)
+
+    def begin_raw(self) -> None:
+        self._raw = self._tunnel.change(self)
+
+    def ping(self) -> None:
+        """The machine writes keepalive records."""
+
+    def waiting(self) -> Mapping[int, int]:
+        return {}
+
+    def end(self, clean: bool) -> None:
+        self._over = True
+        if self._raw is not None and clean:
+            self._tunnel.close_raw()
+        elif clean:
+            self._peer.link.close()
+        elif self._raw is None and self._records is not None and self._migration.carriers.is_over:
+            # The other end need not look for a way to a session that is no more.
+            self._peer.end(self._records, NO_SUCH_SESSION)
+            self._peer.link.close()
+        else:
+            self._tunnel.cut()
+
+    def read(self, yes: bool) -> None:
+        if self._raw is None:
+            return
+        if yes:
+            self._raw.resume_reading()
+        else:
+            self._raw.pause_reading()
+
+    @property
+    def is_full(self) -> bool:
+        return self._full
+
+    # ------------------------------------------------------------ TunnelOwner
+
+    def raw_received(self, tunnel: TunnelTransport, data: bytes) -> None:
+        if self.number is not None and not self._over:
+            self._migration.data(self.number, data)
+
+    def raw_writable(self, tunnel: TunnelTransport, yes: bool) -> None:
+        self._full = not yes
+        self._migration.writable()
+
+    def raw_lost(self, tunnel: TunnelTransport, error: Exception | None) -> None:
+        self.lost(error)
+
+    # ------------------------------------------------------------ from its session
+
+    def received(self, data: bytes) -> None:
+        """Records came."""
+        if self.number is None:
+            self._early += data
+        elif not self._over:
+            self._migration.records(self.number, data)
+
+    def given_up(self) -> None:
+        """The other end says that it has the session no more."""
+        if self.number is not None and not self._over:
+            self._migration.given_up(self.number)
+
+    def session_over(self, error: SSBError | None) -> None:
+        """The standby's own session has ended, or what it is for: in order, if it was to make room for the one that it
+        carries."""
+        if self._raw is None:
+            self.lost(error)
+            self._peer.link.close()
+
+    def lost(self, error: Exception | None) -> None:
+        """There is no standby any more, or the tunnel under the session that it carries is over."""
+        if self.number is not None and not self._over:
+            self._over = True
+            self._migration.lost(self.number, error is None, error)
+
+
+class RecordStream(Stream):
+    """`direct.carrier`: what comes is acted upon at once, in order with the goodbye behind it.
+
+    accepted: done when the other end has written its first record, which says yes; RemoteError when it has said no by
+    itself, and SessionEndedError however else the stream ended.
+    """
+
+    def __init__(self, peer: Peer, req: int) -> None:
+        super().__init__(peer, req)
+        self.way: StandbyWay | None = None
+        self.early = b""
+        self.accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def arrived(self, item: Any, size: int) -> None:
+        if not self.accepted.done():
+            self.accepted.set_result(None)
+        if not isinstance(item, bytes):
+            return
+        if self.way is not None:
+            self.way.received(item)
+        else:
+            self.early += item
+
+    def finished(self, error: SSBError | None) -> None:
+        super().finished(error)
+        over = SessionEndedError("the standby was ended")
+        said_so = self._peer.is_open  # else its session is ending, and tells by itself how: a room may have cut it
+        if not self.accepted.done():
+            self.accepted.set_exception(error if said_so and isinstance(error, RemoteError) else over)
+            self.accepted.exception()  # nobody may be waiting
+        if self.way is not None and said_so:
+            if isinstance(error, RemoteError) and error.message == NO_SUCH_SESSION:
+                self.way.given_up()
+            self.way.session_over(error or over)

@@ -1,0 +1,236 @@
+"""All TCP connections of one session that were opened on direct paths, this one's and those of paths that are lost.
+
+New ones get a stream of the path that is up. When it is lost, whoever opened a connection calls `direct.continue` in
+the session, whatever carries that now; the other end waits for the call for `CARRIER_SECONDS`. It may be the first
+that the other end hears of a connection: its first bytes can be lost with the path.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from ssbfast import limits
+from ssbfast.direct.carriers import DirectWay
+from ssbfast.direct.forwarded_stream import FORWARD, DirectStream
+from ssbfast.errors import CarrierError, LimitError, MuxRPCError, SessionEndedError, SSBError
+from ssbfast.wire.direct import signaling
+from ssbfast.wire.direct.carriers.records import Record
+from ssbfast.wire.direct.carriers.streams import CarriedStream, CarriedStreams
+from ssbfast.wire.direct.keys import Role
+from ssbfast.wire.muxrpc import Called
+
+if TYPE_CHECKING:
+    from ssbfast.net.peer import Peer
+
+Key = tuple[int, int]
+"""Epoch of the path and number of the stream."""
+
+
+class Service(Protocol):
+    """Where connections of the peer's lead (`net/forward/tcp.py`)."""
+
+    def accept_direct(self, peer: Peer, open_stream: Callable[[asyncio.Protocol], DirectStream]) -> bool:
+        """A connection; False when it is not welcome."""
+
+
+class DirectForwards:
+    """Those of one session.
+
+    service: asked at each new one of the peer's; None: there is none. is_stranded: whether the session has no carrier.
+    """
+
+    def __init__(
+        self,
+        peer: Peer,
+        role: Role,
+        service: Callable[[], Service | None],
+        is_stranded: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._peer = peer
+        self._role = role
+        self._service = service
+        self._is_stranded = is_stranded
+        self._way: DirectWay | None = None
+        self._streams = CarriedStreams(role)
+        self._lost: tuple[int, CarriedStreams] | None = None  # the last path: epoch and streams
+        self._live: dict[Key, DirectStream] = {}
+        self._patience: dict[Key, asyncio.TimerHandle] = {}
+
+    @property
+    def is_up(self) -> bool:
+        """Whether there is a path for new connections: one that the other end has taken, too."""
+        return self._way is not None and self._peer.path == "direct"
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is no connection."""
+        return not self._live
+
+    def open(self, protocol: asyncio.Protocol) -> DirectStream:
+        """A new connection of ours. Raises SessionEndedError when there is no path."""
+        way = self._way
+        if way is None or way.path is None:
+            raise SessionEndedError("there is no direct path")
+        number = way.path.open_stream()
+        way.path.send_stream(number, FORWARD)
+        return self._enter(way.epoch, way, self._streams.begin(number), protocol)
+
+    def close(self) -> None:
+        """The session is over."""
+        self.path_over()
+        for stream in list(self._live.values()):
+            stream.duplex_lost(SessionEndedError("the session is over"))
+
+    # ------------------------------------------------------------ from the path
+
+    def path_up(self, way: DirectWay) -> None:
+        self._way = way
+        self._streams = CarriedStreams(self._role)
+
+    def path_over(self) -> None:
+        way, self._way = self._way, None
+        if way is None:
+            return
+        ours = {carried.stream for carried in self._streams.detach(self._loop.time())}
+        self._lost = way.epoch, self._streams
+        for key, stream in list(self._live.items()):
+            if key[0] != way.epoch:
+                continue
+            stream.detach()
+            if key[1] in ours:
+                self._continue(key, stream)
+            else:
+                self._await(key, stream)
+
+    def data(self, way: DirectWay, number: int, data: bytes) -> None:
+        """Bytes of a QUIC stream. A peer that breaks the rules loses the path."""
+        if way is not self._way or way.path is None:
+            return
+        try:
+            stream = self._live.get((way.epoch, number))
+            if stream is not None:
+                stream.received(data)
+            elif data and number not in self._streams.open:
+                self._accept(way, number, data)
+        except LimitError:
+            way.path.reset_stream(number)
+        except CarrierError:
+            way.path.abort("a forwarded connection broke the rules")
+
+    def reset(self, way: DirectWay, number: int) -> None:
+        """The other end has cut one."""
+        stream = self._live.get((way.epoch, number))
+        if stream is not None:
+            stream.cut()
+        elif way is self._way:
+            self._streams.forget(number, self._loop.time())
+
+    def record(self, way: DirectWay, record: Record) -> None:
+        """An ACK or END."""
+        if way is not self._way or way.path is None:
+            return
+        try:
+            self._streams.record(record, self._loop.time())
+        except CarrierError:
+            way.path.abort("a forwarded connection broke the rules")
+            return
+        stream = self._live.get((way.epoch, record.stream))
+        if stream is not None:
+            stream.recorded()
+
+    # ------------------------------------------------------------ from the session
+
+    def continued(self, called: Called) -> None:
+        """The other end goes on with one of its connections."""
+        try:
+            wish = signaling.parse_continue(called.args)
+        except MuxRPCError as error:
+            self._peer.refuse(called.req, str(error))
+            return
+        key = wish.epoch, wish.stream
+        patience = self._patience.pop(key, None)
+        if patience is not None:
+            patience.cancel()
+        stream = self._live.get(key) if patience is not None else self._accept_late(wish)
+        if stream is None:
+            self._peer.refuse(called.req, "no such connection")
+            return
+        try:
+            self._peer.carry(called.req, lambda req: stream.continue_over(self._peer, req, wish.received))
+        except SSBError:
+            stream.reset("that is not where it can go on")
+
+    # ------------------------------------------------------------ DirectStream's owner
+
+    def stream_over(self, stream: DirectStream) -> None:
+        key = (stream.epoch, stream.carried.stream)
+        self._live.pop(key, None)
+        patience = self._patience.pop(key, None)
+        if patience is not None:
+            patience.cancel()
+        way = self._way
+        if way is not None and way.epoch == stream.epoch:
+            self._streams.forget(stream.carried.stream, self._loop.time())
+        elif self._lost is not None and self._lost[0] == stream.epoch:
+            self._lost[1].open.pop(stream.carried.stream, None)
+
+    # ------------------------------------------------------------ inside
+
+    def _await(self, key: Key, stream: DirectStream) -> None:
+        """The other end has `CARRIER_SECONDS` to go on, and as long again while the session itself waits for it."""
+
+        def late() -> None:
+            if self._is_stranded():
+                self._await(key, stream)
+            else:
+                stream.cut()
+
+        self._patience[key] = self._loop.call_later(limits.CARRIER_SECONDS, late)
+
+    def _enter(
+        self, epoch: int, way: DirectWay | None, carried: CarriedStream, protocol: asyncio.Protocol
+    ) -> DirectStream:
+        stream = DirectStream(self, epoch, way, carried, protocol)
+        self._live[epoch, carried.stream] = stream
+        return stream
+
+    def _accept(self, way: DirectWay, number: int, data: bytes) -> None:
+        """The first bytes of a stream of the peer's. Raises CarrierError, LimitError."""
+        carried = self._streams.accept(number, self._loop.time())
+        if not data.startswith(FORWARD) or not self._welcome(way.epoch, way, carried):
+            self._streams.forget(number, self._loop.time())
+            raise LimitError("not welcome")
+        if len(data) > 1 and (stream := self._live.get((way.epoch, number))) is not None:
+            stream.received(data[1:])
+
+    def _accept_late(self, wish: signaling.Continue) -> DirectStream | None:
+        """One of the peer's of which nothing has come before its path was lost; None for any other."""
+        if self._lost is None or self._lost[0] != wish.epoch or wish.received:
+            return None
+        try:
+            carried = self._lost[1].accept(wish.stream, self._loop.time())
+        except SSBError:
+            return None
+        carried.detach()
+        if not self._welcome(wish.epoch, None, carried):
+            self._lost[1].open.pop(wish.stream)
+        return self._live.get((wish.epoch, wish.stream))
+
+    def _welcome(self, epoch: int, way: DirectWay | None, carried: CarriedStream) -> bool:
+        """Whether the service takes it."""
+        service = self._service()
+        return service is not None and service.accept_direct(
+            self._peer, lambda side: self._enter(epoch, way, carried, side)
+        )
+
+    def _continue(self, key: Key, stream: DirectStream) -> None:
+        wish = signaling.Continue(*key, stream.carried.got).as_json()
+        try:
+            self._peer.open_carried(
+                signaling.CONTINUE, lambda req: stream.continue_over(self._peer, req, None), wish
+            )
+        except SSBError as error:  # too many calls, or the session is just ending
+            stream.duplex_lost(error)

@@ -1,0 +1,180 @@
+"""aioquic's connection as direct paths need it: bounded memory, and a look at what it knows.
+
+aioquic doubles its receive windows whatever is read, up to any size, and makes room for a gap at once: a few small
+packets with far offsets would take all memory. Here a window is a fixed length beyond what has been delivered, for
+each stream and for all of them together, and tiny before the proofs. That takes overriding methods that aioquic does
+not document; `CHECKED` has them looked for when this is imported, and tests/direct/test_hostile.py has them at
+work.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from ssbfast import limits
+from ssbfast.direct import certificates
+from ssbfast.errors import DirectUnavailableError
+
+try:
+    from aioquic.quic.configuration import QuicConfiguration
+    from aioquic.quic.connection import (
+        CONNECTION_LIMIT_FRAME_CAPACITY,
+        END_STATES,
+        MAX_STREAM_DATA_FRAME_CAPACITY,
+        QuicConnection,
+    )
+    from aioquic.quic.events import ConnectionTerminated
+    from aioquic.quic.packet import QuicFrameType, QuicProtocolVersion
+    from aioquic.quic.packet_builder import QuicPacketBuilder
+    from aioquic.quic.recovery import QuicPacketSpace
+    from aioquic.quic.stream import QuicStream
+    from aioquic.tls import Epoch
+except ImportError as error:
+    raise DirectUnavailableError from error
+
+CHECKED: Final = ("_write_connection_limits", "_write_stream_limits", "get_peer_address")
+if not all(hasattr(QuicConnection, name) for name in CHECKED):
+    raise DirectUnavailableError
+
+# It logs addresses, and reasons that the other end gives.
+logging.getLogger("quic").setLevel(logging.CRITICAL + 1)
+
+VERSION: Final = int(QuicProtocolVersion.VERSION_1)
+ALPN: Final = "ssbfast-direct/1"
+
+
+class Connection(QuicConnection):
+    """One QUIC connection whose receive side is bounded.
+
+    connection_id: for a target, what the caller has announced: its own `original_destination_connection_id`.
+    """
+
+    def __init__(self, configuration: QuicConfiguration, connection_id: bytes | None = None) -> None:
+        super().__init__(configuration=configuration, original_destination_connection_id=connection_id)
+        self._window = self._stream_window = limits.DIRECT_EARLY
+        self._seen_used = -1
+        for limit in (self._local_max_streams_bidi, self._local_max_streams_uni):
+            limit.value = limit.sent = 1
+
+    def widen(self) -> None:
+        """The other end has proven itself: it gets its whole credit, and streams for forwarded connections."""
+        self._window, self._stream_window = limits.DIRECT_WINDOW, limits.DIRECT_STREAM_WINDOW
+        self._seen_used = -1
+        self._local_max_streams_bidi.value = limits.FORWARDS_PER_PEER + 1
+
+    @property
+    def newest(self) -> int:
+        """The highest number of an authentic packet that has come, or -1. (Those of the handshake are not: anybody
+        on the way can make them.)"""
+        space = self._spaces.get(Epoch.ONE_RTT)
+        return -1 if space is None else space.largest_received_packet
+
+    @property
+    def closed(self) -> ConnectionTerminated | None:
+        """How it was closed, by whichever end. (aioquic's event comes only after the draining period.)"""
+        return self._close_event if self._state in END_STATES else None
+
+    @property
+    def rtt(self) -> float | None:
+        """Smoothed round trip in seconds."""
+        return self._loss._rtt_smoothed if self._loss._rtt_initialized else None
+
+    @property
+    def held(self) -> int:
+        """Bytes received that wait for a gap."""
+        return sum(s.receiver.highest_offset - s.receiver.starting_offset() for s in self._streams.values())
+
+    def is_open(self, stream: int) -> bool:
+        """Whether aioquic still keeps anything of a stream."""
+        return stream in self._streams
+
+    @property
+    def unsent(self) -> int:
+        """Bytes of all streams that were written and have not been sent once."""
+        return sum(map(_unsent, self._streams.values()))
+
+    def unsent_of(self, stream: int) -> int:
+        """The same of one stream; 0 when it is over."""
+        found = self._streams.get(stream)
+        return 0 if found is None else _unsent(found)
+
+    def waiting(self) -> dict[int, int]:
+        """For each stream of which something was sent and not acknowledged yet: the offset of the oldest such byte."""
+        senders = {number: stream.sender for number, stream in self._streams.items()}
+        return {
+            number: sender._buffer_start
+            for number, sender in senders.items()
+            if sender._reset_error_code is None and sender._buffer_start < sender.highest_offset
+        }
+
+    def _write_connection_limits(self, builder: QuicPacketBuilder, space: QuicPacketSpace) -> None:
+        data = self._local_max_data
+        if data.used != self._seen_used:
+            self._seen_used = data.used
+            credit = data.used - self.held + self._window
+            if credit - data.value >= self._window // 4:
+                data.value = credit
+        for limit in (data, self._local_max_streams_bidi):
+            few_left = limit.sent - limit.used < limit.value - limit.sent
+            if limit.value != limit.sent and (limit is data or few_left):
+                buffer = builder.start_frame(
+                    limit.frame_type,
+                    capacity=CONNECTION_LIMIT_FRAME_CAPACITY,
+                    handler=self._on_connection_limit_delivery,
+                    handler_args=(limit,),
+                )
+                buffer.push_uint_var(limit.value)
+                limit.sent = limit.value
+
+    def _write_stream_limits(self, builder: QuicPacketBuilder, space: QuicPacketSpace, stream: QuicStream) -> None:
+        receiver = stream.receiver
+        if receiver.is_finished or not stream.max_stream_data_local or stream.stream_id is None:
+            return
+        credit = receiver.starting_offset() + self._stream_window
+        if credit - stream.max_stream_data_local >= self._stream_window // 4:
+            stream.max_stream_data_local = credit
+        if stream.max_stream_data_local_sent != stream.max_stream_data_local:
+            buffer = builder.start_frame(
+                QuicFrameType.MAX_STREAM_DATA,
+                capacity=MAX_STREAM_DATA_FRAME_CAPACITY,
+                handler=self._on_max_stream_data_delivery,
+                handler_args=(stream,),
+            )
+            buffer.push_uint_var(stream.stream_id)
+            buffer.push_uint_var(stream.max_stream_data_local)
+            stream.max_stream_data_local_sent = stream.max_stream_data_local
+
+
+def _unsent(stream: QuicStream) -> int:
+    sender = stream.sender
+    return 0 if sender._reset_error_code is not None else sender._buffer_stop - sender.highest_offset
+
+
+def caller_connection(certificate: bytes, datagram: int) -> Connection:
+    """One that trusts this certificate (DER) and nothing else. Raises RemoteProtocolError when it is of no use."""
+    certificates.load(certificate)
+    configuration = _configuration(is_client=True, datagram=datagram)
+    configuration.load_verify_locations(cadata=certificates.pem(certificate))
+    return Connection(configuration)
+
+
+def target_connection(credentials: certificates.Credentials, connection_id: bytes, datagram: int) -> Connection:
+    """One for the caller that has announced this connection id."""
+    configuration = _configuration(is_client=False, datagram=datagram)
+    configuration.certificate = certificates.load(credentials.certificate)
+    configuration.private_key = credentials.key
+    return Connection(configuration, connection_id)
+
+
+def _configuration(*, is_client: bool, datagram: int) -> QuicConfiguration:
+    """No server name: certificates are nameless, and it would travel in clear."""
+    return QuicConfiguration(
+        is_client=is_client,
+        alpn_protocols=[ALPN],
+        supported_versions=[VERSION],
+        idle_timeout=limits.DIRECT_IDLE_SECONDS,
+        max_data=2 * limits.DIRECT_EARLY,
+        max_stream_data=limits.DIRECT_EARLY,
+        max_datagram_size=datagram,
+    )

@@ -1,0 +1,219 @@
+"""What drives one QUIC connection: our UDP socket, the loop's clock, and nothing that a stranger could use.
+
+A batch of datagrams is followed by one pass: the owner looks at the events, then everything goes out. Writes of one
+turn of the loop share a pass, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, Protocol
+
+from ssbfast import limits
+from ssbfast.direct.quic_connection import VERSION, Connection
+from ssbfast.direct.udp import Address, UdpSocket
+
+ABORTED: Final = 1
+"""QUIC's application error code of everything but an orderly close."""
+
+BROKEN: Final = "QUIC cannot go on"
+"""Why a connection ended over a mistake of aioquic's."""
+
+_ALLOWED: Final = limits.CANDIDATES + limits.PEER_REFLEXIVE
+_FAREWELLS: Final = 8
+_LONG, _RETRY = 0x80, 0x30
+
+
+class Owner(Protocol):
+    """Whose connection it is."""
+
+    def quic_events(self) -> None:
+        """Something has come, or a timer has fired: look at the connection's events. It must not raise."""
+
+    def quic_ended(self, code: int, reason: str) -> None:
+        """The connection has ended, once and from within any call; code: what it was closed with, by either end."""
+
+
+class QuicDriver:
+    """One connection on one socket, which is ours to close from `start` on, however the connection ends.
+
+    handshaken: QUIC's handshake is complete; the owner sets it. ended: nothing moves any more.
+    """
+
+    def __init__(self, quic: Connection, owner: Owner) -> None:
+        self.handshaken = False
+        self.ended = False
+        self._loop = asyncio.get_running_loop()
+        self._udp: UdpSocket | None = None
+        self._quic = quic
+        self._remote: Address | None = None
+        self._owner = owner
+        self._allowed: dict[Address, None] = {}
+        self._ids = {quic.host_cid}
+        self._in_pass = False
+        self._soon: asyncio.Handle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._farewell: list[tuple[bytes, Address]] = []
+        self._farewells = _FAREWELLS
+
+    def start(self, udp: UdpSocket, remote: Address | None) -> None:
+        """Take QUIC's part of the socket. remote: whom a caller dials; None for a target, which is dialled."""
+        self._udp, self._remote = udp, remote
+        udp.quic = self
+        if remote is None:
+            self._ids.add(self._quic.original_destination_connection_id)
+            return
+        try:
+            self._quic.connect(remote, self._loop.time())
+        except Exception:
+            self.close(ABORTED, "QUIC cannot begin")
+            raise
+        self._transmit()
+
+    def allow(self, address: Address) -> None:
+        """Listen to that address even before the handshake is complete. The newest dozen counts."""
+        self._allowed.pop(address, None)
+        self._allowed[address] = None
+        if len(self._allowed) > _ALLOWED:
+            del self._allowed[next(iter(self._allowed))]
+
+    def transmit_soon(self) -> None:
+        """Something has been written: it goes out at the end of this turn of the loop, or of the pass."""
+        if self._soon is None and not self._in_pass and not self.ended:
+            self._soon = self._loop.call_soon(self._transmit)
+
+    def close(self, code: int, reason: str) -> None:
+        """End it here. With code 0 what may be sent at once goes out before."""
+        if self.ended:
+            return
+        if code == 0:
+            self._send(self._last_words())
+        self._quic.close(error_code=code)
+        self._end(code, reason)
+
+    # ------------------------------------------------------------ from the socket
+
+    def datagram(self, data: bytes, source: Address) -> None:
+        """Only what is for this connection reaches QUIC; nothing is kept of the rest."""
+        if self.ended or not self._is_for_us(data, source):
+            return
+        try:
+            self._quic.receive_datagram(data, source, self._loop.time())
+        except Exception:  # a mistake of aioquic's that the other end found must not stop the reading of the socket
+            self.close(ABORTED, BROKEN)
+
+    def batch_done(self) -> None:
+        if self.ended:
+            self._repeat_farewell()
+        else:
+            self._pass()
+
+    # ------------------------------------------------------------ inside
+
+    def _is_for_us(self, data: bytes, source: Address) -> bool:
+        if self._remote is not None:
+            if source != self._remote:
+                return False
+        elif not self.handshaken and source not in self._allowed:
+            return False
+        if not data[0] & _LONG:
+            return True  # of no use to QUIC before it has keys, and QUIC looks at the id before all else
+        # RFC 8999: version, then the destination's id with its length in front. RFC 9000: the type in two bits.
+        return (
+            len(data) > 5
+            and int.from_bytes(data[1:5], "big") == VERSION
+            and data[0] & _RETRY != _RETRY
+            and data[6 : 6 + data[5]] in self._ids
+        )
+
+    def _pass(self) -> None:
+        """Let the owner act upon what has come, and send. An owner that raises all the same loses the connection."""
+        self._in_pass = True
+        try:
+            self._owner.quic_events()
+        except BaseException:
+            self.close(ABORTED, "what came could not be dealt with")
+            raise
+        finally:
+            self._in_pass = False
+        self._transmit()
+
+    def _transmit(self) -> None:
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
+        if self.ended:
+            return
+        try:
+            outgoing = self._outgoing()
+        except Exception:  # a mistake of aioquic's, as in `datagram`
+            self.close(ABORTED, BROKEN)
+            return
+        self._send(outgoing)
+        closed = self._quic.closed
+        if closed is None:
+            self._arm()
+        else:
+            self._end(closed.error_code, f"QUIC was closed with code {closed.error_code:#x}")
+
+    def _outgoing(self) -> list[tuple[bytes, Address]]:
+        if self._quic.get_peer_address() is None:
+            return []  # a target to which nobody has come yet
+        return self._quic.datagrams_to_send(self._loop.time())
+
+    def _send(self, datagrams: list[tuple[bytes, Address]]) -> None:
+        udp = self._udp
+        if udp is None:
+            return
+        for data, to in datagrams:
+            if self._remote is None or to == self._remote:  # a target must not send its caller elsewhere
+                udp.send(data, to)
+
+    def _arm(self) -> None:
+        at = self._quic.get_timer()
+        if at is None:
+            return
+        if self._timer is not None:
+            if self._timer.when() <= at:
+                return  # it fires too early and is armed again: cheaper than a cancellation in every pass
+            self._timer.cancel()
+        self._timer = self._loop.call_at(at, self._timer_fired)
+
+    def _timer_fired(self) -> None:
+        self._timer = None
+        at, now = self._quic.get_timer(), self._loop.time()
+        if at is None or at > now:
+            self._arm()
+            return
+        try:
+            self._quic.handle_timer(now)
+        except Exception:  # a mistake of aioquic's, as in `datagram`
+            self.close(ABORTED, BROKEN)
+            return
+        self._pass()
+
+    def _end(self, code: int, reason: str) -> None:
+        self.ended = True
+        for handle in (self._soon, self._timer):
+            if handle is not None:
+                handle.cancel()
+        self._farewell = self._last_words()
+        self._repeat_farewell()
+        if self._udp is not None and self.handshaken:
+            self._udp.linger(limits.DIRECT_FAREWELL_SECONDS)
+        elif self._udp is not None:
+            self._udp.close()  # nobody at the other end has anything to lose
+        self._owner.quic_ended(code, reason)
+
+    def _last_words(self) -> list[tuple[bytes, Address]]:
+        """What still goes out, if QUIC can say it."""
+        try:
+            return self._outgoing()
+        except Exception:
+            return []
+
+    def _repeat_farewell(self) -> None:
+        """Our close, now and as an answer to some of what still comes: it may have been lost."""
+        if self._farewells:
+            self._farewells -= 1
+            self._send(self._farewell)

@@ -1,0 +1,354 @@
+"""A direct path: one QUIC connection over a punched UDP socket, proven to belong to one session.
+
+Streams
+    0                   the caller's, both ways: each end's proof (32 bytes), then records (`wire/direct/carriers`)
+    2, 3                the bytes of the session: 2 from the caller, 3 from the target
+    4, 8 … and 1, 5 …   forwarded TCP connections, opened by the caller and by the target
+
+The caller trusts one certificate, which came through the session, and says the first proof; the target knows one
+connection id, drops whatever is not for it before anything is parsed, and answers a right proof with its own. Until
+both have passed nothing else may come. What comes wrong ends the path, and the path only.
+
+What happens to bytes in flight
+    `close()`    what QUIC may send at once goes out, then the close; the rest is dropped.
+    `abort()`    the same without the bytes.
+    lost         what has come has been delivered. Nothing is repeated elsewhere: `wire/direct/carriers` does that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, Protocol
+
+from ssbfast import limits
+from ssbfast.direct.certificates import Credentials
+from ssbfast.direct.quic_connection import ALPN, Connection, caller_connection, target_connection
+from ssbfast.direct.quic_driver import ABORTED, QuicDriver
+from ssbfast.direct.udp import Address, UdpSocket
+from ssbfast.errors import DirectUnavailableError, LocalProtocolError, RemoteProtocolError
+from ssbfast.wire.direct.keys import DirectKeys, Role
+
+try:
+    from aioquic.quic import events
+except ImportError as error:
+    raise DirectUnavailableError from error
+
+__all__ = ["Credentials", "DirectHandler", "DirectPath"]
+
+RECORDS: Final = 0
+DATA: Final = {Role.CALLER: 2, Role.TARGET: 3}
+PROOF: Final = 32
+_UNIDIRECTIONAL: Final = 2
+
+
+class DirectHandler(Protocol):
+    """Who owns a path. Nothing is called any more once `path_lost` has been."""
+
+    def path_ready(self, path: DirectPath) -> None:
+        """Both proofs have passed."""
+
+    def path_records(self, path: DirectPath, data: bytes) -> None:
+        """Bytes of the records stream, behind the proof."""
+
+    def path_data(self, path: DirectPath, data: bytes) -> None:
+        """Bytes of the session."""
+
+    def path_stream(self, path: DirectPath, stream: int, data: bytes, end: bool) -> None:
+        """Bytes of a forwarded connection; a new number: the other end has opened it. end: no more will come."""
+
+    def path_stream_reset(self, path: DirectPath, stream: int) -> None:
+        """The other end has cut a forwarded connection, both ways; nothing more of it comes or goes."""
+
+    def path_heard(self, path: DirectPath) -> None:
+        """Something authentic has come; at most once a batch, and before what it brings."""
+
+    def path_lost(self, path: DirectPath, clean: bool, reason: str) -> None:
+        """It is over: once, whoever ended it, and never from within a call. clean: by either end's `close()`."""
+
+
+class DirectPath:
+    """One end of a direct path. `caller` and `target` make them; `start` sets them going.
+
+    role, epoch: of the keys. connection_id: the one that the target has to expect.
+    """
+
+    def __init__(
+        self,
+        quic: Connection,
+        keys: DirectKeys,
+        certificate: bytes,
+        handler: DirectHandler,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._quic = quic
+        self._driver = QuicDriver(quic, self)
+        self._keys = keys
+        self._certificate = certificate
+        self._handler = handler
+        self._proof = bytearray()
+        self._cut: set[int] = set()  # streams whose forwarded connection was reset, here or there
+        self._newest = -1
+        self._pinging = False
+        self._started = self._ready = False
+        self._deadline: asyncio.TimerHandle | None = None
+
+    @classmethod
+    def caller(
+        cls,
+        certificate: bytes,
+        keys: DirectKeys,
+        handler: DirectHandler,
+        *,
+        datagram: int = limits.DIRECT_DATAGRAM,
+    ) -> DirectPath:
+        """certificate: the target's, DER. datagram: bytes of UDP
+        payload, at least 1200; the first flight is that long, so that a path which cannot carry it shows at once.
+
+        Raises RemoteProtocolError for a certificate that is of no use, LocalProtocolError for a target's keys.
+        """
+        _require(keys, Role.CALLER)
+        return cls(caller_connection(certificate, datagram), keys, certificate, handler)
+
+    @classmethod
+    def target(
+        cls,
+        credentials: Credentials,
+        connection_id: bytes,
+        keys: DirectKeys,
+        handler: DirectHandler,
+        *,
+        datagram: int = limits.DIRECT_DATAGRAM,
+    ) -> DirectPath:
+        """connection_id: the caller's announcement, 8 to 20 bytes (else RemoteProtocolError). credentials: made for
+        this path alone. Raises LocalProtocolError for a caller's keys."""
+        _require(keys, Role.TARGET)
+        if not 8 <= len(connection_id) <= 20:
+            raise RemoteProtocolError("the peer's connection id has a wrong length")
+        quic = target_connection(credentials, connection_id, datagram)
+        return cls(quic, keys, credentials.certificate, handler)
+
+    def __repr__(self) -> str:
+        state = "lost" if self._driver.ended else "ready" if self._ready else "opening"
+        return f"<DirectPath {self.role.value} {self.epoch} {state}>"
+
+    @property
+    def role(self) -> Role:
+        return self._keys.role
+
+    @property
+    def epoch(self) -> int:
+        return self._keys.epoch
+
+    @property
+    def connection_id(self) -> bytes:
+        return self._quic.original_destination_connection_id
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether both proofs have passed, and it is not lost."""
+        return self._ready and not self._driver.ended
+
+    @property
+    def rtt(self) -> float | None:
+        """Smoothed round trip in seconds, once there is one."""
+        return self._quic.rtt
+
+    @property
+    def unsent(self) -> int:
+        """Bytes given to us that QUIC has not sent once, all streams. There is no other bound: mind it."""
+        return self._quic.unsent
+
+    def stream_unsent(self, stream: int) -> int:
+        """The same of one stream; 0 when it is over."""
+        return self._quic.unsent_of(stream)
+
+    def waiting(self) -> dict[int, int]:
+        """For each stream of which something was sent and not acknowledged yet: the offset of the oldest such byte."""
+        return {} if self._driver.ended else self._quic.waiting()
+
+    # ------------------------------------------------------------ from the owner
+
+    def start(self, udp: UdpSocket, remote: Address | None = None, *, within: float = limits.CARRIER_SECONDS) -> None:
+        """Take a punched socket, which is ours to close from now on, and dial.
+
+        remote: where the target is, as `udp` tells it; None at the target, which is dialled. within: seconds for both
+        proofs.
+        """
+        if (remote is None) is not (self.role is Role.TARGET):
+            raise LocalProtocolError("a caller dials, a target does not")
+        if self._started:
+            raise LocalProtocolError("a path starts once")
+        self._started = True
+        self._deadline = self._loop.call_later(within, self.abort, "the proofs have not come in time")
+        self._driver.start(udp, remote)
+
+    def allow(self, address: Address) -> None:
+        """A valid probe has come from there. For a target: until QUIC's handshake is complete only such addresses
+        are listened to. The newest dozen counts."""
+        self._driver.allow(address)
+
+    def datagram(self, data: bytes, source: Address) -> None:
+        """A datagram that came before the path had its socket; `batch_done` follows the last."""
+        self._driver.datagram(data, source)
+
+    def batch_done(self) -> None:
+        """Act upon what has come."""
+        self._driver.batch_done()
+
+    def send_records(self, data: bytes) -> None:
+        """Send bytes of the records stream. Like all that sends, it does nothing when the path is lost, and raises
+        LocalProtocolError before the path is ready."""
+        self._send(RECORDS, data)
+
+    def send_data(self, data: bytes) -> None:
+        """Send bytes of the session."""
+        self._send(DATA[self.role], data)
+
+    def open_stream(self) -> int:
+        """The number of a new stream for a forwarded connection; the other end learns of it by its first bytes."""
+        stream: int = self._quic.get_next_available_stream_id()
+        self._send(stream, b"")
+        return stream
+
+    def send_stream(self, stream: int, data: bytes, end: bool = False) -> None:
+        """Send bytes of a forwarded connection. end: the last ones. To one that is over: dropped."""
+        if stream not in self._cut:
+            self._send(stream, data, end)
+
+    def reset_stream(self, stream: int) -> None:
+        """Cut a forwarded connection both ways. Harmless when it is over."""
+        if self._driver.ended or stream in self._cut:
+            return
+        self._cut_stream(stream)
+        self._driver.transmit_soon()
+
+    def ping(self) -> None:
+        """Ask for a sign of life: `path_heard`. One at a time is under way."""
+        if not self._driver.ended and not self._pinging and self._driver.handshaken:
+            self._pinging = True
+            self._quic.send_ping(0)
+            self._driver.transmit_soon()
+
+    def close(self) -> None:
+        """End it in order, with code 0."""
+        if self._started:
+            self._driver.close(0, "closed here")
+
+    def abort(self, reason: str) -> None:
+        """End it; reason: for our own `path_lost`, the other end is not told."""
+        if self._started:
+            self._driver.close(ABORTED, reason)
+
+    # ------------------------------------------------------------ from the driver (`driver.Owner`)
+
+    def quic_ended(self, code: int, reason: str) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._loop.call_soon(self._handler.path_lost, self, self._ready and code == 0, reason)
+
+    def quic_events(self) -> None:
+        quic, handler = self._quic, self._handler
+        newest = quic.newest
+        if newest != self._newest:
+            self._newest = newest
+            if self._ready:
+                handler.path_heard(self)
+        chunks: dict[int, list[bytes]] = {}
+        finished: set[int] = set()
+        while (event := quic.next_event()) is not None:
+            if isinstance(event, events.StreamDataReceived):
+                chunks.setdefault(event.stream_id, []).append(event.data)
+                if event.end_stream:
+                    finished.add(event.stream_id)
+            else:
+                self._handle_event(event)
+        for stream, parts in chunks.items():
+            if self._driver.ended:
+                return
+            self._deliver(stream, parts[0] if len(parts) == 1 else b"".join(parts), stream in finished)
+
+    # ------------------------------------------------------------ inside
+
+    def _handle_event(self, event: events.QuicEvent) -> None:
+        if self._driver.ended:
+            return
+        if isinstance(event, events.HandshakeCompleted):
+            if event.alpn_protocol != ALPN or event.session_resumed or event.early_data_accepted:
+                self.abort("QUIC was agreed upon in another way")
+                return
+            self._driver.handshaken = True
+            if self.role is Role.CALLER:
+                self._write(RECORDS, self._keys.proof(self._certificate))
+        elif isinstance(event, events.PingAcknowledged):
+            self._pinging = False
+        elif isinstance(event, events.StreamReset | events.StopSendingReceived):
+            self._reset_came(event.stream_id)
+
+    def _deliver(self, stream: int, data: bytes, end: bool) -> None:
+        if stream == RECORDS and not end:
+            self._records(data)
+        elif not self._ready:
+            self.abort("something came before the proof")
+        elif stream == DATA[self.role.other] and not end:
+            self._handler.path_data(self, data)
+        elif stream == RECORDS or stream & _UNIDIRECTIONAL:
+            self.abort("a stream that has to stay ended, or one too many began")
+        elif stream not in self._cut:
+            self._handler.path_stream(self, stream, data, end)
+
+    def _records(self, data: bytes) -> None:
+        if not self._ready:
+            self._proof += data
+            if len(self._proof) < PROOF:
+                return
+            data = bytes(self._proof[PROOF:])
+            if not self._keys.proves(bytes(self._proof[:PROOF]), self._certificate):
+                self.abort("the other end has not proven itself")
+                return
+            self._become_ready()
+        if data and not self._driver.ended:
+            self._handler.path_records(self, data)
+
+    def _become_ready(self) -> None:
+        self._ready = True
+        self._proof.clear()
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if self.role is Role.TARGET:
+            self._write(RECORDS, self._keys.proof(self._certificate))
+        self._quic.widen()
+        self._handler.path_ready(self)
+
+    def _reset_came(self, stream: int) -> None:
+        if not self._ready or stream == RECORDS or stream & _UNIDIRECTIONAL:
+            self.abort("a stream that has to stay was reset")
+        elif stream not in self._cut:
+            self._cut_stream(stream)
+            self._handler.path_stream_reset(self, stream)
+
+    def _cut_stream(self, stream: int) -> None:
+        if len(self._cut) > 2 * limits.FORWARDS_PER_PEER:
+            self._cut = {cut for cut in self._cut if self._quic.is_open(cut)}
+        if self._quic.is_open(stream):
+            self._cut.add(stream)
+            self._quic.reset_stream(stream, ABORTED)
+            self._quic.stop_stream(stream, ABORTED)
+
+    def _send(self, stream: int, data: bytes, end: bool = False) -> None:
+        if self._driver.ended:
+            return
+        if not self._ready:
+            raise LocalProtocolError("the path is not ready")
+        self._write(stream, data, end)
+
+    def _write(self, stream: int, data: bytes, end: bool = False) -> None:
+        try:
+            self._quic.send_stream_data(stream, data, end)
+        except (RuntimeError, ValueError):  # over: the other end may have reset it in this very batch
+            return
+        self._driver.transmit_soon()
+
+
+def _require(keys: DirectKeys, role: Role) -> None:
+    if keys.role is not role:
+        raise LocalProtocolError(f"a {role.value}'s path needs a {role.value}'s keys")

@@ -1,0 +1,156 @@
+"""One UDP socket of a direct path: reflectors, probes and QUIC share it, and its first byte tells them apart.
+
+    0x00, 0x01      STUN (RFC 8489)
+    0x20, 0x21      probes (`wire/direct/punch/probes.py`)
+    bit 0x40 set    QUIC (RFC 9000, fixed bit)
+
+A wake-up reads up to `UDP_BATCH` datagrams before QUIC makes its pass over them: one pass costs more than the
+parsing of a datagram. Whatever the network refuses is lost, as datagrams are: nothing is raised.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable
+from typing import Protocol
+
+from ssbfast import limits
+
+Address = tuple[str, int]
+"""An IP literal and a port; the scope of link-local addresses is written into the literal (fe80::1%eth0)."""
+
+Receiver = Callable[[bytes, Address], None]
+
+
+class QuicSide(Protocol):
+    """What QUIC datagrams are given to."""
+
+    def datagram(self, data: bytes, source: Address) -> None:
+        """One datagram."""
+
+    def batch_done(self) -> None:
+        """Nothing more for now: time to act upon what has come."""
+
+
+class UdpSocket:
+    """A socket and who gets what comes in.
+
+    stun, probes, quic: may be set at any time; what nobody wants is dropped. local: where it is bound.
+    may_send: decides over the addresses that anything is sent to; None: all of them. on_closed, on_lingering: called
+    once, when it is closed and when `linger` is called.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._sock = sock
+        self._closed = False
+        self.stun: Receiver | None = None
+        self.probes: Receiver | None = None
+        self.quic: QuicSide | None = None
+        self.may_send: Callable[[Address], bool] | None = None
+        self.on_closed: Callable[[], None] | None = None
+        self.on_lingering: Callable[[], None] | None = None
+        self._allowed: Address | None = None  # the last one that `may_send` has let pass
+        self._farewell: asyncio.TimerHandle | None = None
+        sock.setblocking(False)
+        self._loop.add_reader(sock, self._readable)
+
+    @classmethod
+    def open(cls, family: socket.AddressFamily, host: str = "", port: int = 0) -> UdpSocket:
+        """Bind a new one; without a port, any that is free. Raises OSError when that cannot be had."""
+        sock = socket.socket(family, socket.SOCK_DGRAM)
+        try:
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+                with contextlib.suppress(OSError):
+                    sock.setsockopt(socket.SOL_SOCKET, option, limits.UDP_BUFFER)
+            sock.bind((host, port))
+            return cls(sock)
+        except BaseException:
+            sock.close()
+            raise
+
+    @property
+    def family(self) -> socket.AddressFamily:
+        return self._sock.family
+
+    @property
+    def local(self) -> Address:
+        """The address that it is bound to."""
+        name = self._sock.getsockname()
+        return name[0], name[1]
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closed
+
+    def send(self, data: bytes, to: Address) -> bool:
+        """Send one datagram; False when it was lost right here."""
+        if self._closed or not (to == self._allowed or self._allow(to)):
+            return False
+        try:
+            self._sock.sendto(data, to)
+        except OSError:  # no route, no buffer, a refusal that came back: for datagrams all the same
+            return False
+        return True
+
+    def close(self) -> None:
+        """Harmless when closed already."""
+        if self._closed:
+            return
+        self._closed = True
+        self._loop.remove_reader(self._sock)
+        self._sock.close()
+        self.stun = self.probes = self.quic = None
+        if self._farewell is not None:
+            self._farewell.cancel()
+        on_closed, self.on_closed, self.on_lingering = self.on_closed, None, None
+        if on_closed is not None:
+            on_closed()
+
+    def linger(self, seconds: float) -> None:
+        """Close it after so long; earlier, if somebody else needs its place."""
+        if self._closed or self._farewell is not None:
+            return
+        self._farewell = self._loop.call_later(seconds, self.close)
+        if self.on_lingering is not None:
+            self.on_lingering()
+
+    def _allow(self, to: Address) -> bool:
+        if self.may_send is not None:
+            if not self.may_send(to):
+                return False
+            self._allowed = to
+        return True
+
+    def _readable(self) -> None:
+        was_quic = False
+        for _ in range(limits.UDP_BATCH):
+            if self._closed:
+                return
+            try:
+                data, source = self._sock.recvfrom(limits.UDP_DATAGRAM)[:2]
+            except BlockingIOError:
+                break
+            except OSError:  # an ICMP error of something that we sent
+                continue
+            was_quic |= self._dispatch(data, (source[0], source[1]))
+        if was_quic and self.quic is not None:
+            self.quic.batch_done()
+
+    def _dispatch(self, data: bytes, source: Address) -> bool:
+        """Whether it was for QUIC."""
+        if not data:
+            return False
+        first = data[0]
+        if first & 0x40:
+            if self.quic is not None:
+                self.quic.datagram(data, source)
+            return True
+        receiver = self.stun if first < 0x20 else self.probes
+        if receiver is not None:
+            receiver(data, source)
+        return False

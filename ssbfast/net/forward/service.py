@@ -1,0 +1,67 @@
+"""The TCP service behind a forward: whether anybody listens there, and in which words to say that nobody does."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import sys
+from typing import Any, Final
+
+from ssbfast import limits
+from ssbfast.net.name_lookup import resolve
+from ssbfast.net.sockets import connect, reset_on_close
+
+NOT_THERE: Final = "nothing listens at the other end"
+"""What a peer is told: not where the service would be."""
+
+NO_ANSWER: Final = "the service does not answer"
+
+FAILURES: Final = (OSError, UnicodeError, asyncio.TimeoutError)
+"""What a connection to a service may fail with."""
+
+
+def why_not(error: BaseException, host: str, port: int) -> str:
+    """Say for ourselves why there was no connection. error: one of `FAILURES`."""
+    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    if isinstance(error, asyncio.TimeoutError) or getattr(error, "errno", None) == errno.ETIMEDOUT:
+        return f"{place} does not answer"
+    if isinstance(error, ConnectionRefusedError):
+        return f"nothing listens at {place}"
+    if not isinstance(error, OSError) or isinstance(error, socket.gaierror) or not error.errno:
+        return f"no such host: {host}"
+    return f"{place} cannot be reached: {os.strerror(error.errno).lower()}"
+
+
+def told_to_peers(error: BaseException) -> str:
+    """The same for those at the other end."""
+    return NOT_THERE if isinstance(error, ConnectionRefusedError) else NO_ANSWER
+
+
+async def look_for(host: str, port: int) -> str | None:
+    """Return why nobody can be reached there just now, in words, or None.
+
+    A service of this machine is not connected to where that can be found out otherwise: `nc -l` serves one connection.
+    """
+    try:
+        found = await asyncio.wait_for(resolve(host, port), limits.DIAL_SECONDS)
+        if not any(map(_is_taken, found)):
+            (await asyncio.wait_for(connect(host, port, reset_on_close), limits.DIAL_SECONDS)).close()
+    except FAILURES as error:
+        return why_not(error, host, port)
+    return None
+
+
+def _is_taken(found: Any) -> bool:
+    """Whether somebody listens at this address of ours; False also where that cannot be told."""
+    if not sys.platform.startswith("linux"):
+        return False  # elsewhere SO_REUSEADDR lets us bind beside a listener
+    family, kind, protocol, _name, address = found
+    try:
+        with socket.socket(family, kind, protocol) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(address)
+    except OSError as error:
+        return error.errno == errno.EADDRINUSE
+    return False

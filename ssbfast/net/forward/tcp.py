@@ -1,0 +1,420 @@
+"""TCP connections carried through a session with a peer.
+
+`ForwardServer` offers one TCP service to the peers that may reach us; `ForwardListener` is a local port each of
+whose connections becomes one duplex of the session with such a peer. Which service that leads to is the offering
+side's choice alone: `forward.open` takes no arguments. For what the duplex carries see `net/forward/window.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, TypeVar
+from weakref import WeakKeyDictionary
+
+from ssbfast import limits
+from ssbfast.errors import LocalProtocolError, SSBError
+from ssbfast.ids import FeedId
+from ssbfast.net.api import Api
+from ssbfast.net.forward import service
+from ssbfast.net.forward.connection import Carried
+from ssbfast.net.forward.failures import Complaint, Complaints
+from ssbfast.net.happy_eyeballs import Standing
+from ssbfast.net.name_lookup import resolve
+from ssbfast.net.peer import Peer
+from ssbfast.net.socket_names import bound_host, with_zone
+from ssbfast.net.sockets import connect, reset_on_close
+from ssbfast.wire.muxrpc import Called, unknown_method_message
+
+METHOD = "forward.open"
+GONE = "the service is not offered any more"
+TOO_MANY = "too many connections"
+
+if TYPE_CHECKING:
+    from ssbfast.direct.forwarded_stream import DirectStream
+
+_Self = TypeVar("_Self", bound="_Forward")
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What was carried.
+
+    open: connections now. opened: that were carried so far, those included. failed: that were turned away, or for
+    which there was no service. sent, got: bytes to and from the peer, as the TCP connections see them.
+    """
+
+    open: int = 0
+    opened: int = 0
+    failed: int = 0
+    sent: int = 0
+    got: int = 0
+
+
+class _Forward:
+    """What both ends of a forward have in common: connections, their count and their end."""
+
+    def __init__(self, per_peer: int, patience: float, told: Callable[[Complaint], None] | None) -> None:
+        self.buffer = memoryview(bytearray(limits.FORWARD_READ))
+        self._per_peer = per_peer
+        self._patience = patience
+        self._complaints = None if told is None else Complaints(told)
+        self._waiting: dict[Carried, None] = {}
+        self._connections: dict[Carried, None] = {}
+        self._by_peer: WeakKeyDictionary[Peer, Traffic] = WeakKeyDictionary()
+        self._all = Traffic()
+        self._held: Counter[FeedId] = Counter()
+        self._idle: asyncio.Event = asyncio.Event()
+        self._idle.set()
+        self._is_closed = False
+
+    async def __aenter__(self: _Self) -> _Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def traffic(self, peer: Peer | None = None) -> Traffic:
+        """Counters as they stand, of one session (as long as somebody keeps its `Peer`) or of all together."""
+        past = self._all if peer is None else self._by_peer.get(peer, Traffic())
+        now = Traffic(past.open, past.opened, past.failed, past.sent, past.got)
+        for connection in self._connections:
+            if connection.stream is not None and (peer is None or connection.peer is peer):
+                now.sent += connection.stream.sent
+                now.got += connection.stream.got
+        return now
+
+    async def close(self) -> None:
+        """Reset every connection; returns when nothing is left of them."""
+        self._is_closed = True
+        for connection in list(self._connections):
+            connection.reset(GONE)
+        await self._idle.wait()
+        if self._complaints is not None:
+            self._complaints.close()
+
+    # ------------------------------------------------------------ Owner
+
+    def made(self, connection: Carried) -> None:
+        """The TCP connection is there."""
+
+    def refused(self, connection: Carried, reason: str) -> None:
+        """The other end has cut it before a byte came."""
+
+    def over(self, connection: Carried) -> None:
+        del self._connections[connection]
+        self._waiting.pop(connection, None)
+        if connection.counts and connection.peer is not None and connection.stream is not None:
+            who = connection.peer.id
+            self._held[who] -= 1
+            if not self._held[who]:
+                del self._held[who]
+            for traffic in self._books(connection.peer):
+                traffic.open -= 1
+                traffic.sent += connection.stream.sent
+                traffic.got += connection.stream.got
+        if not self._connections:
+            self._idle.set()
+
+    # ------------------------------------------------------------ inside
+
+    def _add(self, connection: Carried) -> None:
+        self._connections[connection] = None
+        self._idle.clear()
+
+    def _begun(self, connection: Carried, peer: Peer) -> None:
+        if connection.patience is not None:
+            connection.patience.cancel()
+        connection.counts = True
+        self._held[peer.id] += 1
+        for traffic in self._books(peer):
+            traffic.open += 1
+            traffic.opened += 1
+
+    def _failed(self, peer: Peer | None) -> None:
+        for traffic in self._books(peer) if peer is not None else (self._all,):
+            traffic.failed += 1
+
+    def _complain(self, peer: Peer | None, reason: str) -> None:
+        if self._complaints is not None:
+            self._complaints.add(None if peer is None else peer.id, reason)
+
+    def _wait(self, connection: Carried, give_up: Callable[[Carried], None]) -> None:
+        """Let it wait, for a session or for a place."""
+        self._waiting[connection] = None
+        connection.patience = asyncio.get_running_loop().call_later(self._patience, give_up, connection)
+
+    def _books(self, peer: Peer) -> tuple[Traffic, Traffic]:
+        return self._all, self._by_peer.setdefault(peer, Traffic())
+
+    def _is_full(self, peer: Peer) -> bool:
+        free = limits.FORWARDS_PEERS * self._per_peer - self._all.open
+        return self._held[peer.id] >= min(self._per_peer, free)
+
+    def _many(self, peer: Peer) -> str:
+        return f"{self._held[peer.id]} connections are open"
+
+
+def is_admitted(peer: Peer) -> bool:
+    """The default of `ForwardServer(allow=...)`: peers at the other end of a tunnel or direct path, who were admitted.
+
+    Not the room itself, which is at the other end of our own TCP session and is served the same api.
+    """
+    return peer.path != "tcp"
+
+
+def is_direct(peer: Peer) -> bool:
+    """For services that no room is to carry: peers on a direct path."""
+    return peer.path == "direct"
+
+
+class ForwardServer(_Forward):
+    """Offers the TCP service at host:port to peers.
+
+    allow: decides for each call; others are answered as if there was no such method. per_peer: connections at a time
+    of one key, however many sessions it has; less when `FORWARDS_PEERS` such keys fill the service. patience: seconds
+    that as many more wait for a place; 0 refuses them at once. told: gets what goes wrong, at most one a second.
+
+        server = ForwardServer("127.0.0.1", 8080)
+        server.register(api)
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        allow: Callable[[Peer], bool] = is_admitted,
+        per_peer: int = limits.FORWARDS_PER_PEER,
+        patience: float = 0.0,
+        told: Callable[[Complaint], None] | None = None,
+    ) -> None:
+        super().__init__(per_peer, patience, told)
+        self._target = (host, port)
+        self._allow = allow
+        self._standing = Standing()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def register(self, api: Api) -> None:
+        """Serve `forward.open` from now on to whoever is served this api, and streams of direct paths."""
+        api.carried(METHOD, self.accept)
+        api.forwards = self
+
+    def accept(self, peer: Peer, called: Called) -> None:
+        """A peer opens a connection. Called at once, so that its bytes find their inlet."""
+        if not self._allow(peer):
+            peer.refuse(called.req, unknown_method_message(called.name))
+        elif self._is_closed:
+            peer.refuse(called.req, GONE)
+        elif not self._has_place(peer):
+            peer.refuse(called.req, TOO_MANY)
+        else:
+            connection = Carried(self)
+            peer.carry(called.req, lambda req: connection.carry(peer, req))
+            self._accepted(connection, peer)
+
+    def accept_direct(self, peer: Peer, open_stream: Callable[[asyncio.Protocol], DirectStream]) -> bool:
+        """The same on a direct path, by a stream of it; False when the connection is not welcome."""
+        if self._is_closed or not self._allow(peer):
+            return False
+        if not self._has_place(peer):
+            return False
+        connection = Carried(self)
+        connection.carry_direct(peer, open_stream)
+        self._accepted(connection, peer)
+        return True
+
+    def _has_place(self, peer: Peer) -> bool:
+        """Whether one more may be open, or wait."""
+        if not self._is_full(peer):
+            return True
+        waiting = sum(connection.peer is not None and connection.peer.id == peer.id for connection in self._waiting)
+        in_all = limits.FORWARDS_PEERS * self._per_peer
+        if self._patience > 0 and waiting < self._per_peer and len(self._waiting) < in_all:
+            return True
+        self._failed(peer)
+        self._complain(peer, f"{self._many(peer)}, {waiting} wait: one more was refused")
+        return False
+
+    def _accepted(self, connection: Carried, peer: Peer) -> None:
+        self._add(connection)
+        if self._is_full(peer):
+            self._complain(peer, f"{self._many(peer)}: more have to wait")
+            self._wait(connection, self._give_up)
+        else:
+            self._begun(connection, peer)
+            self._start(connection)
+
+    def _give_up(self, connection: Carried) -> None:
+        del self._waiting[connection]
+        self._failed(connection.peer)
+        self._complain(connection.peer, f"no place for a connection within {self._patience:g} seconds")
+        connection.reset(TOO_MANY)
+
+    def over(self, connection: Carried) -> None:
+        super().over(connection)
+        for waiting in list(self._waiting):
+            peer = waiting.peer
+            if peer is not None and not self._is_full(peer):
+                del self._waiting[waiting]
+                self._begun(waiting, peer)
+                self._start(waiting)
+
+    async def close(self) -> None:
+        """Reset every connection, stop those that are being made; returns when nothing is left of them."""
+        await super().close()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _start(self, connection: Carried) -> None:
+        task = asyncio.get_running_loop().create_task(self._connect(connection))
+        connection.connecting = task
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _connect(self, connection: Carried) -> None:
+        try:
+            await asyncio.wait_for(self._dial(connection), limits.DIAL_SECONDS)
+        except service.FAILURES as error:
+            self._failed(connection.peer)
+            self._complain(connection.peer, service.why_not(error, *self._target))
+            connection.reset(service.told_to_peers(error))
+        finally:
+            connection.connecting = None
+
+    async def _dial(self, connection: Carried) -> None:
+        # The service may see the connection before we know of it: from the first moment on its close is a reset.
+        sock = await connect(*self._target, prepare=reset_on_close, standing=self._standing)
+        await asyncio.get_running_loop().create_connection(lambda: connection, sock=sock)
+
+
+class ForwardListener(_Forward):
+    """A local TCP port that leads to what a peer offers.
+
+    host, port: where to listen; port 0 takes a free one. patience: seconds that a new connection waits for a
+    session when there is none, and for a place; 0 resets it at once. Connections belong to the session they began in,
+    and are reset when it ends. per_peer: connections at a time; as many wait. told: gets what goes wrong, at most one
+    a second.
+
+        async with ForwardListener("127.0.0.1", 8080) as listener:
+            listener.peer = await client.connect(friend)
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        patience: float = 0.0,
+        per_peer: int = limits.FORWARDS_PER_PEER,
+        told: Callable[[Complaint], None] | None = None,
+    ) -> None:
+        super().__init__(per_peer, patience, told)
+        self._bind = (host, port)
+        self._peer: Peer | None = None
+        self._server: asyncio.Server | None = None
+
+    async def __aenter__(self: ForwardListener) -> ForwardListener:
+        await self.start()
+        return self
+
+    async def start(self) -> None:
+        """Listen. Raises OSError when the address cannot be had."""
+        host, port = self._bind
+        found = await resolve(host or None, port, flags=socket.AI_PASSIVE)
+        hosts = list(dict.fromkeys(with_zone(address) for *_, address in found))
+        self._server = await asyncio.get_running_loop().create_server(lambda: Carried(self), hosts, port)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens. Raises LocalProtocolError while it does not."""
+        if self._server is None or not self._server.sockets:
+            raise LocalProtocolError("not listening")
+        bound = self._server.sockets[0]
+        if bound.family not in (socket.AF_INET, socket.AF_INET6):
+            raise LocalProtocolError("not a TCP port")
+        return bound_host(bound), int(bound.getsockname()[1])
+
+    @property
+    def peer(self) -> Peer | None:
+        """Whose session carries new connections; None while there is none."""
+        return self._peer if self._peer is not None and self._peer.is_open else None
+
+    @peer.setter
+    def peer(self, peer: Peer | None) -> None:
+        self._peer = peer
+        self._advance()
+
+    async def close(self) -> None:
+        """Stop listening and reset every connection; returns when nothing is left of them."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+        await super().close()
+        if server is not None:
+            await server.wait_closed()
+
+    # ------------------------------------------------------------ Owner
+
+    def made(self, connection: Carried) -> None:
+        self._add(connection)
+        peer = self.peer
+        if self._is_closed:
+            self._turn_away(connection)
+        elif peer is not None and not self._is_full(peer):
+            self._open(connection, peer)
+        elif self._patience > 0 and len(self._waiting) < self._per_peer:
+            if peer is not None:
+                self._complain(peer, f"{self._many(peer)}: more have to wait")
+            self._wait(connection, self._give_up)
+            asyncio.get_running_loop().call_soon(self._pause, connection)  # asyncio starts to read right behind this
+        else:
+            why = "there is no session" if peer is None else self._many(peer)
+            self._turn_away(connection, f"{why}, {len(self._waiting)} wait: one more was refused")
+
+    def refused(self, connection: Carried, reason: str) -> None:
+        self._complain(connection.peer, reason)
+
+    def over(self, connection: Carried) -> None:
+        super().over(connection)
+        self._advance()
+
+    # ------------------------------------------------------------ inside
+
+    def _advance(self) -> None:
+        """Open those that wait, as far as there is a session, and room in it."""
+        while self._waiting and (peer := self.peer) is not None and not self._is_full(peer):
+            self._open(next(iter(self._waiting)), peer)
+
+    def _open(self, connection: Carried, peer: Peer) -> None:
+        self._waiting.pop(connection, None)
+        try:
+            if peer.forwards is not None and peer.forwards.is_up:
+                connection.carry_direct(peer, peer.forwards.open)
+            else:
+                peer.open_carried(METHOD, lambda req: connection.carry(peer, req))
+        except SSBError as error:  # too many calls, or the session is just ending
+            self._turn_away(connection, str(error))
+            return
+        self._begun(connection, peer)
+        connection.resume()
+
+    def _pause(self, connection: Carried) -> None:
+        if connection in self._waiting:
+            connection.pause()
+
+    def _give_up(self, connection: Carried) -> None:
+        why = "no session" if self.peer is None else "no place"
+        self._turn_away(connection, f"{why} for a connection within {self._patience:g} seconds")
+
+    def _turn_away(self, connection: Carried, reason: str | None = None) -> None:
+        self._waiting.pop(connection, None)
+        self._failed(self._peer)
+        if reason is not None:
+            self._complain(self._peer, reason)
+        connection.reset()

@@ -1,0 +1,124 @@
+"""gossip.ping: a game of volleyball with timestamps, which keeps a session alive and tells when it is dead.
+
+Whoever serves sends its time and the other sends its own back; the other serves next, `PING_SECONDS` later. An answer
+to our own serve is not answered again: two ends that answered everything would play without pause. The dialler opens
+the stream and serves first.
+
+Source: pull-ping 2.0 (npm).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from ssbfast import limits
+from ssbfast.errors import DeadlineError, SSBError
+from ssbfast.net.sleep_detector import awake_clock
+from ssbfast.net.stream import Stream
+from ssbfast.wire.muxrpc import CallKind
+
+if TYPE_CHECKING:
+    from ssbfast.net.peer import Peer
+
+
+class PingStream(Stream):
+    """A gossip.ping: open as long as the session, however idle that is."""
+
+
+def keep_alive(peer: Peer) -> None:
+    """Ping a peer that we have dialled, from now until the session ends.
+
+    A peer that does not want pings is left in peace. One that does not answer within `PING_ANSWER_SECONDS` is dead:
+    its session fails with DeadlineError.
+    """
+    try:
+        args = ({"timeout": int(limits.PING_SECONDS * 1000)},)
+        stream = peer.open_as(PingStream, CallKind.DUPLEX, "gossip.ping", args)
+    except SSBError:
+        return  # the session has ended
+    peer.background(play(peer, stream, serves=True))
+
+
+async def play(peer: Peer, stream: Stream, *, serves: bool) -> None:
+    """Play until the stream or the session ends. serves: whether the first serve is ours."""
+    read = peer.link.sent  # of what we sent, as far as an answer proves it
+    try:
+        async with stream:
+            while True:
+                if not serves and await _served(peer, stream):
+                    await stream.send(_wall_milliseconds())
+                    await asyncio.sleep(limits.PING_SECONDS)
+                asked = peer.link.sent
+                await stream.send(_wall_milliseconds())
+                await _answered(peer, stream, read)
+                serves, read = False, asked
+    except asyncio.TimeoutError:
+        peer.link.fail(DeadlineError("the peer does not answer pings"))
+    except (SSBError, StopAsyncIteration):
+        return
+
+
+async def _answered(peer: Peer, stream: Stream, read: int) -> None:
+    """Wait for the answer. Raises asyncio.TimeoutError when it is overdue and nothing else tells that the peer lives.
+
+    read: of our bytes, those that the peer has read for sure. An answer that waits behind what we do not read ourselves
+    is not overdue, nor one whose question waits behind what the peer takes slowly, or has yet to read.
+    """
+    link, silent = peer.link, 0.0
+    while True:
+        before = _signs(peer)
+        try:
+            await _next_within(stream, limits.PING_ANSWER_SECONDS)
+            return
+        except asyncio.TimeoutError:
+            silent = 0.0 if link.is_held or _signs(peer) != before else silent + limits.PING_ANSWER_SECONDS
+            if silent > 0.0 and silent >= _reading_time(link.sent - read):
+                raise
+
+
+def _reading_time(n: int) -> float:
+    """Seconds in which the slowest consumer that keeps its stream reads n bytes: half an inbox each `STALL_SECONDS`."""
+    inbox = limits.STREAM_INBOX // 2
+    return max(0, n - inbox) / inbox * limits.STALL_SECONDS
+
+
+def _signs(peer: Peer) -> tuple[object, ...]:
+    """Numbers that change while the peer lives: what has come, and how far it takes what has not left yet."""
+    link = peer.link
+    backlog = link.progress()
+    return link.received, backlog if any(backlog) else None
+
+
+async def _served(peer: Peer, stream: Stream) -> bool:
+    """Wait for the other's serve; False when it is overdue and nothing moves: there are peers that only answer.
+
+    While it may lie behind what we do not read ourselves we do not serve instead: the other end would take that for an
+    answer, and for a proof that we have read all that came before.
+    """
+    while True:
+        before = _signs(peer)
+        try:
+            await _next_within(stream, limits.PING_SECONDS + limits.PING_ANSWER_SECONDS)
+            return True
+        except asyncio.TimeoutError:
+            if not peer.link.is_held and _signs(peer) == before:
+                return False
+
+
+async def _next_within(stream: Stream, seconds: float) -> None:
+    """Wait for an item while we are awake: what came while we slept has yet to be read. Raises asyncio.TimeoutError."""
+    clock = awake_clock()
+    until = clock.time() + seconds
+    while True:
+        try:
+            await asyncio.wait_for(stream.__anext__(), max(until - clock.time(), 0.0))
+            return
+        except asyncio.TimeoutError:
+            if clock.time() >= until:
+                raise
+
+
+def _wall_milliseconds() -> int:
+    return int(time.time() * 1000)

@@ -1,0 +1,100 @@
+"""Whom a peer lets through its tunnel ends: asked once the inner handshake has proved the caller's key.
+
+Tunnelled authentication: a peer lets in those whom it follows and does not block, and the caller applies the same
+rule before it dials; so a tunnel needs a follow in both directions. The room takes no part.
+
+Spec: SIP 7, "Tunneled authentication".
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ssbfast.ids import FeedId
+
+
+class AllowList:
+    """Lets in a fixed set of keys: an Admission (ssbfast.room.admission) for programs without a follow graph."""
+
+    def __init__(self, ids: Iterable[FeedId]) -> None:
+        self._ids = frozenset(ids)
+
+    def decide(self, id: FeedId) -> bool:
+        """Whether `id` is on the list."""
+        return id in self._ids
+
+    def __repr__(self) -> str:
+        return f"<AllowList of {len(self._ids)}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """What we think of somebody: two independent statements, of which `blocks` is the stronger."""
+
+    follows: bool = False
+    blocks: bool = False
+
+    @property
+    def known(self) -> bool:
+        """Whether the key is in our follow graph at all."""
+        return self.follows or self.blocks
+
+
+class Policy(enum.Enum):
+    """Who may pass a tunnel end. Keys that are allowed one by one pass in each; blocked ones in none."""
+
+    FOLLOWS = "follows"
+    """Those whom we follow: Rooms 2's rule, and the default."""
+
+    ALLOW = "allow"
+    """Only keys that were allowed one by one."""
+
+    EVERYONE = "everyone"
+    """Whoever can name us. To be said aloud when a program starts."""
+
+
+class Reason(enum.Enum):
+    """Why somebody was refused. For our own eyes: on the wire all refusals look alike."""
+
+    STRANGER = "stranger"
+    BLOCKED = "blocked"
+    MISMATCH = "mismatch"
+    """The room named another origin than the key that was proven: the room's fault."""
+    GRAPH_AWAY = "graph away"
+    """Whether we block the key could not be found out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A decision. reason: why not; None when admitted. relation: what it stands on; None when that is not known."""
+
+    reason: Reason | None
+    relation: Relation | None
+
+    @property
+    def admitted(self) -> bool:
+        return self.reason is None
+
+
+def admit(policy: Policy, relation: Relation | None, allowed: bool, *, origin_matches: bool = True) -> Verdict:
+    """Decide over a key that message 3 has proved, or over one that we are about to dial.
+
+    relation: what the follow graph says; None when it cannot be asked, and then everybody is refused, since a block
+        could not be seen.
+    allowed: the key was allowed by name.
+    origin_matches: the room named no origin, or the key that was proven.
+    """
+    return Verdict(_objection(policy, relation, allowed, origin_matches), relation)
+
+
+def _objection(policy: Policy, relation: Relation | None, allowed: bool, origin_matches: bool) -> Reason | None:
+    if not origin_matches:
+        return Reason.MISMATCH
+    if relation is None:
+        return Reason.GRAPH_AWAY
+    if relation.blocks:
+        return Reason.BLOCKED
+    welcome = allowed or policy is Policy.EVERYONE or (policy is Policy.FOLLOWS and relation.follows)
+    return None if welcome else Reason.STRANGER

@@ -1,0 +1,177 @@
+"""What a room's peers may hold and spend: `ssbfast.budgets` applied to connections, sessions and tunnels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from ssbfast import limits
+from ssbfast.budgets import ALLOWANCES, Allowance, Caps, Places, Rates, Rings, Tally, Verdict
+from ssbfast.net.relayed_tunnel import Splice
+from ssbfast.net.sockets import files_allowed
+
+if TYPE_CHECKING:
+    from ssbfast.server.session import RoomSession
+
+
+_LOOKED_AT = 4
+"""Tunnels of a session that are looked at: it may have a thousand."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoomCaps:
+    """How much of everything a room has.
+
+    connections: those that have not finished the handshake. allowances: what may be spent a second, by kind.
+    """
+
+    connections: Caps = field(default_factory=lambda: Caps(limits.HANDSHAKES, limits.HANDSHAKES_PER_ADDRESS))
+    sessions: Caps = field(default_factory=lambda: Caps(limits.SESSIONS, limits.SESSIONS_PER_ADDRESS))
+    tunnels: Caps = field(default_factory=lambda: Caps(limits.TUNNELS, limits.TUNNELS_PER_ADDRESS))
+    allowances: Mapping[str, Allowance] = field(default_factory=lambda: ALLOWANCES)
+
+    def within(self, files: int | None) -> RoomCaps:
+        """Return the caps of a process that may open so many files (None: any number)."""
+        if files is None:
+            return self
+        usable = max(files - limits.RESERVED_FILES, 2)
+        connections = min(self.connections.whole, max(usable // 4, 1))
+        return RoomCaps(
+            Caps(connections, self.connections.address),
+            Caps(min(self.sessions.whole, usable - connections), self.sessions.address),
+            self.tunnels,
+            self.allowances,
+        )
+
+
+class RoomLimits:
+    """The books of one room.
+
+    now: a clock that does not jump, in seconds. reached: told the name of a limit each time it is reached.
+    """
+
+    def __init__(
+        self,
+        caps: RoomCaps,
+        now: Callable[[], float],
+        reached: Callable[[str], None],
+    ) -> None:
+        self._now = now
+        self._reached = reached
+        caps = caps.within(files_allowed())
+        self.connections: Places[RoomSession] = Places("connections", caps.connections, self._silence)
+        self.sessions: Places[RoomSession] = Places("sessions", caps.sessions, self._standing)
+        self.tunnels: Places[Splice] = Places("tunnels", caps.tunnels, self._use)
+        self.rates = Rates(caps.allowances)
+        self.tally = Tally()
+
+    # ------------------------------------------------------------ places
+
+    def connect(self, session: RoomSession) -> bool:
+        """Give a new connection a place; whoever has to leave for it is cut. Returns whether it has one."""
+        verdict = self.connections.ask(session.networks)
+        if verdict.leaves is None and verdict.enters:
+            self._hurry(session.networks)
+        if not self._settle(verdict):
+            return False
+        if verdict.leaves is not None:
+            self.connections.remove(verdict.leaves)
+            verdict.leaves.abort()
+        self.connections.add(session, session.networks)
+        return True
+
+    def _hurry(self, networks: Rings) -> None:
+        """Where half of the places are taken, the one that has been silent for long goes without being asked."""
+        for network, cap in self.connections.caps.of(networks):
+            if self.connections.held(network) * 2 > cap:
+                longest = self.connections.least(network)
+                if longest is not None and not longest.link.has_spoken and longest.age() > limits.SILENT_SECONDS:
+                    self._reached("connections_silent")
+                    self.connections.remove(longest)
+                    longest.abort()
+                return
+
+    def enter(self, session: RoomSession) -> bool:
+        """Tell whether a proven peer gets a place as a session; whoever has to leave for it is cut."""
+        verdict = self.sessions.ask(session.networks)
+        if not self._settle(verdict):
+            return False
+        if verdict.leaves is not None:
+            self.sessions.remove(verdict.leaves)
+            verdict.leaves.dismiss()
+        return True
+
+    def open(self, caller: RoomSession, target: RoomSession) -> bool:
+        """Tell whether a tunnel may be opened; whichever has to end for it is ended."""
+        if len(caller.splices) >= limits.TUNNELS_PER_SESSION:
+            self._reached("tunnels_per_session")
+            return False
+        if len(target.splices) >= limits.TUNNELS_PER_SESSION and not self._make_room(caller, target):
+            self._reached("tunnels_per_target")
+            return False
+        verdict = self.tunnels.ask(caller.networks)
+        if not self._settle(verdict):
+            return False
+        if verdict.leaves is not None:
+            verdict.leaves.displace()
+        return True
+
+    def _make_room(self, caller: RoomSession, target: RoomSession) -> bool:
+        """A target has no place left: the network that has most of its tunnels gives one up, but not for itself."""
+        by_network: dict[str, list[Splice]] = {}
+        for splice in target.splices.values():
+            by_network.setdefault(splice.caller.share.network, []).append(splice)
+        most = max(by_network.values(), key=len)
+        own = by_network.get(caller.link.share.network, [])
+        if len(own) >= len(most):
+            most = [splice for splice in own if splice.caller is not caller.link]
+            by_key: dict[object, list[Splice]] = {}
+            for splice in most:
+                by_key.setdefault(splice.caller.remote, []).append(splice)
+            most = max(by_key.values(), key=len, default=[])
+            if len(most) <= sum(splice.caller is caller.link for splice in own) + 1:
+                return False
+        min(most, key=self._use).displace()
+        return True
+
+    def _settle(self, verdict: Verdict[RoomSession] | Verdict[Splice]) -> bool:
+        if verdict.reason:
+            self._reached(verdict.reason)
+        return verdict.enters
+
+    # ------------------------------------------------------------ who goes first (the least of them)
+
+    def _silence(self, session: RoomSession) -> tuple[bool, float]:
+        """Silent connections go first, of these the oldest."""
+        return session.link.has_spoken, session.began
+
+    def _standing(self, session: RoomSession) -> tuple[bool, bool, bool, int, float]:
+        """Sessions without tunnels go first, of these one of the key that has most, of these the newest.
+
+        Those that have only just come get a moment, but those whose tunnels are used stay longer even than they.
+        """
+        few = islice(session.splices.values(), _LOOKED_AT)
+        is_used = any(max(splice.moved) > limits.UNUSED_TUNNEL for splice in few)
+        is_new = session.age() < limits.EVICTION_GRACE
+        return is_used, is_new, bool(session.splices), -session.siblings(), -session.began
+
+    def _use(self, splice: Splice) -> tuple[bool, float]:
+        """Tunnels that carried no more than a handshake go first, of these the newest."""
+        return max(splice.moved) > limits.UNUSED_TUNNEL, -splice.began
+
+    # ------------------------------------------------------------ rates
+
+    def spend(self, session: RoomSession, kind: str, target: object = None) -> None:
+        """Charge a session for something; when it has spent too much it is not read for a while.
+
+        target: whom a tunnel leads to.
+        """
+        networks = session.networks
+        if target is not None:
+            networks = tuple(f"{network} {target}" for network in networks)
+        seconds = self.rates.spend(kind, session.number, session.link.remote, networks, self._now())
+        if seconds > 0:
+            self._reached(kind)
+            session.link.pause(min(seconds, limits.PAUSE_SECONDS))

@@ -1,0 +1,414 @@
+"""A room: listens, lets peers in, answers their calls, splices their tunnels.
+
+What is decided comes from `ssbfast.room` as effects; how bytes move is `ssbfast.net`'s business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from types import TracebackType
+from typing import Any
+
+from ssbfast import limits, native
+from ssbfast.budgets import rings
+from ssbfast.errors import LimitError, LocalProtocolError, SessionEndedError
+from ssbfast.ids import MAIN_NETWORK, FeedId, NetworkId
+from ssbfast.keys import Keypair
+from ssbfast.net.acceptor import Acceptor
+from ssbfast.net.endpoints import Endpoint, bind, is_wildcard_only, joined, publish, reflectors, shown
+from ssbfast.net.link import Link
+from ssbfast.net.relay import Relay
+from ssbfast.net.relayed_tunnel import Ending
+from ssbfast.net.relayed_tunnel import Splice as NetSplice
+from ssbfast.net.sockets import tune_transport
+from ssbfast.room.admission import Admission, OpenMode
+from ssbfast.room.directory import Portal, refusal
+from ssbfast.room.effects import Answer, Effect, Fail, Joined, Left, Splice, StreamEnd, StreamItem
+from ssbfast.room.methods import RoomInfo, RoomMethods
+from ssbfast.server.room_limits import RoomCaps, RoomLimits
+from ssbfast.server.session import RoomSession
+from ssbfast.server.stun import Reflecting
+from ssbfast.tables import compact
+from ssbfast.wire.address import Invite, MultiserverAddress
+from ssbfast.wire.handshake import ServerHandshake
+from ssbfast.wire.muxrpc import CallKind
+
+DEFAULT_LISTEN = (Endpoint("", 8008),)
+EventSink = Callable[[dict[str, Any]], None]
+
+
+class RoomServer:
+    """A portal in Open mode.
+
+    me: the room's own identity. name: what it calls itself to people.
+    listen: where to listen. host: the address to publish, when the bound one is not dialable.
+    udp: where to answer STUN binding requests; nowhere if empty. None: at the addresses and ports of `listen` and on
+        another port, if that can be had; if not, `without_udp` or `one_udp_port` tells why.
+    on_event: gets each event (a dict with the member "event"), within the loop.
+    stall_seconds: how long a tunnel's target may take nothing while its source waits.
+    caps: how many connections, sessions and tunnels there may be, in all and from one address.
+    """
+
+    def __init__(
+        self,
+        me: Keypair,
+        *,
+        name: str = "",
+        network: NetworkId = MAIN_NETWORK,
+        listen: Sequence[Endpoint] = DEFAULT_LISTEN,
+        host: Endpoint | None = None,
+        udp: Sequence[Endpoint] | None = None,
+        admission: Admission | None = None,
+        on_event: EventSink | None = None,
+        stall_seconds: float = limits.STALL_SECONDS,
+        pool: int = limits.POOL,
+        caps: RoomCaps | None = None,
+    ) -> None:
+        self.me = me
+        self.portal = Portal(me.id)
+        self._network = network
+        self._listen = tuple(listen)
+        self._host = host
+        self._admission = admission or OpenMode(me.id)
+        self._reflecting = Reflecting(udp)
+        self._on_event = on_event
+        self._stall_seconds = stall_seconds
+        self._pool = pool
+        self._caps = caps or RoomCaps()
+        self._books: RoomLimits | None = None
+        self._methods = RoomMethods(
+            self.portal, RoomInfo(name or "ssbfast room"), wall_ms=lambda: int(time.time() * 1000)
+        )
+        self._sessions: dict[int, RoomSession] = {}
+        self._next_session = 1
+        self._acceptors: list[Acceptor] = []
+        self._telling: asyncio.TimerHandle | None = None
+        self._sweeping: asyncio.TimerHandle | None = None
+        self._tick: asyncio.TimerHandle | None = None
+        self._tick_due = 0.0
+        self._emptied: asyncio.Event | None = None  # there once we are closing
+        self._relay: Relay | None = None
+        self.addresses: tuple[MultiserverAddress, ...] = ()
+        self.port = 0
+        self.is_wildcard_only = False
+
+    # ------------------------------------------------------------ life
+
+    async def __aenter__(self) -> RoomServer:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def start(self) -> None:
+        """Listen. Raises BadInputError when an endpoint cannot be bound, MissingExtraError for `udp` without aioice."""
+        sockets = bind(self._listen)
+        try:
+            udp = self._reflecting.bind(sockets)
+        except BaseException:
+            for sock in sockets:
+                sock.close()
+            raise
+        core_limits = native.CoreLimits(
+            answer_body=limits.ROOM_ANSWER, control_backlog=limits.ROOM_BACKLOG, events=limits.TICK_EVENTS
+        )
+        self._relay = Relay(pool=self._pool, stall_seconds=self._stall_seconds, core_limits=core_limits)
+        self._books = RoomLimits(self._caps, self._relay.loop.time, self.reached)
+        self.port = int(sockets[0].getsockname()[1])
+        self.addresses = publish(sockets, self.me.id, self._host)
+        self.is_wildcard_only = self._host is None and is_wildcard_only(sockets)
+        self._methods.info = replace(self._methods.info, stun=reflectors(sockets, udp))
+        self._reflecting.start()
+        self._acceptors = [
+            Acceptor(sock, self._enter, failed=self._never_began, full=lambda: self.reached("files"))
+            for sock in sockets
+        ]
+        bound = shown(udp) or None
+        self.emit("listening", id=str(self.me.id), address=self.address, invite=str(self.invite), udp=bound)
+
+    async def close(self) -> None:
+        """Stop listening, say goodbye to everybody; returns when all are gone."""
+        self._emptied = asyncio.Event()
+        self._reflecting.close()
+        for acceptor in self._acceptors:
+            await acceptor.close()
+        for unproven in self.books.connections:
+            unproven.abort()
+        for session in list(self._sessions.values()):
+            session.link.close()
+        if self._sessions:
+            with contextlib.suppress(asyncio.TimeoutError):  # each link gives up by itself long before
+                await asyncio.wait_for(self._emptied.wait(), 2 * limits.GOODBYE_SECONDS)
+        for timer in (self._tick, self._telling, self._sweeping):
+            if timer is not None:
+                timer.cancel()
+        self.relay.close()
+
+    @property
+    def address(self) -> str:
+        """The dialable alternatives, joined by `;`."""
+        return joined(self.addresses)
+
+    @property
+    def without_udp(self) -> str | None:
+        """Why the room answers no STUN requests although nobody has forbidden it."""
+        return self._reflecting.problem
+
+    @property
+    def one_udp_port(self) -> str | None:
+        """Why it answers them on one port only, although nobody has said so: members cannot tell a symmetric NAT."""
+        return self._reflecting.shortage
+
+    @property
+    def population(self) -> int:
+        """How many connections, sessions and tunnels there are."""
+        return len(self.books.connections) + len(self.books.sessions) + len(self.books.tunnels)
+
+    def compact(self) -> None:
+        """Give memory back that a crowd has left behind."""
+        compact(self._sessions)
+        books = self.books
+        for owner in (self._methods, self.relay, books.connections, books.sessions, books.tunnels, books.rates):
+            owner.compact()
+
+    @property
+    def invite(self) -> Invite:
+        """A Rooms 1 invite, to paste into an SSB app."""
+        return Invite(self.addresses[0])
+
+    @property
+    def relay(self) -> Relay:
+        if self._relay is None:
+            raise LocalProtocolError("use `async with RoomServer(...)`")
+        return self._relay
+
+    @property
+    def books(self) -> RoomLimits:
+        """What peers hold and spend."""
+        if self._books is None:
+            raise LocalProtocolError("use `async with RoomServer(...)`")
+        return self._books
+
+    # ------------------------------------------------------------ sessions
+
+    def _enter(self, host: str) -> Link | None:
+        """A connection from `host`: its link, or None when it has no place."""
+        if self.is_closing:
+            return None
+        session = RoomSession(self, rings(host))
+        relay = self.relay
+        session.link = _Inbound(
+            relay,
+            ServerHandshake(self.me, network=self._network, ephemeral=relay.ephemerals.take()),
+            session,
+            admit=session.admit,
+            share=relay.turns.share(session.networks),
+        )
+        if self.books.connect(session):
+            return session.link
+        relay.turns.close(session.link.share)
+        return None
+
+    def _never_began(self, link: Link) -> None:
+        self.relay.turns.close(link.share)
+        session = link.handler
+        if isinstance(session, RoomSession):
+            self.books.connections.remove(session)
+
+    @property
+    def is_closing(self) -> bool:
+        return self._emptied is not None
+
+    def admit(self, session: RoomSession, who: FeedId) -> bool:
+        """Tell whether a proven key may have this session."""
+        return self._admission.decide(who) and self.books.enter(session)
+
+    def proven(self, session: RoomSession) -> int:
+        """A handshake is done. Returns the session's number."""
+        self.books.connections.remove(session)
+        self.books.sessions.add(session, session.networks)
+        self._plan_sweep()
+        number = self._next_session
+        self._next_session += 1
+        feed = session.link.remote
+        for old in self.portal.sessions(feed)[limits.SESSIONS_PER_FEED - 1 :]:
+            self._sessions[old].link.close()
+        self.portal.open(number, feed)
+        self._sessions[number] = session
+        return number
+
+    def gone(self, session: RoomSession) -> None:
+        """A connection is gone, whatever its state was."""
+        self.books.connections.remove(session)
+        self.books.sessions.remove(session)
+        if session.number and self._sessions.pop(session.number, None) is not None:
+            self.carry_out(self._methods.closed(session.number, self._now()))
+        if self._emptied is not None and not self._sessions:
+            self._emptied.set()
+
+    # ------------------------------------------------------------ effects
+
+    def happened(self, session: RoomSession, event: Any) -> None:
+        """An event of a session's MuxRPC."""
+        effects = self._methods.handle(session.number, event, self._now())
+        self._charge(session, effects)
+        self.carry_out(effects)
+
+    def _charge(self, session: RoomSession, effects: Iterable[Effect]) -> None:
+        """Charge what a call costs others."""
+        for effect in effects:
+            if isinstance(effect, Joined | Left):
+                self.books.spend(session, "announcements")
+            elif isinstance(effect, StreamItem):
+                if effect.snapshot and effect.session == session.number:
+                    self.books.spend(session, "lists")
+            elif isinstance(effect, Splice):
+                self.books.spend(session, "opens")
+                self.books.spend(session, "visits", effect.to)
+
+    def reached(self, limit: str) -> None:
+        """A limit was reached: the operator is told, together with others."""
+        if self.books.tally.add(limit) and self._telling is None:
+            self._telling = self.relay.loop.call_later(limits.TALLY_SECONDS, self._tell_limits)
+
+    def _plan_sweep(self) -> None:
+        if self._sweeping is None:
+            self._sweeping = self.relay.loop.call_later(limits.SWEEP_SECONDS, self._sweep)
+
+    def _sweep(self) -> None:
+        self._sweeping = None
+        self.books.rates.sweep(self._now(), limits.SWEEP_ENTRIES)
+        if len(self.books.rates):
+            self._plan_sweep()
+
+    def _tell_limits(self) -> None:
+        self._telling = None
+        self.emit("limited", limits=self.books.tally.take())
+
+    def carry_out(self, effects: Iterable[Effect]) -> None:
+        """Do what the room wants done, in order."""
+        for effect in effects:
+            if isinstance(effect, Joined | Left):
+                self.emit("joined" if isinstance(effect, Joined) else "left", id=effect.id.short)
+                continue
+            session = self._sessions.get(effect.session)
+            if session is None or not session.link.is_open:
+                continue
+            try:
+                self._carry_out_one(session, effect)
+            except SessionEndedError:
+                continue  # its own end is on the way
+        self._plan_tick()
+
+    def _carry_out_one(
+        self, session: RoomSession, effect: Answer | Fail | StreamItem | StreamEnd | Splice
+    ) -> None:
+        if isinstance(effect, Answer):
+            session.answer(effect.req, effect.value)
+        elif isinstance(effect, Fail):
+            session.refuse(effect.req, effect.message)
+        elif isinstance(effect, StreamItem):
+            session.send_item(effect.req, effect.body, snapshot=effect.snapshot)
+        elif isinstance(effect, StreamEnd):
+            session.end_stream(effect.req)
+        else:
+            self._splice(session, effect)
+
+    def backlog_passed(self, session: RoomSession, *, lost: bool) -> None:
+        self._methods.backlog_passed(session.number, lost=lost)
+
+    def drained(self, session: RoomSession) -> None:
+        self.carry_out(self._methods.drained(session.number, self._now()))
+
+    def _plan_tick(self) -> None:
+        due = self._methods.next_tick
+        if self._tick is not None:
+            if due is not None and self._tick_due <= due:
+                return
+            self._tick.cancel()
+            self._tick = None
+        if due is not None:
+            self._tick_due = due  # uvloop's timers cannot be asked when they are due
+            self._tick = self.relay.loop.call_at(due, self._ticked)
+
+    def _ticked(self) -> None:
+        self._tick = None
+        self.carry_out(self._methods.tick(self._now()))
+
+    def _now(self) -> float:
+        return self.relay.loop.time()
+
+    # ------------------------------------------------------------ tunnels
+
+    def _splice(self, caller: RoomSession, wanted: Splice) -> None:
+        target = self._sessions.get(wanted.target)
+        if target is None or not target.link.is_open or not self.books.open(caller, target):
+            caller.refuse(wanted.req, refusal(wanted.to))
+            return
+        try:
+            req, packet = target.mux.call(CallKind.DUPLEX, wanted.name, wanted.args)
+            target.link.control(*packet)
+        except (LimitError, SessionEndedError):
+            caller.refuse(wanted.req, refusal(wanted.to))
+            return
+        began = self._now()
+        names = {"origin": wanted.origin.short, "target": wanted.to.short, "session": secrets.token_hex(4)}
+        splice = NetSplice(
+            self.relay,
+            caller.link,
+            wanted.req,
+            target.link,
+            req,
+            lambda splice, ending: self._spliced_no_more(splice, ending, caller, target, names, began),
+        )
+        self.books.tunnels.add(splice, caller.networks)
+        caller.attach(-wanted.req, splice)
+        target.attach(-req, splice)
+        self.emit("tunnel_opened", **names)
+
+    def _spliced_no_more(
+        self,
+        splice: NetSplice,
+        ending: Ending,
+        caller: RoomSession,
+        target: RoomSession,
+        names: dict[str, str],
+        began: float,
+    ) -> None:
+        self.books.tunnels.remove(splice)
+        for session, req in zip((caller, target), splice.reqs, strict=True):
+            session.detach(-req)
+            session.mux.forget(req)
+        self.emit(
+            "tunnel_closed",
+            **names,
+            bytes=sum(splice.moved),
+            seconds=round(self._now() - began, 3),
+            reason=ending.value,
+        )
+
+    def emit(self, event: str, **members: Any) -> None:
+        """Tell the operator."""
+        if self._on_event is not None:
+            self._on_event({"event": event, **members})
+
+
+class _Inbound(Link):
+    """A connection that came in."""
+
+    __slots__ = ()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        tune_transport(transport)
+        super().connection_made(transport)
+        session = self.handler
+        if isinstance(session, RoomSession) and not session.is_wanted:
+            self.abort()  # it had to leave before it was there

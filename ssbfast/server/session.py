@@ -1,0 +1,221 @@
+"""One peer's session with a room."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from ssbfast import limits, native
+from ssbfast.budgets import Rings
+from ssbfast.errors import LimitError, MuxRPCError, SSBError
+from ssbfast.ids import FeedId
+from ssbfast.net.link import Link
+from ssbfast.net.relayed_tunnel import Splice
+from ssbfast.wire.muxrpc import JSON, MuxRPC, Reply
+
+if TYPE_CHECKING:
+    from ssbfast.server.room_server import RoomServer
+
+_ITEM = native.STREAM | native.JSON
+_AT_ONCE = 8
+"""Tunnels that end together with their session; the others take turns."""
+_NONE: Final[Mapping[int, Splice]] = MappingProxyType({})
+
+
+class RoomSession:
+    """From the first byte of a connection to its last. Thousands of them idle: it holds little.
+
+    networks: what it is charged to. began: when its connection was accepted, in the loop's time.
+    number: the room's number for it, 0 until the handshake is done.
+    splices: tunnels that begin or end here, by the number the peer writes.
+    """
+
+    __slots__ = ("_feeds", "_room", "began", "link", "mux", "networks", "number", "splices")
+
+    link: Link
+
+    def __init__(self, room: RoomServer, networks: Rings) -> None:
+        self._room = room
+        self.networks = networks
+        self.began = room.relay.loop.time()
+        self.number = 0
+        self.mux = MuxRPC()
+        self.splices: Mapping[int, Splice] = _NONE
+        self._feeds: dict[int, _Feed] | None = None  # while something waits
+
+    def attach(self, req: int, splice: Splice) -> None:
+        """Take part in a tunnel. req: the number that the peer writes."""
+        if not isinstance(self.splices, dict):
+            self.splices = {}
+        self.splices[req] = splice
+
+    def detach(self, req: int) -> None:
+        """Undo `attach`. Harmless when it was not attached."""
+        if isinstance(self.splices, dict):
+            self.splices.pop(req, None)
+            self.splices = self.splices or _NONE
+
+    def age(self) -> float:
+        """Return the seconds since its connection was accepted."""
+        return self._room.relay.loop.time() - self.began
+
+    def siblings(self) -> int:
+        """Return how many sessions its key has."""
+        return self._room.portal.count(self.link.remote)
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether its connection still has its place."""
+        return self in self._room.books.connections and not self._room.is_closing
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        self.link.abort()
+
+    def dismiss(self) -> None:
+        """Cut the session: its place is somebody else's."""
+        self.link.fail(LimitError("the room has no place for this session any more"))
+
+    def admit(self, who: FeedId) -> bool:
+        """Tell whether the key that was proved is let in."""
+        return self._room.admit(self, who)
+
+    # ------------------------------------------------------------ LinkHandler
+
+    def opened(self, link: Link) -> None:
+        self.number = self._room.proven(self)
+
+    def packet(self, link: Link, flags: int, req: int, body: bytes) -> None:
+        splice = self.splices.get(req)
+        if splice is not None:
+            splice.packet(link, flags, req, body)
+            return
+        self._room.books.spend(self, "calls")
+        try:
+            events = self.mux.receive(flags, req, body)
+        except MuxRPCError as error:
+            link.fail(error)
+            return
+        for event in events:
+            if isinstance(event, Reply):
+                if link.is_open:
+                    link.control(*event.packet)
+            else:
+                self._room.happened(self, event)
+
+    def chunk(self, link: Link, req: int, data: bytes) -> None:
+        """Never: a room has no delivering inlets."""
+
+    def closed(self, link: Link, error: SSBError | None) -> None:
+        splices = list(self.splices.values())
+        for splice in splices[:_AT_ONCE]:
+            splice.link_closed(link)
+        for splice in splices[_AT_ONCE:]:  # a thousand tunnels take time, which is not everybody's
+            self._room.relay.turns.queue(link.share, functools.partial(splice.link_closed, link))
+        self._room.gone(self)
+
+    # ------------------------------------------------------------ what the room sends
+
+    def answer(self, req: int, value: JSON) -> None:
+        if self.mux.is_open(req):
+            self.link.control(*self.mux.answer(req, value))
+
+    def refuse(self, req: int, message: str) -> None:
+        if self.mux.is_open(req):
+            self.link.control(*self.mux.fail(req, message))
+
+    def send_item(self, req: int, body: bytes, *, snapshot: bool = False) -> None:
+        """One item of a subscription.
+
+        snapshot: a whole list, which is as long as it is. It is bulk: it takes turns with tunnels, what follows it
+        waits behind it, and only that counts as backlog. Where none is under way, items go as control packets.
+        """
+        if not self.mux.is_open(req):
+            return
+        feed = self._feed(req)
+        if feed is None and not snapshot:
+            self.link.control(_ITEM, req, body)
+            if self.link.core.control_queued > limits.SUBSCRIBER_BACKLOG:
+                self._passed(lost=False)
+            return
+        is_new = feed is None
+        if feed is None:
+            if self._feeds is None:
+                self._feeds = {}
+            if len(self._feeds) >= limits.SUBSCRIPTIONS_PER_SESSION:
+                self._room.reached("lists_unread")
+                self.link.fail(LimitError("the peer does not read its lists"))
+                return
+            feed = self._feeds[req] = _Feed(native.Lane(self.link.core, req, limits.TUNNEL_SHARE))
+            self.link.own(feed.lane)
+        kept = feed.lane.packet(_ITEM, body)
+        if snapshot and kept:
+            feed.counted = feed.lane.put
+        if is_new:
+            self._watch(req, feed.lane)
+        if not kept or feed.backlog > limits.SUBSCRIBER_BACKLOG:
+            self._passed(lost=not kept)
+        self.link.touched()
+
+    def _feed(self, req: int) -> _Feed | None:
+        return None if self._feeds is None else self._feeds.get(req)
+
+    def _passed(self, *, lost: bool) -> None:
+        """Too much waits: nothing is added until all of it has left.
+
+        lost: there was no queue memory; then it is not tried again at once.
+        """
+        self._room.backlog_passed(self, lost=lost)
+        if lost:
+            asyncio.get_running_loop().call_later(limits.ENDPOINTS_SECONDS, self._await_room)
+        else:
+            self._await_room()
+
+    def _await_room(self) -> None:
+        if self.link.is_open:
+            core = self.link.core
+            self.link.when(lambda: not core.control_queued and not self._feeds, self._caught_up)
+
+    def _caught_up(self) -> None:
+        if self.link.is_open:
+            self._room.drained(self)
+
+    def end_stream(self, req: int) -> None:
+        packet = self.mux.end(req)
+        if packet is None:
+            return
+        feed = self._feed(req)
+        if feed is None or not feed.lane.packet(packet[0], packet[2]):
+            self.link.control(*packet)
+        self.link.touched()
+
+    def _watch(self, req: int, lane: native.Lane) -> None:
+        self.link.when(lambda: not lane.queued, lambda: self._drained(req, lane))
+
+    def _drained(self, req: int, lane: native.Lane) -> None:
+        """Nothing of a subscription waits any more: give its lane back, which is cheaper than keeping it."""
+        if lane.queued and self.link.is_open:
+            self._watch(req, lane)
+            return
+        if self._feeds is not None:
+            self._feeds.pop(req, None)
+            self._feeds = self._feeds or None
+        self.link.disown(lane)
+        lane.close()
+
+
+class _Feed:
+    """What waits for one subscription."""
+
+    __slots__ = ("counted", "lane")
+
+    def __init__(self, lane: native.Lane) -> None:
+        self.lane = lane
+        self.counted = 0  # bytes put up to here are no backlog
+
+    @property
+    def backlog(self) -> int:
+        return self.lane.put - max(self.lane.taken, self.counted)

@@ -1,0 +1,376 @@
+"""A peer's store: whom it follows and blocks, and which connections it refused. One SQLite file in its data directory.
+
+Several processes may use one store at a time: `ssbfast listen` reads what `ssbfast block` writes. A `Store` is one
+connection to it. Its methods may be called from any thread; reads take microseconds and never wait for a writer, but a
+write may wait for another process, up to `STORE_BUSY_SECONDS`: programs with an event loop write from a thread
+(`DenialLog` does).
+
+The file may be exchanged while we have it open. Each use looks at the name first: whoever is there now is believed, and
+where nobody is, or something that is no store, every method raises StoreError until there is one again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, NamedTuple
+
+from ssbfast import limits
+from ssbfast.errors import BadInputError, StoreError
+from ssbfast.ids import FeedId
+from ssbfast.room.denials import Batch, Denial, RandBelow, RoomTally, Row, plan
+from ssbfast.room.tunnel_auth import Reason, Relation
+from ssbfast.store import peer_schema
+
+FILE: Final = "store.sqlite"
+"""The store's name in a data directory."""
+
+_DENIAL: Final = "room, origin, reason, time, known, proven, number"
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """Somebody in the follow graph. changed: when we said so last, seconds since 1970."""
+
+    id: FeedId
+    relation: Relation
+    changed: float
+
+
+@dataclass(frozen=True, slots=True)
+class DenialCount:
+    """Refusals of one room in figures.
+
+    refused: all. kept: those that can be looked at. faults: those in which the room named a wrong origin.
+    """
+
+    refused: int
+    kept: int
+    faults: int
+
+    @property
+    def rest(self) -> int:
+        """How many are only counted."""
+        return self.refused - self.kept
+
+
+class _Place(NamedTuple):
+    """What a name stood for when we looked. file: another one for another file. change: when it was written to."""
+
+    file: tuple[int, int]
+    change: tuple[int, int]
+
+
+class Store:
+    """A connection to the store in `data`, which is made if it is missing.
+
+    busy: seconds that a write waits for other processes. now: the clock. reading: only to read, from a store that
+        exists; then it may be on a full disk, or on a file system that cannot be written.
+    Raises BadInputError, in one line, for a store that cannot be used, e.g. one of a newer version (which is left as
+    it is). Every method raises StoreError when the store cannot be read or written just now.
+    """
+
+    def __init__(
+        self,
+        data: str | os.PathLike[str],
+        *,
+        busy: float = limits.STORE_BUSY_SECONDS,
+        now: Callable[[], float] = time.time,
+        reading: bool = False,
+    ) -> None:
+        self.path = Path(data).expanduser() / FILE
+        self._now = now
+        self._busy = busy
+        self._lock = threading.RLock()
+        self._reading = reading
+        self._closed = False
+        before = None if peer_schema.is_missing(self.path) else self._look()
+        self._connection = self._connect(create=not reading)
+        self._place = self._last = before or self._look()
+        self._opened = 1
+        self.exchanged = 0
+        """How often another file has taken the place of the one that was open."""
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Store {self.path}>"
+
+    def close(self) -> None:
+        """Close the connection. Harmless when it is closed."""
+        with self._lock:
+            self._closed = True
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.close()
+
+    def check(self) -> None:
+        """Read all that decides who is let in. Raises BadInputError, in one line, for a store that is damaged."""
+        try:
+            with self._using():
+                problem = peer_schema.damage(self._connection)
+            self.contacts()
+        except StoreError as error:
+            raise BadInputError(f"{self.path}: {error}") from None
+        if problem is not None:
+            raise BadInputError(f"{self.path} is damaged: {problem}")
+
+    # ------------------------------------------------------------ contacts
+
+    def follow(self, who: FeedId) -> bool:
+        """Follow; returns whether that is news. A block, if there is one, stays, and is stronger."""
+        return self._change(who, lambda relation: replace(relation, follows=True))
+
+    def unfollow(self, who: FeedId) -> bool:
+        return self._change(who, lambda relation: replace(relation, follows=False))
+
+    def block(self, who: FeedId) -> bool:
+        """Block; returns whether that is news. A follow is not forgotten: it counts again after `unblock`."""
+        return self._change(who, lambda relation: replace(relation, blocks=True))
+
+    def unblock(self, who: FeedId) -> bool:
+        return self._change(who, lambda relation: replace(relation, blocks=False))
+
+    def relation(self, who: FeedId) -> Relation:
+        """What we think of `who`."""
+        return self.relations((who,))[who]
+
+    def relations(self, who: Iterable[FeedId]) -> dict[FeedId, Relation]:
+        """What we think of several at one moment."""
+        found: dict[FeedId, Relation] = {}
+        with self._transaction("BEGIN"):
+            for feed in who:
+                rows = self._all("SELECT follows, blocks FROM contacts WHERE feed = ?", feed.key)
+                found[feed] = Relation(bool(rows[0][0]), bool(rows[0][1])) if rows else Relation()
+        return found
+
+    def contacts(self) -> list[Contact]:
+        """Everybody whom we follow or block, ordered by id."""
+        with self._using():
+            rows = self._all("SELECT feed, follows, blocks, changed FROM contacts ORDER BY feed")
+            with _decoding():
+                return [
+                    Contact(FeedId(feed), Relation(bool(follows), bool(blocks)), float(changed))
+                    for feed, follows, blocks, changed in rows
+                ]
+
+    def stamp(self) -> tuple[int, int, int]:
+        """Numbers that are others as soon as anybody has changed anything: cheap to ask for again and again."""
+        with self._using():
+            return self._opened, int(self._all("PRAGMA data_version")[0][0]), self._connection.total_changes
+
+    def _change(self, who: FeedId, change: Callable[[Relation], Relation]) -> bool:
+        with self._writing():
+            before = self.relation(who)
+            after = change(before)
+            if after == before:
+                return False
+            if after.known:
+                self._run(
+                    "INSERT OR REPLACE INTO contacts (feed, follows, blocks, changed) VALUES (?, ?, ?, ?)",
+                    who.key,
+                    after.follows,
+                    after.blocks,
+                    self._now(),
+                )
+            else:
+                self._run("DELETE FROM contacts WHERE feed = ?", who.key)
+            return True
+
+    # ------------------------------------------------------------ denials
+
+    def record(self, batch: Batch, randbelow: RandBelow) -> list[Denial]:
+        """Write a batch of refusals, as far as they are to be kept; returns the kept ones with their numbers."""
+        with self._writing():
+            changes = plan(
+                batch,
+                randbelow,
+                strangers=self._rows(known=False),
+                known=self._rows(known=True) if batch.known else (),
+                tallies=self._tallies(),
+            )
+            for number in changes.delete:
+                self._run("DELETE FROM denials WHERE number = ?", number)
+            recorded = [replace(denial, number=self._insert(denial)) for denial in changes.insert]
+            for room, tally in changes.rooms.items():
+                self._run(
+                    "INSERT OR REPLACE INTO denial_rooms (room, refused, faults, population, places)"
+                    " VALUES (?, ?, ?, ?, ?)",
+                    room.key,
+                    tally.refused,
+                    tally.faults,
+                    tally.population,
+                    tally.places,
+                )
+        return recorded
+
+    def denials(self) -> list[Denial]:
+        """The refused connections that are remembered, oldest first."""
+        with self._using():
+            rows = self._all(f"SELECT {_DENIAL} FROM denials ORDER BY number")
+            with _decoding():
+                return [_denial(row) for row in rows]
+
+    def denial(self, number: int) -> Denial | None:
+        """One of them by its number; None if there is none (any more)."""
+        if not 0 < number < 2**63:
+            return None
+        with self._using():
+            rows = self._all(f"SELECT {_DENIAL} FROM denials WHERE number = ?", number)
+            with _decoding():
+                return _denial(rows[0]) if rows else None
+
+    def denial_counts(self) -> dict[FeedId, DenialCount]:
+        """Refusals of each room in figures, those included that are not remembered."""
+        with self._transaction("BEGIN"):
+            kept = dict(self._all("SELECT room, count(*) FROM denials GROUP BY room"))
+            tallies = self._tallies()
+        return {
+            room: DenialCount(tally.refused, kept.get(room.key, 0), tally.faults) for room, tally in tallies.items()
+        }
+
+    def _rows(self, *, known: bool) -> list[Row]:
+        rows = self._all("SELECT room, origin, number FROM denials WHERE known = ? ORDER BY number", known)
+        with _decoding():
+            return [Row(FeedId(room), FeedId(origin), int(number)) for room, origin, number in rows]
+
+    def _tallies(self) -> dict[FeedId, RoomTally]:
+        rows = self._all("SELECT room, refused, faults, population, places FROM denial_rooms")
+        with _decoding():
+            return {FeedId(room): RoomTally(*map(int, numbers)) for room, *numbers in rows}
+
+    def _insert(self, denial: Denial) -> int:
+        cursor = self._run(
+            "INSERT INTO denials (room, origin, address, proven, known, reason, time) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            denial.room.key,
+            denial.origin.key,
+            denial.address,
+            denial.proven,
+            denial.known,
+            denial.reason.value,
+            denial.time,
+        )
+        return cursor.lastrowid or 0
+
+    # ------------------------------------------------------------ SQLite
+
+    @contextlib.contextmanager
+    def _using(self) -> Iterator[None]:
+        """Have the connection for us alone, to the store that is there now, and make our errors of SQLite's."""
+        with self._lock:
+            try:
+                if not self._closed and not (self._place and self._connection.in_transaction):
+                    self._follow_name()
+                yield
+            except sqlite3.Error as error:
+                raise StoreError(f"the store cannot be used: {peer_schema.cause(self.path, error)}") from None
+
+    def _follow_name(self) -> None:
+        """Open what has our name now, unless that is what we have open.
+
+        A file that was only written to is opened again, too: SQLite trusts what it has read of a file until another
+        SQLite tells it of a change, and who copies a file over it tells nobody.
+        """
+        place = self._look()
+        if place is not None and place == self._place:
+            return
+        self._place = None
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.close()
+        if place is None:
+            raise StoreError("the store was removed")
+        try:
+            self._connection = self._connect(create=False)
+        except BadInputError as error:
+            raise StoreError(str(error)) from None
+        is_other = self._last is None or place.file != self._last.file
+        if is_other and (problem := peer_schema.damage(self._connection)) is not None:
+            self._connection.close()
+            raise StoreError(f"{self.path} is damaged: {problem}")
+        self.exchanged += is_other
+        self._place = self._last = place
+        self._opened += 1
+
+    def _connect(self, *, create: bool) -> sqlite3.Connection:
+        if self._reading:
+            return peer_schema.connect_to_read(self.path, busy=self._busy)
+        return peer_schema.connect(self.path, busy=self._busy, create=create)
+
+    def _look(self) -> _Place | None:
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StoreError(f"the store cannot be used: {peer_schema.cause(self.path, error)}") from None
+        return _Place((found.st_dev, found.st_ino), (found.st_mtime_ns, found.st_size))
+
+    @contextlib.contextmanager
+    def _transaction(self, begin: str) -> Iterator[None]:
+        """All or nothing, whatever interrupts it; inside another one, a part of that."""
+        with self._using():
+            if self._connection.in_transaction:
+                yield
+                return
+            self._connection.execute(begin)
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                peer_schema.roll_back(self._connection)
+                raise
+
+    def _fold_log(self) -> None:
+        """Bring what was written into the file itself, as far as nobody is reading just now.
+
+        So a copy of the file is a copy of the store, and a store that takes its place does not get its changes.
+        """
+        with contextlib.suppress(sqlite3.Error, StoreError):
+            self._connection.execute("PRAGMA busy_timeout = 0")
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            place = self._look()
+            if self._place and place and place.file == self._place.file:
+                self._place = place  # that was us
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.execute(f"PRAGMA busy_timeout = {int(self._busy * 1000)}")
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        with self._transaction("BEGIN IMMEDIATE"):
+            if peer_schema.version_of(self._connection) != peer_schema.VERSION:
+                raise StoreError("a newer version of ssbfast has changed the store: restart this one")
+            yield
+        with self._lock:
+            self._fold_log()
+
+    def _run(self, statement: str, *values: object) -> sqlite3.Cursor:
+        return self._connection.execute(statement, values)
+
+    def _all(self, statement: str, *values: object) -> list[Any]:
+        return self._run(statement, *values).fetchall()
+
+
+@contextlib.contextmanager
+def _decoding() -> Iterator[None]:
+    """Make our error of values that no ssbfast has written."""
+    try:
+        yield
+    except (ValueError, TypeError):
+        raise StoreError("the store cannot be used: it is damaged (there are values that cannot be)") from None
+
+
+def _denial(row: tuple[bytes, bytes, str, float, int, int, int]) -> Denial:
+    room, origin, reason, when, known, proven, number = row
+    return Denial(FeedId(room), FeedId(origin), Reason(reason), float(when), bool(known), bool(proven), number)

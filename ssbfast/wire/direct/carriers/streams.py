@@ -1,0 +1,292 @@
+"""Forwarded TCP connections on a direct path: one QUIC stream each, and their way back into the session.
+
+::
+
+    on QUIC    data raw on the stream, both ways; ACK and END with its number on stream 0. W bytes wait at the most
+    Down       the stream is `detached`: what it still brings is dropped
+    after it   the opener calls, in S, duplex `direct.continue` [{"epoch", "stream", "received"}], first item back
+               {"received"}; each goes on from the other's number (`resume`) up to END: the end of its direction
+    then       the duplex is reliable, whatever carries S: nothing is kept, no record is sent
+
+Bytes in, records and bytes out; no I/O, no clock. The shell writes what `send` returns to the QUIC stream (or, after
+`resume`, to the duplex), and returned records to the records stream. QUIC's own end of stream has no meaning here: a
+path that dies may swallow it, END says how long the stream is. END itself is never acknowledged: so the opener
+continues those too that were done shortly before the path died, and a side that finds one unknown was done with it.
+
+Spec: DIRECT.md §4 of the project's design pages: rules R1, R5, R6 with the stream's own number.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from ssbfast import limits
+from ssbfast.errors import CarrierError, LimitError, LocalProtocolError
+from ssbfast.wire.direct.carriers.records import Record, RecordType
+from ssbfast.wire.direct.carriers.retransmission import Receiving, Sending
+from ssbfast.wire.direct.keys import Role
+
+
+class Place(enum.Enum):
+    """What carries a stream. It only ever moves downwards in this list."""
+
+    QUIC = enum.auto()
+    NOWHERE = enum.auto()  # the path is lost: what is sent is only kept
+    DUPLEX = enum.auto()
+
+
+class CarriedStream:
+    """One forwarded connection, both directions. Errors in what the peer does are CarrierError.
+
+    stream: its QUIC stream number, above 0. window: W in bytes, the same at both ends.
+    """
+
+    __slots__ = ("_ended", "_place", "_receiving", "_sending", "_total", "stream")
+
+    def __init__(self, stream: int, *, window: int = limits.FORWARD_WINDOW) -> None:
+        self.stream = stream
+        self._place = Place.QUIC
+        self._sending = Sending(window)
+        self._sending.hold()
+        self._receiving = Receiving(window)
+        self._receiving.hold(0)
+        self._ended = False
+        self._total: int | None = None  # of the peer's direction, by its END
+
+    def __repr__(self) -> str:
+        return f"<CarriedStream {self.stream} {self._place.name.lower()}>"
+
+    # ------------------------------------------------------------ our direction
+
+    @property
+    def room(self) -> int:
+        """Bytes that may be sent now, at most 64 KiB more in one go; `sys.maxsize` after `resume`. 0 or less: wait."""
+        return self._sending.room
+
+    @property
+    def waits(self) -> bool:
+        """Whether bytes wait for their ACK."""
+        return self._sending.since is not None
+
+    def send(self, data: bytes, now: float) -> bytes:
+        """Count bytes of ours. Returns what is to be written: they, or nothing while the path is lost.
+
+        Raises LocalProtocolError after `end`, or far beyond `room`.
+        """
+        if self._ended:
+            raise LocalProtocolError("our direction has ended")
+        self._sending.add(data, now)
+        return b"" if self._place is Place.NOWHERE else data
+
+    def end(self) -> bytes:
+        """Nothing more will be sent. Returns END, empty unless on QUIC (a duplex is ended instead). Harmless twice."""
+        if self._ended:
+            return b""
+        self._ended = True
+        return self._encode(RecordType.END, self._sending.sent) if self._place is Place.QUIC else b""
+
+    @property
+    def ended(self) -> bool:
+        """`end` was called: after `resume` the duplex's own direction ends behind what is written."""
+        return self._ended
+
+    # ------------------------------------------------------------ the peer's direction
+
+    def received(self, data: bytes) -> bytes:
+        """Take bytes from the stream, or from the duplex after `resume`. Returns what is to be delivered.
+
+        Raises CarrierError for bytes beyond END, or more than W + 64 KiB without ACK.
+        """
+        if self._place is Place.NOWHERE:
+            return b""
+        if self._place is Place.QUIC:
+            self._receiving.credited(len(data))
+        else:
+            self._receiving.got += len(data)
+        if self._total is not None and self._receiving.got > self._total:
+            raise CarrierError("bytes beyond the end of a stream")
+        return data
+
+    def record(self, record: Record, now: float) -> None:
+        """Take an ACK or END; `room`, `read_all` and `done` may have changed. Raises CarrierError."""
+        if self._place is not Place.QUIC:
+            return
+        if record.type is RecordType.ACK:
+            self._sending.ack(record.offset, now)
+        elif record.type is RecordType.END and self._total is None and record.offset >= self._receiving.got:
+            self._total = record.offset
+        else:
+            raise CarrierError("an END that is not the first, or lies behind")
+
+    def consumed(self, length: int, now: float) -> bytes:
+        """The reader has taken so much more of what was delivered. Returns an ACK if one is due, or nothing."""
+        self._receiving.consume(length)
+        return self.handle_timer(now)
+
+    @property
+    def read_all(self) -> bool:
+        """Everything up to the peer's END has been received: the reader gets its end of file behind it."""
+        return self._total is not None and self._receiving.got == self._total
+
+    def timer(self) -> float | None:
+        """When an ACK is due (`handle_timer`), or None."""
+        return self._receiving.due
+
+    def handle_timer(self, now: float) -> bytes:
+        """An ACK if one is due, or nothing."""
+        if self._place is not Place.QUIC:
+            return b""
+        complete = self._receiving.consumed == self._total
+        offset = self._receiving.ack(now, at_once=complete)
+        return b"" if offset is None else self._encode(RecordType.ACK, offset)
+
+    @property
+    def done(self) -> bool:
+        """Both directions have ended and nothing waits any more: all of ours is acknowledged, and all of theirs."""
+        receiving = self._receiving
+        if not self._ended or self.waits or receiving.consumed != self._total:
+            return False
+        return self._place is Place.DUPLEX or receiving.acked == receiving.consumed
+
+    # ------------------------------------------------------------ after the path
+
+    def detach(self) -> None:
+        """The path is lost: nothing that it still brings counts. Harmless later."""
+        if self._place is Place.QUIC:
+            self._place = Place.NOWHERE
+            self._receiving.stop_acks()
+
+    @property
+    def got(self) -> int:
+        """Bytes received in order; once detached, the `received` of `direct.continue`."""
+        return self._receiving.got
+
+    def resume(self, received: int) -> list[bytes]:
+        """Go on in the duplex. received: the peer's number. Returns what is to be written first, in pieces.
+
+        Raises LocalProtocolError unless detached, CarrierError for a number that cannot be.
+        """
+        if self._place is not Place.NOWHERE:
+            raise LocalProtocolError("the stream is not detached")
+        self._sending.take(received)
+        pieces = self._sending.after(received)
+        self._sending.drop()
+        self._place = Place.DUPLEX
+        return pieces
+
+    def duplex_ended(self) -> None:
+        """The peer's direction of the duplex has ended in order. Raises CarrierError when END said otherwise."""
+        if self._total is not None and self._total != self._receiving.got:
+            raise CarrierError("a stream ended before its end")
+        self._total = self._receiving.got
+
+    def _encode(self, kind: RecordType, offset: int) -> bytes:
+        return Record(kind, self.stream, offset).encode()
+
+
+class CarriedStreams:
+    """The forwarded connections of one direct path. Numbers are QUIC's: 0, 4, 8 … the caller's (0 is for records),
+    1, 5, 9 … the target's; those of unidirectional streams are none.
+
+    role: our end. limit: how many of the peer's may be open at a time.
+    """
+
+    __slots__ = ("_early", "_highest", "_limit", "_past", "_role", "_unseen", "_window", "open")
+
+    def __init__(
+        self, role: Role, *, window: int = limits.FORWARD_WINDOW, limit: int = limits.FORWARDS_PER_PEER
+    ) -> None:
+        self._role = role
+        self._window = window
+        self._limit = limit
+        self._highest = -3 if role is Role.CALLER else 0  # number that the peer has used; numbers rise by 4
+        self._unseen: set[int] = set()  # below it, of streams that have not come yet: streams overtake each other
+        self._early: dict[int, Record] = {}  # END of a stream that has not come yet: records overtake, too
+        self._past: dict[int, tuple[float, CarriedStream]] = {}  # ours that are done, and since when
+        self.open: dict[int, CarriedStream] = {}
+
+    def begin(self, stream: int) -> CarriedStream:
+        """We have opened this stream. Raises LocalProtocolError for a number that is not ours, or is open."""
+        if self._initiator(stream) is not self._role or stream in self.open:
+            raise LocalProtocolError("no number for a new stream of ours")
+        return self._enter(stream)
+
+    def accept(self, stream: int, now: float) -> CarriedStream:
+        """The peer has opened this stream (its first bytes came).
+
+        Raises CarrierError for a number that it may not use, LimitError above the limit: reset that stream.
+        """
+        if not self._fresh(stream):
+            raise CarrierError("no number for a new stream of the other end")
+        self._unseen.discard(stream)
+        early = self._early.pop(stream, None)
+        theirs = sum(1 for number in self.open if self._initiator(number) is not self._role)
+        if theirs >= self._limit:
+            raise LimitError("too many forwarded connections")
+        carried = self._enter(stream)
+        if early is not None:
+            carried.record(early, now)
+        return carried
+
+    def record(self, record: Record, now: float) -> CarriedStream | None:
+        """Take a StreamRecord. Returns its stream, if that is open: look at `room`, `read_all` and `done`.
+
+        Raises CarrierError.
+        """
+        carried = self.open.get(record.stream)
+        if carried is not None:
+            carried.record(record, now)
+        elif self._fresh(record.stream):
+            if record.type is not RecordType.END or record.stream in self._early:
+                raise CarrierError("a record for a stream that does not exist")
+            self._early[record.stream] = record
+        return carried  # None also for one that is over here: the record crossed its end
+
+    def forget(self, stream: int, now: float) -> None:
+        """The stream is over: `done`, or reset by either side (also before its first bytes came)."""
+        carried = self.open.pop(stream, None)
+        if carried is None:
+            if self._fresh(stream):
+                self._unseen.discard(stream)
+                self._early.pop(stream, None)
+        elif carried.done and self._initiator(stream) is self._role:
+            self._past[stream] = (now, carried)
+            if len(self._past) > self._limit:
+                del self._past[next(iter(self._past))]
+
+    def detach(self, now: float) -> list[CarriedStream]:
+        """The path is lost. Returns the streams that we opened: call `direct.continue` for each, after Down.
+
+        The peer does so for those that it opened; what it has not continued within `limits.CARRIER_SECONDS` is dead.
+        """
+        for stream, (since, carried) in self._past.items():
+            if now - since < limits.LINGER_SECONDS:
+                self.open[stream] = carried
+        self._past.clear()
+        self._early.clear()
+        for carried in self.open.values():
+            carried.detach()
+        return [carried for stream, carried in self.open.items() if self._initiator(stream) is self._role]
+
+    def _enter(self, stream: int) -> CarriedStream:
+        carried = CarriedStream(stream, window=self._window)
+        self.open[stream] = carried
+        return carried
+
+    def _fresh(self, stream: int) -> bool:
+        """Whether the peer may use this number for the first time. Raises CarrierError when it leaves too many out."""
+        if self._initiator(stream) is not self._role.other:
+            return False
+        if (stream - self._highest) // 4 + len(self._unseen) > self._limit:
+            raise CarrierError("stream numbers are left out")
+        while self._highest < stream:
+            self._highest += 4
+            self._unseen.add(self._highest)
+        return stream in self._unseen
+
+    @staticmethod
+    def _initiator(stream: int) -> Role | None:
+        """Who may open a stream of this number; None: it is no forwarded connection's."""
+        if stream <= 0 or stream & 2:
+            return None
+        return Role.TARGET if stream & 1 else Role.CALLER

@@ -1,0 +1,159 @@
+"""The UDP socket of direct paths: who gets what, and how often."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from ssbfast import limits
+from ssbfast.direct.udp import Address, UdpSocket
+from tests.helpers.rawpeer import eventually, settle
+
+
+class Quic:
+    """Counts datagrams and batches."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[bytes, Address]] = []
+        self.batches: list[int] = []
+        self._fresh = 0
+
+    def datagram(self, data: bytes, source: Address) -> None:
+        self.seen.append((data, source))
+        self._fresh += 1
+
+    def batch_done(self) -> None:
+        self.batches.append(self._fresh)
+        self._fresh = 0
+
+
+@pytest.fixture
+def sender() -> Iterator[socket.socket]:
+    with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sock:
+        sock.bind(("127.0.0.1", 0))
+        yield sock
+
+
+@contextlib.contextmanager
+def opened(family: socket.AddressFamily = socket.AF_INET, host: str = "127.0.0.1") -> Iterator[UdpSocket]:
+    udp = UdpSocket.open(family, host)
+    try:
+        yield udp
+    finally:
+        udp.close()
+
+
+async def test_the_first_byte_says_whose_a_datagram_is(sender: socket.socket) -> None:
+    quic, probes, stun = Quic(), list[bytes](), list[bytes]()
+    with opened() as udp:
+        udp.quic = quic
+        udp.probes = lambda data, source: probes.append(data)
+        udp.stun = lambda data, source: stun.append(data)
+        for first in (0x00, 0x01, 0x1F, 0x20, 0x21, 0x3F, 0x40, 0x7F, 0xC0, 0xFF, 0x80):
+            sender.sendto(bytes([first]) + b"body", udp.local)
+        await eventually(lambda: len(quic.seen) + len(probes) + len(stun) == 11)
+        assert [data[0] for data in stun] == [0x00, 0x01, 0x1F]
+        assert [data[0] for data in probes] == [0x20, 0x21, 0x3F, 0x80]
+        assert [data[0] for data, _ in quic.seen] == [0x40, 0x7F, 0xC0, 0xFF]
+        assert {source for _, source in quic.seen} == {sender.getsockname()}
+
+
+async def test_what_nobody_wants_is_dropped(sender: socket.socket) -> None:
+    with opened() as udp:
+        for first in (0x00, 0x20, 0x40):
+            sender.sendto(bytes([first]), udp.local)
+        sender.sendto(b"", udp.local)
+        await settle()
+        quic = Quic()
+        udp.quic = quic
+        sender.sendto(b"\x40later", udp.local)
+        await eventually(lambda: quic.seen)
+        assert [data for data, _ in quic.seen] == [b"\x40later"]
+
+
+async def test_a_wake_up_is_one_batch_of_a_bounded_size(sender: socket.socket) -> None:
+    quic = Quic()
+    with opened() as udp:
+        udp.quic = quic
+        count = 2 * limits.UDP_BATCH + 5
+        for i in range(count):
+            sender.sendto(b"\x40%d" % i, udp.local)
+        await eventually(lambda: len(quic.seen) == count)
+        assert quic.batches == [limits.UDP_BATCH, limits.UDP_BATCH, 5]
+        assert [data for data, _ in quic.seen] == [b"\x40%d" % i for i in range(count)]
+
+
+async def test_a_batch_without_quic_is_no_batch(sender: socket.socket) -> None:
+    quic, probes = Quic(), list[bytes]()
+    with opened() as udp:
+        udp.quic = quic
+        udp.probes = lambda data, source: probes.append(data)
+        sender.sendto(b"\x20", udp.local)
+        await eventually(lambda: probes)
+        assert quic.batches == []
+
+
+async def test_it_may_be_closed_from_within_a_datagram(sender: socket.socket) -> None:
+    with opened() as udp:
+        seen = list[bytes]()
+
+        def stop(data: bytes, source: Address) -> None:
+            seen.append(data)
+            udp.close()
+
+        udp.probes = stop
+        for _ in range(3):
+            sender.sendto(b"\x20", udp.local)
+        await eventually(lambda: udp.is_closed)
+        await settle()
+        assert seen == [b"\x20"]
+        assert udp.send(b"\x20", sender.getsockname()) is False
+        udp.close()
+
+
+async def test_what_the_network_refuses_is_lost_and_nothing_more(sender: socket.socket) -> None:
+    probes = list[bytes]()
+    with opened() as udp:
+        udp.probes = lambda data, source: probes.append(data)
+        with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as gone:
+            gone.bind(("127.0.0.1", 0))
+            nowhere = gone.getsockname()
+        for _ in range(5):  # nobody is there: the refusal comes back as an error of a later call
+            udp.send(b"\x20", nowhere)
+            await asyncio.sleep(0)
+        assert udp.send(bytes(70_000), sender.getsockname()) is False
+        sender.sendto(b"\x20still", udp.local)
+        await eventually(lambda: probes)
+
+
+async def test_answers_go_back_to_where_it_came_from(sender: socket.socket) -> None:
+    with opened() as udp:
+        udp.probes = lambda data, source: [udp.send(b"\x21" + data[1:], source)].clear()
+        sender.sendto(b"\x20ping", udp.local)
+        sender.setblocking(False)
+        answer = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(sender, 100), 5)
+        assert answer == b"\x21ping"
+
+
+async def test_ipv6_has_sockets_of_its_own() -> None:
+    if not socket.has_ipv6:
+        pytest.skip("no IPv6 on this machine")
+    try:
+        with opened(socket.AF_INET6, "::1") as one, opened(socket.AF_INET6, "::1") as other:
+            quic = Quic()
+            other.quic = quic
+            assert one.family is socket.AF_INET6
+            assert one.send(b"\x40", other.local)
+            await eventually(lambda: quic.seen)
+            assert quic.seen[0][1] == one.local
+    except OSError:
+        pytest.skip("no IPv6 loopback on this machine")
+
+
+async def test_an_address_that_cannot_be_had_is_an_error_and_leaks_nothing() -> None:
+    with opened() as udp, pytest.raises(OSError):
+        UdpSocket.open(socket.AF_INET, *udp.local)
