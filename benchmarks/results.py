@@ -22,7 +22,8 @@ from benchmarks.measured import QUICK, Measure, Measured, Plan, digits, say
 from benchmarks.processes import ROOT
 from benchmarks.targets import ROWS, Row
 from ssbfast import native
-from ssbfast.cli.bench.runner import WrongAnswerError, machine
+from ssbfast.cli.bench.contest import WrongAnswerError
+from ssbfast.cli.bench.runner import machine
 
 FILE: Final = ROOT / "benchmarks" / "RESULTS.md"
 

@@ -14,7 +14,8 @@ from benchmarks.measured import Measured, Plan, compared, say
 from benchmarks.targets import BATCHED, COMPAT, IN_C, NATIVE, ONE_IN_C, TO_JS, Row
 from ssbfast import pure
 from ssbfast.cli.bench.box_stream import CASES, along, paths
-from ssbfast.cli.bench.runner import WrongAnswerError, figures
+from ssbfast.cli.bench.contest import WrongAnswerError
+from ssbfast.cli.bench.runner import figures
 from ssbfast.wire.box_stream import Boxer, Unboxer
 
 _KINDS: Final = ("native", "batched", "compat")

@@ -15,7 +15,7 @@ from benchmarks.relay_bounds import BODIES, Delay, Moved
 from benchmarks.targets import BOUND, HANDSHAKES, IDLE, LATENCY, RELAY, ROOM, STALLED, Row
 from ssbfast import limits, native
 from ssbfast.cli.bench.box_stream import paths
-from ssbfast.cli.bench.runner import WrongAnswerError
+from ssbfast.cli.bench.contest import WrongAnswerError
 
 _OTHERS: Final = ("ssb-room", "go-ssb-room")
 _ITEMS: Final = (32_768, 4096, 256)

@@ -24,7 +24,8 @@ from benchmarks.baselines import KEY, NONCE
 from benchmarks.processes import ROOT, Child
 from ssbfast import pure
 from ssbfast.cli.bench.box_stream import CASES, TOTAL, PlainOpener, PlainSealer, along, paths
-from ssbfast.cli.bench.runner import Figure, WrongAnswerError, figures
+from ssbfast.cli.bench.contest import WrongAnswerError
+from ssbfast.cli.bench.runner import Figure, figures
 from ssbfast.limits import BOX_BODY
 from tests.interop.js_modules import JS_DIR, ensure_modules, have_node
 

@@ -80,6 +80,29 @@ size_t ssb_hub_heavy(const ssb_hub *h, uint64_t slabs, uint32_t *ids, uint64_t *
     return n;
 }
 
+/* ---------------------------------------------------------------- links with something to send */
+
+void ssbi_link_dirty(ssb_link *l) {
+    ssb_hub *h = l->_hub;
+    if (l->_dirty) return;
+    l->_dirty = 1;
+    l->_previous_dirty = h->_dirty_last;
+    if (h->_dirty_last != NULL) h->_dirty_last->_next_dirty = l;
+    else h->_dirty_first = l;
+    h->_dirty_last = l;
+}
+
+void ssbi_link_clean(ssb_link *l) {
+    ssb_hub *h = l->_hub;
+    if (!l->_dirty) return;
+    if (l->_previous_dirty != NULL) l->_previous_dirty->_next_dirty = l->_next_dirty;
+    else h->_dirty_first = l->_next_dirty;
+    if (l->_next_dirty != NULL) l->_next_dirty->_previous_dirty = l->_previous_dirty;
+    else h->_dirty_last = l->_previous_dirty;
+    l->_next_dirty = l->_previous_dirty = NULL;
+    l->_dirty = 0;
+}
+
 int64_t ssb_hub_next_dirty(ssb_hub *h) {
     ssb_link *l = h->_dirty_first;
     if (l == NULL) return -1;

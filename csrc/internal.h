@@ -50,6 +50,8 @@ uint32_t ssbi_slabs_for(size_t n);
 /* hub.c */
 uint32_t ssbi_slabs_free(const ssb_hub *h); /* reserve included */
 int ssbi_pool_shut(const ssb_hub *h);       /* input has to wait until something has been sent */
+void ssbi_link_dirty(ssb_link *l);          /* it has something to send */
+void ssbi_link_clean(ssb_link *l);          /* it is about to be closed */
 
 /* lane.c */
 int ssbi_lane_open(const ssb_lane *lane);
@@ -58,11 +60,22 @@ int ssbi_lane_splice(ssb_lane *lane, const uint8_t *data, size_t n);
 int ssbi_lane_take_packet(ssb_lane *lane, ssb_queue *packet); /* a whole packet, head included, becomes the lane's */
 void ssbi_lane_take(ssb_lane *lane, uint8_t *out, size_t n);
 void ssbi_lane_rotate(ssb_lane *lane);
+
+/* inlet.c */
+enum mode {
+    HEAD,    /* between packets */
+    SKIP,    /* nobody wants it */
+    SPLICE,  /* bytes for the lane of _into */
+    DELIVER, /* bytes for Python */
+    GATHER,  /* must be whole: for the lane of _into, or, without _into, an event */
+    EMPTY    /* no body: an event that waits for room */
+};
+
 ssb_inlet *ssbi_inlet_find(const ssb_link *l, int32_t req);
 ssb_inlet **ssbi_bucket(ssb_link *l, int32_t req);
-
-/* link.c */
-void ssbi_link_dirty(ssb_link *l);
+void ssbi_inlet_over(ssb_link *l, ssb_inlet *i); /* its lane has no room */
+void ssbi_inlet_gone(ssb_link *l, ssb_inlet *i); /* it is about to be forgotten */
+int ssbi_link_blocked(ssb_link *l);              /* input has to wait for a lane or the pool */
 
 /* events.c */
 typedef struct {
@@ -81,6 +94,5 @@ size_t ssbi_chunk(ssbi_events *e, int32_t req, const uint8_t *data, size_t n);
 
 /* link_receive.c */
 void ssbi_receive_close(ssb_link *l);
-void ssbi_inlet_gone(ssb_link *l, ssb_inlet *i); /* it is about to be forgotten */
 
 #endif

@@ -1,4 +1,4 @@
-/* lane.c: lanes (outgoing streams with a queue of their own) and inlets (what becomes of arriving packets).
+/* lane.c: lanes, outgoing streams with a queue of their own.
  *
  * Data slabs of a lane hold bytes without heads: heads are written when they are sealed, so that bytes of many
  * packets leave in one. Whole packets lie with their heads in slabs of their own. A lane is in its link's ring
@@ -10,7 +10,7 @@
 #define QUANTUM ((int32_t)(SSB_BOX_BODY - SSB_PACKET_HEAD))
 #define LANE_PART 16u /* of what is left of the pool, one lane may hold so small a part */
 #define LINK_PART 4u  /* and all lanes of a link so much */
-#define SLACK 4u /* memory a lane may hold, in shares: a whole packet of ten bytes takes a slab of 4096 */
+#define SLACK 4u      /* memory a lane may hold, in shares: a whole packet of ten bytes takes a slab of 4096 */
 
 /* ---------------------------------------------------------------- the ring */
 
@@ -170,40 +170,4 @@ void ssb_lane_close(ssb_lane *lane) {
     if (lane->_older != NULL) lane->_older->_newer = lane->_newer;
     lane->_older = lane->_newer = NULL;
     lane->_link = NULL;
-}
-
-/* ---------------------------------------------------------------- inlets */
-
-ssb_inlet **ssbi_bucket(ssb_link *l, int32_t req) {
-    return &l->_buckets[((uint32_t)req * 2654435761u) >> 26]; /* the golden ratio's multiple: 6 upper bits */
-}
-
-_Static_assert(SSB_BUCKETS == 64, "ssbi_bucket yields 6 bits");
-
-ssb_inlet *ssbi_inlet_find(const ssb_link *l, int32_t req) {
-    ssb_inlet *i = l->_buckets[((uint32_t)req * 2654435761u) >> 26];
-    while (i != NULL && i->_req != req) i = i->_next;
-    return i;
-}
-
-void ssb_inlet_init(ssb_inlet *i, ssb_link *l, int32_t req, ssb_lane *lane) {
-    memset(i, 0, sizeof *i);
-    i->_req = req;
-    i->_lane = lane;
-    if (l->_goodbye == LINK_CLOSED) return;
-    ssb_inlet **bucket = ssbi_bucket(l, req);
-    i->_link = l;
-    i->_next = *bucket;
-    *bucket = i;
-}
-
-void ssb_inlet_close(ssb_inlet *i) {
-    ssb_link *l = i->_link;
-    if (l == NULL) return;
-    ssbi_inlet_gone(l, i);
-    ssb_inlet **at = ssbi_bucket(l, i->_req);
-    while (*at != i) at = &(*at)->_next;
-    *at = i->_next;
-    i->_next = NULL;
-    i->_link = NULL;
 }

@@ -28,27 +28,6 @@ static void leave_hub(ssb_link *l) {
     l->_next_link = l->_previous_link = NULL;
 }
 
-void ssbi_link_dirty(ssb_link *l) {
-    ssb_hub *h = l->_hub;
-    if (l->_dirty) return;
-    l->_dirty = 1;
-    l->_previous_dirty = h->_dirty_last;
-    if (h->_dirty_last != NULL) h->_dirty_last->_next_dirty = l;
-    else h->_dirty_first = l;
-    h->_dirty_last = l;
-}
-
-static void clean(ssb_link *l) {
-    ssb_hub *h = l->_hub;
-    if (!l->_dirty) return;
-    if (l->_previous_dirty != NULL) l->_previous_dirty->_next_dirty = l->_next_dirty;
-    else h->_dirty_first = l->_next_dirty;
-    if (l->_next_dirty != NULL) l->_next_dirty->_previous_dirty = l->_previous_dirty;
-    else h->_dirty_last = l->_previous_dirty;
-    l->_next_dirty = l->_previous_dirty = NULL;
-    l->_dirty = 0;
-}
-
 int ssb_link_control(ssb_link *l, uint8_t flags, int32_t req, const uint8_t *body, size_t body_n) {
     const size_t size = SSB_PACKET_HEAD + body_n;
     uint8_t head[SSB_PACKET_HEAD];
@@ -82,7 +61,7 @@ void ssb_link_close(ssb_link *l) {
     ssbi_receive_close(l);
     l->_hub->_outgoing -= l->_control._slabs;
     ssbi_keep(l->_hub, &l->_control, 0);
-    clean(l);
+    ssbi_link_clean(l);
     leave_hub(l);
     ssb_sealer_close(&l->_sealer);
     ssb_opener_close(&l->_opener);

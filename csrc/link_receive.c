@@ -11,52 +11,10 @@
 
 #include <string.h>
 
-enum mode {
-    HEAD,    /* between packets */
-    SKIP,    /* nobody wants it */
-    SPLICE,  /* bytes for the lane of _into */
-    DELIVER, /* bytes for Python */
-    GATHER,  /* must be whole: for the lane of _into, or, without _into, an event */
-    EMPTY    /* no body: an event that waits for room */
-};
-
 #define STREAM_OPENS (SSB_STREAM | 2u) /* a JSON packet in a stream; the first one of a stream opens it */
 
 static const uint8_t END_BODY[4] = {'t', 'r', 'u', 'e'};
 #define END_FLAGS (SSB_STREAM | SSB_END | 2u)
-
-/* ---------------------------------------------------------------- inlets without room */
-
-static void over_add(ssb_link *l, ssb_inlet *i) {
-    if (i->_over) return;
-    i->_over = 1;
-    i->_next_over = l->_over;
-    l->_over = i;
-}
-
-static void over_remove(ssb_link *l, ssb_inlet *i) {
-    if (!i->_over) return;
-    ssb_inlet **at = &l->_over;
-    while (*at != i) at = &(*at)->_next_over;
-    *at = i->_next_over;
-    i->_next_over = NULL;
-    i->_over = 0;
-}
-
-static int blocked(ssb_link *l) {
-    while (l->_over != NULL && !ssbi_lane_over(l->_over->_lane)) over_remove(l, l->_over);
-    return l->_over != NULL || ssbi_pool_shut(l->_hub);
-}
-
-ssb_lane *ssb_link_blocked(const ssb_link *l) { return l->_over != NULL ? l->_over->_lane : NULL; }
-
-void ssbi_inlet_gone(ssb_link *l, ssb_inlet *i) {
-    over_remove(l, i);
-    if (l->_into != i) return;
-    l->_into = NULL;
-    l->_mode = SKIP;
-    ssbi_keep(l->_hub, &l->_assembly, 0);
-}
 
 /* ---------------------------------------------------------------- packets */
 
@@ -113,7 +71,7 @@ static int splice(ssb_link *l, size_t n) {
     if (n > 0 && ssbi_lane_open(lane)) {
         const int code = ssbi_lane_splice(lane, l->_cursor, n);
         if (code != SSB_OK) return code;
-        if (ssbi_lane_over(lane)) over_add(l, l->_into);
+        if (ssbi_lane_over(lane)) ssbi_inlet_over(l, l->_into);
     }
     advance(l, n);
     return SSB_OK;
@@ -125,7 +83,7 @@ static int hand_over(ssb_link *l) {
     int code = SSB_OK;
     if (l->_assembly._bytes > 0 && ssbi_lane_open(lane)) {
         code = ssbi_lane_take_packet(lane, &l->_assembly);
-        if (ssbi_lane_over(lane)) over_add(l, l->_into);
+        if (ssbi_lane_over(lane)) ssbi_inlet_over(l, l->_into);
     }
     ssbi_keep(l->_hub, &l->_assembly, 0);
     return code;
@@ -337,7 +295,7 @@ static int in_scratch(const ssb_link *l) {
 static int run(ssb_link *l, ssbi_events *e) {
     int code = l->_plain._bytes > 0 ? scan_kept(l, e) : scan(l, e);
     while (code == SSB_OK) {
-        if (blocked(l)) {
+        if (ssbi_link_blocked(l)) {
             code = keep(l, l->_rest_n);
             return code != SSB_OK ? code : SSB_BLOCKED;
         }

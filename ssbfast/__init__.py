@@ -1,4 +1,4 @@
-"""Secure Scuttlebutt tunnels: secret handshake, box stream, muxrpc, rooms and tunnel ends.
+"""Secure Scuttlebutt tunnels: secret handshake, box stream, muxrpc, rooms, tunnels and direct paths.
 
 The names below are loaded when they are first used (PEP 562): `import ssbfast` alone brings in neither asyncio
 servers nor the C core nor any optional dependency.
@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ssbfast import source_tree as source_tree
 
-__version__ = "0.1.0"
-
 _HOMES: Final = {
     "FeedId": "ssbfast.ids",
     "NetworkId": "ssbfast.ids",
@@ -24,31 +22,65 @@ _HOMES: Final = {
     "format_address": "ssbfast.wire.address",
     "TunnelAddress": "ssbfast.wire.address",
     "RoomServer": "ssbfast.server.room_server",
+    "Endpoint": "ssbfast.net.endpoints",
     "RoomClient": "ssbfast.client.room_client",
     "Peer": "ssbfast.net.peer",
+    "Api": "ssbfast.net.api",
+    "AllowList": "ssbfast.room.tunnel_auth",
+    "Trust": "ssbfast.client.tunnel_auth",
+    "MemoryGraph": "ssbfast.client.follow_graph",
+    "StoreGraph": "ssbfast.client.follow_graph",
+    "SsbServerGraph": "ssbfast.client.ssb_server_graph",
+    "DenialLog": "ssbfast.client.denial_log",
+    "Direct": "ssbfast.direct.options",
+    "ForwardServer": "ssbfast.net.forward.tcp",
+    "ForwardListener": "ssbfast.net.forward.tcp",
     "install": "ssbfast.compat.installing",
     "uninstall": "ssbfast.compat.installing",
 }
+"""Where each public name is defined."""
 
 if TYPE_CHECKING:
+    from ssbfast.client.denial_log import DenialLog
+    from ssbfast.client.follow_graph import MemoryGraph, StoreGraph
     from ssbfast.client.room_client import RoomClient
+    from ssbfast.client.ssb_server_graph import SsbServerGraph
+    from ssbfast.client.tunnel_auth import Trust
     from ssbfast.compat.installing import install, uninstall
+    from ssbfast.direct.options import Direct
     from ssbfast.errors import SSBError
     from ssbfast.ids import MAIN_NETWORK, FeedId, NetworkId
     from ssbfast.keys import Keypair, load_secret
+    from ssbfast.net.api import Api
+    from ssbfast.net.endpoints import Endpoint
+    from ssbfast.net.forward.tcp import ForwardListener, ForwardServer
     from ssbfast.net.peer import Peer
+    from ssbfast.room.tunnel_auth import AllowList
     from ssbfast.server.room_server import RoomServer
     from ssbfast.wire.address import TunnelAddress, format_address, parse_address
 
+    __version__: str
+
 __all__ = [
     "MAIN_NETWORK",
+    "AllowList",
+    "Api",
+    "DenialLog",
+    "Direct",
+    "Endpoint",
     "FeedId",
+    "ForwardListener",
+    "ForwardServer",
     "Keypair",
+    "MemoryGraph",
     "NetworkId",
     "Peer",
     "RoomClient",
     "RoomServer",
     "SSBError",
+    "SsbServerGraph",
+    "StoreGraph",
+    "Trust",
     "TunnelAddress",
     "__version__",
     "format_address",
@@ -60,13 +92,26 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'ssbfast' has no attribute {name!r}")
-    value = getattr(importlib.import_module(home), name)
+    if name == "__version__":
+        value: Any = _version()
+    else:
+        home = _HOMES.get(name)
+        if home is None:
+            raise AttributeError(f"module 'ssbfast' has no attribute {name!r}")
+        value = getattr(importlib.import_module(home), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+def _version() -> str:
+    """Return the version of the installed package, or "unknown" for a source tree that is not installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("ssbfast")
+    except PackageNotFoundError:
+        return "unknown"

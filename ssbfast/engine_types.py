@@ -1,9 +1,17 @@
-"""Types and numbers that both backends share: the codes, events and limits of `csrc/ssbfast.h`."""
+"""The contract that both backends keep: the codes, events and limits of `csrc/ssbfast.h`, and one thread at a time.
+
+Two threads that seal with one nonce would give the plain text away, and PyNaCl and cffi let other threads run while
+they work. So each sealer, opener and scanner has a lock, and so has each hub together with all that was opened on it,
+on every backend. A call that comes while another thread is inside waits.
+"""
 
 from __future__ import annotations
 
 import enum
-from typing import Final, NamedTuple
+import functools
+from _thread import RLock  # `threading` without the threads: floors 0-3 start none
+from collections.abc import Callable
+from typing import Concatenate, Final, NamedTuple, ParamSpec, Protocol, TypeVar
 
 from ssbfast import errors, limits
 
@@ -89,3 +97,25 @@ def check_keys(*pairs: tuple[bytes, bytes]) -> None:
     for key, nonce in pairs:
         if len(key) != 32 or len(nonce) != 24:
             raise ValueError("a box stream needs a key of 32 bytes and a nonce of 24 bytes")
+
+
+class _Shared(Protocol):
+    """turn: the lock of the object, or of its hub. Its holder may take it again."""
+
+    turn: RLock
+
+
+S = TypeVar("S", bound=_Shared)
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def in_turn(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
+    """Return the method, run while no other thread is in a method with the same lock."""
+
+    @functools.wraps(method)
+    def alone(self: S, /, *args: P.args, **options: P.kwargs) -> R:
+        with self.turn:
+            return method(self, *args, **options)
+
+    return alone

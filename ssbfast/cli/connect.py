@@ -1,4 +1,4 @@
-"""What `ssbfast connect` does, and `ssbfast denials --connect N` too: keep a tunnel open, and carry TCP through it."""
+"""`ssbfast connect`, and what `ssbfast denials --connect N` does too: keep a tunnel open, and carry TCP through it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,8 +20,9 @@ from ssbfast.cli.options import (
     connections_option,
     data_flag,
     parse_host_and_port,
+    peer_options,
 )
-from ssbfast.cli.path_options import Gate, Paths, path_options
+from ssbfast.cli.path_options import Gate, Paths, path_options, paths_from
 from ssbfast.cli.peer_options import (
     Command,
     RoomAddress,
@@ -31,6 +32,7 @@ from ssbfast.cli.peer_options import (
     room_option,
     stay_in,
     together,
+    trust_from,
     trust_options,
 )
 from ssbfast.cli.peer_output import PeerWords, forward_problem
@@ -180,3 +182,17 @@ def _reason(error: OSError) -> str:
     if isinstance(error, socket.gaierror) or not error.errno:
         return "no such host"
     return os.strerror(error.errno).lower()
+
+
+@click.command()
+@click.argument("target", metavar="TARGET")
+@calling_options(required=True)
+@peer_options
+def connect(target: str, **options: Any) -> int:
+    """Reach a friend's service: each TCP connection to --bind goes through a tunnel to what the friend offers.
+
+    TARGET is the address that `ssbfast listen` printed at your friend's (tunnel:… or ptunnel:…), or his @ID. You have
+    to follow each other. The tunnel is opened as soon as he comes, and again whenever it was lost; meanwhile new
+    connections wait for 15 seconds. You are not listed in the room.
+    """
+    return run_call(target, trust=trust_from(options), paths=paths_from(options), **options)

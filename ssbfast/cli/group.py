@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import click
 
-from ssbfast import __version__
 from ssbfast.cli.failures import DONE, FAILED, UNUSABLE, Failure, failure_of, print_failure
 from ssbfast.cli.standard_error import bounded_stderr, warn
 from ssbfast.errors import SSBError
@@ -21,7 +20,7 @@ from ssbfast.errors import SSBError
 COMMANDS: Final = {
     "room": ("room", "Run a room: peers that join can reach each other through it."),
     "listen": ("listen", "Offer a TCP service to your friends through rooms."),
-    "connect": ("connect_command", "Reach a friend's service through rooms, at an address of this machine."),
+    "connect": ("connect", "Reach a friend's service through rooms, at an address of this machine."),
     "attendants": ("attendants", "List who is in a room now."),
     "follow": ("contacts", "Follow somebody: they may open tunnels to you."),
     "unfollow": ("contacts", "Follow somebody no longer."),
@@ -78,7 +77,7 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="ssbfast")
+@click.version_option(package_name="ssbfast", prog_name="ssbfast")
 def group() -> None:
     """Secure Scuttlebutt rooms and tunnels."""
 

@@ -16,7 +16,7 @@ from ssbfast.direct.budgets import Resources
 from ssbfast.direct.carriers import DirectWay, RecordStream, StandbyWay
 from ssbfast.direct.forwarded_streams import DirectForwards
 from ssbfast.direct.negotiation import Rendezvous
-from ssbfast.direct.options import Direct, PathNews
+from ssbfast.direct.options import Direct, Negotiator, PathNews
 from ssbfast.direct.standby_tunnel import StandbyTunnel
 from ssbfast.errors import DeadlineError, DirectUnavailableError, MuxRPCError, RemoteError, SessionEndedError
 from ssbfast.ids import FeedId
@@ -94,6 +94,7 @@ class DirectPaths:
         self._news = news
         self.searches = Searches()
         self._by_peer: dict[Peer, Rendezvous] = {}
+        self._forwards: dict[Peer, DirectForwards] = {}
         self._by_id: dict[bytes, Rendezvous] = {}
         self._may_meet: set[Peer] = set()
         self._probation: dict[Peer, _Probation] = {}
@@ -107,9 +108,10 @@ class DirectPaths:
         if not isinstance(tunnel, TunnelTransport):
             return
         rendezvous = Rendezvous(peer, tunnel, role, self._how, self)
-        peer.forwards = DirectForwards(
+        forwards = self._forwards[peer] = DirectForwards(
             peer, role, lambda: peer.api.forwards, lambda: rendezvous.migration.carriers.is_stranded
         )
+        peer.forwards = forwards
         self._by_peer[peer] = self._by_id[rendezvous.session_id] = rendezvous
         if may_meet:
             self._may_meet.add(peer)
@@ -130,8 +132,9 @@ class DirectPaths:
         rendezvous = self._by_peer.get(peer)
         if rendezvous is not None:
             rendezvous.session_closed()
-        if peer.forwards is not None:
-            peer.forwards.close()
+        forwards = self._forwards.pop(peer, None)
+        if forwards is not None:
+            forwards.close()
         probation = self._probation.pop(peer, None)
         if probation is not None:
             probation.timer.cancel()
@@ -151,8 +154,8 @@ class DirectPaths:
             self._accept(peer, called)
             return True
         self._show(peer)
-        if ".".join(called.name) == signaling.CONTINUE and peer.forwards is not None:
-            peer.forwards.continued(called)
+        if ".".join(called.name) == signaling.CONTINUE and peer in self._forwards:
+            self._forwards[peer].continued(called)
             return True
         if is_carrier and self._by_peer.get(peer) is not None:
             peer.refuse(called.req, self._why_no_standby(peer, called))
@@ -202,10 +205,10 @@ class DirectPaths:
     async def may_hear(self, peer: Peer) -> bool:
         return self.may_meet(peer) and await self._ask(peer) and self.may_meet(peer)
 
-    async def dial_standby(self, rendezvous: Rendezvous, epoch: int) -> StandbyWay | None:
-        inner = await self._dial(rendezvous.peer, lambda: StandbyPeer(on_closed=self.closed))
+    async def dial_standby(self, negotiator: Negotiator, epoch: int) -> StandbyWay | None:
+        inner = await self._dial(negotiator.peer, lambda: StandbyPeer(on_closed=self.closed))
         try:
-            return await self._stand_by(rendezvous, epoch, inner)
+            return await self._stand_by(negotiator, epoch, inner)
         except RemoteError as error:  # said in the standby's own session: not by a room
             inner.link.close()
             if error.message == signaling.NO_SUCH_SESSION or error.message.endswith(NOT_ALLOWED):
@@ -215,13 +218,13 @@ class DirectPaths:
             inner.link.abort()
             raise
 
-    async def _stand_by(self, rendezvous: Rendezvous, epoch: int, inner: StandbyPeer) -> StandbyWay:
+    async def _stand_by(self, negotiator: Negotiator, epoch: int, inner: StandbyPeer) -> StandbyWay:
         """Have an open tunnel accepted as a standby. Raises RemoteError when the other end says no."""
         tunnel = inner.standby
         if tunnel is None or not inner.is_open:
             raise SessionEndedError("the standby is over")
-        way = StandbyWay(rendezvous.migration, inner, tunnel)
-        args = signaling.StandBy(rendezvous.session_id, epoch).as_json()
+        way = StandbyWay(negotiator.migration, inner, tunnel)
+        args = signaling.StandBy(negotiator.session_id, epoch).as_json()
         stream = inner.open_as(RecordStream, CallKind.DUPLEX, signaling.CARRIER, (args,))
         try:
             await within(stream.accepted, STANDBY_SECONDS)
@@ -233,32 +236,32 @@ class DirectPaths:
         way.open(stream)
         return way
 
-    def news(self, rendezvous: Rendezvous, news: PathNews) -> None:
-        self._news(rendezvous.peer, news)
+    def news(self, peer: Peer, news: PathNews) -> None:
+        self._news(peer, news)
 
-    def stream_data(self, rendezvous: Rendezvous, way: DirectWay, stream: int, data: bytes, end: bool) -> None:
-        if rendezvous.peer.forwards is not None:
-            rendezvous.peer.forwards.data(way, stream, data)
+    def stream_data(self, peer: Peer, way: DirectWay, stream: int, data: bytes, end: bool) -> None:
+        if forwards := self._forwards.get(peer):
+            forwards.data(way, stream, data)
 
-    def stream_reset(self, rendezvous: Rendezvous, way: DirectWay, stream: int) -> None:
-        if rendezvous.peer.forwards is not None:
-            rendezvous.peer.forwards.reset(way, stream)
+    def stream_reset(self, peer: Peer, way: DirectWay, stream: int) -> None:
+        if forwards := self._forwards.get(peer):
+            forwards.reset(way, stream)
 
-    def stream_record(self, rendezvous: Rendezvous, way: DirectWay, record: Record) -> None:
-        if rendezvous.peer.forwards is not None:
-            rendezvous.peer.forwards.record(way, record)
+    def stream_record(self, peer: Peer, way: DirectWay, record: Record) -> None:
+        if forwards := self._forwards.get(peer):
+            forwards.record(way, record)
 
-    def path_up(self, rendezvous: Rendezvous, way: DirectWay) -> None:
-        if rendezvous.peer.forwards is not None:
-            rendezvous.peer.forwards.path_up(way)
+    def path_up(self, peer: Peer, way: DirectWay) -> None:
+        if forwards := self._forwards.get(peer):
+            forwards.path_up(way)
 
-    def path_over(self, rendezvous: Rendezvous, way: DirectWay) -> None:
-        if rendezvous.peer.forwards is not None:
-            rendezvous.peer.forwards.path_over()
+    def path_over(self, peer: Peer, way: DirectWay) -> None:
+        if forwards := self._forwards.get(peer):
+            forwards.path_over()
 
-    def forget(self, rendezvous: Rendezvous) -> None:
-        self._by_peer.pop(rendezvous.peer, None)
-        self._by_id.pop(rendezvous.session_id, None)
+    def forget(self, negotiator: Negotiator) -> None:
+        self._by_peer.pop(negotiator.peer, None)
+        self._by_id.pop(negotiator.session_id, None)
 
     # ------------------------------------------------------------ inside
 

@@ -1,4 +1,4 @@
-"""The target's half of a rendezvous: what it answers to offers, and how it goes to meet the caller.
+"""The target's half of a negotiation: what it answers to offers, and how it goes to meet the caller.
 
 An offer is answered with a certificate that was made for it, and takes the place of the one before. SYNC has to name
 it; then the sockets that its addresses belong to are punched with, once.
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from ssbfast import limits
 from ssbfast.direct.carriers import DirectWay
+from ssbfast.direct.options import Negotiator
 from ssbfast.errors import RefusedError, SSBError
 from ssbfast.wire.direct import signaling
 from ssbfast.wire.direct.keys import DirectKeys, Role
@@ -21,7 +22,6 @@ from ssbfast.wire.muxrpc import Called, unknown_method_message
 if TYPE_CHECKING:
     from ssbfast.direct.certificates import Credentials
     from ssbfast.direct.hole_punch import Attempt
-    from ssbfast.direct.negotiation import Rendezvous
 
 OFFERS: Final = 6
 """Offers that a caller may make in `UPGRADE_SECONDS`: twice `PUNCH_ATTEMPTS`."""
@@ -40,15 +40,15 @@ class _Answered:
 class Answers:
     """Those of one session's end. Calls come in order; what breaks a rule raises SSBError, for the caller to hear."""
 
-    def __init__(self, rendezvous: Rendezvous) -> None:
+    def __init__(self, negotiator: Negotiator) -> None:
         self._loop = asyncio.get_running_loop()
-        self._rendezvous = rendezvous
+        self._negotiator = negotiator
         self._answered: _Answered | None = None
         self._offers: list[float] = []
 
     def offered(self, called: Called) -> None:
         """`direct.offer` was called."""
-        self._rendezvous.start(self._answer(called, self._check(called)))
+        self._negotiator.start(self._answer(called, self._check(called)))
 
     def synced(self, called: Called) -> None:
         """`direct.sync` was called: begin at once."""
@@ -58,8 +58,8 @@ class Answers:
             self.close()
             raise RefusedError("no such offer")
         self._answered = None
-        self._rendezvous.start(self._meet(answered, sync.connection), last=answered.attempt.close)
-        self._rendezvous.peer.reply(called.req, True)
+        self._negotiator.start(self._meet(answered, sync.connection), last=answered.attempt.close)
+        self._negotiator.peer.reply(called.req, True)
 
     def close(self) -> None:
         """Drop what has been answered and not been synchronised. Harmless when there is nothing."""
@@ -71,7 +71,7 @@ class Answers:
 
     def _check(self, called: Called) -> signaling.Offer:
         """Whether an offer is to be answered."""
-        if self._rendezvous.role is not Role.TARGET:
+        if self._negotiator.role is not Role.TARGET:
             raise RefusedError("only a target answers offers")
         offer = signaling.parse_offer(called.args)
         now = self._loop.time()
@@ -79,43 +79,43 @@ class Answers:
         if len(self._offers) >= OFFERS:
             raise RefusedError("too many offers")
         self._offers.append(now)
-        if not self._rendezvous.migration.carriers.claim(offer.epoch):
+        if not self._negotiator.migration.carriers.claim(offer.epoch):
             raise RefusedError("an old epoch")
         return offer
 
     async def _answer(self, called: Called, offer: signaling.Offer) -> None:
-        rendezvous = self._rendezvous
+        negotiator = self._negotiator
         try:
             answer = await self._make_answer(offer)
         except RefusedError:  # who may not hear our addresses need not hear why
-            rendezvous.refuse(called, unknown_method_message(called.name))
+            negotiator.refuse(called, unknown_method_message(called.name))
         except SSBError as error:
-            rendezvous.refuse(called, str(error))
+            negotiator.refuse(called, str(error))
         except Exception:  # a mistake of ours is reported, and the caller does not wait for it
-            rendezvous.refuse(called, "no direct path can be made")
+            negotiator.refuse(called, "no direct path can be made")
             raise
         else:
-            rendezvous.peer.reply(called.req, answer.as_json())
+            negotiator.peer.reply(called.req, answer.as_json())
 
     async def _make_answer(self, offer: signaling.Offer) -> signaling.OfferAnswer:
         from ssbfast.direct.certificates import Credentials
 
-        rendezvous = self._rendezvous
-        rendezvous.began = began = self._loop.time()
+        negotiator = self._negotiator
+        negotiator.began = began = self._loop.time()
         self.close()
         credentials = Credentials.make()
-        keys = DirectKeys.derive(rendezvous.export_key, Role.TARGET, offer.epoch)
-        attempt, here = await rendezvous.gather()
+        keys = DirectKeys.derive(negotiator.export_key, Role.TARGET, offer.epoch)
+        attempt, here = await negotiator.gather()
         self.close()  # another offer may have been answered meanwhile
         self._answered = _Answered(keys, attempt, credentials, offer)
-        return signaling.OfferAnswer(credentials.certificate, self._loop.time() - began, here, rendezvous.datagram)
+        return signaling.OfferAnswer(credentials.certificate, self._loop.time() - began, here, negotiator.datagram)
 
     async def _meet(self, answered: _Answered, connection: bytes) -> None:
         from ssbfast.direct.quic_path import DirectPath
 
         attempt, offer = answered.attempt, answered.offer
-        way = DirectWay(self._rendezvous.migration, self._rendezvous)
-        datagram = min(offer.datagram, self._rendezvous.datagram)
+        way = DirectWay(self._negotiator.migration, self._negotiator)
+        datagram = min(offer.datagram, self._negotiator.datagram)
         with contextlib.suppress(SSBError):  # the caller sees it, and tries again or stays
             way.path = DirectPath.target(answered.credentials, connection, answered.keys, way, datagram=datagram)
             punched = await attempt.punch(answered.keys, offer.whereabouts, connection=connection)

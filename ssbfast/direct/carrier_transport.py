@@ -12,11 +12,10 @@ What happens to bytes in flight
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 from ssbfast import limits
-from ssbfast.direct.first_tunnel import FIRST, FirstTunnel
+from ssbfast.direct.carriers import FIRST, FirstTunnel, Way
 from ssbfast.errors import SSBError
 from ssbfast.net.link import Link
 from ssbfast.net.sleep_detector import awake_clock
@@ -51,38 +50,6 @@ _STIR_SECONDS: Final = 0.5
 
 _HANDSHAKE: Final = {Role.CALLER: CLIENT_BYTES, Role.TARGET: SERVER_BYTES}
 """Bytes that each end has written before the session's stream began."""
-
-
-class Way(Protocol):
-    """One carrier, as far as the session is concerned. What it has no use for never reaches it."""
-
-    def begin(self, number: int) -> None:
-        """The machine knows it by this number; what has come already may be told now."""
-
-    def send_records(self, data: bytes) -> None:
-        """Write records."""
-
-    def send_data(self, data: bytes) -> None:
-        """Write bytes of the session."""
-
-    def begin_raw(self) -> None:
-        """Say the goodbyes of a standby."""
-
-    def ping(self) -> None:
-        """Ask for a sign of life."""
-
-    def waiting(self) -> Mapping[int, int]:
-        """What QUIC has sent and seen no acknowledgement of: see `Carriers.waiting`."""
-
-    def end(self, clean: bool) -> None:
-        """Be done with it."""
-
-    def read(self, yes: bool) -> None:
-        """Whether it is to be read, as far as it can be told."""
-
-    @property
-    def is_full(self) -> bool:
-        """Whether it would rather take nothing now."""
 
 
 class Conductor(Protocol):

@@ -1,4 +1,4 @@
-"""A direct path and a standby tunnel, each as one of a session's ways (`direct/carrier_transport.py`).
+"""What a session travels by (`direct/carrier_transport.py`): the tunnel it began in, a direct path, a standby tunnel.
 
 Until the session has a way, whoever makes it is its owner, and ends it when nothing comes of it: `DirectWay.open`
 does, and whoever dials or accepts a standby. From `begin` on it is the migration's to end.
@@ -7,12 +7,12 @@ does, and whoever dials or accepts a standby. From `begin` on it is the migratio
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from ssbfast import native
-from ssbfast.direct.carrier_transport import Migration
-from ssbfast.direct.standby_tunnel import StandbyTunnel
+from ssbfast import limits, native
+from ssbfast.direct.standby_tunnel import RawTunnel, StandbyTunnel
 from ssbfast.errors import LocalProtocolError, PunchError, RemoteError, SessionEndedError, SSBError
 from ssbfast.net.stream import Stream
 from ssbfast.net.tunnel_transport import TunnelTransport
@@ -23,6 +23,72 @@ if TYPE_CHECKING:
     from ssbfast.direct.quic_path import DirectPath
     from ssbfast.direct.udp import Address, UdpSocket
     from ssbfast.net.peer import Peer
+    from ssbfast.wire.direct.carriers.session import Carriers
+
+
+FIRST: Final = 0
+"""The number of the tunnel that a session began in."""
+
+
+class Way(Protocol):
+    """One carrier, as far as the session is concerned. What it has no use for never reaches it."""
+
+    def begin(self, number: int) -> None:
+        """The machine knows it by this number; what has come already may be told now."""
+
+    def send_records(self, data: bytes) -> None:
+        """Write records."""
+
+    def send_data(self, data: bytes) -> None:
+        """Write bytes of the session."""
+
+    def begin_raw(self) -> None:
+        """Say the goodbyes of a standby."""
+
+    def ping(self) -> None:
+        """Ask for a sign of life."""
+
+    def waiting(self) -> Mapping[int, int]:
+        """What QUIC has sent and seen no acknowledgement of: see `Carriers.waiting`."""
+
+    def end(self, clean: bool) -> None:
+        """Be done with it."""
+
+    def read(self, yes: bool) -> None:
+        """Whether it is to be read, as far as it can be told."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it would rather take nothing now."""
+
+
+class CarriedSession(Protocol):
+    """What a carrier tells the session that travels by it. carrier: its number."""
+
+    @property
+    def carriers(self) -> Carriers:
+        """The rules of the session's carriers."""
+
+    def records(self, carrier: int, data: bytes) -> None:
+        """Take records."""
+
+    def data(self, carrier: int, data: bytes) -> None:
+        """Take bytes of the session."""
+
+    def heard(self, carrier: int, rtt: float) -> None:
+        """Note a sign of life, and the round trip in seconds."""
+
+    def lost(self, carrier: int, clean: bool, why: Exception | None = None) -> None:
+        """Do without the carrier from now on. clean: it has ended in order."""
+
+    def given_up(self, carrier: int) -> None:
+        """The other end says that it has the session no more."""
+
+    def writable(self) -> None:
+        """A carrier takes more, or no more."""
+
+    def stirred(self) -> None:
+        """A forwarded connection moves on a carrier."""
 
 
 class PathOwner(Protocol):
@@ -41,6 +107,61 @@ class PathOwner(Protocol):
         """It is lost, or was ended."""
 
 
+class FirstTunnel:
+    """The tunnel that the session began in: raw both ways, without records. It becomes that tunnel's protocol."""
+
+    def __init__(self, migration: CarriedSession, tunnel: TunnelTransport) -> None:
+        self._migration = migration
+        self._tunnel = tunnel
+        self._full = tunnel.get_write_buffer_size() > limits.TUNNEL_SHARE // 2
+        tunnel.set_protocol(RawTunnel(self, tunnel))
+
+    def begin(self, number: int) -> None:
+        """It always was `FIRST`."""
+
+    def send_records(self, data: bytes) -> None:
+        """There are none on a raw tunnel."""
+
+    def send_data(self, data: bytes) -> None:
+        self._tunnel.write(data)
+
+    def begin_raw(self) -> None:
+        """It is."""
+
+    def ping(self) -> None:
+        """A tunnel has its room's keepalive."""
+
+    def waiting(self) -> Mapping[int, int]:
+        return {}
+
+    def end(self, clean: bool) -> None:
+        if clean:
+            self._tunnel.close()
+        else:
+            self._tunnel.abort()
+
+    def read(self, yes: bool) -> None:
+        with contextlib.suppress(SSBError):
+            if yes:
+                self._tunnel.resume_reading()
+            else:
+                self._tunnel.pause_reading()
+
+    @property
+    def is_full(self) -> bool:
+        return self._full
+
+    def raw_received(self, tunnel: TunnelTransport, data: bytes) -> None:
+        self._migration.data(FIRST, data)
+
+    def raw_writable(self, tunnel: TunnelTransport, yes: bool) -> None:
+        self._full = not yes
+        self._migration.writable()
+
+    def raw_lost(self, tunnel: TunnelTransport, error: Exception | None) -> None:
+        self._migration.lost(FIRST, error is None, error)
+
+
 class DirectWay:
     """A direct path. It is the path's handler (`direct/quic_path.py`).
 
@@ -48,7 +169,7 @@ class DirectWay:
     lost before.
     """
 
-    def __init__(self, migration: Migration, owner: PathOwner) -> None:
+    def __init__(self, migration: CarriedSession, owner: PathOwner) -> None:
         self.number: int | None = None
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.path: DirectPath | None = None
@@ -164,7 +285,7 @@ class StandbyWay:
     peer: the standby's own session; tunnel: what it runs over.
     """
 
-    def __init__(self, migration: Migration, peer: Peer, tunnel: StandbyTunnel) -> None:
+    def __init__(self, migration: CarriedSession, peer: Peer, tunnel: StandbyTunnel) -> None:
         self.number: int | None = None
         self._migration = migration
         self._peer = peer

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from ssbfast import limits
 from ssbfast.direct.carriers import DirectWay
@@ -22,17 +22,11 @@ from ssbfast.wire.direct.keys import Role
 from ssbfast.wire.muxrpc import Called
 
 if TYPE_CHECKING:
-    from ssbfast.net.peer import Peer
+    from ssbfast.net.api import DirectService
+from ssbfast.net.peer import Peer
 
 Key = tuple[int, int]
 """Epoch of the path and number of the stream."""
-
-
-class Service(Protocol):
-    """Where connections of the peer's lead (`net/forward/tcp.py`)."""
-
-    def accept_direct(self, peer: Peer, open_stream: Callable[[asyncio.Protocol], DirectStream]) -> bool:
-        """A connection; False when it is not welcome."""
 
 
 class DirectForwards:
@@ -45,7 +39,7 @@ class DirectForwards:
         self,
         peer: Peer,
         role: Role,
-        service: Callable[[], Service | None],
+        service: Callable[[], DirectService | None],
         is_stranded: Callable[[], bool] = lambda: False,
     ) -> None:
         self._loop = asyncio.get_running_loop()

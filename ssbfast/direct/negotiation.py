@@ -18,35 +18,28 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from ssbfast import limits
 from ssbfast.direct.answerer import Answers
+from ssbfast.direct.caller import CALL_SECONDS, Caller
 from ssbfast.direct.carrier_transport import Migration
 from ssbfast.direct.carriers import DirectWay
 from ssbfast.direct.gathering import Preparation
-from ssbfast.direct.options import Direct, Host, PathNews
-from ssbfast.errors import PunchError, RefusedError, RemoteError, SSBError
+from ssbfast.direct.options import NOT_TOLD, Direct, Host, PathNews
+from ssbfast.errors import RefusedError, SSBError
 from ssbfast.net.tunnel_transport import TunnelTransport
 from ssbfast.wire.direct import signaling
 from ssbfast.wire.direct.carriers.effects import Path
 from ssbfast.wire.direct.carriers.records import Record
 from ssbfast.wire.direct.carriers.session import Carriers
-from ssbfast.wire.direct.keys import DirectKeys, Role, session_id
-from ssbfast.wire.muxrpc import NOT_ALLOWED, Called, CallKind
+from ssbfast.wire.direct.keys import Role, session_id
+from ssbfast.wire.muxrpc import Called, CallKind
 
 if TYPE_CHECKING:
-    from ssbfast.direct.hole_punch import Attempt, Punched
+    from ssbfast.direct.hole_punch import Attempt
     from ssbfast.net.peer import Peer
     from ssbfast.wire.direct.punch.candidates import Whereabouts
-
-CALL_SECONDS: Final = 10.0
-"""For the answer to an offer; the target asks its reflectors meanwhile."""
-
-_WORTH_SECONDS: Final = 0.5
-"""An attempt that has less time left is not worth it."""
-
-_NOT_TOLD: Final = "our addresses are not told to the other end"
 
 
 class Rendezvous:
@@ -60,8 +53,8 @@ class Rendezvous:
         self._loop = asyncio.get_running_loop()
         self._peer = peer
         self._role = role
-        self._how = how
-        self._host = host
+        self.how = how
+        self.host = host
         self.peer_id = peer.id
         self.export_key = peer.link.session.export_key
         kept = host.resources.kept
@@ -72,10 +65,10 @@ class Rendezvous:
         self.preparation = Preparation(self._new_attempt)
         self._datagram = limits.DIRECT_DATAGRAM
         self._tasks: set[asyncio.Task[None]] = set()
+        self._caller = Caller(self)
         self._answers = Answers(self)
-        self.began = self._decide = self._loop.time()
+        self.began = self._loop.time()
         self._path: DirectWay | None = None
-        self._told: str | None = None
         self._closed = False
         self._over = False
 
@@ -133,7 +126,7 @@ class Rendezvous:
     # ------------------------------------------------------------ Conductor
 
     def want_quic(self) -> None:
-        self.start(self._upgrade())
+        self.start(self._caller.upgrade())
 
     def want_standby(self) -> None:
         self.start(self._stand_by())
@@ -146,114 +139,26 @@ class Rendezvous:
 
     def path_changed(self, path: Path, reason: str) -> None:
         self._peer.path = path
-        self._told = None
+        self._caller.path_changed()
         way = self._path if path == "direct" else None
         rtt = None if way is None or way.path is None else way.path.rtt
-        self._host.news(self, PathNews(path, reason, rtt, self._loop.time() - self.began if way else None))
+        self.host.news(self._peer, PathNews(path, reason, rtt, self._loop.time() - self.began if way else None))
 
     def stream_record(self, carrier: int, record: Record) -> None:
         if self._path is not None and self._path.number == carrier:
-            self._host.stream_record(self, self._path, record)
+            self.host.stream_record(self._peer, self._path, record)
 
     def forget(self) -> None:
         if not self._over:
             self._over = True
             self._cancel()
-            self._host.forget(self)
-
-    # ------------------------------------------------------------ the caller
-
-    async def _upgrade(self) -> None:
-        try:
-            await self._try_upgrade()
-        except Exception:  # a mistake of ours is reported, and is not the last try
-            self._failed(None)
-            raise
-
-    async def _try_upgrade(self) -> None:
-        """Up to three attempts at a direct path."""
-        reason = ""
-        self.began = self._loop.time()
-        self._decide = self.began + limits.DECISION_SECONDS
-        for number in range(limits.PUNCH_ATTEMPTS):
-            if number and self._decide - self._loop.time() < _WORTH_SECONDS:
-                break
-            try:
-                await self._attempt()
-                return
-            except RemoteError as error:
-                if str(error).endswith(NOT_ALLOWED):
-                    self.migration.carriers.stop_upgrades()  # it knows nothing of all this
-                    self._failed("no direct path: the other end knows of none" if self._how.required else None)
-                    return
-                reason = "the other end wants none"
-                break
-            except SSBError as error:
-                reason = str(error)
-                if not self._peer.is_open:
-                    return
-                if isinstance(error, RefusedError):
-                    break
-        self._failed(reason)
-
-    def _failed(self, reason: str | None) -> None:
-        self.migration.carriers.upgrade_failed(self.migration.now())
-        self.migration.step()
-        if reason is not None and reason != self._told and self._peer.path != "direct":
-            self._told = reason
-            self._host.news(self, PathNews("tunnel", reason, None, self._loop.time() - self.began))
-
-    async def _attempt(self) -> None:
-        from ssbfast.direct.quic_path import DirectPath
-
-        attempt, here = await self.gather()
-        try:
-            keys = DirectKeys.derive(self.export_key, Role.CALLER, self.migration.carriers.next_epoch())
-            asked = self._loop.time()
-            offer = signaling.Offer(keys.epoch, here, self._datagram).as_json()
-            timeout = min(CALL_SECONDS, max(self._decide - asked, _WORTH_SECONDS))
-            answer = signaling.parse_answer(await self._peer.call(signaling.OFFER, offer, timeout=timeout))
-            round_trip = max(0.0, self._loop.time() - asked - answer.took)
-            if not self._host.may_meet(self._peer):
-                raise RefusedError(_NOT_TOLD)
-            way = DirectWay(self.migration, self)
-            datagram = min(self._datagram, answer.datagram)
-            way.path = path = DirectPath.caller(answer.certificate, keys, way, datagram=datagram)
-            sync = signaling.Sync(keys.epoch, path.connection_id).as_json()
-            synchronised = self.start(self._synchronise(sync))
-            try:
-                punched = await self._punch(attempt, keys, answer.whereabouts, round_trip / 2)
-            finally:
-                synchronised.cancel()
-            try:
-                await way.open(punched.udp, punched.remote, within=self._left())
-            except PunchError:
-                self.shorten_datagrams()  # probes pass: QUIC's packets may have been too long
-                raise
-        finally:
-            attempt.close()
-
-    async def _punch(self, attempt: Attempt, keys: DirectKeys, theirs: Whereabouts, start_in: float) -> Punched:
-        try:
-            return await attempt.punch(keys, theirs, start_in, seconds=self._left(start_in))
-        finally:
-            if attempt.has_searched:
-                self._decide += limits.BIRTHDAY_SECONDS - limits.PUNCH_SECONDS
-
-    def _left(self, start_in: float = 0.0) -> float:
-        """Seconds that a part of an attempt may take: people are to be told in time."""
-        left = self._decide - self._loop.time() - start_in
-        return min(max(left, _WORTH_SECONDS), limits.PUNCH_SECONDS)
-
-    async def _synchronise(self, sync: dict[str, Any]) -> None:
-        with contextlib.suppress(SSBError):
-            await self._peer.call(signaling.SYNC, sync)
+            self.host.forget(self)
 
     async def _stand_by(self) -> None:
         """One dial. Only the other end's own word that it has no such session gives the session up."""
         epoch = self.migration.carriers.next_epoch()
         try:
-            way = await self._host.dial_standby(self, epoch)
+            way = await self.host.dial_standby(self, epoch)
         except SSBError:
             self._no_standby(refused=False)
         except Exception:  # a mistake of ours is reported, and is not the last dial
@@ -285,7 +190,7 @@ class Rendezvous:
             signaling.WANT,
         ):
             return False
-        if not self._host.may_meet(self._peer):
+        if not self.host.may_meet(self._peer):
             return False  # who may not hear our addresses need not hear why
         try:
             if name == signaling.WANT:
@@ -312,18 +217,18 @@ class Rendezvous:
             return
         if self.migration.has(self.migration.quic_up(way.epoch, way)):  # else it came too late
             self._path = way
-            self._host.path_up(self, way)  # before anything that the path brings
+            self.host.path_up(self._peer, way)  # before anything that the path brings
 
     def stream_data(self, way: DirectWay, stream: int, data: bytes, end: bool) -> None:
-        self._host.stream_data(self, way, stream, data, end)
+        self.host.stream_data(self._peer, way, stream, data, end)
 
     def stream_reset(self, way: DirectWay, stream: int) -> None:
-        self._host.stream_reset(self, way, stream)
+        self.host.stream_reset(self._peer, way, stream)
 
     def path_over(self, way: DirectWay) -> None:
         if self._path is way:
             self._path = None
-            self._host.path_over(self, way)
+            self.host.path_over(self._peer, way)
 
     # ------------------------------------------------------------ inside
 
@@ -333,12 +238,12 @@ class Rendezvous:
 
         Raises RefusedError when it may not (any more), PunchError, MissingExtraError.
         """
-        if not self._host.may_meet(self._peer):
-            raise RefusedError(_NOT_TOLD)
+        if not self.host.may_meet(self._peer):
+            raise RefusedError(NOT_TOLD)
         attempt, here = await self.preparation.take()
         try:
-            if not await self._host.may_hear(self._peer):
-                raise RefusedError(_NOT_TOLD)
+            if not await self.host.may_hear(self._peer):
+                raise RefusedError(NOT_TOLD)
         except BaseException:
             attempt.close()
             raise
@@ -352,21 +257,21 @@ class Rendezvous:
     def _new_attempt(self) -> Attempt:
         from ssbfast.direct.hole_punch import Attempt
 
-        reflectors = [*self._how.stun, *self._host.reflectors()]  # few are asked: first those that people name
-        search = self._how.birthday and self._host.searches.may(self.peer_id, self._loop.time())
+        reflectors = [*self.how.stun, *self.host.reflectors()]  # few are asked: first those that people name
+        search = self.how.birthday and self.host.searches.may(self.peer_id, self._loop.time())
         return Attempt(
             reflectors,
             key=self.peer_id.key,
-            resources=self._host.resources,
-            loopback=self._how.loopback,
-            used=self._host.used_addresses(),
+            resources=self.host.resources,
+            loopback=self.how.loopback,
+            used=self.host.used_addresses(),
             birthday=search,
             may_search=self._may_search,
         )
 
     def _may_search(self) -> bool:
         """Begin a birthday search, unless this peer has had one lately."""
-        searches, now = self._host.searches, self._loop.time()
+        searches, now = self.host.searches, self._loop.time()
         if not searches.may(self.peer_id, now):
             return False
         searches.begins(self.peer_id, now)

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import asyncio
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ssbfast.direct.udp import Address
 from ssbfast.wire.direct.carriers.effects import Path
@@ -16,9 +17,16 @@ from ssbfast.wire.direct.punch.birthday import Searches
 
 if TYPE_CHECKING:
     from ssbfast.direct.budgets import Resources
+    from ssbfast.direct.carrier_transport import Migration
     from ssbfast.direct.carriers import DirectWay, StandbyWay
-    from ssbfast.direct.negotiation import Rendezvous
+    from ssbfast.direct.hole_punch import Attempt
     from ssbfast.net.peer import Peer
+    from ssbfast.wire.direct.keys import Role
+    from ssbfast.wire.direct.punch.candidates import Whereabouts
+    from ssbfast.wire.muxrpc import Called
+
+
+NOT_TOLD: Final = "our addresses are not told to the other end"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +58,58 @@ class PathNews:
     took: float | None = None
 
 
+class Negotiator(Protocol):
+    """One end of a session that negotiates direct paths: what its caller's and its answerer's halves need of it.
+
+    began: when the attempts began that are under way, or came to something last.
+    """
+
+    how: Direct
+    host: Host
+    export_key: bytes
+    session_id: bytes
+    migration: Migration
+    began: float
+
+    @property
+    def peer(self) -> Peer:
+        """The session."""
+
+    @property
+    def role(self) -> Role:
+        """Ours."""
+
+    @property
+    def datagram(self) -> int:
+        """How long datagrams of the next direct path may be, in bytes."""
+
+    def shorten_datagrams(self) -> None:
+        """Let the next direct paths have the shortest datagrams that there are."""
+
+    def start(
+        self, work: Coroutine[Any, Any, None], *, last: Callable[[], None] | None = None
+    ) -> asyncio.Task[None]:
+        """Do something as long as the session lasts. last: called behind it, also when it never got to begin."""
+
+    async def gather(self) -> tuple[Attempt, Whereabouts]:
+        """Return a fresh attempt, and where it can be reached. Raises RefusedError when the other end may not know."""
+
+    def refuse(self, called: Called, message: str) -> None:
+        """Answer a call with an error, if there is still somebody to hear it."""
+
+    def path_ready(self, way: DirectWay) -> None:
+        """Both proofs have passed: the session has the way now, or it has been ended."""
+
+    def stream_data(self, way: DirectWay, stream: int, data: bytes, end: bool) -> None:
+        """Bytes of a forwarded connection."""
+
+    def stream_reset(self, way: DirectWay, stream: int) -> None:
+        """A forwarded connection was cut by the other end."""
+
+    def path_over(self, way: DirectWay) -> None:
+        """It is lost, or was ended."""
+
+
 class Host(Protocol):
     """Who has the session."""
 
@@ -72,29 +132,29 @@ class Host(Protocol):
     async def may_hear(self, peer: Peer) -> bool:
         """The same, asked anew: right before each telling."""
 
-    async def dial_standby(self, rendezvous: Rendezvous, epoch: int) -> StandbyWay | None:
+    async def dial_standby(self, negotiator: Negotiator, epoch: int) -> StandbyWay | None:
         """A standby, open; None when the peer itself, proven, says that it knows of no such session.
 
         Whatever else is in the way, a room's word above all, raises SSBError: it may be gone at the next dial.
         """
 
-    def news(self, rendezvous: Rendezvous, news: PathNews) -> None:
+    def news(self, peer: Peer, news: PathNews) -> None:
         """The path has changed, or could not be changed."""
 
-    def path_up(self, rendezvous: Rendezvous, way: DirectWay) -> None:
+    def path_up(self, peer: Peer, way: DirectWay) -> None:
         """The session has moved to this path, as far as we know."""
 
-    def path_over(self, rendezvous: Rendezvous, way: DirectWay) -> None:
+    def path_over(self, peer: Peer, way: DirectWay) -> None:
         """It is lost, or was ended."""
 
-    def stream_data(self, rendezvous: Rendezvous, way: DirectWay, stream: int, data: bytes, end: bool) -> None:
+    def stream_data(self, peer: Peer, way: DirectWay, stream: int, data: bytes, end: bool) -> None:
         """Bytes of a forwarded connection."""
 
-    def stream_reset(self, rendezvous: Rendezvous, way: DirectWay, stream: int) -> None:
+    def stream_reset(self, peer: Peer, way: DirectWay, stream: int) -> None:
         """A forwarded connection was cut by the other end."""
 
-    def stream_record(self, rendezvous: Rendezvous, way: DirectWay, record: Record) -> None:
+    def stream_record(self, peer: Peer, way: DirectWay, record: Record) -> None:
         """A record of a forwarded connection."""
 
-    def forget(self, rendezvous: Rendezvous) -> None:
+    def forget(self, negotiator: Negotiator) -> None:
         """Nothing of the session is left."""

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import mmap
 import struct
+from _thread import RLock
 from typing import Any, Final
 
 from ssbfast import errors, limits
 from ssbfast.engine_types import E_CLOSED, Buffer, CoreLimits, Event, Status, check_keys
 from ssbfast.native.core import anonymous, crypto, error_of, ffi, lib, raw
-from ssbfast.pure.turns import RLock
 
 _EVENT_ROOM: Final = 128 * limits.KiB
 _STATUS: Final = tuple(Status)

@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from ssbfast.wire.muxrpc import JSON, CallKind, build_manifest
-
-if TYPE_CHECKING:
-    from ssbfast.direct.forwarded_streams import Service
-    from ssbfast.net.peer import Peer
-    from ssbfast.wire.muxrpc import Called
+from ssbfast.wire.muxrpc import JSON, Called, CallKind, build_manifest
 
 Name = tuple[str, ...]
-Carry = Callable[["Peer", "Called"], None]
-"""Takes a duplex natively (`Peer.carry`), at once: the bytes behind the call are looked at next."""
+Carry = Callable[[Any, Called], None]
+"""Takes a duplex of a `Peer` natively (`Peer.carry`), at once: the bytes behind the call are looked at next."""
+OpenStream = Callable[[asyncio.Protocol], object]
+"""Opens a stream of a direct path for a protocol; the protocol gets its transport."""
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class DirectService(Protocol):
+    """What connections on direct paths lead to (`net/forward/tcp.py`)."""
+
+    def accept_direct(self, peer: Any, open_stream: OpenStream) -> bool:
+        """Take a connection of this `Peer`; False when it is not welcome."""
+
+
+class DirectStreams(Protocol):
+    """Connections of one session that go by its direct path, as far as it has one (`direct/forwarded_streams.py`)."""
+
+    @property
+    def is_up(self) -> bool:
+        """Whether there is a path for new connections: one that the other end has taken, too."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is no connection."""
+
+    def open(self, protocol: asyncio.Protocol) -> object:
+        """Open a connection. Raises SessionEndedError when there is no path."""
 
 
 class Api:
@@ -41,7 +61,7 @@ class Api:
     """
 
     def __init__(self) -> None:
-        self.forwards: Service | None = None
+        self.forwards: DirectService | None = None
         """What connections on direct paths lead to."""
         self._methods: dict[Name, tuple[CallKind, Callable[..., Any]]] = {}
         self._carried: dict[Name, Carry] = {}

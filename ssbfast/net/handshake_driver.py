@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from ssbfast import limits
+from ssbfast.budgets import Share
 from ssbfast.errors import DeadlineError, HandshakeError, LocalProtocolError, RefusedError, SSBError
 from ssbfast.ids import FeedId
 from ssbfast.limits import EARLY_BYTES
 from ssbfast.net.scheduler import LoopTurns
-from ssbfast.wire.handshake import LENGTH, ClientHandshake, ClientKnown, Completed, Send, ServerHandshake
-
-if TYPE_CHECKING:
-    from ssbfast.net.link import Link
+from ssbfast.wire.handshake import LENGTH, ClientHandshake, ClientKnown, Completed, Send, ServerHandshake, Session
 
 _MESSAGES: Final = sum(LENGTH.values())
 
 Admit = Callable[[FeedId], "bool | Awaitable[bool]"]
 """Decides, once a caller's key is proven, whether he is let in."""
+
+
+class ProvenLink(Protocol):
+    """What a handshake needs of the link whose ends it proves."""
+
+    share: Share
+
+    def completed(self, session: Session, leftover: bytes) -> None:
+        """Take the session; leftover: bytes that came behind the last message."""
+
+    def fail(self, error: SSBError) -> None:
+        """Cut the connection because of `error`."""
 
 
 class Handshaking:
@@ -48,7 +58,7 @@ class Handshaking:
 
     def __init__(
         self,
-        link: Link,
+        link: ProvenLink,
         machine: ClientHandshake | ServerHandshake,
         *,
         turns: LoopTurns,

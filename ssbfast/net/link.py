@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import enum
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import Protocol, cast
 
 from ssbfast import limits, native
 from ssbfast.budgets import Share
@@ -30,13 +31,103 @@ from ssbfast.errors import (
 )
 from ssbfast.ids import FeedId
 from ssbfast.net.handshake_driver import Admit, Handshaking
-from ssbfast.net.link_handler import LinkHandler, Phase
+from ssbfast.net.scheduler import LoopTurns
 from ssbfast.net.sockets import unacknowledged
-from ssbfast.net.watchers import Watchers
 from ssbfast.wire.handshake import ClientHandshake, ServerHandshake, Session
 
-if TYPE_CHECKING:
-    from ssbfast.net.relay import Relay
+
+class LinkHandler(Protocol):
+    """What a link tells its owner. Called from within the loop; must not block."""
+
+    def opened(self, link: Link) -> None:
+        """The handshake is done; `link.remote` is proven."""
+
+    def packet(self, link: Link, flags: int, req: int, body: bytes) -> None:
+        """A whole packet arrived that no inlet took."""
+
+    def chunk(self, link: Link, req: int, data: bytes) -> None:
+        """Bytes arrived for a delivering inlet."""
+
+    def closed(self, link: Link, error: SSBError | None) -> None:
+        """The connection is gone, once; error is None after goodbyes on both sides."""
+
+
+class Phase(enum.Enum):
+    """Where a link stands. It only ever moves downwards in this list."""
+
+    HANDSHAKE = enum.auto()
+    OPEN = enum.auto()
+    LEAVING = enum.auto()
+    CLOSED = enum.auto()
+
+
+class Watchers:
+    """Conditions that are looked at after each flush of a link; each calls back once."""
+
+    __slots__ = ("_waiting",)
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[Callable[[], bool], Callable[[], None]]] = []
+
+    def add(self, ready: Callable[[], bool], callback: Callable[[], None]) -> None:
+        self._waiting.append((ready, callback))
+
+    def look(self) -> bool:
+        """Call back those whose condition holds. Whether somebody still waits."""
+        waiting, self._waiting = self._waiting, []
+        due: list[Callable[[], None]] = []
+        for ready, callback in waiting:
+            if ready():
+                due.append(callback)
+            else:
+                self._waiting.append((ready, callback))
+        for callback in due:
+            callback()
+        return bool(self._waiting)
+
+    def release(self) -> None:
+        """The link is gone: call everybody back."""
+        waiting, self._waiting = self._waiting, []
+        for _ready, callback in waiting:
+            callback()
+
+
+class LinkRelay(Protocol):
+    """What a link needs of the relay whose loop, buffer and queue memory it shares."""
+
+    loop: asyncio.AbstractEventLoop
+    turns: LoopTurns
+    buffer: memoryview
+    core_limits: native.CoreLimits
+    is_planned: bool
+
+    @property
+    def is_short(self) -> bool:
+        """Whether queue memory is short."""
+
+    def attach(self, link: Link, session: Session, core_limits: native.CoreLimits, split: bool) -> native.Link:
+        """Give a link its native half."""
+
+    def detach(self, link: Link) -> None:
+        """Forget a link that has closed."""
+
+    def is_waiting(self, link: Link) -> bool:
+        """Tell whether a link's input waits for a tunnel to take it."""
+
+    def touched(self) -> None:
+        """Something may have been queued: flush at the end of this tick."""
+
+    def is_late(self, link: Link) -> bool:
+        """Tell whether a link's further work has to wait for its turn."""
+
+    def begin_read(self) -> None:
+        """Begin the first read of a tick."""
+
+    def read_once(self) -> None:
+        """End the first read of a tick."""
+
+    def wait(self, source: Link, lane: native.Lane | None) -> None:
+        """Do not read from `source` until `lane` (or, without one, the pool) has room."""
 
 
 class _Nobody:
@@ -97,7 +188,7 @@ class Link(asyncio.BufferedProtocol):
 
     def __init__(
         self,
-        relay: Relay,
+        relay: LinkRelay,
         handshake: ClientHandshake | ServerHandshake,
         handler: LinkHandler,
         *,
@@ -371,7 +462,7 @@ class Link(asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> memoryview:
         relay = self._relay
         crowded = relay.is_planned and relay.turns.is_crowded
-        if (crowded and relay.turns.is_over(self.share)) or relay.pressure.is_high:
+        if (crowded and relay.turns.is_over(self.share)) or relay.is_short:
             return relay.buffer[: limits.TICK_READ]  # what cannot go on at once is kept
         return relay.buffer
 

@@ -11,14 +11,11 @@ pool that was quite full is not read until an eighth is free.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
-from ssbfast import limits
+from ssbfast import limits, native
 from ssbfast.errors import LimitError
-
-if TYPE_CHECKING:
-    from ssbfast.net.link import Link
-    from ssbfast.net.relay import Relay
+from ssbfast.net.link import Link
 
 _STEP_SECONDS: Final = 0.05
 _HIGH_PART: Final = 4  # pressure begins when a quarter of the pool is lent
@@ -27,10 +24,23 @@ _ENOUGH_PART: Final = 8  # and whoever met a full pool is read again when so muc
 _PATIENCE_SECONDS: Final = 1.0
 
 
+class PressedRelay(Protocol):
+    """What the care for queue memory needs of the relay whose memory it is."""
+
+    loop: asyncio.AbstractEventLoop
+    hub: native.Hub
+
+    def link(self, number: int) -> Link | None:
+        """Return the link of this number, if it is still there."""
+
+    def plan_check(self) -> None:
+        """Look for stalled outlets in a while."""
+
+
 class Pressure:
     """The care for the queue memory of one relay."""
 
-    def __init__(self, relay: Relay) -> None:
+    def __init__(self, relay: PressedRelay) -> None:
         self._relay = relay
         self._slabs = relay.hub.left  # that payload may take, while nothing is lent
         self._waiting: set[Link] = set()

@@ -10,7 +10,7 @@ import contextlib
 import secrets
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from ssbfast import limits, native
 from ssbfast.errors import (
@@ -21,7 +21,7 @@ from ssbfast.errors import (
     SSBError,
 )
 from ssbfast.ids import FeedId
-from ssbfast.net.api import Api, Name
+from ssbfast.net.api import Api, DirectStreams, Name
 from ssbfast.net.duplex_transport import DuplexTransport
 from ssbfast.net.link import Link
 from ssbfast.net.ping import PingStream, play
@@ -42,9 +42,6 @@ from ssbfast.wire.muxrpc import (
     unknown_method_message,
 )
 from ssbfast.wire.muxrpc_body import error_body
-
-if TYPE_CHECKING:
-    from ssbfast.direct.forwarded_streams import DirectForwards
 
 Path = Literal["tunnel", "direct", "tcp"]
 D = TypeVar("D", bound=DuplexTransport)
@@ -80,7 +77,7 @@ class Peer:
         self.path: Path = path
         self.portal = portal
         self.label: Final = secrets.token_hex(4)
-        self.forwards: DirectForwards | None = None
+        self.forwards: DirectStreams | None = None
         """TCP connections on direct paths; None where the session stays in its tunnel."""
         self.mux = MuxRPC()
         self.error: SSBError | None = None

@@ -11,23 +11,32 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol, TypeVar
 
 from ssbfast import limits
 from ssbfast.errors import DeadlineError, SSBError
 from ssbfast.net.sleep_detector import awake_clock
-from ssbfast.net.stream import Stream
+from ssbfast.net.stream import Stream, StreamSession
 from ssbfast.wire.muxrpc import CallKind
 
-if TYPE_CHECKING:
-    from ssbfast.net.peer import Peer
-
+S = TypeVar("S", bound=Stream)
 
 class PingStream(Stream):
     """A gossip.ping: open as long as the session, however idle that is."""
 
 
-def keep_alive(peer: Peer) -> None:
+class PingSession(StreamSession, Protocol):
+    """What pings need of the session that they keep alive."""
+
+    def open_as(self, make: Callable[[Any, int], S], kind: CallKind, name: str, args: tuple[Any, ...]) -> S:
+        """Open a stream of a class of its own."""
+
+    def background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run work until the session ends."""
+
+
+def keep_alive(peer: PingSession) -> None:
     """Ping a peer that we have dialled, from now until the session ends.
 
     A peer that does not want pings is left in peace. One that does not answer within `PING_ANSWER_SECONDS` is dead:
@@ -41,7 +50,7 @@ def keep_alive(peer: Peer) -> None:
     peer.background(play(peer, stream, serves=True))
 
 
-async def play(peer: Peer, stream: Stream, *, serves: bool) -> None:
+async def play(peer: PingSession, stream: Stream, *, serves: bool) -> None:
     """Play until the stream or the session ends. serves: whether the first serve is ours."""
     read = peer.link.sent  # of what we sent, as far as an answer proves it
     try:
@@ -60,7 +69,7 @@ async def play(peer: Peer, stream: Stream, *, serves: bool) -> None:
         return
 
 
-async def _answered(peer: Peer, stream: Stream, read: int) -> None:
+async def _answered(peer: PingSession, stream: Stream, read: int) -> None:
     """Wait for the answer. Raises asyncio.TimeoutError when it is overdue and nothing else tells that the peer lives.
 
     read: of our bytes, those that the peer has read for sure. An answer that waits behind what we do not read ourselves
@@ -84,14 +93,14 @@ def _reading_time(n: int) -> float:
     return max(0, n - inbox) / inbox * limits.STALL_SECONDS
 
 
-def _signs(peer: Peer) -> tuple[object, ...]:
+def _signs(peer: PingSession) -> tuple[object, ...]:
     """Numbers that change while the peer lives: what has come, and how far it takes what has not left yet."""
     link = peer.link
     backlog = link.progress()
     return link.received, backlog if any(backlog) else None
 
 
-async def _served(peer: Peer, stream: Stream) -> bool:
+async def _served(peer: PingSession, stream: Stream) -> bool:
     """Wait for the other's serve; False when it is overdue and nothing moves: there are peers that only answer.
 
     While it may lie behind what we do not read ourselves we do not serve instead: the other end would take that for an

@@ -124,6 +124,11 @@ class Relay:
         """Return the link that `attach` gave this number, if it is still there."""
         return self._links.get(number)
 
+    @property
+    def is_short(self) -> bool:
+        """Whether queue memory is short, so that somebody may have to let go of some."""
+        return self.pressure.is_high
+
     def touched(self) -> None:
         """Something may have been queued: flush at the end of this tick."""
         if not self.is_planned:

@@ -16,17 +16,45 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ssbfast import limits, native
 from ssbfast.errors import LimitError, SessionEndedError, SSBError
 
 if TYPE_CHECKING:
-    from ssbfast.net.peer import Peer
+    from ssbfast.net.link import Link
+    from ssbfast.wire.muxrpc import MuxRPC
 
 _LOW = limits.TUNNEL_SHARE // 2
 _log = logging.getLogger(__name__)
+
+
+class StreamSession(Protocol):
+    """What a stream needs of the session that it is part of."""
+
+    mux: MuxRPC
+    waiters: dict[asyncio.Task[Any] | None, bool]
+    held: set[Stream]
+
+    @property
+    def link(self) -> Link:
+        """The session's link."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the session is open."""
+
+    @property
+    def inbox_bytes(self) -> int:
+        """Bytes of all streams that wait to be taken."""
+
+    def waiting(self, *, answer: bool) -> AbstractContextManager[None]:
+        """Around a wait of the application for what the session brings."""
+
+    def end(self, stream: Stream, error: str | None) -> None:
+        """End our direction of a stream."""
 
 
 class Stream:
@@ -35,7 +63,7 @@ class Stream:
     As an async context manager it ends its direction on the way out, with an error if there was one.
     """
 
-    def __init__(self, peer: Peer, req: int) -> None:
+    def __init__(self, peer: StreamSession, req: int) -> None:
         self._peer = peer
         self._req = req
         self._inbox: deque[tuple[Any, int]] = deque()

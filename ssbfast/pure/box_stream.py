@@ -13,6 +13,7 @@ Spec: Scuttlebutt protocol guide, "Box stream"; pull-box-stream 1.0.
 from __future__ import annotations
 
 import struct
+from _thread import RLock
 from collections.abc import Sequence
 from typing import Final
 
@@ -20,9 +21,19 @@ from nacl.bindings import crypto_secretbox, crypto_secretbox_open
 from nacl.exceptions import CryptoError
 
 from ssbfast import limits
-from ssbfast.engine_types import E_AFTER, E_BODY, E_CLOSED, E_HEADER, E_LENGTH, Buffer, Status, check_keys, fault
+from ssbfast.engine_types import (
+    E_AFTER,
+    E_BODY,
+    E_CLOSED,
+    E_HEADER,
+    E_LENGTH,
+    Buffer,
+    Status,
+    check_keys,
+    fault,
+    in_turn,
+)
 from ssbfast.errors import TruncatedError
-from ssbfast.pure.turns import RLock, in_turn
 
 HEADER: Final = 34
 MAC: Final = 16

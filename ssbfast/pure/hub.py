@@ -5,13 +5,13 @@ The numbers (`lent`, `left`) are those of the C core for the same calls; the mem
 
 from __future__ import annotations
 
+from _thread import RLock
 from collections import deque
 from typing import Final, Protocol
 from weakref import WeakValueDictionary
 
 from ssbfast import limits
-from ssbfast.engine_types import Buffer
-from ssbfast.pure.turns import RLock, in_turn
+from ssbfast.engine_types import Buffer, in_turn
 
 SLAB: Final = 4096
 RESERVE: Final = 512

@@ -8,19 +8,16 @@ into the next box.
 from __future__ import annotations
 
 import enum
+from _thread import RLock
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from ssbfast import limits
-from ssbfast.engine_types import E_CLOSED, STREAM, Buffer, CoreLimits, Status, fault
+from ssbfast.engine_types import E_CLOSED, STREAM, Buffer, CoreLimits, Status, fault, in_turn
 from ssbfast.errors import LocalProtocolError, SessionEndedError
 from ssbfast.pure.box_stream import HEADER, Sealer
 from ssbfast.pure.hub import SLAB, Hub, Queue, slabs_for
 from ssbfast.pure.packet_stream import HEAD, write_head
-from ssbfast.pure.turns import in_turn
-
-if TYPE_CHECKING:
-    from ssbfast.pure.link import Link
 
 QUANTUM: Final = limits.BOX_BODY - HEAD.size
 SLACK: Final = 4
@@ -206,13 +203,20 @@ class Outgoing:
             self.ring.rotate(-1)
 
 
+class Sender(Protocol):
+    """What a lane needs of the link that it sends on."""
+
+    turn: RLock
+    out: Outgoing
+
+
 class Lane:
     """One outgoing stream with a queue of its own: bytes, which may be split and merged, and whole packets.
 
     req: the number written into its packets. share: bytes it may queue.
     """
 
-    def __init__(self, link: Link, req: int, share: int = limits.TUNNEL_SHARE) -> None:
+    def __init__(self, link: Sender, req: int, share: int = limits.TUNNEL_SHARE) -> None:
         self.hub = link.out.hub
         self.turn = self.hub.turn
         self._out: Outgoing | None = None

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from ssbfast import limits as default
-from ssbfast.engine_types import E_CLOSED, Buffer, CoreLimits, Event, Status, check_keys, fault
+from ssbfast.engine_types import E_CLOSED, Buffer, CoreLimits, Event, Status, check_keys, fault, in_turn
 from ssbfast.errors import LocalProtocolError, SSBError
 from ssbfast.pure.box_stream import BoxOpener, Sealer
 from ssbfast.pure.hub import Hub
 from ssbfast.pure.lane import Goodbye, Lane, Outgoing
 from ssbfast.pure.receive import Incoming
-from ssbfast.pure.turns import in_turn
 
 EVENT_BUFFER = 128 * 1024
 """Room for the events of one call, as the engine's: more makes it answer AGAIN."""

@@ -12,10 +12,10 @@ Spec: packet-stream-codec 1.2; Scuttlebutt protocol guide, "RPC protocol".
 from __future__ import annotations
 
 import struct
+from _thread import RLock
 from typing import Final
 
-from ssbfast.engine_types import E_PACKET, E_TYPE, TYPE_MASK, Buffer, CoreLimits, Status, fault
-from ssbfast.pure.turns import RLock, in_turn
+from ssbfast.engine_types import E_PACKET, E_TYPE, TYPE_MASK, Buffer, CoreLimits, Status, fault, in_turn
 
 HEAD: Final = struct.Struct(">BIi")
 """flags, length of the body, req"""

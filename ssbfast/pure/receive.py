@@ -6,7 +6,7 @@ Nothing here looks ahead: whole input, byte-wise input and input interrupted by 
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from ssbfast.engine_types import (
     E_AFTER,
@@ -20,15 +20,12 @@ from ssbfast.engine_types import (
     CoreLimits,
     Event,
     Status,
+    in_turn,
 )
 from ssbfast.pure.box_stream import HEADER, BoxOpener
 from ssbfast.pure.hub import Hub, OutOfMemory, Queue
-from ssbfast.pure.lane import Goodbye, Lane
+from ssbfast.pure.lane import Goodbye, Lane, Sender
 from ssbfast.pure.packet_stream import HeadScanner, too_long, write_head
-from ssbfast.pure.turns import in_turn
-
-if TYPE_CHECKING:
-    from ssbfast.pure.link import Link
 
 STREAM_OPENS: Final = STREAM | 2
 """A JSON packet in a stream; the first one of a stream opens it."""
@@ -80,13 +77,19 @@ class Events:
         return k if self.add(EV_CHUNK, STREAM, req, data[:k]) else 0
 
 
+class Receiver(Sender, Protocol):
+    """What an inlet needs of the link at which packets arrive."""
+
+    incoming: Incoming
+
+
 class Inlet:
     """What happens to packets that arrive for `req`: bytes go to a lane, or, without one, are delivered as chunks.
 
     Of two inlets for one req the newer counts.
     """
 
-    def __init__(self, link: Link, req: int, lane: Lane | None) -> None:
+    def __init__(self, link: Receiver, req: int, lane: Lane | None) -> None:
         if lane is not None and lane.hub is not link.out.hub:
             raise ValueError("an inlet and its lane need one hub")
         self.req = req

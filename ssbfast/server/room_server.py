@@ -231,6 +231,18 @@ class RoomServer:
         """Tell whether a proven key may have this session."""
         return self._admission.decide(who) and self.books.enter(session)
 
+    def has_place(self, session: RoomSession) -> bool:
+        """Tell whether a connection still has its place."""
+        return session in self.books.connections and not self.is_closing
+
+    def sessions_of(self, who: FeedId) -> int:
+        """Return how many sessions a key has."""
+        return self.portal.count(who)
+
+    def spend(self, session: RoomSession, kind: str) -> None:
+        """Charge a session for one of a kind."""
+        self.books.spend(session, kind)
+
     def proven(self, session: RoomSession) -> int:
         """A handshake is done. Returns the session's number."""
         self.books.connections.remove(session)

@@ -6,23 +6,59 @@ import asyncio
 import functools
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final, Protocol
 
 from ssbfast import limits, native
 from ssbfast.budgets import Rings
 from ssbfast.errors import LimitError, MuxRPCError, SSBError
 from ssbfast.ids import FeedId
 from ssbfast.net.link import Link
+from ssbfast.net.relay import Relay
 from ssbfast.net.relayed_tunnel import Splice
 from ssbfast.wire.muxrpc import JSON, MuxRPC, Reply
-
-if TYPE_CHECKING:
-    from ssbfast.server.room_server import RoomServer
 
 _ITEM = native.STREAM | native.JSON
 _AT_ONCE = 8
 """Tunnels that end together with their session; the others take turns."""
 _NONE: Final[Mapping[int, Splice]] = MappingProxyType({})
+
+
+class SessionRoom(Protocol):
+    """What a session needs of the room that it is with."""
+
+    @property
+    def relay(self) -> Relay:
+        """The room's relay."""
+
+    def has_place(self, session: RoomSession) -> bool:
+        """Tell whether a connection still has its place."""
+
+    def sessions_of(self, who: FeedId) -> int:
+        """Return how many sessions a key has."""
+
+    def spend(self, session: RoomSession, kind: str) -> None:
+        """Charge a session for one of a kind."""
+
+    def reached(self, limit: str) -> None:
+        """A limit was reached."""
+
+    def admit(self, session: RoomSession, who: FeedId) -> bool:
+        """Tell whether a proven key may have this session."""
+
+    def proven(self, session: RoomSession) -> int:
+        """A handshake is done. Returns the session's number."""
+
+    def happened(self, session: RoomSession, event: Any) -> None:
+        """An event of a session's MuxRPC."""
+
+    def gone(self, session: RoomSession) -> None:
+        """A connection is gone, whatever its state was."""
+
+    def backlog_passed(self, session: RoomSession, *, lost: bool) -> None:
+        """Too much waits for a session. lost: something was dropped."""
+
+    def drained(self, session: RoomSession) -> None:
+        """Nothing waits for a session any more."""
 
 
 class RoomSession:
@@ -37,7 +73,7 @@ class RoomSession:
 
     link: Link
 
-    def __init__(self, room: RoomServer, networks: Rings) -> None:
+    def __init__(self, room: SessionRoom, networks: Rings) -> None:
         self._room = room
         self.networks = networks
         self.began = room.relay.loop.time()
@@ -64,12 +100,12 @@ class RoomSession:
 
     def siblings(self) -> int:
         """Return how many sessions its key has."""
-        return self._room.portal.count(self.link.remote)
+        return self._room.sessions_of(self.link.remote)
 
     @property
     def is_wanted(self) -> bool:
         """Whether its connection still has its place."""
-        return self in self._room.books.connections and not self._room.is_closing
+        return self._room.has_place(self)
 
     def abort(self) -> None:
         """Cut the connection."""
@@ -93,7 +129,7 @@ class RoomSession:
         if splice is not None:
             splice.packet(link, flags, req, body)
             return
-        self._room.books.spend(self, "calls")
+        self._room.spend(self, "calls")
         try:
             events = self.mux.receive(flags, req, body)
         except MuxRPCError as error:

@@ -15,7 +15,8 @@ import pytest
 
 from ssbfast import native
 from ssbfast.cli.bench import box_stream, handshake, muxrpc, plot, relay, runner
-from ssbfast.cli.bench.runner import QUICK, Contender, Contest, Pace, Result, WrongAnswerError, figures, hold
+from ssbfast.cli.bench.contest import Contender, Contest, WrongAnswerError
+from ssbfast.cli.bench.runner import QUICK, Pace, Result, figures, hold
 from ssbfast.errors import MissingExtraError
 from tests.helpers.commands import assert_unusable
 from tests.helpers.processes import Running, run

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from ssbfast import limits
-from ssbfast.cli import garbage_collection
+from ssbfast.cli import garbage_collection as tidying
 from ssbfast.cli.garbage_collection import Tidier
 
 MiB = 1 << 20
@@ -27,8 +27,8 @@ class World:
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     found = World()
-    monkeypatch.setattr(garbage_collection, "resident", lambda: found.resident)
-    monkeypatch.setattr(garbage_collection, "give_back", lambda: found.did.append("give back"))
+    monkeypatch.setattr(tidying, "resident", lambda: found.resident)
+    monkeypatch.setattr(tidying, "give_back", lambda: found.did.append("give back"))
     return found
 
 
@@ -55,7 +55,7 @@ async def test_memory_goes_back_when_a_burst_is_over(world: World, monkeypatch: 
 
 async def test_while_there_is_work_it_waits(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     used = [0.0]
-    monkeypatch.setattr(garbage_collection.time, "process_time", lambda: used[0])
+    monkeypatch.setattr(tidying.time, "process_time", lambda: used[0])
     with started(world, monkeypatch) as tidier:
         world.resident += 10 * MiB
         for _ in range(5):
@@ -101,4 +101,4 @@ async def test_the_collector_is_as_it_was_afterwards() -> None:
 
 
 def test_the_system_tells_how_much_memory_there_is() -> None:
-    assert garbage_collection.resident() == 0 or 5 * MiB < garbage_collection.resident() < 2000 * MiB
+    assert tidying.resident() == 0 or 5 * MiB < tidying.resident() < 2000 * MiB

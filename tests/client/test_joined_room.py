@@ -13,8 +13,7 @@ import pytest
 from ssbfast import limits
 from ssbfast.cli.attendants import _look_at_list
 from ssbfast.client import joined_room
-from ssbfast.client.attendance import Attendance, Changes, feed_ids
-from ssbfast.client.joined_room import Way, reflectors_of
+from ssbfast.client.joined_room import Attendance, Changes, Way, feed_ids, reflectors_of
 from ssbfast.errors import AddressError, RemoteError, SSBError
 from ssbfast.ids import FeedId
 from ssbfast.keys import Keypair

@@ -78,7 +78,7 @@ MUTANTS = (
     Mutant(
         "goodbye hides what follows", "link_receive.c", "code == SSB_ENDED && l->_input._bytes + l->_rest_n > 0", "0"
     ),
-    Mutant("inlet forgotten too late", "link_receive.c", "    l->_mode = SKIP;\n    ssbi_keep", "    ssbi_keep"),
+    Mutant("inlet forgotten too late", "inlet.c", "    l->_mode = SKIP;\n    ssbi_keep", "    ssbi_keep"),
     Mutant(
         "no share",
         "lane.c",

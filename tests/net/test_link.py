@@ -23,9 +23,8 @@ from ssbfast.errors import (
 from ssbfast.ids import FeedId
 from ssbfast.keys import Keypair
 from ssbfast.net.handshake_driver import Admit
-from ssbfast.net.link import Link
+from ssbfast.net.link import Link, Watchers
 from ssbfast.net.relay import Relay
-from ssbfast.net.watchers import Watchers
 from ssbfast.wire.handshake import ClientHandshake, ServerHandshake
 from tests.helpers.rawpeer import RawPeer, RawTunnel, eventually, settle
 

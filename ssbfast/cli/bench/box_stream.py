@@ -15,7 +15,7 @@ from typing import Any, Final
 from nacl.bindings import crypto_secretbox, crypto_secretbox_open
 
 from ssbfast import native, pure
-from ssbfast.cli.bench.runner import Contender, Contest
+from ssbfast.cli.bench.contest import Contender, Contest
 
 KEY: Final = bytes(range(32))
 NONCE: Final = bytes(range(100, 124))

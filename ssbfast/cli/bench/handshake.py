@@ -18,7 +18,7 @@ from nacl.bindings import (
     crypto_sign_seed_keypair,
 )
 
-from ssbfast.cli.bench.runner import Contender, Contest
+from ssbfast.cli.bench.contest import Contender, Contest
 from ssbfast.keys import Keypair
 from ssbfast.wire.handshake import ClientHandshake, Completed, Send, ServerHandshake, Session
 

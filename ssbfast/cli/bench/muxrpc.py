@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Final
 
 from ssbfast.cli.bench.box_stream import along, paths
-from ssbfast.cli.bench.runner import Contender, Contest
+from ssbfast.cli.bench.contest import Contender, Contest
 from ssbfast.keys import Keypair
 from ssbfast.net.api import Api
 from ssbfast.net.dial import dial

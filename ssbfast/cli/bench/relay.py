@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from ssbfast import pure
 from ssbfast.cli.bench.box_stream import KEY, NONCE, TOTAL, PlainOpener, PlainSealer, Wrap, along, paths
-from ssbfast.cli.bench.runner import Contender, Contest
+from ssbfast.cli.bench.contest import Contender, Contest
 
 BODIES: Final = (4087, 1000, 64)
 """Bytes of each packet's body; with the head, 4087 fill a box."""

@@ -19,41 +19,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from ssbfast import native
-from ssbfast.errors import SSBError
-
-Work = Callable[[], object]
-"""One pass of the work. Whatever it makes anew each time is timed with it."""
-
-
-class WrongAnswerError(SSBError):
-    """A contender's answer is not the right one: nothing about it is worth timing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Contender:
-    """is_right: do the work once and tell whether the answer is right. work: one timed pass.
-
-    fresh: makes the work of each pass, untimed, where a pass uses something up; then `work` is not looked at.
-    """
-
-    is_right: Callable[[], bool]
-    work: Work
-    fresh: Callable[[], Work] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Contest:
-    """One thing to do. group, case: its name, e.g. "seal" and "64"; amount: what one pass brings, in `unit`.
-
-    baseline: the contender that ratios are to; it may be missing, then there are none.
-    """
-
-    group: str
-    case: str
-    unit: str
-    amount: float
-    baseline: str
-    contenders: Mapping[str, Contender]
+from ssbfast.cli.bench import box_stream, handshake, muxrpc, relay
+from ssbfast.cli.bench.contest import Contender, Contest, Work, WrongAnswerError
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +137,6 @@ def figures(taken: Mapping[str, list[tuple[float, float]]], baseline: str) -> di
 
 def contests() -> Iterator[Contest]:
     """All that an installed ssbfast can compare by itself, made one after the other."""
-    from ssbfast.cli.bench import box_stream, handshake, muxrpc, relay
-
     yield from box_stream.contests()
     yield from handshake.contests()
     yield from relay.contests()

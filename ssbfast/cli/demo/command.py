@@ -16,8 +16,8 @@ from ssbfast.cli.demo.path_change import DemoError, DirectResult
 from ssbfast.cli.error_log import short_errors
 from ssbfast.cli.open_files import raise_file_limit
 from ssbfast.cli.output import amount, json_line
+from ssbfast.cli.runner import on_signals
 from ssbfast.cli.standard_error import warn
-from ssbfast.cli.stopping import on_signals
 
 MB: Final = 1_000_000
 

@@ -14,17 +14,14 @@ Whatever closes the TCP connection before both directions have finished resets i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import Any, Protocol, cast
 
 from ssbfast import limits
 from ssbfast.errors import CarrierError, RemoteError
+from ssbfast.net.api import OpenStream
 from ssbfast.net.forward.window import WindowedTransport
 from ssbfast.net.peer import Peer
 from ssbfast.net.sockets import end_on_close, reset, tune_carried
-
-if TYPE_CHECKING:
-    from ssbfast.direct.forwarded_stream import DirectStream
 
 RESET = "the connection was reset"
 NOTHING_CAME = "cut before a byte came: is there a service at the other end?"
@@ -107,7 +104,7 @@ class Carried(asyncio.BufferedProtocol):
         self.peer = peer
         return WindowedTransport(peer, req, _StreamSide(self))
 
-    def carry_direct(self, peer: Peer, open_stream: Callable[[asyncio.Protocol], DirectStream]) -> None:
+    def carry_direct(self, peer: Peer, open_stream: OpenStream) -> None:
         """Be carried by a stream of a direct path of this session."""
         self.peer = peer
         open_stream(_StreamSide(self))

@@ -13,13 +13,13 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 from ssbfast import limits
 from ssbfast.errors import LocalProtocolError, SSBError
 from ssbfast.ids import FeedId
-from ssbfast.net.api import Api
+from ssbfast.net.api import Api, OpenStream
 from ssbfast.net.forward import service
 from ssbfast.net.forward.connection import Carried
 from ssbfast.net.forward.failures import Complaint, Complaints
@@ -33,9 +33,6 @@ from ssbfast.wire.muxrpc import Called, unknown_method_message
 METHOD = "forward.open"
 GONE = "the service is not offered any more"
 TOO_MANY = "too many connections"
-
-if TYPE_CHECKING:
-    from ssbfast.direct.forwarded_stream import DirectStream
 
 _Self = TypeVar("_Self", bound="_Forward")
 
@@ -219,7 +216,7 @@ class ForwardServer(_Forward):
             peer.carry(called.req, lambda req: connection.carry(peer, req))
             self._accepted(connection, peer)
 
-    def accept_direct(self, peer: Peer, open_stream: Callable[[asyncio.Protocol], DirectStream]) -> bool:
+    def accept_direct(self, peer: Peer, open_stream: OpenStream) -> bool:
         """The same on a direct path, by a stream of it; False when the connection is not welcome."""
         if self._is_closed or not self._allow(peer):
             return False

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ssbfast import limits
-from ssbfast.client.attendance import feed_ids
-from ssbfast.client.joined_room import reflectors_of
+from ssbfast.client.joined_room import feed_ids, reflectors_of
 from ssbfast.errors import MuxRPCError
 from ssbfast.ids import FeedId
 from ssbfast.native.library_check import is_cut_off
