@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -186,9 +187,24 @@ def known(name: str, tree: ast.Module, modules: Mapping[str, ast.Module]) -> set
     return found - {name}
 
 
-def circles(modules: Mapping[str, ast.Module]) -> list[list[str]]:
-    """Groups of modules that import each other, directly or through others (Tarjan's algorithm)."""
-    below = {name: known(name, tree, modules) for name, tree in modules.items()}
+def arrows(modules: Mapping[str, ast.Module]) -> dict[str, set[str]]:
+    """Return what each module imports."""
+    return {name: known(name, tree, modules) for name, tree in modules.items()}
+
+
+def c_arrows(sources: Mapping[str, str]) -> dict[str, set[str]]:
+    """Return the C files of whose functions each C file makes use."""
+    texts = {name: re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL) for name, text in sources.items()}
+    homes = {found[1]: name for name, text in texts.items() for found in _C_FUNCTION.finditer(text)}
+    words = {name: set(re.findall(r"\bssbi?_\w+", text)) & set(homes) for name, text in texts.items()}
+    return {name: {homes[word] for word in used} - {name} for name, used in words.items()}
+
+
+_C_FUNCTION = re.compile(r"^(?!static|typedef|#|_Static)\w[\w *]*?\b(ssbi?_\w+)\([^;{]*\)\s*\{", re.MULTILINE)
+
+
+def circles(below: Mapping[str, set[str]]) -> list[list[str]]:
+    """Return groups of files that know each other, directly or through others (Tarjan's algorithm)."""
     number: dict[str, int] = {}
     lowest: dict[str, int] = {}
     path: list[str] = []
@@ -209,14 +225,14 @@ def circles(modules: Mapping[str, ast.Module]) -> list[list[str]]:
             if len(group) > 1:
                 found.append(group)
 
-    for name in sorted(modules):
+    for name in sorted(below):
         if name not in number:
             visit(name)
     return found
 
 
 def test_no_modules_import_each_other() -> None:
-    assert circles(MODULES) == []
+    assert circles(arrows(MODULES)) == []
 
 
 def test_circles_are_found() -> None:
@@ -226,7 +242,29 @@ def test_circles_are_found() -> None:
         "c": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import ssbfast.a",
         "d": "import ssbfast.a",
     }
-    assert circles({name: ast.parse(source) for name, source in sources.items()}) == [["a", "b", "c"]]
+    assert circles(arrows({name: ast.parse(source) for name, source in sources.items()})) == [["a", "b", "c"]]
+
+
+C_SOURCES = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "csrc").glob("*.c")}
+
+
+def test_no_c_files_call_each_other() -> None:
+    found = c_arrows(C_SOURCES)
+    assert found["link.c"] >= {"hub.c", "lane.c", "inlet.c", "link_receive.c"}
+    assert circles(found) == []
+
+
+def test_circles_of_c_files_are_found() -> None:
+    call = "\nvoid ssbi_circle(ssb_lane *lane) { ssbi_lane_open(lane); /* as a queue never does */ }\n"
+    assert circles(c_arrows({**C_SOURCES, "queue.c": C_SOURCES["queue.c"] + call})) == [["lane.c", "queue.c"]]
+
+
+def test_the_oracle_is_not_loaded_beside_the_core() -> None:
+    loads = "any(name.startswith('ssbfast.pure') for name in sys.modules)"
+    code = f"import sys, ssbfast.native as n; print(n.BACKEND, {loads})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    backend, loaded = done.stdout.split()
+    assert (loaded == "True") == (backend == "pure")
 
 
 def test_importing_the_package_is_cheap() -> None:
