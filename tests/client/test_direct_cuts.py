@@ -41,7 +41,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(600 + CUTS)
 @pytest.mark.parametrize(("how", "cuts"), [(HOW, CUTS), (LOST, max(CUTS // 16, 2))], ids=["sessions", "rooms"])
 async def test_cuts_at_every_step_leave_no_socket_no_task_and_no_traceback(how: tuple[str, ...], cuts: int) -> None:
     loop, rng = asyncio.get_running_loop(), random.Random(7)

@@ -277,7 +277,10 @@ def test_losses_are_as_ordered_and_can_be_between_two_places_only() -> None:
         for _ in range(100):
             a.send("y", to_b)
         assert there.seen(a)[0] == lab.address("A")
-        after = lab.counts()
+        until = time.monotonic() + 10
+        while (after := lab.counts())["A", "B"].udp_packets < before["A", "B"].udp_packets + 100:
+            assert time.monotonic() < until  # on a busy machine one processor's packets overtake another's
+            time.sleep(0.01)
         assert after["A", "B"].lost - before["A", "B"].lost == 100
         assert after["A", "S"].lost == before["A", "S"].lost
 
