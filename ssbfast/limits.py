@@ -1,4 +1,4 @@
-"""Every limit of ssbfast: its name, its unit, and why it is what it is. No other module invents one.
+"""Every limit of ssbfast: its name, its unit and its reason. No other module invents one.
 
 Numbers that the wire format fixes (34-byte headers, 9-byte heads) are not limits and live with their format.
 """

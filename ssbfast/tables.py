@@ -10,7 +10,7 @@ _BYTES_AN_ENTRY = 400
 
 
 def compact(*tables: dict[Any, Any]) -> None:
-    """Let tables that were large once take no more memory than their entries need now.
+    """Shrink tables that were large once to the memory that their entries need now.
 
     Python never does so when entries are deleted. The order of entries stays. Nobody may be iterating over a table.
     """

@@ -1,4 +1,4 @@
-"""What arrives at a link: open → scan → re-number → queue at the destination, or hand to Python as an event.
+"""The receiving half of a link: open → scan → re-number → queue at the destination, or hand to Python as an event.
 
 Nothing here looks ahead: whole input, byte-wise input and input interrupted by full queues give the same.
 """
@@ -37,7 +37,7 @@ EVENT_HEAD: Final = 12
 
 
 class Mode(enum.Enum):
-    """What becomes of the packet in hand."""
+    """The handling of the packet in hand."""
 
     HEAD = "between packets"
     SKIP = "nobody wants it"
@@ -57,7 +57,7 @@ class Events:
         self.list: list[Event] = []
 
     def add(self, kind: int, flags: int, req: int, body: bytes) -> bool:
-        """False, and `need` set, when it has no room."""
+        """Add an event. Return False, and set `need`, when it has no room."""
         size = EVENT_HEAD + len(body)
         if size > self.room or (self.most and len(self.list) >= self.most):
             self.need = size
@@ -67,7 +67,7 @@ class Events:
         return True
 
     def chunk(self, req: int, data: bytes) -> int:
-        """Bytes of a stream, behind the last event if it is the same stream's chunk; how many had room."""
+        """Add bytes of a stream, to the last event if that is the same stream's chunk; return how many had room."""
         if self.list and self.list[-1][0] == EV_CHUNK and self.list[-1][2] == req:
             k = min(len(data), self.room)
             self.list[-1] = (EV_CHUNK, STREAM, req, self.list[-1][3] + data[:k])
@@ -78,13 +78,13 @@ class Events:
 
 
 class Receiver(Sender, Protocol):
-    """What an inlet needs of the link at which packets arrive."""
+    """The part of a link that an inlet uses."""
 
     incoming: Incoming
 
 
 class Inlet:
-    """What happens to packets that arrive for `req`: bytes go to a lane, or, without one, are delivered as chunks.
+    """The route of packets that arrive for `req`: bytes go to a lane, or, without one, are delivered as chunks.
 
     Of two inlets for one req the newer counts.
     """
@@ -140,7 +140,10 @@ class Incoming:
     # ------------------------------------------------------------ the calls
 
     def receive(self, data: bytes, room: int) -> tuple[int, list[Event], int]:
-        """Take what came from the socket: (code, events, need); `room` for events as in the engine."""
+        """Take bytes from the socket; return (code, events, need).
+
+        room: space for events, as in the engine.
+        """
         if not self.dead:
             self._rest = data
         return self.proceed(room)
@@ -160,7 +163,10 @@ class Incoming:
         return code, events.list, events.need
 
     def keep(self, data: bytes) -> int:
-        """Keep input inside: what AGAIN has left of it, and `data` behind it. 0 or the code of a mistake."""
+        """Keep input inside: the rest that AGAIN has left, and `data` behind it.
+
+        Return 0, or the code of a mistake.
+        """
         if self.dead:
             return self.dead
         try:
@@ -195,7 +201,7 @@ class Incoming:
         return self._over[-1].lane if self._over else None
 
     def gone(self, inlet: Inlet) -> None:
-        """An inlet is about to be forgotten."""
+        """Note that an inlet is about to be forgotten."""
         if inlet in self._over:
             self._over.remove(inlet)
         if self._into is inlet:
@@ -239,7 +245,7 @@ class Incoming:
         self._rest = b""
 
     def _open_box(self) -> int:
-        """Open the next box, wherever its beginning lies; what is not enough for one is kept."""
+        """Open the next box, wherever its beginning lies; keep input that is not enough for one."""
         while self._input.bytes + len(self._rest) >= self._need or not self._input.bytes:
             kept = min(self._need, self._input.bytes)
             fresh = self._need - kept
@@ -261,7 +267,7 @@ class Incoming:
         return Status.MORE
 
     def _scan_kept(self, events: Events) -> int:
-        """Scan what was kept of a box over AGAIN, slab by slab."""
+        """Scan the plain bytes of a box that were kept over AGAIN, slab by slab."""
         code: int = Status.OK
         while self._plain.bytes and code == Status.OK:
             n = self._plain.slabs[0].filled
@@ -274,7 +280,7 @@ class Incoming:
     # ------------------------------------------------------------ packets
 
     def _scan(self, events: Events) -> int:
-        """Scan at the cursor until it is used up or something has to be told."""
+        """Scan at the cursor until it is used up or there is something to report."""
         while True:
             if self._mode == Mode.HEAD:
                 if not self._cursor:
@@ -296,7 +302,7 @@ class Incoming:
         return same[-1] if same and self._req else None
 
     def _begin_packet(self, length: int) -> int:
-        """A head has been read: decide what becomes of the packet."""
+        """Decide how to handle a packet whose head has been read."""
         inlet = self._inlet()
         self._into = None
         if not length:
@@ -324,7 +330,7 @@ class Incoming:
             self._assembly.keep_all(write_head(self._flags, length, inlet.lane.req))
 
     def _end_packet(self, reported: bool) -> int:
-        """The packet in hand is done. A stream that was just opened gets the chance of an inlet before its bytes."""
+        """End the packet in hand. A stream that was just opened can get an inlet before its bytes."""
         opens = reported and self._flags == STREAM_OPENS and self._req > 0 and self._inlet() is None
         self._mode = Mode.HEAD
         self._into = None
@@ -390,7 +396,7 @@ class Incoming:
         return self._end_packet(True)
 
     def _hand_over(self, lane: Lane | None) -> None:
-        """All of a packet lies in the assembly, head included: it goes to the lane."""
+        """Hand the complete packet in the assembly, head included, to the lane."""
         if lane is not None and self._assembly.bytes and lane.is_open:
             lane.take_packet(self._assembly)
             self._note_over(lane)

@@ -1,4 +1,4 @@
-"""Whom a peer lets through its tunnel ends: asked once the inner handshake has proved the caller's key.
+"""The decision on who may pass a peer's tunnel ends, asked once the inner handshake has proved the caller's key.
 
 Tunnelled authentication: a peer lets in those whom it follows and does not block, and the caller applies the same
 rule before it dials; so a tunnel needs a follow in both directions. The room takes no part.
@@ -16,13 +16,13 @@ from ssbfast.ids import FeedId
 
 
 class AllowList:
-    """Lets in a fixed set of keys: an Admission (ssbfast.room.admission) for programs without a follow graph."""
+    """A fixed set of keys to let in: an Admission (ssbfast.room.admission) for programs without a follow graph."""
 
     def __init__(self, ids: Iterable[FeedId]) -> None:
         self._ids = frozenset(ids)
 
     def decide(self, id: FeedId) -> bool:
-        """Whether `id` is on the list."""
+        """Return whether `id` is on the list."""
         return id in self._ids
 
     def __repr__(self) -> str:
@@ -31,19 +31,19 @@ class AllowList:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """What we think of somebody: two independent statements, of which `blocks` is the stronger."""
+    """Our opinion of a peer: two independent statements, of which `blocks` is the stronger."""
 
     follows: bool = False
     blocks: bool = False
 
     @property
     def known(self) -> bool:
-        """Whether the key is in our follow graph at all."""
+        """True when the key is in our follow graph."""
         return self.follows or self.blocks
 
 
 class Policy(enum.Enum):
-    """Who may pass a tunnel end. Keys that are allowed one by one pass in each; blocked ones in none."""
+    """The rules for passing a tunnel end. Keys allowed one by one pass in each; blocked ones in none."""
 
     FOLLOWS = "follows"
     """Those whom we follow: Rooms 2's rule, and the default."""
@@ -56,7 +56,7 @@ class Policy(enum.Enum):
 
 
 class Reason(enum.Enum):
-    """Why somebody was refused. For our own eyes: on the wire all refusals look alike."""
+    """The reason for a refusal. For our own eyes: on the wire all refusals look alike."""
 
     STRANGER = "stranger"
     BLOCKED = "blocked"
@@ -68,7 +68,7 @@ class Reason(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A decision. reason: why not; None when admitted. relation: what it stands on; None when that is not known."""
+    """A decision. reason: why not; None when admitted. relation: its ground; None when that is not known."""
 
     reason: Reason | None
     relation: Relation | None

@@ -238,7 +238,7 @@ def _feed(item: _Field) -> FeedId:
 
 
 def _rest(fields: _Fields) -> _Field:
-    """Everything behind the name: hosts and paths may hold unescaped colons."""
+    """Join the fields behind the name: hosts and paths may hold unescaped colons."""
     return _Field(":".join(item.text for item in fields[1:]), fields[1].offset if len(fields) > 1 else _end(fields))
 
 

@@ -1,4 +1,4 @@
-"""What a multiserver address can say, and how it is printed. See `wire.address` for the grammar and for reading."""
+"""The types of multiserver addresses, and how they are printed. See `wire.address` for the grammar and for reading."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ def _format_transport(transport: Transport) -> str:
 
 
 def _format_ws(address: WebSocketAddress) -> str:
-    """A URL; its colons stay as they are, because that is how JS peers print it."""
+    """Return a URL; its colons stay as they are, because that is how JS peers print it."""
     name = "wss" if address.secure else "ws"
     host = f"[{address.host}]" if ":" in address.host else address.host
     port = "" if address.port == WS_PORTS[name] else f":{address.port}"
@@ -256,6 +256,6 @@ def _is_path(text: str) -> bool:
 
 
 def _check(good: bool, message: str) -> None:
-    """For addresses that are built, not parsed: there is no text to point into."""
+    """Raise AddressError unless `good`, for addresses built, not parsed: there is no text to point into."""
     if not good:
         raise AddressError(message, 0)

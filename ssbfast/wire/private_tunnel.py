@@ -1,4 +1,4 @@
-"""Private tunnel addresses: they name a portal to those only whom they were issued for.
+"""Private tunnel addresses: they name a portal only to the peers they were issued for.
 
 ::
 
@@ -203,7 +203,7 @@ class PrivateResolver:
 
 
 def _personal_key(me: Keypair, other: FeedId, owner: FeedId, recipient: FeedId, network: NetworkId) -> bytes | None:
-    """The key that owner and recipient share, or None when the other's id is not a key that can be used."""
+    """Return the key that owner and recipient share, or None when the other's id is not a usable key."""
     try:
         shared = crypto_scalarmult(me.curve_secret(), feed_to_curve(other.key))
     except (HandshakeError, CryptoError):

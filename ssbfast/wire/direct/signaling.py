@@ -1,4 +1,4 @@
-"""What two ends of a session say to each other about direct paths: calls inside the session, and how they are read.
+"""The calls about direct paths inside a session, and how they are read.
 
     direct.offer     async, caller → target   {"epoch", "datagram", …whereabouts} → {"certificate", "took",
                               "datagram", …whereabouts}
@@ -49,7 +49,7 @@ _LONGEST_ANSWER: Final = 60_000.0
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What the caller offers. epoch: of this attempt. datagram: bytes."""
+    """The caller's offer. epoch: of this attempt. datagram: bytes."""
 
     epoch: int
     whereabouts: Whereabouts
@@ -61,7 +61,7 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class OfferAnswer:
-    """What the target says to it. certificate: DER. took: seconds. datagram: bytes, as far as the target knows."""
+    """The target's answer. certificate: DER. took: seconds. datagram: bytes, as far as the target knows."""
 
     certificate: bytes = field(repr=False)
     took: float
@@ -79,7 +79,7 @@ class OfferAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Sync:
-    """The start. connection: 8 … 20 bytes."""
+    """The start of an attempt. connection: 8 … 20 bytes."""
 
     epoch: int
     connection: bytes
@@ -90,7 +90,7 @@ class Sync:
 
 @dataclass(frozen=True, slots=True)
 class StandBy:
-    """Which session a tunnel stands by for. session: 32 bytes, `direct_keys.session_id`."""
+    """The session that a tunnel stands by for. session: 32 bytes, `direct_keys.session_id`."""
 
     session: bytes = field(repr=False)
     epoch: int
@@ -101,7 +101,7 @@ class StandBy:
 
 @dataclass(frozen=True, slots=True)
 class Continue:
-    """Which forwarded connection goes on. epoch: of the path that it was opened on. stream: its QUIC stream.
+    """The forwarded connection that goes on. epoch: of the path it was opened on. stream: its QUIC stream.
 
     received: bytes of it that the opener has.
     """
@@ -115,7 +115,7 @@ class Continue:
 
 
 def parse_offer(args: object) -> Offer:
-    """Raises MuxRPCError, as all of these do."""
+    """Read an offer. Raise MuxRPCError, as all of these do."""
     value = _first(args)
     return Offer(_epoch(value), parse_whereabouts(value), _datagram(value))
 
@@ -178,7 +178,7 @@ def _count(value: object) -> int:
 
 
 def _bytes(value: object, longest: int) -> bytes:
-    """Bytes of canonical base64, 1 … longest of them."""
+    """Decode canonical base64 of 1 … longest bytes."""
     if not isinstance(value, str) or not value.isascii() or len(value) > (longest + 2) // 3 * 4:
         raise MuxRPCError("not base64")
     try:

@@ -48,10 +48,10 @@ class Search(Protocol):
     """One side of a search."""
 
     def due(self) -> float | None:
-        """Seconds after the start of the attempt at which the next probe may leave; None when there is no more."""
+        """Return the seconds after the start of the attempt at which the next probe may leave; None for no more."""
 
     def take(self) -> Guess:
-        """That probe."""
+        """Return that probe."""
 
 
 class GuessPorts:
@@ -101,7 +101,7 @@ class OpenSockets:
 def plan(
     ours: Whereabouts, theirs: Whereabouts, admitted: Sequence[Candidate], families: Sequence[int], randbelow: RandBelow
 ) -> Search | None:
-    """Our part in a search; None when there is to be none.
+    """Return our part in a search; None when there is to be none.
 
     admitted: which of their candidates we send to. families: 4 or 6 of each of our sockets, by index.
     """
@@ -118,7 +118,9 @@ def plan(
 
 
 def why_not(ours: Whereabouts, theirs: Whereabouts, reflectors: int) -> str | None:
-    """Why `plan` had no search for an end that would take part in one: for people; None when that is not known here.
+    """Return why `plan` had no search for an end that would take part in one.
+
+    The text is for people; None when the reason is not known here.
 
     reflectors: how many had told us our IPv4 address.
     """
@@ -140,18 +142,18 @@ def _is_outside(host: str) -> bool:
 
 
 class Searches:
-    """Who was searched for, and when: one search a peer in ten minutes, whatever becomes of it."""
+    """The peers searched for, and when: one search a peer in ten minutes, whatever becomes of it."""
 
     def __init__(self) -> None:
         self._last: dict[FeedId, float] = {}  # in order of time
 
     def may(self, peer: FeedId, now: float) -> bool:
-        """Whether a search may be offered to this peer, or its offer of one be accepted."""
+        """Return whether a search may be offered to this peer, or its offer of one be accepted."""
         self._forget(now)
         return peer not in self._last and len(self._last) < limits.BIRTHDAY_PEERS
 
     def begins(self, peer: FeedId, now: float) -> None:
-        """One has begun."""
+        """Note that a search has begun."""
         self._last.pop(peer, None)
         self._last[peer] = now
 
