@@ -66,9 +66,15 @@ _WS_REST: Final = re.compile(r"(?://)?(\[[^\]/]*\]|[^\[\]:/]*)(?::([^/]*))?(/.*)
 def parse_address(text: str) -> tuple[MultiserverAddress, ...]:
     """Parse a multiserver address with all its `;`-separated alternatives.
 
-    text: at most 1,024 characters; `!` escapes a separator.
-    Returns the alternatives in order of preference, never empty.
-    Raises AddressError with the offset of the first bad character (of the bad field, when the whole field is bad).
+    Args:
+        text: At most 1,024 characters; `!` escapes a separator.
+
+    Returns:
+        The alternatives in order of preference, never empty.
+
+    Raises:
+        AddressError: With the offset of the first bad character (of the bad field, when the whole field is bad).
+
     Spec: multiserver-address README; SIP 7, "Tunnel addresses".
     """
     return tuple(_read_address(protocols) for protocols in _scan(text))
@@ -77,7 +83,15 @@ def parse_address(text: str) -> tuple[MultiserverAddress, ...]:
 def parse_invite(text: str) -> Invite:
     """Parse a Rooms 1 invite: exactly one `net` address with shs key and the seed that all rooms share.
 
-    Raises AddressError.
+    Args:
+        text: At most 1,024 characters, as in `parse_address`.
+
+    Returns:
+        The invite, whose address has no seed.
+
+    Raises:
+        AddressError: The text is no address, or not a room's invite.
+
     Spec: ssb-room 1, lib/utils.
     """
     addresses = parse_address(text)

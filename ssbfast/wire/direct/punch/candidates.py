@@ -286,7 +286,8 @@ def _among(ip: IP, networks: Iterable[Network]) -> bool:
 def _is_edge(ip: IP, network: Network) -> bool:
     """Return whether it is a subnet's own broadcast address, or its name.
 
-    Old hosts take the name for the broadcast address, and IPv6's routers answer to it (RFC 4291, section 2.6.1)."""
+    Old hosts take the name for the broadcast address, and IPv6's routers answer to it (RFC 4291, section 2.6.1).
+    """
     if network.prefixlen >= network.max_prefixlen - 1:
         return False
     return ip == network.network_address or (ip.version == 4 and ip == network.broadcast_address)
