@@ -43,15 +43,12 @@ class Sealer:
 
     def seal(self, plain: Buffer) -> bytes:
         """Seal `plain` into boxes of at most 4096 bytes; b"" makes none. Raise LocalProtocolError when closed."""
-        if type(plain) is bytes:
-            n = len(plain)
-        else:
-            plain = ffi.from_buffer("uint8_t[]", plain)
-            n = len(plain)
+        source = plain if type(plain) is bytes else ffi.from_buffer("uint8_t[]", plain)
+        n = len(source)
         # C writes into a bytes object that nobody has seen yet, as Python's own C code does; the self-test proves it.
         out = bytes(n + _HEAD if 0 < n <= limits.BOX_BODY else _sealed_size(n))
         with self._turn:
-            code = _seal(self._c, plain, n, out)
+            code = _seal(self._c, source, n, out)
         if code:
             raise error_of(code)
         return out

@@ -13,14 +13,12 @@ import nacl._sodium  # private, but for the public name of an address: docs in A
 import nacl.bindings  # initialises libsodium
 
 from ssbfast import errors
-from ssbfast._native import ffi as _ffi
-from ssbfast._native import lib as _lib
+from ssbfast._native import ffi, lib
 from ssbfast.engine_types import Status, fault
 
-ffi: Any = _ffi
-lib: Any = _lib
+__all__ = ("anonymous", "crypto", "error_of", "ffi", "has_kernel", "lib", "raw", "use_kernel")
 
-raw: Any = ffi.new_allocator(should_clear_after_alloc=False)
+raw = ffi.new_allocator(should_clear_after_alloc=False)
 """raw("uint8_t[]", n): C memory that is not zeroed first."""
 
 
