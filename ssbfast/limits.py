@@ -1,6 +1,10 @@
-"""Every limit of ssbfast: its name, its unit and its reason. No other module invents one.
+"""The limits on what peers can do, and on what we spend on them: each with its name, its unit and its reason.
 
-Numbers that the wire format fixes (34-byte headers, 9-byte heads) are not limits and live with their format.
+No other module invents one. These numbers stay in their modules:
+
+- numbers that a format fixes (34-byte headers, 9-byte heads, ports, SQLite's versions);
+- numbers that bound no peer and that no other module needs: the sizes of our own batches and buffers, the steps in
+  which our own process looks at itself, and the patience of `demo` and `bench` with their own child processes.
 """
 
 from __future__ import annotations
@@ -791,3 +795,73 @@ room that swallows it leaves time for others within `CARRIER_SECONDS`."""
 
 DIRECT_FAREWELL_SECONDS: Final = 2.0
 """How long the socket of a direct path that is over still repeats that to an other end that has missed it."""
+
+ERROR_ECHO: Final = 4 * KiB
+"""Longest error end (bytes) that is answered with the very same body; a longer one is answered with our own."""
+
+EVENT_ROOM: Final = 128 * KiB
+"""Bytes of events that one call of the engine gives at a time; more makes it answer AGAIN."""
+
+POOL_TRIM_SECONDS: Final = 1.0
+"""Queue memory that nothing uses is given back to the system so long after links have sent, and no more often."""
+
+PRESSURE_PART: Final = 4
+"""Memory pressure begins when one of so many parts of the pool is lent."""
+
+PRESSURE_SHORT_PART: Final = 16
+"""Under pressure no link is given time when less than one of so many parts of the pool is left."""
+
+PRESSURE_ENOUGH_PART: Final = 8
+"""A link that met a full pool is read again when one of so many parts is left."""
+
+PRESSURE_PATIENCE_SECONDS: Final = 1.0
+"""How long a link may hold more than its part under pressure, as long as the pool is not short."""
+
+PRESSURE_STEP_SECONDS: Final = 0.05
+"""How often the links are looked at under pressure."""
+
+REFUSED_PAUSES: Final = 2.0
+"""Pauses are so many times longer when the target is there and refuses: each attempt is a line on its screen."""
+
+WHO_LINE: Final = 1 * KiB
+"""Bytes of that question, and of its answer."""
+
+WHO_CLIENTS: Final = 8
+"""Such questions that are answered at a time."""
+
+GRAPH_POOL: Final = 4 * MiB
+"""Queue memory of the session with an ssb server: a few hundred questions of 150 bytes."""
+
+STANDBY_BYTES: Final = 64 * KiB
+"""Bytes of a standby in one direction, before the goodbye; more end it. A keepalive takes 200 bytes a minute, so a week
+of them fits twenty times."""
+
+STANDBY_PROBATION_SECONDS: Final = 2.0
+"""How long a tunnel that may be a standby is kept from view: its first call comes with the handshake's last message."""
+
+STANDBY_ACCEPT_SECONDS: Final = 5.0
+"""What the other end has to accept a standby."""
+
+OFFER_ANSWER_SECONDS: Final = 10.0
+"""What a peer has to answer an offer of a direct path, or a call for one; it asks its reflectors meanwhile."""
+
+OFFER_ANSWER_TOOK: Final = 60_000.0
+"""Milliseconds that an answer may say it took: more than `OFFER_ANSWER_SECONDS` allows is no honest number."""
+
+OFFERS: Final = 2 * PUNCH_ATTEMPTS
+"""Offers that a caller may make in `UPGRADE_SECONDS`."""
+
+DIRECT_FAREWELLS: Final = 8
+"""How often at the most: each answers a datagram, which may be forged."""
+
+KERNEL_UNSENT: Final = 64 * KiB
+"""Unsent bytes the kernel may hold. Without it some MiB would hide a stalled peer, and delay late sealing."""
+
+STALL_CHECK_SECONDS: Final = 1.0
+"""How often stalled links are looked for, at the least; `STALL_SECONDS` / 4 where that is shorter."""
+
+TUNNELS_ENDED: Final = 8
+"""Tunnels that end together with their session; its others take turns with the work of other sessions."""
+
+LISTEN_BACKLOG: Final = 1_024
+"""Connections that the system keeps for a listening socket until we accept them: as many as `HANDSHAKES`."""

@@ -18,7 +18,6 @@ from ssbfast import errors, limits
 from ssbfast.engine_types import E_CLOSED, Buffer, CoreLimits, Event, Status, check_keys
 from ssbfast.native.core import anonymous, crypto, error_of, ffi, lib, raw
 
-_EVENT_ROOM: Final = 128 * limits.KiB
 _STATUS: Final = tuple(Status)
 _EMPTY: Final = "an empty body ends the session: send `true` with the end flag"
 _EVENT: Final = struct.Struct("=BBxxiI")
@@ -39,7 +38,7 @@ class Hub:
         if lib.ssb_hub_init(self._c, ffi.from_buffer("uint8_t[]", self._memory), size):
             raise ValueError(f"a hub needs at least {(lib.SSB_SLAB_RESERVE + 1) * lib.SSB_SLAB} bytes")
         # Shared by all links: nothing in them outlives a call.
-        self._events = raw("uint8_t[]", _EVENT_ROOM)
+        self._events = raw("uint8_t[]", limits.EVENT_ROOM)
         self._numbers = ffi.new("size_t[2]")  # ev_n (or out_n), need
         self._out = raw("uint8_t[]", limits.FLUSH_CHUNK)
 
@@ -171,7 +170,7 @@ class Link:
         with hub._turn:
             if self._source is not None:
                 raise errors.LocalProtocolError("proceed() is due")
-            hub._numbers[0] = _EVENT_ROOM
+            hub._numbers[0] = limits.EVENT_ROOM
             code = lib.ssb_link_receive(self._c, source, len(source), hub._events, hub._numbers, hub._numbers + 1)
             return self._answer(code, source)
 
@@ -179,7 +178,7 @@ class Link:
         """Go on after AGAIN or BLOCKED; answer as `receive` does."""
         hub = self._hub
         with hub._turn:
-            hub._numbers[0] = _EVENT_ROOM
+            hub._numbers[0] = limits.EVENT_ROOM
             code = lib.ssb_link_proceed(self._c, hub._events, hub._numbers, hub._numbers + 1)
             return self._answer(code, self._source)
 
@@ -202,7 +201,7 @@ class Link:
 
     def _answer(self, code: int, source: Any) -> tuple[Status, list[Event]]:
         numbers, room = self._hub._numbers, self._hub._events
-        if code == Status.AGAIN and not numbers[0] and numbers[1] > _EVENT_ROOM:
+        if code == Status.AGAIN and not numbers[0] and numbers[1] > limits.EVENT_ROOM:
             room = raw("uint8_t[]", numbers[1])  # one packet longer than the shared buffer
             numbers[0] = numbers[1]
             code = lib.ssb_link_proceed(self._c, room, numbers, numbers + 1)

@@ -10,9 +10,6 @@ from ssbfast.pure.hub import Hub
 from ssbfast.pure.lane import Goodbye, Lane, Outgoing
 from ssbfast.pure.receive import Incoming
 
-EVENT_BUFFER = 128 * 1024
-"""Room for the events of one call, as the engine's: more makes it answer AGAIN."""
-
 _BOX_BODY_MAX = 65535
 
 
@@ -62,12 +59,12 @@ class Link:
         """
         if self._due:
             raise LocalProtocolError("proceed() is due")
-        return self._answer(self.incoming.receive(bytes(data), EVENT_BUFFER))
+        return self._answer(self.incoming.receive(bytes(data), default.EVENT_ROOM))
 
     @in_turn
     def proceed(self) -> tuple[Status, list[Event]]:
         """Go on after AGAIN or BLOCKED."""
-        return self._answer(self.incoming.proceed(EVENT_BUFFER))
+        return self._answer(self.incoming.proceed(default.EVENT_ROOM))
 
     @in_turn
     def keep(self, data: Buffer = b"") -> bool:
@@ -87,7 +84,7 @@ class Link:
 
     def _answer(self, answer: tuple[int, list[Event], int]) -> tuple[Status, list[Event]]:
         code, events, need = answer
-        if code == Status.AGAIN and not events and need > EVENT_BUFFER:
+        if code == Status.AGAIN and not events and need > default.EVENT_ROOM:
             return self._answer(self.incoming.proceed(need))
         self._due = code == Status.AGAIN
         if code == E_CLOSED:

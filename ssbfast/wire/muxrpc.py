@@ -73,8 +73,6 @@ OBJECT: Final = 0x02
 _TYPE: Final = 0x03
 
 _LAST_REQ: Final = 2**31 - 1
-_ECHO: Final = 4096
-"""Longest error end (bytes) that is answered with the very same body; a longer one is answered with our own."""
 
 MALFORMED: Final = "malformed error"
 
@@ -392,6 +390,6 @@ class MuxRPC:
     @staticmethod
     def _same(flags: int, body: bytes, error: RemoteError) -> bytes:
         """Answer an error end with the same error; if that is long or no JSON, with our reading of it."""
-        if flags & _TYPE == OBJECT and len(body) <= _ECHO and error.message != MALFORMED:
+        if flags & _TYPE == OBJECT and len(body) <= limits.ERROR_ECHO and error.message != MALFORMED:
             return body
         return error_body(error.message, error.name)

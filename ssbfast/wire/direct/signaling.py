@@ -44,8 +44,6 @@ SESSION_ID: Final = 32
 CONNECTION_ID: Final = range(8, 21)
 """Bytes of a QUIC connection id that a client may choose (RFC 9000, section 7.2)."""
 
-_LONGEST_ANSWER: Final = 60_000.0
-
 
 @dataclass(frozen=True, slots=True)
 class Offer:
@@ -125,7 +123,7 @@ def parse_answer(value: object) -> OfferAnswer:
         raise MuxRPCError("not an answer to an offer")
     certificate = _bytes(value.get("certificate"), limits.CERTIFICATE)
     took = value.get("took")
-    if isinstance(took, bool) or not isinstance(took, int | float) or not 0 <= took <= _LONGEST_ANSWER:
+    if isinstance(took, bool) or not isinstance(took, int | float) or not 0 <= took <= limits.OFFER_ANSWER_TOOK:
         raise MuxRPCError("not a duration")
     return OfferAnswer(certificate, took / 1000, parse_whereabouts(value), _datagram(value))
 
