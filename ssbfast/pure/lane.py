@@ -274,14 +274,14 @@ class Lane:
     @in_turn
     def full(self) -> bool:
         """True while a write would answer False."""
-        return self._out is not None and self.is_open and (self.over or not self._out.hub.left)
+        return self._out is not None and self.is_open and (self.is_over_limit or not self._out.hub.left)
 
     @in_turn
     def clear(self) -> None:
         """Drop the waiting bytes, at a packet boundary: the rest of a packet that was begun goes out."""
         if self._out is not None:
             self._queue.keep(self.begun)
-            self._settle(self._out)
+            self._account(self._out)
 
     @in_turn
     def close(self) -> None:
@@ -295,7 +295,7 @@ class Lane:
         self.clear()
         if self.begun:  # no control packet can be begun as well
             out.control.prepend(self._queue)
-            self._settle(out)
+            self._account(out)
             out.control_begun, self.begun = self.begun, 0
         out.lanes.remove(self)
         self._out = None
@@ -312,7 +312,7 @@ class Lane:
         return self._out is not None and self._out.goodbye == Goodbye.NONE
 
     @property
-    def over(self) -> bool:
+    def is_over_limit(self) -> bool:
         """True while its own or its link's limits are passed, the pool apart."""
         out = self._out
         if out is None or not self.is_open:
@@ -351,16 +351,16 @@ class Lane:
         self.taken += n
         self.credit -= n
         if self._out is not None:
-            self._settle(self._out)
+            self._account(self._out)
         return data
 
     def _added(self, n: int) -> None:
         self.put += n
         if self._out is not None:
-            self._settle(self._out)
+            self._account(self._out)
             self._out.dirty()
 
-    def _settle(self, out: Outgoing) -> None:
+    def _account(self, out: Outgoing) -> None:
         """Put the lane into its link's ring, as the last, or take it out: it is there while it has bytes queued."""
         if self.queued and self not in out.ring:
             self.credit = QUANTUM

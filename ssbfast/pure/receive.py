@@ -107,7 +107,7 @@ class Inlet:
         incoming, self._incoming = self._incoming, None
         if incoming is None:
             return
-        incoming.gone(self)
+        incoming.on_inlet_close(self)
         same = incoming.inlets[self.req]
         same.remove(self)
         if not same:
@@ -200,7 +200,7 @@ class Incoming:
     def blocked(self) -> Lane | None:
         return self._over[-1].lane if self._over else None
 
-    def gone(self, inlet: Inlet) -> None:
+    def on_inlet_close(self, inlet: Inlet) -> None:
         """Note that an inlet is about to be forgotten."""
         if inlet in self._over:
             self._over.remove(inlet)
@@ -214,7 +214,7 @@ class Incoming:
     def _run(self, events: Events) -> int:
         code = self._scan_kept(events) if self._plain.bytes else self._scan(events)
         if code == Status.OK and self._mode != Mode.HEAD:  # an event may have been all that was missing
-            code = self._go_on(events)
+            code = self._continue_packet(events)
         while code == Status.OK:
             if self._is_blocked():
                 self._keep_rest()
@@ -238,7 +238,7 @@ class Incoming:
 
     @staticmethod
     def _over_lane(inlet: Inlet) -> bool:
-        return inlet.lane is not None and inlet.lane.over
+        return inlet.lane is not None and inlet.lane.is_over_limit
 
     def _keep_rest(self) -> None:
         self._input.keep_all(self._rest)
@@ -293,7 +293,7 @@ class Incoming:
                 code = self._begin_packet(length)
                 if code != Status.OK:
                     return code
-            code = self._go_on(events)
+            code = self._continue_packet(events)
             if code != Status.OK or self._mode != Mode.HEAD:  # not HEAD: the cursor is used up
                 return code
 
@@ -336,7 +336,7 @@ class Incoming:
         self._into = None
         return Status.AGAIN if opens else Status.OK
 
-    def _go_on(self, events: Events) -> int:
+    def _continue_packet(self, events: Events) -> int:
         """Go on with the packet in hand as far as the cursor and the room for events allow."""
         left = self._scanner.left
         n = min(left, len(self._cursor))
@@ -370,7 +370,7 @@ class Incoming:
         self._advance(n)
 
     def _note_over(self, lane: Lane) -> None:
-        if lane.over and self._into is not None and self._into not in self._over:
+        if lane.is_over_limit and self._into is not None and self._into not in self._over:
             self._over.append(self._into)
 
     def _gather(self, events: Events, n: int) -> int:

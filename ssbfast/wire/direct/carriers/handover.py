@@ -215,7 +215,7 @@ class Moves:
         carrier.spoke = now
         self._effects.append(Records(carrier.id, Record(kind, SESSION, offset).encode()))
 
-    def _record(self, carrier: Carrier, record: Record, now: float) -> None:
+    def _on_record(self, carrier: Carrier, record: Record, now: float) -> None:
         """Handle one record of the peer. Raise CarrierError."""
         if record.type is RecordType.KEEPALIVE:
             return
@@ -254,7 +254,7 @@ class Moves:
         if carrier.kind is Kind.QUIC:
             self._to = carrier
             self._send_after(carrier, offset)
-        self._settle(carrier)
+        self._finish_move(carrier)
 
     def _on_ack(self, offset: int, now: float) -> None:
         full = self._sending.room <= 0
@@ -297,9 +297,9 @@ class Moves:
             carrier.took = True
             self._from = carrier
             self._say(carrier, RecordType.TAKE, receiving.got, now)
-            self._settle(carrier)
+            self._finish_move(carrier)
 
-    def _settle(self, carrier: Carrier) -> None:
+    def _finish_move(self, carrier: Carrier) -> None:
         """Finish the move once TAKE has been sent and received."""
         if not carrier.took or carrier.taken is None:
             return
@@ -312,14 +312,14 @@ class Moves:
             self.path = "direct"
             self._effects.append(PathChanged("direct", "a direct path is up"))
         else:
-            self._land(carrier, carrier.taken)
+            self._become_tunnel(carrier, carrier.taken)
         if self._role is Role.CALLER:
             for other in list(self._carriers.values()):
                 if other is not carrier:
                     self._end(other, clean=True)
-        self._arrived(carrier)
+        self._on_moved(carrier)
 
-    def _land(self, carrier: Carrier, offset: int) -> None:
+    def _become_tunnel(self, carrier: Carrier, offset: int) -> None:
         """Make a standby the tunnel of the session: R7."""
         full = self._sending.room <= 0
         carrier.kind = Kind.TUNNEL
@@ -333,7 +333,7 @@ class Moves:
         if full:
             self._effects.append(Resume())
 
-    def _arrived(self, carrier: Carrier) -> None:
+    def _on_moved(self, carrier: Carrier) -> None:
         """Note that the move is done; subclasses act on goodbyes here."""
         raise NotImplementedError
 
@@ -350,11 +350,11 @@ class Moves:
         if not quic.holds:
             return  # the caller has not sent HOLD, or it was lost: then the caller comes by a standby
         self._reason = reason
-        self._strand(now)
+        self._on_carrier_lost(now)
         if self._standby is not None:
             self._change_to(self._standby, now)
 
-    def _strand(self, now: float) -> None:
+    def _on_carrier_lost(self, now: float) -> None:
         """Note that a carrier the session used is gone: another one has to bear it within 30 s."""
         self._stranded = now
 
@@ -400,10 +400,10 @@ class Moves:
 
     # ------------------------------------------------------------ the peer's bytes of S
 
-    def _take_in(self, carrier: Carrier, data: bytes, now: float) -> None:
+    def _on_data(self, carrier: Carrier, data: bytes, now: float) -> None:
         """Take bytes of the session from the carrier that is read. Raise CarrierError."""
         if carrier.kind is Kind.QUIC:
-            self._pulse.heard(now)
+            self._pulse.received(now)
             self._receiving.credited(len(data))
         elif carrier.kind is Kind.TUNNEL:
             self._receiving.got += len(data)
@@ -416,7 +416,7 @@ class Moves:
         if self._change is not None:
             self._try_take(now)
 
-    def _stray(self, carrier: Carrier) -> None:
+    def _on_stray_data(self, carrier: Carrier) -> None:
         """Handle bytes of the session from a carrier that is not read. Raise CarrierError."""
         if carrier.kind is not Kind.TUNNEL:
             raise CarrierError("bytes of the session before our TAKE")

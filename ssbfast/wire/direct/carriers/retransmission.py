@@ -68,7 +68,7 @@ class Sending:
         return self.window.size - (self.sent - self.base) if self.retaining else sys.maxsize
 
     @property
-    def arrived(self) -> bool:
+    def is_acknowledged(self) -> bool:
         """True while nothing waits for an ACK."""
         return not self.retaining or self.base == self.sent
 

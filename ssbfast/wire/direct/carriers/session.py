@@ -185,7 +185,7 @@ class Carriers(Moves):
         refused: the proven peer itself says that there is no such session (any more).
         """
         stranded = self._stranded is not None and self._phase is Phase.OPEN
-        self._dials.gone(now, urgent=stranded)
+        self._dials.lost(now, urgent=stranded)
         if refused and stranded:
             self._cut = SessionEndedError(_GIVEN_UP)
         self._run(now)
@@ -257,12 +257,12 @@ class Carriers(Moves):
             return
         found.heard = now
         if found is self._quic:
-            self._pulse.heard(now)
+            self._pulse.received(now)
         if self._stranded is not None:
             self._stranded = now
         try:
             for record in found.reader.feed(data):
-                self._record(found, record, now)
+                self._on_record(found, record, now)
                 if found.id not in self._carriers:
                     break  # S has moved on; nothing that was said there matters
         except CarrierError as error:
@@ -280,10 +280,10 @@ class Carriers(Moves):
                     self._moved = now
                     self._effects.append(Deliver(data))
                 else:
-                    self._take_in(listened, data, now)
+                    self._on_data(listened, data, now)
                     self._acknowledge(now)
             elif carrier in self._carriers:
-                self._stray(self._carriers[carrier])
+                self._on_stray_data(self._carriers[carrier])
         except CarrierError as error:
             self._fail(error)
 
@@ -295,7 +295,7 @@ class Carriers(Moves):
     def heard(self, carrier: int, now: float, rtt: float = 0.0) -> None:
         """Note that something authentic came on that QUIC path. rtt: its round trip in seconds, 0 if not known."""
         if self._quic is not None and self._quic.id == carrier:
-            self._pulse.heard(now)
+            self._pulse.received(now)
             self._sending.window.rtt = rtt
 
     @property
@@ -321,10 +321,10 @@ class Carriers(Moves):
         elif gone is self._standby:
             self._leave(gone)
             self._left = self._left or (clean and self._heard and self._role is Role.TARGET)
-            self._dials.gone(now, urgent=self._stranded is not None)
+            self._dials.lost(now, urgent=self._stranded is not None)
         elif self._to is gone or self._from is gone:
             self._leave(gone)
-            self._tunnel_ended(now)
+            self._on_tunnel_lost(now)
         self._try_finish(now)
         self._run(now)
 
@@ -334,9 +334,9 @@ class Carriers(Moves):
             self._finish(now)  # whoever closes with code 0 has our goodbye, and with it everything
         else:
             self._closed = True
-            self._lost_direct("the direct path was closed", now)
+            self._on_direct_lost("the direct path was closed", now)
 
-    def _lost_direct(self, reason: str, now: float) -> None:
+    def _on_direct_lost(self, reason: str, now: float) -> None:
         """Go Down, by our own judgement."""
         try:
             self._lose_quic(reason, now)
@@ -345,15 +345,15 @@ class Carriers(Moves):
 
     def _give_up_long_datagrams(self, now: float) -> None:
         self._effects.append(ShortenDatagrams())
-        self._lost_direct("long datagrams do not pass on the direct path", now)
+        self._on_direct_lost("long datagrams do not pass on the direct path", now)
         self._upgrades.shorten(now)
 
-    def _strand(self, now: float) -> None:
-        super()._strand(now)
+    def _on_carrier_lost(self, now: float) -> None:
+        super()._on_carrier_lost(now)
         self._upgrades.lost(now)
         self._dials.hurry(now)
 
-    def _tunnel_ended(self, now: float) -> None:
+    def _on_tunnel_lost(self, now: float) -> None:
         """Handle the end of a tunnel that the session used.
 
         Kept bytes can go another way; missing ones cannot, unless the peer holds them.
@@ -372,7 +372,7 @@ class Carriers(Moves):
 
     # ------------------------------------------------------------ endings
 
-    def _arrived(self, carrier: Carrier) -> None:
+    def _on_moved(self, carrier: Carrier) -> None:
         if self._phase is Phase.OVER:
             self._end(carrier, clean=True)
 
@@ -380,7 +380,7 @@ class Carriers(Moves):
         """End the session in order if the peer's goodbye has come and all bytes of ours are acknowledged."""
         if self._phase is not Phase.OPEN or not self._said or not self._heard:
             return
-        arrived = self._sending.arrived or (self._left and self._quic is None)
+        arrived = self._sending.is_acknowledged or (self._left and self._quic is None)
         if arrived and self._receiving.consumed == self._receiving.got:
             self._finish(now)
 
@@ -418,7 +418,7 @@ class Carriers(Moves):
             if quic is not None and self._progress.stuck(now, self._pulse.last, rtt, silent=silent):
                 self._give_up_long_datagrams(now)
             elif silent:
-                self._lost_direct("the direct path went silent", now)
+                self._on_direct_lost("the direct path went silent", now)
             elif quic is not None and now >= self._pulse.ping_at(self._moved, self._sending.since):
                 self._pulse.pinged(now)
                 self._effects.append(Ping(quic.id))

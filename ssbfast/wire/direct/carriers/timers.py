@@ -34,7 +34,7 @@ class Pulse:
         """The time of the last authentic sign of life."""
         return self._heard
 
-    def heard(self, now: float) -> None:
+    def received(self, now: float) -> None:
         """Note that something authentic came."""
         self._heard = now
         self._ping_out = None
@@ -209,7 +209,7 @@ class Dials:
         self.running = False
         self._up = now
 
-    def gone(self, now: float, urgent: bool) -> None:
+    def lost(self, now: float, urgent: bool) -> None:
         """Note that a dial failed, or that the standby ended. urgent: the session has no carrier."""
         self.running = False
         if self._up is not None:

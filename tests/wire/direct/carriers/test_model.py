@@ -94,7 +94,7 @@ class NoHoldCheck(Carriers):
             carrier.took = True
             self._from = carrier
             self._say(carrier, RecordType.TAKE, self._receiving.got, now)
-            self._settle(carrier)
+            self._finish_move(carrier)
 
 
 class OldCarrierToo(Carriers):
@@ -105,7 +105,7 @@ class OldCarrierToo(Carriers):
     def data(self, carrier: int, data: bytes, now: float) -> None:
         found = self._carriers.get(carrier)
         if found is not None:
-            self._take_in(found, data, now)
+            self._on_data(found, data, now)
 
 
 class SendsOn(Carriers):
@@ -161,8 +161,8 @@ class StaysAway(Carriers):
 
     __slots__ = ()
 
-    def _tunnel_ended(self, now: float) -> None:
-        super()._tunnel_ended(now)
+    def _on_tunnel_lost(self, now: float) -> None:
+        super()._on_tunnel_lost(now)
         if self._cut is not None:
             self._fail(self._cut)
 
