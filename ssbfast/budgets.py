@@ -7,8 +7,8 @@
     Turns     whose work is next: a fair queue over addresses and, inside each, over sessions
     Tally     which limit was reached how often, for events
 
-Three rules hold for all of them. Whoever holds or spends less than others in the same place never loses to them: the
-greediest address loses first, in it the greediest key. Nobody is refused for what a neighbour does while there is
+Three rules hold for all of them. A peer that holds or spends less than others in its place never loses to them: the
+greediest address loses first, in it the greediest key. No peer is refused for what a neighbour does while there is
 something of the neighbour's to take back. And nothing here remembers more than what is alive, plus `BUDGET_ENTRIES`.
 
 Models: OpenSSH's MaxStartups and PerSourcePenalties, DERP's queues per client, start-time fair queueing (Goyal, Vin and
@@ -387,7 +387,7 @@ class Turns:
     """A fair queue of work. Addresses take turns; within an address its sessions do, each by the time it has used.
 
     Time used beside the queue counts as well (`spent`), so that a busy session that now has to wait comes behind those
-    who did little. Its lead is at most `TURN_LEAD` seconds: nobody waits for longer because of what it did before.
+    who did little. Its lead is at most `TURN_LEAD` seconds: no share waits for longer because of what it did before.
     """
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ MiB: Final = 1024 * 1024
 # ---------------------------------------------------------------- box stream and packets (bytes)
 
 BOX_BODY: Final = 4096
-"""Longest box body sent or accepted: the format's own maximum; JS tolerates 65,535 on input, nobody sends it."""
+"""Longest box body sent or accepted: the format's own maximum; JS tolerates 65,535 on input, no peer sends it."""
 
 CALL_BODY: Final = 64 * KiB
 """Longest packet that must be whole when the peer calls us: room calls are below 1 KiB, JSON items of SSB
@@ -237,7 +237,7 @@ SLAB: Final = 4 * KiB
 """The unit of queue memory: a page, and a box body."""
 
 HEAVY_SLABS: Final = 16
-"""Slabs of 4 KiB (64 KiB) from which on a session counts when memory is short: below it nobody ever loses."""
+"""Slabs of 4 KiB (64 KiB) from which on a session counts when memory is short: below it no session ever loses."""
 
 EPHEMERALS: Final = 64
 """Ephemeral keys made while a room is idle: as many as `HANDSHAKES_PER_ADDRESS`, a burst from one household."""
@@ -257,7 +257,7 @@ REFUSED_INNER: Final = 256
 it some of the refused ones end early, whatever their reason."""
 
 REFUSED_INNER_PER_ORIGIN: Final = 16
-"""The same from one origin: somebody who tries again and again is refused once in a second or two."""
+"""The same from one origin: a peer that tries again and again is refused once in a second or two."""
 
 INNER_SESSIONS: Final = 384
 """Sessions that a client has let in, standbys included, over all rooms: each may cost a socket and a direct path. Less
@@ -307,7 +307,7 @@ CALLS_PER_ADDRESS: Final = 1_000.0
 """Calls a second from one address (each of its networks): a twentieth of what one core answers."""
 
 CALLS_ADDRESS_BURST: Final = 8_000.0
-"""The same at once: everybody behind one proxy comes back after a restart."""
+"""The same at once: all peers behind one proxy come back after a restart."""
 
 CALLS_OWN: Final = 5.0
 """Calls a second that a session may make whatever its neighbours do."""
@@ -382,7 +382,7 @@ TICK_SECONDS: Final = 0.001
 little has to wait for, twice (there and back)."""
 
 TICK_LIGHT_SECONDS: Final = 0.003
-"""Work in one tick before everybody waits for turns, also those who use little: many of them are a crowd as well."""
+"""Work in one tick before all wait for turns, also those that use little: many of them are a crowd as well."""
 
 TICK_EVENTS: Final = 8
 """Packets that the core of a room hands to Python before the clock is looked at: 0.3 ms of calls."""
@@ -507,11 +507,11 @@ RECONNECT_MAX: Final = 5.0
 """The longest pause: a room that comes back has its peers back within 10 s."""
 
 RECONNECT_USEFUL: Final = 5.0
-"""A session that lasted for so long has the next loss begin with `RECONNECT_FIRST` again. Whoever is thrown out sooner
-each time dials no more often than somebody who is not let in: every `RECONNECT_MAX`."""
+"""A session that lasted for so long has the next loss begin with `RECONNECT_FIRST` again. A peer that is thrown out
+sooner each time dials no more often than one that is not let in: every `RECONNECT_MAX`."""
 
 RECONNECT_REFUSED: Final = 60.0
-"""Pause before a room that refuses us, or is none, is asked again while we are in another: somebody may repair it."""
+"""Pause before a room that refuses us, or is none, is asked again while we are in another: it may be repaired."""
 
 RECONNECT_DIAL_SECONDS: Final = 5.0
 """TCP connection attempt when we dial again: a SYN that was lost is repeated only after 1, 3 and 7 s."""
@@ -601,7 +601,7 @@ CARRIER_SECONDS: Final = 30.0
 """A session that has had no carrier for so long is over; proofs have to come within it, too."""
 
 SLEEP_KEEP_SECONDS: Final = 120.0
-"""The same for a peer whom we follow, as long as there are places: its laptop may sleep, and what it wakes up with goes
+"""The same for a peer that we follow, as long as there are places: its laptop may sleep, and what it wakes up with goes
 on. Meanwhile connections of that session wait, and end no sooner."""
 
 SLEEP_KEPT: Final = 16
@@ -729,7 +729,7 @@ CHECK_PAUSE: Final = 0.8
 attempt, so that the ends may begin at different times."""
 
 UNANSWERED_CHECKS: Final = 10
-"""Checks that leave for one address while it answers none, in `UNANSWERED_SECONDS`, whoever names it and however often.
+"""Checks that leave for one address while it answers none, in `UNANSWERED_SECONDS`, by whichever peer it is named.
 At 30 % loss each way 994 of 1,000 attempts still meet, and an upgrade has three. The same number again once an
 authentic check came from there: our first ones may have been lost on the other end's shut NAT."""
 

@@ -1,7 +1,7 @@
 """Warn when a program imports the source tree by accident.
 
 Python looks for modules beside the program first. A program that is saved in a clone therefore imports the clone's
-`ssbfast`, whatever is installed: often a tree in which nobody has built the C core.
+`ssbfast`, whatever is installed: often a tree without a built C core.
 """
 
 from __future__ import annotations

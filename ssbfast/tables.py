@@ -12,7 +12,7 @@ _BYTES_AN_ENTRY = 400
 def compact(*tables: dict[Any, Any]) -> None:
     """Shrink tables that were large once to the memory that their entries need now.
 
-    Python never does so when entries are deleted. The order of entries stays. Nobody may be iterating over a table.
+    Python never does so when entries are deleted. The order of entries stays. No code may be iterating over a table.
     """
     for table in tables:
         size = sys.getsizeof(table)

@@ -250,7 +250,7 @@ def test_what_is_left_out_has_to_be_a_kernel(backend: str, monkeypatch: pytest.M
 
 
 def with_lib(backend: str, method: str) -> subprocess.CompletedProcess[str]:
-    """A process in which one function of the core is another."""
+    """Run a process in which one function of the core is replaced."""
     code = (
         "from ssbfast import _native\n"
         "class Lib:\n"

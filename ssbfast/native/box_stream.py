@@ -45,7 +45,7 @@ class Sealer:
         """Seal `plain` into boxes of at most 4096 bytes; b"" makes none. Raise LocalProtocolError when closed."""
         source = plain if type(plain) is bytes else ffi.from_buffer("uint8_t[]", plain)
         n = len(source)
-        # C writes into a bytes object that nobody has seen yet, as Python's own C code does; the self-test proves it.
+        # C writes into a new bytes object that no other code has, as Python's own C code does; the self-test proves it.
         out = bytes(n + _HEAD if 0 < n <= limits.BOX_BODY else _sealed_size(n))
         with self._turn:
             code = _seal(self._c, source, n, out)

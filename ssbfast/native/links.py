@@ -149,7 +149,7 @@ class Link:
     def __del__(self) -> None:
         if self._c is None:
             return
-        # Whoever holds the lock may wait for another hub's, whose holder collects garbage: never wait here.
+        # The holder of the lock may wait for another hub's, whose holder collects garbage: never wait here.
         if not self._hub._turn.acquire(blocking=False):
             self._hub._forgotten.append(self)
             return

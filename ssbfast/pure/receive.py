@@ -40,7 +40,7 @@ class Mode(enum.Enum):
     """The handling of the packet in hand."""
 
     HEAD = "between packets"
-    SKIP = "nobody wants it"
+    SKIP = "dropped"
     SPLICE = "bytes for a lane"
     DELIVER = "bytes for Python"
     GATHER = "must be whole: for a lane, or an event"

@@ -17,7 +17,7 @@ class Admission(Protocol):
 class OpenMode:
     """Admission for all keys, as internal users at once. Spec: SIP 7, privacy mode "Open".
 
-    me: the room's own key, which is refused: whoever has it could only be a copy of the room.
+    me: the room's own key, which is refused: a caller with it could only be a copy of the room.
     """
 
     def __init__(self, me: FeedId) -> None:

@@ -1,6 +1,6 @@
 """Reports of peers that come and go, to the subscribers of room.attendants and tunnel.endpoints.
 
-- room.attendants: one `state` with everybody, then exactly one `joined` or `left` per change, without a gap.
+- room.attendants: one `state` with all attendants, then exactly one `joined` or `left` per change, without a gap.
 - tunnel.endpoints: the whole list; after changes again, at most once in limits.ENDPOINTS_SECONDS.
 - An event is encoded once. So many subscribers are told at a time (limits.ATTENDANCE_STEP), the others each
   limits.ATTENDANCE_PAUSE later, round by round; whose turn comes late gets several events at once. Who would have to
@@ -54,7 +54,7 @@ class Attendance:
         self._all: bytes | None = None
         self._news = News()
         self._round: deque[_Reader] = deque()  # whose turn is to come
-        self._round_news = 0  # what there was when the round began: at its end everybody knows it
+        self._round_news = 0  # what there was when the round began: at its end all subscribers know it
         self._since: float | None = None  # there are some who have not been told all
 
     def compact(self) -> None:

@@ -235,7 +235,7 @@ class RoomMethods:
         if isinstance(instance, int) and not isinstance(instance, bool) and 0 <= instance < _INSTANCES:
             forward["instance"] = instance
         elif to in self._of_2018:
-            forward["instance"] = 0  # its ssb-tunnel finds nobody without one; newer callers do not know it
+            forward["instance"] = 0  # its ssb-tunnel finds no peer without one; newer callers do not know it
         return [Splice(session, call.req, to, ("tunnel", "connect"), [forward], origin, target)]
 
 

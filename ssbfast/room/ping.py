@@ -1,7 +1,7 @@
 """gossip.ping, the accepting side: a game of volleyball with timestamps that keeps connections alive.
 
-Whoever serves sends its time and the other sends its own back; the other serves next, a timeout later. An answer to
-our own serve is not answered again: two ends that answered everything would play without pause.
+The side that serves sends its time and the other sends its own back; the other serves next, a timeout later. An answer
+to our own serve is not answered again: two ends that answered everything would play without pause.
 
 Source: pull-ping 2.0 (npm), `serve: false`.
 """

@@ -1,6 +1,6 @@
 """The decision on who may pass a peer's tunnel ends, asked once the inner handshake has proved the caller's key.
 
-Tunnelled authentication: a peer lets in those whom it follows and does not block, and the caller applies the same
+Tunnelled authentication: a peer lets in the keys that it follows and does not block, and the caller applies the same
 rule before it dials; so a tunnel needs a follow in both directions. The room takes no part.
 
 Spec: SIP 7, "Tunneled authentication".
@@ -46,13 +46,13 @@ class Policy(enum.Enum):
     """The rules for passing a tunnel end. Keys allowed one by one pass in each; blocked ones in none."""
 
     FOLLOWS = "follows"
-    """Those whom we follow: Rooms 2's rule, and the default."""
+    """Keys that we follow: Rooms 2's rule, and the default."""
 
     ALLOW = "allow"
     """Only keys that were allowed one by one."""
 
     EVERYONE = "everyone"
-    """Whoever can name us. To be said aloud when a program starts."""
+    """Any caller that can name us. Programs say so when they start."""
 
 
 class Reason(enum.Enum):
@@ -81,7 +81,7 @@ class Verdict:
 def admit(policy: Policy, relation: Relation | None, allowed: bool, *, origin_matches: bool = True) -> Verdict:
     """Decide over a key that message 3 has proved, or over one that we are about to dial.
 
-    relation: what the follow graph says; None when it cannot be asked, and then everybody is refused, since a block
+    relation: what the follow graph says; None when it cannot be asked, and then all are refused, since a block
         could not be seen.
     allowed: the key was allowed by name.
     origin_matches: the room named no origin, or the key that was proven.

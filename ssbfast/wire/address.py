@@ -10,7 +10,7 @@
     tunnel:@PORTAL.ed25519:@TARGET.ed25519[:INSTANCE]   ~shs:KEY[:SEED]
 
 IPv6 hosts come as `net:::1:8008` and `net:!:!:1:8008` from JS peers, and as `net:[::1]:8008` from people; they are
-printed with `!:`, which everybody reads. Protocols that are unknown here are kept as they are, so that one new
+printed with `!:`, which all peers read. Protocols that are unknown here are kept as they are, so that one new
 alternative does not cost the others.
 
 Spec: multiserver-address README; multiserver README; SIP 7, "Tunnel addresses"; ssb-tunnel README (instance).

@@ -451,7 +451,7 @@ class ServerHandshake(_Handshake):
         return self._create_hello()
 
     def _consume_client_authenticate(self, body: bytes) -> FeedId:
-        # The first Diffie-Hellman of this side: a hello alone, which anybody can make, costs us none.
+        # The first Diffie-Hellman of this side: a hello alone, which any peer can make, costs us none.
         self._shared.add(self._ephemeral.exchange(self._theirs))
         self._shared.add(messages.exchange_long_term(self._me, self._theirs))
         client, self._client_signature = messages.consume_client_authenticate(

@@ -85,7 +85,7 @@ class _Open:
 
     kind: CallKind
     writes: bool  # our direction carries items (it can be ended either way)
-    reads: bool  # the peer's direction carries items that somebody here wants
+    reads: bool  # the peer's direction carries items with a reader here
     sending: bool = True  # our direction has not ended
     ended: bool = False  # the peer's end has come
     told: bool = False  # the application knows that nothing more comes (before that end, if an item was malformed)
@@ -379,7 +379,7 @@ class MuxRPC:
             self._forget(req)
         elif error is not None:
             events.insert(0, Reply(self._close(req, entry, self._same(flags, body, error), deaf=True)))
-        elif self._one_way(req, entry):  # nobody reads any more what we could still say
+        elif self._one_way(req, entry):  # the peer no longer reads what we could still send
             events.insert(0, Reply(self._close(req, entry, b"true", deaf=True)))
         return events
 

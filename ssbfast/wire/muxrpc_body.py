@@ -36,7 +36,7 @@ _INVISIBLE: Final = frozenset(
         ),
     )
 )
-"""What Python takes for printable although nobody can see it (Unicode's Default_Ignorable_Code_Point, and blanks)."""
+"""Characters that Python calls printable but are invisible (Unicode's Default_Ignorable_Code_Point, and blanks)."""
 
 
 def encode_json(value: JSON) -> bytes:

@@ -60,7 +60,7 @@ class Item:
 class Ended:
     """The end of the peer's direction of a stream; error None means that it is complete.
 
-    For an async call of the peer's (only when the session died): nobody waits for the answer.
+    For an async call of the peer's (only when the session died): no caller waits for the answer.
     """
 
     req: int

@@ -16,7 +16,7 @@
 A tag is never sent to a portal, which could use it again: it is resolved here, against the portals that are known,
 and what is dialled is an ordinary tunnel address. So it works with every room.
 
-Hidden from everybody but the recipient or the group, even from someone with a list of all rooms: the portal, and
+Hidden from all but the recipient or the group, even from a peer with a list of all rooms: the portal, and
 without KEY the owner. Two issues cannot be linked. Not hidden: the recipient can test rooms that it guesses, and
 could have made the address itself; the portal sees who calls whom and when; its members see the owner attending;
 with the owner's or the recipient's stolen key old addresses open.

@@ -64,7 +64,7 @@ class DirectKeys:
 
 
 def session_id(export_key: bytes) -> bytes:
-    """Return 32 bytes that name a session to its other end, and mean nothing to anybody else."""
+    """Return 32 bytes that name a session to its other end, and mean nothing to any other peer."""
     return _hmac(export_key, b"session id")
 
 

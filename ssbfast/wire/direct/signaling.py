@@ -11,7 +11,7 @@
 `whereabouts` are those of `wire/direct/punch/candidates.py`. epoch: u32, rises with every attempt and every standby.
 certificate: DER, base64. connection: the caller's original destination connection id, base64. took: milliseconds that
 the target needed for its answer, which are no part of the round trip. datagram: UDP payload of both ends' QUIC, 1200 …
-1400 bytes; 1400 when it is not there; the smaller of offer's and answer's counts. What comes is hostile: whoever breaks
+1400 bytes; 1400 when it is not there; the smaller of offer's and answer's counts. Input is hostile: a peer that breaks
 a rule gets a MuxRPCError.
 """
 
@@ -38,7 +38,7 @@ SERVED: Final = {Role.CALLER: (WANT,), Role.TARGET: (OFFER, SYNC)}
 """Which async calls either end answers."""
 
 NO_SUCH_SESSION: Final = "no such session"
-"""The answer to `direct.carrier`, or its end, that ends the session: whoever gives it has nothing that could go on."""
+"""The answer to `direct.carrier`, or its end, that ends the session: the end that gives it cannot go on."""
 
 SESSION_ID: Final = 32
 CONNECTION_ID: Final = range(8, 21)

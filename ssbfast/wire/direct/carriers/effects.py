@@ -1,6 +1,6 @@
 """What a session's carriers want done (`carriers.Carriers.effects`): one frozen class each, in order.
 
-"The shell" is whoever owns the sockets. S is the inner session; carriers are named by the numbers that `Carriers`
+"The shell" is the owner of the sockets. S is the inner session; carriers are named by the numbers that `Carriers`
 gave them (0 is the first tunnel).
 """
 

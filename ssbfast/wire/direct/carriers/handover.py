@@ -7,10 +7,10 @@
                                      <───────  HOLD(h') keeps from h' on; TAKE(got) when got ≥ h
             TAKE(got) when got ≥ h'  ───────>
             TAKE came: sends there             TAKE came: sends there
-    Down    the same in a standby's duplex, begun by whoever judges QUIC lost; with both TAKEs a side says the
+    Down    the same in a standby's duplex, begun by the end that judges QUIC lost; with both TAKEs a side says the
             standby's goodbye, writes out what it kept from the peer's TAKE on, and keeps nothing any more
 
-A TAKE answers a HOLD of the same carrier. So as long as a standby has brought nothing, nobody can have moved there,
+A TAKE answers a HOLD of the same carrier. So as long as a standby has brought nothing, no end can have moved there,
 and it may be replaced by another one without loss.
 
 `Moves` is the half of `carriers.Carriers` that knows the rules R1 to R7; the other half knows times and endings.

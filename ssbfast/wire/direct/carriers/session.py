@@ -331,7 +331,7 @@ class Carriers(Moves):
     def _quic_closed(self, quic: Carrier, clean: bool, now: float) -> None:
         if clean and self._said and self._heard:
             self._leave(quic)
-            self._finish(now)  # whoever closes with code 0 has our goodbye, and with it everything
+            self._finish(now)  # an end that closes with code 0 has our goodbye, and with it everything
         else:
             self._closed = True
             self._on_direct_lost("the direct path was closed", now)
@@ -461,7 +461,7 @@ class Carriers(Moves):
             self._effects.append(AskUpgrade() if asked else WantQuic())
         at = self._dial_at()
         if at is not None and now >= at:
-            if self._standby is not None:  # S goes nowhere but where the new one leads: nobody has moved to this one
+            if self._standby is not None:  # S moves only where the new one leads: no end has moved to this one
                 self._end(self._standby, clean=False)
             self._dials.begin()
             self._effects.append(WantStandby())

@@ -82,7 +82,7 @@ class Progress:
 
     def __init__(self) -> None:
         self._oldest: dict[int, tuple[int, float]] = {}  # by stream: its offset, and since when it is that one
-        self._looked: float | None = None  # None: whoever owns the path does not look
+        self._looked: float | None = None  # None: the owner of the path does not look
 
     def look(self, oldest: Mapping[int, int], now: float) -> None:
         """Take the offset of each stream's oldest byte that waits. After a sleep of our own process all begin anew."""

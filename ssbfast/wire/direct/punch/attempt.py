@@ -11,9 +11,9 @@
       at the deadline                                                        → Failed
     FAILED     silence
 
-**Early packets are poison.** A probe that comes to a NAT from where nobody inside has sent to yet may spoil the port
-that it was meant for. So nothing is sent before the start but to where an authentic check came from: whoever sent it
-has opened his NAT for our answer, and it has passed ours. Such a check also says that the other side has begun, and
+**Early packets are poison.** A probe that comes to a NAT from an address that no host inside has sent to yet may spoil the
+port that it was meant for. So nothing is sent before the start but to where an authentic check came from: its sender
+has opened its NAT for our answer, and it has passed ours. Such a check also says that the other side has begun, and
 with it we begin. What a mistimed attempt has spoilt stays so: the next one needs fresh sockets.
 
 **Both sides answer a check and send one of their own at once** ("triggered"): behind a NAT that lets in only what was

@@ -1,16 +1,16 @@
 """The birthday search: how two peers meet when the NAT of one gives out another port for each destination.
 
 The easy side sends to random ports of the hard side's IP address, each of which its own NAT will then let in. The hard
-side opens 256 sockets towards the easy side's one address: 256 ports of its NAT, and nobody knows their numbers. As
+side opens 256 sockets towards the easy side's one address: 256 ports of its NAT, whose numbers are unknown. As
 soon as one of them is among those that were guessed, or a guess is among them, probes pass, both ways.
 
-Which comes first? Behind most NATs it does not matter. But one that takes packets for itself which nobody inside has
+Which comes first? Behind most NATs it does not matter. But one that takes packets for itself which no host inside has
 asked for (Linux with an open INPUT chain) remembers them, and gives what we send to their source another port, and
-with it all that the same socket sends to anybody new: on the easy side one guess of a port that was opened before
+with it all that the same socket sends to any new address: on the easy side one guess of a port that was opened before
 spoils all later ones. So guesses have 4 seconds' start, and go on after the sockets are opened.
 
 Both sides must have opted in, their mappings must differ (`plan`), and there is one search a peer in ten minutes
-(`Searches`). IPv4 only: nobody translates IPv6 ports that way.
+(`Searches`). IPv4 only: no NAT translates IPv6 ports that way.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def plan(
     sides = {ours.mapping, theirs.mapping}
     if not (ours.birthday and theirs.birthday) or sides != {NatMapping.EASY, NatMapping.HARD} or 4 not in families:
         return None
-    # Whoever has no NAT is named as a host, and is found without a search. No private host's ports are searched.
+    # A peer without NAT is named as a host, and is found without a search. No private host's ports are searched.
     seen = [item for item in admitted if item.kind is Kind.REFLEXIVE and not item.is_v6 and _is_outside(item.host)]
     if not seen:
         return None

@@ -61,7 +61,7 @@ class Stage(enum.IntEnum):
     """The stage of an attempt. The attempt that is least far along is given up first."""
 
     SPARE = enum.auto()
-    """Made in advance: nobody waits for it."""
+    """Made in advance: no peer waits for it."""
     WAITING = enum.auto()
     """Its addresses are told, or are about to be; punching has not begun."""
     PUNCHING = enum.auto()

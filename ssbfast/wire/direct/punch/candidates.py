@@ -2,7 +2,7 @@
 
 In `direct.offer` and its answer each side says: up to 8 candidates, how its NAT gives out ports, and whether it would
 take part in a birthday search. What the other side says is hostile input: a liar must not turn us into a scanner of
-ports, of our own network or of somebody else's. `parse_whereabouts` looks at the shape only, `admit` at the addresses::
+ports, of our own network or of another network. `parse_whereabouts` looks at the shape only, `admit` at the addresses::
 
     {"candidates": [{"host": "192.0.2.1", "port": 4096, "kind": "host" | "reflexive"}, …],
      "mapping": "easy" | "hard" | "unknown", "birthday": true | false}
@@ -202,7 +202,7 @@ def is_credible(seen: Address, reflector: str, own: Collection[Address]) -> bool
     """Return whether a reflector can have seen us at this address.
 
     seen: what it says. reflector: its own IP literal, at which it has answered. own: the addresses of our socket.
-    From outside of a private network nobody is seen at a private address, unless there is no NAT in between.
+    From outside of a private network no peer is seen at a private address, unless there is no NAT in between.
     """
     inside = scope_of(seen[0])
     if inside is Scope.PUBLIC:

@@ -6,7 +6,7 @@
     token                         12 random bytes; an answer repeats those of its check
     mac                           16 bytes: HMAC-SHA256(sender's probe key, all before it), cut
 
-The key is the sender's (`wire/direct/keys.py`): what comes back from a mirror is authentic for nobody. A probe of
+The key is the sender's (`wire/direct/keys.py`): what comes back from a mirror is authentic to no end. A probe of
 another attempt has another key. Replays are authentic; they carry nothing, and what they may cause is bounded
 (`wire/direct/punch`).
 """

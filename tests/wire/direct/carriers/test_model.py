@@ -32,7 +32,7 @@ def batches(count: int) -> list[Any]:
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many ups and downs a schedule: upgrades do not wait for long."""
+    """Make schedules with many ups and downs: upgrades do not wait for long."""
     monkeypatch.setattr(limits, "UPGRADE_SECONDS", 0.5)
     monkeypatch.setattr(limits, "UPGRADE_MAX", 4.0)
 
@@ -84,7 +84,7 @@ def test_the_end_of_everything_at_every_step(seed: int) -> None:
 
 
 class NoHoldCheck(Carriers):
-    """R3 without its condition: TAKE at once."""
+    """A mutant of R3 without its condition: TAKE at once."""
 
     __slots__ = ()
 
@@ -98,7 +98,7 @@ class NoHoldCheck(Carriers):
 
 
 class OldCarrierToo(Carriers):
-    """R3 without its end: what the old carrier still brings is taken, too."""
+    """A mutant of R3 without its end: bytes that the old carrier still brings are taken, too."""
 
     __slots__ = ()
 
@@ -109,7 +109,7 @@ class OldCarrierToo(Carriers):
 
 
 class SendsOn(Carriers):
-    """R4 without its offset: goes on with what is sealed next."""
+    """A mutant of R4 without its offset: it goes on with what is sealed next."""
 
     __slots__ = ()
 
@@ -118,7 +118,7 @@ class SendsOn(Carriers):
 
 
 class ForgetsAtOnce(Carriers):
-    """R7 too early: retention ends with the peer's TAKE, on QUIC too."""
+    """A mutant of R7 that is too early: retention ends with the peer's TAKE, on QUIC too."""
 
     __slots__ = ()
 
@@ -128,7 +128,7 @@ class ForgetsAtOnce(Carriers):
 
 
 class NoWindow(Carriers):
-    """R1 without W."""
+    """A mutant of R1 without W."""
 
     __slots__ = ()
 
@@ -138,7 +138,7 @@ class NoWindow(Carriers):
 
 
 class NoAcks(Carriers):
-    """R6 left out."""
+    """A mutant without R6."""
 
     __slots__ = ()
 
@@ -147,7 +147,7 @@ class NoAcks(Carriers):
 
 
 class LeavesEarly(Carriers):
-    """The end without the ACK of one's own goodbye."""
+    """A mutant that ends without the ACK of its own goodbye."""
 
     __slots__ = ()
 
@@ -157,7 +157,7 @@ class LeavesEarly(Carriers):
 
 
 class StaysAway(Carriers):
-    """No answer to a caller that comes back after the end, and no wait for S to read."""
+    """A mutant that does not answer a caller that comes back after the end, nor wait for the session to read."""
 
     __slots__ = ()
 
