@@ -11,7 +11,7 @@
       at the deadline                                                        → Failed
     FAILED     silence
 
-**Early packets are poison.** A probe that comes to a NAT from an address that no host inside has sent to yet may spoil the
+**Early packets are poison.** A probe that comes to a NAT from an address to which no host inside has sent may spoil the
 port that it was meant for. So nothing is sent before the start but to where an authentic check came from: its sender
 has opened its NAT for our answer, and it has passed ours. Such a check also says that the other side has begun, and
 with it we begin. What a mistimed attempt has spoilt stays so: the next one needs fresh sockets.
