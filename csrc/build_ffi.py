@@ -1,4 +1,4 @@
-"""Names the extension `ssbfast._native` and reads what Python is given of it out of ssbfast.h.
+"""Name the extension `ssbfast._native` and read its cdef out of ssbfast.h.
 
 The header is the contract. Its regions between the `cdef` marks go to cffi as they stand, but for three things that
 cffi does not read: attributes are dropped, constants become `...` (the compiler says their value), and a struct
@@ -22,14 +22,14 @@ CONSTANT = re.compile(r"^(#define \w+) [^\n]*$", re.M)
 
 
 def read_cdef(header: str) -> str:
-    """The declarations of ssbfast.h that Python is given."""
+    """Return the declarations of ssbfast.h that Python is given."""
     opaque = "".join(f"typedef struct {{ ...; }} {name};\n" for name in OPAQUE.findall(header))
     regions = "\n".join(REGION.findall(header))
     return opaque + CONSTANT.sub(r"\1 ...", regions).replace(" SSB_MUST_USE", "")
 
 
 def compile_flags() -> tuple[list[str], list[str]]:
-    """Flags for the compiler and for the linker. Warnings are errors in the tests, never for users."""
+    """Return flags for the compiler and for the linker. Warnings are errors in the tests, never for users."""
     if sys.platform == "win32" and not sysconfig.get_platform().startswith("mingw"):
         return ["/O2", "/std:c11", "/W3"], []  # MSVC: libsodium does the work there, see kernel.h
     # -g0: Python's own flags may ask for debug data, which would be most of a wheel and name the builder's folders.

@@ -1,4 +1,4 @@
-/* inlet.c: inlets, which say what becomes of arriving packets, and those among them whose lane has no room. */
+/* inlet.c: inlets, the routes of arriving packets, and the list of those whose lane has no room. */
 #include "internal.h"
 
 #include <string.h>
@@ -46,7 +46,7 @@ void ssbi_inlet_over(ssb_link *l, ssb_inlet *i) {
     l->_over = i;
 }
 
-static void over_remove(ssb_link *l, ssb_inlet *i) {
+static void blocked_remove(ssb_link *l, ssb_inlet *i) {
     if (!i->_over) return;
     ssb_inlet **at = &l->_over;
     while (*at != i) at = &(*at)->_next_over;
@@ -56,14 +56,14 @@ static void over_remove(ssb_link *l, ssb_inlet *i) {
 }
 
 int ssbi_link_blocked(ssb_link *l) {
-    while (l->_over != NULL && !ssbi_lane_over(l->_over->_lane)) over_remove(l, l->_over);
+    while (l->_over != NULL && !ssbi_lane_over(l->_over->_lane)) blocked_remove(l, l->_over);
     return l->_over != NULL || ssbi_pool_shut(l->_hub);
 }
 
 ssb_lane *ssb_link_blocked(const ssb_link *l) { return l->_over != NULL ? l->_over->_lane : NULL; }
 
 void ssbi_inlet_gone(ssb_link *l, ssb_inlet *i) {
-    over_remove(l, i);
+    blocked_remove(l, i);
     if (l->_into != i) return;
     l->_into = NULL;
     l->_mode = SKIP;

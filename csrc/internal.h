@@ -1,4 +1,4 @@
-/* internal.h: what the files of the core share and nobody else sees. */
+/* internal.h: what the files of the core share, and no other file sees. */
 #ifndef SSBFAST_INTERNAL_H
 #define SSBFAST_INTERNAL_H
 
@@ -6,7 +6,7 @@
 
 #define WHOLE_REST UINT32_MAX /* ssb_slab_info.whole behind the first slab of a whole packet */
 
-/* What ssb_link._goodbye goes through. */
+/* The stages of ssb_link._goodbye. */
 enum { GOODBYE_NONE, GOODBYE_WANTED, GOODBYE_SEALED, LINK_CLOSED };
 
 static inline size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
@@ -27,7 +27,7 @@ typedef struct { /* a box to be sealed */
 int ssbi_seal_boxes(ssb_sealer *s, const ssbi_box *boxes, size_t count);
 int ssbi_open_one(ssb_opener *o, uint8_t *in, size_t n, size_t *used); /* ssb_open, with libsodium */
 
-/* box_batch.c: the kernel of the crypto table at work. Both do what they can and say how many boxes; 0 if the next
+/* box_batch.c: the kernel of the crypto table at work. Both return how many boxes they did; 0 if the next
  * one is not for them: there is no kernel, the nonce is about to carry, or the box is longer than a kernel takes.
  *
  * Opening takes good boxes only, up to SSBI_BATCH; whatever is wrong with the box behind them is for ssbi_open_one
@@ -64,7 +64,7 @@ void ssbi_lane_rotate(ssb_lane *lane);
 /* inlet.c */
 enum mode {
     HEAD,    /* between packets */
-    SKIP,    /* nobody wants it */
+    SKIP,    /* dropped */
     SPLICE,  /* bytes for the lane of _into */
     DELIVER, /* bytes for Python */
     GATHER,  /* must be whole: for the lane of _into, or, without _into, an event */
@@ -83,13 +83,13 @@ typedef struct {
     size_t room;
     size_t n;
     size_t need;      /* room for the event that did not fit */
-    uint32_t left;    /* events that may still be told */
+    uint32_t left;    /* events that may still be reported */
     uint8_t *chunk;   /* the last event, if it is a chunk and can grow */
 } ssbi_events;
 
-/* Where the body of a new event goes; NULL when it has no room. */
+/* Add an event; return where its body goes, or NULL when it has no room. */
 uint8_t *ssbi_event(ssbi_events *e, uint8_t kind, uint8_t flags, int32_t req, size_t n);
-/* Bytes of a stream, behind the last chunk if it is the same stream's; how many had room. */
+/* Add bytes of a stream, to the last event if that is the same stream's chunk; return how many had room. */
 size_t ssbi_chunk(ssbi_events *e, int32_t req, const uint8_t *data, size_t n);
 
 /* link_receive.c */

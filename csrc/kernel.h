@@ -6,7 +6,7 @@
  * a lane of its own.
  *
  * Constant time: no branch and no index here or in the kernels depends on keys, key stream, text or macs; they depend
- * on lengths, counters and pointers, which anybody on the wire can see. ARCHITECTURE.md, "Kernels", has the review. */
+ * on lengths, counters and pointers, which the wire shows anyway. ARCHITECTURE.md, "Kernels", has the review. */
 #ifndef SSBFAST_KERNEL_H
 #define SSBFAST_KERNEL_H
 
@@ -31,7 +31,7 @@
 #define SSBI_NEON 0
 #endif
 
-/* What anybody may know from here on. The tests that follow secrets through the code say how to tell their tools. */
+/* Marks memory as public. The tests that follow secrets through the code define it for their tools. */
 #ifndef SSBI_KNOWN
 #define SSBI_KNOWN(p, n) ((void)0)
 #endif

@@ -8,8 +8,8 @@
 #include <string.h>
 
 #define QUANTUM ((int32_t)(SSB_BOX_BODY - SSB_PACKET_HEAD))
-#define LANE_PART 16u /* of what is left of the pool, one lane may hold so small a part */
-#define LINK_PART 4u  /* and all lanes of a link so much */
+#define LANE_PART 16u /* one lane may hold a 16th of what is left of the pool */
+#define LINK_PART 4u  /* all lanes of a link may hold a quarter of it */
 #define SLACK 4u      /* memory a lane may hold, in shares: a whole packet of ten bytes takes a slab of 4096 */
 
 /* ---------------------------------------------------------------- the ring */
@@ -50,8 +50,8 @@ void ssbi_lane_rotate(ssb_lane *lane) {
     l->_ring = lane;
 }
 
-/* Call after every change of the queue, with the queue as it was before. */
-static void settle(ssb_lane *lane, ssb_queue before) {
+/* Account for a change of the queue. Call after every change, with the queue as it was before. */
+static void account(ssb_lane *lane, ssb_queue before) {
     ssb_link *l = lane->_link;
     l->_lane_bytes += lane->_queue._bytes - before._bytes; /* both may shrink: unsigned wraps back */
     l->_lane_slabs += (uint64_t)lane->_queue._slabs - before._slabs;
@@ -76,7 +76,7 @@ void ssb_lane_init(ssb_lane *lane, ssb_link *l, int32_t req, uint32_t share) {
 int ssbi_lane_open(const ssb_lane *lane) { return lane->_link != NULL && lane->_link->_goodbye == GOODBYE_NONE; }
 
 /* part: a limit never exceeds this part of what is left of the pool, but always lets a slab wait. */
-static int passed(const ssb_hub *h, uint64_t bytes, uint64_t slabs, uint64_t limit, uint32_t part) {
+static int is_over_limit(const ssb_hub *h, uint64_t bytes, uint64_t slabs, uint64_t limit, uint32_t part) {
     const uint64_t left = (uint64_t)ssb_hub_left(h) / part * SSB_SLAB;
     const uint64_t most = left > SSB_SLAB ? left : SSB_SLAB;
     if (limit > most) limit = most;
@@ -86,8 +86,8 @@ static int passed(const ssb_hub *h, uint64_t bytes, uint64_t slabs, uint64_t lim
 int ssbi_lane_over(const ssb_lane *lane) {
     const ssb_link *l = lane->_link;
     if (!ssbi_lane_open(lane)) return 0;
-    return passed(l->_hub, lane->_queue._bytes, lane->_queue._slabs, lane->_share, LANE_PART) ||
-           passed(l->_hub, l->_lane_bytes, l->_lane_slabs, l->_limits.link_backlog, LINK_PART);
+    return is_over_limit(l->_hub, lane->_queue._bytes, lane->_queue._slabs, lane->_share, LANE_PART) ||
+           is_over_limit(l->_hub, l->_lane_bytes, l->_lane_slabs, l->_limits.link_backlog, LINK_PART);
 }
 
 int ssb_lane_full(const ssb_lane *lane) {
@@ -98,7 +98,7 @@ int ssbi_lane_splice(ssb_lane *lane, const uint8_t *data, size_t n) {
     const ssb_queue before = lane->_queue;
     if (ssbi_append(lane->_link->_hub, &lane->_queue, data, n) != SSB_OK) return SSB_E_MEMORY;
     lane->_put += n;
-    settle(lane, before);
+    account(lane, before);
     ssbi_link_dirty(lane->_link);
     return SSB_OK;
 }
@@ -116,7 +116,7 @@ int ssbi_lane_take_packet(ssb_lane *lane, ssb_queue *packet) {
     lane->_put += packet->_bytes;
     ssbi_mark_whole(h, packet);
     ssbi_move(h, &lane->_queue, packet);
-    settle(lane, before);
+    account(lane, before);
     ssbi_link_dirty(lane->_link);
     return SSB_OK;
 }
@@ -139,7 +139,7 @@ void ssbi_lane_take(ssb_lane *lane, uint8_t *out, size_t n) {
     ssbi_drop(lane->_link->_hub, &lane->_queue, n);
     lane->_taken += n;
     lane->_credit -= (int32_t)n;
-    settle(lane, before);
+    account(lane, before);
 }
 
 size_t ssb_lane_queued(const ssb_lane *lane) { return (size_t)lane->_queue._bytes; }
@@ -150,7 +150,7 @@ void ssb_lane_clear(ssb_lane *lane) {
     const ssb_queue before = lane->_queue;
     if (lane->_link == NULL) return;
     ssbi_keep(lane->_link->_hub, &lane->_queue, lane->_begun);
-    settle(lane, before);
+    account(lane, before);
 }
 
 void ssb_lane_close(ssb_lane *lane) {
@@ -161,7 +161,7 @@ void ssb_lane_close(ssb_lane *lane) {
         const ssb_queue before = lane->_queue;
         l->_hub->_outgoing += before._slabs;
         ssbi_prepend(l->_hub, &l->_control, &lane->_queue);
-        settle(lane, before);
+        account(lane, before);
         l->_control_begun = lane->_begun;
         lane->_begun = 0;
     }

@@ -13,7 +13,7 @@ typedef struct {
     size_t n;     /* put there so far */
 } plain_box;
 
-/* May a packet of `size` bytes begin here? Otherwise the box is closed first. */
+/* 1 if a packet of `size` bytes may begin here; otherwise the box is closed first. */
 static int fits(const plain_box *box, size_t size) {
     return box->n == 0 || size <= box->room || box->room >= TINY;
 }
@@ -34,7 +34,7 @@ static void take_control(ssb_link *l, plain_box *box, size_t most) {
     advance(box, n);
 }
 
-/* Bytes of the packet that was begun. The turn stays with the lane until its packet has ended. */
+/* Take bytes of the packet that was begun. The turn stays with the lane until its packet has ended. */
 static void take_lane(ssb_lane *lane, plain_box *box, size_t most) {
     const size_t n = smaller(smaller(lane->_begun, box->room), most);
     lane->_begun -= (uint32_t)n;
@@ -61,7 +61,7 @@ static int begin_whole(ssb_link *l, ssb_lane *lane, plain_box *box) {
     return 1;
 }
 
-/* As many bytes as wait and as the box has room for, in one packet; in split mode the head alone. */
+/* Begin one packet with as many of the waiting bytes as fit; in split mode write the head alone. */
 static int begin_data(ssb_link *l, ssb_lane *lane, plain_box *box) {
     const size_t room = l->_split ? SSB_BOX_BODY : box->room < SSB_PACKET_HEAD ? 0 : box->room - SSB_PACKET_HEAD;
     const size_t wait = ssbi_plain_run(l->_hub, &lane->_queue, SSB_BOX_BODY);
@@ -74,7 +74,7 @@ static int begin_data(ssb_link *l, ssb_lane *lane, plain_box *box) {
     return 1;
 }
 
-/* Put one packet, or some of one, into the box; 0 when there is none or the box is to be closed. */
+/* Put one packet, or a part of one, into the box; 0 when there is none or the box is to be closed. */
 static int step(ssb_link *l, plain_box *box) {
     ssb_lane *lane = l->_ring;
     if (l->_control_begun > 0) {
@@ -90,9 +90,9 @@ static int step(ssb_link *l, plain_box *box) {
     return l->_hub->_info[lane->_queue._first - 1].whole > 0 ? begin_whole(l, lane, box) : begin_data(l, lane, box);
 }
 
-static int anything(const ssb_link *l) { return l->_control._bytes > 0 || l->_lane_bytes > 0; }
+static int has_queued(const ssb_link *l) { return l->_control._bytes > 0 || l->_lane_bytes > 0; }
 
-static int end(ssb_link *l, uint8_t *out, size_t room, size_t *out_n) {
+static int write_goodbye(ssb_link *l, uint8_t *out, size_t room, size_t *out_n) {
     if (l->_goodbye == GOODBYE_NONE) return SSB_OK;
     if (l->_goodbye == GOODBYE_WANTED) {
         if (room - *out_n < SSB_BOX_HEADER) return SSB_FULL;
@@ -116,9 +116,9 @@ int ssb_link_flush(ssb_link *l, uint8_t *out, size_t room, size_t *out_n) {
     int full = 0;
     *out_n = 0;
     if (l->_goodbye == LINK_CLOSED) return SSB_E_CLOSED;
-    while (!full && anything(l)) {
+    while (!full && has_queued(l)) {
         size_t count = 0;
-        while (!full && count < SSBI_BATCH && anything(l)) {
+        while (!full && count < SSBI_BATCH && has_queued(l)) {
             /* Only the first box of a call may be short, else the room's end would cut packets at random. */
             const size_t least = *out_n > 0 ? SSB_BOX_BODY : TINY;
             full = room - *out_n < SSB_BOX_HEADER + least;
@@ -129,5 +129,5 @@ int ssb_link_flush(ssb_link *l, uint8_t *out, size_t room, size_t *out_n) {
         const int code = ssbi_seal_boxes(&l->_sealer, boxes, count);
         if (code != SSB_OK) return code;
     }
-    return full ? SSB_FULL : end(l, out, room, out_n);
+    return full ? SSB_FULL : write_goodbye(l, out, room, out_n);
 }

@@ -25,7 +25,7 @@ static void begin_empty(ssb_link *l, const ssb_inlet *inlet) {
     else l->_mode = inlet != NULL ? SKIP : EMPTY;
 }
 
-/* A head has been read: decide what becomes of the packet. */
+/* Decide what to do with a packet whose head has been read. */
 static int begin_packet(ssb_link *l, uint32_t length) {
     ssb_inlet *inlet = l->_req != 0 ? ssbi_inlet_find(l, l->_req) : NULL;
     const uint32_t limit = l->_req < 0 ? l->_limits.answer_body : l->_limits.call_body;
@@ -52,7 +52,7 @@ static int begin_packet(ssb_link *l, uint32_t length) {
     return ssbi_append(l->_hub, &l->_assembly, head, sizeof head) == SSB_OK ? SSB_OK : SSB_E_MEMORY;
 }
 
-/* The packet in hand is done. A stream that was just opened gets the chance of an inlet before its bytes. */
+/* End the packet in hand. A stream that was just opened can get an inlet before its bytes. */
 static int end_packet(ssb_link *l, int reported) {
     const int opens = reported && l->_flags == STREAM_OPENS && l->_req > 0 && ssbi_inlet_find(l, l->_req) == NULL;
     l->_mode = HEAD;
@@ -77,7 +77,7 @@ static int splice(ssb_link *l, size_t n) {
     return SSB_OK;
 }
 
-/* All of a packet lies in _assembly, head included: it goes to the lane. */
+/* Hand the complete packet in _assembly, head included, to the lane. */
 static int hand_over(ssb_link *l) {
     ssb_lane *lane = l->_into->_lane;
     int code = SSB_OK;
@@ -116,7 +116,7 @@ static int gather(ssb_link *l, ssbi_events *e, size_t n) {
     return end_packet(l, 1);
 }
 
-static int empty(ssb_link *l, ssbi_events *e) {
+static int report_empty(ssb_link *l, ssbi_events *e) {
     uint8_t kind = SSB_EV_PACKET, flags = l->_flags;
     size_t n = 0;
     if (l->_req == 0) kind = SSB_EV_GOODBYE;
@@ -131,7 +131,7 @@ static int empty(ssb_link *l, ssbi_events *e) {
 }
 
 /* Go on with the packet in hand as far as the cursor and the room for events allow. */
-static int go_on(ssb_link *l, ssbi_events *e) {
+static int continue_packet(ssb_link *l, ssbi_events *e) {
     const uint32_t left = ssb_scanner_left(&l->_scanner);
     const size_t n = smaller(left, l->_cursor_n);
     size_t k;
@@ -140,7 +140,7 @@ static int go_on(ssb_link *l, ssbi_events *e) {
     case GATHER:
         return gather(l, e, n);
     case EMPTY:
-        return empty(l, e);
+        return report_empty(l, e);
     case SPLICE:
         code = splice(l, n);
         if (code != SSB_OK) return code;
@@ -159,7 +159,7 @@ static int go_on(ssb_link *l, ssbi_events *e) {
     return n == left ? end_packet(l, 0) : SSB_OK;
 }
 
-/* Scan at the cursor until it is used up or something has to be told. */
+/* Scan at the cursor until it is used up or there is something to report. */
 static int scan(ssb_link *l, ssbi_events *e) {
     for (;;) {
         if (l->_mode == HEAD) {
@@ -176,7 +176,7 @@ static int scan(ssb_link *l, ssbi_events *e) {
             code = begin_packet(l, length);
             if (code != SSB_OK) return code;
         }
-        const int code = go_on(l, e);
+        const int code = continue_packet(l, e);
         if (code != SSB_OK) return code;
         if (l->_mode != HEAD) return SSB_OK; /* the cursor is used up */
     }
@@ -185,7 +185,7 @@ static int scan(ssb_link *l, ssbi_events *e) {
 /* ---------------------------------------------------------------- boxes */
 
 /* Keep the rest of the caller's buffer. */
-static int keep(ssb_link *l, size_t n) {
+static int keep_rest(ssb_link *l, size_t n) {
     if (n == 0) return SSB_OK;
     if (ssbi_append(l->_hub, &l->_input, l->_rest, n) != SSB_OK) return SSB_E_MEMORY;
     l->_rest += n;
@@ -193,12 +193,12 @@ static int keep(ssb_link *l, size_t n) {
     return SSB_OK;
 }
 
-/* Length of a box that was opened ahead: its plain header tells. */
+/* Length of a box that was opened ahead, from its plain header. */
 static size_t opened_size(const uint8_t *box) {
     return SSB_BOX_HEADER + ((size_t)box[SSB_MAC] << 8 | box[SSB_MAC + 1]);
 }
 
-/* The next box lies in the caller's buffer from its beginning on. */
+/* Open the next box, which begins in the caller's buffer. */
 static int open_here(ssb_link *l) {
     uint16_t bodies[SSBI_BATCH];
     size_t used = 0;
@@ -213,7 +213,7 @@ static int open_here(ssb_link *l) {
     }
     if (code == SSB_MORE) {
         l->_need = used;
-        return l->_rest_n > 0 && keep(l, l->_rest_n) != SSB_OK ? SSB_E_MEMORY : SSB_MORE;
+        return l->_rest_n > 0 && keep_rest(l, l->_rest_n) != SSB_OK ? SSB_E_MEMORY : SSB_MORE;
     }
     if (code == SSB_OK) {
         l->_cursor = l->_rest + SSB_BOX_HEADER;
@@ -226,7 +226,7 @@ static int open_here(ssb_link *l) {
     return code;
 }
 
-/* The next box begins in _input and was opened before it got there. */
+/* Take the next box, which begins in _input and was opened before it got there. */
 static void take_opened(ssb_link *l) {
     uint8_t *box = l->_hub->_scratch;
     ssbi_copy(l->_hub, &l->_input, box, SSB_BOX_HEADER);
@@ -238,7 +238,7 @@ static void take_opened(ssb_link *l) {
     l->_cursor_n = size - SSB_BOX_HEADER;
 }
 
-/* The next box begins in _input: put it together in the scratch area, once for its header and once for all. */
+/* Open the next box, which begins in _input: put it together in the scratch area, first for its header, then whole. */
 static int open_kept(ssb_link *l) {
     if (l->_opened > 0) {
         take_opened(l);
@@ -248,7 +248,7 @@ static int open_kept(ssb_link *l) {
         uint8_t *box = l->_hub->_scratch;
         size_t used = 0;
         if (l->_input._bytes + l->_rest_n < l->_need) {
-            const int code = keep(l, l->_rest_n);
+            const int code = keep_rest(l, l->_rest_n);
             return code != SSB_OK ? code : SSB_MORE;
         }
         const size_t kept = smaller(l->_need, (size_t)l->_input._bytes), fresh = l->_need - kept;
@@ -272,7 +272,7 @@ static int open_kept(ssb_link *l) {
     }
 }
 
-/* Scan what was kept of a box over SSB_AGAIN. */
+/* Scan the plain bytes of a box that were kept over SSB_AGAIN. */
 static int scan_kept(ssb_link *l, ssbi_events *e) {
     int code = SSB_OK;
     while (l->_plain._bytes > 0 && code == SSB_OK) {
@@ -296,7 +296,7 @@ static int run(ssb_link *l, ssbi_events *e) {
     int code = l->_plain._bytes > 0 ? scan_kept(l, e) : scan(l, e);
     while (code == SSB_OK) {
         if (ssbi_link_blocked(l)) {
-            code = keep(l, l->_rest_n);
+            code = keep_rest(l, l->_rest_n);
             return code != SSB_OK ? code : SSB_BLOCKED;
         }
         code = l->_input._bytes > 0 ? open_kept(l) : open_here(l);
@@ -358,7 +358,7 @@ int ssb_link_keep(ssb_link *l, const uint8_t *in, size_t n) {
         code = ssbi_append(l->_hub, &l->_plain, l->_cursor, l->_cursor_n);
         l->_cursor_n = 0;
     }
-    if (code == SSB_OK) code = keep(l, l->_rest_n);
+    if (code == SSB_OK) code = keep_rest(l, l->_rest_n);
     if (code == SSB_OK && n > 0) code = ssbi_append(l->_hub, &l->_input, in, n);
     if (code == SSB_OK) return SSB_OK;
     ssbi_receive_close(l);

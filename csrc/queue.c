@@ -10,7 +10,7 @@ static size_t filled(const ssb_slab_info *i) { return (size_t)(i->end - i->start
 
 uint32_t ssbi_slabs_for(size_t n) { return (uint32_t)(n / SSB_SLAB + (n % SSB_SLAB != 0)); }
 
-/* Lend a slab, put behind the queue. The caller knows that there is one. */
+/* Lend a slab and put it behind the queue. The caller has checked that there is one. */
 static void grow(ssb_hub *h, ssb_queue *q) {
     uint32_t slab = h->_free;
     if (slab != 0) h->_free = info(h, slab)->next;

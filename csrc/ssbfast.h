@@ -397,7 +397,7 @@ void ssb_lane_init(ssb_lane *lane, ssb_link *l, int32_t req, uint32_t share);
 /* Queue payload. SSB_OK, SSB_FULL (nothing was taken: over share or link_backlog, or the pool has not so
  * much above its reserve), SSB_E_CLOSED. The check is made before, so one write may pass the share by its own length.
  * Memory counts too: many small whole packets are "over" at four times the share in slabs. The less of the pool is left,
- * the less may wait in one lane: a 16th of it, in a link a quarter, but always a slab; so those who hold little find
+ * the less may wait in one lane: a 16th of it, in a link a quarter, but always a slab; so lanes that hold little find
  * room whatever others hold. */
 int ssb_lane_write(ssb_lane *lane, const uint8_t *data, size_t n) SSB_MUST_USE;
 /* Queue a whole packet behind what is there, share or not; it may use the reserve, but not the last slab. SSB_OK,

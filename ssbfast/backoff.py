@@ -1,4 +1,4 @@
-"""How long to wait before the next attempt: longer each time, and never at the same moment as everybody else.
+"""How long to wait before the next attempt: longer each time, and at random, so that peers do not come all at once.
 
 Whatever dials again, dials by this: rooms, targets, standby tunnels, the ssb server.
 """
@@ -35,13 +35,13 @@ class Backoff:
         self._next = first
 
     def next(self, most: float | None = None) -> float:
-        """Return the pause before the next attempt. most: the longest one just now."""
+        """Return the pause before the next attempt, in seconds. most: the longest one just now."""
         pause = min(self._next, self._most if most is None else most)
         self._next = min(self._next * self._factor, self._most)
         return pause * (1 + self._chance()) / 2
 
     def lasted(self, seconds: float) -> None:
-        """Note how long a session has lasted. One that was of use lets the pauses begin again; others do not."""
+        """Note how long a session has lasted. A useful one lets the pauses begin again; others do not."""
         if seconds >= self._useful:
             self.reset()
 

@@ -7,8 +7,8 @@
     Turns     whose work is next: a fair queue over addresses and, inside each, over sessions
     Tally     which limit was reached how often, for events
 
-Three rules hold for all of them. Whoever holds or spends less than others in the same place never loses to them: the
-greediest address loses first, in it the greediest key. Nobody is refused for what a neighbour does while there is
+Three rules hold for all of them. A peer that holds or spends less than others in its place never loses to them: the
+greediest address loses first, in it the greediest key. No peer is refused for what a neighbour does while there is
 something of the neighbour's to take back. And nothing here remembers more than what is alive, plus `BUDGET_ENTRIES`.
 
 Models: OpenSSH's MaxStartups and PerSourcePenalties, DERP's queues per client, start-time fair queueing (Goyal, Vin and
@@ -60,7 +60,7 @@ def rings(host: str) -> Rings:
 
 
 class Bucket:
-    """A leaky bucket: what was spent, less what time has forgiven."""
+    """A leaky bucket: the units spent, less those that time has forgiven."""
 
     __slots__ = ("_at", "_level")
 
@@ -69,7 +69,7 @@ class Bucket:
         self._at = now
 
     def level(self, rate: float, now: float) -> float:
-        """Return what is still spent at `now`. rate: units forgiven a second."""
+        """Return the units still spent at `now`. rate: units forgiven a second."""
         if now > self._at:
             self._level = max(0.0, self._level - (now - self._at) * rate)
             self._at = now
@@ -83,7 +83,7 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A rate and what may be spent at once. rate: units a second. burst: units."""
+    """A rate and its burst. rate: units a second. burst: units that may be spent at once."""
 
     rate: float
     burst: float
@@ -95,7 +95,7 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What may be spent of one kind.
+    """The budget for one kind of spending.
 
     key: by all sessions of one key. address: by all sessions of each of an address's networks. own: by each session,
     whatever its neighbours at the same address have spent.
@@ -137,7 +137,7 @@ ALLOWANCES: Final[Mapping[str, Allowance]] = {
 
 
 class Rates:
-    """What is spent of each kind, by session, key and network."""
+    """The units spent of each kind, by session, key and network."""
 
     def __init__(self, allowances: Mapping[str, Allowance] = ALLOWANCES) -> None:
         self._allowances = allowances
@@ -150,11 +150,11 @@ class Rates:
         return len(self._buckets) + len(self._own)
 
     def compact(self) -> None:
-        """Give memory back that a crowd has left behind."""
+        """Give back the memory that a crowd has left behind."""
         compact(self._buckets, self._own)
 
     def spend(self, kind: str, session: Hashable, key: Hashable, networks: Rings, now: float) -> float:
-        """Charge one unit; return for how many seconds the session has to spend nothing more.
+        """Charge one unit; return the seconds for which the session has to spend nothing more.
 
         kind: a name of `ALLOWANCES`. session, key: any names. networks: what `rings` says of its address.
 
@@ -182,7 +182,10 @@ class Rates:
         return rate.wait(bucket.spend(1.0, rate.rate, now))
 
     def _spend_own(self, kind: int, session: Hashable, now: float) -> float:
-        """Charge a session itself; return what it has spent. All its kinds in one list: thousands have one."""
+        """Charge a session itself; return the units it has spent.
+
+        All its kinds are in one list: thousands of sessions have one.
+        """
         spent = self._own.pop(session, None)
         if spent is None:
             while len(self._own) >= limits.BUDGET_ENTRIES:
@@ -226,7 +229,7 @@ Item = TypeVar("Item", bound=Hashable)
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """How many places there are. whole: for all; address: for a /32 or /64; wider networks get twice as many each."""
+    """The number of places. whole: for all; address: for a /32 or /64; wider networks get twice as many each."""
 
     whole: int
     address: int
@@ -239,7 +242,7 @@ class Caps:
 
 @dataclass(frozen=True, slots=True)
 class Verdict(Generic[Item]):
-    """Whether a newcomer gets a place, and who has to leave for that.
+    """The decision whether a newcomer gets a place, and which holder has to leave for it.
 
     reason: the limit that was reached, "" if none.
     """
@@ -274,11 +277,11 @@ class Places(Generic[Item]):
         return iter(list(self._all))
 
     def held(self, network: str) -> int:
-        """Return how many places a network holds."""
+        """Return the number of places that a network holds."""
         return len(self._of.get(network, ()))
 
     def ask(self, networks: Rings) -> Verdict[Item]:
-        """Tell whether a newcomer of these networks gets a place. Nobody loses one by that.
+        """Return whether a newcomer of these networks gets a place. No holder loses one by asking.
 
         A full network takes the place of one of its own. When all places are taken, one of the network that holds the
         most, among those that are looked at, goes; a newcomer whose own network holds as many takes the place of one of
@@ -292,13 +295,13 @@ class Places(Generic[Item]):
         return self._replace(self._greediest(networks[0]), self._name)
 
     def least(self, network: str) -> Item | None:
-        """Return the least deserving of a network, of those that are looked at; None when nobody may be sent away."""
+        """Return the least deserving holder of a network, of those looked at; None when none may be sent away."""
         bag = self._of.get(network, {})
         able = [(worth, item) for item in self._some(bag) if (worth := self._worth(item)) is not None]
         return min(able, key=lambda pair: pair[0])[1] if able else None
 
     def add(self, item: Item, networks: Rings) -> None:
-        """Give a place. Harmless for one who has it."""
+        """Give a place to a holder. Do nothing when it has one."""
         if item in self._all:
             return
         self._all[item] = networks
@@ -306,7 +309,7 @@ class Places(Generic[Item]):
             self._of.setdefault(network, {})[item] = None
 
     def remove(self, item: Item) -> None:
-        """Take the place back. Harmless for one who has none."""
+        """Take a place back. Do nothing when the holder has none."""
         for network in self._all.pop(item, ()):
             bag = self._of[network]
             del bag[item]
@@ -314,7 +317,7 @@ class Places(Generic[Item]):
                 del self._of[network]
 
     def compact(self) -> None:
-        """Give memory back that a crowd has left behind."""
+        """Give back the memory that a crowd has left behind."""
         compact(self._all, *self._of.values())
 
     def _replace(self, network: str, reason: str) -> Verdict[Item]:
@@ -322,14 +325,14 @@ class Places(Generic[Item]):
         return Verdict(least is not None, least, reason)
 
     def _greediest(self, own: str) -> str:
-        """The widest network that holds most, of those that are looked at; the newcomer's own if none holds more."""
+        """Return the widest network that holds most, of those looked at; the newcomer's own if none holds more."""
         found = {self._all[item][0] for item in self._some(self._all)}
         most = max(found, key=self.held)
         return own if self.held(own) >= self.held(most) else most
 
     @staticmethod
     def _some(bag: dict[Item, Any]) -> list[Item]:
-        """Look at some, in turns: those that were not looked at for longest, which come last now."""
+        """Return some holders, in turns: those looked at longest ago, which move to the end."""
         found = list(islice(bag, limits.EVICTION_SAMPLE))
         for item in found:
             bag[item] = bag.pop(item)
@@ -342,7 +345,7 @@ Work = Callable[[], None]
 
 
 class _Node:
-    """Something that gets turns among its likes: an address's network."""
+    """One member of a queue that takes turns: an address's network."""
 
     __slots__ = ("bucket", "children", "members", "name", "now", "parent", "pending", "queue", "tag", "waits")
 
@@ -360,7 +363,7 @@ class _Node:
 
 
 class Share:
-    """What one session has of the loop's time. Made by `Turns.share`; thousands of them idle: it holds little."""
+    """One session's share of the loop's time. `Turns.share` makes it; thousands of them idle, so it holds little."""
 
     __slots__ = ("parent", "pending", "tag", "waits", "works")
 
@@ -373,7 +376,7 @@ class Share:
 
     @property
     def network(self) -> str:
-        """The widest network that it is charged to, "" for what is our own."""
+        """The widest network that the share is charged to, "" for our own."""
         node = self.parent
         while node.parent is not None and node.parent.parent is not None:
             node = node.parent
@@ -381,10 +384,10 @@ class Share:
 
 
 class Turns:
-    """A fair queue of work: addresses take turns, in an address its sessions do, each by the time it has used.
+    """A fair queue of work. Addresses take turns; within an address its sessions do, each by the time it has used.
 
     Time used beside the queue counts as well (`spent`), so that a busy session that now has to wait comes behind those
-    who did little. Its lead is at most `TURN_LEAD` seconds: nobody waits for longer because of what it did before.
+    who did little. Its lead is at most `TURN_LEAD` seconds: no share waits for longer because of what it did before.
     """
 
     def __init__(self) -> None:
@@ -407,7 +410,7 @@ class Turns:
         return Share(node)
 
     def close(self, share: Share) -> None:
-        """Forget a share, once; what it has queued is still done."""
+        """Forget a share, once; its queued work is still done."""
         node = share.parent
         node.members -= 1
         while node.parent is not None and not node.members:
@@ -416,7 +419,7 @@ class Turns:
             node.members -= 1
 
     def queue(self, share: Share, work: Work) -> None:
-        """Put work behind what a share has queued."""
+        """Queue work behind the other work of a share."""
         works = share.works
         if works is None:
             share.works = work
@@ -436,7 +439,7 @@ class Turns:
             node = parent
 
     def next(self) -> tuple[Share, Work] | None:
-        """Take the work whose turn it is; tell `spent` how long it took before the next one."""
+        """Take the work whose turn it is. Tell `spent` how long it took before taking the next one."""
         node: _Node | Share = self._root
         if not node.pending:
             return None
@@ -465,7 +468,7 @@ class Turns:
             node = parent
 
     def is_light(self, share: Share, now: float) -> bool:
-        """Tell whether the networks of a share have used so little that it need not wait for a turn.
+        """Return whether the networks of a share have used so little that it need not wait for a turn.
 
         What is our own has no network, and is light.
         """
@@ -482,7 +485,7 @@ class Turns:
         heappush(parent.queue, (node.tag, self._order, node))
 
     def _first(self, node: _Node) -> _Node | Share:
-        """Take the one whose turn it is off a node's queue; it comes back behind its equals if it has more work."""
+        """Take the member whose turn it is off a node's queue. With more work it comes back behind its equals."""
         while True:
             tag, _, child = heappop(node.queue)
             if child.tag <= tag:
@@ -499,7 +502,7 @@ class Turns:
 
 
 class Tally:
-    """Counts how often each limit was reached, and says so at most once in `TALLY_SECONDS`."""
+    """Counts of how often each limit was reached, reported at most once in `TALLY_SECONDS`."""
 
     def __init__(self) -> None:
         self.total: dict[str, int] = {}

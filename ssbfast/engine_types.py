@@ -48,8 +48,10 @@ TYPE_MASK: Final = 0x03
 
 
 class CoreLimits(NamedTuple):
-    """The limits of one link, in bytes (events: how many a call gives, 0: as many as
-    have room); `ssbfast.limits` has the reasons."""
+    """The limits of one link, in bytes; `ssbfast.limits` has the reasons.
+
+    events: how many a call gives; 0: as many as have room.
+    """
 
     box_body: int = limits.BOX_BODY
     call_body: int = limits.CALL_BODY
@@ -72,7 +74,7 @@ is used up)."""
 
 
 def fault(code: int) -> errors.SSBError:
-    """The error for a code < 0, made anew each time (an exception that is raised twice grows its traceback)."""
+    """Return the error for a code < 0, made anew each time: an exception raised twice grows its traceback."""
     match code:
         case -1:
             return errors.BoxStreamError("a box header is not authentic")
@@ -93,14 +95,14 @@ def fault(code: int) -> errors.SSBError:
 
 
 def check_keys(*pairs: tuple[bytes, bytes]) -> None:
-    """ValueError unless each pair is a key of 32 bytes and a nonce of 24."""
+    """Raise ValueError unless each pair is a key of 32 bytes and a nonce of 24."""
     for key, nonce in pairs:
         if len(key) != 32 or len(nonce) != 24:
             raise ValueError("a box stream needs a key of 32 bytes and a nonce of 24 bytes")
 
 
 class _Shared(Protocol):
-    """turn: the lock of the object, or of its hub. Its holder may take it again."""
+    """An object with a lock. turn: the lock of the object, or of its hub. Its holder may take it again."""
 
     turn: RLock
 

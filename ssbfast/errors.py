@@ -3,8 +3,8 @@
 ::
 
     SSBError
-    ├── LocalProtocolError          you broke it: a call that this state does not allow
-    ├── RemoteProtocolError         they broke it: bytes that no honest peer sends
+    ├── LocalProtocolError          this end broke it: a call that this state does not allow
+    ├── RemoteProtocolError         the other end broke it: bytes that no honest peer sends
     │   ├── HandshakeError          the one failure of the secret handshake, whatever went wrong
     │   │   └── BusyError           closed before a byte of the answer; a SessionEndedError as well
     │   ├── BoxStreamError          a box that is not authentic, empty or too long; bytes after the goodbye
@@ -15,13 +15,13 @@
     ├── RemoteError                 the peer answered a call with an error
     ├── SessionEndedError           the session is over (goodbye, death, or closed here)
     ├── RefusedError                a connection was refused, here or there
-    │   └── NotDialledError         our own trust says no, so that nobody was asked
+    │   └── NotDialledError         our own trust says no, so that the peer was not asked
     ├── DeadlineError               the peer did not do its part in time
     ├── PunchError                  no direct path to the peer could be opened this time
     ├── LimitError                  one of our own limits was reached (too many calls, queue full)
     ├── StoreError                  a peer's store could not be read or written just now
-    ├── GraphAwayError              the follow graph cannot be asked: nobody is let in meanwhile
-    ├── BadInputError (ValueError)  something the user gave us cannot be used
+    ├── GraphAwayError              the follow graph cannot be asked: no caller is let in meanwhile
+    ├── BadInputError (ValueError)  input from the user cannot be used
     │   ├── AddressError            a multiserver address, with the offset of the first bad character
     │   ├── FeedIdError             a feed id that is not canonical
     │   └── KeyFileError            a secret file that is missing, malformed or readable by others
@@ -48,7 +48,7 @@ class RemoteProtocolError(SSBError):
 
 
 class HandshakeError(RemoteProtocolError):
-    """The secret handshake failed. Why is not told: not to the peer, and not to whoever reads the log."""
+    """The secret handshake failed. The reason is not given: not to the peer, and not in the log."""
 
     def __init__(self) -> None:
         super().__init__("the secret handshake failed")
@@ -80,8 +80,9 @@ class CarrierError(RemoteProtocolError):
 class RemoteError(SSBError):
     """The peer answered a call, or ended a stream, with an error.
 
-    name: the peer's word for the kind of error (mostly "Error").
-    message: the peer's text, at most 1,024 characters, control characters replaced.
+    Attributes:
+        message: The peer's text, at most 1,024 characters, control characters replaced.
+        name: The peer's word for the kind of error (mostly "Error").
     """
 
     def __init__(self, message: str, name: str = "Error") -> None:
@@ -95,7 +96,7 @@ class SessionEndedError(SSBError):
 
 
 class BusyError(HandshakeError, SessionEndedError):
-    """Whom we dialled closed the connection before a byte of the answer came.
+    """The peer that we dialled closed the connection before a byte of the answer came.
 
     A busy room does that, and a proxy in front of a room that is not there. So does a room of another network, which
     cannot be told from them. Worth another attempt, unlike a handshake that fails on what was answered.
@@ -112,7 +113,8 @@ class RefusedError(SSBError):
 class NotDialledError(RefusedError):
     """A peer was not dialled, because it would not be let in either.
 
-    reason: "stranger", "blocked" or "graph away" (see `room.trust.Reason`).
+    Attributes:
+        reason: "stranger", "blocked" or "graph away" (see `ssbfast.room.tunnel_auth.Reason`).
     """
 
     def __init__(self, message: str, reason: str) -> None:
@@ -137,17 +139,19 @@ class StoreError(SSBError):
 
 
 class GraphAwayError(SSBError):
-    """The follow graph cannot be asked just now. Whoever depends on it refuses."""
+    """The follow graph cannot be asked just now. Programs that depend on it refuse callers."""
 
 
 class BadInputError(SSBError, ValueError):
-    """Something the user gave us cannot be used. Commands turn it into one line and exit code 2."""
+    """Input from the user cannot be used. Commands turn it into one line and exit code 2."""
 
 
 class AddressError(BadInputError):
     """A multiserver address cannot be read.
 
-    problem: what is wrong, in words. offset: index of the first bad character.
+    Attributes:
+        problem: What is wrong, in words.
+        offset: Index of the first bad character.
     """
 
     def __init__(self, problem: str, offset: int) -> None:
@@ -165,7 +169,7 @@ class KeyFileError(BadInputError):
 
 
 class MissingExtraError(SSBError):
-    """Something needs an extra that is not installed; the message names it."""
+    """A command or class needs an extra that is not installed; the message names it."""
 
 
 class DirectUnavailableError(MissingExtraError):

@@ -1,4 +1,4 @@
-"""Names of 32 bytes: who somebody is (feed id) and which network a handshake belongs to (network id)."""
+"""Ids of 32 bytes: the feed id of a peer, and the network id of the network that a handshake belongs to."""
 
 from __future__ import annotations
 
@@ -18,10 +18,16 @@ _SHORT: Final = 8
 
 
 def decode_key(text: str) -> bytes | None:
-    """Decode 32 bytes from canonical base64 (44 characters, standard alphabet), or None.
+    """Decode 32 bytes from canonical base64 (44 characters, standard alphabet).
 
     The standard library ignores stray bits behind the last byte, even with `validate=True`. Four spellings of one
     key would then pass, and a list that compares text could be walked around: only the canonical one is taken.
+
+    Args:
+        text: The base64 text.
+
+    Returns:
+        32 bytes, or None for any other text.
     """
     if not isinstance(text, str) or _BASE64_TEXT.fullmatch(text) is None:
         return None
@@ -30,7 +36,14 @@ def decode_key(text: str) -> bytes | None:
 
 
 def encode_key(key: bytes) -> str:
-    """Return the canonical base64 (standard alphabet, padded) of `key`."""
+    """Return the canonical base64 (standard alphabet, padded) of `key`.
+
+    Args:
+        key: The bytes of a key, 32 in a feed id or network id.
+
+    Returns:
+        The text, 44 characters for 32 bytes.
+    """
     return base64.b64encode(key).decode("ascii")
 
 
@@ -42,9 +55,13 @@ def _is_id(value: object) -> bool:
 class FeedId:
     """A peer's identity: its Ed25519 public key.
 
-    key: 32 bytes. Whether they are a point of the curve is the handshake's business, not the name's.
     Two ids are equal when their 32 bytes are; they are ordered by them.
-    Raises FeedIdError for anything but 32 bytes.
+
+    Attributes:
+        key: 32 bytes. Whether they are a point of the curve is the handshake's business, not the id's.
+
+    Raises:
+        FeedIdError: `key` is anything but 32 bytes.
     """
 
     key: bytes
@@ -57,7 +74,11 @@ class FeedId:
     def parse(cls, text: str) -> FeedId:
         """Read `@<base64 of 32 bytes>.ed25519`; the base64 must be canonical.
 
-        Raises FeedIdError, also for what is not text at all (a peer's JSON may hold anything).
+        Args:
+            text: The id as it is written.
+
+        Raises:
+            FeedIdError: It is no id, or no text at all (a peer's JSON may hold anything).
         """
         key = None
         if isinstance(text, str) and text.startswith("@") and text.endswith(SUFFIX):
@@ -80,10 +101,13 @@ class FeedId:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class NetworkId:
-    """Which network a handshake belongs to ("network key", "application key", `caps.shs`).
+    """The network that a handshake belongs to ("network key", "application key", `caps.shs`).
 
-    key: 32 bytes. For a private network they are a secret that its members share: `repr` hides them.
-    Raises BadInputError for anything but 32 bytes.
+    Attributes:
+        key: 32 bytes. For a private network they are a secret that its members share: `repr` hides them.
+
+    Raises:
+        BadInputError: `key` is anything but 32 bytes.
     """
 
     key: bytes
@@ -96,7 +120,11 @@ class NetworkId:
     def parse(cls, text: str) -> NetworkId:
         """Read the canonical base64 of 32 bytes, as in the `caps.shs` setting of JS peers.
 
-        Raises BadInputError.
+        Args:
+            text: 44 characters of base64.
+
+        Raises:
+            BadInputError: The text is no network id.
         """
         key = decode_key(text)
         if key is None:

@@ -6,7 +6,7 @@ The file is what every SSB program writes: comment lines that begin with `#`, an
      "id": "@<base64>.ed25519"}
 
 Files of older programs are read, too, as ssb-keys reads them: without `id`, with an `id` that lacks its @ or is the
-hash of the key, with keys that lack `.ed25519`; and what PowerShell makes of a file, UTF-16.
+hash of the key, with keys that lack `.ed25519`; and in UTF-16, as PowerShell rewrites a file.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _BYTE_ORDER_MARKS: Final = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-"""What editors and PowerShell put in front of a file."""
+"""The marks that editors and PowerShell put in front of a file."""
 
 _COMMENT: Final = re.compile(r"\s*#[^\n]*")
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
@@ -50,7 +50,17 @@ _FAREWELL: Final = "# The id above is public: that is the one to give away.\n"
 
 
 class Keypair:
-    """An Ed25519 key pair: a peer's identity with the right to use it. `repr` shows the short id only."""
+    """An Ed25519 key pair: a peer's identity with the right to use it. `repr` shows the short id only.
+
+    Args:
+        seed: 32 bytes.
+
+    Attributes:
+        id: The public half.
+
+    Raises:
+        ValueError: The seed has another length.
+    """
 
     __slots__ = ("_curve", "_secret", "id")
 
@@ -70,11 +80,25 @@ class Keypair:
 
     @classmethod
     def from_seed(cls, seed: bytes) -> Keypair:
-        """Make the key pair of a 32-byte Ed25519 seed. Raises ValueError for another length."""
+        """Make the key pair of an Ed25519 seed.
+
+        Args:
+            seed: 32 bytes.
+
+        Raises:
+            ValueError: The seed has another length.
+        """
         return cls(seed)
 
     def sign(self, message: bytes) -> bytes:
-        """Return the 64-byte Ed25519 signature of `message`."""
+        """Return the Ed25519 signature of `message`.
+
+        Args:
+            message: Bytes of any length.
+
+        Returns:
+            64 bytes.
+        """
         return crypto_sign(message, self._secret)[:_SIGNATURE]
 
     def curve_secret(self) -> bytes:
@@ -84,7 +108,7 @@ class Keypair:
         return self._curve
 
     def _secret_text(self) -> str:
-        """The file's content. Only `load_secret` has a reason to ask for it."""
+        """Return the file's content. Only `load_secret` has a reason to ask for it."""
         fields = {
             "curve": "ed25519",
             "public": encode_key(self.id.key) + SUFFIX,
@@ -101,14 +125,18 @@ class Keypair:
 
 
 def load_secret(path: str | os.PathLike[str], create: bool = False, *, allow_group_read: bool = False) -> Keypair:
-    """Load the key pair kept at `path`; a leading `~` is the home directory.
+    """Load the key pair kept at `path`.
 
-    create: make a new key pair (and its directory) when there is no file. The file appears at once and whole, readable
-        by its owner only; an existing file is never overwritten.
-    allow_group_read: take a file that its group can read, as Kubernetes mounts secrets (0440). Nobody else may read it,
-        and nobody but the owner write it.
-    Raises KeyFileError when the file is missing, malformed, holds a pair that does not match, or can be read by others
-    (POSIX). Messages name the path, never the content.
+    Args:
+        path: The secret file; a leading `~` is the home directory.
+        create: Make a new key pair (and its directory) when there is no file. The file appears at once and whole,
+            readable by its owner only; an existing file is never overwritten.
+        allow_group_read: Take a file that its group can read, as Kubernetes mounts secrets (0440). No other user may
+            read it, and only the owner may write it.
+
+    Raises:
+        KeyFileError: The file is missing, malformed, holds a pair that does not match, or can be read by others
+            (POSIX). Messages name the path, never the content.
     """
     place = Path(path).expanduser()
     with _os_errors(place):
@@ -123,7 +151,7 @@ def load_secret(path: str | os.PathLike[str], create: bool = False, *, allow_gro
 
 @contextlib.contextmanager
 def _os_errors(place: Path) -> Iterator[None]:
-    """Turn what the system says about the file into KeyFileError."""
+    """Turn the system's errors about the file into KeyFileError."""
     try:
         yield
     except FileNotFoundError as error:
@@ -138,7 +166,7 @@ def _os_errors(place: Path) -> Iterator[None]:
 
 def _read(place: Path, forbidden: int) -> bytes:
     # O_NONBLOCK: a pipe put in the file's place must not hold us up. The checks look at what was opened, not at the
-    # path, which somebody may exchange in between.
+    # path, which may be exchanged in between.
     file = os.open(place, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
     with os.fdopen(file, "rb") as stream:
         status = os.fstat(stream.fileno())
@@ -154,7 +182,7 @@ def _read(place: Path, forbidden: int) -> bytes:
 
 
 def _decode(content: bytes) -> Keypair | str:
-    """Parse the file; or return what is wrong, in words of ours, so that no error carries the content along."""
+    """Parse the file, or return the problem in words of ours, so that no error carries the content along."""
     # As ssb-keys does it: without comments and line ends. What stands in comments need not be UTF-8.
     text = _COMMENT.sub("", _text(content)).replace("\n", "")
     try:
@@ -181,7 +209,7 @@ def _decode(content: bytes) -> Keypair | str:
 
 
 def _is_id_of(said: object, names: tuple[str, ...]) -> bool:
-    """Whether an id is the key's, or one of the time when ids were hashes, which says nothing about the key."""
+    """Return whether an id is the key's, or of the time when ids were hashes, which says nothing about the key."""
     if not isinstance(said, str):
         return False
     return said.removeprefix("@") in names or _OLD_HASH.fullmatch(said) is not None
@@ -197,7 +225,7 @@ def _text(content: bytes) -> str:
 
 
 def _create(place: Path) -> None:
-    """Put a new secret at `place`, unless somebody else is quicker: then theirs stays."""
+    """Put a new secret at `place`, unless another process is quicker: then its file stays."""
     place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     text = Keypair.generate()._secret_text().encode("utf-8")
     draft = place.with_name(f".{place.name}.{secrets.token_hex(8)}")

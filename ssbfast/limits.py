@@ -1,6 +1,10 @@
-"""Every limit of ssbfast: its name, its unit, and why it is what it is. No other module invents one.
+"""The limits on what peers can do, and on what we spend on them: each with its name, its unit and its reason.
 
-Numbers that the wire format fixes (34-byte headers, 9-byte heads) are not limits and live with their format.
+No other module invents one. These numbers stay in their modules:
+
+- numbers that a format fixes (34-byte headers, 9-byte heads, ports, SQLite's versions);
+- numbers that bound no peer and that no other module needs: the sizes of our own batches and buffers, the steps in
+  which our own process looks at itself, and the patience of `demo` and `bench` with their own child processes.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ MiB: Final = 1024 * 1024
 # ---------------------------------------------------------------- box stream and packets (bytes)
 
 BOX_BODY: Final = 4096
-"""Longest box body sent or accepted: the format's own maximum; JS tolerates 65,535 on input, nobody sends it."""
+"""Longest box body sent or accepted: the format's own maximum; JS tolerates 65,535 on input, no peer sends it."""
 
 CALL_BODY: Final = 64 * KiB
 """Longest packet that must be whole when the peer calls us: room calls are below 1 KiB, JSON items of SSB
@@ -233,7 +237,7 @@ SLAB: Final = 4 * KiB
 """The unit of queue memory: a page, and a box body."""
 
 HEAVY_SLABS: Final = 16
-"""Slabs of 4 KiB (64 KiB) from which on a session counts when memory is short: below it nobody ever loses."""
+"""Slabs of 4 KiB (64 KiB) from which on a session counts when memory is short: below it no session ever loses."""
 
 EPHEMERALS: Final = 64
 """Ephemeral keys made while a room is idle: as many as `HANDSHAKES_PER_ADDRESS`, a burst from one household."""
@@ -253,7 +257,7 @@ REFUSED_INNER: Final = 256
 it some of the refused ones end early, whatever their reason."""
 
 REFUSED_INNER_PER_ORIGIN: Final = 16
-"""The same from one origin: somebody who tries again and again is refused once in a second or two."""
+"""The same from one origin: a peer that tries again and again is refused once in a second or two."""
 
 INNER_SESSIONS: Final = 384
 """Sessions that a client has let in, standbys included, over all rooms: each may cost a socket and a direct path. Less
@@ -303,7 +307,7 @@ CALLS_PER_ADDRESS: Final = 1_000.0
 """Calls a second from one address (each of its networks): a twentieth of what one core answers."""
 
 CALLS_ADDRESS_BURST: Final = 8_000.0
-"""The same at once: everybody behind one proxy comes back after a restart."""
+"""The same at once: all peers behind one proxy come back after a restart."""
 
 CALLS_OWN: Final = 5.0
 """Calls a second that a session may make whatever its neighbours do."""
@@ -378,7 +382,7 @@ TICK_SECONDS: Final = 0.001
 little has to wait for, twice (there and back)."""
 
 TICK_LIGHT_SECONDS: Final = 0.003
-"""Work in one tick before everybody waits for turns, also those who use little: many of them are a crowd as well."""
+"""Work in one tick before all wait for turns, also those that use little: many of them are a crowd as well."""
 
 TICK_EVENTS: Final = 8
 """Packets that the core of a room hands to Python before the clock is looked at: 0.3 ms of calls."""
@@ -503,11 +507,11 @@ RECONNECT_MAX: Final = 5.0
 """The longest pause: a room that comes back has its peers back within 10 s."""
 
 RECONNECT_USEFUL: Final = 5.0
-"""A session that lasted for so long has the next loss begin with `RECONNECT_FIRST` again. Whoever is thrown out sooner
-each time dials no more often than somebody who is not let in: every `RECONNECT_MAX`."""
+"""A session that lasted for so long has the next loss begin with `RECONNECT_FIRST` again. A peer that is thrown out
+sooner each time dials no more often than one that is not let in: every `RECONNECT_MAX`."""
 
 RECONNECT_REFUSED: Final = 60.0
-"""Pause before a room that refuses us, or is none, is asked again while we are in another: somebody may repair it."""
+"""Pause before a room that refuses us, or is none, is asked again while we are in another: it may be repaired."""
 
 RECONNECT_DIAL_SECONDS: Final = 5.0
 """TCP connection attempt when we dial again: a SYN that was lost is repeated only after 1, 3 and 7 s."""
@@ -597,7 +601,7 @@ CARRIER_SECONDS: Final = 30.0
 """A session that has had no carrier for so long is over; proofs have to come within it, too."""
 
 SLEEP_KEEP_SECONDS: Final = 120.0
-"""The same for a peer whom we follow, as long as there are places: its laptop may sleep, and what it wakes up with goes
+"""The same for a peer that we follow, as long as there are places: its laptop may sleep, and what it wakes up with goes
 on. Meanwhile connections of that session wait, and end no sooner."""
 
 SLEEP_KEPT: Final = 16
@@ -725,7 +729,7 @@ CHECK_PAUSE: Final = 0.8
 attempt, so that the ends may begin at different times."""
 
 UNANSWERED_CHECKS: Final = 10
-"""Checks that leave for one address while it answers none, in `UNANSWERED_SECONDS`, whoever names it and however often.
+"""Checks that leave for one address while it answers none, in `UNANSWERED_SECONDS`, by whichever peer it is named.
 At 30 % loss each way 994 of 1,000 attempts still meet, and an upgrade has three. The same number again once an
 authentic check came from there: our first ones may have been lost on the other end's shut NAT."""
 
@@ -791,3 +795,73 @@ room that swallows it leaves time for others within `CARRIER_SECONDS`."""
 
 DIRECT_FAREWELL_SECONDS: Final = 2.0
 """How long the socket of a direct path that is over still repeats that to an other end that has missed it."""
+
+ERROR_ECHO: Final = 4 * KiB
+"""Longest error end (bytes) that is answered with the very same body; a longer one is answered with our own."""
+
+EVENT_ROOM: Final = 128 * KiB
+"""Bytes of events that one call of the engine gives at a time; more makes it answer AGAIN."""
+
+POOL_TRIM_SECONDS: Final = 1.0
+"""Queue memory that nothing uses is given back to the system so long after links have sent, and no more often."""
+
+PRESSURE_PART: Final = 4
+"""Memory pressure begins when one of so many parts of the pool is lent."""
+
+PRESSURE_SHORT_PART: Final = 16
+"""Under pressure no link is given time when less than one of so many parts of the pool is left."""
+
+PRESSURE_ENOUGH_PART: Final = 8
+"""A link that met a full pool is read again when one of so many parts is left."""
+
+PRESSURE_PATIENCE_SECONDS: Final = 1.0
+"""How long a link may hold more than its part under pressure, as long as the pool is not short."""
+
+PRESSURE_STEP_SECONDS: Final = 0.05
+"""How often the links are looked at under pressure."""
+
+REFUSED_PAUSES: Final = 2.0
+"""Pauses are so many times longer when the target is there and refuses: each attempt is a line on its screen."""
+
+WHO_LINE: Final = 1 * KiB
+"""Bytes of that question, and of its answer."""
+
+WHO_CLIENTS: Final = 8
+"""Such questions that are answered at a time."""
+
+GRAPH_POOL: Final = 4 * MiB
+"""Queue memory of the session with an ssb server: a few hundred questions of 150 bytes."""
+
+STANDBY_BYTES: Final = 64 * KiB
+"""Bytes of a standby in one direction, before the goodbye; more end it. A keepalive takes 200 bytes a minute, so a week
+of them fits twenty times."""
+
+STANDBY_PROBATION_SECONDS: Final = 2.0
+"""How long a tunnel that may be a standby is kept from view: its first call comes with the handshake's last message."""
+
+STANDBY_ACCEPT_SECONDS: Final = 5.0
+"""What the other end has to accept a standby."""
+
+OFFER_ANSWER_SECONDS: Final = 10.0
+"""What a peer has to answer an offer of a direct path, or a call for one; it asks its reflectors meanwhile."""
+
+OFFER_ANSWER_TOOK: Final = 60_000.0
+"""Milliseconds that an answer may say it took: more than `OFFER_ANSWER_SECONDS` allows is no honest number."""
+
+OFFERS: Final = 2 * PUNCH_ATTEMPTS
+"""Offers that a caller may make in `UPGRADE_SECONDS`."""
+
+DIRECT_FAREWELLS: Final = 8
+"""How often at the most: each answers a datagram, which may be forged."""
+
+KERNEL_UNSENT: Final = 64 * KiB
+"""Unsent bytes the kernel may hold. Without it some MiB would hide a stalled peer, and delay late sealing."""
+
+STALL_CHECK_SECONDS: Final = 1.0
+"""How often stalled links are looked for, at the least; `STALL_SECONDS` / 4 where that is shorter."""
+
+TUNNELS_ENDED: Final = 8
+"""Tunnels that end together with their session; its others take turns with the work of other sessions."""
+
+LISTEN_BACKLOG: Final = 1_024
+"""Connections that the system keeps for a listening socket until we accept them: as many as `HANDSHAKES`."""

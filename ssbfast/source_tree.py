@@ -1,7 +1,7 @@
 """Warn when a program imports the source tree by accident.
 
 Python looks for modules beside the program first. A program that is saved in a clone therefore imports the clone's
-`ssbfast`, whatever is installed: often a tree in which nobody has built the C core.
+`ssbfast`, whatever is installed: often a tree without a built C core.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _installed_package() -> str:
 
 
 def _message() -> str:
-    """Return what is wrong and what to do, "" when nothing is wrong."""
+    """Return the problem and its remedy in words, "" when nothing is wrong."""
     if not os.path.isfile(os.path.join(TREE, CORE_SOURCES)):
         return ""
     installed = _installed_package()
@@ -50,7 +50,7 @@ def _message() -> str:
 
 
 def _warn() -> bool:
-    """Warn at the line that imports `ssbfast`. Return whether the warning tells of the missing core."""
+    """Warn at the line that imports `ssbfast`. Return whether the warning is about the missing core."""
     text = _message()
     if text:
         warnings.warn(text, RuntimeWarning, stacklevel=4)  # this, the module, ssbfast/__init__, the program

@@ -10,9 +10,9 @@ _BYTES_AN_ENTRY = 400
 
 
 def compact(*tables: dict[Any, Any]) -> None:
-    """Let tables that were large once take no more memory than their entries need now.
+    """Shrink tables that were large once to the memory that their entries need now.
 
-    Python never does so when entries are deleted. The order of entries stays. Nobody may be iterating over a table.
+    Python never does so when entries are deleted. The order of entries stays. No code may be iterating over a table.
     """
     for table in tables:
         size = sys.getsizeof(table)

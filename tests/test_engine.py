@@ -140,7 +140,7 @@ class TestTunnel:
 
 class TestEvents:
     def one(self, core: ModuleType, *packets: bytes, **options: Any) -> tuple[list[Any], Any]:
-        """The events of some packets, the same however they are cut."""
+        """Return the events of some packets, the same however they are cut."""
         answers = []
         wire = Room(core, 1, **options).ends[0].box(*packets)
         for chunks in feeds(wire):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import gc
 import importlib.util
 import mmap
@@ -58,6 +59,20 @@ def test_python_is_given_all_of_the_header() -> None:
     functions = set(re.findall(r"\b(ssb_\w+)\((?!\*)", header))
     assert len(functions) > 40
     assert not [name for name in functions if not hasattr(core.lib, name)]
+
+
+def test_the_stub_names_what_the_library_has() -> None:
+    stub = ast.parse((Path(native.__file__).parent.parent / "_native.pyi").read_text(encoding="utf-8"))
+    classes = {node.name: node.body for node in stub.body if isinstance(node, ast.ClassDef)}
+    defined = [node for node in classes["Lib"] if isinstance(node, ast.FunctionDef)]
+    methods = {node.name: len(node.args.posonlyargs) - 1 for node in defined}
+    functions = [name for name in dir(core.lib) if name.startswith("ssb_")]
+    assert methods == {name: len(core.ffi.typeof(getattr(core.lib, name)).args) for name in functions}
+    constants = {ast.unparse(node.target) for node in classes["Lib"] if isinstance(node, ast.AnnAssign)}
+    assert constants == set(dir(core.lib)) - set(functions)
+    assert {name for name in classes if name.startswith("ssb_")} < set(core.ffi.list_types()[0])
+    used = {node.name for node in classes["FFI"] if isinstance(node, ast.FunctionDef)}
+    assert used <= set(dir(core.ffi))
 
 
 def test_every_code_is_an_error() -> None:
@@ -235,7 +250,7 @@ def test_what_is_left_out_has_to_be_a_kernel(backend: str, monkeypatch: pytest.M
 
 
 def with_lib(backend: str, method: str) -> subprocess.CompletedProcess[str]:
-    """A process in which one function of the core is another."""
+    """Run a process in which one function of the core is replaced."""
     code = (
         "from ssbfast import _native\n"
         "class Lib:\n"

@@ -19,9 +19,6 @@ from ssbfast.errors import NotDialledError, RefusedError, SSBError
 from ssbfast.net.peer import Peer
 from ssbfast.room.tunnel_auth import Reason
 
-REFUSED_PAUSES: Final = 2.0
-"""Pauses are so many times longer when the target is there and refuses: each attempt is a line on its screen."""
-
 _ADVICE: Final = {
     Reason.STRANGER: "you do not follow {who}; first: ssbfast follow {who}{flag} (or --anyway)",
     Reason.BLOCKED: "you block {who}; first: ssbfast unblock {who}{flag} (or --anyway)",
@@ -115,7 +112,7 @@ class Line:
         pause = self._backoff.next()
         least = pause / 2
         if reason == REFUSED:
-            pause *= REFUSED_PAUSES
+            pause *= limits.REFUSED_PAUSES
         elif reason is not None:
             least = min(least, limits.RECONNECT_FIRST / 2)
         await asyncio.sleep(least)

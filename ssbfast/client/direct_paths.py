@@ -1,7 +1,7 @@
 """The sessions of a client that may leave their tunnels, and the tunnels that stand by for them.
 
 A `Rendezvous` is made for each inner session as it opens. A tunnel to us from somebody with whom we have a session on
-a direct path may be its standby: it is shown to nobody before its first call has told, or `PROBATION_SECONDS`.
+a direct path may be its standby: it is shown to nobody before its first call has told, or `STANDBY_PROBATION_SECONDS`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from ssbfast import limits
 from ssbfast.direct.budgets import Resources
 from ssbfast.direct.carriers import DirectWay, RecordStream, StandbyWay
 from ssbfast.direct.forwarded_streams import DirectForwards
@@ -35,12 +36,6 @@ if TYPE_CHECKING:
     from ssbfast.net.link import Link
 
 __all__ = ["Direct", "DirectPaths", "PathNews"]
-
-PROBATION_SECONDS: Final = 2.0
-"""How long a tunnel that may be a standby is kept from view: its first call comes with the handshake's last message."""
-
-STANDBY_SECONDS: Final = 5.0
-"""For the other end to accept a standby."""
 
 _NOT_NOW: Final = "not now"
 
@@ -179,7 +174,7 @@ class DirectPaths:
         tunnel = link.transport
         if not self._awaits(peer.id) or not isinstance(tunnel, TunnelTransport):
             return False
-        timer = asyncio.get_running_loop().call_later(PROBATION_SECONDS, self._show, peer)
+        timer = asyncio.get_running_loop().call_later(limits.STANDBY_PROBATION_SECONDS, self._show, peer)
         self._probation[peer] = _Probation(StandbyTunnel(tunnel, link), show, timer)
         return True
 
@@ -227,7 +222,7 @@ class DirectPaths:
         args = signaling.StandBy(negotiator.session_id, epoch).as_json()
         stream = inner.open_as(RecordStream, CallKind.DUPLEX, signaling.CARRIER, (args,))
         try:
-            await within(stream.accepted, STANDBY_SECONDS)
+            await within(stream.accepted, limits.STANDBY_ACCEPT_SECONDS)
         except asyncio.TimeoutError:
             raise DeadlineError("the standby was not accepted in time") from None
         if not inner.is_open:  # its end has been told to nobody

@@ -34,8 +34,6 @@ LOCK: Final = "listen.lock"
 SOCKET: Final = "listen.socket"
 """Their names in a data directory."""
 
-_LINE: Final = 1024
-_CLIENTS: Final = 8
 _LOCKED_BYTE: Final = 1 << 20  # behind all that is ever read: Windows keeps others from reading what is locked
 
 
@@ -92,12 +90,12 @@ class IdentityLock:
     async def _serve(self) -> None:
         listener = _bound(self._data)
         if listener is not None:
-            self._server = await asyncio.start_unix_server(self._client, sock=listener, limit=_LINE)
+            self._server = await asyncio.start_unix_server(self._client, sock=listener, limit=limits.WHO_LINE)
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._clients += 1
         try:
-            if self._clients <= _CLIENTS and _is_ours(writer.get_extra_info("socket")):
+            if self._clients <= limits.WHO_CLIENTS and _is_ours(writer.get_extra_info("socket")):
                 line = await asyncio.wait_for(reader.readline(), limits.WHO_SECONDS)
                 writer.write(_line(self._answer(line)))
                 await asyncio.wait_for(writer.drain(), limits.WHO_SECONDS)
@@ -183,7 +181,7 @@ def _write(file: int, about: Mapping[str, object]) -> None:
 
 def _read(path: Path) -> dict[str, Any] | None:
     with contextlib.suppress(OSError), path.open("rb") as file:
-        return _object(file.readline(_LINE))
+        return _object(file.readline(limits.WHO_LINE))
     return None
 
 
@@ -222,7 +220,7 @@ def _bound(data: Path) -> socket.socket | None:
                 raise OSError
             listener.bind(name)
         path.chmod(0o600)
-        listener.listen(_CLIENTS)
+        listener.listen(limits.WHO_CLIENTS)
         listener.setblocking(False)
     except OSError:  # a file system without sockets, or a name that is taken: the lock is enough
         listener.close()
@@ -240,7 +238,7 @@ def _asked(data: Path) -> dict[str, Any] | None:
         client.connect(name)
         client.sendall(_line({"ask": "who"}))
         with client.makefile("rb") as answer:
-            return _object(answer.readline(_LINE))
+            return _object(answer.readline(limits.WHO_LINE))
     return None
 
 

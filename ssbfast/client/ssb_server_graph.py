@@ -20,7 +20,6 @@ from ssbfast.client.follow_graph import Changed, Poll, Unwatch, Watches
 from ssbfast.errors import BadInputError, GraphAwayError, SSBError
 from ssbfast.ids import MAIN_NETWORK, FeedId, NetworkId
 from ssbfast.keys import Keypair
-from ssbfast.limits import MiB
 from ssbfast.net.dial import dial
 from ssbfast.net.link import Link
 from ssbfast.net.peer import Peer
@@ -30,7 +29,6 @@ from ssbfast.wire.address import NetAddress, parse_address
 from ssbfast.wire.handshake import ClientHandshake
 
 T = TypeVar("T")
-_POOL = 4 * MiB  # a few hundred questions of 150 bytes
 
 
 class SsbServerGraph:
@@ -171,7 +169,7 @@ class SsbServerGraph:
         return await asyncio.shield(session)
 
     async def _dial(self) -> Peer:
-        relay = self._relay = self._relay or Relay(pool=_POOL)
+        relay = self._relay = self._relay or Relay(pool=limits.GRAPH_POOL)
         peer = Peer()
         handshake = ClientHandshake(self._keypair, self._server, network=self._network, own_key=True)
         link = await dial(self._host, self._port, lambda: Link(relay, handshake, peer), seconds=limits.GRAPH_SECONDS)

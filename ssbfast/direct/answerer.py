@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from ssbfast import limits
 from ssbfast.direct.carriers import DirectWay
@@ -22,9 +22,6 @@ from ssbfast.wire.muxrpc import Called, unknown_method_message
 if TYPE_CHECKING:
     from ssbfast.direct.certificates import Credentials
     from ssbfast.direct.hole_punch import Attempt
-
-OFFERS: Final = 6
-"""Offers that a caller may make in `UPGRADE_SECONDS`: twice `PUNCH_ATTEMPTS`."""
 
 
 @dataclass(slots=True)
@@ -76,7 +73,7 @@ class Answers:
         offer = signaling.parse_offer(called.args)
         now = self._loop.time()
         self._offers = [at for at in self._offers if now - at < limits.UPGRADE_SECONDS]
-        if len(self._offers) >= OFFERS:
+        if len(self._offers) >= limits.OFFERS:
             raise RefusedError("too many offers")
         self._offers.append(now)
         if not self._negotiator.migration.carriers.claim(offer.epoch):

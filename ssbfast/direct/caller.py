@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from ssbfast.direct.hole_punch import Attempt, Punched
     from ssbfast.wire.direct.punch.candidates import Whereabouts
 
-CALL_SECONDS: Final = 10.0
-"""For the answer to an offer; the target asks its reflectors meanwhile."""
-
 _WORTH_SECONDS: Final = 0.5
 """An attempt that has less time left is not worth it."""
 
@@ -95,7 +92,7 @@ class Caller:
             keys = DirectKeys.derive(negotiator.export_key, Role.CALLER, negotiator.migration.carriers.next_epoch())
             asked = self._loop.time()
             offer = signaling.Offer(keys.epoch, here, negotiator.datagram).as_json()
-            timeout = min(CALL_SECONDS, max(self._decide - asked, _WORTH_SECONDS))
+            timeout = min(limits.OFFER_ANSWER_SECONDS, max(self._decide - asked, _WORTH_SECONDS))
             answer = signaling.parse_answer(await negotiator.peer.call(signaling.OFFER, offer, timeout=timeout))
             round_trip = max(0.0, self._loop.time() - asked - answer.took)
             if not negotiator.host.may_meet(negotiator.peer):

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from ssbfast import limits
 from ssbfast.direct.answerer import Answers
-from ssbfast.direct.caller import CALL_SECONDS, Caller
+from ssbfast.direct.caller import Caller
 from ssbfast.direct.carrier_transport import Migration
 from ssbfast.direct.carriers import DirectWay
 from ssbfast.direct.gathering import Preparation
@@ -177,7 +177,7 @@ class Rendezvous:
     async def _ask(self) -> None:
         self.preparation.begin()
         with contextlib.suppress(SSBError):
-            await self._peer.call(signaling.WANT, timeout=CALL_SECONDS)
+            await self._peer.call(signaling.WANT, timeout=limits.OFFER_ANSWER_SECONDS)
 
     # ------------------------------------------------------------ the other end's calls
 

@@ -20,7 +20,6 @@ BROKEN: Final = "QUIC cannot go on"
 """Why a connection ended over a mistake of aioquic's."""
 
 _ALLOWED: Final = limits.CANDIDATES + limits.PEER_REFLEXIVE
-_FAREWELLS: Final = 8
 _LONG, _RETRY = 0x80, 0x30
 
 
@@ -54,7 +53,7 @@ class QuicDriver:
         self._soon: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._farewell: list[tuple[bytes, Address]] = []
-        self._farewells = _FAREWELLS
+        self._farewells = limits.DIRECT_FAREWELLS
 
     def start(self, udp: UdpSocket, remote: Address | None) -> None:
         """Take QUIC's part of the socket. remote: whom a caller dials; None for a target, which is dialled."""

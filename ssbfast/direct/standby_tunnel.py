@@ -18,7 +18,7 @@ not wait so long for a goodbye, and is not asked. A box that does not open ends 
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from ssbfast import limits
 from ssbfast.errors import BoxStreamError, DeadlineError, SSBError
@@ -27,9 +27,6 @@ from ssbfast.net.sleep_detector import awake_clock
 from ssbfast.net.tunnel_transport import TunnelTransport
 from ssbfast.wire.box_stream import Unboxer
 from ssbfast.wire.handshake import Session
-
-STANDBY_BYTES: Final = 64 * 1024
-"""In one direction, before the goodbye: a keepalive takes 200 bytes a minute, so a week of them fits twenty times."""
 
 
 class TunnelOwner(Protocol):
@@ -214,7 +211,7 @@ class StandbyTunnel(asyncio.Transport, asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         end = self._boundary.find(data)
         self._boxed += len(data) if end is None else end
-        if self._boxed > STANDBY_BYTES:
+        if self._boxed > limits.STANDBY_BYTES:
             self.cut()
             return
         rest = b""

@@ -1,4 +1,4 @@
-"""The engine: the C core, or, where that is missing, the same in plain Python (`ssbfast.pure`).
+"""The engine: the C core, or, where that is missing, its twin in plain Python (`ssbfast.pure`).
 
 Everybody imports from here. `BACKEND` says what runs: "avx512", "avx2", "sse2" (x86-64), "neon" (arm64) or "portable"
 (the core with a kernel of its own for the box stream), "libsodium" (the core without) or "pure"; `available()` tells
@@ -65,7 +65,7 @@ _BACKENDS: Final = (*_KERNELS, "libsodium", "pure")
 
 
 def _choose(wanted: str) -> str:
-    """What is to run. wanted: the value of SSBFAST_BACKEND, "" for the best there is."""
+    """Return the name of the backend to run. wanted: the value of SSBFAST_BACKEND, "" for the best there is."""
     if wanted not in ("", *_BACKENDS):
         names = f"{', '.join(_BACKENDS[:-1])} or {_BACKENDS[-1]}"
         raise BadInputError(f"SSBFAST_BACKEND is {wanted!r}; it can be {names}")
@@ -85,14 +85,14 @@ def _choose(wanted: str) -> str:
 
 
 def _check_without(names: str) -> None:
-    """Refuse what is no kernel's name: a typing error would test the wrong thing."""
+    """Refuse a value that names no kernel: a typing error would test the wrong thing."""
     for name in filter(None, names.split(",")):
         if name not in _KERNELS:
             raise BadInputError(f"SSBFAST_WITHOUT has {name!r}; it can have {', '.join(_KERNELS)}")
 
 
 def _choose_kernel(wanted: str) -> str:
-    """The kernel that is wanted, or the best that this machine has and that passes its self-test."""
+    """Return the wanted kernel, or the best one that this machine has and that passes its self-test."""
     from ssbfast.native import box_stream, core
 
     names = (wanted,) if wanted in _KERNELS else () if wanted else _KERNELS
@@ -113,7 +113,7 @@ def _choose_kernel(wanted: str) -> str:
 
 
 def available() -> tuple[str, ...]:
-    """What SSBFAST_BACKEND can be on this machine, best first."""
+    """Return the values that SSBFAST_BACKEND can have on this machine, best first."""
     try:
         from ssbfast.native import core
     except ImportError:

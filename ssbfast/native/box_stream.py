@@ -30,7 +30,7 @@ _SELF_TEST: Final = "247012e225932675123b9159e54bad05959d5dabf885b579ff2cbca748e
 
 
 class Sealer:
-    """Seals one direction of a box stream. key: 32 bytes, nonce: 24 bytes; ValueError for other lengths."""
+    """One direction of a box stream, sealing. key: 32 bytes, nonce: 24 bytes; ValueError for other lengths."""
 
     __slots__ = ("_c", "_turn")
 
@@ -42,22 +42,19 @@ class Sealer:
         self._c = ffi.gc(self._c, lib.ssb_sealer_close)
 
     def seal(self, plain: Buffer) -> bytes:
-        """Seal all of `plain` into boxes of at most 4096 bytes; nothing for nothing. LocalProtocolError when closed."""
-        if type(plain) is bytes:
-            n = len(plain)
-        else:
-            plain = ffi.from_buffer("uint8_t[]", plain)
-            n = len(plain)
-        # C writes into a bytes object that nobody has seen yet, as Python's own C code does; the self-test proves it.
+        """Seal `plain` into boxes of at most 4096 bytes; b"" makes none. Raise LocalProtocolError when closed."""
+        source = plain if type(plain) is bytes else ffi.from_buffer("uint8_t[]", plain)
+        n = len(source)
+        # C writes into a new bytes object that no other code has, as Python's own C code does; the self-test proves it.
         out = bytes(n + _HEAD if 0 < n <= limits.BOX_BODY else _sealed_size(n))
         with self._turn:
-            code = _seal(self._c, plain, n, out)
+            code = _seal(self._c, source, n, out)
         if code:
             raise error_of(code)
         return out
 
     def seal_many(self, plains: Sequence[Buffer]) -> bytes:
-        """The same for many texts at once, each in boxes of its own."""
+        """Seal many texts at once, each in boxes of its own."""
         plain, sizes = b"".join(plains), array("I", map(len, plains))
         numbers = ffi.from_buffer("uint32_t[]", sizes)
         out = bytes(_sealed_parts_size(numbers, len(sizes)))
@@ -68,7 +65,7 @@ class Sealer:
         return out
 
     def seal_packet(self, flags: int, req: int, body: bytes) -> bytes:
-        """One packet, its head in a box of its own. flags: one byte. LocalProtocolError when closed."""
+        """Seal one packet, its head in a box of its own. flags: one byte. Raise LocalProtocolError when closed."""
         n = len(body)
         out = bytes(_PACKET + n + _HEAD if 0 < n <= limits.BOX_BODY else _PACKET + _sealed_size(n))
         with self._turn:
@@ -78,7 +75,10 @@ class Sealer:
         return out
 
     def goodbye(self) -> bytes:
-        """The 34 bytes that end the stream; afterwards nothing can be sealed. LocalProtocolError when closed."""
+        """Return the 34 bytes that end the stream; afterwards nothing can be sealed.
+
+        Raise LocalProtocolError when closed.
+        """
         out = ffi.new("uint8_t[]", _HEAD)
         with self._turn:
             code = lib.ssb_seal_goodbye(self._c, out)
@@ -93,7 +93,7 @@ class Sealer:
 
 
 class Opener:
-    """Opens one direction of a box stream. key: 32 bytes, nonce: 24 bytes; ValueError for other lengths."""
+    """One direction of a box stream, opening. key: 32 bytes, nonce: 24 bytes; ValueError for other lengths."""
 
     __slots__ = ("_c", "_fault", "_need", "_numbers", "_sizes", "_tail", "_turn", "ended")
 
@@ -111,7 +111,7 @@ class Opener:
         self.ended = False
 
     def open(self, data: Buffer) -> list[bytes]:
-        """The bodies of all boxes that are complete now; a beginning is kept.
+        """Return the bodies of all boxes that are complete now; the beginning of a box is kept.
 
         What came before a mistake is returned; the next call, and each one after it, raises BoxStreamError
         (LocalProtocolError after close()).
@@ -135,7 +135,7 @@ class Opener:
         return bodies
 
     def open_joined(self, data: Buffer) -> bytes:
-        """The same bodies as one text."""
+        """Return the bodies that `open` would return, joined."""
         n = len(data)
         with self._turn:
             if _HEAD < n <= _BOX and type(data) is bytes and not self._tail and not self._fault:
@@ -167,7 +167,10 @@ class Opener:
         return at
 
     def eof(self) -> None:
-        """The connection has ended: TruncatedError unless the goodbye was seen, BoxStreamError after a mistake."""
+        """Note that the connection has ended.
+
+        Raise TruncatedError unless the goodbye was seen, BoxStreamError after a mistake.
+        """
         if self._fault:
             raise error_of(self._fault)
         if not self.ended:
@@ -182,7 +185,7 @@ class Opener:
 
 
 def self_test() -> bool:
-    """Seal known texts, compare with known answers, and open them again: with whatever kernel is in use.
+    """Seal known texts, compare with known answers and open them again, with the kernel in use.
 
     Each length on which kernels decide something is there, and a nonce that carries into all of its bytes.
     """

@@ -13,19 +13,17 @@ import nacl._sodium  # private, but for the public name of an address: docs in A
 import nacl.bindings  # initialises libsodium
 
 from ssbfast import errors
-from ssbfast._native import ffi as _ffi
-from ssbfast._native import lib as _lib
+from ssbfast._native import ffi, lib
 from ssbfast.engine_types import Status, fault
 
-ffi: Any = _ffi
-lib: Any = _lib
+__all__ = ("anonymous", "crypto", "error_of", "ffi", "has_kernel", "lib", "raw", "use_kernel")
 
-raw: Any = ffi.new_allocator(should_clear_after_alloc=False)
+raw = ffi.new_allocator(should_clear_after_alloc=False)
 """raw("uint8_t[]", n): C memory that is not zeroed first."""
 
 
 def _crypto_table() -> Any:
-    """The functions of ssb_crypto, in the libsodium that PyNaCl brings along."""
+    """Return the functions of ssb_crypto, from the libsodium that PyNaCl brings along."""
     table = ffi.new("ssb_crypto *")  # zeroed: no kernel
     names = {"box": "crypto_secretbox_easy", "box_open": "crypto_secretbox_open_easy", "wipe": "sodium_memzero"}
     for field, name in names.items():
@@ -48,7 +46,7 @@ _WITHOUT: Final = frozenset(os.environ.get("SSBFAST_WITHOUT", "").split(","))
 
 
 def has_kernel(name: str) -> bool:
-    """Whether this machine and this build have the kernel of that name, and SSBFAST_WITHOUT does not name it."""
+    """Return whether machine and build have the kernel of that name, and SSBFAST_WITHOUT does not name it."""
     return _init_kernel(ffi.new("ssb_kernel *"), name)
 
 
@@ -57,7 +55,9 @@ def _init_kernel(kernel: Any, name: str) -> bool:
 
 
 def use_kernel(name: str) -> bool:
-    """Let all box streams of this process use a kernel of our own, or, for "", libsodium alone; before any is made.
+    """Make all box streams of this process use one of our kernels, or, for "", libsodium alone.
+
+    Call it before any box stream is made.
 
     False where this machine or this build has no such kernel: then libsodium works.
     """
@@ -71,12 +71,15 @@ def use_kernel(name: str) -> bool:
 
 
 def error_of(code: int) -> errors.SSBError:
-    """The error for a code < 0."""
+    """Return the error for a code < 0."""
     return fault(code)
 
 
 def anonymous(size: int) -> mmap.mmap:
-    """Zeroed memory that costs nothing until it is touched. Private: shared pages could not be given back."""
+    """Return zeroed memory that costs nothing until it is touched.
+
+    The mapping is private: shared pages could not be given back.
+    """
     if not hasattr(mmap, "MAP_ANONYMOUS"):
         return mmap.mmap(-1, size)
     return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0))

@@ -1,4 +1,4 @@
-"""Whether the file of the C core is all there.
+"""A check that the file of the C core is complete.
 
 Linux maps a library into memory without looking at the file's length, and ends the process when it touches what is
 missing. Other systems refuse such a file by themselves.
@@ -18,7 +18,9 @@ _SEGMENT: Final = struct.Struct("<8xQ16xQ")  # p_offset, p_filesz
 
 
 def check(name: str) -> None:
-    """ImportError when the file of the extension module `name` is cut off. One that is missing is the import's affair.
+    """Raise ImportError when the file of the extension module `name` is cut off.
+
+    A missing file is left to the import.
 
     Spec: System V ABI, "ELF header" and "Program header".
     """
@@ -32,7 +34,7 @@ def check(name: str) -> None:
 
 
 def is_cut_off(data: bytes) -> bool:
-    """Whether a library is shorter than its segments are. False for what is no ELF file of 64 bits."""
+    """Return whether a library is shorter than its segments say. False for a file that is no 64-bit ELF."""
     if not data.startswith(_ELF64):
         return False
     try:

@@ -1,4 +1,4 @@
-"""Hub, links, lanes and inlets in C. `csrc/ssbfast.h` says how they behave; here is only what Python adds.
+"""Hubs, links, lanes and inlets in C. `csrc/ssbfast.h` says how they behave; this module says what Python adds.
 
 What C points at is kept alive by what Python holds: a link keeps its hub, lanes and inlets, a lane its link, an
 inlet its lane; and a link that is forgotten is closed.
@@ -18,14 +18,13 @@ from ssbfast import errors, limits
 from ssbfast.engine_types import E_CLOSED, Buffer, CoreLimits, Event, Status, check_keys
 from ssbfast.native.core import anonymous, crypto, error_of, ffi, lib, raw
 
-_EVENT_ROOM: Final = 128 * limits.KiB
 _STATUS: Final = tuple(Status)
 _EMPTY: Final = "an empty body ends the session: send `true` with the end flag"
 _EVENT: Final = struct.Struct("=BBxxiI")
 
 
 class Hub:
-    """The queue memory that the links of one event loop share, and which of them have something to send.
+    """The queue memory that the links of one event loop share, and the list of those with something to send.
 
     capacity: bytes of queue memory. ValueError when that is less than the reserve (2 MiB) and one slab more.
     """
@@ -39,7 +38,7 @@ class Hub:
         if lib.ssb_hub_init(self._c, ffi.from_buffer("uint8_t[]", self._memory), size):
             raise ValueError(f"a hub needs at least {(lib.SSB_SLAB_RESERVE + 1) * lib.SSB_SLAB} bytes")
         # Shared by all links: nothing in them outlives a call.
-        self._events = raw("uint8_t[]", _EVENT_ROOM)
+        self._events = raw("uint8_t[]", limits.EVENT_ROOM)
         self._numbers = ffi.new("size_t[2]")  # ev_n (or out_n), need
         self._out = raw("uint8_t[]", limits.FLUSH_CHUNK)
 
@@ -53,7 +52,7 @@ class Hub:
 
     @property
     def left(self) -> int:
-        """Slabs that payload may still take."""
+        """Slabs that payload may still take (the reserve not counted)."""
         with self._turn:
             self._close_forgotten()
             n: int = lib.ssb_hub_left(self._c)
@@ -68,7 +67,7 @@ class Hub:
         return n
 
     def trim(self) -> None:
-        """Give the memory of what is not lent back to the system."""
+        """Give the memory of slabs that are not lent back to the system."""
         with self._turn:
             self._close_forgotten()
             lib.ssb_hub_trim(self._c)
@@ -76,7 +75,7 @@ class Hub:
                 self._give_back()
 
     def dirty(self) -> list[int]:
-        """The ids of the links on which something was queued since the last call; flush them."""
+        """Return the ids of the links on which something was queued since the last call. The caller flushes them."""
         ids = []
         with self._turn:
             self._close_forgotten()
@@ -106,7 +105,7 @@ class Hub:
 
 
 class Link:
-    """One secured connection: both cipher states, the packet scanner, and what goes out.
+    """One secured connection: both cipher states, the packet scanner, and the outgoing queues.
 
     id: number of the caller's choice (0 .. 2**32 - 1), as `Hub.dirty` gives it. Keys 32 bytes, nonces 24 bytes.
     split: every packet head in a box of its own. failure: the peer's mistake; look at it after each receive() and
@@ -150,7 +149,7 @@ class Link:
     def __del__(self) -> None:
         if self._c is None:
             return
-        # Whoever holds the lock may wait for another hub's, whose holder collects garbage: never wait here.
+        # The holder of the lock may wait for another hub's, whose holder collects garbage: never wait here.
         if not self._hub._turn.acquire(blocking=False):
             self._hub._forgotten.append(self)
             return
@@ -171,20 +170,22 @@ class Link:
         with hub._turn:
             if self._source is not None:
                 raise errors.LocalProtocolError("proceed() is due")
-            hub._numbers[0] = _EVENT_ROOM
+            hub._numbers[0] = limits.EVENT_ROOM
             code = lib.ssb_link_receive(self._c, source, len(source), hub._events, hub._numbers, hub._numbers + 1)
             return self._answer(code, source)
 
     def proceed(self) -> tuple[Status, list[Event]]:
-        """Go on after AGAIN or BLOCKED; answers as receive()."""
+        """Go on after AGAIN or BLOCKED; answer as `receive` does."""
         hub = self._hub
         with hub._turn:
-            hub._numbers[0] = _EVENT_ROOM
+            hub._numbers[0] = limits.EVENT_ROOM
             code = lib.ssb_link_proceed(self._c, hub._events, hub._numbers, hub._numbers + 1)
             return self._answer(code, self._source)
 
     def keep(self, data: bytearray | memoryview | bytes = b"") -> bool:
-        """Keep input inside, unopened: what AGAIN has left, and `data` behind it; proceed() goes on there at any time.
+        """Keep input inside, unopened: the rest that AGAIN has left, and `data` behind it.
+
+        `proceed` goes on there at any time.
 
         False when the pool is used up: `failure` is set then.
         """
@@ -200,7 +201,7 @@ class Link:
 
     def _answer(self, code: int, source: Any) -> tuple[Status, list[Event]]:
         numbers, room = self._hub._numbers, self._hub._events
-        if code == Status.AGAIN and not numbers[0] and numbers[1] > _EVENT_ROOM:
+        if code == Status.AGAIN and not numbers[0] and numbers[1] > limits.EVENT_ROOM:
             room = raw("uint8_t[]", numbers[1])  # one packet longer than the shared buffer
             numbers[0] = numbers[1]
             code = lib.ssb_link_proceed(self._c, room, numbers, numbers + 1)
@@ -216,7 +217,7 @@ class Link:
 
     @property
     def blocked(self) -> Lane | None:
-        """After BLOCKED: the lane that has no room; None: the pool."""
+        """The lane that has no room, after BLOCKED; None means the pool."""
         with self._hub._turn:
             lane = lib.ssb_link_blocked(self._c)
             lanes = (inlet.lane for inlet in self._inlets or () if lane)
@@ -224,13 +225,13 @@ class Link:
 
     @property
     def held(self) -> int:
-        """Received bytes kept inside: the beginning of a box or packet, or what came while blocked."""
+        """Received bytes kept inside: the beginning of a box or packet, or input that came while blocked."""
         with self._hub._turn:
             n: int = lib.ssb_link_held(self._c)
         return n
 
     def control(self, flags: int, req: int, body: Buffer) -> bool:
-        """Queue a whole packet in front of all lanes; False when CONTROL_BACKLOG or the pool is full.
+        """Queue a whole packet in front of all lanes; return False when CONTROL_BACKLOG or the pool is full.
 
         control(0, 0, b"") is the packet stream's goodbye; LocalProtocolError for any other empty body, and after
         goodbye() or close().
@@ -245,7 +246,7 @@ class Link:
         return bool(code == Status.OK)
 
     def goodbye(self) -> None:
-        """The box stream's goodbye goes out behind what is queued now."""
+        """Send the box stream's goodbye behind what is queued now."""
         with self._hub._turn:
             lib.ssb_link_goodbye(self._c)
 
@@ -303,13 +304,16 @@ class Lane:
                 link._lanes.add(self)
 
     def write(self, data: Buffer) -> bool:
-        """Queue bytes; False: full, nothing was taken. SessionEndedError when closed."""
+        """Queue bytes; return False when full (nothing was taken). Raise SessionEndedError when closed."""
         source = ffi.from_buffer("uint8_t[]", data)
         with self._turn:
             return self._ok(lib.ssb_lane_write(self._c, source, len(source)))
 
     def packet(self, flags: int, body: Buffer) -> bool:
-        """Queue a whole packet, share or not; False: the pool is full. SessionEndedError when closed."""
+        """Queue a whole packet, whatever the share; return False when the pool is full.
+
+        Raise SessionEndedError when closed.
+        """
         if not len(body):
             raise errors.LocalProtocolError(_EMPTY)
         source = ffi.from_buffer("uint8_t[]", body)
@@ -344,17 +348,17 @@ class Lane:
 
     @property
     def full(self) -> bool:
-        """Whether a write would be refused."""
+        """True while a write would be refused."""
         with self._turn:
             return bool(lib.ssb_lane_full(self._c))
 
     def clear(self) -> None:
-        """Drop what waits, at a packet boundary."""
+        """Drop the waiting bytes, at a packet boundary."""
         with self._turn:
             lib.ssb_lane_clear(self._c)
 
     def close(self) -> None:
-        """Drop what waits and leave the link; what inlets still bring is dropped too."""
+        """Drop the waiting bytes and leave the link; bytes that inlets still bring are dropped too."""
         with self._turn:
             lib.ssb_lane_close(self._c)
             if self._link._lanes is not None:
@@ -363,8 +367,10 @@ class Lane:
 
 
 class Inlet:
-    """What becomes of packets that arrive on `link` for `req`: they go to `lane` (of another link of the same hub),
-    or, without lane, are delivered as EV_CHUNK events."""
+    """The route of packets that arrive on `link` for `req`.
+
+    They go to `lane` (of another link of the same hub), or, without one, are delivered as EV_CHUNK events.
+    """
 
     __slots__ = ("__weakref__", "_c", "_link", "lane")
 
@@ -381,7 +387,7 @@ class Inlet:
                 link._inlets.add(self)
 
     def close(self) -> None:
-        """Forget it; the rest of a packet it was busy with is skipped."""
+        """Forget the inlet; the rest of a packet it was busy with is skipped."""
         with self._link._hub._turn:
             lib.ssb_inlet_close(self._c)
             if self._link._inlets is not None:

@@ -17,7 +17,7 @@ _PACKET: Final = struct.Struct("=IIiI")
 
 
 class Scanner:
-    """Cuts plain bytes into whole packets, with the limits of `CoreLimits`."""
+    """A cutter of plain bytes into whole packets, with the limits of `CoreLimits`."""
 
     __slots__ = ("_fault", "_limits", "_need", "_numbers", "_packets", "_tail")
 
@@ -30,7 +30,9 @@ class Scanner:
         self._fault = 0
 
     def feed(self, plain: Buffer) -> list[tuple[int, int, bytes]]:
-        """The packets (flags, req, body) that are complete now; a goodbye is (0, 0, b""), other req 0 is skipped.
+        """Return the packets (flags, req, body) that are complete now.
+
+        A goodbye is (0, 0, b""); other packets of req 0 are skipped.
 
         What came before a mistake is returned; the next call, and each one after it, raises PacketError.
         """

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ssbfast import limits
 from ssbfast.errors import BadInputError
 from ssbfast.ids import FeedId
 from ssbfast.net.socket_names import bound_host, with_zone
@@ -17,7 +18,6 @@ from ssbfast.wire.address import MultiserverAddress, NetAddress, format_address
 
 DEFAULT_PORT: Final = 8008
 _WILDCARDS: Final = ("0.0.0.0", "::")
-_BACKLOG: Final = 1024
 _PORT_MAX: Final = 65_535
 
 
@@ -131,7 +131,7 @@ def _bind_one(
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(address)
         if is_tcp:
-            sock.listen(_BACKLOG)
+            sock.listen(limits.LISTEN_BACKLOG)
     except OSError as error:
         sock.close()
         if optional and error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):

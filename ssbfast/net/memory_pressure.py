@@ -11,17 +11,11 @@ pool that was quite full is not read until an eighth is free.
 from __future__ import annotations
 
 import asyncio
-from typing import Final, Protocol
+from typing import Protocol
 
 from ssbfast import limits, native
 from ssbfast.errors import LimitError
 from ssbfast.net.link import Link
-
-_STEP_SECONDS: Final = 0.05
-_HIGH_PART: Final = 4  # pressure begins when a quarter of the pool is lent
-_SHORT_PART: Final = 16  # nobody gets a second when less than so small a part is left
-_ENOUGH_PART: Final = 8  # and whoever met a full pool is read again when so much is left
-_PATIENCE_SECONDS: Final = 1.0
 
 
 class PressedRelay(Protocol):
@@ -55,7 +49,7 @@ class Pressure:
     @property
     def ample(self) -> int:
         """Slabs: nobody has to let go while so many are left."""
-        return self._slabs - self._slabs // _HIGH_PART
+        return self._slabs - self._slabs // limits.PRESSURE_PART
 
     def begin(self) -> None:
         """Begin to care: there are fewer than `ample` left."""
@@ -83,7 +77,7 @@ class Pressure:
 
     def _plan(self) -> None:
         if self._step is None:
-            self._step = self._relay.loop.call_later(_STEP_SECONDS, self._care)
+            self._step = self._relay.loop.call_later(limits.PRESSURE_STEP_SECONDS, self._care)
             self._relay.plan_check()
 
     def _care(self) -> None:
@@ -91,11 +85,11 @@ class Pressure:
         hub = self._relay.hub
         for link in list(self._waiting):
             link.proceed()  # what it waits with may be what has to go first
-        if self._lent * _HIGH_PART > self._slabs:
+        if self._lent * limits.PRESSURE_PART > self._slabs:
             self._relieve()
-        if self._waiting and hub.left * _ENOUGH_PART >= self._slabs:
+        if self._waiting and hub.left * limits.PRESSURE_ENOUGH_PART >= self._slabs:
             self._read_on()
-        if self._waiting or self._lent * _HIGH_PART > self._slabs:
+        if self._waiting or self._lent * limits.PRESSURE_PART > self._slabs:
             self._plan()
         else:
             self._since.clear()
@@ -110,14 +104,15 @@ class Pressure:
         now = self._relay.loop.time()
         owed = self._owed()
         self._since = {link: self._since.get(link, now) for links in owed.values() for link in links}
-        part = self._slabs * limits.SLAB // _HIGH_PART // max(len(owed), 1)
-        missing = (self._slabs // _SHORT_PART - self._relay.hub.left) * limits.SLAB  # > 0: nobody gets a second
+        part = self._slabs * limits.SLAB // limits.PRESSURE_PART // max(len(owed), 1)
+        # > 0: no link is given time.
+        missing = (self._slabs // limits.PRESSURE_SHORT_PART - self._relay.hub.left) * limits.SLAB
         for links in owed.values():
             held = sum(links.values())
             for link in sorted(links, key=lambda link: (link.is_hoarding, links[link]), reverse=True):
                 if held <= part and missing <= 0:
                     break
-                if missing > 0 or now - self._since[link] >= _PATIENCE_SECONDS:
+                if missing > 0 or now - self._since[link] >= limits.PRESSURE_PATIENCE_SECONDS:
                     held -= links[link]
                     missing -= links[link]
                     self._since.pop(link, None)

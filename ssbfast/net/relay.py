@@ -25,8 +25,6 @@ from ssbfast.net.scheduler import LoopTurns
 from ssbfast.tables import compact
 from ssbfast.wire.handshake import Session
 
-_CHECK_SECONDS = 1.0
-_TRIM_SECONDS = 1.0
 _ALONE = 8  # so many reads have to come alone before it is taken for granted; each so many-th looks again
 
 
@@ -179,7 +177,7 @@ class Relay:
         if self.hub.left < self._ample:
             self.pressure.begin()
         if self._trim is None:
-            self._trim = self.loop.call_later(_TRIM_SECONDS, self._trim_pool)
+            self._trim = self.loop.call_later(limits.POOL_TRIM_SECONDS, self._trim_pool)
         return any_at_all
 
     def _trim_pool(self) -> None:
@@ -237,7 +235,7 @@ class Relay:
     def plan_check(self) -> None:
         """Look for stalled outlets in a while."""
         if self._check is None:
-            seconds = min(_CHECK_SECONDS, self.stall_seconds / 4)
+            seconds = min(limits.STALL_CHECK_SECONDS, self.stall_seconds / 4)
             self._check = self.loop.call_later(seconds, self._check_stalls)
 
     def _progress(self, lane: native.Lane) -> tuple[int, ...]:

@@ -25,9 +25,6 @@ except ImportError:  # Windows
 else:
     _HAVE_OUTQ = True
 
-_NOTSENT_LOWAT = 64 * limits.KiB
-"""Unsent bytes the kernel may hold. Without it some MiB would hide a stalled peer, and delay late sealing."""
-
 _LINGER = "hh" if os.name == "nt" else "ii"
 
 
@@ -50,7 +47,7 @@ _OURS = _options(
     _NO_DELAY,
     *_KEEP_ALIVE,
     ("IPPROTO_TCP", "TCP_USER_TIMEOUT", int(limits.USER_TIMEOUT * 1000)),
-    ("IPPROTO_TCP", "TCP_NOTSENT_LOWAT", _NOTSENT_LOWAT),
+    ("IPPROTO_TCP", "TCP_NOTSENT_LOWAT", limits.KERNEL_UNSENT),
 )
 
 

@@ -43,7 +43,7 @@ _HEAD: Final = struct.Struct(">BIi")
 
 
 def sealed_size(plain_n: int) -> int:
-    """Bytes of the boxes that hold `plain_n` bytes."""
+    """Return the bytes of the boxes that hold `plain_n` bytes."""
     boxes = -(-plain_n // limits.BOX_BODY)
     return plain_n + boxes * HEADER
 
@@ -57,14 +57,14 @@ class _Nonce:
         self._n = int.from_bytes(start, "big")
 
     def take(self) -> bytes:
-        """The present nonce; the counter moves on."""
+        """Return the present nonce and move the counter on."""
         n = self._n
         self._n = (n + 1) % _NONCES
         return n.to_bytes(24, "big")
 
 
 class Sealer:
-    """Seals one direction of a box stream. key: 32 bytes, nonce: 24 bytes; ValueError for other lengths."""
+    """One direction of a box stream, sealing. key: 32 bytes, nonce: 24 bytes; ValueError for other lengths."""
 
     def __init__(self, key: bytes, nonce: bytes) -> None:
         check_keys((key, nonce))
@@ -74,7 +74,7 @@ class Sealer:
 
     @in_turn
     def seal(self, plain: Buffer) -> bytes:
-        """Seal all of `plain` into boxes of at most 4096 bytes; nothing for nothing. LocalProtocolError when closed."""
+        """Seal `plain` into boxes of at most 4096 bytes; b"" makes none. Raise LocalProtocolError when closed."""
         key = self._open_key()
         out = []
         view = memoryview(plain)
@@ -88,18 +88,18 @@ class Sealer:
 
     @in_turn
     def seal_many(self, plains: Sequence[Buffer]) -> bytes:
-        """The same for many texts at once, each in boxes of its own."""
+        """Seal many texts at once, each in boxes of its own."""
         self._open_key()
         return b"".join(map(self.seal, plains))
 
     @in_turn
     def seal_packet(self, flags: int, req: int, body: bytes) -> bytes:
-        """One packet, its head in a box of its own. flags: one byte. LocalProtocolError when closed."""
+        """Seal one packet, its head in a box of its own. flags: one byte. Raise LocalProtocolError when closed."""
         return self.seal(_HEAD.pack(flags, len(body), req)) + self.seal(body)
 
     @in_turn
     def goodbye(self) -> bytes:
-        """The 34 bytes that end the stream; afterwards nothing can be sealed (a nonce would be used twice)."""
+        """Return the 34 bytes that end the stream; nothing can be sealed then (a nonce would be used twice)."""
         sealed: bytes = crypto_secretbox(GOODBYE, self._nonce.take(), self._open_key())
         self.close()
         return sealed
@@ -116,7 +116,7 @@ class Sealer:
 
 
 class BoxOpener:
-    """Opens one box at a time: `ssb_open` of the engine.
+    """An opener of one box at a time: `ssb_open` of the engine.
 
     The state between two calls is the header that is open already; the bytes stay with the caller.
     """
@@ -177,7 +177,7 @@ class BoxOpener:
 
 
 class Opener:
-    """Opens one direction of a box stream. key: 32 bytes, nonce: 24 bytes; ValueError for other lengths."""
+    """One direction of a box stream, opening. key: 32 bytes, nonce: 24 bytes; ValueError for other lengths."""
 
     def __init__(self, key: bytes, nonce: bytes, body_max: int = limits.BOX_BODY) -> None:
         check_keys((key, nonce))
@@ -190,7 +190,7 @@ class Opener:
 
     @in_turn
     def open(self, data: Buffer) -> list[bytes]:
-        """The bodies of all boxes that are complete now; a beginning is kept.
+        """Return the bodies of all boxes that are complete now; the beginning of a box is kept.
 
         What came before a mistake is returned; the next call, and each one after it, raises BoxStreamError
         (LocalProtocolError after close()).
@@ -219,12 +219,15 @@ class Opener:
 
     @in_turn
     def open_joined(self, data: Buffer) -> bytes:
-        """The same bodies as one text."""
+        """Return the bodies that `open` would return, joined."""
         return b"".join(self.open(data))
 
     @in_turn
     def eof(self) -> None:
-        """The connection has ended: TruncatedError unless the goodbye was seen, BoxStreamError after a mistake."""
+        """Note that the connection has ended.
+
+        Raise TruncatedError unless the goodbye was seen, BoxStreamError after a mistake.
+        """
         self._check()
         if not self.ended:
             raise TruncatedError

@@ -1,4 +1,4 @@
-"""The pool of slabs, modelled by arithmetic: queues hold real bytes, the hub counts what the engine would lend.
+"""The pool of slabs, modelled by arithmetic: queues hold real bytes, the hub counts the slabs the engine would lend.
 
 The numbers (`lent`, `left`) are those of the C core for the same calls; the memory is Python's own.
 """
@@ -25,22 +25,22 @@ class OutOfMemory(Exception):
 
 
 def slabs_for(n: int) -> int:
-    """Slabs that n bytes need."""
+    """Return the number of slabs that n bytes need."""
     return -(-n // SLAB)
 
 
 class Holder(Protocol):
-    """A link, as the hub looks at it."""
+    """The hub's view of a link."""
 
     id: int
 
     @property
     def slabs(self) -> int:
-        """What it holds, both ways."""
+        """Slabs that the link holds, both ways."""
 
 
 class Hub:
-    """What the links of one event loop share: the pool and the list of links that have something to send.
+    """The part that the links of one event loop share: the pool, and the list of links with something to send.
 
     capacity: bytes of queue memory. ValueError when that is less than the reserve and one slab more.
     """
@@ -68,15 +68,15 @@ class Hub:
 
     @property
     def shut(self) -> bool:
-        """Whether input has to wait until something has been sent."""
+        """True while input has to wait until something has been sent."""
         return not self.left and self.outgoing > 0
 
     def trim(self) -> None:
-        """Give unused memory back: nothing to do here."""
+        """Give unused memory back; nothing to do here."""
 
     @in_turn
     def dirty(self) -> list[int]:
-        """Ids of the links on which something was queued since the last call; the list is emptied."""
+        """Return the ids of the links on which something was queued since the last call, and empty the list."""
         ids = list(self._dirty.values())
         self._dirty.clear()
         return ids
@@ -89,7 +89,7 @@ class Hub:
         return found[: limits.HEAVY_LINKS]
 
     def enter(self, link: Holder) -> int:
-        """Know a link from now on; its number, for `leave`."""
+        """Register a link; return its number, for `leave`."""
         self._opened += 1
         self._links[self._opened] = link
         return self._opened
@@ -99,11 +99,11 @@ class Hub:
         self._links.pop(number, None)
 
     def mark(self, link: object, number: int) -> None:
-        """Put a link on the list, once."""
+        """Put a link on the dirty list, once."""
         self._dirty.setdefault(link, number)
 
     def unmark(self, link: object) -> None:
-        """Take it off again."""
+        """Take a link off the dirty list."""
         self._dirty.pop(link, None)
 
 
@@ -137,7 +137,7 @@ class Queue:
         self.bytes = 0
 
     def append(self, data: Buffer) -> bool:
-        """Put `data` behind; False, and nothing done, when the pool has no room. Slabs of whole packets are full."""
+        """Append `data`; return False, and do nothing, when the pool has no room. Slabs of whole packets are full."""
         last = self.slabs[-1] if self.slabs else None
         room = SLAB - len(last.data) if last is not None and not last.whole else 0
         if slabs_for(max(len(data) - room, 0)) > self._hub.free:
@@ -155,12 +155,12 @@ class Queue:
         return True
 
     def keep_all(self, data: Buffer) -> None:
-        """The same where there is no other way: OutOfMemory when the pool has no room."""
+        """Append `data`, which cannot be refused; raise OutOfMemory when the pool has no room."""
         if not self.append(data):
             raise OutOfMemory
 
     def peek(self, n: int) -> bytes:
-        """The first n bytes; they stay."""
+        """Return the first n bytes without taking them."""
         out = bytearray()
         for slab in self.slabs:
             if len(out) == n:
@@ -169,7 +169,7 @@ class Queue:
         return bytes(out)
 
     def drop(self, n: int) -> None:
-        """Forget the first n bytes."""
+        """Drop the first n bytes."""
         self.bytes -= n
         while n > 0:
             slab = self.slabs[0]
@@ -181,13 +181,13 @@ class Queue:
                 self._count(-1)
 
     def take(self, n: int) -> bytes:
-        """The first n bytes, which leave."""
+        """Take the first n bytes off the queue and return them."""
         out = self.peek(n)
         self.drop(n)
         return out
 
     def keep(self, n: int) -> None:
-        """Forget all but the first n bytes."""
+        """Drop all but the first n bytes."""
         self.bytes = n
         kept = 0
         for slab in self.slabs:
@@ -202,7 +202,7 @@ class Queue:
             self._count(-1)
 
     def move(self, other: Queue) -> None:
-        """Put all of `other` behind; it is empty then."""
+        """Append all of `other`, which is empty then."""
         other._hand_over(self)
         self.slabs.extend(other.slabs)
         self.bytes += other.bytes
@@ -218,14 +218,14 @@ class Queue:
         other.bytes = 0
 
     def mark_whole(self) -> None:
-        """All of it is one whole packet."""
+        """Mark the content as one whole packet."""
         mark = self.bytes
         for slab in self.slabs:
             slab.whole = mark
             mark = _WHOLE_REST
 
     def plain_run(self, most: int) -> int:
-        """How many bytes, at most `most`, lie before a whole packet."""
+        """Return how many bytes, at most `most`, lie before a whole packet."""
         n = 0
         for slab in self.slabs:
             if slab.whole or n >= most:
@@ -243,5 +243,5 @@ class Queue:
             self._hub.outgoing += n
 
     def _hand_over(self, to: Queue) -> None:
-        """All slabs go to another queue."""
+        """Move all slabs to another queue."""
         self._hub.outgoing += len(self.slabs) * (to._outgoing - self._outgoing)

@@ -1,4 +1,4 @@
-"""What leaves a link: lanes in a ring, the control queue, and how their packets fill boxes.
+"""The sending half of a link: lanes in a ring, the control queue, and how their packets fill boxes.
 
 Order of packets: the rest of one that was begun; control packets; lanes in turn (deficit round-robin). A box holds as
 many packets as fit. Data packets are made when they are sealed, to measure; whole packets and control packets run on
@@ -30,7 +30,7 @@ _BODY_MAX: Final = 2**32 - 1 - HEAD.size
 
 
 class Goodbye(enum.IntEnum):
-    """What the end of a link goes through."""
+    """The stages of the end of a link."""
 
     NONE = 0
     WANTED = 1
@@ -60,7 +60,7 @@ class Box:
         self.room = room
 
     def fits(self, size: int) -> bool:
-        """Whether a packet of `size` bytes may begin here; otherwise the box is closed first."""
+        """Return whether a packet of `size` bytes may begin here; otherwise the box is closed first."""
         return not self.data or size <= self.room or self.room >= TINY
 
     def put(self, data: bytes) -> None:
@@ -96,7 +96,10 @@ class Outgoing:
         self.hub.mark(self, self.number)
 
     def put_control(self, flags: int, req: int, body: Buffer) -> bool:
-        """Queue a whole packet in front of all lanes; False when there is no room. LocalProtocolError as Link says."""
+        """Queue a whole packet in front of all lanes; return False when there is no room.
+
+        Raise LocalProtocolError as Link says.
+        """
         if self.goodbye != Goodbye.NONE or len(body) >= _BODY_MAX:
             raise fault(E_CLOSED)
         if not len(body) and (flags or req):
@@ -138,7 +141,10 @@ class Outgoing:
         return bytes(out), Status.ENDED
 
     def _step(self, box: Box) -> bool:
-        """Put one packet, or some of one, into the box; False when there is none or the box is to be closed."""
+        """Put one packet, or a part of one, into the box.
+
+        Return False when there is none or the box is to be closed.
+        """
         if self.control_begun:
             self._take_control(box, self.control_begun)
             return True
@@ -170,7 +176,7 @@ class Outgoing:
         return True
 
     def _begin_data(self, lane: Lane, box: Box) -> bool:
-        """As many bytes as wait and as the box has room for, in one packet; in split mode the head alone."""
+        """Begin one packet with as many of the waiting bytes as fit; in split mode write the head alone."""
         room = limits.BOX_BODY if self.split else max(box.room - HEAD.size, 0)
         wait = lane.plain_run(limits.BOX_BODY)
         n = min(wait, room)
@@ -188,7 +194,7 @@ class Outgoing:
         self.control_begun -= n
 
     def _take_lane(self, lane: Lane, box: Box, most: int) -> None:
-        """Bytes of the packet that was begun. The turn stays with the lane until its packet has ended."""
+        """Take bytes of the packet that was begun. The turn stays with the lane until its packet has ended."""
         n = min(lane.begun, box.room, most)
         lane.begun -= n
         box.put(lane.take(n))
@@ -204,7 +210,7 @@ class Outgoing:
 
 
 class Sender(Protocol):
-    """What a lane needs of the link that it sends on."""
+    """The part of a link that a lane uses."""
 
     turn: RLock
     out: Outgoing
@@ -236,7 +242,7 @@ class Lane:
 
     @in_turn
     def write(self, data: Buffer) -> bool:
-        """Queue payload; False, and nothing taken, when there is no room. SessionEndedError when closed."""
+        """Queue payload; return False, and take nothing, when full. Raise SessionEndedError when closed."""
         out = self._opened()
         if not len(data):
             return True
@@ -247,7 +253,7 @@ class Lane:
 
     @in_turn
     def packet(self, flags: int, body: Buffer) -> bool:
-        """Queue a whole packet behind what is there, share or not; False when the pool has no room."""
+        """Queue a whole packet behind the rest, whatever the share; return False when the pool has no room."""
         if not len(body):
             raise LocalProtocolError("an empty body ends the session: send `true` with the end flag")
         out = self._opened()
@@ -268,25 +274,28 @@ class Lane:
     @in_turn
     def full(self) -> bool:
         """True while a write would answer False."""
-        return self._out is not None and self.is_open and (self.over or not self._out.hub.left)
+        return self._out is not None and self.is_open and (self.is_over_limit or not self._out.hub.left)
 
     @in_turn
     def clear(self) -> None:
-        """Drop what waits, at a packet boundary: the rest of a packet that was begun stays and goes out."""
+        """Drop the waiting bytes, at a packet boundary: the rest of a packet that was begun goes out."""
         if self._out is not None:
             self._queue.keep(self.begun)
-            self._settle(self._out)
+            self._account(self._out)
 
     @in_turn
     def close(self) -> None:
-        """Drop what waits and leave the link; the rest of a packet that was begun goes out with the control packets."""
+        """Drop the waiting bytes and leave the link.
+
+        The rest of a packet that was begun goes out with the control packets.
+        """
         out = self._out
         if out is None:
             return
         self.clear()
         if self.begun:  # no control packet can be begun as well
             out.control.prepend(self._queue)
-            self._settle(out)
+            self._account(out)
             out.control_begun, self.begun = self.begun, 0
         out.lanes.remove(self)
         self._out = None
@@ -303,8 +312,8 @@ class Lane:
         return self._out is not None and self._out.goodbye == Goodbye.NONE
 
     @property
-    def over(self) -> bool:
-        """Whether its own or its link's limits are passed, the pool apart."""
+    def is_over_limit(self) -> bool:
+        """True while its own or its link's limits are passed, the pool apart."""
         out = self._out
         if out is None or not self.is_open:
             return False
@@ -325,34 +334,34 @@ class Lane:
         return self._queue.plain_run(most)
 
     def splice(self, data: Buffer) -> None:
-        """Queue payload without asking for limits. Only while open."""
+        """Queue payload without asking for limits. Call it only while open."""
         self._queue.keep_all(data)
         self._added(len(data))
 
     def take_packet(self, packet: Queue) -> None:
-        """A whole packet, head included, becomes the lane's. Only while open."""
+        """Queue a whole packet, head included. Call it only while open."""
         size = packet.bytes
         packet.mark_whole()
         self._queue.move(packet)
         self._added(size)
 
     def take(self, n: int) -> bytes:
-        """n bytes leave."""
+        """Take n bytes off the queue."""
         data = self._queue.take(n)
         self.taken += n
         self.credit -= n
         if self._out is not None:
-            self._settle(self._out)
+            self._account(self._out)
         return data
 
     def _added(self, n: int) -> None:
         self.put += n
         if self._out is not None:
-            self._settle(self._out)
+            self._account(self._out)
             self._out.dirty()
 
-    def _settle(self, out: Outgoing) -> None:
-        """A lane is in its link's ring exactly while it has something queued; it joins as the last of the round."""
+    def _account(self, out: Outgoing) -> None:
+        """Put the lane into its link's ring, as the last, or take it out: it is there while it has bytes queued."""
         if self.queued and self not in out.ring:
             self.credit = QUANTUM
             out.ring.append(self)

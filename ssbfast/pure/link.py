@@ -1,4 +1,4 @@
-"""One secured connection: both cipher states, the scanner, what goes out."""
+"""One secured connection: both cipher states, the scanner, the outgoing queues."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ from ssbfast.pure.box_stream import BoxOpener, Sealer
 from ssbfast.pure.hub import Hub
 from ssbfast.pure.lane import Goodbye, Lane, Outgoing
 from ssbfast.pure.receive import Incoming
-
-EVENT_BUFFER = 128 * 1024
-"""Room for the events of one call, as the engine's: more makes it answer AGAIN."""
 
 _BOX_BODY_MAX = 65535
 
@@ -47,14 +44,14 @@ class Link:
 
     @property
     def slabs(self) -> int:
-        """What it holds of the pool, both ways."""
+        """Slabs of the pool that the link holds, both ways."""
         return self.incoming.slabs + len(self.out.control.slabs) + self.out.lane_slabs
 
     # ------------------------------------------------------------ what arrives
 
     @in_turn
     def receive(self, data: Buffer) -> tuple[Status, list[Event]]:
-        """Take what came from the socket: open, scan, re-number, queue at the destinations.
+        """Take bytes from the socket: open, scan, re-number, queue at the destinations.
 
         OK: all was used. AGAIN: handle the events, then proceed(). BLOCKED: a destination has no room; stop reading
         and proceed() when it has drained. ENDED: the peer's goodbye. After a mistake of the peer `failure` is set,
@@ -62,16 +59,18 @@ class Link:
         """
         if self._due:
             raise LocalProtocolError("proceed() is due")
-        return self._answer(self.incoming.receive(bytes(data), EVENT_BUFFER))
+        return self._answer(self.incoming.receive(bytes(data), default.EVENT_ROOM))
 
     @in_turn
     def proceed(self) -> tuple[Status, list[Event]]:
         """Go on after AGAIN or BLOCKED."""
-        return self._answer(self.incoming.proceed(EVENT_BUFFER))
+        return self._answer(self.incoming.proceed(default.EVENT_ROOM))
 
     @in_turn
     def keep(self, data: Buffer = b"") -> bool:
-        """Keep input inside, unopened: what AGAIN has left, and `data` behind it; proceed() goes on there at any time.
+        """Keep input inside, unopened: the rest that AGAIN has left, and `data` behind it.
+
+        `proceed` goes on there at any time.
 
         False when the pool is used up: `failure` is set then.
         """
@@ -85,7 +84,7 @@ class Link:
 
     def _answer(self, answer: tuple[int, list[Event], int]) -> tuple[Status, list[Event]]:
         code, events, need = answer
-        if code == Status.AGAIN and not events and need > EVENT_BUFFER:
+        if code == Status.AGAIN and not events and need > default.EVENT_ROOM:
             return self._answer(self.incoming.proceed(need))
         self._due = code == Status.AGAIN
         if code == E_CLOSED:
@@ -111,7 +110,7 @@ class Link:
 
     @in_turn
     def control(self, flags: int, req: int, body: Buffer) -> bool:
-        """Queue a whole packet in front of all lanes; False when there is no room.
+        """Queue a whole packet in front of all lanes; return False when there is no room.
 
         LocalProtocolError after goodbye() or close(), and for an empty body except that of the packet stream's
         goodbye (flags 0, req 0).
@@ -120,7 +119,7 @@ class Link:
 
     @in_turn
     def goodbye(self) -> None:
-        """After all that is queued now the box-stream goodbye follows; nothing can be queued any more."""
+        """Send the box stream's goodbye behind what is queued now; nothing can be queued any more."""
         if self.out.goodbye == Goodbye.NONE:
             self.out.goodbye = Goodbye.WANTED
             self.out.dirty()

@@ -25,7 +25,7 @@ KNOWN: Final = 0x0F
 
 
 class HeadScanner:
-    """Cuts plain bytes into heads and bodies; keeps no body: `ssb_scanner` of the engine."""
+    """A cutter of plain bytes into heads and bodies that keeps no body: `ssb_scanner` of the engine."""
 
     __slots__ = ("_raw", "left")
 
@@ -34,7 +34,10 @@ class HeadScanner:
         self.left = 0
 
     def head(self, plain: bytes) -> tuple[int, int, tuple[int, int, int] | None]:
-        """Read on: (code, used, (flags, req, length) or None while the head is not complete). Only while left == 0."""
+        """Read on; return (code, used, head). head: (flags, req, length), None while incomplete.
+
+        Call it only while left == 0.
+        """
         used = min(HEAD.size - len(self._raw), len(plain))
         self._raw += plain[:used]
         if len(self._raw) < HEAD.size:
@@ -48,12 +51,12 @@ class HeadScanner:
 
 
 def too_long(limits: CoreLimits, req: int, length: int) -> bool:
-    """Whether a packet that must be whole is longer than agreed; req < 0 answers our own calls."""
+    """Return whether a packet that must be whole is longer than agreed; req < 0 answers our own calls."""
     return length > (limits.answer_body if req < 0 else limits.call_body)
 
 
 class Scanner:
-    """Cuts plain bytes into whole packets, with the limits of `CoreLimits`."""
+    """A cutter of plain bytes into whole packets, with the limits of `CoreLimits`."""
 
     def __init__(self, limits: CoreLimits) -> None:
         self.turn = RLock()
@@ -65,7 +68,9 @@ class Scanner:
 
     @in_turn
     def feed(self, plain: Buffer) -> list[tuple[int, int, bytes]]:
-        """The packets (flags, req, body) that are complete now; a goodbye is (0, 0, b""), other req 0 is skipped.
+        """Return the packets (flags, req, body) that are complete now.
+
+        A goodbye is (0, 0, b""); other packets of req 0 are skipped.
 
         What came before a mistake is returned; the next call, and each one after it, raises PacketError.
         """
@@ -111,5 +116,5 @@ class Scanner:
 
 
 def write_head(flags: int, length: int, req: int) -> bytes:
-    """The nine bytes in front of a body."""
+    """Return the nine bytes in front of a body."""
     return HEAD.pack(flags, length, req)

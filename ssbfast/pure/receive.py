@@ -1,4 +1,4 @@
-"""What arrives at a link: open → scan → re-number → queue at the destination, or hand to Python as an event.
+"""The receiving half of a link: open → scan → re-number → queue at the destination, or hand to Python as an event.
 
 Nothing here looks ahead: whole input, byte-wise input and input interrupted by full queues give the same.
 """
@@ -37,10 +37,10 @@ EVENT_HEAD: Final = 12
 
 
 class Mode(enum.Enum):
-    """What becomes of the packet in hand."""
+    """The handling of the packet in hand."""
 
     HEAD = "between packets"
-    SKIP = "nobody wants it"
+    SKIP = "dropped"
     SPLICE = "bytes for a lane"
     DELIVER = "bytes for Python"
     GATHER = "must be whole: for a lane, or an event"
@@ -57,7 +57,7 @@ class Events:
         self.list: list[Event] = []
 
     def add(self, kind: int, flags: int, req: int, body: bytes) -> bool:
-        """False, and `need` set, when it has no room."""
+        """Add an event. Return False, and set `need`, when it has no room."""
         size = EVENT_HEAD + len(body)
         if size > self.room or (self.most and len(self.list) >= self.most):
             self.need = size
@@ -67,7 +67,7 @@ class Events:
         return True
 
     def chunk(self, req: int, data: bytes) -> int:
-        """Bytes of a stream, behind the last event if it is the same stream's chunk; how many had room."""
+        """Add bytes of a stream, to the last event if that is the same stream's chunk; return how many had room."""
         if self.list and self.list[-1][0] == EV_CHUNK and self.list[-1][2] == req:
             k = min(len(data), self.room)
             self.list[-1] = (EV_CHUNK, STREAM, req, self.list[-1][3] + data[:k])
@@ -78,13 +78,13 @@ class Events:
 
 
 class Receiver(Sender, Protocol):
-    """What an inlet needs of the link at which packets arrive."""
+    """The part of a link that an inlet uses."""
 
     incoming: Incoming
 
 
 class Inlet:
-    """What happens to packets that arrive for `req`: bytes go to a lane, or, without one, are delivered as chunks.
+    """The route of packets that arrive for `req`: bytes go to a lane, or, without one, are delivered as chunks.
 
     Of two inlets for one req the newer counts.
     """
@@ -107,7 +107,7 @@ class Inlet:
         incoming, self._incoming = self._incoming, None
         if incoming is None:
             return
-        incoming.gone(self)
+        incoming.on_inlet_close(self)
         same = incoming.inlets[self.req]
         same.remove(self)
         if not same:
@@ -140,7 +140,10 @@ class Incoming:
     # ------------------------------------------------------------ the calls
 
     def receive(self, data: bytes, room: int) -> tuple[int, list[Event], int]:
-        """Take what came from the socket: (code, events, need); `room` for events as in the engine."""
+        """Take bytes from the socket; return (code, events, need).
+
+        room: space for events, as in the engine.
+        """
         if not self.dead:
             self._rest = data
         return self.proceed(room)
@@ -160,7 +163,10 @@ class Incoming:
         return code, events.list, events.need
 
     def keep(self, data: bytes) -> int:
-        """Keep input inside: what AGAIN has left of it, and `data` behind it. 0 or the code of a mistake."""
+        """Keep input inside: the rest that AGAIN has left, and `data` behind it.
+
+        Return 0, or the code of a mistake.
+        """
         if self.dead:
             return self.dead
         try:
@@ -194,8 +200,8 @@ class Incoming:
     def blocked(self) -> Lane | None:
         return self._over[-1].lane if self._over else None
 
-    def gone(self, inlet: Inlet) -> None:
-        """An inlet is about to be forgotten."""
+    def on_inlet_close(self, inlet: Inlet) -> None:
+        """Note that an inlet is about to be forgotten."""
         if inlet in self._over:
             self._over.remove(inlet)
         if self._into is inlet:
@@ -208,7 +214,7 @@ class Incoming:
     def _run(self, events: Events) -> int:
         code = self._scan_kept(events) if self._plain.bytes else self._scan(events)
         if code == Status.OK and self._mode != Mode.HEAD:  # an event may have been all that was missing
-            code = self._go_on(events)
+            code = self._continue_packet(events)
         while code == Status.OK:
             if self._is_blocked():
                 self._keep_rest()
@@ -232,14 +238,14 @@ class Incoming:
 
     @staticmethod
     def _over_lane(inlet: Inlet) -> bool:
-        return inlet.lane is not None and inlet.lane.over
+        return inlet.lane is not None and inlet.lane.is_over_limit
 
     def _keep_rest(self) -> None:
         self._input.keep_all(self._rest)
         self._rest = b""
 
     def _open_box(self) -> int:
-        """Open the next box, wherever its beginning lies; what is not enough for one is kept."""
+        """Open the next box, wherever its beginning lies; keep input that is not enough for one."""
         while self._input.bytes + len(self._rest) >= self._need or not self._input.bytes:
             kept = min(self._need, self._input.bytes)
             fresh = self._need - kept
@@ -261,7 +267,7 @@ class Incoming:
         return Status.MORE
 
     def _scan_kept(self, events: Events) -> int:
-        """Scan what was kept of a box over AGAIN, slab by slab."""
+        """Scan the plain bytes of a box that were kept over AGAIN, slab by slab."""
         code: int = Status.OK
         while self._plain.bytes and code == Status.OK:
             n = self._plain.slabs[0].filled
@@ -274,7 +280,7 @@ class Incoming:
     # ------------------------------------------------------------ packets
 
     def _scan(self, events: Events) -> int:
-        """Scan at the cursor until it is used up or something has to be told."""
+        """Scan at the cursor until it is used up or there is something to report."""
         while True:
             if self._mode == Mode.HEAD:
                 if not self._cursor:
@@ -287,7 +293,7 @@ class Incoming:
                 code = self._begin_packet(length)
                 if code != Status.OK:
                     return code
-            code = self._go_on(events)
+            code = self._continue_packet(events)
             if code != Status.OK or self._mode != Mode.HEAD:  # not HEAD: the cursor is used up
                 return code
 
@@ -296,7 +302,7 @@ class Incoming:
         return same[-1] if same and self._req else None
 
     def _begin_packet(self, length: int) -> int:
-        """A head has been read: decide what becomes of the packet."""
+        """Decide how to handle a packet whose head has been read."""
         inlet = self._inlet()
         self._into = None
         if not length:
@@ -324,13 +330,13 @@ class Incoming:
             self._assembly.keep_all(write_head(self._flags, length, inlet.lane.req))
 
     def _end_packet(self, reported: bool) -> int:
-        """The packet in hand is done. A stream that was just opened gets the chance of an inlet before its bytes."""
+        """End the packet in hand. A stream that was just opened can get an inlet before its bytes."""
         opens = reported and self._flags == STREAM_OPENS and self._req > 0 and self._inlet() is None
         self._mode = Mode.HEAD
         self._into = None
         return Status.AGAIN if opens else Status.OK
 
-    def _go_on(self, events: Events) -> int:
+    def _continue_packet(self, events: Events) -> int:
         """Go on with the packet in hand as far as the cursor and the room for events allow."""
         left = self._scanner.left
         n = min(left, len(self._cursor))
@@ -364,7 +370,7 @@ class Incoming:
         self._advance(n)
 
     def _note_over(self, lane: Lane) -> None:
-        if lane.over and self._into is not None and self._into not in self._over:
+        if lane.is_over_limit and self._into is not None and self._into not in self._over:
             self._over.append(self._into)
 
     def _gather(self, events: Events, n: int) -> int:
@@ -390,7 +396,7 @@ class Incoming:
         return self._end_packet(True)
 
     def _hand_over(self, lane: Lane | None) -> None:
-        """All of a packet lies in the assembly, head included: it goes to the lane."""
+        """Hand the complete packet in the assembly, head included, to the lane."""
         if lane is not None and self._assembly.bytes and lane.is_open:
             lane.take_packet(self._assembly)
             self._note_over(lane)

@@ -1,1 +1,1 @@
-"""Floor 3, what a portal and its peers decide: pure, keyed by session, time passed in."""
+"""Floor 3, the decisions of a portal and its peers: pure, keyed by session, time passed in."""

@@ -1,6 +1,6 @@
-"""Who is told about comings and goings: the subscribers of room.attendants and tunnel.endpoints.
+"""Reports of peers that come and go, to the subscribers of room.attendants and tunnel.endpoints.
 
-- room.attendants: one `state` with everybody, then exactly one `joined` or `left` per change, without a gap.
+- room.attendants: one `state` with all attendants, then exactly one `joined` or `left` per change, without a gap.
 - tunnel.endpoints: the whole list; after changes again, at most once in limits.ENDPOINTS_SECONDS.
 - An event is encoded once. So many subscribers are told at a time (limits.ATTENDANCE_STEP), the others each
   limits.ATTENDANCE_PAUSE later, round by round; whose turn comes late gets several events at once. Who would have to
@@ -41,7 +41,7 @@ class _Reader:
 
 
 class Attendance:
-    """The subscribers of one room. present: who is announced at the beginning."""
+    """The subscribers of one room. present: the feed ids announced at the beginning."""
 
     def __init__(self, present: Iterable[FeedId] = ()) -> None:
         self._ids = {feed: encode_json(str(feed)) for feed in present}
@@ -54,32 +54,32 @@ class Attendance:
         self._all: bytes | None = None
         self._news = News()
         self._round: deque[_Reader] = deque()  # whose turn is to come
-        self._round_news = 0  # what there was when the round began: at its end everybody knows it
+        self._round_news = 0  # what there was when the round began: at its end all subscribers know it
         self._since: float | None = None  # there are some who have not been told all
 
     def compact(self) -> None:
-        """Give memory back that a crowd has left behind."""
+        """Give back the memory that a crowd has left behind."""
         compact(self._ids, self._of, self._readers, self._listers)
 
     @property
     def next_tick(self) -> float | None:
-        """When tick() has something to do."""
+        """The time when tick() has something to do."""
         due = self._due[0][0] if self._due else None
         return due if self._since is None else self._since if due is None else min(due, self._since)
 
     def count(self, session: int) -> int:
-        """Open subscriptions of a session."""
+        """Return the number of open subscriptions of a session."""
         return len(self._of.get(session, ()))
 
     def subscribe(self, session: int, req: int, *, lists: bool, now: float) -> list[StreamItem]:
-        """A new subscriber: its first item is everybody who is there (itself included, if announced before)."""
+        """Add a subscriber; its first item lists all attendants (itself included, if announced before)."""
         reader = _Reader(session, req, lists, paused=session in self._paused, stale=True)
         self._of[session] = (*self._of.get(session, ()), reader)
         (self._listers if lists else self._readers)[reader] = None
         return self._refresh(reader, now)
 
     def unsubscribe(self, session: int, req: int) -> None:
-        """The stream is over. Idempotent."""
+        """Remove a subscriber whose stream is over. Idempotent."""
         readers = self._of.get(session, ())
         reader = next((reader for reader in readers if reader.req == req), None)
         if reader is None:
@@ -93,13 +93,13 @@ class Attendance:
             del self._of[session]
 
     def closed(self, session: int) -> None:
-        """All streams of a session are over."""
+        """Remove all subscribers of a session: its streams are over."""
         for reader in self._of.get(session, ()):
             self.unsubscribe(session, reader.req)
         self._paused.discard(session)
 
     def publish(self, changes: Iterable[Change], now: float) -> list[StreamItem]:
-        """Tell everybody about changes of the directory."""
+        """Tell all subscribers about changes of the directory."""
         changed = False
         for change in changes:
             changed = True
@@ -166,7 +166,7 @@ class Attendance:
             reader.stale = reader.stale or lost
 
     def drained(self, session: int, now: float) -> list[StreamItem]:
-        """The session takes items again: what it missed, as one fresh state."""
+        """Send a session that takes items again one fresh state, in place of those it missed."""
         self._paused.discard(session)
         items: list[StreamItem] = []
         for reader in self._of.get(session, ()):
@@ -176,7 +176,7 @@ class Attendance:
         return items
 
     def tick(self, now: float) -> list[StreamItem]:
-        """What some have still to be told, and the lists whose time has come."""
+        """Send the items that some subscribers still miss, and the lists whose time has come."""
         items = [] if self._since is None else self._tell(now)
         lists = 0
         while self._due and self._due[0][0] <= now and lists < limits.ATTENDANCE_STEP:
@@ -188,7 +188,7 @@ class Attendance:
         return items
 
     def _refresh(self, reader: _Reader, now: float) -> list[StreamItem]:
-        """Everybody, for a stale reader, unless it has to wait: for its backlog, or for its next list."""
+        """Send the whole list to a stale reader, unless it has to wait: for its backlog, or its next list."""
         if reader.paused or reader.queued:
             return []
         due = reader.last + limits.ENDPOINTS_SECONDS

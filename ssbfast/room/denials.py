@@ -1,4 +1,4 @@
-"""Which refused connections are remembered. Identities are free: whoever makes thousands must not flush the log.
+"""The refused connections that are remembered. Identities are free: a crowd of new ones must not flush the log.
 
 Two sections. *Known* keys (followed or blocked by us) are few, and the newest of each stay. *Strangers* have 64
 places a room and 1,024 in all, given out by reservoir sampling: each refusal of a stranger has the same chance to be
@@ -43,13 +43,13 @@ class Denial:
 
     @property
     def address(self) -> str | None:
-        """The origin's tunnel address, if it is verified: built from the room that we are in and the proven key."""
+        """The origin's tunnel address, if verified: built from the room that we are in and the proven key."""
         return format_address(TunnelAddress(self.room, self.origin)) if self.proven else None
 
 
 @dataclass(slots=True)
 class RoomTally:
-    """What is counted of one room.
+    """The counts of one room.
 
     refused: all refused connections. faults: those in which the room named an origin that was not the proven key.
     population: refusals of strangers that its places were given out among. places: how many it has.
@@ -72,7 +72,7 @@ class Row:
 
 
 class _Sample:
-    """Refusals of strangers at one room within a batch: a uniform sample out of `population`."""
+    """A uniform sample, out of `population`, of a batch's refusals of strangers at one room."""
 
     __slots__ = ("_of_key", "items", "population")
 
@@ -118,11 +118,11 @@ class Batch:
         self._randbelow = randbelow
 
     def __len__(self) -> int:
-        """How many refusals it stands for."""
+        """Return how many refusals the batch stands for."""
         return self.refused.total()
 
     def add(self, denial: Denial) -> None:
-        """Note a refused connection. Raises ValueError for a key that was not proven."""
+        """Note a refused connection. Raise ValueError for a key that was not proven."""
         if not denial.proven:
             raise ValueError("only proven keys are recorded")
         self.refused[denial.room] += 1
@@ -139,12 +139,12 @@ class Batch:
             del self.known[next(iter(self.known))]
 
     def denials(self) -> list[Denial]:
-        """All that it holds, of one section after the other."""
+        """Return all refusals that the batch holds, of one section after the other."""
         samples = (*(sample.items for sample in self.strangers.values()), *self.known.values())
         return [denial for sample in samples for denial in sample]
 
     def absorb(self, later: Batch) -> None:
-        """Take in a batch that was begun later: what this one stands for could not be written."""
+        """Take in a batch that was begun later, after a failed write of this one."""
         refused, faults = self.refused + later.refused, self.faults + later.faults
         populations = {room: sample.population for room, sample in self.strangers.items()}
         for recent in later.known.values():
@@ -159,7 +159,7 @@ class Batch:
 
 @dataclass(slots=True)
 class Plan:
-    """What a write has to do: `delete` numbers, `insert` in this order, and set the tallies of `rooms`."""
+    """The work of one write: `delete` numbers, `insert` in this order, and set the tallies of `rooms`."""
 
     delete: list[int] = field(default_factory=list)
     insert: list[Denial] = field(default_factory=list)
@@ -214,7 +214,7 @@ def _merge_strangers(
 
 
 def _merge_room(old: list[Row], tally: RoomTally, sample: _Sample, randbelow: RandBelow) -> list[Row]:
-    """One uniform sample out of two; `tally.population` grows by the new one's."""
+    """Merge two uniform samples into one; `tally.population` grows by the new one's."""
     old, fresh, repeats = _set_repeats_apart(old, sample)
     # What was sampled stands for the whole batch: leave out of its population what the repeats stand for.
     population = round(sample.population * len(fresh) / (len(fresh) + repeats)) if fresh else 0
@@ -238,7 +238,7 @@ def _merge_room(old: list[Row], tally: RoomTally, sample: _Sample, randbelow: Ra
 
 
 def _set_repeats_apart(old: list[Row], sample: _Sample) -> tuple[list[Row], list[Row], int]:
-    """Keys that have all the places a key may have: their newest refusals take their own oldest places."""
+    """Set apart the newest refusals of keys that have all their places: they replace their own oldest ones."""
     old = list(old)
     fresh: list[Row] = []
     repeats = 0
@@ -258,7 +258,7 @@ def _set_repeats_apart(old: list[Row], sample: _Sample) -> tuple[list[Row], list
 
 
 def _age(row: Row) -> tuple[bool, float]:
-    """Stored ones by number, then new ones by time."""
+    """Order rows by age: stored ones by number, then new ones by time."""
     return (row.number is None, float(row.number) if row.number is not None else row.denial.time if row.denial else 0.0)
 
 
@@ -266,7 +266,7 @@ def _age(row: Row) -> tuple[bool, float]:
 
 
 def _merge_known(batch: Batch, rows: Sequence[Row]) -> list[Row]:
-    """The newest of each key, and of all together."""
+    """Keep the newest of each key, and of all together."""
     new = [Row(item.room, item.origin, None, item) for recent in batch.known.values() for item in recent]
     everything = [*rows, *sorted(new, key=_age)]
     of_key: Counter[FeedId] = Counter()

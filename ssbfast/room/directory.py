@@ -1,4 +1,4 @@
-"""The portal's directory: who is announced, and which session a tunnel goes to.
+"""The portal's directory: the announced peers, and the session that a tunnel goes to.
 
 Everything is kept by session, not by feed id: the end of an old session cannot remove a newer one of the same key,
 and a feed id joins when its first session is announced and leaves when the last one goes.
@@ -18,7 +18,7 @@ from ssbfast.tables import compact
 
 
 def refusal(target: FeedId | str) -> str:
-    """The one text for a target that is absent, private, the caller itself, or asked for at a wrong portal."""
+    """Return the one text for a target that is absent, private, the caller, or asked for at a wrong portal."""
     return f"could not connect to: {target}"
 
 
@@ -30,7 +30,7 @@ class _Session:
 
 
 class Portal:
-    """Directory of one room. me: the room's own id, which is never listed or reached."""
+    """The directory of one room. me: the room's own id, which is never listed or reached."""
 
     def __init__(self, me: FeedId) -> None:
         self.me = me
@@ -46,11 +46,11 @@ class Portal:
         return len(self._sessions)
 
     def compact(self) -> None:
-        """Give memory back that a crowd has left behind."""
+        """Give back the memory that a crowd has left behind."""
         compact(self._sessions, self._of, self._announced)
 
     def open(self, session: int, feed: FeedId) -> None:
-        """A session with `feed` has begun; it is not announced yet. Raises LocalProtocolError if it is known."""
+        """Note that a session with `feed` has begun, not announced yet. Raise LocalProtocolError if it is known."""
         if session in self._sessions:
             raise LocalProtocolError("the session is open already")
         self._opened += 1
@@ -58,7 +58,7 @@ class Portal:
         self._of.setdefault(feed, []).append((self._opened, session))
 
     def close(self, session: int) -> Changes:
-        """A session is over. Idempotent."""
+        """Forget a session that is over. Idempotent."""
         entry = self._sessions.get(session)
         if entry is None:
             return ()
@@ -68,7 +68,7 @@ class Portal:
         return changes
 
     def announce(self, session: int) -> Changes:
-        """The session can be reached from now on. Raises LocalProtocolError for an unknown session."""
+        """Make the session reachable from now on. Raise LocalProtocolError for an unknown session."""
         entry = self._entry(session)
         if entry.announced or entry.feed == self.me:
             return ()
@@ -78,7 +78,7 @@ class Portal:
         return (Joined(entry.feed),) if len(sessions) == 1 else ()
 
     def leave(self, session: int) -> Changes:
-        """The session cannot be reached any more; its running tunnels stay. Raises as announce()."""
+        """Make the session unreachable; its running tunnels stay. Raise as announce()."""
         entry = self._entry(session)
         if not entry.announced:
             return ()
@@ -86,11 +86,11 @@ class Portal:
         return (Left(entry.feed),) if self._remove(self._announced, entry, session) else ()
 
     def feed(self, session: int) -> FeedId:
-        """Whose session it is, as the handshake proved. Raises LocalProtocolError."""
+        """Return the key of a session, as the handshake proved it. Raise LocalProtocolError."""
         return self._entry(session).feed
 
     def sessions(self, feed: FeedId) -> tuple[int, ...]:
-        """All open sessions of a key, newest first, announced or not."""
+        """Return all open sessions of a key, newest first, announced or not."""
         return tuple(session for _, session in reversed(self._of.get(feed, [])))
 
     def count(self, feed: FeedId) -> int:
@@ -98,11 +98,11 @@ class Portal:
         return len(self._of.get(feed, ()))
 
     def attendants(self) -> list[FeedId]:
-        """Everybody announced, in the order of joining."""
+        """Return all announced feed ids, in the order of joining."""
         return list(self._announced)
 
     def route(self, session: int, portal: FeedId | None, target: FeedId) -> int:
-        """The newest announced session of `target`, for a tunnel that `session` asks for.
+        """Return the newest announced session of `target`, for a tunnel that `session` asks for.
 
         portal: what the caller names, None when it names none (clients of 2018).
         Raises RefusedError, with the same text whatever the reason.
@@ -121,7 +121,7 @@ class Portal:
 
     @staticmethod
     def _remove(table: dict[FeedId, list[tuple[int, int]]], entry: _Session, session: int) -> bool:
-        """Whether it was the last of its key."""
+        """Remove a session; return whether it was the last of its key."""
         sessions = table[entry.feed]
         sessions.remove((entry.age, session))
         if not sessions:

@@ -11,14 +11,14 @@ from ssbfast.wire.muxrpc import JSON
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """A feed id can be reached now, and could not before."""
+    """A feed id that can be reached now, and could not before."""
 
     id: FeedId
 
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """A feed id cannot be reached any more."""
+    """A feed id that cannot be reached any more."""
 
     id: FeedId
 
@@ -29,7 +29,7 @@ Changes: TypeAlias = tuple[Change, ...]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Answer an async call: MuxRPC.answer."""
+    """The answer to an async call: MuxRPC.answer."""
 
     session: int
     req: int
@@ -38,7 +38,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """Answer a call, or end a stream, with an error: MuxRPC.fail."""
+    """An error that answers a call or ends a stream: MuxRPC.fail."""
 
     session: int
     req: int
@@ -47,7 +47,7 @@ class Fail:
 
 @dataclass(frozen=True, slots=True)
 class StreamItem:
-    """Send one JSON item.
+    """One JSON item to send.
 
     body: encoded JSON; one object for all subscribers of the same change.
     snapshot: the whole list (500 kB for 10,000 ids): bulk data, not to be sent ahead of others like a control packet.
@@ -61,7 +61,7 @@ class StreamItem:
 
 @dataclass(frozen=True, slots=True)
 class StreamEnd:
-    """End our direction of a stream normally: MuxRPC.end, which knows whether it has ended already."""
+    """The normal end of our direction of a stream: MuxRPC.end, which knows whether it has ended already."""
 
     session: int
     req: int
@@ -69,7 +69,7 @@ class StreamEnd:
 
 @dataclass(frozen=True, slots=True)
 class Splice:
-    """Open a duplex call on session `target` and join it with stream `req` of `session`.
+    """A duplex call to open on session `target` and to join with stream `req` of `session`.
 
     When it cannot be opened any more, the refusal is `refusal(to)` of ssbfast.room.directory.
     """

@@ -1,4 +1,4 @@
-"""What has happened lately, once for all who are told of it, each at his own pace."""
+"""The recent events of a room, encoded once for all subscribers, which read at their own pace."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class News:
             self._drop()
 
     def since(self, number: int) -> list[bytes] | None:
-        """Event `number` and all behind it; None when some of them are forgotten."""
+        """Return event `number` and all behind it; None when some of them are forgotten."""
         first = self.next - len(self._events)
         return None if number < first else list(islice(self._events, number - first, None))
 
     def forget(self, before: int) -> None:
-        """Everybody has been told what came before that number."""
+        """Forget the events before `number`: every subscriber has them."""
         while self._events and self.next - len(self._events) < before:
             self._drop()
 

@@ -1,4 +1,4 @@
-"""What a room answers: one table of methods, for the three generations of clients.
+"""The methods of a room: one table, for the three generations of clients.
 
 ====================================  =====================================================================
 Rooms 2 (ssb-room-client 2)           gossip.ping; room.metadata; room.attendants
@@ -46,7 +46,7 @@ _INSTANCES = 2**31
 
 @dataclass(frozen=True, slots=True)
 class RoomInfo:
-    """What room.metadata tells. name: for people to read; a domain, if there is one.
+    """The answer of room.metadata. name: for people to read; a domain, if there is one.
 
     stun: where the room answers STUN binding requests: ports of the address at which one has reached the room, and
     HOST:PORT for what is at one of its addresses only. No other room knows this member, and clients that do not, ignore
@@ -59,7 +59,7 @@ class RoomInfo:
     stun: tuple[int | str, ...] = ()
 
     def as_json(self) -> dict[str, JSON]:
-        """The answer of room.metadata and tunnel.isRoom."""
+        """Return the answer of room.metadata and tunnel.isRoom."""
         told: dict[str, JSON] = {
             "name": self.name,
             "membership": self.membership,
@@ -106,18 +106,18 @@ class RoomMethods:
         }
 
     def manifest(self) -> dict[str, JSON]:
-        """Nested: group → method → async, sync, source or duplex."""
+        """Return the nested manifest: group → method → async, sync, source or duplex."""
         return build_manifest({name: kind for name, (kind, _) in self._table.items()})
 
     def compact(self) -> None:
-        """Give memory back that a crowd has left behind."""
+        """Give back the memory that a crowd has left behind."""
         self._portal.compact()
         self._attendance.compact()
 
     # ------------------------------------------------------------ what happens
 
     def handle(self, session: int, event: MuxEvent, now: float) -> list[Effect]:
-        """One event of a session's MuxRPC. Whatever the peer sent, nothing is raised."""
+        """Handle one event of a session's MuxRPC. Whatever the peer sent, nothing is raised."""
         if session not in self._portal:
             return []
         match event:
@@ -132,29 +132,32 @@ class RoomMethods:
                 return []
 
     def closed(self, session: int, now: float) -> list[Effect]:
-        """A session is over: it is forgotten, the others are told. Idempotent."""
+        """Forget a session that is over and tell the others. Idempotent."""
         self._attendance.closed(session)
         self._pings.closed(session)
         self._of_2018.discard(session)
         return self._publish(self._portal.close(session), now)
 
     def backlog_passed(self, session: int, *, lost: bool = False) -> None:
-        """What waits for a session (snapshots not counted) is over limits.SUBSCRIBER_BACKLOG, or a StreamItem found
-        no room at all (lost): its subscribers get nothing more until drained()."""
+        """Send a session's subscribers nothing more until drained().
+
+        What waits for it (snapshots not counted) is over limits.SUBSCRIBER_BACKLOG, or a StreamItem found no room at
+        all (lost).
+        """
         if session in self._portal:
             self._attendance.backlog_passed(session, lost=lost)
 
     def drained(self, session: int, now: float) -> list[Effect]:
-        """Nothing waits for the session any more: its subscribers get one fresh state, if they missed anything."""
+        """Send subscribers of a drained session one fresh state, if they missed anything: nothing waits for it now."""
         return [*self._attendance.drained(session, now)]
 
     def tick(self, now: float) -> list[Effect]:
-        """What is due by time."""
+        """Do what is due by time."""
         return [*self._attendance.tick(now), *self._pings.tick(now)]
 
     @property
     def next_tick(self) -> float | None:
-        """When tick() has something to do, None when never."""
+        """The time when tick() has something to do, None when never."""
         times = [time for time in (self._attendance.next_tick, self._pings.next_tick) if time is not None]
         return min(times, default=None)
 
@@ -232,7 +235,7 @@ class RoomMethods:
         if isinstance(instance, int) and not isinstance(instance, bool) and 0 <= instance < _INSTANCES:
             forward["instance"] = instance
         elif to in self._of_2018:
-            forward["instance"] = 0  # its ssb-tunnel finds nobody without one; newer callers do not know it
+            forward["instance"] = 0  # its ssb-tunnel finds no peer without one; newer callers do not know it
         return [Splice(session, call.req, to, ("tunnel", "connect"), [forward], origin, target)]
 
 

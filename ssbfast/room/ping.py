@@ -1,7 +1,7 @@
 """gossip.ping, the accepting side: a game of volleyball with timestamps that keeps connections alive.
 
-Whoever serves sends its time and the other sends its own back; the other serves next, a timeout later. An answer to
-our own serve is not answered again: two ends that answered everything would play without pause.
+The side that serves sends its time and the other sends its own back; the other serves next, a timeout later. An answer
+to our own serve is not answered again: two ends that answered everything would play without pause.
 
 Source: pull-ping 2.0 (npm), `serve: false`.
 """
@@ -24,19 +24,19 @@ class Pings:
 
     @property
     def next_tick(self) -> float | None:
-        """When tick() has something to do."""
+        """The time when tick() has something to do."""
         return next(iter(self._serves.values()), None)
 
     def count(self, session: int) -> int:
-        """Open ping streams of a session."""
+        """Return the number of open ping streams of a session."""
         return len(self._of.get(session, ()))
 
     def open(self, session: int, req: int) -> None:
-        """The peer opens a stream; it serves first."""
+        """Open a stream for the peer, which serves first."""
         self._of.setdefault(session, {})[req] = False
 
     def received(self, session: int, req: int, now: float) -> list[StreamItem]:
-        """A timestamp has come: the answer to ours, or one to answer."""
+        """Take a timestamp: the answer to ours, or one to answer."""
         streams = self._of.get(session, {})
         served = streams.get(req)
         if served is None:
@@ -49,7 +49,7 @@ class Pings:
         return [self._stamp(session, req)]
 
     def ended(self, session: int, req: int) -> bool:
-        """A stream is over; whether there was one."""
+        """Forget a stream that is over; return whether there was one."""
         streams = self._of.get(session, {})
         if streams.pop(req, None) is None:
             return False
@@ -59,7 +59,7 @@ class Pings:
         return True
 
     def closed(self, session: int) -> None:
-        """All streams of a session are over."""
+        """Forget all streams of a session."""
         for req in list(self._of.get(session, ())):
             self.ended(session, req)
 

@@ -1,6 +1,6 @@
-"""Whom a peer lets through its tunnel ends: asked once the inner handshake has proved the caller's key.
+"""The decision on who may pass a peer's tunnel ends, asked once the inner handshake has proved the caller's key.
 
-Tunnelled authentication: a peer lets in those whom it follows and does not block, and the caller applies the same
+Tunnelled authentication: a peer lets in the keys that it follows and does not block, and the caller applies the same
 rule before it dials; so a tunnel needs a follow in both directions. The room takes no part.
 
 Spec: SIP 7, "Tunneled authentication".
@@ -16,13 +16,13 @@ from ssbfast.ids import FeedId
 
 
 class AllowList:
-    """Lets in a fixed set of keys: an Admission (ssbfast.room.admission) for programs without a follow graph."""
+    """A fixed set of keys to let in: an Admission (ssbfast.room.admission) for programs without a follow graph."""
 
     def __init__(self, ids: Iterable[FeedId]) -> None:
         self._ids = frozenset(ids)
 
     def decide(self, id: FeedId) -> bool:
-        """Whether `id` is on the list."""
+        """Return whether `id` is on the list."""
         return id in self._ids
 
     def __repr__(self) -> str:
@@ -31,32 +31,32 @@ class AllowList:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """What we think of somebody: two independent statements, of which `blocks` is the stronger."""
+    """Our opinion of a peer: two independent statements, of which `blocks` is the stronger."""
 
     follows: bool = False
     blocks: bool = False
 
     @property
     def known(self) -> bool:
-        """Whether the key is in our follow graph at all."""
+        """True when the key is in our follow graph."""
         return self.follows or self.blocks
 
 
 class Policy(enum.Enum):
-    """Who may pass a tunnel end. Keys that are allowed one by one pass in each; blocked ones in none."""
+    """The rules for passing a tunnel end. Keys allowed one by one pass in each; blocked ones in none."""
 
     FOLLOWS = "follows"
-    """Those whom we follow: Rooms 2's rule, and the default."""
+    """Keys that we follow: Rooms 2's rule, and the default."""
 
     ALLOW = "allow"
     """Only keys that were allowed one by one."""
 
     EVERYONE = "everyone"
-    """Whoever can name us. To be said aloud when a program starts."""
+    """Any caller that can name us. Programs say so when they start."""
 
 
 class Reason(enum.Enum):
-    """Why somebody was refused. For our own eyes: on the wire all refusals look alike."""
+    """The reason for a refusal. For our own eyes: on the wire all refusals look alike."""
 
     STRANGER = "stranger"
     BLOCKED = "blocked"
@@ -68,7 +68,7 @@ class Reason(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A decision. reason: why not; None when admitted. relation: what it stands on; None when that is not known."""
+    """A decision. reason: why not; None when admitted. relation: its ground; None when that is not known."""
 
     reason: Reason | None
     relation: Relation | None
@@ -81,7 +81,7 @@ class Verdict:
 def admit(policy: Policy, relation: Relation | None, allowed: bool, *, origin_matches: bool = True) -> Verdict:
     """Decide over a key that message 3 has proved, or over one that we are about to dial.
 
-    relation: what the follow graph says; None when it cannot be asked, and then everybody is refused, since a block
+    relation: what the follow graph says; None when it cannot be asked, and then all are refused, since a block
         could not be seen.
     allowed: the key was allowed by name.
     origin_matches: the room named no origin, or the key that was proven.

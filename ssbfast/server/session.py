@@ -18,8 +18,6 @@ from ssbfast.net.relayed_tunnel import Splice
 from ssbfast.wire.muxrpc import JSON, MuxRPC, Reply
 
 _ITEM = native.STREAM | native.JSON
-_AT_ONCE = 8
-"""Tunnels that end together with their session; the others take turns."""
 _NONE: Final[Mapping[int, Splice]] = MappingProxyType({})
 
 
@@ -147,9 +145,9 @@ class RoomSession:
 
     def closed(self, link: Link, error: SSBError | None) -> None:
         splices = list(self.splices.values())
-        for splice in splices[:_AT_ONCE]:
+        for splice in splices[:limits.TUNNELS_ENDED]:
             splice.link_closed(link)
-        for splice in splices[_AT_ONCE:]:  # a thousand tunnels take time, which is not everybody's
+        for splice in splices[limits.TUNNELS_ENDED:]:  # a thousand tunnels take time, which is not everybody's
             self._room.relay.turns.queue(link.share, functools.partial(splice.link_closed, link))
         self._room.gone(self)
 

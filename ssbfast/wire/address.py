@@ -10,7 +10,7 @@
     tunnel:@PORTAL.ed25519:@TARGET.ed25519[:INSTANCE]   ~shs:KEY[:SEED]
 
 IPv6 hosts come as `net:::1:8008` and `net:!:!:1:8008` from JS peers, and as `net:[::1]:8008` from people; they are
-printed with `!:`, which everybody reads. Protocols that are unknown here are kept as they are, so that one new
+printed with `!:`, which all peers read. Protocols that are unknown here are kept as they are, so that one new
 alternative does not cost the others.
 
 Spec: multiserver-address README; multiserver README; SIP 7, "Tunnel addresses"; ssb-tunnel README (instance).
@@ -66,9 +66,15 @@ _WS_REST: Final = re.compile(r"(?://)?(\[[^\]/]*\]|[^\[\]:/]*)(?::([^/]*))?(/.*)
 def parse_address(text: str) -> tuple[MultiserverAddress, ...]:
     """Parse a multiserver address with all its `;`-separated alternatives.
 
-    text: at most 1,024 characters; `!` escapes a separator.
-    Returns the alternatives in order of preference, never empty.
-    Raises AddressError with the offset of the first bad character (of the bad field, when the whole field is bad).
+    Args:
+        text: At most 1,024 characters; `!` escapes a separator.
+
+    Returns:
+        The alternatives in order of preference, never empty.
+
+    Raises:
+        AddressError: With the offset of the first bad character (of the bad field, when the whole field is bad).
+
     Spec: multiserver-address README; SIP 7, "Tunnel addresses".
     """
     return tuple(_read_address(protocols) for protocols in _scan(text))
@@ -77,7 +83,15 @@ def parse_address(text: str) -> tuple[MultiserverAddress, ...]:
 def parse_invite(text: str) -> Invite:
     """Parse a Rooms 1 invite: exactly one `net` address with shs key and the seed that all rooms share.
 
-    Raises AddressError.
+    Args:
+        text: At most 1,024 characters, as in `parse_address`.
+
+    Returns:
+        The invite, whose address has no seed.
+
+    Raises:
+        AddressError: The text is no address, or not a room's invite.
+
     Spec: ssb-room 1, lib/utils.
     """
     addresses = parse_address(text)
@@ -238,7 +252,7 @@ def _feed(item: _Field) -> FeedId:
 
 
 def _rest(fields: _Fields) -> _Field:
-    """Everything behind the name: hosts and paths may hold unescaped colons."""
+    """Join the fields behind the name: hosts and paths may hold unescaped colons."""
     return _Field(":".join(item.text for item in fields[1:]), fields[1].offset if len(fields) > 1 else _end(fields))
 
 

@@ -1,4 +1,4 @@
-"""What a multiserver address can say, and how it is printed. See `wire.address` for the grammar and for reading."""
+"""The types of multiserver addresses, and how they are printed. See `wire.address` for the grammar and for reading."""
 
 from __future__ import annotations
 
@@ -37,7 +37,12 @@ _PORT_MAX: Final = 65_535
 
 @dataclass(frozen=True, slots=True)
 class NetAddress:
-    """TCP. host: name, IPv4 or IPv6 address (without brackets, shortest form); port: 1..65535."""
+    """A TCP address.
+
+    Attributes:
+        host: Name, IPv4 or IPv6 address (without brackets, shortest form).
+        port: 1..65535.
+    """
 
     host: str
     port: int
@@ -49,7 +54,12 @@ class NetAddress:
 
 @dataclass(frozen=True, slots=True)
 class OnionAddress:
-    """TCP through Tor. host: a name that ends in .onion, or any other; port: 1..65535."""
+    """A TCP address that is reached through Tor.
+
+    Attributes:
+        host: A name that ends in .onion, or any other.
+        port: 1..65535.
+    """
 
     host: str
     port: int
@@ -61,7 +71,14 @@ class OnionAddress:
 
 @dataclass(frozen=True, slots=True)
 class WebSocketAddress:
-    """WebSocket. secure: `wss`. path: empty, or begins with a slash. host and port as in NetAddress."""
+    """A WebSocket address.
+
+    Attributes:
+        host: As in NetAddress.
+        port: 1..65535.
+        secure: True for `wss`.
+        path: Empty, or begins with a slash.
+    """
 
     host: str
     port: int
@@ -76,7 +93,11 @@ class WebSocketAddress:
 
 @dataclass(frozen=True, slots=True)
 class UnixAddress:
-    """A Unix domain socket. path: printable ASCII without spaces."""
+    """A Unix domain socket.
+
+    Attributes:
+        path: Printable ASCII without spaces.
+    """
 
     path: str
 
@@ -86,11 +107,12 @@ class UnixAddress:
 
 @dataclass(frozen=True, slots=True)
 class TunnelAddress:
-    """A peer behind a portal.
+    """The address of a peer behind a portal.
 
-    portal: the room that we must have a session with; where it is, is not told.
-    target: whom to reach through it.
-    instance: which of several tunnels of the target (ssb-tunnel of 2018), 0..10**15-1, or None.
+    Attributes:
+        portal: The room that we must have a session with; the address does not tell where it is.
+        target: The peer to reach through it.
+        instance: Which of several tunnels of the target (ssb-tunnel of 2018), 0..10**15-1, or None.
     """
 
     portal: FeedId
@@ -109,7 +131,12 @@ class TunnelAddress:
 
 @dataclass(frozen=True, slots=True)
 class OtherProtocol:
-    """A protocol that is not known here, kept as it is. data: its fields, without escapes."""
+    """A protocol that is not known here, kept as it is.
+
+    Attributes:
+        name: The protocol's name.
+        data: Its fields, without escapes.
+    """
 
     name: str
     data: tuple[str, ...] = field(default=(), repr=False)
@@ -126,8 +153,11 @@ Transport: TypeAlias = NetAddress | OnionAddress | WebSocketAddress | UnixAddres
 class MultiserverAddress:
     """One way to reach a peer.
 
-    shs: whom the secret handshake has to find there. seed: 32 bytes, the one-time key of an invite.
-    others: protocols on top of the handshake.
+    Attributes:
+        transport: The transport at the bottom.
+        shs: The id that the secret handshake has to prove there, or None.
+        seed: 32 bytes, the one-time key of an invite, or None.
+        others: Protocols on top of the handshake.
     """
 
     transport: Transport
@@ -144,7 +174,7 @@ class MultiserverAddress:
 
     @property
     def peer(self) -> FeedId | None:
-        """Who is to be found there: the shs key, for a tunnel else its target; None if the address does not say."""
+        """The id to be found there: the shs key, for a tunnel else its target; None if the address does not say."""
         if self.shs is None and isinstance(self.transport, TunnelAddress):
             return self.transport.target
         return self.shs
@@ -157,7 +187,8 @@ class MultiserverAddress:
 class Invite:
     """A Rooms 1 invite: `net:HOST:PORT~shs:KEY:SSB+Room+PSK3TLYC2T86EHQCUHBUHASCASE18JBV24=`.
 
-    address: of the room, without the seed.
+    Attributes:
+        address: The room's address, without the seed.
     """
 
     address: MultiserverAddress
@@ -175,6 +206,12 @@ def format_address(address: MultiserverAddress | Transport | Iterable[Multiserve
 
     A TunnelAddress alone is printed with its target's `~shs:` key, as peers expect it; other transports as they are.
     `parse_address` reads back exactly what was printed.
+
+    Args:
+        address: An address, a bare transport, or several addresses in order of preference.
+
+    Returns:
+        The text.
     """
     if isinstance(address, Iterable):
         return ";".join(format_address(one) for one in address)
@@ -212,7 +249,7 @@ def _format_transport(transport: Transport) -> str:
 
 
 def _format_ws(address: WebSocketAddress) -> str:
-    """A URL; its colons stay as they are, because that is how JS peers print it."""
+    """Return a URL; its colons stay as they are, because that is how JS peers print it."""
     name = "wss" if address.secure else "ws"
     host = f"[{address.host}]" if ":" in address.host else address.host
     port = "" if address.port == WS_PORTS[name] else f":{address.port}"
@@ -256,6 +293,6 @@ def _is_path(text: str) -> bool:
 
 
 def _check(good: bool, message: str) -> None:
-    """For addresses that are built, not parsed: there is no text to point into."""
+    """Raise AddressError unless `good`, for addresses built, not parsed: there is no text to point into."""
     if not good:
         raise AddressError(message, 0)

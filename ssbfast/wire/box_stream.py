@@ -1,4 +1,4 @@
-"""The box stream: what both ends of a connection speak after the secret handshake.
+"""The box stream: the encryption of a connection after the secret handshake.
 
 ::
 
@@ -20,9 +20,14 @@ from ssbfast.engine_types import Buffer
 
 
 class Boxer:
-    """Seals what we send.
+    """The sealing direction of a box stream.
 
-    key: 32 bytes, nonce: 24 bytes (`Session.send_key`, `Session.send_nonce`); ValueError for other lengths.
+    Args:
+        key: 32 bytes (`Session.send_key`).
+        nonce: 24 bytes (`Session.send_nonce`).
+
+    Raises:
+        ValueError: Key or nonce has another length.
     """
 
     __slots__ = ("_sealer",)
@@ -31,18 +36,44 @@ class Boxer:
         self._sealer = native.Sealer(key, nonce)
 
     def seal(self, plain: Buffer) -> bytes:
-        """All of `plain` in boxes of at most 4096 bytes; nothing for nothing. LocalProtocolError after goodbye()."""
+        """Seal all of `plain` into boxes of at most 4096 bytes; empty input makes none.
+
+        Args:
+            plain: Bytes to send, any number.
+
+        Returns:
+            The boxes, ready to be sent.
+
+        Raises:
+            LocalProtocolError: Called after `goodbye` or `close`.
+        """
         return self._sealer.seal(plain)
 
     def seal_many(self, plains: Sequence[Buffer]) -> bytes:
-        """The same for many texts in one call, each in boxes of its own: much faster than one by one if they are short.
+        """Seal many texts in one call, each in boxes of its own: much faster than one by one if they are short.
 
         It is as if `seal` had been called for each, and the results joined.
+
+        Args:
+            plains: The texts, in order.
+
+        Returns:
+            The boxes, ready to be sent.
+
+        Raises:
+            LocalProtocolError: Called after `goodbye` or `close`.
         """
         return self._sealer.seal_many(plains)
 
     def goodbye(self) -> bytes:
-        """The 34 bytes that end the stream. LocalProtocolError when called twice (a nonce would be used twice)."""
+        """Return the goodbye, which ends the stream.
+
+        Returns:
+            34 bytes.
+
+        Raises:
+            LocalProtocolError: Called twice (a nonce would be used twice).
+        """
         return self._sealer.goodbye()
 
     def close(self) -> None:
@@ -51,10 +82,15 @@ class Boxer:
 
 
 class Unboxer:
-    """Opens what the peer sends.
+    """The opening direction of a box stream.
 
-    key: 32 bytes, nonce: 24 bytes (`Session.receive_key`, `Session.receive_nonce`); ValueError for other lengths.
-    body_max: longest box body accepted, in bytes.
+    Args:
+        key: 32 bytes (`Session.receive_key`).
+        nonce: 24 bytes (`Session.receive_nonce`).
+        body_max: Longest box body accepted, in bytes.
+
+    Raises:
+        ValueError: Key or nonce has another length.
     """
 
     __slots__ = ("_opener",)
@@ -63,24 +99,40 @@ class Unboxer:
         self._opener = native.Opener(key, nonce, body_max)
 
     def open(self, data: Buffer) -> bytes:
-        """The plain bytes of all boxes that are complete now; the beginning of a box is kept.
+        """Return the plain bytes of all boxes that are complete now; the beginning of a box is kept.
 
-        BoxStreamError, by the call after the one that met it: a box that is not authentic, empty or too long, or
-        bytes after the goodbye. The stream is dead then, and nothing more is opened.
+        Args:
+            data: Bytes from the connection, cut anywhere.
+
+        Raises:
+            BoxStreamError: By the call after the one that met it: a box that is not authentic, empty or too long, or
+                bytes after the goodbye. The stream is dead then, and nothing more is opened.
         """
         return self._opener.open_joined(data)
 
     def open_boxes(self, data: Buffer) -> list[bytes]:
-        """The same, one element a box."""
+        """Return the plain bytes that `open` would return, one element a box.
+
+        Args:
+            data: Bytes from the connection, cut anywhere.
+
+        Raises:
+            BoxStreamError: As `open` does.
+        """
         return self._opener.open(data)
 
     def eof(self) -> None:
-        """Say that the connection has ended: TruncatedError unless the peer's goodbye was seen before."""
+        """Note that the connection has ended.
+
+        Raises:
+            TruncatedError: The peer's goodbye has not come before.
+            BoxStreamError: The stream was dead already.
+        """
         self._opener.eof()
 
     @property
     def ended(self) -> bool:
-        """Whether the peer's goodbye has come."""
+        """True once the peer's goodbye has come."""
         return self._opener.ended
 
     def close(self) -> None:

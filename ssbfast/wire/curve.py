@@ -1,4 +1,4 @@
-"""Which public keys a handshake takes: the checks that libsodium leaves out, and the conversion between its curves.
+"""The public keys that a handshake takes: checks that libsodium leaves out, and the conversion between its curves.
 
 Curve25519 public keys (`u` coordinates) are 255-bit numbers below p = 2**255 - 19. X25519 itself ignores bit 255 and
 takes numbers >= p as their remainder, so that several encodings stand for one point; and a few points make every

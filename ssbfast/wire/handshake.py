@@ -1,4 +1,4 @@
-"""The secret handshake: who may send which message when, for both roles. Bytes in, events out; no I/O, no clock.
+"""The secret handshake: the order of its messages, for both roles. Bytes in, events out; no I/O, no clock.
 
 ::
 
@@ -40,7 +40,7 @@ from ssbfast.wire.curve import feed_to_curve
 
 
 class _ByIdentity(enum.Enum):
-    """Enums whose members are keys of the tables: they hash as the objects that they are, not by name in Python."""
+    """An enum whose members are keys of the tables: they hash by identity, not by name in Python."""
 
     __hash__ = object.__hash__
 
@@ -64,7 +64,7 @@ LENGTH: Final[Mapping[Message, int]] = {
 
 
 class ClientState(_ByIdentity):
-    """What the client did last."""
+    """The last step of the client."""
 
     START = enum.auto()
     CREATED_CLIENT_HELLO = enum.auto()
@@ -75,7 +75,7 @@ class ClientState(_ByIdentity):
 
 
 class ServerState(_ByIdentity):
-    """What the server did last."""
+    """The last step of the server."""
 
     START = enum.auto()
     CONSUMED_CLIENT_HELLO = enum.auto()
@@ -105,11 +105,15 @@ SERVER_TABLE: Final[Table] = {
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What both ends share after a handshake. `repr` shows the remote's short id only.
+    """The keys and the proven peer of a completed handshake. `repr` shows the remote's short id only.
 
-    remote: the peer's proven id.
-    send_key, receive_key: box-stream keys, 32 bytes. send_nonce, receive_nonce: their first nonces, 24 bytes.
-    export_key: 32 bytes, the same at both ends and new in each session, for protocols bound to it.
+    Attributes:
+        remote: The peer's proven id.
+        send_key: Box-stream key for sending, 32 bytes.
+        send_nonce: First nonce for sending, 24 bytes.
+        receive_key: Box-stream key for receiving, 32 bytes.
+        receive_nonce: First nonce for receiving, 24 bytes.
+        export_key: 32 bytes, the same at both ends and new in each session, for protocols bound to it.
     """
 
     remote: FeedId
@@ -122,23 +126,35 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Bytes for the peer, to be sent as they are."""
+    """Bytes for the peer, to be sent as they are.
+
+    Attributes:
+        data: The bytes of one message of the handshake.
+    """
 
     data: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class ClientKnown:
-    """The server knows who calls, proven. It now calls `accept()` or `refuse()`; the client sees nothing until then."""
+    """The caller's proven id at the server.
+
+    The server now calls `accept()` or `refuse()`; the client sees nothing until then.
+
+    Attributes:
+        id: The caller's proven id.
+    """
 
     id: FeedId
 
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """The handshake is done.
+    """The end of a successful handshake.
 
-    leftover: bytes that came behind its last message; they belong to the box stream.
+    Attributes:
+        session: The keys of the session and the proven peer.
+        leftover: Bytes that came behind the last message; they belong to the box stream.
     """
 
     session: Session
@@ -151,12 +167,12 @@ T = TypeVar("T")
 
 
 def _awaits(table: Table, *theirs: Message) -> Mapping[State, Message]:
-    """Which message of the peer the table allows in which state."""
+    """Return the message of the peer that the table allows, by state."""
     return {state: message for state, message in table if message in theirs}
 
 
 class _Handshake:
-    """What both roles share: position in the table, unread bytes, secrets, and the one way to fail."""
+    """The part that both roles share: position in the table, unread bytes, secrets, and the one way to fail."""
 
     __slots__ = (
         *("_client_signature", "_ephemeral", "_me", "_network", "_receive_nonce"),
@@ -182,16 +198,25 @@ class _Handshake:
         self._unread = bytearray()
 
     def receive(self, data: bytes) -> list[HandshakeEvent]:
-        """Take bytes from the peer, cut anywhere; return what happened, in order.
+        """Take bytes from the peer, cut anywhere; return the events that they complete, in order.
 
-        Raises HandshakeError when the peer does anything wrong, and LocalProtocolError when nothing can be received (a
-        client that has not started, a handshake that is completed).
+        Args:
+            data: Bytes from the connection.
+
+        Raises:
+            HandshakeError: The peer does anything wrong.
+            LocalProtocolError: Nothing can be received (a client that has not started, a handshake that is completed).
         """
         self._check_open()
         return self._guard(lambda: self._take(data))
 
     def eof(self) -> NoReturn:
-        """The connection ended before the handshake did. Raises HandshakeError."""
+        """Note that the connection ended before the handshake did.
+
+        Raises:
+            HandshakeError: Always, unless the handshake is completed.
+            LocalProtocolError: The handshake is completed.
+        """
         self._check_open()
         self._finish(self._FAILED)
         raise HandshakeError
@@ -265,13 +290,16 @@ class _Handshake:
 
 
 class ClientHandshake(_Handshake):
-    """The caller's side: it knows whom it calls.
+    """The caller's side of a handshake, which knows the server's id beforehand.
 
-    me: the own key pair. server: whom we call; nobody else can answer.
-    network: the network id, the same at both ends.
-    ephemeral: 32-byte X25519 secret, to be used once; None draws it from the system's randomness.
-    own_key: `server` may be our own key: only for one's own server on this machine, which shares the identity, as ssb
-        servers do. Anywhere else whoever has our key is a reflection or a thief, and is not called.
+    Args:
+        me: Our own key pair.
+        server: The id of the peer that we call; no other peer can answer.
+        network: The network id, the same at both ends.
+        ephemeral: 32-byte X25519 secret, to be used once; None draws it from the system's randomness.
+        own_key: Allow `server` to be our own key: only for one's own server on this machine, which shares the
+            identity, as ssb servers do. Anywhere else a peer with our key is a reflection or a thief, and is not
+            called.
     """
 
     __slots__ = ("_own_key", "_server", "_server_curve")
@@ -293,7 +321,12 @@ class ClientHandshake(_Handshake):
     def start(self) -> bytes:
         """Return the client hello, to be sent at once.
 
-        Raises HandshakeError for a server's id that is our own or no usable key, LocalProtocolError when called twice.
+        Returns:
+            64 bytes.
+
+        Raises:
+            HandshakeError: The server's id is our own, or no usable key.
+            LocalProtocolError: Called twice.
         """
         self._check_open()
         if self._state is not ClientState.START:
@@ -303,8 +336,12 @@ class ClientHandshake(_Handshake):
     def receive(self, data: bytes) -> list[HandshakeEvent]:
         """Take bytes from the server, cut anywhere; return Send or Completed when they happen.
 
-        Raises HandshakeError when the peer does anything wrong, and LocalProtocolError before `start()` and after
-        Completed.
+        Args:
+            data: Bytes from the connection.
+
+        Raises:
+            HandshakeError: The peer does anything wrong.
+            LocalProtocolError: Called before `start()` or after Completed.
         """
         if self._state is ClientState.START:
             raise LocalProtocolError("the client speaks first: call start()")
@@ -347,11 +384,13 @@ class ClientHandshake(_Handshake):
 
 
 class ServerHandshake(_Handshake):
-    """The side that is called: it learns who calls from message 3, and then says yes or nothing.
+    """The called side of a handshake: it learns the caller's id from message 3, and then says yes or nothing.
 
-    me: the own key pair. network: the network id, the same at both ends.
-    ephemeral: 32-byte X25519 secret, to be used once, or a key pair made in advance, which becomes ours to wipe;
-        None draws it from the system's randomness.
+    Args:
+        me: Our own key pair.
+        network: The network id, the same at both ends.
+        ephemeral: 32-byte X25519 secret, to be used once, or a key pair made in advance, which becomes ours to wipe;
+            None draws it from the system's randomness.
     """
 
     __slots__ = ("_client",)
@@ -369,9 +408,14 @@ class ServerHandshake(_Handshake):
         self._client: FeedId | None = None
 
     def accept(self) -> list[HandshakeEvent]:
-        """Let the client of ClientKnown in: returns [Send, Completed].
+        """Let the client of ClientKnown in.
 
-        Raises LocalProtocolError when nobody waits for an answer, HandshakeError when the handshake has failed.
+        Returns:
+            `[Send, Completed]`.
+
+        Raises:
+            LocalProtocolError: No client waits for an answer.
+            HandshakeError: The handshake has failed.
         """
         client = self._waiting_client()
         return self._guard(lambda: [Send(self._create_server_accept(client)), self._complete(client)])
@@ -379,7 +423,9 @@ class ServerHandshake(_Handshake):
     def refuse(self) -> None:
         """Turn the client of ClientKnown away. Nothing is sent: the connection is to be closed.
 
-        Raises as `accept` does.
+        Raises:
+            LocalProtocolError: No client waits for an answer.
+            HandshakeError: The handshake has failed.
         """
         self._waiting_client()
         self._finish(self._FAILED)
@@ -405,7 +451,7 @@ class ServerHandshake(_Handshake):
         return self._create_hello()
 
     def _consume_client_authenticate(self, body: bytes) -> FeedId:
-        # The first Diffie-Hellman of this side: a hello alone, which anybody can make, costs us none.
+        # The first Diffie-Hellman of this side: a hello alone, which any peer can make, costs us none.
         self._shared.add(self._ephemeral.exchange(self._theirs))
         self._shared.add(messages.exchange_long_term(self._me, self._theirs))
         client, self._client_signature = messages.consume_client_authenticate(

@@ -69,22 +69,22 @@ class Ephemeral:
 
     @property
     def public(self) -> bytes:
-        """The public key, computed when first asked for: who sends a server garbage costs it no curve arithmetic."""
+        """The public key, computed when first asked for: garbage sent to a server costs it no curve arithmetic."""
         if self._public is None:
             self._public = crypto_scalarmult_base(bytes(self._secret))
         return self._public
 
     def exchange(self, public: bytes) -> bytes:
-        """Return X25519 of this secret and a 32-byte public key. Raises CryptoError when the result is zero."""
+        """Return X25519 of this secret and a 32-byte public key. Raise CryptoError when the result is zero."""
         return crypto_scalarmult(bytes(self._secret), public)
 
     def wipe(self) -> None:
-        """Overwrite the secret. (What PyNaCl was given were copies, freed at once: Python lets us do no more.)"""
+        """Overwrite the secret. (PyNaCl was given copies, freed at once: Python lets us do no more.)"""
         self._secret[:] = bytes(KEY_BYTES)
 
 
 def exchange_long_term(me: Keypair, public: bytes) -> bytes:
-    """Return X25519 of a long-term key pair and a 32-byte ephemeral public key. Raises CryptoError for zero."""
+    """Return X25519 of a long-term key pair and a 32-byte ephemeral public key. Raise CryptoError for zero."""
     return crypto_scalarmult(me.curve_secret(), public)
 
 
@@ -120,7 +120,7 @@ class SharedSecrets:
 
 
 def create_hello(network: NetworkId, ephemeral: Ephemeral) -> bytes:
-    """Client hello and server hello: the sender's ephemeral public key under the network's hmac (64 bytes)."""
+    """Return a client or server hello: the sender's ephemeral public key under the network's hmac (64 bytes)."""
     return _auth(network, ephemeral.public) + ephemeral.public
 
 
@@ -139,7 +139,7 @@ def consume_hello(network: NetworkId, message: bytes, own: Ephemeral) -> bytes:
 
 
 def hello_nonce(hello: bytes) -> bytes:
-    """`stream_nonce` of a checked hello's sender (24 bytes): the tag in front of its key is the same hmac."""
+    """Return `stream_nonce` of a checked hello's sender (24 bytes): the tag before its key is the same hmac."""
     return hello[:NONCE_BYTES]
 
 
@@ -190,7 +190,14 @@ def stream_nonce(network: NetworkId, ephemeral: bytes) -> bytes:
 
 
 def final_secret(shared: SharedSecrets) -> bytes:
-    """Return sha256(sha256(K | ab | aB | Ab)), from which every key of the session comes."""
+    """Return sha256(sha256(K
+
+    ab
+
+    aB
+
+    Ab)), from which every key of the session comes.
+    """
     return hashlib.sha256(shared.key()).digest()
 
 
@@ -200,5 +207,5 @@ def export_key(secret: bytes) -> bytes:
 
 
 def _auth(network: NetworkId, data: bytes) -> bytes:
-    """NaCl's crypto_auth: HMAC-SHA-512 cut to 32 bytes."""
+    """Return NaCl's crypto_auth: HMAC-SHA-512 cut to 32 bytes."""
     return hmac.digest(network.key, data, "sha512")[:HMAC_BYTES]

@@ -73,8 +73,6 @@ OBJECT: Final = 0x02
 _TYPE: Final = 0x03
 
 _LAST_REQ: Final = 2**31 - 1
-_ECHO: Final = 4096
-"""Longest error end (bytes) that is answered with the very same body; a longer one is answered with our own."""
 
 MALFORMED: Final = "malformed error"
 
@@ -87,14 +85,14 @@ class _Open:
 
     kind: CallKind
     writes: bool  # our direction carries items (it can be ended either way)
-    reads: bool  # the peer's direction carries items that somebody here wants
+    reads: bool  # the peer's direction carries items with a reader here
     sending: bool = True  # our direction has not ended
     ended: bool = False  # the peer's end has come
     told: bool = False  # the application knows that nothing more comes (before that end, if an item was malformed)
 
 
 def _encode(value: bytes | JSON) -> tuple[int, bytes]:
-    """Type bits and body. JS sends every string as text, so do we. Raises ValueError."""
+    """Return type bits and body. JS sends every string as text, so do we. Raise ValueError."""
     if isinstance(value, bytes):
         kind, body = BYTES, value
     elif isinstance(value, str):
@@ -107,7 +105,7 @@ def _encode(value: bytes | JSON) -> tuple[int, bytes]:
 
 
 def _decode(flags: int, body: bytes) -> bytes | JSON:
-    """The value in a packet. Raises ValueError."""
+    """Return the value in a packet. Raise ValueError."""
     kind = flags & _TYPE
     if kind == BYTES:
         return body
@@ -115,7 +113,7 @@ def _decode(flags: int, body: bytes) -> bytes | JSON:
 
 
 def _end_error(flags: int, body: bytes) -> RemoteError | None:
-    """What an end packet says: None for a normal end. An empty body counts as `true`."""
+    """Return the error in an end packet: None for a normal end. An empty body counts as `true`."""
     if not body:
         return None
     try:
@@ -150,18 +148,18 @@ class MuxRPC:
 
     @property
     def open_streams(self) -> int:
-        """Calls and streams that are not over, both sides'; those that only wait for the peer's answer not counted."""
+        """Calls and streams that are not over, of both sides; those that only await the peer's answer not counted."""
         return self._ours + self._theirs
 
     def is_open(self, req: int) -> bool:
-        """Whether answer(), fail(), item() or end() still makes a packet for it: our direction has not ended."""
+        """Return whether answer(), fail(), item() or end() still makes a packet: our direction has not ended."""
         entry = self._open.get(req)
         return entry is not None and entry.sending
 
     # ------------------------------------------------------------ what we send
 
     def call(self, kind: CallKind, name: tuple[str, ...], args: list[JSON]) -> tuple[int, Out]:
-        """Call the peer (ASYNC also for sync methods). Returns the req and the packet.
+        """Call the peer (ASYNC also for sync methods); return the req and the packet.
 
         Raises LimitError, SessionEndedError; ValueError for arguments that are not JSON.
         """
@@ -185,14 +183,14 @@ class MuxRPC:
         return req + 1 if req < _LAST_REQ else 1
 
     def answer(self, req: int, value: bytes | JSON) -> Out:
-        """Answer the peer's async call. Raises LocalProtocolError if it is not open, ValueError as item()."""
+        """Answer the peer's async call. Raise LocalProtocolError if it is not open, ValueError as item()."""
         self._asked(req)
         flags, body = _encode(value)
         self._forget(req)
         return flags, req, body
 
     def fail(self, req: int, message: str, name: str = "Error") -> Out:
-        """Answer the peer's async call, or end a stream, with an error. Raises LocalProtocolError if it is over."""
+        """Answer the peer's async call, or end a stream, with an error. Raise LocalProtocolError if it is over."""
         entry = self._open.get(req)
         if entry is not None and entry.kind is not CallKind.ASYNC:
             if not entry.sending:
@@ -203,7 +201,10 @@ class MuxRPC:
         return OBJECT | END, req, error_body(message, name)
 
     def item(self, req: int, value: bytes | JSON) -> Out:
-        """One item for a stream. Raises ValueError for empty bytes or text, LocalProtocolError if it cannot be sent."""
+        """Return one item for a stream.
+
+        Raise ValueError for empty bytes or text, LocalProtocolError if it cannot be sent.
+        """
         entry = self._open.get(req)
         if entry is None or entry.kind is CallKind.ASYNC or not (entry.sending and entry.writes):
             raise LocalProtocolError("our direction of the stream has ended")
@@ -211,7 +212,7 @@ class MuxRPC:
         return STREAM | flags, req, body
 
     def end(self, req: int, error: str | None = None) -> Out | None:
-        """End our direction of a stream (of a source that we read: cancel it). None when it had ended already.
+        """End our direction of a stream (cancel a source that we read); return None when it had ended already.
 
         After an error, and for a source or sink that we only read, the peer's items are dropped until its own end.
         An async call of ours is forgotten (None: the peer cannot be told), one of the peer's fails.
@@ -228,12 +229,12 @@ class MuxRPC:
         return self._close(req, entry, body, deaf=error is not None or not entry.writes)
 
     def forget(self, req: int) -> None:
-        """Somebody else looks after the rest of this call (a splice, the end of a tunnel). Harmless if it is over."""
+        """Leave the rest of this call to another owner (a splice, the end of a tunnel). Harmless if it is over."""
         if req in self._open:
             self._forget(req)
 
     def abandon(self, req: int) -> Out | None:
-        """Be done with a stream: end our direction if it has not ended (the packet), drop whatever still comes.
+        """Abandon a stream: end our direction if it has not ended (the packet), drop what still comes.
 
         For duplex streams that ended cleanly here and where the peer, JS for one, does not end its direction.
         """
@@ -245,7 +246,7 @@ class MuxRPC:
         return packet
 
     def close(self) -> list[MuxEvent]:
-        """The session is over: everything open fails or ends. Later calls raise, later packets are dropped."""
+        """End the session: every open call fails, every stream ends. Later calls raise, later packets are dropped."""
         self._closed = True
         events: list[MuxEvent] = []
         error = SessionEndedError("the session has ended")
@@ -300,7 +301,7 @@ class MuxRPC:
     # ------------------------------------------------------------ what the peer sends
 
     def receive(self, flags: int, req: int, body: bytes) -> list[MuxEvent]:
-        """One packet from the peer: a whole one (tunnel data never come here).
+        """Handle one whole packet from the peer (tunnel data never come here).
 
         Raises MuxRPCError when the peer goes on opening calls above the limit.
         """
@@ -378,7 +379,7 @@ class MuxRPC:
             self._forget(req)
         elif error is not None:
             events.insert(0, Reply(self._close(req, entry, self._same(flags, body, error), deaf=True)))
-        elif self._one_way(req, entry):  # nobody reads any more what we could still say
+        elif self._one_way(req, entry):  # the peer no longer reads what we could still send
             events.insert(0, Reply(self._close(req, entry, b"true", deaf=True)))
         return events
 
@@ -388,7 +389,7 @@ class MuxRPC:
 
     @staticmethod
     def _same(flags: int, body: bytes, error: RemoteError) -> bytes:
-        """An error end is answered with the same; if that is long or no JSON, with what we made of it."""
-        if flags & _TYPE == OBJECT and len(body) <= _ECHO and error.message != MALFORMED:
+        """Answer an error end with the same error; if that is long or no JSON, with our reading of it."""
+        if flags & _TYPE == OBJECT and len(body) <= limits.ERROR_ECHO and error.message != MALFORMED:
             return body
         return error_body(error.message, error.name)

@@ -1,4 +1,4 @@
-"""What muxrpc packets carry: JSON, errors, calls, manifests. Bytes in, plain values out; nothing here has state.
+"""The bodies of muxrpc packets: JSON, errors, calls, manifests. Bytes in, plain values out; nothing here has state.
 
 Source: muxrpc and packet-stream-codec (npm), observed on the wire; SIP 7 for the names.
 """
@@ -36,7 +36,7 @@ _INVISIBLE: Final = frozenset(
         ),
     )
 )
-"""What Python takes for printable although nobody can see it (Unicode's Default_Ignorable_Code_Point, and blanks)."""
+"""Characters that Python calls printable but are invisible (Unicode's Default_Ignorable_Code_Point, and blanks)."""
 
 
 def encode_json(value: JSON) -> bytes:
@@ -52,7 +52,7 @@ def encode_json(value: JSON) -> bytes:
 
 
 def decode_json(body: bytes) -> JSON:
-    """Decode strictly: UTF-8, no NaN or infinity, no integer of more than limits.JSON_DIGITS. Raises ValueError."""
+    """Decode strictly: UTF-8, no NaN or infinity, no integer of more than limits.JSON_DIGITS. Raise ValueError."""
     try:
         value: JSON = json.loads(
             body.decode("utf-8"), parse_int=_integer, parse_float=_number, parse_constant=_no_constant
@@ -80,7 +80,7 @@ def _no_constant(text: str) -> JSON:
 
 
 def clean_text(text: str, length: int) -> str:
-    """The first `length` characters of a peer's text, with everything that does not print replaced.
+    """Return the first `length` characters of a peer's text, with everything unprintable replaced.
 
     That is: control characters and with them escape sequences and line ends, marks that turn the direction of writing,
     what has no width or is blank, lone surrogates, and combining marks after the first `COMBINING_MARKS` in a row.
@@ -97,12 +97,12 @@ def clean_text(text: str, length: int) -> str:
 
 
 def error_body(message: str, name: str = "Error") -> bytes:
-    """Body of an error answer or error end. `stack` is there because JS peers expect it, and always empty."""
+    """Return the body of an error answer or error end. `stack` is always empty: JS peers expect it."""
     return encode_json({"name": name, "message": message, "stack": ""})
 
 
 def read_error(value: JSON) -> RemoteError:
-    """A peer's error as ours: texts cut and cleaned, whatever it is that came in place of an error object."""
+    """Return a peer's error as ours: texts cut and cleaned, whatever came in place of an error object."""
     if isinstance(value, str):
         return RemoteError(clean_text(value, limits.ERROR_TEXT))
     message = value.get("message") if isinstance(value, dict) else None
@@ -114,12 +114,12 @@ def read_error(value: JSON) -> RemoteError:
 
 
 def unknown_method_message(name: Iterable[str]) -> str:
-    """The text of muxrpc's own refusal. Spec: muxrpc permissions.js; room clients look at its end."""
+    """Return the text of muxrpc's own refusal. Spec: muxrpc permissions.js; room clients look at its end."""
     return f"method:{clean_text(','.join(name), limits.ERROR_NAME)} {NOT_ALLOWED}"
 
 
 def call_body(name: tuple[str, ...], args: list[JSON], kind: str | None) -> bytes:
-    """Body of a call. kind: None for async and sync calls (JS sends no `type` there), else the stream's kind."""
+    """Return the body of a call. kind: None for async and sync calls (JS sends no `type`), else the stream's kind."""
     body: dict[str, JSON] = {"name": list(name), "args": args}
     if kind is not None:
         body["type"] = kind
@@ -127,7 +127,7 @@ def call_body(name: tuple[str, ...], args: list[JSON], kind: str | None) -> byte
 
 
 def read_call(body: bytes) -> tuple[tuple[str, ...], list[JSON], JSON]:
-    """Name, arguments and `type` (None if absent) of a call; a name may be a plain string. Raises ValueError."""
+    """Return name, arguments and `type` (None if absent) of a call; a name may be a string. Raise ValueError."""
     value = decode_json(body)
     if not isinstance(value, dict):
         raise ValueError("a call is not an object")
@@ -144,7 +144,7 @@ def read_call(body: bytes) -> tuple[tuple[str, ...], list[JSON], JSON]:
 
 
 def build_manifest(methods: Mapping[tuple[str, ...], str]) -> dict[str, JSON]:
-    """{("room", "metadata"): "async"} → {"room": {"metadata": "async"}}, as `manifest` answers it."""
+    """Return the manifest: {("room", "metadata"): "async"} → {"room": {"metadata": "async"}}."""
     manifest: dict[str, JSON] = {}
     for name, kind in methods.items():
         level = manifest

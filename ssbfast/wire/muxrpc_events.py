@@ -1,4 +1,4 @@
-"""What a muxrpc session tells its shell: one frozen event each, and the kinds of call."""
+"""The events of a muxrpc session, one frozen class each, and the kinds of call."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Out: TypeAlias = tuple[int, int, bytes]
 
 
 class CallKind(enum.Enum):
-    """What kind of call. Sync calls are async ones on the wire; only manifests tell them apart."""
+    """The kind of a call. Sync calls are async ones on the wire; only manifests tell them apart."""
 
     ASYNC = "async"
     SOURCE = "source"
@@ -24,7 +24,7 @@ class CallKind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Called:
-    """The peer calls us. Async: answer() or fail() it once. Otherwise a stream has begun."""
+    """A call of the peer. Async: answer() or fail() it once. Otherwise a stream has begun."""
 
     req: int
     kind: CallKind
@@ -42,7 +42,7 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """An async call of ours failed: the peer's error, or the end of the session."""
+    """The failure of an async call of ours: the peer's error, or the end of the session."""
 
     req: int
     error: RemoteError | SessionEndedError
@@ -58,9 +58,9 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The peer's direction of a stream has ended; error None means that it is complete.
+    """The end of the peer's direction of a stream; error None means that it is complete.
 
-    For an async call of the peer's (only when the session died): nobody waits for the answer.
+    For an async call of the peer's (only when the session died): no caller waits for the answer.
     """
 
     req: int

@@ -29,7 +29,10 @@ _TYPE: Final = 0x03
 class Packet:
     """One packet.
 
-    req: the number as it is on the wire. flags: 0x00..0x0f, type never 3. body: bytes, also for text and JSON.
+    Attributes:
+        req: The number as it is on the wire.
+        flags: 0x00..0x0f, type never 3.
+        body: Bytes, also for text and JSON.
     """
 
     req: int
@@ -46,9 +49,11 @@ class Goodbye:
 
 
 class PacketReader:
-    """Cuts plain bytes into whole packets.
+    """A reader that cuts plain bytes into whole packets.
 
-    limits: call_body and answer_body bound a body whose req is above and below 0; more is a PacketError.
+    Args:
+        limits: call_body and answer_body bound a body (bytes) whose req is above and below 0; more is a PacketError.
+            None: the defaults of `CoreLimits`.
     """
 
     __slots__ = ("_scanner",)
@@ -57,9 +62,13 @@ class PacketReader:
         self._scanner = native.Scanner(CoreLimits() if limits is None else limits)
 
     def feed(self, plain: Buffer) -> Iterator[Packet | Goodbye]:
-        """The packets that are complete now. A packet with an empty body is given as it came; req 0 is skipped.
+        """Return the packets that are complete now. A packet with an empty body is given as it came; req 0 is skipped.
 
-        PacketError, by the call after the one that met it: type 3, or a body longer than agreed.
+        Args:
+            plain: Bytes out of the box stream, cut anywhere.
+
+        Raises:
+            PacketError: By the call after the one that met it: type 3, or a body longer than agreed.
         """
         return iter([_packet(*found) for found in self._scanner.feed(plain)])
 
@@ -69,10 +78,17 @@ def _packet(flags: int, req: int, body: bytes) -> Packet | Goodbye:
 
 
 def encode_packet(packet: Packet | Goodbye) -> bytes:
-    """The bytes of one packet.
+    """Return the bytes of one packet.
 
-    ValueError: an empty body (JS takes it for the end of the whole session), type 3, flags above 0x0f, or a req
-    that does not fit 32 bits.
+    Args:
+        packet: A packet, or the goodbye.
+
+    Returns:
+        A head of nine bytes and the body behind it.
+
+    Raises:
+        ValueError: An empty body (JS takes it for the end of the whole session), type 3, flags above 0x0f, or a req
+            that does not fit 32 bits.
     """
     if isinstance(packet, Goodbye):
         return bytes(_HEAD.size)

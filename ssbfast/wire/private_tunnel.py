@@ -1,4 +1,4 @@
-"""Private tunnel addresses: they name a portal to those only whom they were issued for.
+"""Private tunnel addresses: they name a portal only to the peers they were issued for.
 
 ::
 
@@ -6,7 +6,7 @@
     ptunnel:2:N:T[~shs:KEY]    for a group that shares a secret
 
     N    16 random bytes, T 32 bytes, both in canonical unpadded base64url
-    KEY  the owner's key (44 characters of base64); without it the recipient tries each of his contacts
+    KEY  the owner's key (44 characters of base64); without it the recipient tries each of its contacts
 
     d = X25519(curve(O), curve(R))      O owner, R recipient, P portal, K network id; 32 bytes each
     k = HMAC-SHA256(d, "ssbfast ptunnel key v1" | K | O | R)        personal
@@ -16,9 +16,9 @@
 A tag is never sent to a portal, which could use it again: it is resolved here, against the portals that are known,
 and what is dialled is an ordinary tunnel address. So it works with every room.
 
-Hidden from everybody but the recipient or the group, even from someone with a list of all rooms: the portal, and
-without KEY the owner. Two issues cannot be linked. Not hidden: the recipient can test rooms that he guesses, and
-could have made the address himself; the portal sees who calls whom and when; its members see the owner attending;
+Hidden from all but the recipient or the group, even from a peer with a list of all rooms: the portal, and
+without KEY the owner. Two issues cannot be linked. Not hidden: the recipient can test rooms that it guesses, and
+could have made the address itself; the portal sees who calls whom and when; its members see the owner attending;
 with the owner's or the recipient's stolen key old addresses open.
 
 Spec: this file; after the "privacy ideas" of ssb-tunnel's README.
@@ -51,7 +51,7 @@ TAG_BYTES: Final = 32
 SECRET_BYTES: Final = 32
 
 NOT_FOR_YOU: Final = "unknown portal or not for you"
-"""What to tell when `resolve` finds nothing; which of the two it is cannot be known."""
+"""The message when `resolve` finds nothing; which of the two it is cannot be known."""
 
 _KEY_LABEL: Final = b"ssbfast ptunnel key v1"
 _GROUP_LABEL: Final = b"ssbfast ptunnel group v1"
@@ -62,9 +62,13 @@ _BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 @dataclass(frozen=True, slots=True)
 class PrivateTunnelAddress:
-    """A private tunnel address as it is written: whether it is for us, only `PrivateResolver` can tell.
+    """A private tunnel address as it is written. Only `PrivateResolver` can tell whether it is for us.
 
-    nonce: 16 bytes, tag: 32 bytes. owner: who issued it, if it says so. group: it is for those who share a secret.
+    Attributes:
+        nonce: 16 bytes.
+        tag: 32 bytes.
+        owner: The id that issued it, if the address says so, else None.
+        group: True for an address for the members of a group, which share a secret.
     """
 
     nonce: bytes = field(repr=False)
@@ -83,14 +87,18 @@ class PrivateTunnelAddress:
 
 
 def is_private_tunnel(text: str) -> bool:
-    """Whether `text` is meant to be a private tunnel address, well-formed or not."""
+    """Return whether `text` is meant to be a private tunnel address, well-formed or not."""
     return text.startswith(PREFIX)
 
 
 def parse_private_tunnel(text: str) -> PrivateTunnelAddress:
     """Read a private tunnel address; `str()` prints exactly what was read.
 
-    Raises AddressError with the offset of the first bad character (of the bad field, when the whole field is bad).
+    Args:
+        text: The address, `ptunnel:FORM:N:T` with perhaps `~shs:KEY`.
+
+    Raises:
+        AddressError: With the offset of the first bad character (of the bad field, when the whole field is bad).
     """
     if not isinstance(text, str) or not text.startswith(PREFIX):
         raise AddressError(f"a private tunnel address begins with {PREFIX}", 0)
@@ -124,9 +132,16 @@ def issue_personal(
 ) -> PrivateTunnelAddress:
     """Issue an address at which `recipient` alone finds us behind `portal`.
 
-    with_owner: say who we are (`~shs:`), for a recipient who does not have us among his contacts.
-    nonce: 16 bytes, to be used once; None draws them from the system's randomness (a convenience).
-    Raises AddressError when the recipient's id is not a usable key.
+    Args:
+        owner: Our own key pair.
+        recipient: The one peer that can resolve the address.
+        portal: The room behind which we are found.
+        network: The network id.
+        with_owner: Name us (`~shs:`), for a recipient that does not have us among its contacts.
+        nonce: 16 bytes, to be used once; None draws them from the system's randomness (a convenience).
+
+    Raises:
+        AddressError: The recipient's id is not a usable key.
     """
     key = _personal_key(owner, recipient, owner.id, recipient, network)
     if key is None:
@@ -143,17 +158,32 @@ def issue_group(
     with_owner: bool = False,
     nonce: bytes | None = None,
 ) -> PrivateTunnelAddress:
-    """Issue an address for everybody who has `secret` (32 random bytes, which travel separately).
+    """Issue an address for all peers that have `secret`, which travels separately.
 
-    Other parameters as in `issue_personal`. Raises ValueError for a secret of another length.
+    Args:
+        secret: 32 random bytes.
+        owner: Our own id.
+        portal: The room behind which we are found.
+        network: The network id.
+        with_owner: Name us (`~shs:`), for recipients that do not have us among their contacts.
+        nonce: 16 bytes, to be used once; None draws them from the system's randomness (a convenience).
+
+    Raises:
+        ValueError: The secret has another length.
     """
     return _issue(_group_key(secret, owner, network), owner, portal, with_owner, nonce, group=True)
 
 
 class PrivateResolver:
-    """Finds out what private tunnel addresses mean, and keeps the keys that this took (30 µs each).
+    """A resolver of private tunnel addresses, which keeps the keys that this took (30 µs each).
 
-    me: the recipient. groups: secrets (32 bytes) of the groups that we belong to.
+    Args:
+        me: The recipient's key pair.
+        network: The network id.
+        groups: Secrets (32 bytes each) of the groups that we belong to.
+
+    Raises:
+        ValueError: A secret has another length.
     """
 
     def __init__(self, me: Keypair, *, network: NetworkId = MAIN_NETWORK, groups: Iterable[bytes] = ()) -> None:
@@ -170,10 +200,18 @@ class PrivateResolver:
     def resolve(
         self, address: PrivateTunnelAddress, *, portals: Iterable[FeedId], contacts: Iterable[FeedId] = ()
     ) -> TunnelAddress | None:
-        """Find the tunnel that `address` stands for; None: unknown portal or not for us.
+        """Find the tunnel that `address` stands for. Computes only, 2 µs for each tag tried.
 
-        portals: those that we know. contacts: whom to try as owner, when the address does not name one.
-        Computes only, 2 µs for each tag tried. Raises LimitError when there are more than 100,000 to try.
+        Args:
+            address: The private tunnel address.
+            portals: The rooms that we know.
+            contacts: The ids to try as owner, when the address does not name one.
+
+        Returns:
+            The tunnel's address, or None: unknown portal or not for us.
+
+        Raises:
+            LimitError: There are more than 100,000 tags to try.
         """
         known = tuple(dict.fromkeys(portals))
         owners = dict.fromkeys(contacts) if address.owner is None else (address.owner,)
@@ -203,7 +241,7 @@ class PrivateResolver:
 
 
 def _personal_key(me: Keypair, other: FeedId, owner: FeedId, recipient: FeedId, network: NetworkId) -> bytes | None:
-    """The key that owner and recipient share, or None when the other's id is not a key that can be used."""
+    """Return the key that owner and recipient share, or None when the other's id is not a usable key."""
     try:
         shared = crypto_scalarmult(me.curve_secret(), feed_to_curve(other.key))
     except (HandshakeError, CryptoError):

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(platform.machine() in ("aarch64", "arm64"), reas
 
 @pytest.fixture(scope="module")
 def arm64(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the core compiled for arm64."""
+    """Return a folder with the core compiled for arm64."""
     for tool in (CC, EMULATOR[0]):
         require("qemu", shutil.which(tool) is not None, tool)
     folder = tmp_path_factory.mktemp("arm64")

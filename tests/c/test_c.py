@@ -1,4 +1,4 @@
-"""Compiles the C core with its tests, warnings as errors and sanitizers on, and runs them: once with each compiler.
+"""Compile the C core with its tests, warnings as errors and sanitizers on, and run them once with each compiler.
 
 SSBFAST_REQUIRE may list gcc, clang, libsodium and valgrind: what is missing then fails instead of being skipped.
 """
@@ -33,7 +33,7 @@ SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno
 
 @pytest.fixture(scope="module", params=list(COMPILERS))
 def compiler(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
-    """The compiler's path, and the core compiled by it."""
+    """Return the compiler's path, and the core compiled by it."""
     name: str = request.param
     path = next((found for candidate in COMPILERS[name] if (found := shutil.which(candidate))), None)
     require(name, path is not None)
@@ -50,7 +50,7 @@ def compiler(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 def run(command: list[str], folder: Path, backend: str = "") -> None:
-    """backend: read by the programs, see check.h."""
+    """Run a test program. backend: read by the programs, see check.h."""
     environment = {**os.environ, "SSBFAST_BACKEND": backend}
     done = subprocess.run(
         command, cwd=folder, capture_output=True, text=True, timeout=100, check=False, env=environment
@@ -100,7 +100,7 @@ def test_no_secret_decides(compiler: tuple[str, Path], backend: str) -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS[1:])
 def test_no_secret_decides_on_any_path(compiler: tuple[str, Path], backend: str) -> None:
-    """The same by clang's memory sanitizer, which knows AVX-512."""
+    """The same holds for clang's memory sanitizer, which knows AVX-512."""
     path, folder = compiler
     if "clang" not in Path(path).name:
         pytest.skip("gcc has no memory sanitizer")

@@ -21,7 +21,6 @@ if sys.version_info < (3, 11):
 from ssbfast import limits
 from ssbfast.client.room_client import RoomClient
 from ssbfast.direct import hole_punch
-from ssbfast.direct.answerer import OFFERS
 from ssbfast.direct.certificates import Credentials
 from ssbfast.direct.interfaces import HostAddress
 from ssbfast.direct.options import Direct
@@ -120,8 +119,8 @@ async def test_many_friends_who_lie(third: ThirdParties) -> None:
         most = 0
 
         async def keep_lying(number: int, session: Peer) -> None:
-            for epoch in range(1, OFFERS + 1):
-                punched.append(await lie(session, epoch, third.named(number * OFFERS + epoch)))
+            for epoch in range(1, limits.OFFERS + 1):
+                punched.append(await lie(session, epoch, third.named(number * limits.OFFERS + epoch)))
                 await asyncio.sleep(0.3)
 
         async def watch() -> None:
@@ -205,7 +204,7 @@ async def test_a_third_party_gets_few_probes_however_often_it_is_named(third: Th
         meeting(c=None, connect=False, admission=AllowList([key.id for key in liars])) as met,
     ):
         sessions = await sessions_of(met, stack, liars, 1)
-        for epoch in range(1, OFFERS + 1):
+        for epoch in range(1, limits.OFFERS + 1):
             for session in sessions:
                 await lie(session, epoch, third.named(7))
             await asyncio.sleep(0.1)

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from ssbfast import limits
-from ssbfast.direct.answerer import OFFERS
 from ssbfast.direct.options import Direct
 from ssbfast.errors import RemoteError
 from ssbfast.keys import Keypair
@@ -94,7 +93,7 @@ async def test_epochs_rise_and_offers_are_few() -> None:
         for old in (6, 5, 1):
             with pytest.raises(RemoteError, match="an old epoch"):
                 await met.peer.call("direct.offer", offer(old), timeout=20)
-        assert OFFERS == 6
+        assert limits.OFFERS == 6
         with pytest.raises(RemoteError, match="too many offers"):
             await met.peer.call("direct.offer", offer(7), timeout=20)
         # Each offer takes the place of the one before: two sockets at the most are open for it.
@@ -130,7 +129,7 @@ async def test_nothing_is_sent_to_where_nothing_may_be(how: str) -> None:
     if how == "of a thousand":
         groups = [[*bad[:7], *(("198.51.100.7", 2000 + n) for n in range(1000))]]
     async with meeting(a=Direct(), c=None) as met:
-        for epoch, group in enumerate(groups[:OFFERS], start=1):
+        for epoch, group in enumerate(groups[:limits.OFFERS], start=1):
             await met.peer.call("direct.offer", offer(epoch, **at(*group)), timeout=20)
             assert await met.peer.call("direct.sync", {"epoch": epoch, "connection": CONNECTION}, timeout=20)
             await asyncio.sleep(0.1)

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from ssbfast import limits
-from ssbfast.client import direct_paths
 from ssbfast.errors import SessionEndedError, SSBError
 from ssbfast.net.relayed_tunnel import Ending
 from ssbfast.wire.handshake_messages import CLIENT_BYTES, SERVER_BYTES
@@ -35,8 +34,8 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
         "SLEEP_KEPT": 0,
     }.items():  # fmt: skip
         monkeypatch.setattr(limits, name, seconds)
-    monkeypatch.setattr(direct_paths, "PROBATION_SECONDS", 0.2)
-    monkeypatch.setattr(direct_paths, "STANDBY_SECONDS", 0.6)
+    monkeypatch.setattr(limits, "STANDBY_PROBATION_SECONDS", 0.2)
+    monkeypatch.setattr(limits, "STANDBY_ACCEPT_SECONDS", 0.6)
 
 
 class Lies(Meddler):
@@ -74,7 +73,7 @@ class Lies(Meddler):
         self.spoilt.add(number)
         loop = asyncio.get_running_loop()
         if self.how == "hold back":
-            loop.call_later(2 * direct_paths.PROBATION_SECONDS, self._write_late, number, data)
+            loop.call_later(2 * limits.STANDBY_PROBATION_SECONDS, self._write_late, number, data)
             return ()
         loop.call_soon(self._end, number)
         return (data[: max(self.at - came, 0)],)

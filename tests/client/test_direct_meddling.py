@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from ssbfast import limits
-from ssbfast.direct import negotiation
 from ssbfast.errors import DeadlineError, SSBError
 from ssbfast.wire.direct.punch.probes import PROBE
 from ssbfast.wire.handshake_messages import CLIENT_BYTES, SERVER_BYTES
@@ -148,7 +147,7 @@ class Withholds(Meddler):
 
 
 async def test_answers_that_are_withheld_cost_attempts_and_not_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(negotiation, "CALL_SECONDS", 0.2)
+    monkeypatch.setattr(limits, "OFFER_ANSWER_SECONDS", 0.2)
     meddler = Withholds()
     async with meddling(meddler), meeting() as met:
         await eventually(lambda: met.caller.named("path"))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ssbfast import limits
-from ssbfast.direct.standby_tunnel import STANDBY_BYTES, Boundary, RawTunnel, StandbyTunnel
+from ssbfast.direct.standby_tunnel import Boundary, RawTunnel, StandbyTunnel
 from ssbfast.wire.box_stream import Boxer
 from tests.helpers.feeds import feeds
 from tests.helpers.rawpeer import eventually
@@ -139,10 +139,10 @@ async def test_nothing_may_follow_a_goodbye_that_means_goodbye() -> None:
 
 async def test_a_standby_that_talks_too_much_is_ended() -> None:
     edge, _ = standby()
-    many = boxed(*(bytes(4096) for _ in range(STANDBY_BYTES // 4096 + 1)), goodbye=False)
-    edge.protocol.data_received(many[:STANDBY_BYTES])
+    many = boxed(*(bytes(4096) for _ in range(limits.STANDBY_BYTES // 4096 + 1)), goodbye=False)
+    edge.protocol.data_received(many[:limits.STANDBY_BYTES])
     assert ("abort", b"") not in edge.log
-    edge.protocol.data_received(many[STANDBY_BYTES:][:1])
+    edge.protocol.data_received(many[limits.STANDBY_BYTES:][:1])
     assert ("abort", b"") in edge.log
 
 

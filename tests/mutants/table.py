@@ -82,13 +82,13 @@ MUTANTS = (
     Mutant(
         "no share",
         "lane.c",
-        "passed(l->_hub, lane->_queue._bytes, lane->_queue._slabs, lane->_share, LANE_PART) ||",
+        "is_over_limit(l->_hub, lane->_queue._bytes, lane->_queue._slabs, lane->_share, LANE_PART) ||",
         "",
     ),
     Mutant(
         "no link backlog",
         "lane.c",
-        "passed(l->_hub, l->_lane_bytes, l->_lane_slabs, l->_limits.link_backlog, LINK_PART)",
+        "is_over_limit(l->_hub, l->_lane_bytes, l->_lane_slabs, l->_limits.link_backlog, LINK_PART)",
         "0",
     ),
     Mutant("share whatever is left of the pool", "lane.c", "if (limit > most) limit = most;", ""),

@@ -164,7 +164,7 @@ def test_ten_thousand_attendants_are_one_snapshot_below_the_clients_limit() -> N
 
 
 class Views(RuleBasedStateMachine):
-    """Whoever listens and is not slow knows exactly who is there, and never hears a thing twice."""
+    """Subscribers: one that is not slow knows exactly who is there, and is told nothing twice."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -266,7 +266,7 @@ TestViews.settings = settings(max_examples=150, stateful_step_count=40, deadline
 
 
 def all_ticks(attendance: Attendance, now: float = 0.0) -> list[list[StreamItem]]:
-    """The items of each tick until nobody has anything to be told."""
+    """Return the items of each tick until there is nothing left to report."""
     ticks = []
     until = now + limits.ENDPOINTS_SECONDS / 2
     while attendance.next_tick is not None and attendance.next_tick <= until:

@@ -25,7 +25,7 @@ def refusal(who: int, room: FeedId = ROOM, known: bool = False, time: float = 0.
 
 
 class Log:
-    """What a store would hold."""
+    """A model of the store."""
 
     def __init__(self, seed: int = 1) -> None:
         self.randbelow: RandBelow = random.Random(seed).randrange
@@ -113,7 +113,7 @@ def test_the_address_is_built_from_room_and_proven_key() -> None:
 
 @pytest.mark.parametrize("batch_size", [1, 50, 100_000])
 def test_a_hundred_thousand_strangers(batch_size: int) -> None:
-    """Bounded throughout, and whoever is known gets in between them."""
+    """The log stays bounded throughout, and known peers get in between them."""
     log = Log()
     count = 100_000 if batch_size > 1 else 2_000
     rooms = [feed(8_000_000 + n) for n in range(3)]

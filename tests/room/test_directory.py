@@ -18,7 +18,7 @@ A, B, C = feed(1), feed(2), feed(3)
 
 
 def portal_with(*feeds: FeedId) -> Portal:
-    """Sessions 1, 2, … of these feeds, none announced."""
+    """Return a portal with sessions 1, 2, … of these feeds, none announced."""
     portal = Portal(ME)
     for session, id in enumerate(feeds, 1):
         portal.open(session, id)
@@ -115,7 +115,7 @@ def test_two_portals_share_nothing() -> None:
 
 
 class Directory(RuleBasedStateMachine):
-    """Against the simplest model: sessions in the order of opening, and the set of those announced."""
+    """A comparison with the simplest model: sessions in the order of opening, and the set of those announced."""
 
     sessions = Bundle("sessions")
 
@@ -128,7 +128,7 @@ class Directory(RuleBasedStateMachine):
         self.count = 0
 
     def check(self, changes: Changes) -> None:
-        """The changes are exactly the difference between the lists before and after."""
+        """Check that the changes are exactly the difference between the lists before and after."""
         now = {self.open[session] for session in self.announced}
         expected: list[Joined | Left] = [Left(id) for id in self.listed if id not in now]
         expected += [Joined(id) for id in now if id not in self.listed]

@@ -36,7 +36,7 @@ def announced(room: MemoryRoom, id: Any) -> Client:
 
 
 def attending(room: MemoryRoom, id: Any) -> Client:
-    """A client of Rooms 2: it subscribes and announces nothing."""
+    """Add a client of Rooms 2, which subscribes and announces nothing."""
     client = room.enter(id)
     client.source("room.attendants")
     client.take()
@@ -472,7 +472,7 @@ NAMES = st.sampled_from([*SERVED, "room", "x", "room.x"])
 
 
 def follow(present: list[str], event: Any) -> None:
-    """What a client makes of an attendants event."""
+    """Return a client's list after an attendants event."""
     if event["type"] == "state":
         present[:] = event["ids"]
     elif event["type"] == "joined":

@@ -254,7 +254,7 @@ class TestInvite:
 
 
 class TestBuilding:
-    """What cannot be read back cannot be built."""
+    """Tests that an address which cannot be read back cannot be built."""
 
     @pytest.mark.parametrize("host", ["", "a b", "a:b", "[x]", "a@b", "a/b", "a;b", "a\n", "\u00e9", "::1%", "1::2::3"])
     def test_hosts(self, host: str) -> None:

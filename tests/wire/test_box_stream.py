@@ -29,7 +29,7 @@ def message(n: int) -> bytes:
 
 
 def unbox(chunks: list[bytes], unboxer: Unboxer | None = None) -> tuple[bytes, Exception | None, Unboxer]:
-    """What comes out of `chunks`, and the error that the next call raises."""
+    """Return the output for `chunks`, and the error that the next call raises."""
     unboxer = unboxer or Unboxer(KEY, NONCE)
     out = b""
     try:
@@ -105,7 +105,7 @@ class TestSealing:
         assert sealed == boxes.stream([heads[0], *bodies, heads[1], b"x"])
 
     def test_sealed_bytes_stay_as_they_are(self) -> None:
-        """Their memory is written to by C before anybody sees them, and by nobody afterwards."""
+        """C writes to their memory before they are returned, and never afterwards."""
         boxer = Boxer(KEY, NONCE)
         sealed = [boxer.seal(message(n)) for n in (1, 64, 4096)] * 3
         before = [bytes(bytearray(box)) for box in sealed]

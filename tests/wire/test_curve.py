@@ -22,12 +22,12 @@ def encode(number: int) -> bytes:
 
 
 def double(u: int) -> int:
-    """x-only doubling on the Montgomery curve and its twist; division by zero gives 0, as X25519 prints infinity."""
+    """Double x on the Montgomery curve and its twist; division by zero gives 0, as X25519 prints infinity."""
     return (u * u - 1) ** 2 * pow(4 * u * (u * u + A * u + 1), P - 2, P) % P
 
 
 def low_order_encodings() -> list[bytes]:
-    """All that X25519 reads as a point of low order: 7 numbers below 2**255, each with and without bit 255."""
+    """Return all encodings of points of low order: 7 numbers below 2**255, with and without bit 255."""
     numbers = [*sorted(LOW_ORDER), P, P + 1]
     return [encode(number | bit) for number in numbers for bit in (0, BIT_255)]
 
@@ -56,7 +56,7 @@ def test_the_table_is_complete() -> None:
 
 
 def has_root(polynomial: list[int]) -> bool:
-    """Whether x**P - x and a monic polynomial of degree 4 have a common divisor. polynomial: highest power first."""
+    """Return whether x**P - x and a monic polynomial of degree 4 share a divisor. polynomial: highest power first."""
     rest = power_of_x(P, polynomial)
     rest[-2] = (rest[-2] - 1) % P
     return len(common_divisor(polynomial, rest)) > 1

@@ -301,7 +301,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, module: ModuleType, *names: str) ->
 
 
 class TestSilence:
-    """What objects and errors show, and what is left in memory."""
+    """Tests of what objects and errors show, and of what is left in memory."""
 
     def spellings(self) -> list[str]:
         both = pair(4)
@@ -376,7 +376,7 @@ class TestSilence:
 
 
 def reachable(root: object) -> list[bytes]:
-    """All bytes that an object holds, but those of the long-term key pairs."""
+    """Return all bytes that an object holds, but those of the long-term key pairs."""
     seen: set[int] = set()
     found: list[bytes] = []
     queue = [root]

@@ -32,7 +32,7 @@ SIZE = {"hello": 64, "authenticate": 112, "accept": 80}
 
 @dataclass
 class End:
-    """One end, and what the model believes of it."""
+    """One end, and the model's view of it."""
 
     role: ClientHandshake | ServerHandshake
     me: Keypair
@@ -64,7 +64,7 @@ class Handshakes(RuleBasedStateMachine):
 
     @rule(me=st.sampled_from([ALICE, CAROL]), steps=st.integers(0, 6))
     def a_handshake_under_way(self, me: Keypair, steps: int) -> None:
-        """Two ends that have done the first steps right: chance alone would hardly ever finish one."""
+        """Begin a handshake with the first steps right: chance alone would hardly ever finish one."""
         client = End(ClientHandshake(me, BOB.id), me, None)
         server = End(ServerHandshake(BOB), BOB, "hello")
         self.everyone += [client, server]
@@ -73,7 +73,7 @@ class Handshakes(RuleBasedStateMachine):
 
     @rule(which=WHICH)
     def go_on(self, which: int) -> None:
-        """The next right step of two ends that belong together."""
+        """Take the next right step of two ends that belong together."""
         at = 2 * (which % (len(self.everyone) // 2))
         self.right_step(self.everyone[at], self.everyone[at + 1])
 
@@ -147,7 +147,7 @@ class Handshakes(RuleBasedStateMachine):
         end.dead = end.session is None
 
     def feed(self, end: End, data: bytes) -> None:
-        """Deliver, and compare what happens with what the model says."""
+        """Deliver a message, and compare the outcome with the model's."""
         if end.dead or end.session or (not end.is_server and "hello" not in end.sent):
             self.raises(HandshakeError if end.dead else LocalProtocolError, lambda: end.role.receive(data))
             return
@@ -187,7 +187,7 @@ class Handshakes(RuleBasedStateMachine):
                 end.session = event.session
 
     def right(self, end: End, kind: str, message: bytes) -> bool:
-        """Whether the model takes this message: made by the right end, in answer to the right message."""
+        """Return whether the model takes this message: from the right end, in answer to the right message."""
         if kind == "hello":
             others = [other.sent.get("hello") for other in self.everyone if other is not end]
             return message in others
@@ -196,7 +196,7 @@ class Handshakes(RuleBasedStateMachine):
         return any(message == server.sent.get("accept") for server in self.partners(end))
 
     def partners(self, end: End) -> list[End]:
-        """Those of the other role that hold this end's hello, and whose hello this end holds."""
+        """Return the ends of the other role that hold this end's hello, and whose hello this end holds."""
         return [
             other
             for other in self.everyone

@@ -48,7 +48,7 @@ BAD_EPHEMERALS = [
 
 
 def dead(role: Role) -> None:
-    """Whatever is called now, the answer is the one error."""
+    """Check that every later call raises the one error."""
     calls: list[Callable[[], Any]] = [lambda: role.receive(b""), lambda: role.receive(bytes(200)), role.eof]
     calls += [role.accept, role.refuse] if isinstance(role, ServerHandshake) else [role.start]
     for call in calls:
@@ -300,7 +300,7 @@ class TestIdentities:
 
 
 def forged_accept(change: Callable[[bytes], bytes] | None) -> bool:
-    """Whether a client takes message 4 of a forger that holds the server's key and changes its signature."""
+    """Return whether a client takes message 4 of a forger with the server's key and a changed signature."""
     client, forger = ClientHandshake(ALICE, BOB.id), Forger()
     first = client.start()
     [event] = client.receive(forger.hello)

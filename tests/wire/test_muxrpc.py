@@ -40,7 +40,7 @@ def event(events: list[MuxEvent]) -> Any:
 
 
 def served(kind: CallKind, args: list[Any] | None = None) -> tuple[MuxRPC, int]:
-    """The side that is called, with one call open, and its req."""
+    """Return the called side, with one call open, and its req."""
     mux = MuxRPC()
     _, packet = MuxRPC().call(kind, NAME, args or [])
     called = event(mux.receive(*packet))

@@ -31,7 +31,7 @@ def raw(flags: int, req: int, body: bytes, length: int | None = None) -> bytes:
 
 
 def read(chunks: list[bytes], limits: CoreLimits | None = None) -> Read:
-    """The packets, and the error that the next call raises."""
+    """Return the packets, and the error that the next call raises."""
     reader = PacketReader(limits)
     packets: list[Packet | Goodbye] = []
     try:
@@ -44,7 +44,7 @@ def read(chunks: list[bytes], limits: CoreLimits | None = None) -> Read:
 
 
 def read_all_ways(data: bytes, limits: CoreLimits | None = None) -> Read:
-    """The one answer that does not depend on the cutting."""
+    """Return the one answer that does not depend on the cutting."""
     answers = [read(chunks, limits) for chunks in feeds(data)]
     first, error = answers[0]
     for packets, other in answers[1:]:
@@ -54,7 +54,7 @@ def read_all_ways(data: bytes, limits: CoreLimits | None = None) -> Read:
 
 
 def as_packet(vector: dict[str, Any]) -> Packet:
-    """The packet that a vector describes, bodies encoded as JSON.stringify does."""
+    """Return the packet that a vector describes, bodies encoded as JSON.stringify does."""
     packet = json.loads(vector["packet"])
     flags = 8 * packet["stream"] + 4 * packet["end"]
     value = packet.get("value", False)  # JS sends `undefined` as false

@@ -22,7 +22,7 @@ EPOCHS = 2**32
 
 
 class Role(enum.Enum):
-    """Which end of the inner session. Only the caller offers, dials and numbers epochs."""
+    """The end of the inner session. Only the caller offers, dials and numbers epochs."""
 
     CALLER = "caller"
     TARGET = "target"
@@ -34,7 +34,7 @@ class Role(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class DirectKeys:
-    """What one attempt's probes and proofs are made with. `DirectKeys.derive` makes them."""
+    """The keys of one attempt's probes and proofs. `DirectKeys.derive` makes them."""
 
     role: Role
     epoch: int
@@ -42,21 +42,21 @@ class DirectKeys:
 
     @classmethod
     def derive(cls, export_key: bytes, role: Role, epoch: int) -> DirectKeys:
-        """export_key: 32 bytes of the inner session. epoch: 1 … 2^32 - 1. Raises ValueError for others."""
+        """Derive the keys. export_key: 32 bytes of the inner session. epoch: 1 … 2^32 - 1; ValueError for others."""
         if len(export_key) != 32 or not 0 < epoch < EPOCHS:
             raise ValueError("a 32-byte export key and an epoch of 1 … 2^32 - 1 are needed")
         return cls(role, epoch, _hmac(export_key, b"direct" + struct.pack(">I", epoch)))
 
     def probe_key(self, sender: Role) -> bytes:
-        """32 bytes: the key of probes that `sender` sends."""
+        """Return the key (32 bytes) of probes that `sender` sends."""
         return _hmac(self._k, b"probe " + sender.value.encode())
 
     def proof(self, certificate: bytes) -> bytes:
-        """32 bytes: what we say first on QUIC. certificate: the target's, DER."""
+        """Return the 32 bytes that we send first on QUIC. certificate: the target's, DER."""
         return self._proof(self.role, certificate)
 
     def proves(self, proof: bytes, certificate: bytes) -> bool:
-        """Whether these are the 32 bytes that the other end has to say first. Constant time."""
+        """Return whether these are the 32 bytes that the other end has to send first. Constant time."""
         return hmac.compare_digest(proof, self._proof(self.role.other, certificate))
 
     def _proof(self, who: Role, certificate: bytes) -> bytes:
@@ -64,7 +64,7 @@ class DirectKeys:
 
 
 def session_id(export_key: bytes) -> bytes:
-    """32 bytes that name a session to its other end, and tell nobody else anything."""
+    """Return 32 bytes that name a session to its other end, and mean nothing to any other peer."""
     return _hmac(export_key, b"session id")
 
 

@@ -1,4 +1,4 @@
-"""What two ends of a session say to each other about direct paths: calls inside the session, and how they are read.
+"""The calls about direct paths inside a session, and how they are read.
 
     direct.offer     async, caller → target   {"epoch", "datagram", …whereabouts} → {"certificate", "took",
                               "datagram", …whereabouts}
@@ -11,7 +11,7 @@
 `whereabouts` are those of `wire/direct/punch/candidates.py`. epoch: u32, rises with every attempt and every standby.
 certificate: DER, base64. connection: the caller's original destination connection id, base64. took: milliseconds that
 the target needed for its answer, which are no part of the round trip. datagram: UDP payload of both ends' QUIC, 1200 …
-1400 bytes; 1400 when it is not there; the smaller of offer's and answer's counts. What comes is hostile: whoever breaks
+1400 bytes; 1400 when it is not there; the smaller of offer's and answer's counts. Input is hostile: a peer that breaks
 a rule gets a MuxRPCError.
 """
 
@@ -38,18 +38,16 @@ SERVED: Final = {Role.CALLER: (WANT,), Role.TARGET: (OFFER, SYNC)}
 """Which async calls either end answers."""
 
 NO_SUCH_SESSION: Final = "no such session"
-"""The answer to `direct.carrier`, or its end, that ends the session: whoever gives it has nothing that could go on."""
+"""The answer to `direct.carrier`, or its end, that ends the session: the end that gives it cannot go on."""
 
 SESSION_ID: Final = 32
 CONNECTION_ID: Final = range(8, 21)
 """Bytes of a QUIC connection id that a client may choose (RFC 9000, section 7.2)."""
 
-_LONGEST_ANSWER: Final = 60_000.0
-
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What the caller offers. epoch: of this attempt. datagram: bytes."""
+    """The caller's offer. epoch: of this attempt. datagram: bytes."""
 
     epoch: int
     whereabouts: Whereabouts
@@ -61,7 +59,7 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class OfferAnswer:
-    """What the target says to it. certificate: DER. took: seconds. datagram: bytes, as far as the target knows."""
+    """The target's answer. certificate: DER. took: seconds. datagram: bytes, as far as the target knows."""
 
     certificate: bytes = field(repr=False)
     took: float
@@ -79,7 +77,7 @@ class OfferAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Sync:
-    """The start. connection: 8 … 20 bytes."""
+    """The start of an attempt. connection: 8 … 20 bytes."""
 
     epoch: int
     connection: bytes
@@ -90,7 +88,7 @@ class Sync:
 
 @dataclass(frozen=True, slots=True)
 class StandBy:
-    """Which session a tunnel stands by for. session: 32 bytes, `direct_keys.session_id`."""
+    """The session that a tunnel stands by for. session: 32 bytes, `direct_keys.session_id`."""
 
     session: bytes = field(repr=False)
     epoch: int
@@ -101,7 +99,7 @@ class StandBy:
 
 @dataclass(frozen=True, slots=True)
 class Continue:
-    """Which forwarded connection goes on. epoch: of the path that it was opened on. stream: its QUIC stream.
+    """The forwarded connection that goes on. epoch: of the path it was opened on. stream: its QUIC stream.
 
     received: bytes of it that the opener has.
     """
@@ -115,7 +113,7 @@ class Continue:
 
 
 def parse_offer(args: object) -> Offer:
-    """Raises MuxRPCError, as all of these do."""
+    """Read an offer. Raise MuxRPCError, as all of these do."""
     value = _first(args)
     return Offer(_epoch(value), parse_whereabouts(value), _datagram(value))
 
@@ -125,7 +123,7 @@ def parse_answer(value: object) -> OfferAnswer:
         raise MuxRPCError("not an answer to an offer")
     certificate = _bytes(value.get("certificate"), limits.CERTIFICATE)
     took = value.get("took")
-    if isinstance(took, bool) or not isinstance(took, int | float) or not 0 <= took <= _LONGEST_ANSWER:
+    if isinstance(took, bool) or not isinstance(took, int | float) or not 0 <= took <= limits.OFFER_ANSWER_TOOK:
         raise MuxRPCError("not a duration")
     return OfferAnswer(certificate, took / 1000, parse_whereabouts(value), _datagram(value))
 
@@ -178,7 +176,7 @@ def _count(value: object) -> int:
 
 
 def _bytes(value: object, longest: int) -> bytes:
-    """Bytes of canonical base64, 1 … longest of them."""
+    """Decode canonical base64 of 1 … longest bytes."""
     if not isinstance(value, str) or not value.isascii() or len(value) > (longest + 2) // 3 * 4:
         raise MuxRPCError("not base64")
     try:

@@ -1,6 +1,6 @@
 """What a session's carriers want done (`carriers.Carriers.effects`): one frozen class each, in order.
 
-"The shell" is whoever owns the sockets. S is the inner session; carriers are named by the numbers that `Carriers`
+"The shell" is the owner of the sockets. S is the inner session; carriers are named by the numbers that `Carriers`
 gave them (0 is the first tunnel).
 """
 
@@ -17,7 +17,7 @@ Path: TypeAlias = Literal["tunnel", "direct"]
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Write these records: on QUIC stream 0, or into the standby's duplex `direct.carrier`."""
+    """Order to write these records: on QUIC stream 0, or into the standby's duplex `direct.carrier`."""
 
     carrier: int
     data: bytes = field(repr=False)
@@ -25,7 +25,7 @@ class Records:
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """Write these bytes of S raw: on the own unidirectional QUIC stream, or on the tunnel (see BeginRaw)."""
+    """Order to write bytes of the session raw: on our unidirectional QUIC stream, or the tunnel (see BeginRaw)."""
 
     carrier: int
     data: bytes = field(repr=False)
@@ -33,21 +33,24 @@ class Data:
 
 @dataclass(frozen=True, slots=True)
 class BeginRaw:
-    """Write the standby's box-stream goodbye. Data for this carrier follow raw, behind it; no more records do."""
+    """Order to write the standby's box-stream goodbye.
+
+    Data for this carrier follow raw, behind it; no more records do.
+    """
 
     carrier: int
 
 
 @dataclass(frozen=True, slots=True)
 class Deliver:
-    """Hand these bytes to S. Report them by `consumed` when S has taken them."""
+    """Order to hand these bytes to the session. Report them by `consumed` when it has taken them."""
 
     data: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class EndCarrier:
-    """Be done with a carrier; what came before this effect has to leave first (QUIC: transmit, then close).
+    """Order to end a carrier; earlier effects have to leave first (QUIC: transmit, then close).
 
     clean: QUIC closes with code 0, a tunnel is closed in order. Otherwise QUIC closes with another code and a tunnel is
     cut. Nothing that the carrier still brings matters, nor does its `lost`.
@@ -59,14 +62,14 @@ class EndCarrier:
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """Send a QUIC PING; whatever authentic comes back is reported by `heard`."""
+    """Order to send a QUIC PING; authentic traffic that comes back is reported by `heard`."""
 
     carrier: int
 
 
 @dataclass(frozen=True, slots=True)
 class StreamRecord:
-    """An ACK or END of a forwarded connection came on this QUIC carrier: see `streams.py`."""
+    """An ACK or END of a forwarded connection that came on this QUIC carrier: see `streams.py`."""
 
     carrier: int
     record: Record
@@ -74,27 +77,33 @@ class StreamRecord:
 
 @dataclass(frozen=True, slots=True)
 class WantStandby:
-    """Caller: dial a tunnel and open `direct.carrier` on it. Answer with `standby_up` or `standby_failed`."""
+    """Order to the caller to dial a tunnel and open `direct.carrier` on it.
+
+    Answer with `standby_up` or `standby_failed`.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class WantQuic:
-    """Caller: make a direct path, by as many attempts as that takes. Answer with `quic_up` or `upgrade_failed`."""
+    """Order to the caller to make a direct path, by as many attempts as that takes.
+
+    Answer with `quic_up` or `upgrade_failed`.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class AskUpgrade:
-    """Target: call `direct.want` in S."""
+    """Order to the target to call `direct.want` in the session."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShortenDatagrams:
-    """Datagrams of full length do not pass: let direct paths have shorter ones from now on, both ways."""
+    """Order to let direct paths have shorter datagrams from now on, both ways: those of full length do not pass."""
 
 
 @dataclass(frozen=True, slots=True)
 class PathChanged:
-    """Both directions go this way now. reason: for people, without addresses or ids."""
+    """Notice that both directions use this path now. reason: for people, without addresses or ids."""
 
     path: Path
     reason: str
@@ -102,19 +111,19 @@ class PathChanged:
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """`room` was used up and is not any more: seal on."""
+    """Notice that `room` was used up and is not any more: seal on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """S is over because of `error`; its carriers have been ended. Nothing comes behind this."""
+    """Notice that the session is over because of `error`; its carriers have been ended. Nothing comes behind this."""
 
     error: SSBError
 
 
 @dataclass(frozen=True, slots=True)
 class Over:
-    """Both goodbyes have arrived (or the other end left after its own): S is over in order.
+    """Notice that the session is over in order: both goodbyes have arrived, or the peer left after its own.
 
     Keep the machine, findable by its session id, until Forget: the other end may need it once more.
     """
@@ -122,7 +131,7 @@ class Over:
 
 @dataclass(frozen=True, slots=True)
 class Forget:
-    """Behind Over: nothing is answered any more. Nothing comes behind this."""
+    """Notice, behind Over, that nothing is answered any more. Nothing comes behind this."""
 
 
 Effect: TypeAlias = (

@@ -1,4 +1,4 @@
-"""How one session S moves between carriers: HOLD, TAKE and ACK, per direction. No I/O, no clock.
+"""The moves of one session S between carriers: HOLD, TAKE and ACK, per direction. No I/O, no clock.
 
 ::
 
@@ -7,10 +7,10 @@
                                      <───────  HOLD(h') keeps from h' on; TAKE(got) when got ≥ h
             TAKE(got) when got ≥ h'  ───────>
             TAKE came: sends there             TAKE came: sends there
-    Down    the same in a standby's duplex, begun by whoever judges QUIC lost; with both TAKEs a side says the
+    Down    the same in a standby's duplex, begun by the end that judges QUIC lost; with both TAKEs a side says the
             standby's goodbye, writes out what it kept from the peer's TAKE on, and keeps nothing any more
 
-A TAKE answers a HOLD of the same carrier. So as long as a standby has brought nothing, nobody can have moved there,
+A TAKE answers a HOLD of the same carrier. So as long as a standby has brought nothing, no end can have moved there,
 and it may be replaced by another one without loss.
 
 `Moves` is the half of `carriers.Carriers` that knows the rules R1 to R7; the other half knows times and endings.
@@ -48,7 +48,7 @@ LEFT: Final = "the other end has left the direct path"
 
 
 class Kind(enum.Enum):
-    """What a carrier is. A standby becomes a tunnel when S has moved there."""
+    """The kind of a carrier. A standby becomes a tunnel when the session has moved there."""
 
     TUNNEL = enum.auto()
     QUIC = enum.auto()
@@ -56,7 +56,7 @@ class Kind(enum.Enum):
 
 
 class Phase(enum.Enum):
-    """Where S stands."""
+    """The phase of a session's moves."""
 
     OPEN = enum.auto()
     OVER = enum.auto()  # in order; the other end may still come back to hear so
@@ -65,7 +65,7 @@ class Phase(enum.Enum):
 
 @dataclass(slots=True)
 class Carrier:
-    """One carrier and what was said on it.
+    """One carrier and the records sent and received on it.
 
     holds, held: our HOLD went out there, the peer's came. took, taken: the same of TAKE.
     heard: when records came there last (or it began). spoke: when we wrote some.
@@ -83,7 +83,7 @@ class Carrier:
 
 
 class Moves:
-    """Where S is sent, where it is listened to, and where it is going."""
+    """The carriers on which the session is sent and read, and the one it moves to."""
 
     __slots__ = (
         "_carriers",
@@ -144,14 +144,20 @@ class Moves:
     # ------------------------------------------------------------ epochs
 
     def next_epoch(self) -> int:
-        """Caller: the number for the next attempt or standby. Raises LocalProtocolError when there is none left."""
+        """Caller: return the number for the next attempt or standby.
+
+        Raise LocalProtocolError when there is none left.
+        """
         if self._epoch + 1 >= EPOCHS:
             raise LocalProtocolError("all epochs are used up")
         self._epoch += 1
         return self._epoch
 
     def claim(self, epoch: int) -> bool:
-        """Target: whether the caller may use this number: 1 … 2^32 - 1, above all earlier ones. It is used up then."""
+        """Target: return whether the caller may use this number, which is used up then.
+
+        It is 1 … 2^32 - 1 and above all earlier ones.
+        """
         if not self._epoch < epoch < EPOCHS:
             return False
         self._epoch = epoch
@@ -171,13 +177,13 @@ class Moves:
         return carrier
 
     def _end(self, carrier: Carrier, clean: bool) -> None:
-        """Be done with a carrier, on our own initiative."""
+        """End a carrier, on our own initiative."""
         if self._carriers.pop(carrier.id, None) is not None:
             self._effects.append(EndCarrier(carrier.id, clean))
         self._leave(carrier)
 
     def _leave(self, carrier: Carrier) -> None:
-        """Nothing is sent, read or awaited there any more."""
+        """Stop sending, reading and waiting on a carrier."""
         if self._to is carrier:
             self._to = None
         if self._from is carrier:
@@ -195,7 +201,7 @@ class Moves:
             self._end(carrier, clean)
 
     def _fail(self, error: SSBError) -> None:
-        """S is over because of `error`. What goes wrong after its end costs the carriers only."""
+        """End the session because of `error`. Failures after its end cost the carriers only."""
         self._end_all(clean=False)
         self._sending.drop()
         self._not_kept()
@@ -209,8 +215,8 @@ class Moves:
         carrier.spoke = now
         self._effects.append(Records(carrier.id, Record(kind, SESSION, offset).encode()))
 
-    def _record(self, carrier: Carrier, record: Record, now: float) -> None:
-        """One record of the peer's. Raises CarrierError."""
+    def _on_record(self, carrier: Carrier, record: Record, now: float) -> None:
+        """Handle one record of the peer. Raise CarrierError."""
         if record.type is RecordType.KEEPALIVE:
             return
         if record.stream != SESSION:
@@ -248,7 +254,7 @@ class Moves:
         if carrier.kind is Kind.QUIC:
             self._to = carrier
             self._send_after(carrier, offset)
-        self._settle(carrier)
+        self._finish_move(carrier)
 
     def _on_ack(self, offset: int, now: float) -> None:
         full = self._sending.room <= 0
@@ -257,7 +263,7 @@ class Moves:
             self._effects.append(Resume())
 
     def _acknowledge(self, now: float) -> None:
-        """R6, on the direct path only."""
+        """Send an ACK, on the direct path only: R6."""
         quic = self._quic
         if quic is not None and quic.took:
             offset = self._receiving.ack(now, at_once=self._heard)
@@ -267,7 +273,7 @@ class Moves:
     # ------------------------------------------------------------ moving
 
     def _change_to(self, carrier: Carrier, now: float) -> None:
-        """Begin, or go along with, a move to `carrier`: R1, R2."""
+        """Begin, or follow, a move to `carrier`: R1, R2."""
         self._change = carrier
         carrier.holds = True
         carrier.heard = now  # from now on its silence counts
@@ -275,7 +281,7 @@ class Moves:
         self._try_take(now)
 
     def _try_take(self, now: float) -> None:
-        """R3: leave the old carrier as soon as the new one can bring everything that is missing.
+        """Leave the old carrier as soon as the new one can bring everything that is missing: R3.
 
         For QUIC, S has to have consumed what came before HOLD, too: QUIC has no back-pressure but our ACKs, so W bounds
         what waits for S only if nothing else waits. For as long the tunnel's own back-pressure goes on.
@@ -291,10 +297,10 @@ class Moves:
             carrier.took = True
             self._from = carrier
             self._say(carrier, RecordType.TAKE, receiving.got, now)
-            self._settle(carrier)
+            self._finish_move(carrier)
 
-    def _settle(self, carrier: Carrier) -> None:
-        """Once TAKE has been sent and received, the move is done."""
+    def _finish_move(self, carrier: Carrier) -> None:
+        """Finish the move once TAKE has been sent and received."""
         if not carrier.took or carrier.taken is None:
             return
         self._change = None
@@ -306,15 +312,15 @@ class Moves:
             self.path = "direct"
             self._effects.append(PathChanged("direct", "a direct path is up"))
         else:
-            self._land(carrier, carrier.taken)
+            self._become_tunnel(carrier, carrier.taken)
         if self._role is Role.CALLER:
             for other in list(self._carriers.values()):
                 if other is not carrier:
                     self._end(other, clean=True)
-        self._arrived(carrier)
+        self._on_moved(carrier)
 
-    def _land(self, carrier: Carrier, offset: int) -> None:
-        """A standby becomes the tunnel of S: R7."""
+    def _become_tunnel(self, carrier: Carrier, offset: int) -> None:
+        """Make a standby the tunnel of the session: R7."""
         full = self._sending.room <= 0
         carrier.kind = Kind.TUNNEL
         self._standby = None
@@ -327,8 +333,8 @@ class Moves:
         if full:
             self._effects.append(Resume())
 
-    def _arrived(self, carrier: Carrier) -> None:
-        """The move is done; what endings make of it."""
+    def _on_moved(self, carrier: Carrier) -> None:
+        """Note that the move is done; subclasses act on goodbyes here."""
         raise NotImplementedError
 
     def _send_after(self, carrier: Carrier, offset: int) -> None:
@@ -344,17 +350,19 @@ class Moves:
         if not quic.holds:
             return  # the caller has not sent HOLD, or it was lost: then the caller comes by a standby
         self._reason = reason
-        self._strand(now)
+        self._on_carrier_lost(now)
         if self._standby is not None:
             self._change_to(self._standby, now)
 
-    def _strand(self, now: float) -> None:
-        """A carrier that S used is gone: another one has to bear it within 30 s."""
+    def _on_carrier_lost(self, now: float) -> None:
+        """Note that a carrier the session used is gone: another one has to bear it within 30 s."""
         self._stranded = now
 
     @property
     def _deadline(self) -> float | None:
-        """When S is over for want of a carrier. One that listens to a tunnel has one: the other end judges the rest.
+        """The time when the session is over for want of a carrier.
+
+        An end that listens to a tunnel has one: the other end judges the rest.
 
         A standby that S is moving to is never silent for long, whatever the move waits for.
         """
@@ -368,7 +376,7 @@ class Moves:
 
     @property
     def is_stranded(self) -> bool:
-        """Whether a carrier that S used is gone, and no other has come for it yet."""
+        """True while a carrier that the session used is gone and no other has come for it."""
         return self._stranded is not None
 
     @property
@@ -377,7 +385,7 @@ class Moves:
         return max(limits.CARRIER_SECONDS, limits.SLEEP_KEEP_SECONDS) if kept else limits.CARRIER_SECONDS
 
     def _keep(self) -> bool:
-        """Whether S waits for longer than others, from now on: its peer may be asleep."""
+        """Return whether the session waits for longer than others, from now on: its peer may be asleep."""
         if self._kept is None or not self.may_be_kept or self._closed or self in self._kept:
             return False
         return self._kept.take(self)
@@ -392,10 +400,10 @@ class Moves:
 
     # ------------------------------------------------------------ the peer's bytes of S
 
-    def _take_in(self, carrier: Carrier, data: bytes, now: float) -> None:
-        """Bytes of S from the carrier that is listened to. Raises CarrierError."""
+    def _on_data(self, carrier: Carrier, data: bytes, now: float) -> None:
+        """Take bytes of the session from the carrier that is read. Raise CarrierError."""
         if carrier.kind is Kind.QUIC:
-            self._pulse.heard(now)
+            self._pulse.received(now)
             self._receiving.credited(len(data))
         elif carrier.kind is Kind.TUNNEL:
             self._receiving.got += len(data)
@@ -408,7 +416,7 @@ class Moves:
         if self._change is not None:
             self._try_take(now)
 
-    def _stray(self, carrier: Carrier) -> None:
-        """Bytes of S from a carrier that is not listened to. Raises CarrierError."""
+    def _on_stray_data(self, carrier: Carrier) -> None:
+        """Handle bytes of the session from a carrier that is not read. Raise CarrierError."""
         if carrier.kind is not Kind.TUNNEL:
             raise CarrierError("bytes of the session before our TAKE")

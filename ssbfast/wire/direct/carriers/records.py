@@ -1,4 +1,4 @@
-"""Records: what two ends tell each other about moving a session between carriers. Bytes in, records out.
+"""Records: messages between two peers about moving a session between carriers. Bytes in, records out.
 
 ::
 
@@ -30,7 +30,7 @@ SESSION: Final = 0
 
 
 class RecordType(enum.IntEnum):
-    """What a record says."""
+    """The meaning of a record."""
 
     KEEPALIVE = 0
     HOLD = 1
@@ -51,12 +51,12 @@ class Record:
     offset: int = 0
 
     def encode(self) -> bytes:
-        """Its 17 bytes."""
+        """Return the record's 17 bytes."""
         return _FORMAT.pack(self.type, self.stream, self.offset)
 
 
 class RecordReader:
-    """One carrier's incoming records, cut anywhere. Keeps less than one record."""
+    """A reader of one carrier's incoming records, cut anywhere. It keeps less than one record."""
 
     __slots__ = ("_failed", "_tail")
 

@@ -1,4 +1,4 @@
-"""The two halves of a stream that may move between carriers: what is kept for re-sending, what has been received.
+"""The two halves of a stream that may move between carriers: the bytes kept for re-sending, the bytes received.
 
 Offsets count ciphertext bytes of one direction from 0. Nothing here is ever sealed again: chunks are kept as they
 were handed over, and given out again as they are.
@@ -31,7 +31,7 @@ class Window:
         self._acked = 0
 
     def acked(self, length: int, now: float, *, full: bool) -> None:
-        """So much was acknowledged. full: the sender was waiting for it."""
+        """Note that so much was acknowledged. full: the sender was waiting for it."""
         if not full or self._since is None:
             self._since, self._acked = (now if full else None), 0
             return
@@ -68,12 +68,12 @@ class Sending:
         return self.window.size - (self.sent - self.base) if self.retaining else sys.maxsize
 
     @property
-    def arrived(self) -> bool:
-        """Whether nothing waits for an ACK."""
+    def is_acknowledged(self) -> bool:
+        """True while nothing waits for an ACK."""
         return not self.retaining or self.base == self.sent
 
     def add(self, data: bytes, now: float) -> None:
-        """Count bytes that leave, and keep them if need be. Raises LocalProtocolError far beyond `room`."""
+        """Count bytes that leave, and keep them if need be. Raise LocalProtocolError far beyond `room`."""
         self.sent += len(data)
         if not self.retaining or not data:
             return
@@ -84,19 +84,19 @@ class Sending:
             self.since = now
 
     def hold(self) -> int:
-        """Keep everything from now on. Returns the offset for HOLD."""
+        """Keep everything from now on; return the offset for HOLD."""
         if not self.retaining:
             self.retaining = True
             self.base = self.sent
         return self.base
 
     def take(self, offset: int) -> None:
-        """Check a TAKE. Raises CarrierError."""
+        """Check a TAKE. Raise CarrierError."""
         if not self.retaining or not self.base <= offset <= self.sent:
             raise CarrierError("a TAKE outside of what is held")
 
     def ack(self, offset: int, now: float) -> None:
-        """Let go of what is before `offset`. Raises CarrierError."""
+        """Let go of the bytes before `offset`. Raise CarrierError."""
         if not self.retaining or not self.base < offset <= self.sent:
             raise CarrierError("an ACK that does not rise, or is beyond what was sent")
         drop = offset - self.base
@@ -109,7 +109,7 @@ class Sending:
         self.since = now if offset < self.sent else None
 
     def after(self, offset: int) -> list[bytes]:
-        """What is kept from `offset` on (`base` … `sent`), in pieces."""
+        """Return the kept bytes from `offset` on (`base` … `sent`), in pieces."""
         skip = offset - self.base
         pieces = []
         for chunk in self._chunks:
@@ -148,7 +148,7 @@ class Receiving:
         self.held: int | None = None
 
     def hold(self, offset: int) -> None:
-        """Note the peer's HOLD. Raises CarrierError when it is below an earlier one."""
+        """Note the peer's HOLD. Raise CarrierError when it is below an earlier one."""
         if self.held is not None and offset < self.held:
             raise CarrierError("a HOLD below an earlier one")
         self.held = offset
@@ -156,33 +156,36 @@ class Receiving:
 
     @property
     def ready(self) -> bool:
-        """Whether the peer can re-send everything that we have not got (R3)."""
+        """True when the peer can re-send everything that we have not received (R3)."""
         return self.held is not None and self.got >= self.held
 
     @property
     def caught_up(self) -> bool:
-        """Whether S has consumed all that came before the peer's HOLD."""
+        """True when the session has consumed all that came before the peer's HOLD."""
         return self.held is not None and self.consumed >= self.held
 
     def credited(self, length: int) -> None:
-        """Count received bytes that the peer keeps until we ACK them. Raises CarrierError above W + 64 KiB (R5)."""
+        """Count received bytes that the peer keeps until we ACK them. Raise CarrierError above W + 64 KiB (R5)."""
         self.got += length
         if self.got - self.acked > self._most + limits.CARRIER_SLACK:
             raise CarrierError("more was sent without ACK than agreed")
 
     def consume(self, length: int) -> None:
-        """S took so many bytes more. Raises LocalProtocolError for more than it was given."""
+        """Note that the session took so many bytes more. Raise LocalProtocolError for more than it was given."""
         if not 0 <= length <= self.got - self.consumed:
             raise LocalProtocolError("more was consumed than delivered")
         self.consumed += length
 
     @property
     def due(self) -> float | None:
-        """When `ack` has something to send."""
+        """The time when `ack` has something to send."""
         return self._due
 
     def ack(self, now: float, at_once: bool = False) -> int | None:
-        """The offset for an ACK, if one is due: W/4 consumed, 50 ms passed, or anything at all if `at_once` (R6)."""
+        """Return the offset for an ACK, if one is due (R6).
+
+        One is due when W/4 was consumed, when 50 ms have passed, or for anything at all if `at_once`.
+        """
         fresh = self.consumed - self.acked
         if fresh <= 0:
             return None
@@ -195,5 +198,5 @@ class Receiving:
         return self.acked
 
     def stop_acks(self) -> None:
-        """There is nothing to write ACKs on."""
+        """Send no ACKs: there is nothing to write them on."""
         self._due = None

@@ -86,7 +86,7 @@ class Carriers(Moves):
         return f"<Carriers {self._role.value} {self.path} {self._phase.name.lower()}>"
 
     def effects(self) -> list[Effect]:
-        """What is to be done, in order; to be called after every other call."""
+        """Return what is to be done, in order. Call it after every other call."""
         effects, self._effects = self._effects, []
         return effects
 
@@ -94,12 +94,12 @@ class Carriers(Moves):
 
     @property
     def role(self) -> Role:
-        """Which end of S this is."""
+        """This end's role in the session."""
         return self._role
 
     @property
     def sending(self) -> int | None:
-        """The carrier that takes what S seals; None while it is only kept."""
+        """The carrier that takes what the session seals; None while that is only kept."""
         return None if self._to is None else self._to.id
 
     @property
@@ -108,20 +108,20 @@ class Carriers(Moves):
         return self._sending.sent - self._sending.base if self._sending.retaining else 0
 
     def went_before(self, *, sent: int, received: int) -> None:
-        """Bytes of S that went through the first tunnel unseen. To be called before anything else is reported."""
+        """Count bytes of the session that went through the first tunnel unseen. Call it before any other report."""
         self._sending.sent = self._sending.base = sent
         self._receiving.got = self._receiving.consumed = received
 
     @property
     def room(self) -> int:
-        """Bytes that S may seal now; at most 64 KiB more in one go. `sys.maxsize` while nothing is kept.
+        """Bytes that may be sealed now, at most 64 KiB more in one go. `sys.maxsize` while nothing is kept.
 
         0 or less: wait for Resume.
         """
         return self._sending.room
 
     def send(self, data: bytes, now: float) -> None:
-        """S sealed this. Raises LocalProtocolError after its goodbye, or far beyond `room`."""
+        """Send bytes that the session sealed. Raise LocalProtocolError after its goodbye, or far beyond `room`."""
         if self._phase is not Phase.OPEN or not data:
             return
         if self._said:
@@ -132,7 +132,7 @@ class Carriers(Moves):
             self._effects.append(Data(self._to.id, data))
 
     def consumed(self, length: int, now: float) -> None:
-        """S has taken so many more of the delivered bytes, by whatever carrier they came.
+        """Note that the session took so many more delivered bytes, by whatever carrier they came.
 
         Raises LocalProtocolError for more than there were.
         """
@@ -146,18 +146,18 @@ class Carriers(Moves):
         self._try_finish(now)
 
     def said_goodbye(self, now: float) -> None:
-        """The last bytes that were sent are S's goodbye."""
+        """Note that the last bytes sent are the session's goodbye."""
         self._said = True
         self._try_finish(now)
 
     def heard_goodbye(self, now: float) -> None:
-        """S has opened the peer's goodbye; to be called before `consumed` reports its bytes."""
+        """Note that the peer's goodbye is opened. Call it before `consumed` reports its bytes."""
         self._heard = True
         self._acknowledge(now)
         self._try_finish(now)
 
     def abort(self, now: float) -> None:
-        """S is cut: so are its carriers. No Failed follows."""
+        """Cut the session and with it its carriers. No Failed follows."""
         self._phase = Phase.DEAD
         self._end_all(clean=False)
         self._sending.drop()
@@ -166,7 +166,7 @@ class Carriers(Moves):
     # ------------------------------------------------------------ wishes and failures
 
     def upgrade(self, now: float) -> None:
-        """Have a direct path if possible: the caller from now on, the target by asking once."""
+        """Ask for a direct path: the caller from now on, the target by asking once."""
         self._upgrades.wanted = True
         self._run(now)
 
@@ -175,28 +175,28 @@ class Carriers(Moves):
         self._upgrades.wanted = False
 
     def upgrade_failed(self, now: float) -> None:
-        """Caller: the attempts that WantQuic asked for came to nothing. WantQuic comes again after a pause."""
+        """Caller: report that the attempts for WantQuic failed. WantQuic comes again after a pause."""
         self._upgrades.failed(now)
         self._run(now)
 
     def standby_failed(self, now: float, *, refused: bool = False) -> None:
-        """Caller: the dial that WantStandby asked for came to nothing. WantStandby comes again after a pause.
+        """Caller: report that the dial for WantStandby failed. WantStandby comes again after a pause.
 
         refused: the proven peer itself says that there is no such session (any more).
         """
         stranded = self._stranded is not None and self._phase is Phase.OPEN
-        self._dials.gone(now, urgent=stranded)
+        self._dials.lost(now, urgent=stranded)
         if refused and stranded:
             self._cut = SessionEndedError(_GIVEN_UP)
         self._run(now)
 
     @property
     def is_over(self) -> bool:
-        """Whether S has ended, in order or not."""
+        """True once the session has ended, in order or not."""
         return self._phase is not Phase.OPEN
 
     def given_up(self, carrier: int, now: float) -> None:
-        """The peer says, in that standby, that it has S no more. What has come is still S's to read."""
+        """Note that the peer, in that standby, says it has dropped the session. Received bytes can still be read."""
         if self._phase is not Phase.OPEN or carrier not in self._carriers:
             return
         self._end_all(clean=False)
@@ -207,7 +207,7 @@ class Carriers(Moves):
     # ------------------------------------------------------------ carriers
 
     def quic_up(self, epoch: int, now: float) -> int:
-        """A direct path is there and proven both ways. Returns its number; one that comes too late is ended at once.
+        """Register a direct path proven both ways; return its number. One that comes too late is ended at once.
 
         Raises LocalProtocolError for an epoch that `next_epoch` or `claim` has not granted.
         """
@@ -230,7 +230,7 @@ class Carriers(Moves):
         return quic.id
 
     def standby_up(self, epoch: int, now: float) -> int:
-        """The duplex `direct.carrier` is open on a standby tunnel, proven to be the peer's; it replaces an older one.
+        """Register the duplex `direct.carrier` on a standby tunnel proven to be the peer's; it replaces an older one.
 
         Returns its number. Raises as `quic_up` does.
         """
@@ -251,18 +251,18 @@ class Carriers(Moves):
         return standby.id
 
     def records(self, carrier: int, data: bytes, now: float) -> None:
-        """Bytes of a carrier's records stream, cut anywhere."""
+        """Take bytes of a carrier's records stream, cut anywhere."""
         found = self._carriers.get(carrier)
         if found is None:
             return
         found.heard = now
         if found is self._quic:
-            self._pulse.heard(now)
+            self._pulse.received(now)
         if self._stranded is not None:
             self._stranded = now
         try:
             for record in found.reader.feed(data):
-                self._record(found, record, now)
+                self._on_record(found, record, now)
                 if found.id not in self._carriers:
                     break  # S has moved on; nothing that was said there matters
         except CarrierError as error:
@@ -271,7 +271,7 @@ class Carriers(Moves):
         self._run(now)
 
     def data(self, carrier: int, data: bytes, now: float) -> None:
-        """Bytes of S as they came on a carrier: of carrier 0 everything, of a standby what is behind its goodbye."""
+        """Take bytes of the session from a carrier: all of carrier 0, of a standby those behind its goodbye."""
         listened = self._from
         try:
             if listened is not None and listened.id == carrier:
@@ -280,37 +280,39 @@ class Carriers(Moves):
                     self._moved = now
                     self._effects.append(Deliver(data))
                 else:
-                    self._take_in(listened, data, now)
+                    self._on_data(listened, data, now)
                     self._acknowledge(now)
             elif carrier in self._carriers:
-                self._stray(self._carriers[carrier])
+                self._on_stray_data(self._carriers[carrier])
         except CarrierError as error:
             self._fail(error)
 
     def stirred(self, now: float) -> None:
-        """Forwarded connections move on the direct path: it is as busy as if S did."""
+        """Note that forwarded connections move on the direct path: it is as busy as if the session did."""
         self._moved = now
         self._run(now)
 
     def heard(self, carrier: int, now: float, rtt: float = 0.0) -> None:
-        """Something authentic came on that QUIC path. rtt: its round trip in seconds, 0 if not known."""
+        """Note that something authentic came on that QUIC path. rtt: its round trip in seconds, 0 if not known."""
         if self._quic is not None and self._quic.id == carrier:
-            self._pulse.heard(now)
+            self._pulse.received(now)
             self._sending.window.rtt = rtt
 
     @property
     def quic(self) -> int | None:
-        """The direct path whose `waiting` is to be told before each `handle_timer`."""
+        """The direct path whose `waiting` is to be reported before each `handle_timer`."""
         return None if self._quic is None else self._quic.id
 
     def waiting(self, carrier: int, oldest: Mapping[int, int], now: float) -> None:
-        """What waits on that QUIC path: for each of its streams, all kinds alike, the offset of the oldest byte that
-        was sent and not acknowledged by QUIC; streams without any are left out."""
+        """Take what waits on that QUIC path: each stream's oldest byte that QUIC has sent and not seen acknowledged.
+
+        All kinds of streams are alike; the byte is given by its offset, and streams without any are left out.
+        """
         if self._quic is not None and self._quic.id == carrier:
             self._progress.look(oldest, now)
 
     def lost(self, carrier: int, now: float, clean: bool) -> None:
-        """A carrier is gone. clean: QUIC was closed with code 0; a tunnel ended in order."""
+        """Note that a carrier is gone. clean: QUIC was closed with code 0; a tunnel ended in order."""
         gone = self._carriers.pop(carrier, None)
         if gone is None:
             return
@@ -319,22 +321,22 @@ class Carriers(Moves):
         elif gone is self._standby:
             self._leave(gone)
             self._left = self._left or (clean and self._heard and self._role is Role.TARGET)
-            self._dials.gone(now, urgent=self._stranded is not None)
+            self._dials.lost(now, urgent=self._stranded is not None)
         elif self._to is gone or self._from is gone:
             self._leave(gone)
-            self._tunnel_ended(now)
+            self._on_tunnel_lost(now)
         self._try_finish(now)
         self._run(now)
 
     def _quic_closed(self, quic: Carrier, clean: bool, now: float) -> None:
         if clean and self._said and self._heard:
             self._leave(quic)
-            self._finish(now)  # whoever closes with code 0 has our goodbye, and with it everything
+            self._finish(now)  # an end that closes with code 0 has our goodbye, and with it everything
         else:
             self._closed = True
-            self._lost_direct("the direct path was closed", now)
+            self._on_direct_lost("the direct path was closed", now)
 
-    def _lost_direct(self, reason: str, now: float) -> None:
+    def _on_direct_lost(self, reason: str, now: float) -> None:
         """Go Down, by our own judgement."""
         try:
             self._lose_quic(reason, now)
@@ -343,23 +345,26 @@ class Carriers(Moves):
 
     def _give_up_long_datagrams(self, now: float) -> None:
         self._effects.append(ShortenDatagrams())
-        self._lost_direct("long datagrams do not pass on the direct path", now)
+        self._on_direct_lost("long datagrams do not pass on the direct path", now)
         self._upgrades.shorten(now)
 
-    def _strand(self, now: float) -> None:
-        super()._strand(now)
+    def _on_carrier_lost(self, now: float) -> None:
+        super()._on_carrier_lost(now)
         self._upgrades.lost(now)
         self._dials.hurry(now)
 
-    def _tunnel_ended(self, now: float) -> None:
-        """A tunnel that S used ended. What is kept can go another way; what is missing cannot, if nobody holds it."""
+    def _on_tunnel_lost(self, now: float) -> None:
+        """Handle the end of a tunnel that the session used.
+
+        Kept bytes can go another way; missing ones cannot, unless the peer holds them.
+        """
         missing = self._receiving.held is not None and not self._receiving.ready
         self._stranded = now
         if not self._sending.retaining or (self._from is None and missing):
             self._cut = self._cut or TruncatedError()
 
     def _conclude(self, now: float) -> None:
-        """Nothing comes any more: when S has read everything, there was a goodbye or there was none."""
+        """Conclude the session once nothing comes any more and everything is read, with a goodbye or without."""
         if self._cut is None or self._from is not None or self._phase is not Phase.OPEN:
             return
         if self._receiving.consumed == self._receiving.got:
@@ -367,15 +372,15 @@ class Carriers(Moves):
 
     # ------------------------------------------------------------ endings
 
-    def _arrived(self, carrier: Carrier) -> None:
+    def _on_moved(self, carrier: Carrier) -> None:
         if self._phase is Phase.OVER:
             self._end(carrier, clean=True)
 
     def _try_finish(self, now: float) -> None:
-        """With the peer's goodbye, and nothing of ours unacknowledged, S is over."""
+        """End the session in order if the peer's goodbye has come and all bytes of ours are acknowledged."""
         if self._phase is not Phase.OPEN or not self._said or not self._heard:
             return
-        arrived = self._sending.arrived or (self._left and self._quic is None)
+        arrived = self._sending.is_acknowledged or (self._left and self._quic is None)
         if arrived and self._receiving.consumed == self._receiving.got:
             self._finish(now)
 
@@ -392,7 +397,7 @@ class Carriers(Moves):
     # ------------------------------------------------------------ time
 
     def timer(self) -> float | None:
-        """When `handle_timer` is to be called; None: not before something else happens."""
+        """Return when `handle_timer` is to be called; None: not before something else happens."""
         if self._phase is not Phase.OPEN:
             return self._forget if self._phase is Phase.OVER else None
         times = [self._upgrade_at(), self._dial_at(), self._receiving.due, self._deadline]
@@ -413,7 +418,7 @@ class Carriers(Moves):
             if quic is not None and self._progress.stuck(now, self._pulse.last, rtt, silent=silent):
                 self._give_up_long_datagrams(now)
             elif silent:
-                self._lost_direct("the direct path went silent", now)
+                self._on_direct_lost("the direct path went silent", now)
             elif quic is not None and now >= self._pulse.ping_at(self._moved, self._sending.since):
                 self._pulse.pinged(now)
                 self._effects.append(Ping(quic.id))
@@ -425,12 +430,12 @@ class Carriers(Moves):
         self._run(now)
 
     def _upgrade_at(self) -> float | None:
-        """When the next direct path is to be made: only from a tunnel that S does not leave."""
+        """Return when the next direct path is to be made: only from a tunnel that the session does not leave."""
         settled = self._quic is None and self._stranded is None and self._change is None
         return self._upgrades.at if settled and not self._said and not self._heard else None
 
     def _dial_at(self) -> float | None:
-        """When the caller is to dial a standby: while S is direct, or has to come back, and has none that answers."""
+        """Return when the caller dials a standby: the session is direct or has to come back, and none answers."""
         if self._role is not Role.CALLER or self._dials.running or self._cut is not None:
             return None
         needed = self._quic is None and self._stranded is not None
@@ -440,7 +445,7 @@ class Carriers(Moves):
         return silent if needed and not self._standby.took else None
 
     def _run(self, now: float) -> None:
-        """Whatever wishes and pauses allow by now."""
+        """Do whatever wishes and pauses allow by now."""
         if self._phase is Phase.OVER and self._forget is not None and now >= self._forget:
             self._end_all(clean=False)
             self._phase = Phase.DEAD
@@ -456,7 +461,7 @@ class Carriers(Moves):
             self._effects.append(AskUpgrade() if asked else WantQuic())
         at = self._dial_at()
         if at is not None and now >= at:
-            if self._standby is not None:  # S goes nowhere but where the new one leads: nobody has moved to this one
+            if self._standby is not None:  # S moves only where the new one leads: no end has moved to this one
                 self._end(self._standby, clean=False)
             self._dials.begin()
             self._effects.append(WantStandby())

@@ -28,7 +28,7 @@ from ssbfast.wire.direct.keys import Role
 
 
 class Place(enum.Enum):
-    """What carries a stream. It only ever moves downwards in this list."""
+    """The carrier of a stream. A stream only ever moves downwards in this list."""
 
     QUIC = enum.auto()
     NOWHERE = enum.auto()  # the path is lost: what is sent is only kept
@@ -36,7 +36,7 @@ class Place(enum.Enum):
 
 
 class CarriedStream:
-    """One forwarded connection, both directions. Errors in what the peer does are CarrierError.
+    """One forwarded connection, both directions. It raises CarrierError for a peer's mistakes.
 
     stream: its QUIC stream number, above 0. window: W in bytes, the same at both ends.
     """
@@ -65,11 +65,11 @@ class CarriedStream:
 
     @property
     def waits(self) -> bool:
-        """Whether bytes wait for their ACK."""
+        """True while bytes wait for their ACK."""
         return self._sending.since is not None
 
     def send(self, data: bytes, now: float) -> bytes:
-        """Count bytes of ours. Returns what is to be written: they, or nothing while the path is lost.
+        """Count bytes of ours; return those to be written: all, or none while the path is lost.
 
         Raises LocalProtocolError after `end`, or far beyond `room`.
         """
@@ -79,7 +79,7 @@ class CarriedStream:
         return b"" if self._place is Place.NOWHERE else data
 
     def end(self) -> bytes:
-        """Nothing more will be sent. Returns END, empty unless on QUIC (a duplex is ended instead). Harmless twice."""
+        """Send nothing more; return END, empty unless on QUIC (a duplex is ended instead). Harmless twice."""
         if self._ended:
             return b""
         self._ended = True
@@ -87,13 +87,13 @@ class CarriedStream:
 
     @property
     def ended(self) -> bool:
-        """`end` was called: after `resume` the duplex's own direction ends behind what is written."""
+        """True once `end` was called: after `resume` the duplex's own direction ends behind the written bytes."""
         return self._ended
 
     # ------------------------------------------------------------ the peer's direction
 
     def received(self, data: bytes) -> bytes:
-        """Take bytes from the stream, or from the duplex after `resume`. Returns what is to be delivered.
+        """Take bytes from the stream, or from the duplex after `resume`; return those to be delivered.
 
         Raises CarrierError for bytes beyond END, or more than W + 64 KiB without ACK.
         """
@@ -108,7 +108,7 @@ class CarriedStream:
         return data
 
     def record(self, record: Record, now: float) -> None:
-        """Take an ACK or END; `room`, `read_all` and `done` may have changed. Raises CarrierError."""
+        """Take an ACK or END; `room`, `read_all` and `done` may have changed. Raise CarrierError."""
         if self._place is not Place.QUIC:
             return
         if record.type is RecordType.ACK:
@@ -119,21 +119,21 @@ class CarriedStream:
             raise CarrierError("an END that is not the first, or lies behind")
 
     def consumed(self, length: int, now: float) -> bytes:
-        """The reader has taken so much more of what was delivered. Returns an ACK if one is due, or nothing."""
+        """Note that the reader took so many delivered bytes more. Return an ACK if one is due, or nothing."""
         self._receiving.consume(length)
         return self.handle_timer(now)
 
     @property
     def read_all(self) -> bool:
-        """Everything up to the peer's END has been received: the reader gets its end of file behind it."""
+        """True once everything up to the peer's END is received: the reader gets its end of file behind it."""
         return self._total is not None and self._receiving.got == self._total
 
     def timer(self) -> float | None:
-        """When an ACK is due (`handle_timer`), or None."""
+        """Return when an ACK is due (`handle_timer`), or None."""
         return self._receiving.due
 
     def handle_timer(self, now: float) -> bytes:
-        """An ACK if one is due, or nothing."""
+        """Return an ACK if one is due, or nothing."""
         if self._place is not Place.QUIC:
             return b""
         complete = self._receiving.consumed == self._total
@@ -142,7 +142,7 @@ class CarriedStream:
 
     @property
     def done(self) -> bool:
-        """Both directions have ended and nothing waits any more: all of ours is acknowledged, and all of theirs."""
+        """True once both directions have ended and every byte, of ours and of theirs, is acknowledged."""
         receiving = self._receiving
         if not self._ended or self.waits or receiving.consumed != self._total:
             return False
@@ -151,7 +151,7 @@ class CarriedStream:
     # ------------------------------------------------------------ after the path
 
     def detach(self) -> None:
-        """The path is lost: nothing that it still brings counts. Harmless later."""
+        """Note that the path is lost: nothing that it still brings counts. Harmless later."""
         if self._place is Place.QUIC:
             self._place = Place.NOWHERE
             self._receiving.stop_acks()
@@ -162,7 +162,7 @@ class CarriedStream:
         return self._receiving.got
 
     def resume(self, received: int) -> list[bytes]:
-        """Go on in the duplex. received: the peer's number. Returns what is to be written first, in pieces.
+        """Go on in the duplex; return what is to be written first, in pieces. received: the peer's number.
 
         Raises LocalProtocolError unless detached, CarrierError for a number that cannot be.
         """
@@ -175,7 +175,7 @@ class CarriedStream:
         return pieces
 
     def duplex_ended(self) -> None:
-        """The peer's direction of the duplex has ended in order. Raises CarrierError when END said otherwise."""
+        """End the peer's direction of the duplex, in order. Raise CarrierError when END said otherwise."""
         if self._total is not None and self._total != self._receiving.got:
             raise CarrierError("a stream ended before its end")
         self._total = self._receiving.got
@@ -185,8 +185,10 @@ class CarriedStream:
 
 
 class CarriedStreams:
-    """The forwarded connections of one direct path. Numbers are QUIC's: 0, 4, 8 … the caller's (0 is for records),
-    1, 5, 9 … the target's; those of unidirectional streams are none.
+    """The forwarded connections of one direct path.
+
+    Numbers are QUIC's: 0, 4, 8 … the caller's (0 is for records), 1, 5, 9 … the target's; those of
+    unidirectional streams are none.
 
     role: our end. limit: how many of the peer's may be open at a time.
     """
@@ -206,13 +208,16 @@ class CarriedStreams:
         self.open: dict[int, CarriedStream] = {}
 
     def begin(self, stream: int) -> CarriedStream:
-        """We have opened this stream. Raises LocalProtocolError for a number that is not ours, or is open."""
+        """Register a stream that we opened.
+
+        Raise LocalProtocolError for a number that is not ours, or is open.
+        """
         if self._initiator(stream) is not self._role or stream in self.open:
             raise LocalProtocolError("no number for a new stream of ours")
         return self._enter(stream)
 
     def accept(self, stream: int, now: float) -> CarriedStream:
-        """The peer has opened this stream (its first bytes came).
+        """Register a stream that the peer has opened (its first bytes came).
 
         Raises CarrierError for a number that it may not use, LimitError above the limit: reset that stream.
         """
@@ -229,7 +234,7 @@ class CarriedStreams:
         return carried
 
     def record(self, record: Record, now: float) -> CarriedStream | None:
-        """Take a StreamRecord. Returns its stream, if that is open: look at `room`, `read_all` and `done`.
+        """Take a StreamRecord; return its stream if that is open: look at `room`, `read_all` and `done`.
 
         Raises CarrierError.
         """
@@ -243,7 +248,7 @@ class CarriedStreams:
         return carried  # None also for one that is over here: the record crossed its end
 
     def forget(self, stream: int, now: float) -> None:
-        """The stream is over: `done`, or reset by either side (also before its first bytes came)."""
+        """Forget a stream that is over: `done`, or reset by either side (also before its first bytes came)."""
         carried = self.open.pop(stream, None)
         if carried is None:
             if self._fresh(stream):
@@ -255,7 +260,7 @@ class CarriedStreams:
                 del self._past[next(iter(self._past))]
 
     def detach(self, now: float) -> list[CarriedStream]:
-        """The path is lost. Returns the streams that we opened: call `direct.continue` for each, after Down.
+        """Note that the path is lost; return the streams we opened: call `direct.continue` for each after Down.
 
         The peer does so for those that it opened; what it has not continued within `limits.CARRIER_SECONDS` is dead.
         """
@@ -274,7 +279,10 @@ class CarriedStreams:
         return carried
 
     def _fresh(self, stream: int) -> bool:
-        """Whether the peer may use this number for the first time. Raises CarrierError when it leaves too many out."""
+        """Return whether the peer may use this number for the first time.
+
+        Raise CarrierError when it leaves too many out.
+        """
         if self._initiator(stream) is not self._role.other:
             return False
         if (stream - self._highest) // 4 + len(self._unseen) > self._limit:
@@ -286,7 +294,7 @@ class CarriedStreams:
 
     @staticmethod
     def _initiator(stream: int) -> Role | None:
-        """Who may open a stream of this number; None: it is no forwarded connection's."""
+        """Return which role may open a stream of this number; None when no forwarded connection has it."""
         if stream <= 0 or stream & 2:
             return None
         return Role.TARGET if stream & 1 else Role.CALLER

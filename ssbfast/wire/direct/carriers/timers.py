@@ -1,4 +1,4 @@
-"""When to do what about a session's carriers: pings and the loss of a direct path, pauses between attempts.
+"""The timers of a session's carriers: pings and the loss of a direct path, pauses between attempts.
 
 No clock: `now` and all other times are seconds of the caller's monotonic clock.
 """
@@ -16,7 +16,7 @@ _SLEPT: Final = 0.5
 
 
 class Pulse:
-    """Whether a direct path lives.
+    """The signs of life of a direct path.
 
     It is lost when nothing authentic comes for 1.5 s while bytes are unacknowledged or a PING is out. A peer whose
     reader stands still acknowledges nothing for minutes, and is alive: so while bytes wait, PINGs go out every second.
@@ -31,33 +31,36 @@ class Pulse:
 
     @property
     def last(self) -> float:
-        """When something authentic came last."""
+        """The time of the last authentic sign of life."""
         return self._heard
 
-    def heard(self, now: float) -> None:
-        """Something authentic came."""
+    def received(self, now: float) -> None:
+        """Note that something authentic came."""
         self._heard = now
         self._ping_out = None
 
     def ping_at(self, moved: float, unacked: float | None) -> float:
-        """When the next PING is due. moved: when S moved last. unacked: since when bytes wait for an ACK, or None."""
+        """Return when the next PING is due.
+
+        moved: when the session moved last. unacked: since when bytes wait for an ACK, or None.
+        """
         soon = self._pinged + limits.DIRECT_PING_BUSY
         busy = unacked is not None or moved + limits.DIRECT_BUSY > soon
         return soon if busy else self._pinged + limits.DIRECT_PING_IDLE
 
     def pinged(self, now: float) -> None:
-        """A PING went out."""
+        """Note that a PING went out."""
         self._pinged = now
         if self._ping_out is None:
             self._ping_out = now
 
     def lost_at(self, unacked: float | None) -> float | None:
-        """When the path is lost if nothing comes; None while nothing is awaited."""
+        """Return when the path is lost if nothing comes; None while nothing is awaited."""
         waits = [since for since in (unacked, self._ping_out) if since is not None]
         return max(self._heard, min(waits)) + limits.DIRECT_LOST_SECONDS if waits else None
 
     def lost(self, now: float, unacked: float | None) -> bool:
-        """Whether the path is lost. After a sleep of our own process it gets another chance."""
+        """Return whether the path is lost. After a sleep of our own process it gets another chance."""
         at = self.lost_at(unacked)
         if at is None or now < at:
             return False
@@ -68,7 +71,7 @@ class Pulse:
 
 
 class Progress:
-    """Whether a direct path gets on with what is sent.
+    """The progress of the bytes that are sent on a direct path.
 
     Signs of life do not tell: when the path's MTU has shrunk, pings and acknowledgements still pass, and what fills a
     datagram never does. So each stream's oldest byte that QUIC has sent and seen no acknowledgement of is looked at now
@@ -79,7 +82,7 @@ class Progress:
 
     def __init__(self) -> None:
         self._oldest: dict[int, tuple[int, float]] = {}  # by stream: its offset, and since when it is that one
-        self._looked: float | None = None  # None: whoever owns the path does not look
+        self._looked: float | None = None  # None: the owner of the path does not look
 
     def look(self, oldest: Mapping[int, int], now: float) -> None:
         """Take the offset of each stream's oldest byte that waits. After a sleep of our own process all begin anew."""
@@ -92,13 +95,16 @@ class Progress:
         self._looked = now
 
     def look_at(self, moved: float) -> float | None:
-        """When to look next; None: not before something else happens. moved: when S or a connection moved last."""
+        """Return when to look next; None: not before something else happens.
+
+        moved: when the session or a connection moved last.
+        """
         if self._looked is None or not (self._oldest or moved + limits.DIRECT_BUSY > self._looked):
             return None
         return self._looked + limits.DIRECT_LOOK_SECONDS
 
     def stuck(self, now: float, heard: float, rtt: float, *, silent: bool) -> bool:
-        """Whether something is that was overtaken by signs of life, the last of which was `heard`.
+        """Return whether a byte waits that signs of life have overtaken, the last of which was `heard`.
 
         rtt: the path's round trip in seconds, 0 if not known. silent: the path is lost anyway: no patience.
         """
@@ -119,20 +125,22 @@ class Kept:
         return session in self._sessions
 
     def take(self, session: object) -> bool:
-        """Have a place; False when there is none."""
+        """Take a place; return False when there is none."""
         if len(self._sessions) >= limits.SLEEP_KEPT:
             return False
         self._sessions.add(session)
         return True
 
     def release(self, session: object) -> None:
-        """The session has a carrier again, or is over. Harmless when it had no place."""
+        """Free the session's place: it has a carrier again, or is over. Harmless when it had no place."""
         self._sessions.discard(session)
 
 
 class Upgrades:
-    """When the next direct path is to be made: 10 s after the last attempt at the earliest, and twice as long after
-    each that failed or did not last for the pause before it.
+    """The time at which the next direct path is to be made.
+
+    10 s after the last attempt at the earliest, and twice as long after each that failed or did not last for the pause
+    before it.
     """
 
     __slots__ = ("_at", "_pause", "_running", "_shortened", "_started", "wanted")
@@ -147,42 +155,42 @@ class Upgrades:
 
     @property
     def at(self) -> float | None:
-        """When to begin, maybe in the past; None while that is not wanted or under way."""
+        """The time to begin, maybe in the past; None while that is not wanted or under way."""
         return self._at if self.wanted and not self._running else None
 
     def begin(self, now: float, *, asked: bool = False) -> None:
-        """An attempt begins. asked: by the other end, at our asking; there is nothing to wait for."""
+        """Note that an attempt begins. asked: by the other end, at our request; there is nothing to wait for."""
         self._started = now
         self._at = now + limits.UPGRADE_SECONDS
         self._running = not asked
         self.wanted = not asked
 
     def failed(self, now: float) -> None:
-        """The attempt came to nothing."""
+        """Note that the attempt failed."""
         self._running = False
         self._at = now + self._pause
         self._pause = min(2 * self._pause, limits.UPGRADE_MAX)
 
     def up(self, now: float) -> None:
-        """The attempt succeeded."""
+        """Note that the attempt succeeded."""
         self._running = False
         self._started = now
 
     def lost(self, now: float) -> None:
-        """The path that `up` reported is gone."""
+        """Note that the path that `up` reported is gone."""
         held = now - self._started >= self._pause
         self._pause = limits.UPGRADE_SECONDS if held else min(2 * self._pause, limits.UPGRADE_MAX)
         self._at = self._started + self._pause
 
     def shorten(self, now: float) -> None:
-        """Behind `lost`: shorter datagrams may pass, so the first time the next attempt does not wait."""
+        """Skip the next pause, the first time, behind `lost`: shorter datagrams may pass."""
         if not self._shortened:
             self._shortened = True
             self._at = now
 
 
 class Dials:
-    """When the next standby tunnel is to be dialled: at once, then after pauses that double."""
+    """The times at which standby tunnels are dialled: at once, then after pauses that double."""
 
     __slots__ = ("_backoff", "_up", "at", "running")
 
@@ -193,16 +201,16 @@ class Dials:
         self.running = False
 
     def begin(self) -> None:
-        """A dial begins."""
+        """Note that a dial begins."""
         self.running = True
 
     def up(self, now: float) -> None:
-        """The standby is there."""
+        """Note that the standby is there."""
         self.running = False
         self._up = now
 
-    def gone(self, now: float, urgent: bool) -> None:
-        """A dial failed, or the standby ended. urgent: S has no carrier."""
+    def lost(self, now: float, urgent: bool) -> None:
+        """Note that a dial failed, or that the standby ended. urgent: the session has no carrier."""
         self.running = False
         if self._up is not None:
             self._backoff.lasted(now - self._up)
@@ -210,6 +218,6 @@ class Dials:
         self.at = now + self._backoff.next(limits.RECONNECT_MAX if urgent else None)
 
     def hurry(self, now: float) -> None:
-        """S has lost its carrier: dial at once, whatever failed before."""
+        """Dial at once, whatever failed before: the session has lost its carrier."""
         self._backoff.reset()
         self.at = now

@@ -1,4 +1,4 @@
-"""One attempt to open a direct path: which probes leave when, and which path it is. Bytes in, effects out; no clock.
+"""One attempt to open a direct path: when each probe leaves, and which path is chosen. Bytes in, effects out; no clock.
 
 ::
 
@@ -11,9 +11,9 @@
       at the deadline                                                        → Failed
     FAILED     silence
 
-**Early packets are poison.** A probe that comes to a NAT from where nobody inside has sent to yet may spoil the port
-that it was meant for. So nothing is sent before the start but to where an authentic check came from: whoever sent it
-has opened his NAT for our answer, and it has passed ours. Such a check also says that the other side has begun, and
+**Early packets are poison.** A probe that comes to a NAT from an address to which no host inside has sent may spoil the
+port that it was meant for. So nothing is sent before the start but to where an authentic check came from: its sender
+has opened its NAT for our answer, and it has passed ours. Such a check also says that the other side has begun, and
 with it we begin. What a mistimed attempt has spoilt stays so: the next one needs fresh sockets.
 
 **Both sides answer a check and send one of their own at once** ("triggered"): behind a NAT that lets in only what was
@@ -44,7 +44,7 @@ from ssbfast.wire.direct.punch.probes import TOKEN, ProbeKind, Probes
 
 
 class PunchState(enum.Enum):
-    """What has been done."""
+    """The progress of an attempt."""
 
     WAITING = enum.auto()
     CHECKING = enum.auto()
@@ -63,7 +63,7 @@ class SendProbe:
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """The first authentic probe of the peer from there: QUIC from there may be listened to."""
+    """The first authentic probe of the peer from an address: QUIC from there may be listened to."""
 
     socket: int
     address: Address = field(repr=False)
@@ -71,7 +71,7 @@ class Proven:
 
 @dataclass(frozen=True, slots=True)
 class Nominated:
-    """The path is found. rtt: seconds, as far as the target knows it."""
+    """The path that was found. rtt: seconds, as far as the target knows it."""
 
     socket: int
     address: Address = field(repr=False)
@@ -80,7 +80,7 @@ class Nominated:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """No path this time."""
+    """The end of an attempt without a path."""
 
     reason: str
 
@@ -151,12 +151,12 @@ class Punch:
         return self._state
 
     def effects(self) -> list[PunchEffect]:
-        """What is to be done, in order; asked for after each call. Nothing is told twice."""
+        """Return what is to be done, in order. Call it after each other call; nothing is returned twice."""
         out, self._effects = self._effects, []
         return out
 
     def timer(self) -> float | None:
-        """When `handle_timer` has something to do next."""
+        """Return when `handle_timer` has something to do next."""
         if self._state is PunchState.WAITING:
             return self._start
         if self._state is not PunchState.CHECKING:
@@ -177,7 +177,7 @@ class Punch:
             self._effects.append(Failed("the way back stayed shut" if heard else "nothing came through"))
 
     def due(self) -> Due:
-        """Return when the next probe wants to leave; asked after each call."""
+        """Return when the next probe wants to leave. Call it after each other call."""
         checks = min((pair.due for pair in self._unchecked()), default=NOTHING.probe)
         answers = self._answers[0][0] if self._answers else NOTHING.probe
         return Due(min(answers, checks), self._search_due())
@@ -200,7 +200,7 @@ class Punch:
             self._effects.append(SendProbe(guess.socket, guess.address, self._probes.check(self._random(TOKEN))))
 
     def receive(self, socket: int, data: bytes, source: Address, now: float) -> None:
-        """A datagram came to one of our sockets. Whatever is not authentic is ignored."""
+        """Take a datagram that came to one of our sockets. Anything not authentic is ignored."""
         if self._state is PunchState.FAILED:
             return
         probe = self._probes.open(data)
@@ -213,7 +213,10 @@ class Punch:
         self.handle_timer(now)
 
     def choose(self, socket: int, address: Address) -> bool:
-        """Target: the caller's QUIC has come there. Whether it may be so: an authentic probe must have come before."""
+        """Target: note that the caller's QUIC has come to this pair; return whether it may.
+
+        An authentic probe must have come before.
+        """
         pair = self._pairs.get((socket, address))
         if self._state is not PunchState.CHECKING or pair is None or not pair.proven:
             return False
@@ -253,7 +256,7 @@ class Punch:
         self._effects.append(Proven(pair.socket, pair.address))
 
     def _add_unnamed(self, socket: int, source: Address) -> _Pair | None:
-        """An authentic check came from where the peer did not say that it was: its NAT gave it another port."""
+        """Add a peer's address that it did not name, from an authentic check: its NAT gave it another port."""
         host, port = source
         if self._unnamed >= limits.PEER_REFLEXIVE or not may_send(source, self._around):
             return None
@@ -273,12 +276,15 @@ class Punch:
             pair.due = min(pair.due, now)
 
     def _unchecked(self) -> Iterator[_Pair]:
-        """Pairs that get checks, now or later."""
+        """Return the pairs that get checks, now or later."""
         if self._state is PunchState.CHECKING:
             yield from (pair for pair in self._pairs.values() if pair.rtt is None and not pair.spent)
 
     def _send_check(self, now: float) -> bool:
-        """Send the most urgent check that is due: what was heard and the best of it ahead. False: there is none."""
+        """Send the most urgent check that is due; return False when there is none.
+
+        Pairs that were heard go first, and the best of those.
+        """
         due = [pair for pair in self._unchecked() if pair.due <= now]
         for pair in sorted(due, key=lambda item: (not item.proven, item.due, item.rank)):
             if not self._unanswered.take(pair.address, now, heard=pair.proven):
@@ -298,7 +304,7 @@ class Punch:
         self._answered_last = True
 
     def _search_due(self) -> float:
-        """When the search has something to send; never: infinity."""
+        """Return when the search has something to send; infinity for never."""
         due = self._search.due() if self._search is not None and self._state is PunchState.CHECKING else None
         return NOTHING.guess if due is None else self._start + due
 
@@ -308,7 +314,7 @@ class Punch:
         return self._start + self._seconds + (limits.PUNCH_GRACE if self._role is Role.TARGET else 0.0)
 
     def _nominate(self, now: float) -> None:
-        """The caller takes the best path that works, unless a better one has not had its time."""
+        """Choose, as the caller, the best path that works, unless a better one has not had its time."""
         if self._role is not Role.CALLER:
             return
         pairs = self._pairs.values()
@@ -329,7 +335,7 @@ def _merit(pair: _Pair) -> tuple[int, float]:
 
 
 def _rank(item: Candidate) -> int:
-    """The same network first, then IPv6, for nobody translates it, then IPv4 without and with translation."""
+    """Rank a pair: the same network first, then IPv6 (never translated), then IPv4 without and with translation."""
     if is_private(item.host):
         return 0
     if item.is_v6:

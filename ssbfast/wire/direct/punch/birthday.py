@@ -1,16 +1,16 @@
 """The birthday search: how two peers meet when the NAT of one gives out another port for each destination.
 
 The easy side sends to random ports of the hard side's IP address, each of which its own NAT will then let in. The hard
-side opens 256 sockets towards the easy side's one address: 256 ports of its NAT, and nobody knows their numbers. As
+side opens 256 sockets towards the easy side's one address: 256 ports of its NAT, whose numbers are unknown. As
 soon as one of them is among those that were guessed, or a guess is among them, probes pass, both ways.
 
-Which comes first? Behind most NATs it does not matter. But one that takes packets for itself which nobody inside has
+Which comes first? Behind most NATs it does not matter. But one that takes packets for itself which no host inside has
 asked for (Linux with an open INPUT chain) remembers them, and gives what we send to their source another port, and
-with it all that the same socket sends to anybody new: on the easy side one guess of a port that was opened before
+with it all that the same socket sends to any new address: on the easy side one guess of a port that was opened before
 spoils all later ones. So guesses have 4 seconds' start, and go on after the sockets are opened.
 
 Both sides must have opted in, their mappings must differ (`plan`), and there is one search a peer in ten minutes
-(`Searches`). IPv4 only: nobody translates IPv6 ports that way.
+(`Searches`). IPv4 only: no NAT translates IPv6 ports that way.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ class Search(Protocol):
     """One side of a search."""
 
     def due(self) -> float | None:
-        """Seconds after the start of the attempt at which the next probe may leave; None when there is no more."""
+        """Return the seconds after the start of the attempt at which the next probe may leave; None for no more."""
 
     def take(self) -> Guess:
-        """That probe."""
+        """Return that probe."""
 
 
 class GuessPorts:
@@ -101,14 +101,14 @@ class OpenSockets:
 def plan(
     ours: Whereabouts, theirs: Whereabouts, admitted: Sequence[Candidate], families: Sequence[int], randbelow: RandBelow
 ) -> Search | None:
-    """Our part in a search; None when there is to be none.
+    """Return our part in a search; None when there is to be none.
 
     admitted: which of their candidates we send to. families: 4 or 6 of each of our sockets, by index.
     """
     sides = {ours.mapping, theirs.mapping}
     if not (ours.birthday and theirs.birthday) or sides != {NatMapping.EASY, NatMapping.HARD} or 4 not in families:
         return None
-    # Whoever has no NAT is named as a host, and is found without a search. No private host's ports are searched.
+    # A peer without NAT is named as a host, and is found without a search. No private host's ports are searched.
     seen = [item for item in admitted if item.kind is Kind.REFLEXIVE and not item.is_v6 and _is_outside(item.host)]
     if not seen:
         return None
@@ -118,7 +118,9 @@ def plan(
 
 
 def why_not(ours: Whereabouts, theirs: Whereabouts, reflectors: int) -> str | None:
-    """Why `plan` had no search for an end that would take part in one: for people; None when that is not known here.
+    """Return why `plan` had no search for an end that would take part in one.
+
+    The text is for people; None when the reason is not known here.
 
     reflectors: how many had told us our IPv4 address.
     """
@@ -140,18 +142,18 @@ def _is_outside(host: str) -> bool:
 
 
 class Searches:
-    """Who was searched for, and when: one search a peer in ten minutes, whatever becomes of it."""
+    """The peers searched for, and when: one search a peer in ten minutes, whatever becomes of it."""
 
     def __init__(self) -> None:
         self._last: dict[FeedId, float] = {}  # in order of time
 
     def may(self, peer: FeedId, now: float) -> bool:
-        """Whether a search may be offered to this peer, or its offer of one be accepted."""
+        """Return whether a search may be offered to this peer, or its offer of one be accepted."""
         self._forget(now)
         return peer not in self._last and len(self._last) < limits.BIRTHDAY_PEERS
 
     def begins(self, peer: FeedId, now: float) -> None:
-        """One has begun."""
+        """Note that a search has begun."""
         self._last.pop(peer, None)
         self._last[peer] = now
 

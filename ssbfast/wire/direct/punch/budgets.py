@@ -1,4 +1,4 @@
-"""What the attempts of a process may have of what is scarce, for each peer and in all. No I/O; time is passed in.
+"""The shares of scarce resources that attempts may have, for each peer and in all. No I/O; time is passed in.
 
 `Unanswered`      checks that leave for one address while it answers none
 `AttemptPlaces`   attempts that have sockets
@@ -19,7 +19,7 @@ from ssbfast.wire.direct.punch.candidates import Address
 
 
 class Unanswered:
-    """Checks that were sent to addresses which have answered none: few to each, whoever names it and however often.
+    """Checks sent to addresses that have answered none: few to each, whichever peer names it and however often.
 
     What a peer claims may be the address of a third party. Only the answer to a check of ours proves that it is not.
     """
@@ -29,7 +29,7 @@ class Unanswered:
 
     @property
     def remembered(self) -> int:
-        """Addresses of which it is known."""
+        """The number of addresses remembered."""
         return len(self._sent)
 
     def take(self, address: Address, now: float, *, heard: bool = False) -> bool:
@@ -58,10 +58,10 @@ class Unanswered:
 
 
 class Stage(enum.IntEnum):
-    """How far an attempt has come. What is less far along is given up first."""
+    """The stage of an attempt. The attempt that is least far along is given up first."""
 
     SPARE = enum.auto()
-    """Made in advance: nobody waits for it."""
+    """Made in advance: no peer waits for it."""
     WAITING = enum.auto()
     """Its addresses are told, or are about to be; punching has not begun."""
     PUNCHING = enum.auto()
@@ -69,7 +69,7 @@ class Stage(enum.IntEnum):
 
 @dataclass(slots=True, eq=False)
 class Place:
-    """One attempt's. stage: set by its owner as it goes on. give_up: ends the attempt, which leaves its place then."""
+    """One attempt's place. stage: set by its owner as it goes on. give_up: ends the attempt, which then leaves."""
 
     key: bytes = field(repr=False)
     stage: Stage
@@ -77,7 +77,7 @@ class Place:
 
 
 class AttemptPlaces:
-    """At most `per_key` attempts with one peer, and `most` in all.
+    """The places of attempts: at most `per_key` with one peer, and `most` in all.
 
     A peer that has all of its own gives up the one that is least far along, the oldest of those. When all places are
     taken, a spare attempt goes, else one of the peer that has most, if the new one would still have fewer. Who punches
@@ -91,7 +91,7 @@ class AttemptPlaces:
 
     @property
     def total(self) -> int:
-        """Attempts that have a place."""
+        """The number of attempts that have a place."""
         return len(self._places)
 
     def enter(self, key: bytes, stage: Stage, give_up: Callable[[], None]) -> Place | None:
@@ -117,11 +117,11 @@ class AttemptPlaces:
             self._places.remove(place)
 
     def held(self, key: bytes) -> int:
-        """Return how many that peer has."""
+        """Return the number of places that peer holds."""
         return sum(place.key == key for place in self._places)
 
     def _loser(self, held: int) -> Place | None:
-        """Return whom to give up for a peer that has `held` places itself."""
+        """Return the attempt to give up for a peer that has `held` places itself."""
         spare = next((place for place in self._places if place.stage is Stage.SPARE), None)
         if spare is not None:
             return spare
@@ -133,7 +133,9 @@ class AttemptPlaces:
 
 
 class SocketPlaces:
-    """Who has how many UDP sockets. A search's count apart, and there is one search at a time.
+    """The number of UDP sockets that each peer holds.
+
+    A search's sockets count apart, and there is one search at a time.
 
     most: in all. per_key: with one peer, which may also have no more than a part of what is free. What only repeats a
     farewell is given up when its peer needs the place.
@@ -147,11 +149,11 @@ class SocketPlaces:
 
     @property
     def total(self) -> int:
-        """Sockets that are held, without those of a search."""
+        """The number of sockets held, without those of a search."""
         return self._held.total()
 
     def held(self, key: bytes) -> int:
-        """Return how many that peer has."""
+        """Return the number of sockets that peer holds."""
         return self._held[key]
 
     def take(self, key: bytes) -> bool:
@@ -163,19 +165,19 @@ class SocketPlaces:
         return True
 
     def give_back(self, key: bytes) -> None:
-        """One is closed."""
+        """Note that one socket is closed."""
         self._held[key] -= 1
         if self._held[key] <= 0:
             del self._held[key]
 
     def begin_search(self, owner: object) -> bool:
-        """Let an attempt open the sockets of a search, or return False: another one does."""
+        """Let an attempt open the sockets of a search; return False when another one has them."""
         if self._searching is None:
             self._searching = owner
         return self._searching is owner
 
     def end_search(self, owner: object) -> None:
-        """All of its sockets are closed but one, which counts for its peer from now on."""
+        """Note that a search's sockets are closed but one, which counts for its peer from now on."""
         if self._searching is owner:
             self._searching = None
 

@@ -1,8 +1,8 @@
-"""Where a peer says that it can be reached, and which of it we are ready to send to.
+"""The addresses at which a peer says it can be reached, and those of them that we are ready to send to.
 
 In `direct.offer` and its answer each side says: up to 8 candidates, how its NAT gives out ports, and whether it would
 take part in a birthday search. What the other side says is hostile input: a liar must not turn us into a scanner of
-ports, of our own network or of somebody else's. `parse_whereabouts` looks at the shape only, `admit` at the addresses::
+ports, of our own network or of another network. `parse_whereabouts` looks at the shape only, `admit` at the addresses::
 
     {"candidates": [{"host": "192.0.2.1", "port": 4096, "kind": "host" | "reflexive"}, …],
      "mapping": "easy" | "hard" | "unknown", "birthday": true | false}
@@ -43,7 +43,7 @@ LONGEST_LITERAL: Final = 45
 
 
 class Kind(enum.Enum):
-    """How an address came to be known."""
+    """The source of an address."""
 
     HOST = "host"
     REFLEXIVE = "reflexive"
@@ -52,7 +52,7 @@ class Kind(enum.Enum):
 
 
 class NatMapping(enum.Enum):
-    """How a NAT gives out ports, as two reflectors saw it."""
+    """The way in which a NAT gives out ports, as two reflectors saw it."""
 
     EASY = "easy"
     """One port for all destinations."""
@@ -79,20 +79,20 @@ class Candidate:
         return ":" in self.host
 
     def as_json(self) -> dict[str, object]:
-        """What is said of it to the peer."""
+        """Return the candidate as it is sent to the peer."""
         return {"host": self.host, "port": self.port, "kind": self.kind.value}
 
 
 @dataclass(frozen=True, slots=True)
 class Whereabouts:
-    """What one side says of where it can be reached: at most 8 candidates, best first."""
+    """The candidates of one side: at most 8, best first."""
 
     candidates: tuple[Candidate, ...] = ()
     mapping: NatMapping = NatMapping.UNKNOWN
     birthday: bool = False
 
     def as_json(self) -> dict[str, object]:
-        """The members of an offer or answer that `parse_whereabouts` reads."""
+        """Return the members of an offer or answer that `parse_whereabouts` reads."""
         return {
             "candidates": [candidate.as_json() for candidate in self.candidates],
             "mapping": self.mapping.value,
@@ -100,12 +100,12 @@ class Whereabouts:
         }
 
     def reflexive(self) -> frozenset[str]:
-        """The IP addresses at which reflectors saw it."""
+        """Return the IP addresses at which reflectors saw this side."""
         return frozenset(item.host for item in self.candidates if item.kind is Kind.REFLEXIVE)
 
 
 class Scope(enum.Enum):
-    """Where an IP address means the same host."""
+    """The range within which an IP address means the same host."""
 
     PUBLIC = "public"
     PRIVATE = "private"
@@ -116,7 +116,7 @@ class Scope(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What decides over a peer's addresses at this end.
+    """The facts at this end that decide over a peer's addresses.
 
     subnets: those that our own interfaces are on. reflexive: IP addresses at which reflectors saw us, as far as they
     can know (`is_credible`); a private one says that private addresses of its family are routed to us. reflectors:
@@ -168,7 +168,10 @@ _NEVER: Final = _networks(
 
 
 def canonical_host(text: object) -> str | None:
-    """An IP literal in its one spelling, an IPv4-mapped one as IPv4; None for anything else (names, scopes, junk)."""
+    """Return an IP literal in its one spelling, an IPv4-mapped one as IPv4.
+
+    None for anything else (names, scopes, junk).
+    """
     if not isinstance(text, str) or len(text) > LONGEST_LITERAL or "%" in text:
         return None
     try:
@@ -181,7 +184,7 @@ def canonical_host(text: object) -> str | None:
 
 
 def scope_of(host: str) -> Scope:
-    """Return where this literal means the same host."""
+    """Return the range within which this literal means the same host."""
     ip = ipaddress.ip_address(host)
     if _among(ip, _LOOPBACK):
         return Scope.LOOPBACK
@@ -191,15 +194,15 @@ def scope_of(host: str) -> Scope:
 
 
 def is_private(host: str) -> bool:
-    """Whether this literal means something within one network only (loopback included)."""
+    """Return whether this literal means something within one network only (loopback included)."""
     return scope_of(host) is not Scope.PUBLIC
 
 
 def is_credible(seen: Address, reflector: str, own: Collection[Address]) -> bool:
-    """Return whether a reflector can have seen us there.
+    """Return whether a reflector can have seen us at this address.
 
     seen: what it says. reflector: its own IP literal, at which it has answered. own: the addresses of our socket.
-    From outside of a private network nobody is seen at a private address, unless there is no NAT in between.
+    From outside of a private network no peer is seen at a private address, unless there is no NAT in between.
     """
     inside = scope_of(seen[0])
     if inside is Scope.PUBLIC:
@@ -209,7 +212,7 @@ def is_credible(seen: Address, reflector: str, own: Collection[Address]) -> bool
 
 
 def is_sendable(host: object, port: object, *, loopback: bool = False) -> bool:
-    """Whether anything may ever be sent there, whoever says so: the rules that need no surroundings."""
+    """Return whether any datagram may ever be sent there: the rules that need no surroundings."""
     if not isinstance(host, str) or canonical_host(host) != host or not isinstance(port, int) or port not in PORTS:
         return False
     ip = ipaddress.ip_address(host)
@@ -219,7 +222,7 @@ def is_sendable(host: object, port: object, *, loopback: bool = False) -> bool:
 
 
 def parse_whereabouts(value: object) -> Whereabouts:
-    """Read what a peer says of itself.
+    """Read a peer's candidates.
 
     value: anything that JSON can say. Looks at the first 8 candidates only; what is none is left out. Never raises.
     """
@@ -237,7 +240,7 @@ def parse_whereabouts(value: object) -> Whereabouts:
 
 
 def admit(theirs: Whereabouts, around: Surroundings) -> tuple[Candidate, ...]:
-    """Which of a peer's candidates we send to: at most 8, in its order, none twice. Never raises."""
+    """Return the peer's candidates that we send to: at most 8, in its order, none twice. Never raises."""
     out: dict[Address, Candidate] = {}
     for item in theirs.candidates[: limits.CANDIDATES]:
         # A reflector that names itself would have all its clients' peers send to it.
@@ -248,7 +251,7 @@ def admit(theirs: Whereabouts, around: Surroundings) -> tuple[Candidate, ...]:
 
 
 def may_send(address: Address, around: Surroundings) -> bool:
-    """Return whether we send to this address, wherever it was named or came from."""
+    """Return whether we send to this address, whether it was named or seen."""
     host, port = address
     if not is_sendable(host, port, loopback=around.loopback):
         return False
@@ -281,8 +284,10 @@ def _among(ip: IP, networks: Iterable[Network]) -> bool:
 
 
 def _is_edge(ip: IP, network: Network) -> bool:
-    """Return whether it is a subnet's own broadcast address, or its name: old hosts take that for it, IPv6's routers
-    answer to it (RFC 4291, section 2.6.1)."""
+    """Return whether it is a subnet's own broadcast address, or its name.
+
+    Old hosts take the name for the broadcast address, and IPv6's routers answer to it (RFC 4291, section 2.6.1).
+    """
     if network.prefixlen >= network.max_prefixlen - 1:
         return False
     return ip == network.network_address or (ip.version == 4 and ip == network.broadcast_address)

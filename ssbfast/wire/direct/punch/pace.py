@@ -1,4 +1,4 @@
-"""The one pace at which all attempts of a process send probes, and whose turn it is. Time is passed in.
+"""The one pace at which all attempts of a process send probes, and the order of their turns. Time is passed in.
 
 Each attempt has a `Turn`, which says when its next probe is due. `ProbePace.run` lets as many leave as the pace allows,
 one at a time: first the peer that had its turn longest ago, then of its attempts the one that had it longest ago. So a
@@ -20,7 +20,7 @@ _NEVER: Final = float("inf")
 
 
 class Due(NamedTuple):
-    """When an attempt's next probes want to leave, seconds; infinity: none does.
+    """The time at which an attempt's next probes want to leave, seconds; infinity: none does.
 
     probe: a check or an answer. guess: one of a birthday search.
     """
@@ -33,7 +33,7 @@ NOTHING: Final = Due()
 
 
 class Pace:
-    """At most `burst` at once and `rate` a second after that: in any second at most burst + rate."""
+    """A limit of `burst` at once and `rate` a second after that: in any second at most burst + rate."""
 
     __slots__ = ("_interval", "_slack", "_spent")
 
@@ -68,7 +68,7 @@ class Turn:
 
 
 class ProbePace:
-    """All attempts of a process.
+    """The common pace of all attempts of a process.
 
     rate: probes in any second, `burst` of them at once. guesses: how many of them may be guesses.
     """
@@ -101,7 +101,7 @@ class ProbePace:
                 del self._keys[turn.key]
 
     def run(self, now: float) -> None:
-        """Let leave what is due, as far as the pace allows."""
+        """Send the probes that are due, as far as the pace allows."""
         while now >= self._all.ready():
             turn = self._next(now)
             if turn is None:
@@ -123,5 +123,5 @@ class ProbePace:
         return min(due, key=lambda turn: (self._keys[turn.key], turn.served), default=None)
 
     def _at(self, turn: Turn) -> float:
-        """When it may send, for all that the others do."""
+        """Return when it may send, for all that the others do."""
         return min(turn.due.probe, max(turn.due.guess, self._guesses.ready()))

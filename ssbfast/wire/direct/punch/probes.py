@@ -6,7 +6,7 @@
     token                         12 random bytes; an answer repeats those of its check
     mac                           16 bytes: HMAC-SHA256(sender's probe key, all before it), cut
 
-The key is the sender's (`wire/direct/keys.py`): what comes back from a mirror is authentic for nobody. A probe of
+The key is the sender's (`wire/direct/keys.py`): what comes back from a mirror is authentic to no end. A probe of
 another attempt has another key. Replays are authentic; they carry nothing, and what they may cause is bounded
 (`wire/direct/punch`).
 """
@@ -27,7 +27,7 @@ PROBE: Final = 1 + TOKEN + MAC
 
 
 class ProbeKind(enum.IntEnum):
-    """The first byte."""
+    """The first byte of a probe."""
 
     CHECK = 0x20
     ANSWER = 0x21
@@ -35,14 +35,14 @@ class ProbeKind(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """An authentic one. token: 12 bytes."""
+    """An authentic probe. token: 12 bytes."""
 
     kind: ProbeKind
     token: bytes = field(repr=False)
 
 
 class Probes:
-    """Writes and reads the probes of one end of one attempt."""
+    """The writer and reader of probes for one end of one attempt."""
 
     __slots__ = ("_ours", "_theirs")
 
@@ -51,15 +51,15 @@ class Probes:
         self._theirs = keys.probe_key(keys.role.other)
 
     def check(self, token: bytes) -> bytes:
-        """29 bytes. token: 12 random bytes."""
+        """Return a check of 29 bytes. token: 12 random bytes."""
         return self._seal(ProbeKind.CHECK, token)
 
     def answer(self, token: bytes) -> bytes:
-        """29 bytes. token: that of the check that is answered."""
+        """Return an answer of 29 bytes. token: that of the check that is answered."""
         return self._seal(ProbeKind.ANSWER, token)
 
     def open(self, data: bytes) -> Probe | None:
-        """The other end's probe, or None for anything else. Constant time in the mac."""
+        """Return the other end's probe, or None for anything else. Constant time in the mac."""
         if len(data) != PROBE or data[0] not in (ProbeKind.CHECK, ProbeKind.ANSWER):
             return None
         if not hmac.compare_digest(data[-MAC:], _mac(self._theirs, data[:-MAC])):

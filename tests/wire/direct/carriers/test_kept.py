@@ -16,7 +16,7 @@ EARLY, LATE = limits.CARRIER_SECONDS, limits.SLEEP_KEEP_SECONDS
 
 
 def stranded(kept: Kept | None, role: Role = Role.TARGET, *, closed: bool = False) -> Carriers:
-    """On a direct path, and then, at about 100, without it."""
+    """Return a machine on a direct path that lost it at about 100."""
     machine = Carriers(role, window=1000, kept=kept)
     machine.claim(10)
     machine.quic_up(1, 0.0)

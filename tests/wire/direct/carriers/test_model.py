@@ -32,7 +32,7 @@ def batches(count: int) -> list[Any]:
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many ups and downs a schedule: upgrades do not wait for long."""
+    """Make schedules with many ups and downs: upgrades do not wait for long."""
     monkeypatch.setattr(limits, "UPGRADE_SECONDS", 0.5)
     monkeypatch.setattr(limits, "UPGRADE_MAX", 4.0)
 
@@ -84,7 +84,7 @@ def test_the_end_of_everything_at_every_step(seed: int) -> None:
 
 
 class NoHoldCheck(Carriers):
-    """R3 without its condition: TAKE at once."""
+    """A mutant of R3 without its condition: TAKE at once."""
 
     __slots__ = ()
 
@@ -94,22 +94,22 @@ class NoHoldCheck(Carriers):
             carrier.took = True
             self._from = carrier
             self._say(carrier, RecordType.TAKE, self._receiving.got, now)
-            self._settle(carrier)
+            self._finish_move(carrier)
 
 
 class OldCarrierToo(Carriers):
-    """R3 without its end: what the old carrier still brings is taken, too."""
+    """A mutant of R3 without its end: bytes that the old carrier still brings are taken, too."""
 
     __slots__ = ()
 
     def data(self, carrier: int, data: bytes, now: float) -> None:
         found = self._carriers.get(carrier)
         if found is not None:
-            self._take_in(found, data, now)
+            self._on_data(found, data, now)
 
 
 class SendsOn(Carriers):
-    """R4 without its offset: goes on with what is sealed next."""
+    """A mutant of R4 without its offset: it goes on with what is sealed next."""
 
     __slots__ = ()
 
@@ -118,7 +118,7 @@ class SendsOn(Carriers):
 
 
 class ForgetsAtOnce(Carriers):
-    """R7 too early: retention ends with the peer's TAKE, on QUIC too."""
+    """A mutant of R7 that is too early: retention ends with the peer's TAKE, on QUIC too."""
 
     __slots__ = ()
 
@@ -128,7 +128,7 @@ class ForgetsAtOnce(Carriers):
 
 
 class NoWindow(Carriers):
-    """R1 without W."""
+    """A mutant of R1 without W."""
 
     __slots__ = ()
 
@@ -138,7 +138,7 @@ class NoWindow(Carriers):
 
 
 class NoAcks(Carriers):
-    """R6 left out."""
+    """A mutant without R6."""
 
     __slots__ = ()
 
@@ -147,7 +147,7 @@ class NoAcks(Carriers):
 
 
 class LeavesEarly(Carriers):
-    """The end without the ACK of one's own goodbye."""
+    """A mutant that ends without the ACK of its own goodbye."""
 
     __slots__ = ()
 
@@ -157,12 +157,12 @@ class LeavesEarly(Carriers):
 
 
 class StaysAway(Carriers):
-    """No answer to a caller that comes back after the end, and no wait for S to read."""
+    """A mutant that does not answer a caller that comes back after the end, nor wait for the session to read."""
 
     __slots__ = ()
 
-    def _tunnel_ended(self, now: float) -> None:
-        super()._tunnel_ended(now)
+    def _on_tunnel_lost(self, now: float) -> None:
+        super()._on_tunnel_lost(now)
         if self._cut is not None:
             self._fail(self._cut)
 

@@ -44,7 +44,7 @@ class Simulated:
         self.effects += [(self.now, effect) for effect in self.machine.effects()]
 
     def run(self, end: float) -> None:
-        """Until then; pings are answered at once, whatever else happens."""
+        """Run until then; pings are answered at once, whatever else happens."""
         while (at := self.machine.timer()) is not None and at <= end:
             self.now = max(self.now, at)
             self.tick()

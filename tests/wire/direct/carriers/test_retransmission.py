@@ -12,7 +12,7 @@ MIB = 1024 * 1024
 
 
 def run(rtt: float, speed: float, *, seconds: float = 20.0, full: bool = True) -> int:
-    """W after a while on a path with this round trip (seconds) and speed (bytes a second)."""
+    """Return W after a while on a path with this round trip (seconds) and speed (bytes a second)."""
     window = Window(MIB, 4 * MIB)
     window.rtt = rtt
     now = 0.0

@@ -197,7 +197,7 @@ def test_streams_that_were_done_lately_are_continued_too() -> None:
 
 
 class End:
-    """One end of a connection: sends known bytes, checks the other's."""
+    """One end of a connection, which sends known bytes and checks the other's."""
 
     def __init__(self, start: int, total: int, rng: random.Random) -> None:
         self.stream = CarriedStream(4, window=W)
@@ -211,7 +211,7 @@ class End:
         self.duplex_end = False
 
     def step(self, other: End, now: float) -> None:
-        """Send, deliver a piece, consume, run the timer: one of them."""
+        """Take one step: send, deliver a piece, consume, or run the timer."""
         what = self.rng.randrange(4)
         if what == 0:
             size = min(self.rng.choice((1, 50, 300)), self.total - self.sent)

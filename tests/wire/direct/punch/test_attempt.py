@@ -218,7 +218,7 @@ START = 100.0
 
 
 class Alone:
-    """One side that has the whole pace for itself. Probes leave as they are due."""
+    """One side that has the whole pace to itself. Probes leave as they are due."""
 
     def __init__(self, punch: Punch) -> None:
         self.punch = punch
@@ -470,7 +470,7 @@ def test_our_own_probes_in_a_mirror() -> None:
 
 
 def test_replays_to_third_parties_are_few() -> None:
-    """Who sees a check on its way can send it again, in anybody's name: four addresses get probes, not more."""
+    """An observer of a check can replay it from any address: four addresses get probes, no more."""
     punch = side(Role.TARGET)
     check = probes(Role.CALLER).check(bytes(12))
     for number in range(1000):
@@ -506,7 +506,7 @@ def test_replays_get_no_answer_and_do_not_silence_our_own_checks() -> None:
 
 @given(st.lists(st.booleans(), min_size=1, max_size=8), st.integers(1, 40), st.integers(0, 1))
 def test_few_checks_to_whom_nothing_comes_from(heard: list[bool], attempts: int, at: int) -> None:
-    """Whoever names an address, in one attempt or in many: it gets ten checks, and ten more if checks come from it."""
+    """An address gets ten checks, in one attempt or many, and ten more if checks come from it."""
     unanswered = Unanswered()
     remote = [Candidate("198.51.100.1", 5000 + number, Kind.HOST) for number in range(len(heard))]
     went: Counter[Address] = Counter()
@@ -552,7 +552,7 @@ def test_the_checks_of_an_attempt_spread_over_it() -> None:
 @given(st.lists(st.integers(0, 60), max_size=400))
 @example(list(range(60)))
 def test_answers_to_one_address_are_few(tokens: list[int]) -> None:
-    """A friend may forge his source, and then have us answer to a third party: once each check, and not many."""
+    """A friend may forge its source and have us answer a third party: once each check, and not many."""
     punch = side(Role.TARGET, remote=())
     for number, token in enumerate(tokens):
         punch.receive(0, probes(Role.CALLER).check(token.to_bytes(12, "big")), ELSEWHERE, START + number / 1000)
@@ -563,7 +563,7 @@ def test_answers_to_one_address_are_few(tokens: list[int]) -> None:
 @pytest.mark.parametrize("role", list(Role))
 @pytest.mark.parametrize("host", ["10.1.2.3", "192.168.9.9", "169.254.1.1", "169.254.169.254", "100.64.0.1", "fd12::1"])
 def test_authentic_checks_from_where_we_do_not_send_to(role: Role, host: str) -> None:
-    """Who has the keys may forge the source, too."""
+    """A peer with the keys may forge the source, too."""
     punch = side(role, remote=())
     punch.receive(int(":" in host), probes(role.other).check(bytes(12)), (host, 5000), START)
     assert run_out(punch) == []
@@ -580,7 +580,7 @@ def test_authentic_checks_from_our_own_subnet(role: Role) -> None:
 
 
 def test_checks_and_answers_take_turns() -> None:
-    """Whoever has us answer does not keep us from asking, nor the other way round."""
+    """A peer that has us answer does not keep us from asking, nor the other way round."""
     punch = side(Role.TARGET, remote=[Candidate("198.51.100.1", 5000 + n, Kind.HOST) for n in range(8)])
     for number in range(20):
         punch.punch.receive(0, probes(Role.CALLER).check(number.to_bytes(12, "big")), PEER, START)

@@ -65,7 +65,7 @@ def test_what_is_remembered_is_bounded() -> None:
 
 
 class Crowd:
-    """Who has places. given_up: whose were taken, in order."""
+    """The peers that have places. given_up: those whose places were taken, in order."""
 
     def __init__(self, most: int = 6, per_key: int = 3) -> None:
         self.places = AttemptPlaces(most, per_key)

@@ -60,7 +60,7 @@ class Crowd:
         self.now = when
 
     def busiest(self, *, guesses: bool = False) -> int:
-        """Probes in the busiest second."""
+        """Return the number of probes in the busiest second."""
         times = [when for when, _, is_guess in self.left if is_guess or not guesses]
         first = most = 0
         for last, when in enumerate(times):
@@ -128,7 +128,7 @@ def test_whatever_attempts_come_and_go(plan: list[tuple[float, int, int, int, bo
 
 
 def worst_crowd(guesses: int) -> tuple[Crowd, list[Sender]]:
-    """As many attempts as there may be, one peer with as many of them as it may have, all of them busy."""
+    """Make as many attempts as there may be, one peer with as many as it may have, all of them busy."""
     crowd = Crowd()
     slow = [crowd.add(0, 30, guesses) for _ in range(limits.ATTEMPTS_PER_KEY)]
     for key in range(1, limits.ATTEMPTS - limits.ATTEMPTS_PER_KEY + 1):
