@@ -75,7 +75,7 @@ async def _watch(room: JoinedRoom, printer: Printer) -> None:
 
 
 def _look_at_list(room: JoinedRoom) -> None:
-    """Say what people do not expect of its list. Raises SSBError when we are not told it."""
+    """Warn of what is unusual about its list. Raises SSBError when we are not told it."""
     if room.is_listed:
         warn(f"room {room.id.short} lists whoever looks at its list, and so you for that time")
     elif room.is_external:

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 
 def calling_options(*, required: bool) -> Callable[[Command], Command]:
-    """--room, --bind, --anyway, --connections, whom to trust and which path to take."""
+    """Add --room, --bind, --anyway, --connections, and the options for trust and paths."""
 
     def decorate(command: Command) -> Command:
         bind = click.option(

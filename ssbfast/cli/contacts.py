@@ -1,4 +1,4 @@
-"""`ssbfast follow`, `unfollow`, `block`, `unblock` and `contacts`: whom this peer lets in.
+"""`ssbfast follow`, `unfollow`, `block`, `unblock` and `contacts`: the peers that this peer lets in.
 
 Running `ssbfast listen` and `connect` feel a change within a second.
 """
@@ -100,7 +100,7 @@ def _change(action: str, who: FeedId, data: Path, *, as_json: bool) -> None:
 
 
 def _own_id(data: Path) -> FeedId | None:
-    """Ours; None while we have none that can be read, which is no reason not to change contacts."""
+    """Return our id; None while we have none that can be read, which is no reason not to change contacts."""
     file = data / SECRET
     try:
         return read_secret(file).id if os.path.lexists(file) else None
@@ -113,7 +113,7 @@ def _as_members(relation: Relation) -> dict[str, object]:
 
 
 def in_words(relation: Relation) -> str:
-    """What a relation means, as a list shows it."""
+    """Return what a relation means, as a list shows it."""
     if relation.blocks:
         return "blocked (and followed)" if relation.follows else "blocked"
     return "followed" if relation.follows else "neither followed nor blocked"

@@ -98,7 +98,7 @@ def as_event(denial: Denial) -> dict[str, object]:
 
 
 def in_a_line(event: Mapping[str, Any]) -> str:
-    """A `denied` event as the list shows it."""
+    """Return a `denied` event as the list shows it."""
     number = "" if event["n"] is None else event["n"]
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event["time"]))
     return f"{number:>5}  {when}  {_short(event['origin'])}  through {_short(event['portal'])}  {meaning(event)}"
@@ -154,7 +154,7 @@ def _call(number: int, data: Path, *, rooms: tuple[RoomAddress, ...], bind: Endp
 
 
 def _existing(data: Path) -> Path:
-    """The directory, if it has a store: looking for a denial makes none."""
+    """Return the directory, if it has a store: looking for a denial makes none."""
     if not has_store(data):
         raise BadInputError(f"there are no denials in {data}")
     return data

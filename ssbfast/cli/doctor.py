@@ -1,4 +1,4 @@
-"""`ssbfast doctor`: what this machine's network allows, and so who can be reached directly."""
+"""`ssbfast doctor`: what this machine's network allows, and so which peers can be reached directly."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ async def _reflectors(me: Keypair, room: RoomAddress, network: NetworkId) -> lis
 
 
 def _is_here(reflectors: list[Address]) -> bool:
-    """Whether all of them are on this very machine: then its loopback addresses are what they see."""
+    """Return whether all of them are on this very machine: then its loopback addresses are what they see."""
     return bool(reflectors) and all(host.startswith("127.") or host == "::1" for host, _ in reflectors)
 
 
@@ -136,7 +136,7 @@ def _findings(v4: Family, v6: Family) -> list[dict[str, Any]]:
 
 
 def _over_v6(nat: Nat) -> str:
-    """Firewalls there are stateful and change no ports: punching opens them, if IPv6 gets anywhere at all."""
+    """Return IPv6's outlook. Firewalls there are stateful and change no ports: punching opens them, if IPv6 works."""
     return {"none": "direct", "easy": "direct", "silent": "relay"}.get(nat.value, "perhaps")
 
 

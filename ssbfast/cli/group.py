@@ -1,4 +1,4 @@
-"""What `ssbfast` knows, and how errors become one line and an exit code."""
+"""The group of all commands, and how errors become one line and an exit code."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _HIDDEN: Final = {"demo-part": ("demo.command", "demo_part")}
 
 
 class LazyGroup(click.Group):
-    """Loads a command's module when the command is used."""
+    """A group that loads a command's module when the command is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -130,6 +130,6 @@ def _unwritten(error: OSError) -> str:
 
 
 def _empty_stdout() -> None:
-    """Let what is still in its buffer go nowhere: Python would try once more at its end, and say so."""
+    """Send what is still in its buffer nowhere: Python would try once more at its end, and say so."""
     with contextlib.suppress(OSError, AttributeError), open(os.devnull, "wb") as nothing:
         os.dup2(nothing.fileno(), sys.stdout.fileno())

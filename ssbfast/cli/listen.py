@@ -154,7 +154,7 @@ class _Offer:
         return 0
 
     async def _look_for_service(self, is_waiting: asyncio.Event, printer: Printer) -> None:
-        """Say it when nobody is there as we begin to wait for friends: their first call would be late for that."""
+        """Warn when no service answers as we begin to wait for friends: their first call would be late for that."""
         from ssbfast.net.forward.failures import Complaint
         from ssbfast.net.forward.service import look_for
 
@@ -164,7 +164,7 @@ class _Offer:
             printer.event(forward_problem(Complaint(None, f"{problem}; start it when you like", 0)))
 
     def private_addresses(self) -> list[dict[str, str]]:
-        """One for each room and friend. Raises BadInputError for an id that is not a usable key, or our own."""
+        """Return one for each room and friend. Raises BadInputError for an id that is not a usable key, or our own."""
         if self.me.id in self.private_for or self.me.id in self.trust.allow:
             raise BadInputError(OWN_ID)
         return [
@@ -179,7 +179,7 @@ class _Offer:
         ]
 
     def introduction(self) -> str:
-        """What people see first."""
+        """Return what people see first."""
         allowed = f", and {len(self.trust.allow)} more" if self.trust.allow else ""
         welcome = {
             Policy.FOLLOWS: f"those whom you follow{allowed}; one more: ssbfast follow @ID{data_flag(self.data)}",
@@ -191,7 +191,7 @@ class _Offer:
 
 
 async def _nothing_more(_room: JoinedRoom) -> None:
-    """Being in the room is all."""
+    """Do nothing: being in the room is all."""
 
 
 class _Words(PeerWords):

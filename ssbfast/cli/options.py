@@ -31,19 +31,19 @@ OWN_ID: Final = "that is your own id (another --data has another)"
 
 
 def data_home(program: str) -> Path:
-    """Where a program keeps its things: the room and the peer apart, else the room would be its own peer."""
+    """Return where a program keeps its things: the room and the peer apart, else the room would be its own peer."""
     home = os.environ.get("LOCALAPPDATA" if os.name == "nt" else "XDG_DATA_HOME", "")
     base = Path(home) if os.path.isabs(home) else Path("~/.local/share").expanduser()
     return base / "ssbfast" / program
 
 
 def data_flag(data: Path) -> str:
-    """What a command that we advise has to say to mean this directory; nothing for the default one."""
+    """Return what a command that we advise has to say to mean this directory; nothing for the default one."""
     return "" if data == data_home("peer") else f" --data {shlex.quote(str(data))}"
 
 
 def has_store(data: Path) -> bool:
-    """Whether there is a store to read; also when that cannot be told, since opening it tells why."""
+    """Return whether there is a store to read; also when that cannot be told, since opening it tells why."""
     from ssbfast.store.peer_store import FILE
 
     try:
@@ -65,7 +65,7 @@ def callback(parse: Callable[[Any], Parsed]) -> Callable[[click.Context, click.P
 
 
 def several(parse: Callable[[str], Parsed]) -> Callable[[click.Context, click.Parameter, Any], tuple[Parsed, ...]]:
-    """The same for an option that can be repeated."""
+    """Do the same as `callback` for an option that can be repeated."""
     return callback(lambda texts: tuple(parse(text) for text in texts))
 
 
@@ -138,7 +138,7 @@ def read_secret(file: Path, *, create: bool = False) -> Keypair:
 
 
 def peer_options(command: Command) -> Command:
-    """--data, --network-key, --allow-group-read and --json, as every command of a peer has them."""
+    """Add --data, --network-key, --allow-group-read and --json, as every command of a peer has them."""
     return data_option(network_option(group_read_option(json_option(command))))
 
 

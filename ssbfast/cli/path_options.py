@@ -26,7 +26,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class PathChoice(enum.Enum):
-    """Which paths a session may take."""
+    """The paths that a session may take."""
 
     AUTO = "auto"
     TUNNEL = "tunnel"
@@ -66,7 +66,7 @@ _OPTIONS: Final = (
 
 
 def path_options(command: Command) -> Command:
-    """--path, --stun and --birthday; `paths_from` takes them out of the command's options."""
+    """Add --path, --stun and --birthday; `paths_from` takes them out of the command's options."""
     for option in _OPTIONS:
         command = option(command)
     return command
@@ -74,18 +74,18 @@ def path_options(command: Command) -> Command:
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """What the options say."""
+    """The options for paths, as given."""
 
     choice: PathChoice
     stun: tuple[Endpoint, ...]
     birthday: bool
 
     def __bool__(self) -> bool:
-        """Whether any of them was given."""
+        """Return whether any of them was given."""
         return self != Paths(PathChoice.AUTO, (), False)
 
     def check(self) -> None:
-        """Raises BadInputError for options that do not go together."""
+        """Check the options; raise BadInputError for those that do not go together."""
         if self.choice is PathChoice.TUNNEL and (self.stun or self.birthday):
             raise BadInputError("--stun and --birthday are for direct paths, and --path tunnel makes none")
 
@@ -94,7 +94,7 @@ class Paths:
         return self.choice is PathChoice.DIRECT
 
     async def open(self) -> Direct | None:
-        """How direct paths are made; None: not at all. Says aloud when they cannot be.
+        """Return how direct paths are made; None: not at all. Warns when they cannot be made.
 
         Raises MissingExtraError when they are wanted above all, BadInputError for a name that has no address.
         """
@@ -131,7 +131,7 @@ async def _resolve(server: Endpoint) -> tuple[str, int]:
 
 
 class Gate:
-    """Lets a listener's connections into a session only while its path is one that we want.
+    """A gate that lets a listener's connections into a session only while its path is one that we want.
 
     only_direct: hold them until it is direct. `failed` raises once it is clear that it will not be.
     """
@@ -143,13 +143,13 @@ class Gate:
         self._problem: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def opened(self, peer: Peer) -> None:
-        """There is a new session."""
+        """Take a new session."""
         self._peer = peer
         if not self._only_direct or peer.path == "direct":
             self._listener.peer = peer
 
     def event(self, event: Event) -> None:
-        """An event of the client's."""
+        """Handle an event of the client."""
         if not self._only_direct or event["event"] != "path":
             return
         if event["path"] == "direct":

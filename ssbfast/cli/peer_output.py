@@ -24,7 +24,7 @@ _MEANINGS: Final = {
 
 
 class PeerWords:
-    """Makes lines of events. flag: what advised commands need to find our data, e.g. ` --data DIR`, or nothing."""
+    """The words of events. flag: what advised commands need to find our data, e.g. ` --data DIR`, or nothing."""
 
     def __init__(self, flag: str = "") -> None:
         self._flag = flag
@@ -68,12 +68,12 @@ class PeerWords:
 
 
 def forward_problem(complaint: Complaint) -> Event:
-    """The event that tells of connections that could not be carried, or have to wait."""
+    """Return the event that tells of connections that could not be carried, or have to wait."""
     peer = None if complaint.peer is None else str(complaint.peer)
     return {"event": "forward_problem", "peer": peer, "reason": complaint.reason, "count": complaint.count}
 
 
 def meaning(event: Event) -> str:
-    """Why somebody was refused. `event`: one with a `reason`."""
+    """Return why a peer was refused. `event`: one with a `reason`."""
     reason = str(event["reason"])
     return _MEANINGS.get(reason, reason)

@@ -138,7 +138,7 @@ class Line:
         raise problem or RefusedError("could not connect")
 
     def _objection(self, error: NotDialledError) -> str:
-        """Our own trust says no: for good, unless it only could not be asked."""
+        """Return our own trust's objection: for good, unless it only could not be asked."""
         reason = Reason(error.reason)
         advice = _ADVICE.get(reason)
         if advice is None:

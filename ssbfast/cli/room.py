@@ -34,7 +34,7 @@ Result = TypeVar("Result")
 
 
 def default_data() -> Path:
-    """Where the room keeps its secret: apart from a peer's, else the room would be its own peer."""
+    """Return where the room keeps its secret: apart from a peer's, else the room would be its own peer."""
     return data_home("room")
 
 
@@ -94,7 +94,7 @@ def room(
 
 
 def run_fast(program: Coroutine[Any, Any, Result]) -> Result:
-    """`asyncio.run`, on uvloop where that is installed: a fifth less CPU for small frames, the same for bulk."""
+    """Run as `asyncio.run`, on uvloop where that is installed: a fifth less CPU for small frames, the same for bulk."""
     run: Callable[[Coroutine[Any, Any, Result]], Result] = asyncio.run
     with contextlib.suppress(ImportError):  # it is no dependency, and there is none for Windows
         from uvloop import run
@@ -123,7 +123,7 @@ async def _run(printer: Printer, secret: Path, **options: Any) -> int:
 
 
 class RoomLog:
-    """What a room prints of its events: as much as `LogBudget` allows, and how many lines were left out."""
+    """The log of a room: as many events as `LogBudget` allows, and how many lines were left out."""
 
     def __init__(self, printer: Printer) -> None:
         self._printer = printer
@@ -141,7 +141,7 @@ class RoomLog:
         self._plan(now)
 
     def close(self) -> None:
-        """Say how many lines are missing at the end."""
+        """Print how many lines are missing at the end."""
         if self._timer is not None:
             self._timer.cancel()
             self._tell(self._loop.time())
@@ -166,7 +166,7 @@ class RoomLog:
 
 
 def introduction(listening: dict[str, Any], secret: Path, *, only_here: bool) -> str:
-    """What people see first: who we are, and what to do next."""
+    """Return what people see first: the room's id, and what to do next."""
     lines = [
         f"Room {listening['id']}",
         f"  address  {shell_word(listening['address'])}",

@@ -81,7 +81,7 @@ async def _run(work: Work, *, as_json: bool, words: Callable[[Event], str] | Non
 
 @contextmanager
 def on_signals(stop: Callable[[], object], *, exit_code: int = 0) -> Iterator[None]:
-    """Ctrl-C, SIGTERM, and SIGHUP of a terminal that is closed: the first asks to stop, the second quits at once.
+    """Ask to stop on the first Ctrl-C, SIGTERM, or SIGHUP of a terminal that is closed; quit at once on the second.
 
     Within this context the first signal calls `stop`, in the loop; the second ends the process there and then."""
     loop = asyncio.get_running_loop()

@@ -49,7 +49,7 @@ _KEEPALIVE: Final = Record(RecordType.KEEPALIVE).encode()
 
 @dataclass(slots=True)
 class _Probation:
-    """An incoming tunnel of which nobody knows yet what it is."""
+    """An incoming tunnel that may still turn out to be a standby."""
 
     tunnel: StandbyTunnel
     show: Callable[[], None]
@@ -66,7 +66,7 @@ def ready() -> None:
 
 
 class DirectPaths:
-    """One client's.
+    """The direct paths of one client.
 
     how: how paths are made. reflectors: those of the rooms that we are in. used: our own addresses
     in those sessions. may_hear: whether a peer may hear our
@@ -103,7 +103,7 @@ class DirectPaths:
     # ------------------------------------------------------------ from the client
 
     def opened(self, peer: Peer, role: Role, *, may_meet: bool) -> None:
-        """An inner session is open. may_meet: the peer may hear our addresses."""
+        """Take an inner session that has opened. may_meet: the peer may hear our addresses."""
         tunnel = peer.link.transport
         if not isinstance(tunnel, TunnelTransport):
             return
@@ -120,14 +120,14 @@ class DirectPaths:
             self._news(peer, PathNews("tunnel", "no direct path: it may not hear our addresses", None, 0.0))
 
     def stay(self, peer: Peer) -> None:
-        """A peer may not hear our addresses any more. A direct path that is up stays: it knows that one."""
+        """Stop telling a peer our addresses. A direct path that is up stays: the peer knows that one."""
         self._may_meet.discard(peer)
         rendezvous = self._by_peer.get(peer)
         if rendezvous is not None:
             rendezvous.stay()
 
     def closed(self, peer: Peer) -> None:
-        """An inner session is over, or a tunnel that was never shown."""
+        """Take note that an inner session is over, or a tunnel that was never shown."""
         self._may_meet.discard(peer)
         rendezvous = self._by_peer.get(peer)
         if rendezvous is not None:
@@ -148,7 +148,7 @@ class DirectPaths:
             rendezvous.close()
 
     def called(self, peer: Peer, called: Called) -> bool:
-        """A call of an inner peer's; True when it was about paths."""
+        """Handle a call of an inner peer; return True when it was about paths."""
         is_carrier = ".".join(called.name) == signaling.CARRIER and called.kind is CallKind.DUPLEX
         if is_carrier and peer in self._probation:
             self._accept(peer, called)
@@ -164,7 +164,7 @@ class DirectPaths:
         return rendezvous is not None and rendezvous.called(called)
 
     def named(self, peer: Peer) -> dict[tuple[str, ...], str]:
-        """What `called` serves to a peer: name → kind. Calls about addresses are for those alone who may hear ours."""
+        """Return what `called` serves to a peer: name → kind. Calls about addresses need a peer that may hear ours."""
         rendezvous = self._by_peer.get(peer)
         calls = () if rendezvous is None or not self.may_meet(peer) else signaling.SERVED[rendezvous.role]
         served = dict.fromkeys(calls, CallKind.ASYNC)
@@ -175,7 +175,7 @@ class DirectPaths:
         return {tuple(name.split(".")): kind.value for name, kind in served.items()}
 
     def hold(self, peer: Peer, link: Link, show: Callable[[], None]) -> bool:
-        """Whether an incoming tunnel may be a standby. Then `show` is called once it turns out not to be one."""
+        """Return whether an incoming tunnel may be a standby. `show` is called once it turns out not to be one."""
         tunnel = link.transport
         if not self._awaits(peer.id) or not isinstance(tunnel, TunnelTransport):
             return False
@@ -184,7 +184,7 @@ class DirectPaths:
         return True
 
     def find(self, peer: Peer) -> Rendezvous | None:
-        """The rendezvous of a session."""
+        """Return the rendezvous of a session."""
         return self._by_peer.get(peer)
 
     # ------------------------------------------------------------ Host
@@ -219,7 +219,7 @@ class DirectPaths:
             raise
 
     async def _stand_by(self, negotiator: Negotiator, epoch: int, inner: StandbyPeer) -> StandbyWay:
-        """Have an open tunnel accepted as a standby. Raises RemoteError when the other end says no."""
+        """Have an open tunnel accepted as a standby. Raises RemoteError when the other end refuses."""
         tunnel = inner.standby
         if tunnel is None or not inner.is_open:
             raise SessionEndedError("the standby is over")
@@ -279,7 +279,7 @@ class DirectPaths:
             probation.show()
 
     def _accept(self, peer: Peer, called: Called) -> None:
-        """The first call says that it is a standby."""
+        """Accept a tunnel as a standby when its first call says so."""
         probation = self._probation.pop(peer)
         probation.timer.cancel()
         try:
@@ -302,14 +302,14 @@ class DirectPaths:
 
 
     def _meant(self, peer: Peer, wish: signaling.StandBy) -> Rendezvous | None:
-        """Which session a peer's tunnel would stand by for."""
+        """Return the session that a peer's tunnel would stand by for."""
         found = self._by_id.get(wish.session)
         if found is None or found.role is not Role.TARGET or found.peer_id != peer.id:
             return None
         return found if found.migration.is_moved else None
 
     def _why_no_standby(self, peer: Peer, called: Called) -> str:
-        """What to say to `direct.carrier` where no standby is expected: a tunnel that was shown already is none any
+        """Return the answer to `direct.carrier` where no standby is expected: a shown tunnel is none any
         more, but the session that it names may live, and the next dial may be in time."""
         try:
             meant = self._meant(peer, signaling.parse_stand_by(called.args))
@@ -319,7 +319,7 @@ class DirectPaths:
 
 
 class StandbyPeer(Peer):
-    """The session of a standby that we dial."""
+    """The session of a standby that this client dials."""
 
     standby: StandbyTunnel | None = None
 

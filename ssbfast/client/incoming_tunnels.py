@@ -1,4 +1,4 @@
-"""The target's end of tunnels: who knocks, who is let in.
+"""The target's end of tunnels: incoming tunnels, and the peers that are let in.
 
 A room calls tunnel.connect on us. Whoever is at the other end has `INNER_HELLO_SECONDS` up to message 3, which proves
 its key; then the admission decides. Whoever is let in hears message 4 at once. Everybody else, whatever the reason,
@@ -48,7 +48,7 @@ SERVED: Final[Mapping[tuple[str, ...], str]] = MappingProxyType({("tunnel", "con
 
 
 def api_for_rooms(me: FeedId) -> Api:
-    """What else rooms may call. Nobody has admitted them: it tells no more than the handshake did, and the time."""
+    """Return what else rooms may call. It tells no more than the handshake did, and the time: they are not admitted."""
     api = Api()
 
     @api.call("whoami")
@@ -63,7 +63,7 @@ def api_for_rooms(me: FeedId) -> Api:
 
 
 class _Rank(enum.IntEnum):
-    """Whose slot is worth more; see `Slots`."""
+    """The worth of a slot; see `Slots`."""
 
     OTHER = 0
     """A claimed origin that we do not expect; a proven key that is refused; a session that everybody may have."""
@@ -81,14 +81,14 @@ def _refused() -> Slots[Link]:
 
 @dataclass(slots=True)
 class _Waiting:
-    """Links of one portal session whose handshakes are not done."""
+    """The links of one portal session whose handshakes are not done."""
 
     unproven: Slots[Link] = field(default_factory=_unproven)
     refused: Slots[Link] = field(default_factory=_refused)
 
 
 class Answering:
-    """Answers tunnel.connect for all rooms of a client.
+    """The answerer of tunnel.connect for all rooms of a client.
 
     admission: who may come in, when there is no `trust` to ask. api: what callers are served.
     arrived, departed: told of peers that were let in, and of their end. denied: told of the others.
@@ -133,11 +133,11 @@ class Answering:
 
     @property
     def refused(self) -> int:
-        """Those whose end is due, and those who are being decided over."""
+        """Return the connections whose end is due, and those that are being decided over."""
         return sum(len(waiting.refused) for waiting in self._waiting.values())
 
     def called(self, relay: Relay, outer: Peer, called: Called) -> bool:
-        """A call of a room's; True when it was tunnel.connect."""
+        """Handle a call of a room; return True when it was tunnel.connect."""
         if called.name != ("tunnel", "connect") or called.kind is not CallKind.DUPLEX:
             return False
         try:
@@ -149,11 +149,11 @@ class Answering:
         return True
 
     def closed(self, outer: Peer) -> None:
-        """The session with a room is over."""
+        """Take note that the session with a room is over."""
         self._waiting.pop(outer, None)
 
     def _origin(self, called: Called) -> FeedId | None:
-        """The origin that the room claims, None when it claims none. Raises FeedIdError for a call without sense."""
+        """Return the origin that the room claims, None when it claims none. Raises FeedIdError for a malformed call."""
         args = called.args[0] if called.args else None
         if not isinstance(args, dict) or FeedId.parse(_text(args.get("target"))) != self._me.id:
             raise FeedIdError("not for us")
@@ -180,7 +180,7 @@ class Answering:
     # ------------------------------------------------------------ the decision
 
     def _admit(self, inner: Incoming, link: Link, who: FeedId) -> bool | Awaitable[bool]:
-        """Message 3 has proved `who`."""
+        """Decide over `who`, which message 3 has proved."""
         # `origin` is a hint of the room's: if it names somebody else, the room is at fault.
         matches = inner.origin is None or inner.origin == who
         waiting = self._waiting.get(inner.outer)
@@ -207,7 +207,7 @@ class Answering:
         return verdict.admitted
 
     def _expects(self, who: FeedId) -> bool:
-        """Whether we would let `who` in by name, as far as we know without asking anybody."""
+        """Return whether we would let `who` in by name, as far as we know without asking."""
         if isinstance(self._admission, Trust):
             return self._admission.expects(who)
         # Another admission may count or tell whom it is asked about: it hears of proven keys only.
@@ -233,7 +233,7 @@ class Answering:
             waiting.refused.discard(link)
 
     def _take_session(self, inner: Incoming) -> None:
-        """Give a session its slot. Whoever dials again may have left dead sessions behind: the newest one stays."""
+        """Give a session its slot. A peer that dials again may have left dead sessions behind: the newest one stays."""
         rank = _Rank.EXPECTED if self._expects(inner.id) else _Rank.OTHER
         gone = self._sessions.add(inner, inner.id, rank)
         if gone is not None:
@@ -272,7 +272,7 @@ class Incoming(Peer):
 
 
 class Arrivals:
-    """Peers that have come in and that the application has not taken yet; who leaves before that is forgotten."""
+    """The peers that were let in and that the application has not taken yet; a peer that leaves first is forgotten."""
 
     def __init__(self) -> None:
         self._peers: dict[Peer, None] = {}
@@ -287,16 +287,16 @@ class Arrivals:
         self._news.set()
 
     def discard(self, peer: Peer) -> None:
-        """The peer's session is over. Harmless when it was taken."""
+        """Forget a peer whose session is over. Harmless when it was taken."""
         self._peers.pop(peer, None)
 
     def end(self) -> None:
-        """Nobody comes any more."""
+        """End the queue: no more peers come."""
         self._ended = True
         self._news.set()
 
     async def next(self) -> Peer | None:
-        """Take the peer that has waited longest; None at the end."""
+        """Return the peer that has waited longest; None at the end."""
         while not self._peers:
             if self._ended:
                 return None

@@ -1,4 +1,4 @@
-"""A room that we have joined: what it says of itself, who is there, and the session with it, or one after the other."""
+"""A joined room: its metadata, its attendants, and the session with it, or one after the other."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Attendance:
-    """Somebody came to a room, or left it."""
+    """The arrival of a peer in a room, or its departure."""
 
     id: FeedId
     present: bool
 
 
 class Changes:
-    """What one listener has not been told yet. present: who is there at the beginning.
+    """The changes that one listener has not been told yet. present: the attendants at the beginning.
 
     A change that takes back an untold one removes it, so that a slow listener never has more waiting than there are
     people, gone ones included. A listener that never waits lets others have their turn all the same.
@@ -59,12 +59,12 @@ class Changes:
             self._news.set()
 
     def end(self) -> None:
-        """Nothing more comes."""
+        """End the changes: nothing more comes."""
         self._ended = True
         self._news.set()
 
     async def next(self) -> Attendance | None:
-        """The next change; None at the end."""
+        """Return the next change; None at the end."""
         self._told += 1
         if self._told % limits.ATTENDANCE_EVENTS == 0:
             await asyncio.sleep(0)
@@ -78,7 +78,7 @@ class Changes:
 
 
 class Pace:
-    """How fast one room's list is read: `ATTENDANCE_EVENTS` at a time, then everybody else has a turn.
+    """The speed at which one room's list is read: `ATTENDANCE_EVENTS` at a time, then other tasks have a turn.
 
     What the room sends meanwhile waits in the stream's inbox, and then at the room.
     """
@@ -87,7 +87,7 @@ class Pace:
         self._left = limits.ATTENDANCE_EVENTS
 
     async def spend(self, events: int) -> None:
-        """So many events were dealt with: pause if that were enough for this turn."""
+        """Count events that were dealt with; pause if that were enough for this turn."""
         self._left -= events
         if self._left <= 0:
             self._left = limits.ATTENDANCE_EVENTS
@@ -170,19 +170,19 @@ class JoinedRoom:
 
     @property
     def session(self) -> Peer:
-        """The session with the room, or the last one. Raises SessionEndedError when there was none."""
+        """Return the session with the room, or the last one. Raises SessionEndedError when there was none."""
         if self._peer is None:
             raise SessionEndedError("not in the room")
         return self._peer
 
     @property
     def is_open(self) -> bool:
-        """Whether we are in the room now."""
+        """True when we are in the room now."""
         return self._present.is_set() and self.session.is_open
 
     @property
     def is_listed(self) -> bool:
-        """Whether the room's list names us.
+        """True when the room's list names us.
 
         Older rooms list whoever asks for the list, whatever `announce` said. It may also be another program of ours.
         """
@@ -219,7 +219,7 @@ class JoinedRoom:
             await asyncio.wait((keeper,))
 
     async def changes(self) -> AsyncIterator[Attendance]:
-        """First everybody who is there, then who comes and goes, until the room is left for good.
+        """Yield first every attendant, then arrivals and departures, until the room is left for good.
 
         Who comes and goes again while the consumer is busy elsewhere is not mentioned.
         """
@@ -236,7 +236,7 @@ class JoinedRoom:
     # ------------------------------------------------------------ from the client
 
     async def enter(self, peer: Peer) -> None:
-        """Make this session the one with the room: find out what it is and, if wanted, be listed.
+        """Make this session the one with the room: read its metadata and, if wanted, be listed.
 
         Raises RemoteError when it is no room, DeadlineError when it does not answer, SessionEndedError.
         """
@@ -261,14 +261,14 @@ class JoinedRoom:
         self._present.set()
 
     def lost(self, peer: Peer) -> bool:
-        """A session is over; whether it was ours with the room."""
+        """Take note that a session is over; return whether it was the one with the room."""
         if peer is not self._peer:
             return False
         self._present.clear()
         return True
 
     def gone(self, problem: BaseException | None) -> None:
-        """The room is left for good. problem: what the keeper tripped over, if it did."""
+        """Take note that the room is left for good. problem: the error that stopped the keeper, if any."""
         self._left.set()
         if not self.first.done():
             self.first.set_exception(problem or SessionEndedError("the room has been left"))
@@ -310,7 +310,7 @@ class JoinedRoom:
     # ------------------------------------------------------------ the list
 
     async def _subscribe(self, peer: Peer) -> None:
-        """Ask for the list. That is what announces us, unless we say otherwise and the room understands."""
+        """Ask for the list. That announces us, unless we say otherwise and the room understands."""
         listed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         peer.background(self._follow(peer, listed))
         try:
@@ -362,7 +362,7 @@ class JoinedRoom:
             await pace.spend(1)
 
     async def _set(self, ids: Any, pace: Pace) -> None:
-        """Take over a whole list, piece by piece: first who has left, then who has come."""
+        """Take over a whole list, piece by piece: first the departures, then the arrivals."""
         now: dict[FeedId, None] = {}
         for texts in slices(ids) if isinstance(ids, list) else ():
             if len(now) < limits.ATTENDANTS:
@@ -387,7 +387,7 @@ class JoinedRoom:
 
 
 def reflectors_of(metadata: Any, session: tuple[str, int] | None) -> tuple[tuple[str, int], ...]:
-    """The reflectors that a room names in its metadata and that are at `session`, the address of our session with it.
+    """Return the reflectors that a room's metadata names and that are at `session`, the address of our session with it.
 
     At most `REFLECTORS`; what makes no sense is left out, and so are ports below 1024, where other services live, but
     for the one of the session itself.

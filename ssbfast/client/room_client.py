@@ -1,11 +1,11 @@
-"""A peer's side of rooms: join some, be reachable there, reach others through them.
+"""A peer's side of rooms: join rooms, be reachable there, reach others through them.
 
     async with RoomClient(keypair, admission=AllowList([friend])) as client:
         room = await client.join("net:room.example:8008~shs:…")
         peer = await client.connect(friend)
         print(await peer.call("whoami"))
 
-`client/events.py` has what it tells as it happens.
+`client/events.py` has the events that it reports.
 """
 
 from __future__ import annotations
@@ -59,13 +59,22 @@ P = TypeVar("P", bound=Peer)
 class RoomClient:
     """A peer that joins rooms.
 
-    me: the identity. network: which network's handshakes it speaks.
-    admission: who may open a tunnel to us; nobody unless given. trust: the same by a follow graph, which is also asked
-        before we dial. One of the two.
-    api: what we serve to those peers. boxing: "split" for peers that need every packet head in a box of its own.
-    direct: take sessions off the room when possible, see `direct/negotiation.py`; needs the extra `direct`.
-    contacts, groups: to read private tunnel addresses: whom to try as owner (called in a thread), and groups' secrets.
-    on_event: called in the loop with each event.
+    Args:
+        me: The peer's identity.
+        network: The network whose handshakes it speaks.
+        admission: The policy that decides which peers may open a tunnel to us; none may unless given. Not together
+            with `trust`.
+        trust: The same by a follow graph, which is also asked before we dial.
+        api: The methods that we serve to those peers.
+        boxing: "merged", or "split" for peers that need every packet head in a box of its own.
+        direct: Options for taking sessions off the room when possible, see `direct/negotiation.py`; needs the extra
+            `direct`. None: sessions stay in the room.
+        contacts: Returns the ids to try as owner of a private tunnel address; called in a thread.
+        groups: The secrets of groups, to read private tunnel addresses; 32 bytes each.
+        on_event: Called in the loop with each event, a dict with the member "event".
+
+    Raises:
+        ValueError: `boxing` is unknown, or both `admission` and `trust` are given.
     """
 
     def __init__(
@@ -142,16 +151,16 @@ class RoomClient:
 
     @property
     def rooms(self) -> tuple[JoinedRoom, ...]:
-        """Those that we are in now, the latest first. A room that was joined twice is there twice."""
+        """Return the rooms that we are in now, the latest first. A room that was joined twice is there twice."""
         return tuple(reversed(self._rooms))
 
     @property
     def staying(self) -> tuple[JoinedRoom, ...]:
-        """All that have not been left, also those that are being dialled (again)."""
+        """Return all rooms that have not been left, also those that are being dialled (again)."""
         return tuple(self._kept)
 
     def tunnel_address(self, room: JoinedRoom) -> str:
-        """What others dial to reach us through a room."""
+        """Return the address that other peers dial to reach us through a room."""
         return tunnel_address(room.id, self.me.id)
 
     # ------------------------------------------------------------ rooms
@@ -165,17 +174,25 @@ class RoomClient:
         wait: bool = False,
         attendants: bool | None = None,
     ) -> JoinedRoom:
-        """Go into a room; returns when we are in.
+        """Join a room; return when we are in.
 
-        address: a multiserver address (its alternatives are tried one beside the other) or a Rooms 1 invite.
-        announce: be listed, so that others can reach us; "2018" does it as ssb-tunnel of 2018 needs it.
-        stay: come back whenever the session is lost, until `room.leave()`.
-        wait: keep trying when the room cannot be reached at first.
-        attendants: be told who is there; None: if we are listed. Where we are not to be listed, older rooms list us
-            all the same when we ask (`room.is_listed` tells); without asking they do not.
+        Args:
+            address: A multiserver address (its alternatives are tried side by side) or a Rooms 1 invite.
+            announce: Be listed, so that other peers can reach us; "2018" does it as ssb-tunnel of 2018 needs it.
+            stay: Come back whenever the session is lost, until `room.leave()`.
+            wait: Keep trying when the room cannot be reached at first.
+            attendants: Keep the list of attendants; None: if we are listed. Where we are not to be listed, older rooms
+                list us all the same when we ask (`room.is_listed` tells); without asking they do not.
 
-        Raises AddressError, HandshakeError (wrong key, refused), RemoteError (no room), and, unless told to wait,
-        SessionEndedError (BusyError among them: closed at once) and DeadlineError.
+        Returns:
+            The room, which stays the same object over all sessions with it.
+
+        Raises:
+            AddressError: The address cannot be read or dialled.
+            HandshakeError: The room has another key, or refused us.
+            RemoteError: The other end is no room.
+            SessionEndedError: The session ended at first (BusyError: it was closed at once); not with `wait`.
+            DeadlineError: The room did not answer in time; not with `wait`.
         """
         listing = announce is True if attendants is None else attendants or announce is True
         room = JoinedRoom(self.me.id, ways_into(address), announce=announce, listing=listing)
@@ -226,7 +243,7 @@ class RoomClient:
     async def _open(
         self, room: JoinedRoom, way: Way, seconds: float, reached: Callable[[], None]
     ) -> tuple[Peer, Way]:
-        """Open a session with whoever has the room's key at the end of this way."""
+        """Open a session with the holder of the room's key at the end of this way."""
         relay = self._need_relay()
         peers: dict[Link, Peer] = {}
 
@@ -274,14 +291,25 @@ class RoomClient:
     ) -> Peer:
         """Open a tunnel.
 
-        target: whom: a feed id, or the text of one (through the given room, else through those that list it, else
-            through any); a tunnel address, or text with several (through the room that it names); or a private
-            tunnel address, which is resolved here.
-        anyway: whatever our follow graph says, now and later.
+        The inner handshake proves the target's key.
 
-        The inner handshake proves the target's key. Raises NotDialledError when the follow graph is against it,
-        RefusedError when the room or the target refuses (one text for every reason) or a private address is not for
-        us, HandshakeError, DeadlineError, SessionEndedError, and LocalProtocolError when the room is not joined.
+        Args:
+            target: A feed id, or the text of one (reached through the given room, else through those that list it, else
+                through any); a tunnel address, or text with several (through the room that it names); or a private
+                tunnel address, which is resolved here.
+            room: The room to go through; None: any that leads there.
+            anyway: Dial whatever our follow graph says, now and later.
+
+        Returns:
+            The peer, whose session is open.
+
+        Raises:
+            NotDialledError: The follow graph is against it.
+            RefusedError: The room or the target refuses (one text for all reasons), or a private address is not for us.
+            HandshakeError: The inner handshake failed.
+            DeadlineError: The target did not answer in time.
+            SessionEndedError: The session with the room, or the tunnel, ended first.
+            LocalProtocolError: The room is not joined.
         """
         found = parse_target(target) if isinstance(target, str) else target
         self._need_relay()
@@ -301,9 +329,11 @@ class RoomClient:
         raise problem or RefusedError("could not connect")
 
     async def resolve(self, address: PrivateTunnelAddress) -> TunnelAddress:
-        """What a private tunnel address means, as far as our rooms and contacts tell. Nothing is sent.
+        """Return what a private tunnel address means, as far as our rooms and contacts tell. Nothing is sent.
 
-        Raises RefusedError when it is not for us, or names a room that we are not in; LimitError.
+        Raises:
+            RefusedError: The address is not for us, or names a room that we are not in.
+            LimitError: There are too many tags to try.
         """
         return await self._private.resolve(address, [room.id for room in self._kept])
 
@@ -375,22 +405,22 @@ class RoomClient:
         )
 
     def _may_leave(self, peer: Peer, role: Role, verdict: Verdict | None) -> None:
-        """A session has opened that may go on outside of the room, if the peer may hear our addresses."""
+        """Take a session that may go on outside of the room, if the peer may hear our addresses."""
         if self._direct is not None:
             self._direct.opened(peer, role, may_meet=self._is_known(peer, verdict))
 
     def _is_known(self, peer: Peer, verdict: Verdict | None) -> bool:
-        """Whether it may be here because we want it by name."""
+        """Return whether a session may be here because we want its peer by name."""
         if self._trust is not None:
             return verdict is not None and verdict.admitted and self._trust.knows(peer.id, verdict)
         return isinstance(self._admission, AllowList) and self._admission.decide(peer.id)
 
     async def _may_hear(self, peer: Peer) -> bool:
-        """Whether a peer may hear our addresses right now."""
+        """Return whether a peer may hear our addresses right now."""
         return self._is_known(peer, None if self._trust is None else await self._trust.judge(peer.id))
 
     def _unknown(self, peer: Peer) -> None:
-        """It stays, but may not hear our addresses any more."""
+        """Keep a peer that is no longer known by name, but stop telling it our addresses."""
         if self._direct is not None:
             self._direct.stay(peer)
 
@@ -398,7 +428,7 @@ class RoomClient:
         return self._direct is not None and self._direct.called(peer, called)
 
     def _named(self, peer: Peer) -> Mapping[tuple[str, ...], str]:
-        """What `_called` serves to a peer."""
+        """Return what `_called` serves to a peer."""
         return {} if self._direct is None else self._direct.named(peer)
 
     def _hold(self, peer: Incoming, link: Link, show: Callable[[], None]) -> bool:
@@ -426,7 +456,7 @@ class RoomClient:
     # ------------------------------------------------------------ incoming tunnels
 
     async def incoming(self) -> AsyncIterator[Peer]:
-        """Peers that were let in, as they come, until the client closes. Those that have left are left out."""
+        """Yield the peers that were let in, as they come, until the client closes; but none that have left."""
         while (peer := await self._arrivals.next()) is not None:
             yield peer
 

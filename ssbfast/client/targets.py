@@ -24,7 +24,7 @@ Parsed = FeedId | TunnelAddress | PrivateTunnelAddress | tuple[TunnelAddress, ..
 
 
 class TunnelWay(NamedTuple):
-    """One attempt: through which room, to whom, and to which of his instances (ssb-tunnel of 2018)."""
+    """One attempt: the room, the target, and which of the target's instances (ssb-tunnel of 2018)."""
 
     room: JoinedRoom
     target: FeedId
@@ -48,7 +48,7 @@ def parse_target(text: str) -> Parsed:
 
 
 def ways_into(address: str) -> list[Way]:
-    """The alternatives of a room's address that can be dialled over TCP, never empty. Raises AddressError."""
+    """Return the alternatives of a room's address that can be dialled over TCP, never empty. Raises AddressError."""
     ways = []
     for alternative in parse_address(address):
         if isinstance(alternative.transport, NetAddress) and alternative.shs is not None:
@@ -63,7 +63,7 @@ def ways_to(
     rooms: Sequence[JoinedRoom],
     kept: Sequence[JoinedRoom],
 ) -> list[TunnelWay]:
-    """The ways to try, in order, never empty.
+    """Return the ways to try, in order, never empty.
 
     rooms: those to go through. kept: all that we know, for the message when there is no way.
     Raises LocalProtocolError when the room is none of ours, SessionEndedError when it is away just now.
@@ -87,7 +87,7 @@ _OF_2018 = 2018
 
 
 class Private:
-    """Resolves private tunnel addresses for one client, in a thread: there may be 100,000 tags to try.
+    """The resolver of private tunnel addresses for one client, in a thread: there may be 100,000 tags to try.
 
     contacts: called there. groups: secrets of 32 bytes.
     """
@@ -104,7 +104,7 @@ class Private:
         self._lock = threading.Lock()
 
     async def resolve(self, address: PrivateTunnelAddress, portals: Sequence[FeedId]) -> TunnelAddress:
-        """Raises RefusedError when there is no answer, LimitError."""
+        """Resolve an address. Raises RefusedError when there is no answer, LimitError."""
         found = await asyncio.get_running_loop().run_in_executor(None, self._find, address, portals)
         if found is None:
             raise RefusedError(NOT_FOR_YOU)

@@ -90,7 +90,7 @@ def _upper(text: str, form: str) -> str:
 
 
 def _bare(key: str) -> str:
-    """A key that was given as an id."""
+    """Return a key that was given as an id, without its sigil and suffix."""
     key = key.removeprefix("@")
     return key[: -len(SUFFIX)] if key.lower().endswith(SUFFIX) else key
 
@@ -103,7 +103,7 @@ def _seed(text: str, form: str) -> str:
 
 
 def _without_protocol(transport: str, upper: list[str], form: str) -> str:
-    """HOST:PORT with a key; anything else is left to the parser, which keeps protocols that it does not know."""
+    """Return HOST:PORT with a key; anything else is left to the parser, which keeps protocols that it does not know."""
     place, _, last = transport.rpartition(":")
     found = _LEGACY_KEY.fullmatch(last)
     if found is not None and place:

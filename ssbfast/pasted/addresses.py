@@ -42,14 +42,14 @@ _Found: TypeAlias = FeedId | _Addresses | PrivateTunnelAddress | Alias
 
 
 class Room(NamedTuple):
-    """A room's address. text: as the library reads it. portal: the room's id."""
+    """The address of a room. text: as the library reads it. portal: the room's id."""
 
     text: str
     portal: FeedId
 
 
 def read_id(text: str) -> FeedId:
-    """Read whom an id, or an address that names one person, stands for. Raises BadInputError."""
+    """Read the peer that an id, or an address that names one peer, stands for. Raises BadInputError."""
     match _read(text, _ID_FORM):
         case FeedId() as feed:
             return feed
@@ -77,7 +77,7 @@ def read_room(text: str) -> Room:
 
 
 def read_target(text: str) -> FeedId | PrivateTunnelAddress | tuple[TunnelAddress, ...]:
-    """Read whom to reach: an id, a tunnel address with its alternatives, or a private one. Raises BadInputError."""
+    """Read the peer to reach: an id, a tunnel address with its alternatives, or a private one. Raises BadInputError."""
     match _read(text, _TARGET_FORM):
         case Alias(portal=portal, user=user):
             return (TunnelAddress(portal, user),)
@@ -141,7 +141,7 @@ def _no_person(addresses: _Addresses) -> str:
 
 
 def _read(text: str, form: str) -> _Found:
-    """Read what was pasted, whatever it is. form: what was expected, for messages."""
+    """Read a pasted text of any form. form: what was expected, for messages."""
     word = _one_word(tidy(text), form)
     if _PERCENT.match(word):
         word = tidy(_unquoted(word))

@@ -68,5 +68,5 @@ def _strange(text: str) -> str | None:
 
 
 def _is_word(text: str) -> bool:
-    """Whether it is rather somebody's name than the beginning of a key."""
+    """Return whether it is rather a name than the beginning of a key."""
     return len(text) < 20 and text.isalpha() and (text.islower() or text.istitle() or text.isupper())

@@ -1,4 +1,4 @@
-"""A room: listens, lets peers in, answers their calls, splices their tunnels.
+"""A room: it listens, lets peers in, answers their calls, and splices their tunnels.
 
 What is decided comes from `ssbfast.room` as effects; how bytes move is `ssbfast.net`'s business.
 """
@@ -45,13 +45,26 @@ EventSink = Callable[[dict[str, Any]], None]
 class RoomServer:
     """A portal in Open mode.
 
-    me: the room's own identity. name: what it calls itself to people.
-    listen: where to listen. host: the address to publish, when the bound one is not dialable.
-    udp: where to answer STUN binding requests; nowhere if empty. None: at the addresses and ports of `listen` and on
-        another port, if that can be had; if not, `without_udp` or `one_udp_port` tells why.
-    on_event: gets each event (a dict with the member "event"), within the loop.
-    stall_seconds: how long a tunnel's target may take nothing while its source waits.
-    caps: how many connections, sessions and tunnels there may be, in all and from one address.
+    Args:
+        me: The room's own identity.
+        name: The room's name, for people.
+        network: The network whose handshakes the room accepts.
+        listen: The TCP endpoints to listen on.
+        host: The endpoint to publish, when the bound one is not dialable.
+        udp: The endpoints that answer STUN binding requests; none if empty. None: the addresses and ports of `listen`
+            and one more port, if it is free; if not, `without_udp` or `one_udp_port` tells why.
+        admission: The policy that decides which peers may have a session; every peer may unless given.
+        on_event: Called in the loop with each event, a dict with the member "event".
+        stall_seconds: Seconds that a tunnel's target may take nothing while its source waits.
+        pool: Bytes that all tunnels together may hold.
+        caps: The numbers of connections, sessions and tunnels that are allowed, in all and from one address.
+
+    Attributes:
+        me: The room's own identity.
+        portal: The room's attendants and tunnels.
+        addresses: The dialable alternatives; empty before `start`.
+        port: The TCP port of the first endpoint; 0 before `start`.
+        is_wildcard_only: True when the published address can be dialled from this machine only.
     """
 
     def __init__(
@@ -109,7 +122,12 @@ class RoomServer:
         await self.close()
 
     async def start(self) -> None:
-        """Listen. Raises BadInputError when an endpoint cannot be bound, MissingExtraError for `udp` without aioice."""
+        """Listen.
+
+        Raises:
+            BadInputError: An endpoint cannot be bound.
+            MissingExtraError: `udp` is given, and aioice is not installed.
+        """
         sockets = bind(self._listen)
         try:
             udp = self._reflecting.bind(sockets)
@@ -135,7 +153,7 @@ class RoomServer:
         self.emit("listening", id=str(self.me.id), address=self.address, invite=str(self.invite), udp=bound)
 
     async def close(self) -> None:
-        """Stop listening, say goodbye to everybody; returns when all are gone."""
+        """Stop listening and say goodbye to all peers; return when all are gone."""
         self._emptied = asyncio.Event()
         self._reflecting.close()
         for acceptor in self._acceptors:
@@ -154,22 +172,22 @@ class RoomServer:
 
     @property
     def address(self) -> str:
-        """The dialable alternatives, joined by `;`."""
+        """Return the dialable alternatives, joined by `;`."""
         return joined(self.addresses)
 
     @property
     def without_udp(self) -> str | None:
-        """Why the room answers no STUN requests although nobody has forbidden it."""
+        """Return why the room answers no STUN requests although none of its options forbids it."""
         return self._reflecting.problem
 
     @property
     def one_udp_port(self) -> str | None:
-        """Why it answers them on one port only, although nobody has said so: members cannot tell a symmetric NAT."""
+        """Return why it has one STUN port only, although it was not told so: members cannot tell a symmetric NAT."""
         return self._reflecting.shortage
 
     @property
     def population(self) -> int:
-        """How many connections, sessions and tunnels there are."""
+        """Return how many connections, sessions and tunnels there are."""
         return len(self.books.connections) + len(self.books.sessions) + len(self.books.tunnels)
 
     def compact(self) -> None:
@@ -181,7 +199,7 @@ class RoomServer:
 
     @property
     def invite(self) -> Invite:
-        """A Rooms 1 invite, to paste into an SSB app."""
+        """Return a Rooms 1 invite, to paste into an SSB app."""
         return Invite(self.addresses[0])
 
     @property
@@ -192,7 +210,7 @@ class RoomServer:
 
     @property
     def books(self) -> RoomLimits:
-        """What peers hold and spend."""
+        """Return what peers hold and spend."""
         if self._books is None:
             raise LocalProtocolError("use `async with RoomServer(...)`")
         return self._books
@@ -200,7 +218,7 @@ class RoomServer:
     # ------------------------------------------------------------ sessions
 
     def _enter(self, host: str) -> Link | None:
-        """A connection from `host`: its link, or None when it has no place."""
+        """Take a connection from `host`; return its link, or None when it has no place."""
         if self.is_closing:
             return None
         session = RoomSession(self, rings(host))
@@ -228,11 +246,11 @@ class RoomServer:
         return self._emptied is not None
 
     def admit(self, session: RoomSession, who: FeedId) -> bool:
-        """Tell whether a proven key may have this session."""
+        """Return whether a proven key may have this session."""
         return self._admission.decide(who) and self.books.enter(session)
 
     def has_place(self, session: RoomSession) -> bool:
-        """Tell whether a connection still has its place."""
+        """Return whether a connection still has its place."""
         return session in self.books.connections and not self.is_closing
 
     def sessions_of(self, who: FeedId) -> int:
@@ -244,7 +262,7 @@ class RoomServer:
         self.books.spend(session, kind)
 
     def proven(self, session: RoomSession) -> int:
-        """A handshake is done. Returns the session's number."""
+        """Take a session whose handshake is done; return its number."""
         self.books.connections.remove(session)
         self.books.sessions.add(session, session.networks)
         self._plan_sweep()
@@ -258,7 +276,7 @@ class RoomServer:
         return number
 
     def gone(self, session: RoomSession) -> None:
-        """A connection is gone, whatever its state was."""
+        """Take note that a connection is gone, whatever its state was."""
         self.books.connections.remove(session)
         self.books.sessions.remove(session)
         if session.number and self._sessions.pop(session.number, None) is not None:
@@ -269,13 +287,13 @@ class RoomServer:
     # ------------------------------------------------------------ effects
 
     def happened(self, session: RoomSession, event: Any) -> None:
-        """An event of a session's MuxRPC."""
+        """Handle an event of a session's MuxRPC."""
         effects = self._methods.handle(session.number, event, self._now())
         self._charge(session, effects)
         self.carry_out(effects)
 
     def _charge(self, session: RoomSession, effects: Iterable[Effect]) -> None:
-        """Charge what a call costs others."""
+        """Charge a session for what its call costs others."""
         for effect in effects:
             if isinstance(effect, Joined | Left):
                 self.books.spend(session, "announcements")
@@ -287,7 +305,7 @@ class RoomServer:
                 self.books.spend(session, "visits", effect.to)
 
     def reached(self, limit: str) -> None:
-        """A limit was reached: the operator is told, together with others."""
+        """Report to the operator that a limit was reached, together with others."""
         if self.books.tally.add(limit) and self._telling is None:
             self._telling = self.relay.loop.call_later(limits.TALLY_SECONDS, self._tell_limits)
 
@@ -306,7 +324,7 @@ class RoomServer:
         self.emit("limited", limits=self.books.tally.take())
 
     def carry_out(self, effects: Iterable[Effect]) -> None:
-        """Do what the room wants done, in order."""
+        """Carry out the room's effects, in order."""
         for effect in effects:
             if isinstance(effect, Joined | Left):
                 self.emit("joined" if isinstance(effect, Joined) else "left", id=effect.id.short)
@@ -408,7 +426,7 @@ class RoomServer:
         )
 
     def emit(self, event: str, **members: Any) -> None:
-        """Tell the operator."""
+        """Report an event to the operator."""
         if self._on_event is not None:
             self._on_event({"event": event, **members})
 

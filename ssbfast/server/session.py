@@ -24,14 +24,14 @@ _NONE: Final[Mapping[int, Splice]] = MappingProxyType({})
 
 
 class SessionRoom(Protocol):
-    """What a session needs of the room that it is with."""
+    """The room as its sessions see it."""
 
     @property
     def relay(self) -> Relay:
-        """The room's relay."""
+        """Return the room's relay."""
 
     def has_place(self, session: RoomSession) -> bool:
-        """Tell whether a connection still has its place."""
+        """Return whether a connection still has its place."""
 
     def sessions_of(self, who: FeedId) -> int:
         """Return how many sessions a key has."""
@@ -40,29 +40,29 @@ class SessionRoom(Protocol):
         """Charge a session for one of a kind."""
 
     def reached(self, limit: str) -> None:
-        """A limit was reached."""
+        """Take note that a limit was reached."""
 
     def admit(self, session: RoomSession, who: FeedId) -> bool:
-        """Tell whether a proven key may have this session."""
+        """Return whether a proven key may have this session."""
 
     def proven(self, session: RoomSession) -> int:
-        """A handshake is done. Returns the session's number."""
+        """Take a session whose handshake is done; return its number."""
 
     def happened(self, session: RoomSession, event: Any) -> None:
-        """An event of a session's MuxRPC."""
+        """Handle an event of a session's MuxRPC."""
 
     def gone(self, session: RoomSession) -> None:
-        """A connection is gone, whatever its state was."""
+        """Take note that a connection is gone."""
 
     def backlog_passed(self, session: RoomSession, *, lost: bool) -> None:
-        """Too much waits for a session. lost: something was dropped."""
+        """Take note that too much waits for a session. lost: something was dropped."""
 
     def drained(self, session: RoomSession) -> None:
-        """Nothing waits for a session any more."""
+        """Take note that nothing waits for a session any more."""
 
 
 class RoomSession:
-    """From the first byte of a connection to its last. Thousands of them idle: it holds little.
+    """A session with a peer, from the first byte of a connection to its last. Thousands of them idle: it holds little.
 
     networks: what it is charged to. began: when its connection was accepted, in the loop's time.
     number: the room's number for it, 0 until the handshake is done.
@@ -104,7 +104,7 @@ class RoomSession:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether its connection still has its place."""
+        """Return whether its connection still has its place."""
         return self._room.has_place(self)
 
     def abort(self) -> None:
@@ -112,11 +112,11 @@ class RoomSession:
         self.link.abort()
 
     def dismiss(self) -> None:
-        """Cut the session: its place is somebody else's."""
+        """Cut the session: its place goes to another one."""
         self.link.fail(LimitError("the room has no place for this session any more"))
 
     def admit(self, who: FeedId) -> bool:
-        """Tell whether the key that was proved is let in."""
+        """Return whether the key that was proved is let in."""
         return self._room.admit(self, who)
 
     # ------------------------------------------------------------ LinkHandler
@@ -143,7 +143,7 @@ class RoomSession:
                 self._room.happened(self, event)
 
     def chunk(self, link: Link, req: int, data: bytes) -> None:
-        """Never: a room has no delivering inlets."""
+        """Do nothing: a room has no delivering inlets."""
 
     def closed(self, link: Link, error: SSBError | None) -> None:
         splices = list(self.splices.values())
@@ -164,7 +164,7 @@ class RoomSession:
             self.link.control(*self.mux.fail(req, message))
 
     def send_item(self, req: int, body: bytes, *, snapshot: bool = False) -> None:
-        """One item of a subscription.
+        """Send one item of a subscription.
 
         snapshot: a whole list, which is as long as it is. It is bulk: it takes turns with tunnels, what follows it
         waits behind it, and only that counts as backlog. Where none is under way, items go as control packets.
@@ -200,7 +200,7 @@ class RoomSession:
         return None if self._feeds is None else self._feeds.get(req)
 
     def _passed(self, *, lost: bool) -> None:
-        """Too much waits: nothing is added until all of it has left.
+        """Stop adding when too much waits, until all of it has left.
 
         lost: there was no queue memory; then it is not tried again at once.
         """
@@ -232,7 +232,7 @@ class RoomSession:
         self.link.when(lambda: not lane.queued, lambda: self._drained(req, lane))
 
     def _drained(self, req: int, lane: native.Lane) -> None:
-        """Nothing of a subscription waits any more: give its lane back, which is cheaper than keeping it."""
+        """Give back the lane of a subscription of which nothing waits any more: that is cheaper than keeping it."""
         if lane.queued and self.link.is_open:
             self._watch(req, lane)
             return
@@ -244,7 +244,7 @@ class RoomSession:
 
 
 class _Feed:
-    """What waits for one subscription."""
+    """The items that wait for one subscription."""
 
     __slots__ = ("counted", "lane")
 

@@ -56,7 +56,7 @@ def bench(quick: bool, as_json: bool, plot: Path | None) -> int:
 
 
 def machine_line(about: dict[str, Any]) -> str:
-    """Where the figures come from, in one line."""
+    """Return where the figures come from, in one line."""
     return (
         f"{about['cpu']}, {about['cores']} cores, SIMD path {about['backend']}; "
         f"ssbfast {about['ssbfast']}, PyNaCl {about['pynacl']}, Python {about['python']}, {about['system']}"
@@ -65,7 +65,7 @@ def machine_line(about: dict[str, Any]) -> str:
 
 @contextlib.contextmanager
 def progress() -> Iterator[Callable[[str], None]]:
-    """What is measured now, on stderr: in one place of a terminal, else a line each."""
+    """Show what is measured now, on stderr: in one place of a terminal, else a line each."""
     from rich.console import Console
 
     console = Console(stderr=True, highlight=False)
@@ -77,7 +77,7 @@ def progress() -> Iterator[Callable[[str], None]]:
 
 
 def show(results: list[Result]) -> None:
-    """One table for each group of contests."""
+    """Show one table for each group of contests."""
     from rich.console import Console
     from rich.table import Table
 
@@ -105,7 +105,7 @@ def _base(result: Result) -> str:
 
 
 def cell(result: Result, name: str) -> str:
-    """A figure and its ratio, as "1234 (5.6x)"."""
+    """Return a figure and its ratio, as "1234 (5.6x)"."""
     rate, ratio = result.rate(name), result.figures[name].ratio
     number = f"{rate:.0f}" if rate >= 10 else f"{rate:.2g}"
     return number if ratio is None or name == result.contest.baseline else f"{number} ({ratio:.2g}x)"

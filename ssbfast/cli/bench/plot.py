@@ -15,7 +15,7 @@ _COLUMNS: Final = 2
 
 
 def check(file: Path) -> None:
-    """Before anything is measured: BadInputError for another suffix or no directory, MissingExtraError."""
+    """Check before anything is measured: BadInputError for another suffix or no directory, MissingExtraError."""
     if file.suffix.lower() not in SUFFIXES:
         raise BadInputError(f"--plot {file.name!r}: a picture ends in .png or .svg")
     if not file.parent.is_dir():
@@ -27,7 +27,7 @@ def check(file: Path) -> None:
 
 
 def curves(results: Sequence[Result]) -> dict[str, dict[str, list[tuple[str, float]]]]:
-    """By group and contender: (case, ratio). Groups of a single case, and baselines, are no curves."""
+    """Return (case, ratio) by group and contender. Groups of a single case, and baselines, are no curves."""
     found: dict[str, dict[str, list[tuple[str, float]]]] = {}
     for result in results:
         lines = found.setdefault(result.contest.group, {})

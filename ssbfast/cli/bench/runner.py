@@ -25,7 +25,7 @@ from ssbfast.cli.bench.contest import Contender, Contest, Work, WrongAnswerError
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How long to measure. rounds: turns of each contender; turn: CPU-seconds of a turn at the least."""
+    """The length of a measurement. rounds: turns of each contender; turn: CPU-seconds of a turn at the least."""
 
     rounds: int
     turn: float
@@ -37,7 +37,7 @@ QUICK: Final = Pace(3, 0.0005)
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """What one contender has shown: medians of a pass in seconds; ratios to the baseline, the least and the largest."""
+    """The figures of one contender: medians of a pass in seconds; ratios to the baseline, the least and the largest."""
 
     cpu: float
     wall: float
@@ -54,11 +54,11 @@ class Result:
     figures: Mapping[str, Figure]
 
     def rate(self, name: str) -> float:
-        """Amount for each CPU-second."""
+        """Return the amount for each CPU-second."""
         return self.contest.amount / self.figures[name].cpu
 
     def as_json(self) -> dict[str, Any]:
-        """For people's programs; seconds are those of one pass."""
+        """Return the result for programs; seconds are those of one pass."""
         contest = self.contest
         return {
             "event": "result",
@@ -101,7 +101,7 @@ def _passes(contender: Contender, turn: float) -> int:
 
 
 def _turn(contender: Contender, passes: int) -> tuple[float, float]:
-    """CPU-seconds (all threads of the process) and seconds on the clock of one pass."""
+    """Return the CPU-seconds (all threads of the process) and the seconds on the clock of one pass."""
     if contender.fresh is None:
         cpu, wall = _timed(contender.work, passes)
     else:
@@ -120,7 +120,7 @@ def _timed(work: Work, passes: int) -> tuple[float, float]:
 
 
 def figures(taken: Mapping[str, list[tuple[float, float]]], baseline: str) -> dict[str, Figure]:
-    """Medians of (CPU, wall) seconds by contender, all with as many rounds, and of the ratios within each round."""
+    """Return medians of (CPU, wall) seconds by contender, all with as many rounds, and of the ratios in each round."""
     base = [cpu for cpu, _ in taken.get(baseline, [])]
     found = {}
     for name, rounds in taken.items():
@@ -136,7 +136,7 @@ def figures(taken: Mapping[str, list[tuple[float, float]]], baseline: str) -> di
 
 
 def contests() -> Iterator[Contest]:
-    """All that an installed ssbfast can compare by itself, made one after the other."""
+    """Yield all contests that an installed ssbfast can hold by itself, made one after the other."""
     yield from box_stream.contests()
     yield from handshake.contests()
     yield from relay.contests()
@@ -151,7 +151,7 @@ def run(pace: Pace, announce: Callable[[str], None], among: Iterable[Contest] | 
 
 
 def machine() -> dict[str, Any]:
-    """Where figures come from: CPU, SIMD path in use and others on offer, versions."""
+    """Return where figures come from: CPU, SIMD path in use and others on offer, versions."""
     return {
         "event": "machine",
         "cpu": cpu_model(),
@@ -173,7 +173,7 @@ def _version(package: str) -> str:
 
 
 def cpu_model() -> str:
-    """The processor's name as the system tells it."""
+    """Return the processor's name as the system tells it."""
     info = Path("/proc/cpuinfo")
     if info.exists():
         for line in info.read_text(encoding="utf-8", errors="replace").splitlines():

@@ -1,4 +1,4 @@
-"""`ssbfast demo`: show that a tunnel works, how fast it is, and what the room sees of it."""
+"""`ssbfast demo`: it shows that a tunnel works, how fast it is, and what the room sees of it."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ def demo(megabytes: int, path: str, as_json: bool, calls: int, sabotage: Sabotag
 @click.command(hidden=True)
 @click.argument("role", type=click.Choice(["room", "target", "caller"]))
 def demo_part(role: Role) -> int:
-    """One of the demo's processes. The demo starts it."""
+    """Run one of the demo's processes. The demo starts it."""
     return run_part(role)
 
 
 async def _interruptible(wishes: Wishes, advance: OnProgress) -> Result:
-    """The first Ctrl-C or SIGTERM cancels the demo, which ends its processes; they also end when we do."""
+    """Cancel the demo on the first Ctrl-C or SIGTERM; it ends its processes, which also end when we do."""
     task = asyncio.ensure_future(run_demo(wishes, advance))
     with short_errors(), on_signals(task.cancel, exit_code=1):
         return await task
@@ -78,7 +78,7 @@ def failed(reason: str, *, as_json: bool) -> int:
 
 @contextlib.contextmanager
 def progress_bars(wishes: Wishes, *, show: bool) -> Iterator[OnProgress]:
-    """A bar for the tunnel and, once bytes go directly, one for that; gives the function that moves them."""
+    """Show a bar for the tunnel and, once bytes go directly, one for that; yield the function that moves them."""
     from rich import progress
 
     columns = (

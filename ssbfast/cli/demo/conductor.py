@@ -44,7 +44,7 @@ OnProgress = Callable[[int, bool], None]
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """size: bytes to tunnel there and back. calls: how many to time. sabotage: what to do wrong on purpose.
+    """What to run. size: bytes to tunnel there and back. calls: how many to time. sabotage: the deliberate fault.
 
     direct: whether to take a direct path afterwards, and come back.
     """
@@ -56,13 +56,13 @@ class Wishes:
 
     @property
     def direct_size(self) -> int:
-        """Bytes there and back while the path changes."""
+        """Return the bytes there and back while the path changes."""
         return min(self.size, DIRECT_BYTES) if self.direct else 0
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What was proven and measured.
+    """The proofs and measurements.
 
     seconds: from the first byte sent to the last one back; both ways run at the same time.
     call_seconds: median of one call and its answer. cpu_seconds: of the room, while the bytes were under way.
@@ -88,7 +88,7 @@ class Result:
 
     @property
     def mb_per_second(self) -> float:
-        """Each way."""
+        """Return the speed of each way."""
         return self.size / self.seconds / 1e6
 
 
@@ -175,7 +175,7 @@ class _Conductor:
         self._news.set()
 
     async def _end_all(self) -> None:
-        """Whatever still runs is killed: the parts keep nothing that could be lost."""
+        """Kill whatever still runs: the parts keep nothing that could be lost."""
         for part in self._parts.values():
             if part.process.returncode is None:
                 part.kill()
@@ -217,7 +217,7 @@ class _Conductor:
         return await self._conclude(left_out)
 
     async def _transfer(self, prefix: str = "") -> None:
-        """Until all bytes are back at A; the room dies in the middle if that is wished for."""
+        """Wait until all bytes are back at A; kill the room in the middle if that is wished for."""
         back = -1
         while self._find("target", prefix + "returned") is None:
             await self._wait_for_news()
@@ -258,7 +258,7 @@ class _Conductor:
         )
 
     async def _tunnels(self, least: int) -> tuple[list[Report], list[Report]]:
-        """What the room says of each tunnel's beginning and end, once all have ended."""
+        """Return what the room says of each tunnel's beginning and end, once all have ended."""
         while True:
             opened, closed = self._all("room", "tunnel_opened"), self._all("room", "tunnel_closed")
             if len(opened) == len(closed) >= least:
@@ -266,14 +266,14 @@ class _Conductor:
             await self._wait_for_news()
 
     def _judge(self, tunnels: list[Report]) -> DirectResult | None:
-        """To be asked when everybody has left: then all that was to be said has been said."""
+        """Judge all reports. Call it when all parts have left: then everything has been reported."""
         if not self._direct_size:
             return None
         target, caller = self._parts["target"].reports, self._parts["caller"].reports
         return judge(self._direct_size, target, caller, tunnels)
 
     async def _dismiss_all(self) -> None:
-        """Everybody leaves by himself, peers first, and says that all went well."""
+        """Dismiss every part, peers first; each leaves by itself and reports that all went well."""
         roles: tuple[Role, ...] = ("caller", "target", "room")
         for role in roles:
             part = self._parts[role]
@@ -292,7 +292,7 @@ class _Conductor:
         return [report for report in self._parts[role].reports if report["event"] == event]
 
     def _find(self, role: Role, event: str) -> Report | None:
-        """The latest report of a kind."""
+        """Return the latest report of a kind."""
         reports = self._parts[role].reports
         return next((report for report in reversed(reports) if report["event"] == event), None)
 
@@ -302,7 +302,7 @@ class _Conductor:
         return report
 
     async def _wait_for_news(self, seconds: float = QUIET_SECONDS) -> None:
-        """Wait for the next report of anybody. Raises DemoError for bad news, and for none at all."""
+        """Wait for the next report of any part. Raises DemoError for bad news, and for none at all."""
         # Not `wait_for`, which can lose a Ctrl-C that comes together with news (before Python 3.12).
         news = asyncio.ensure_future(self._news.wait())
         try:
@@ -325,7 +325,7 @@ class _Conductor:
         )
 
     def _best_reason(self) -> DemoError:
-        """A process that died explains all the rest; a protocol's own error explains what others call an end."""
+        """Return the best reason: a process that died explains all the rest; a protocol's own error explains an end."""
         for part in self._parts.values():
             if part.process.returncode is not None and self._find(part.role, "failed") is None:
                 return self._death(part)
