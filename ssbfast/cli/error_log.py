@@ -69,7 +69,7 @@ class ErrorLines:
 
     def of_destructor(self, args: sys.UnraisableHookArgs) -> None:
         """Handle an error for `sys.unraisablehook`."""
-        self._tell("an error that nobody can catch", args.exc_value)
+        self._tell("an error that nothing can catch", args.exc_value)
 
     def _tell(self, what: str, error: BaseException | None) -> None:
         with self._turn:

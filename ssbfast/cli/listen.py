@@ -52,7 +52,7 @@ def _service(text: str) -> Endpoint:
 
     service = read_service(text)
     if not service.port:
-        raise BadInputError("nobody can dial port 0: give the service's own, as in 127.0.0.1:8000")
+        raise BadInputError("port 0 cannot be dialled: give the service's own, as in 127.0.0.1:8000")
     return service
 
 
@@ -63,14 +63,14 @@ def _service(text: str) -> Endpoint:
     required=True,
     metavar="HOST:PORT",
     callback=callback(_service),
-    help="The service: where connections of friends go. They cannot choose another.",
+    help="The service that connections of friends go to. They cannot choose another.",
 )
 @click.option(
     "--private-for",
     multiple=True,
     metavar="@ID",
     callback=several(read_id),
-    help="Print an address that tells nobody but this friend where you are; repeatable.",
+    help="Print an address from which only this friend can tell where you are; repeatable.",
 )
 @connections_option
 @trust_options
@@ -86,10 +86,14 @@ def listen(
     as_json: bool,
     **more: Any,
 ) -> int:
-    """Offer a TCP service to your friends: those whom you follow reach it through the room, others are refused.
+    """Offer a TCP service to your friends: peers that you follow reach it through the room, others are refused.
 
     It prints the address to give to a friend, who runs `ssbfast connect ADDRESS --room … --bind HOST:PORT`. Refused
     connections are shown as they come, and remembered: `ssbfast denials`.
+
+    \b
+    Example:
+      ssbfast listen --room net:room.example:8008~shs:KEY --forward 127.0.0.1:8000
     """
     from ssbfast.cli.runner import run_until_stopped
 
@@ -182,8 +186,8 @@ class _Offer:
         """Return what people see first."""
         allowed = f", and {len(self.trust.allow)} more" if self.trust.allow else ""
         welcome = {
-            Policy.FOLLOWS: f"those whom you follow{allowed}; one more: ssbfast follow @ID{data_flag(self.data)}",
-            Policy.ALLOW: f"the {len(self.trust.allow)} of --allow only",
+            Policy.FOLLOWS: f"peers that you follow{allowed}; to add one: ssbfast follow @ID{data_flag(self.data)}",
+            Policy.ALLOW: f"the {len(self.trust.allow)} peers of --allow only",
             Policy.EVERYONE: "everyone who knows your id",
         }[self.trust.policy]
         service = show(self.service.host, self.service.port)

@@ -1,4 +1,4 @@
-"""Which path a session of `listen` and `connect` takes: through the room, or directly."""
+"""The path that a session of `listen` and `connect` takes: through the room, or directly."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ stun_option = click.option(
     multiple=True,
     metavar="HOST:PORT",
     callback=several(reflector),
-    help="A STUN server that tells us our public address, beside those of the rooms; repeatable.",
+    help="A STUN server that reports our public address, in addition to those of the rooms; repeatable.",
 )
 
 _OPTIONS: Final = (
     click.option(
         "--birthday",
         is_flag=True,
-        help="Where a NAT gives each destination another port: search for it, by thousands of datagrams.",
+        help="Behind a NAT that gives each destination another port: search for it with thousands of datagrams.",
     ),
     stun_option,
     click.option(
@@ -59,8 +59,8 @@ _OPTIONS: Final = (
         type=click.Choice([choice.value for choice in PathChoice]),
         default=PathChoice.AUTO.value,
         show_default=True,
-        help="auto: through the room, and directly as soon as possible. tunnel: through the room only; no address of"
-        " yours is told. direct: nothing is carried by the room.",
+        help="auto: through the room, and directly as soon as possible. tunnel: through the room only; none of your"
+        " addresses is sent. direct: the room carries no data.",
     ),
 )
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-_EVERYONE: Final = "policy `everyone`: whoever knows your id may open tunnels, except those whom you block"
+_EVERYONE: Final = "policy `everyone`: every peer that knows your id may open tunnels, except those that you block"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +83,18 @@ def trust_options(command: Command) -> Command:
             "--ssb-server",
             metavar="ADDRESS",
             callback=callback(_ssb_server),
-            help="Ask this ssb server whom it follows and blocks, instead of our own contacts.",
+            help="Ask this ssb server for follows and blocks, instead of our own contacts.",
         ),
         click.option(
-            "--allow", multiple=True, metavar="@ID", callback=several(read_id), help="Somebody else; repeatable."
+            "--allow", multiple=True, metavar="@ID", callback=several(read_id), help="Let in this peer too; repeatable."
         ),
         click.option(
             "--policy",
             type=click.Choice([policy.value for policy in Policy]),
             default=Policy.FOLLOWS.value,
             show_default=True,
-            help="Who is welcome: whom you follow, only those of --allow, or everyone. Never those whom you block.",
+            help="The peers that may connect: those that you follow, only those of --allow, or everyone. Blocked peers"
+            " never may.",
         ),
     ):
         command = option(command)

@@ -60,7 +60,7 @@ class Line:
     async def watch(self, room: JoinedRoom) -> None:
         """Try at once when the target comes into this room, or the room is back."""
         if room.is_listed:
-            warn(f"room {room.id.short} lists whoever looks at its list, and so you")
+            warn(f"room {room.id.short} lists every peer that reads its list, and so you")
         self._rooms.append(room)
         await together(self._await_target(room), self._await_room(room))
 
@@ -142,7 +142,7 @@ class Line:
         reason = Reason(error.reason)
         advice = _ADVICE.get(reason)
         if advice is None:
-            return "whom we follow cannot be found out just now"
+            return "the follow graph cannot be asked just now"
         raise RefusedError(advice.format(who=self._target.who, flag=self._flag))
 
     def _explain(self, error: SSBError) -> str:

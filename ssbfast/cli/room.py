@@ -47,25 +47,25 @@ def _host(text: str | None) -> Endpoint | None:
 
 
 @click.command()
-@click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Where the room's secret is kept.")
+@click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Directory of the room's secret.")
 @click.option(
     "--listen",
     multiple=True,
     metavar="HOST:PORT",
     callback=callback(_listen),
-    help="Where to listen; repeatable. Default: port 8008 of every address, IPv4 and IPv6.",
+    help="Address to listen on; repeatable. Default: port 8008 of every address, IPv4 and IPv6.",
 )
-@click.option("--host", metavar="NAME[:PORT]", callback=callback(_host), help="The address that others dial.")
+@click.option("--host", metavar="NAME[:PORT]", callback=callback(_host), help="Address that other peers dial.")
 @click.option(
     "--udp",
     multiple=True,
     metavar="HOST:PORT",
     callback=several(read_listen),
-    help="Where to tell peers, by STUN, which address they come from; repeatable. Default: as --listen, and on the"
-    " next free port, too.",
+    help="Address that answers STUN requests, by which peers learn their own; repeatable. Default: as --listen, and on"
+    " the next free port, too.",
 )
 @click.option("--no-udp", is_flag=True, help="Do not answer STUN requests.")
-@click.option("--name", default="", help="What the room calls itself.")
+@click.option("--name", default="", help="Name of the room, for people.")
 @network_option
 @group_read_option
 @json_option
@@ -81,8 +81,12 @@ def room(
 ) -> int:
     """Run a room: peers that join can reach each other through it.
 
-    It prints its address, an invite to paste into SSB apps, and then who comes, goes and tunnels. Ctrl-C or
-    SIGTERM says goodbye to all; a second one quits at once. With uvloop installed it runs on that.
+    It prints its address, an invite to paste into SSB apps, and then each peer that joins or leaves, and each tunnel.
+    Ctrl-C or SIGTERM says goodbye to all peers; a second one quits at once. If uvloop is installed, it runs on that.
+
+    \b
+    Example:
+      ssbfast room --listen 0.0.0.0:8008 --host room.example --name "Our room"
     """
     if udp and no_udp:
         raise BadInputError("either --udp or --no-udp")
@@ -171,7 +175,7 @@ def introduction(listening: dict[str, Any], secret: Path, *, only_here: bool) ->
         f"Room {listening['id']}",
         f"  address  {shell_word(listening['address'])}",
         f"  invite   {listening['invite']}",
-        f"  secret   {secret} (who has this file is the room: keep it safe)",
+        f"  secret   {secret} (this file is the room's identity: keep it safe)",
     ]
     if listening["udp"]:
         ports = dict.fromkeys(place.rpartition(":")[2] for place in listening["udp"])
@@ -180,7 +184,7 @@ def introduction(listening: dict[str, Any], secret: Path, *, only_here: bool) ->
     lines.append("")
     if only_here:
         lines.append("That address can be dialled from this machine only.")
-        lines.append("For others, say what they dial: ssbfast room --host NAME[:PORT]")
+        lines.append("For other machines, say what they dial: ssbfast room --host NAME[:PORT]")
     lines.append("Next: ssbfast listen --room ADDRESS --forward HOST:PORT offers a service to friends; or paste the")
     lines.append("invite into an SSB app, or give the address to RoomClient.join in Python.")
     lines.append("Ctrl-C ends the room.")

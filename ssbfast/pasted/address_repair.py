@@ -38,7 +38,7 @@ def _alternative(text: str, form: str) -> str:
     transport, *upper = _pieces(text, "~") or [""]
     name, colon, rest = transport.partition(":")
     if text.endswith("~") and not upper:
-        raise BadInputError(f"the address was cut off behind ~: {form}")
+        raise BadInputError(f"the address was cut off after ~: {form}")
     if colon and name.lower() in _KNOWN:
         return "~".join([_transport(name.lower(), rest, form), *(_upper(one, form) for one in upper)])
     return _without_protocol(transport, upper, form)
@@ -58,7 +58,7 @@ def _host_and_port(name: str, rest: str, form: str) -> str:
     rest = _ESCAPE.sub(r"\1", rest).removeprefix("//").rstrip(":")
     host, colon, port = rest.rpartition(":")
     if not colon or not port.isdigit() or re.search(r"(^|[^:]):$", host):
-        raise BadInputError(f"the port is missing (rooms mostly have 8008), or the address was cut off: {form}")
+        raise BadInputError(f"the port is missing (most rooms use 8008), or the address was cut off: {form}")
     kind = NetAddress if name == "net" else OnionAddress
     return format_address(kind(read_host(host), _port(port)))
 

@@ -110,7 +110,7 @@ def _room(addresses: _Addresses) -> Room:
 def _no_room(addresses: _Addresses) -> str:
     kinds = [type(one.transport) for one in addresses]
     if TunnelAddress in kinds:
-        return "that is the address of somebody behind a room, not the room's own"
+        return "that is the address of a peer behind a room, not the room's own"
     if NetAddress in kinds:
         return "the address has no key (was it cut off?)"
     if WebSocketAddress in kinds:
@@ -125,7 +125,7 @@ def _no_room(addresses: _Addresses) -> str:
 def _person(addresses: _Addresses) -> FeedId:
     targets = {one.transport.target for one in addresses if isinstance(one.transport, TunnelAddress)}
     if len(targets) > 1:
-        raise BadInputError("the alternatives lead to different people: give one id at a time")
+        raise BadInputError("the alternatives lead to different peers: give one id at a time")
     if not targets:
         raise BadInputError(f"{_no_person(addresses)}: {_ID_FORM}")
     return targets.pop()
@@ -219,5 +219,5 @@ def _addresses(word: str, form: str) -> _Addresses:
     text = repaired(word, form)
     bad = next((char for char in text if not "\x21" <= char <= "\x7e"), None)
     if bad is not None:
-        raise BadInputError(f"{name_of(bad)} stands in it, which no address has: {form}")
+        raise BadInputError(f"it contains {name_of(bad)}, which no address has: {form}")
     return parse_address(text)

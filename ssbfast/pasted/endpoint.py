@@ -48,7 +48,7 @@ def read_reflector(text: str) -> Endpoint:
     given = given[named.end() :] if named is not None else given
     found = _endpoint(given, _STUN_FORM, default_port=_STUN_PORT if named is not None else 0)
     if not found.host or not found.port:
-        raise BadInputError(f"host or port of the STUN server are missing in {given!r}: {_STUN_FORM}")
+        raise BadInputError(f"the host or port of the STUN server is missing in {given!r}: {_STUN_FORM}")
     return found
 
 
@@ -62,7 +62,7 @@ def read_name(text: str) -> Endpoint:
     given = _tidy(text, _NAME_FORM)
     found = _endpoint(given, _NAME_FORM, default_port=_UNSAID)
     if not found.host or found.port == 0:
-        raise BadInputError(f"host or port are missing in {given!r}: {_NAME_FORM}")
+        raise BadInputError(f"the host or port is missing in {given!r}: {_NAME_FORM}")
     return Endpoint(found.host, max(found.port, 0))
 
 

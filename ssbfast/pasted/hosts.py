@@ -103,11 +103,11 @@ def _in_ascii(host: str) -> str:
         raise BadInputError(f"{host!r} has a letter that old and new rules for names read differently: {_both(host)}")
     strange = next((char for char in host if char > "\x7f" and not _is_of_names(char)), None)
     if strange is not None:
-        raise BadInputError(f"{name_of(strange)} stands in it, which no name of a host has")
+        raise BadInputError(f"it contains {name_of(strange)}, which no host name has")
     try:
         return host.encode("idna").decode("ascii")
     except UnicodeError:
-        raise BadInputError(f"{host!r} is no name that DNS could have; its other form begins with xn--") from None
+        raise BadInputError(f"{host!r} is not a valid DNS name; its other form begins with xn--") from None
 
 
 def _is_of_names(char: str) -> bool:

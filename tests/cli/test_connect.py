@@ -260,7 +260,7 @@ def test_without_its_follow_graph_it_does_not_dial_and_keeps_asking(place: Villa
     connect, _port = place.connect("c", str(feed(1)), "--ssb-server", server)
     denied = connect.event("denied")
     assert (denied["proven"], denied["reason"], denied["address"]) == (False, "graph away", None)
-    assert connect.event("waiting")["reason"] == "whom we follow cannot be found out just now"
+    assert connect.event("waiting")["reason"] == "the follow graph cannot be asked just now"
     connect.signal(signal.SIGTERM)
     assert connect.wait() == 0
 

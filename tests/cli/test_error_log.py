@@ -112,7 +112,7 @@ CAUSES: list[tuple[Callable[[], None], str]] = [
     ),
     (lambda: by_the_loop(f"\x1b[31m\n{SECRET}", None), "ssbfast: an error inside"),
     (lambda: in_a_thread(ValueError(SECRET)), "ssbfast: a thread failed: ValueError at test_error_log.py:"),
-    (fall, "ssbfast: an error that nobody can catch: ValueError at test_error_log.py:"),
+    (fall, "ssbfast: an error that nothing can catch: ValueError at test_error_log.py:"),
     (lambda: log_of_library(f"to {SECRET}"), "ssbfast: warning of library at test_error_log.py:"),
     (lambda: log_of_library("to %s", SECRET), "ssbfast: warning of library at test_error_log.py:"),
     (lambda: logging.getLogger("asyncio").error(SECRET, exc_info=REFUSED), "ssbfast: error of asyncio at "),

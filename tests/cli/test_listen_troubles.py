@@ -57,7 +57,7 @@ def test_a_store_that_is_removed_lets_nobody_in(place: Village) -> None:
     store = place.path("a") / FILE
     good = store.read_bytes()
     store.unlink()
-    assert "found out" in listen.event("closed")["reason"] or listen.event("denied")["reason"] == "graph away"
+    assert "cannot be asked" in listen.event("closed")["reason"] or listen.event("denied")["reason"] == "graph away"
     place.connect("d", str(place.id("a")))
     while (denied := listen.event("denied"))["origin"] != str(place.id("d")):
         pass

@@ -16,7 +16,7 @@ from ssbfast.cli.output import json_line
 
 @click.command()
 @click.option("--quick", is_flag=True, help="Fewer and shorter turns: seconds instead of a minute, and rougher.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line: the machine, then each result.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line: the machine, then each result.")
 @click.option(
     "--plot",
     metavar="FILE",
@@ -26,9 +26,13 @@ from ssbfast.cli.output import json_line
 def bench(quick: bool, as_json: bool, plot: Path | None) -> int:
     """Measure the box stream, handshakes, the relay engine and calls, on each path that this machine offers.
 
-    Contenders take turns, and every answer is checked before it is timed. A figure in a table is work for each
-    second of CPU time; the ratio behind it is to libsodium (handshakes: to curve arithmetic alone), the median of
-    all rounds. Only ratios of one run can be compared.
+    Contenders take turns, and every answer is checked before it is timed. A figure in a table is the work per second
+    of CPU time; the ratio after it compares with libsodium (handshakes: with curve arithmetic alone) and is the median
+    of all rounds. Only ratios of one run can be compared.
+
+    \b
+    Example:
+      ssbfast bench --quick
     """
     if plot is not None:
         from ssbfast.cli.bench.plot import check

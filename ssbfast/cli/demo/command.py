@@ -29,18 +29,22 @@ MB: Final = 1_000_000
     type=click.Choice(["auto", "tunnel"]),
     default="auto",
     show_default=True,
-    help="auto: then leave the room for a direct path, cut that, and come back. tunnel: leave that out.",
+    help="auto: after the tunnel, take a direct path, cut it, and come back. tunnel: the tunnel only.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object with the result.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object with the result.")
 @click.option("--calls", type=click.IntRange(1, 1_000_000), default=200, hidden=True)
 @click.option("--sabotage", type=click.Choice(SABOTAGES), hidden=True)
 def demo(megabytes: int, path: str, as_json: bool, calls: int, sabotage: Sabotage | None) -> int:
     """Tunnel random bytes between two peers through a room, and prove that they arrived.
 
     Room, peer A and peer C are three processes on this machine. The bytes go from A through the room to C, and
-    back. Then a session leaves the room for a direct path (QUIC), loses it in the midst of a transfer, and ends it
-    through the room. Exit code 0 only if both ends agree on their SHA-256, each time, and the room counted what it
-    has to have carried, and no more; 1 if anything was not as it has to be.
+    back. Then a session leaves the room for a direct path (QUIC), loses the path in the middle of a transfer, and
+    finishes the transfer through the room. The exit code is 0 only if both ends agree on the SHA-256 each time, and the
+    room counted the bytes that it had to carry, and no more; it is 1 otherwise.
+
+    \b
+    Example:
+      ssbfast demo --megabytes 64
     """
     raise_file_limit()  # its processes inherit it
     wishes = Wishes(megabytes * MB, calls, sabotage, direct=path == "auto")
@@ -158,7 +162,7 @@ def _direct_as_text(result: Result) -> str:
 Then {amount(direct.size)} in a session that left the room, lost its direct path, and came back.
   direct     {up} after it opened; the room had carried {amount(direct.room_before)} of it by then
   speed      {direct.mb_per_second:.1f} MB/s each way, {amount(direct.before_cut)} by QUIC and past the room
-  cut        {direct.cut_at:.2f} s: from here on no datagram reached or left C, and nobody was told
+  cut        {direct.cut_at:.2f} s: from here on no datagram reached or left C, and no error was reported
   the room   {down}: back on its relay, which carried {amount(direct.room_after)} of the rest
   pause      {direct.pause:.2f} s, the longest without a byte
   equal      SHA-256 {direct.sha256[:16]}… at both ends and on return: nothing lost

@@ -136,4 +136,4 @@ def _last(reports: Sequence[Report], event: str) -> Report:
     for report in reversed(reports):
         if report["event"] == event:
             return report
-    raise DemoError(f"nobody reported {event!r}")
+    raise DemoError(f"no part reported {event!r}")

@@ -135,7 +135,7 @@ class Message:
 
     def _check_signature(self) -> None:
         if self.signature is None:
-            raise ValueError("somebody else's message needs its signature")
+            raise ValueError("a message of another author needs its signature")
 
     @classmethod
     def parse(cls, data: bytes, feed: Feed) -> Message:
