@@ -22,7 +22,7 @@ from ssbfast.cli.options import (
     parse_host_and_port,
     peer_options,
 )
-from ssbfast.cli.path_options import Gate, Paths, path_options, paths_from
+from ssbfast.cli.path_options import PathGate, Paths, path_options, paths_from
 from ssbfast.cli.peer_options import (
     Command,
     RoomAddress,
@@ -127,11 +127,11 @@ class _Call:
                 raise BadInputError(OWN_ID)
             trust = open_trust(self.trust, self.data, me, self.network)
             stack.push_async_callback(trust.close)
-            gate = Gate(listener, only_direct=self.paths.only_direct)
+            gate = PathGate(listener, only_direct=self.paths.only_direct)
 
             def tell(event: Event) -> None:
                 printer.event(event)
-                gate.event(event)
+                gate.event_received(event)
 
             direct = await self.paths.open()
             client = RoomClient(me, network=self.network, trust=trust, direct=direct, on_event=tell)
@@ -166,14 +166,19 @@ class _Call:
         if not ipaddress.ip_address(address[0].partition("%")[0]).is_loopback:
             warn(f"{bound} can be reached from other machines")
 
-    async def _keep(self, client: RoomClient, gate: Gate, printer: Printer) -> None:
-        from ssbfast.cli.persistent_tunnel import Line
+    async def _keep(self, client: RoomClient, gate: PathGate, printer: Printer) -> None:
+        from ssbfast.cli.persistent_tunnel import PersistentTunnel
 
-        line = Line(
-            client, self.target, anyway=self.anyway, opened=gate.opened, tell=printer.event, flag=data_flag(self.data)
+        tunnel = PersistentTunnel(
+            client,
+            self.target,
+            anyway=self.anyway,
+            on_opened=gate.session_opened,
+            on_event=printer.event,
+            flag=data_flag(self.data),
         )
-        staying = stay_in(client, self.rooms, line.watch, tell=printer.event, announce=False, attendants=True)
-        await together(line.keep(), staying, gate.failed())
+        staying = stay_in(client, self.rooms, tunnel.watch, tell=printer.event, announce=False, attendants=True)
+        await together(tunnel.keep(), staying, gate.failed())
 
 
 def _reason(error: OSError) -> str:

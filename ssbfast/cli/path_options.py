@@ -130,7 +130,7 @@ async def _resolve(server: Endpoint) -> tuple[str, int]:
     return str(host), int(port)
 
 
-class Gate:
+class PathGate:
     """A gate that lets a listener's connections into a session only while its path is one that we want.
 
     only_direct: hold them until it is direct. `failed` raises once it is clear that it will not be.
@@ -142,13 +142,13 @@ class Gate:
         self._peer: Peer | None = None
         self._problem: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def opened(self, peer: Peer) -> None:
+    def session_opened(self, peer: Peer) -> None:
         """Take a new session."""
         self._peer = peer
         if not self._only_direct or peer.path == "direct":
             self._listener.peer = peer
 
-    def event(self, event: Event) -> None:
+    def event_received(self, event: Event) -> None:
         """Handle an event of the client."""
         if not self._only_direct or event["event"] != "path":
             return

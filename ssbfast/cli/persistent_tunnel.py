@@ -1,4 +1,4 @@
-"""A line to one peer: a tunnel that is opened again whenever it was lost."""
+"""A persistent tunnel to one peer: it is opened again whenever it was lost."""
 
 from __future__ import annotations
 
@@ -28,11 +28,12 @@ _ADVICE: Final = {
 }
 
 
-class Line:
+class PersistentTunnel:
     """A tunnel to `target` that is kept open.
 
-    opened: gets each new tunnel. tell: gets an event `waiting` whenever there is a new reason why there is none.
-    anyway: dial whatever we think of the target. flag: for commands that are advised, see `PeerWords`.
+    on_opened: called with each new tunnel.
+    on_event: called with an event `waiting` whenever there is a new reason why there is no tunnel.
+    anyway: dial whatever the follow graph says. flag: for commands that are advised, see `PeerWords`.
     backoff: the pauses between attempts.
     """
 
@@ -42,16 +43,16 @@ class Line:
         target: Target,
         *,
         anyway: bool,
-        opened: Callable[[Peer], None],
-        tell: Callable[[dict[str, Any]], None],
+        on_opened: Callable[[Peer], None],
+        on_event: Callable[[dict[str, Any]], None],
         flag: str = "",
         backoff: Backoff | None = None,
     ) -> None:
         self._client = client
         self._target = target
         self._anyway = anyway
-        self._opened = opened
-        self._tell = tell
+        self._on_opened = on_opened
+        self._on_event = on_event
         self._flag = flag
         self._backoff = backoff or Backoff()
         self._rooms: list[JoinedRoom] = []
@@ -101,7 +102,7 @@ class Line:
         """Use a tunnel until it is over."""
         loop = asyncio.get_running_loop()
         began = loop.time()
-        self._opened(peer)
+        self._on_opened(peer)
         await peer.wait_closed()
         self._backoff.lasted(loop.time() - began)
         self._changed.clear()  # what was news while it was open
@@ -124,7 +125,7 @@ class Line:
 
     def _tell_why(self, reason: str) -> None:
         me, who = self._client.me.id, self._target.who
-        self._tell({"event": "waiting", "id": str(me), "peer": str(who), "reason": reason})
+        self._on_event({"event": "waiting", "id": str(me), "peer": str(who), "reason": reason})
 
     async def _dial(self) -> Peer:
         problem: SSBError | None = None

@@ -1,7 +1,7 @@
 """The sessions of a client that may leave their tunnels, and the tunnels that stand by for them.
 
-A `Rendezvous` is made for each inner session as it opens. A tunnel to us from somebody with whom we have a session on
-a direct path may be its standby: it is shown to nobody before its first call has told, or `PROBATION_SECONDS`.
+A `Rendezvous` is made for each inner session as it opens. A tunnel to us from a peer with which we have a session
+on a direct path may be its standby: it is not shown before its first call has told, or `PROBATION_SECONDS`.
 """
 
 from __future__ import annotations
@@ -68,11 +68,13 @@ def ready() -> None:
 class DirectPaths:
     """The direct paths of one client.
 
-    how: how paths are made. reflectors: those of the rooms that we are in. used: our own addresses
-    in those sessions. may_hear: whether a peer may hear our
-    addresses, asked anew. dial: opens a tunnel to the peer of a session, by way of whichever room leads there; it is
-    given what makes inner peers, one for each tunnel that it tries. news: told when a session's path changes, or could
-    not be changed.
+    how: the options of paths.
+    reflectors: returns those of the rooms that we are in.
+    used_addresses: returns our own addresses in the sessions with those rooms.
+    may_hear: returns whether a peer may hear our addresses, asked anew.
+    dial: opens a tunnel to the peer of a session, through whichever room leads there; it is given a function that makes
+        inner peers, one for each tunnel that it tries.
+    on_news: called when a session's path changes, or could not be changed.
     """
 
     def __init__(
@@ -80,18 +82,18 @@ class DirectPaths:
         how: Direct,
         *,
         reflectors: Callable[[], Sequence[Address]],
-        used: Callable[[], Collection[str]],
+        used_addresses: Callable[[], Collection[str]],
         may_hear: Callable[[Peer], Awaitable[bool]],
         dial: Callable[[Peer, Callable[[], StandbyPeer]], Awaitable[StandbyPeer]],
-        news: Callable[[Peer, PathNews], None],
+        on_news: Callable[[Peer, PathNews], None],
     ) -> None:
         ready()  # here, and not while a session waits for it
         self._how = how
         self._reflectors = reflectors
-        self._used = used
+        self._used_addresses = used_addresses
         self._ask = may_hear
         self._dial = dial
-        self._news = news
+        self._on_news = on_news
         self.searches = Searches()
         self._by_peer: dict[Peer, Rendezvous] = {}
         self._forwards: dict[Peer, DirectForwards] = {}
@@ -102,7 +104,7 @@ class DirectPaths:
 
     # ------------------------------------------------------------ from the client
 
-    def opened(self, peer: Peer, role: Role, *, may_meet: bool) -> None:
+    def session_opened(self, peer: Peer, role: Role, *, may_meet: bool) -> None:
         """Take an inner session that has opened. may_meet: the peer may hear our addresses."""
         tunnel = peer.link.transport
         if not isinstance(tunnel, TunnelTransport):
@@ -117,7 +119,7 @@ class DirectPaths:
             self._may_meet.add(peer)
             rendezvous.begin()
         elif self._how.required:
-            self._news(peer, PathNews("tunnel", "no direct path: it may not hear our addresses", None, 0.0))
+            self._on_news(peer, PathNews("tunnel", "no direct path: it may not hear our addresses", None, 0.0))
 
     def stay(self, peer: Peer) -> None:
         """Stop telling a peer our addresses. A direct path that is up stays: the peer knows that one."""
@@ -126,7 +128,7 @@ class DirectPaths:
         if rendezvous is not None:
             rendezvous.stay()
 
-    def closed(self, peer: Peer) -> None:
+    def session_closed(self, peer: Peer) -> None:
         """Take note that an inner session is over, or a tunnel that was never shown."""
         self._may_meet.discard(peer)
         rendezvous = self._by_peer.get(peer)
@@ -147,7 +149,7 @@ class DirectPaths:
         for rendezvous in list(self._by_id.values()):
             rendezvous.close()
 
-    def called(self, peer: Peer, called: Called) -> bool:
+    def on_call(self, peer: Peer, called: Called) -> bool:
         """Handle a call of an inner peer; return True when it was about paths."""
         is_carrier = ".".join(called.name) == signaling.CARRIER and called.kind is CallKind.DUPLEX
         if is_carrier and peer in self._probation:
@@ -164,7 +166,7 @@ class DirectPaths:
         return rendezvous is not None and rendezvous.called(called)
 
     def named(self, peer: Peer) -> dict[tuple[str, ...], str]:
-        """Return what `called` serves to a peer: name → kind. Calls about addresses need a peer that may hear ours."""
+        """Return what `on_call` serves to a peer: name → kind. Calls about addresses need a peer that may hear ours."""
         rendezvous = self._by_peer.get(peer)
         calls = () if rendezvous is None or not self.may_meet(peer) else signaling.SERVED[rendezvous.role]
         served = dict.fromkeys(calls, CallKind.ASYNC)
@@ -174,10 +176,10 @@ class DirectPaths:
             served[signaling.CONTINUE] = CallKind.DUPLEX
         return {tuple(name.split(".")): kind.value for name, kind in served.items()}
 
-    def hold(self, peer: Peer, link: Link, show: Callable[[], None]) -> bool:
+    def is_standby(self, peer: Peer, link: Link, show: Callable[[], None]) -> bool:
         """Return whether an incoming tunnel may be a standby. `show` is called once it turns out not to be one."""
         tunnel = link.transport
-        if not self._awaits(peer.id) or not isinstance(tunnel, TunnelTransport):
+        if not self._expects_standby(peer.id) or not isinstance(tunnel, TunnelTransport):
             return False
         timer = asyncio.get_running_loop().call_later(PROBATION_SECONDS, self._show, peer)
         self._probation[peer] = _Probation(StandbyTunnel(tunnel, link), show, timer)
@@ -197,7 +199,7 @@ class DirectPaths:
         return self._reflectors()
 
     def used_addresses(self) -> Collection[str]:
-        return self._used()
+        return self._used_addresses()
 
     def may_meet(self, peer: Peer) -> bool:
         return peer in self._may_meet
@@ -206,7 +208,7 @@ class DirectPaths:
         return self.may_meet(peer) and await self._ask(peer) and self.may_meet(peer)
 
     async def dial_standby(self, negotiator: Negotiator, epoch: int) -> StandbyWay | None:
-        inner = await self._dial(negotiator.peer, lambda: StandbyPeer(on_closed=self.closed))
+        inner = await self._dial(negotiator.peer, lambda: StandbyPeer(on_closed=self.session_closed))
         try:
             return await self._stand_by(negotiator, epoch, inner)
         except RemoteError as error:  # said in the standby's own session: not by a room
@@ -237,7 +239,7 @@ class DirectPaths:
         return way
 
     def news(self, peer: Peer, news: PathNews) -> None:
-        self._news(peer, news)
+        self._on_news(peer, news)
 
     def stream_data(self, peer: Peer, way: DirectWay, stream: int, data: bytes, end: bool) -> None:
         if forwards := self._forwards.get(peer):
@@ -265,7 +267,7 @@ class DirectPaths:
 
     # ------------------------------------------------------------ inside
 
-    def _awaits(self, who: FeedId) -> bool:
+    def _expects_standby(self, who: FeedId) -> bool:
         return any(
             rendezvous.role is Role.TARGET and rendezvous.migration.is_moved and rendezvous.peer_id == who
             for rendezvous in self._by_id.values()
@@ -287,7 +289,7 @@ class DirectPaths:
         except MuxRPCError as error:
             peer.link.fail(error)
             return
-        rendezvous = self._meant(peer, wish)
+        rendezvous = self._session_named(peer, wish)
         if rendezvous is None or not rendezvous.migration.carriers.claim(wish.epoch):
             peer.refuse(called.req, signaling.NO_SUCH_SESSION if rendezvous is None else _NOT_NOW)
             peer.link.close()
@@ -301,7 +303,7 @@ class DirectPaths:
         rendezvous.migration.standby_up(wish.epoch, way)
 
 
-    def _meant(self, peer: Peer, wish: signaling.StandBy) -> Rendezvous | None:
+    def _session_named(self, peer: Peer, wish: signaling.StandBy) -> Rendezvous | None:
         """Return the session that a peer's tunnel would stand by for."""
         found = self._by_id.get(wish.session)
         if found is None or found.role is not Role.TARGET or found.peer_id != peer.id:
@@ -312,7 +314,7 @@ class DirectPaths:
         """Return the answer to `direct.carrier` where no standby is expected: a shown tunnel is none any
         more, but the session that it names may live, and the next dial may be in time."""
         try:
-            meant = self._meant(peer, signaling.parse_stand_by(called.args))
+            meant = self._session_named(peer, signaling.parse_stand_by(called.args))
         except MuxRPCError as error:
             return str(error)
         return signaling.NO_SUCH_SESSION if meant is None else _NOT_NOW

@@ -21,7 +21,7 @@ from ssbfast.wire.direct.punch.candidates import PORTS
 from ssbfast.wire.muxrpc import NOT_ALLOWED
 from ssbfast.wire.muxrpc_body import clean_text
 
-__all__ = ["Announce", "Attendance", "JoinedRoom", "Way"]
+__all__ = ["Announce", "Attendance", "JoinedRoom", "RoomEndpoint"]
 
 Announce: TypeAlias = Literal["2018"] | bool
 
@@ -37,7 +37,7 @@ class Attendance:
     present: bool
 
 
-class Changes:
+class AttendanceChanges:
     """The changes that one listener has not been told yet. present: the attendants at the beginning.
 
     A change that takes back an untold one removes it, so that a slow listener never has more waiting than there are
@@ -77,7 +77,7 @@ class Changes:
         return Attendance(who, self._untold.pop(who))
 
 
-class Pace:
+class ListPace:
     """The speed at which one room's list is read: `ATTENDANCE_EVENTS` at a time, then other tasks have a turn.
 
     What the room sends meanwhile waits in the stream's inbox, and then at the room.
@@ -111,7 +111,7 @@ def feed_ids(texts: Sequence[Any]) -> list[FeedId]:
     return found
 
 
-class Way(NamedTuple):
+class RoomEndpoint(NamedTuple):
     """One way to reach a room: TCP, and the key that has to be there."""
 
     host: str
@@ -128,18 +128,20 @@ class Way(NamedTuple):
 class JoinedRoom:
     """One room, over all sessions with it, until it is left.
 
-    name: what it calls itself, cleaned and cut, or None. features: what it says it can, e.g. "tunnel", "room2".
+    name: the room's name, cleaned and cut, or None. features: what it says it can, e.g. "tunnel", "room2".
     reflectors: where it answers STUN binding requests, as far as it says so: addresses (IP literal, port), all with the
         IP address of our TCP session with it. A room cannot have us send datagrams to others.
     generation: 2 (Rooms 2), 1 (Rooms 1), 2018 (ssb-tunnel's portals, which have no list); 0 before it is known.
     is_external: the room knows us as an outsider, and neither lists us nor tells us who is there ("Community" rooms).
-        Nobody reaches us through it; we reach its members.
-    attendants: who is there, as far as we were told; `changes()` tells who comes and goes.
+        No peer reaches us through it; we reach its members.
+    attendants: the peers in the room, as far as we were told; `changes()` reports arrivals and departures.
     me: our id. announce: be listed: True by subscribing to the list, "2018" by a call, or False.
     listing: have the list kept up to date; without it `attendants` stays empty.
     """
 
-    def __init__(self, me: FeedId, ways: Sequence[Way], *, announce: Announce = True, listing: bool = True) -> None:
+    def __init__(
+        self, me: FeedId, ways: Sequence[RoomEndpoint], *, announce: Announce = True, listing: bool = True
+    ) -> None:
         self.ways = tuple(ways)
         self.announce: Announce = announce
         self.name: str | None = None
@@ -159,7 +161,7 @@ class JoinedRoom:
         """What names our session with it in events, the last one while there is none."""
         self._present = asyncio.Event()
         self._left = asyncio.Event()
-        self._listeners: list[Changes] = []
+        self._listeners: list[AttendanceChanges] = []
 
     def __repr__(self) -> str:
         return f"<JoinedRoom {self.id.short}{'' if self.is_open else ' left' if self._left.is_set() else ' away'}>"
@@ -184,7 +186,8 @@ class JoinedRoom:
     def is_listed(self) -> bool:
         """True when the room's list names us.
 
-        Older rooms list whoever asks for the list, whatever `announce` said. It may also be another program of ours.
+        Older rooms list every peer that asks for the list, whatever `announce` said. It may also be another program
+        of ours.
         """
         if self.is_external:
             return False
@@ -221,11 +224,11 @@ class JoinedRoom:
     async def changes(self) -> AsyncIterator[Attendance]:
         """Yield first every attendant, then arrivals and departures, until the room is left for good.
 
-        Who comes and goes again while the consumer is busy elsewhere is not mentioned.
+        A peer that joins and leaves while the consumer is busy elsewhere is not mentioned.
         """
         if self._left.is_set():
             return
-        changes = Changes(self.attendants)
+        changes = AttendanceChanges(self.attendants)
         self._listeners.append(changes)
         try:
             while (change := await changes.next()) is not None:
@@ -255,19 +258,19 @@ class JoinedRoom:
             if self._is_member or self.generation == 2018:
                 raise
             self.is_external = True
-            await self._set([], Pace())
+            await self._set([], ListPace())
         if not peer.is_open:
             raise peer.error or SessionEndedError("the session is over")
         self._present.set()
 
-    def lost(self, peer: Peer) -> bool:
+    def session_lost(self, peer: Peer) -> bool:
         """Take note that a session is over; return whether it was the one with the room."""
         if peer is not self._peer:
             return False
         self._present.clear()
         return True
 
-    def gone(self, problem: BaseException | None) -> None:
+    def on_left(self, problem: BaseException | None) -> None:
         """Take note that the room is left for good. problem: the error that stopped the keeper, if any."""
         self._left.set()
         if not self.first.done():
@@ -341,7 +344,7 @@ class JoinedRoom:
             peer.link.fail(problem)  # who is not on the list cannot be reached: better to come again
 
     async def _follow_attendants(self, stream: Stream, listed: asyncio.Future[None]) -> None:
-        pace = Pace()
+        pace = ListPace()
         async for event in stream:
             kind = event.get("type") if isinstance(event, dict) else None
             if kind == "state":
@@ -354,14 +357,14 @@ class JoinedRoom:
             await pace.spend(1)
 
     async def _follow_endpoints(self, stream: Stream, listed: asyncio.Future[None]) -> None:
-        pace = Pace()
+        pace = ListPace()
         async for everybody in stream:
             await self._set(everybody, pace)
             if not listed.done():
                 listed.set_result(None)
             await pace.spend(1)
 
-    async def _set(self, ids: Any, pace: Pace) -> None:
+    async def _set(self, ids: Any, pace: ListPace) -> None:
         """Take over a whole list, piece by piece: first the departures, then the arrivals."""
         now: dict[FeedId, None] = {}
         for texts in slices(ids) if isinstance(ids, list) else ():

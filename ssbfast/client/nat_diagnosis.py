@@ -1,7 +1,7 @@
 """What this machine's network allows: UDP or not, the NAT's treatment of ports, and so the peers that can be reached.
 
 Everything is measured with our own sockets and STUN requests to reflectors. How a NAT *filters* cannot be measured so:
-it would take somebody who answers from another address than was asked, which our reflectors, for good reasons, do not.
+it would take a server that answers from another address than was asked, which our reflectors, for good reasons, do not.
 What follows from that stands in `outlook`.
 """
 
@@ -112,8 +112,8 @@ def classify(asked: int, seen: Sequence[Address], hosts: Iterable[str]) -> Nat:
 
 
 OTHERS: Final = ("public", "full-cone", "address", "port", "port-open", "symmetric", "blocked")
-"""What may stand in front of the other side: no NAT; NATs with one port that let in everybody, who was sent to (by
-address; by address and port, two sorts), or with a port for each destination; no UDP."""
+"""What may stand in front of the other side: no NAT; NATs with one port that let in every sender, or those that were
+sent to (by address; by address and port, two sorts), or with a port for each destination; no UDP."""
 
 _MATRIX: Final = {
     Nat.NONE: "direct direct direct direct direct direct relay",

@@ -48,7 +48,7 @@ async def keep(
                     return
                 problem: SSBError | None = error
             else:
-                problem = await _be_there(room, backoff, tell, loop)
+                problem = await _wait_until_lost(room, backoff, tell, loop)
                 if not stay:
                     return
             if room.is_leaving:
@@ -62,7 +62,7 @@ async def keep(
         await _leave(room)
 
 
-async def _be_there(
+async def _wait_until_lost(
     room: JoinedRoom, backoff: Backoff, tell: Tell, loop: asyncio.AbstractEventLoop
 ) -> SSBError | None:
     """Wait until the session is lost; return why it was."""

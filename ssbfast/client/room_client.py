@@ -20,8 +20,8 @@ from typing import Any, TypeVar
 from ssbfast import limits
 from ssbfast.client.direct_paths import Direct, DirectPaths
 from ssbfast.client.events import ClientEvents, tunnel_address
-from ssbfast.client.incoming_tunnels import SERVED, Answering, Arrivals, Incoming, api_for_rooms
-from ssbfast.client.joined_room import Announce, JoinedRoom, Way
+from ssbfast.client.incoming_tunnels import SERVED, Answering, Arrivals, IncomingPeer, api_for_rooms
+from ssbfast.client.joined_room import Announce, JoinedRoom, RoomEndpoint
 from ssbfast.client.reconnect import keep
 from ssbfast.client.targets import Private, parse_target, ways_into, ways_to
 from ssbfast.client.tunnel_auth import Trust, not_dialled
@@ -116,12 +116,12 @@ class RoomClient:
             trust or admission or AllowList(()),
             self._api,
             split=self._split,
-            arrived=self._arrived,
-            departed=self._departed,
-            denied=self._refused,
-            intercept=self._called,
+            on_arrived=self._on_arrived,
+            on_departed=self._on_departed,
+            on_denied=self._on_refused,
+            intercept=self._on_call,
             named=self._named,
-            hold=None if direct is None else self._hold,
+            is_standby=None if direct is None else self._is_standby,
         )
         self._direct = None if direct is None else self._paths(direct)
         if trust is not None and trust.denials is not None:
@@ -201,7 +201,7 @@ class RoomClient:
         room.keeper = asyncio.get_running_loop().create_task(
             keep(room, self._enter, self._events.room, stay=stay, wait=wait)
         )
-        room.keeper.add_done_callback(lambda keeper: self._gone(room, keeper))
+        room.keeper.add_done_callback(lambda keeper: self._on_keeper_done(room, keeper))
         try:
             await asyncio.shield(room.first)
         except asyncio.CancelledError:
@@ -213,7 +213,7 @@ class RoomClient:
 
     async def _enter(self, room: JoinedRoom, seconds: float) -> None:
         """Try the ways to a room, once each; the first that leads into it is taken."""
-        ways, problems = self._standing.order(room.ways, Way.place), list[Exception]()
+        ways, problems = self._standing.order(room.ways, RoomEndpoint.place), list[Exception]()
         while ways:
             attempts = [functools.partial(self._open, room, way, seconds) for way in ways]
             try:
@@ -222,14 +222,14 @@ class RoomClient:
                 problems += lost.problems
                 break
             try:
-                await self._be_in(room, peer)
+                await self._enter_with(room, peer)
                 return
             except SSBError as error:
                 problems.append(error)
                 ways.remove(used)
         raise most_telling(problems)
 
-    async def _be_in(self, room: JoinedRoom, peer: Peer) -> None:
+    async def _enter_with(self, room: JoinedRoom, peer: Peer) -> None:
         try:
             await room.enter(peer)
         except RemoteError:
@@ -241,8 +241,8 @@ class RoomClient:
         self._rooms[room] = None
 
     async def _open(
-        self, room: JoinedRoom, way: Way, seconds: float, reached: Callable[[], None]
-    ) -> tuple[Peer, Way]:
+        self, room: JoinedRoom, way: RoomEndpoint, seconds: float, reached: Callable[[], None]
+    ) -> tuple[Peer, RoomEndpoint]:
         """Open a session with the holder of the room's key at the end of this way."""
         relay = self._need_relay()
         peers: dict[Link, Peer] = {}
@@ -251,8 +251,8 @@ class RoomClient:
             peer = Peer(  # without our api: that is for peers who were let in, and nobody has admitted the room
                 api=self._for_rooms,
                 named=lambda _peer: SERVED,
-                intercept=lambda peer, called: self._answering.called(self._need_relay(), peer, called),
-                on_closed=lambda peer: self._lost(room, peer),
+                intercept=lambda peer, called: self._answering.on_call(self._need_relay(), peer, called),
+                on_closed=lambda peer: self._on_session_lost(room, peer),
             )
             handshake = ClientHandshake(self.me, way.key, network=self._network)
             link = Link(relay, handshake, peer, deadline=limits.HANDSHAKE_SECONDS, split=self._split)
@@ -271,14 +271,14 @@ class RoomClient:
             )
         return peers[link], way
 
-    def _lost(self, room: JoinedRoom, outer: Peer) -> None:
-        self._answering.closed(outer)
-        if room.lost(outer):
+    def _on_session_lost(self, room: JoinedRoom, outer: Peer) -> None:
+        self._answering.room_lost(outer)
+        if room.session_lost(outer):
             self._rooms.pop(room, None)
 
-    def _gone(self, room: JoinedRoom, keeper: asyncio.Task[None]) -> None:
+    def _on_keeper_done(self, room: JoinedRoom, keeper: asyncio.Task[None]) -> None:
         self._kept.pop(room, None)
-        room.gone(None if keeper.cancelled() else keeper.exception())
+        room.on_left(None if keeper.cancelled() else keeper.exception())
 
     # ------------------------------------------------------------ outgoing tunnels
 
@@ -353,13 +353,13 @@ class RoomClient:
             api=self._api,
             path="tunnel",
             portal=room.id,
-            intercept=self._called,
+            intercept=self._on_call,
             named=self._named,
-            on_closed=self._departed,
+            on_closed=self._on_departed,
         )
         await self._open_tunnel(room, target, instance, inner)
         if inner.is_open:
-            self._opened("connected", inner, verdict)
+            self._register("connected", inner, verdict)
             self._may_leave(inner, Role.CALLER, verdict)
             keep_alive(inner)
         return inner
@@ -398,16 +398,16 @@ class RoomClient:
         return DirectPaths(
             direct,
             reflectors=self._reflectors,
-            used=self._used_addresses,
+            used_addresses=self._used_addresses,
             may_hear=self._may_hear,
             dial=self._dial_again,
-            news=self._events.path,
+            on_news=self._events.path,
         )
 
     def _may_leave(self, peer: Peer, role: Role, verdict: Verdict | None) -> None:
         """Take a session that may go on outside of the room, if the peer may hear our addresses."""
         if self._direct is not None:
-            self._direct.opened(peer, role, may_meet=self._is_known(peer, verdict))
+            self._direct.session_opened(peer, role, may_meet=self._is_known(peer, verdict))
 
     def _is_known(self, peer: Peer, verdict: Verdict | None) -> bool:
         """Return whether a session may be here because we want its peer by name."""
@@ -419,20 +419,20 @@ class RoomClient:
         """Return whether a peer may hear our addresses right now."""
         return self._is_known(peer, None if self._trust is None else await self._trust.judge(peer.id))
 
-    def _unknown(self, peer: Peer) -> None:
+    def _on_unknown(self, peer: Peer) -> None:
         """Keep a peer that is no longer known by name, but stop telling it our addresses."""
         if self._direct is not None:
             self._direct.stay(peer)
 
-    def _called(self, peer: Peer, called: Called) -> bool:
-        return self._direct is not None and self._direct.called(peer, called)
+    def _on_call(self, peer: Peer, called: Called) -> bool:
+        return self._direct is not None and self._direct.on_call(peer, called)
 
     def _named(self, peer: Peer) -> Mapping[tuple[str, ...], str]:
-        """Return what `_called` serves to a peer."""
+        """Return what `_on_call` serves to a peer."""
         return {} if self._direct is None else self._direct.named(peer)
 
-    def _hold(self, peer: Incoming, link: Link, show: Callable[[], None]) -> bool:
-        return self._direct is not None and self._direct.hold(peer, link, show)
+    def _is_standby(self, peer: IncomingPeer, link: Link, show: Callable[[], None]) -> bool:
+        return self._direct is not None and self._direct.is_standby(peer, link, show)
 
     def _reflectors(self) -> list[Address]:
         return [reflector for room in self.rooms for reflector in room.reflectors]
@@ -460,20 +460,20 @@ class RoomClient:
         while (peer := await self._arrivals.next()) is not None:
             yield peer
 
-    def _arrived(self, peer: Incoming) -> None:
-        self._opened("accepted", peer, peer.verdict)
+    def _on_arrived(self, peer: IncomingPeer) -> None:
+        self._register("accepted", peer, peer.verdict)
         self._may_leave(peer, Role.TARGET, peer.verdict)
         self._arrivals.add(peer)
 
-    def _opened(self, event: str, peer: Peer, verdict: Verdict | None) -> None:
+    def _register(self, event: str, peer: Peer, verdict: Verdict | None) -> None:
         self._inner.add(peer)
         self._events.opened(event, peer)
         if self._trust is not None and verdict is not None:
-            self._trust.watch(peer, verdict, self._unknown)
+            self._trust.watch(peer, verdict, self._on_unknown)
 
-    def _departed(self, peer: Peer) -> None:
+    def _on_departed(self, peer: Peer) -> None:
         if self._direct is not None:
-            self._direct.closed(peer)
+            self._direct.session_closed(peer)
         if peer not in self._inner:
             return
         self._inner.discard(peer)
@@ -482,7 +482,7 @@ class RoomClient:
             self._trust.forget(peer)
         self._events.closed(peer)
 
-    def _refused(self, portal: FeedId, who: FeedId, verdict: Verdict) -> None:
+    def _on_refused(self, portal: FeedId, who: FeedId, verdict: Verdict) -> None:
         recorded = self._trust is not None and self._trust.refused(portal, who, verdict)
         if not recorded and verdict.reason is not None:
             self._events.denied(Denial(portal, who, verdict.reason, time.time()))

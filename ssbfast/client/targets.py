@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from ssbfast.client.joined_room import JoinedRoom, Way
+from ssbfast.client.joined_room import JoinedRoom, RoomEndpoint
 from ssbfast.errors import AddressError, LocalProtocolError, RefusedError, SessionEndedError
 from ssbfast.ids import FeedId, NetworkId
 from ssbfast.keys import Keypair
@@ -23,7 +23,7 @@ from ssbfast.wire.private_tunnel import (
 Parsed = FeedId | TunnelAddress | PrivateTunnelAddress | tuple[TunnelAddress, ...]
 
 
-class TunnelWay(NamedTuple):
+class TunnelRoute(NamedTuple):
     """One attempt: the room, the target, and which of the target's instances (ssb-tunnel of 2018)."""
 
     room: JoinedRoom
@@ -47,12 +47,12 @@ def parse_target(text: str) -> Parsed:
     return found
 
 
-def ways_into(address: str) -> list[Way]:
+def ways_into(address: str) -> list[RoomEndpoint]:
     """Return the alternatives of a room's address that can be dialled over TCP, never empty. Raises AddressError."""
     ways = []
     for alternative in parse_address(address):
         if isinstance(alternative.transport, NetAddress) and alternative.shs is not None:
-            ways.append(Way(alternative.transport.host, alternative.transport.port, alternative.shs))
+            ways.append(RoomEndpoint(alternative.transport.host, alternative.transport.port, alternative.shs))
     if not ways:
         raise AddressError("needs a net: address with the room's key (net:HOST:PORT~shs:KEY)", 0)
     return ways
@@ -62,7 +62,7 @@ def ways_to(
     target: FeedId | TunnelAddress | tuple[TunnelAddress, ...],
     rooms: Sequence[JoinedRoom],
     kept: Sequence[JoinedRoom],
-) -> list[TunnelWay]:
+) -> list[TunnelRoute]:
     """Return the ways to try, in order, never empty.
 
     rooms: those to go through. kept: all that we know, for the message when there is no way.
@@ -70,11 +70,11 @@ def ways_to(
     """
     if isinstance(target, FeedId):
         order = sorted(rooms, key=lambda room: target not in room.attendants)
-        ways = [TunnelWay(room, target, 0 if room.generation == _OF_2018 else None) for room in order]
+        ways = [TunnelRoute(room, target, 0 if room.generation == _OF_2018 else None) for room in order]
         known = bool(kept)
     else:
         addresses = (target,) if isinstance(target, TunnelAddress) else target
-        ways = [TunnelWay(room, to.target, to.instance) for to in addresses for room in rooms if room.id == to.portal]
+        ways = [TunnelRoute(room, to.target, to.instance) for to in addresses for room in rooms if room.id == to.portal]
         known = any(room.id == to.portal for to in addresses for room in kept)
     if ways:
         return ways

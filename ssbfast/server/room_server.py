@@ -139,14 +139,14 @@ class RoomServer:
             answer_body=limits.ROOM_ANSWER, control_backlog=limits.ROOM_BACKLOG, events=limits.TICK_EVENTS
         )
         self._relay = Relay(pool=self._pool, stall_seconds=self._stall_seconds, core_limits=core_limits)
-        self._books = RoomLimits(self._caps, self._relay.loop.time, self.reached)
+        self._books = RoomLimits(self._caps, self._relay.loop.time, self.limit_reached)
         self.port = int(sockets[0].getsockname()[1])
         self.addresses = publish(sockets, self.me.id, self._host)
         self.is_wildcard_only = self._host is None and is_wildcard_only(sockets)
         self._methods.info = replace(self._methods.info, stun=reflectors(sockets, udp))
         self._reflecting.start()
         self._acceptors = [
-            Acceptor(sock, self._enter, failed=self._never_began, full=lambda: self.reached("files"))
+            Acceptor(sock, self._enter, failed=self._on_never_began, full=lambda: self.limit_reached("files"))
             for sock in sockets
         ]
         bound = shown(udp) or None
@@ -235,7 +235,7 @@ class RoomServer:
         relay.turns.close(session.link.share)
         return None
 
-    def _never_began(self, link: Link) -> None:
+    def _on_never_began(self, link: Link) -> None:
         self.relay.turns.close(link.share)
         session = link.handler
         if isinstance(session, RoomSession):
@@ -261,7 +261,7 @@ class RoomServer:
         """Charge a session for one of a kind."""
         self.books.spend(session, kind)
 
-    def proven(self, session: RoomSession) -> int:
+    def session_opened(self, session: RoomSession) -> int:
         """Take a session whose handshake is done; return its number."""
         self.books.connections.remove(session)
         self.books.sessions.add(session, session.networks)
@@ -275,7 +275,7 @@ class RoomServer:
         self._sessions[number] = session
         return number
 
-    def gone(self, session: RoomSession) -> None:
+    def connection_lost(self, session: RoomSession) -> None:
         """Take note that a connection is gone, whatever its state was."""
         self.books.connections.remove(session)
         self.books.sessions.remove(session)
@@ -286,7 +286,7 @@ class RoomServer:
 
     # ------------------------------------------------------------ effects
 
-    def happened(self, session: RoomSession, event: Any) -> None:
+    def event_received(self, session: RoomSession, event: Any) -> None:
         """Handle an event of a session's MuxRPC."""
         effects = self._methods.handle(session.number, event, self._now())
         self._charge(session, effects)
@@ -304,7 +304,7 @@ class RoomServer:
                 self.books.spend(session, "opens")
                 self.books.spend(session, "visits", effect.to)
 
-    def reached(self, limit: str) -> None:
+    def limit_reached(self, limit: str) -> None:
         """Report to the operator that a limit was reached, together with others."""
         if self.books.tally.add(limit) and self._telling is None:
             self._telling = self.relay.loop.call_later(limits.TALLY_SECONDS, self._tell_limits)
@@ -367,9 +367,9 @@ class RoomServer:
             self._tick = None
         if due is not None:
             self._tick_due = due  # uvloop's timers cannot be asked when they are due
-            self._tick = self.relay.loop.call_at(due, self._ticked)
+            self._tick = self.relay.loop.call_at(due, self._on_tick)
 
-    def _ticked(self) -> None:
+    def _on_tick(self) -> None:
         self._tick = None
         self.carry_out(self._methods.tick(self._now()))
 
@@ -378,33 +378,33 @@ class RoomServer:
 
     # ------------------------------------------------------------ tunnels
 
-    def _splice(self, caller: RoomSession, wanted: Splice) -> None:
-        target = self._sessions.get(wanted.target)
+    def _splice(self, caller: RoomSession, effect: Splice) -> None:
+        target = self._sessions.get(effect.target)
         if target is None or not target.link.is_open or not self.books.open(caller, target):
-            caller.refuse(wanted.req, refusal(wanted.to))
+            caller.refuse(effect.req, refusal(effect.to))
             return
         try:
-            req, packet = target.mux.call(CallKind.DUPLEX, wanted.name, wanted.args)
+            req, packet = target.mux.call(CallKind.DUPLEX, effect.name, effect.args)
             target.link.control(*packet)
         except (LimitError, SessionEndedError):
-            caller.refuse(wanted.req, refusal(wanted.to))
+            caller.refuse(effect.req, refusal(effect.to))
             return
         began = self._now()
-        names = {"origin": wanted.origin.short, "target": wanted.to.short, "session": secrets.token_hex(4)}
+        names = {"origin": effect.origin.short, "target": effect.to.short, "session": secrets.token_hex(4)}
         splice = NetSplice(
             self.relay,
             caller.link,
-            wanted.req,
+            effect.req,
             target.link,
             req,
-            lambda splice, ending: self._spliced_no_more(splice, ending, caller, target, names, began),
+            lambda splice, ending: self._on_tunnel_closed(splice, ending, caller, target, names, began),
         )
         self.books.tunnels.add(splice, caller.networks)
-        caller.attach(-wanted.req, splice)
+        caller.attach(-effect.req, splice)
         target.attach(-req, splice)
         self.emit("tunnel_opened", **names)
 
-    def _spliced_no_more(
+    def _on_tunnel_closed(
         self,
         splice: NetSplice,
         ending: Ending,

@@ -39,19 +39,19 @@ class SessionRoom(Protocol):
     def spend(self, session: RoomSession, kind: str) -> None:
         """Charge a session for one of a kind."""
 
-    def reached(self, limit: str) -> None:
+    def limit_reached(self, limit: str) -> None:
         """Take note that a limit was reached."""
 
     def admit(self, session: RoomSession, who: FeedId) -> bool:
         """Return whether a proven key may have this session."""
 
-    def proven(self, session: RoomSession) -> int:
+    def session_opened(self, session: RoomSession) -> int:
         """Take a session whose handshake is done; return its number."""
 
-    def happened(self, session: RoomSession, event: Any) -> None:
+    def event_received(self, session: RoomSession, event: Any) -> None:
         """Handle an event of a session's MuxRPC."""
 
-    def gone(self, session: RoomSession) -> None:
+    def connection_lost(self, session: RoomSession) -> None:
         """Take note that a connection is gone."""
 
     def backlog_passed(self, session: RoomSession, *, lost: bool) -> None:
@@ -122,7 +122,7 @@ class RoomSession:
     # ------------------------------------------------------------ LinkHandler
 
     def opened(self, link: Link) -> None:
-        self.number = self._room.proven(self)
+        self.number = self._room.session_opened(self)
 
     def packet(self, link: Link, flags: int, req: int, body: bytes) -> None:
         splice = self.splices.get(req)
@@ -140,7 +140,7 @@ class RoomSession:
                 if link.is_open:
                     link.control(*event.packet)
             else:
-                self._room.happened(self, event)
+                self._room.event_received(self, event)
 
     def chunk(self, link: Link, req: int, data: bytes) -> None:
         """Do nothing: a room has no delivering inlets."""
@@ -151,7 +151,7 @@ class RoomSession:
             splice.link_closed(link)
         for splice in splices[_AT_ONCE:]:  # a thousand tunnels take time, which is not everybody's
             self._room.relay.turns.queue(link.share, functools.partial(splice.link_closed, link))
-        self._room.gone(self)
+        self._room.connection_lost(self)
 
     # ------------------------------------------------------------ what the room sends
 
@@ -175,14 +175,14 @@ class RoomSession:
         if feed is None and not snapshot:
             self.link.control(_ITEM, req, body)
             if self.link.core.control_queued > limits.SUBSCRIBER_BACKLOG:
-                self._passed(lost=False)
+                self._on_backlog_passed(lost=False)
             return
         is_new = feed is None
         if feed is None:
             if self._feeds is None:
                 self._feeds = {}
             if len(self._feeds) >= limits.SUBSCRIPTIONS_PER_SESSION:
-                self._room.reached("lists_unread")
+                self._room.limit_reached("lists_unread")
                 self.link.fail(LimitError("the peer does not read its lists"))
                 return
             feed = self._feeds[req] = _Feed(native.Lane(self.link.core, req, limits.TUNNEL_SHARE))
@@ -193,13 +193,13 @@ class RoomSession:
         if is_new:
             self._watch(req, feed.lane)
         if not kept or feed.backlog > limits.SUBSCRIBER_BACKLOG:
-            self._passed(lost=not kept)
+            self._on_backlog_passed(lost=not kept)
         self.link.touched()
 
     def _feed(self, req: int) -> _Feed | None:
         return None if self._feeds is None else self._feeds.get(req)
 
-    def _passed(self, *, lost: bool) -> None:
+    def _on_backlog_passed(self, *, lost: bool) -> None:
         """Stop adding when too much waits, until all of it has left.
 
         lost: there was no queue memory; then it is not tried again at once.
@@ -213,9 +213,9 @@ class RoomSession:
     def _await_room(self) -> None:
         if self.link.is_open:
             core = self.link.core
-            self.link.when(lambda: not core.control_queued and not self._feeds, self._caught_up)
+            self.link.when(lambda: not core.control_queued and not self._feeds, self._on_caught_up)
 
-    def _caught_up(self) -> None:
+    def _on_caught_up(self) -> None:
         if self.link.is_open:
             self._room.drained(self)
 
@@ -229,9 +229,9 @@ class RoomSession:
         self.link.touched()
 
     def _watch(self, req: int, lane: native.Lane) -> None:
-        self.link.when(lambda: not lane.queued, lambda: self._drained(req, lane))
+        self.link.when(lambda: not lane.queued, lambda: self._on_feed_drained(req, lane))
 
-    def _drained(self, req: int, lane: native.Lane) -> None:
+    def _on_feed_drained(self, req: int, lane: native.Lane) -> None:
         """Give back the lane of a subscription of which nothing waits any more: that is cheaper than keeping it."""
         if lane.queued and self.link.is_open:
             self._watch(req, lane)

@@ -4,7 +4,7 @@ The number of the newest migration that a file has seen is its `user_version`. A
 know was written by a newer ssbfast: it is not opened, and nothing in it is changed.
 
 A store appears whole, under its name, or not at all. So an empty file is never a new store: it is what is left of one,
-and whoever was blocked in it must not come in because of that.
+and a peer that was blocked in it must not come in because of that.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ connection to it. Its methods may be called from any thread; reads take microsec
 write may wait for another process, up to `STORE_BUSY_SECONDS`: programs with an event loop write from a thread
 (`DenialLog` does).
 
-The file may be exchanged while we have it open. Each use looks at the name first: whoever is there now is believed, and
-where nobody is, or something that is no store, every method raises StoreError until there is one again.
+The file may be exchanged while we have it open. Each use looks at the name first: the file that is there now is
+believed, and where there is none, or something that is no store, every method raises StoreError until there is one.
 """
 
 from __future__ import annotations
@@ -281,7 +281,7 @@ class Store:
         """Open what has our name now, unless that is what we have open.
 
         A file that was only written to is opened again, too: SQLite trusts what it has read of a file until another
-        SQLite tells it of a change, and who copies a file over it tells nobody.
+        SQLite tells it of a change, and a program that copies a file over it tells nobody.
         """
         place = self._look()
         if place is not None and place == self._place:

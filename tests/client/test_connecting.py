@@ -200,13 +200,13 @@ async def test_a_private_address_for_somebody_else_sends_nothing() -> None:
     async with house() as at:
         target, caller = await friends(at)
         seen: list[object] = []
-        happened = at.room.server.happened
+        happened = at.room.server.event_received
 
         def spy(session: Any, event: object) -> None:
             seen.append(event)
             happened(session, event)
 
-        at.room.server.happened = spy  # type: ignore[method-assign]
+        at.room.server.event_received = spy  # type: ignore[method-assign]
         for address in (
             personal(at, target, Keypair.generate().id, with_owner=True),
             issue_personal(target.me, caller.me.id, Keypair.generate().id, with_owner=True),

@@ -13,7 +13,7 @@ import pytest
 from ssbfast import limits
 from ssbfast.cli.attendants import _look_at_list
 from ssbfast.client import joined_room
-from ssbfast.client.joined_room import Attendance, Changes, Way, feed_ids, reflectors_of
+from ssbfast.client.joined_room import Attendance, AttendanceChanges, RoomEndpoint, feed_ids, reflectors_of
 from ssbfast.errors import AddressError, RemoteError, SSBError
 from ssbfast.ids import FeedId
 from ssbfast.keys import Keypair
@@ -41,14 +41,14 @@ def age(at: House, generation: int) -> list[str]:
 
 def spy(at: House) -> list[str]:
     asked: list[str] = []
-    happened = at.room.server.happened
+    happened = at.room.server.event_received
 
     def listen(session: Any, event: object) -> None:
         if isinstance(event, Called):
             asked.append(".".join(event.name))
         happened(session, event)
 
-    at.room.server.happened = listen  # type: ignore[method-assign]
+    at.room.server.event_received = listen  # type: ignore[method-assign]
     return asked
 
 
@@ -286,7 +286,7 @@ async def test_a_list_without_sense_is_an_empty_one(ids: Any) -> None:
 
 
 async def test_a_listener_that_never_waits_lets_others_have_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    changes = Changes(feed(number) for number in range(2_000))
+    changes = AttendanceChanges(feed(number) for number in range(2_000))
     with Turns(monkeypatch) as turns:
         began = turns.count
         for number in range(2_000):
@@ -296,7 +296,7 @@ async def test_a_listener_that_never_waits_lets_others_have_their_turn(monkeypat
 
 async def test_a_listener_that_stands_still_has_no_more_waiting_than_there_are_people() -> None:
     """However often they come and go."""
-    changes = Changes(())
+    changes = AttendanceChanges(())
     for number in range(10_000):
         changes.tell(feed(number % 50), True)
         changes.tell(feed(number % 50), False)
@@ -307,7 +307,7 @@ async def test_a_listener_that_stands_still_has_no_more_waiting_than_there_are_p
 
 
 async def test_changes_that_take_each_other_back_are_not_kept() -> None:
-    changes = Changes([feed(2), feed(1)])
+    changes = AttendanceChanges([feed(2), feed(1)])
     changes.tell(feed(3), True)
     changes.tell(feed(3), False)
     changes.tell(feed(1), False)
@@ -363,6 +363,6 @@ def test_rooms_without_reflectors_have_none(metadata: Any) -> None:
 
 
 def test_a_way_prints_as_an_address() -> None:
-    assert str(Way("::1", 8008, feed(1))).startswith("net:!:!:1:8008~shs:")
+    assert str(RoomEndpoint("::1", 8008, feed(1))).startswith("net:!:!:1:8008~shs:")
     with pytest.raises(AddressError):
-        str(Way("", 1, feed(1)))
+        str(RoomEndpoint("", 1, feed(1)))

@@ -387,7 +387,7 @@ async def test_calls_of_a_room_that_make_no_sense_are_refused(args: list[object]
         ]
         req, packet = session.mux.call(CallKind.DUPLEX, ("tunnel", "connect"), filled)  # type: ignore[arg-type]
         answers: list[object] = []
-        at.room.server.happened = lambda _session, event: answers.append(event)  # type: ignore[method-assign]
+        at.room.server.event_received = lambda _session, event: answers.append(event)  # type: ignore[method-assign]
         session.link.control(*packet)
         await eventually(lambda: answers)
         assert isinstance(answers[0], Failed | Ended) and answers[0].req == req

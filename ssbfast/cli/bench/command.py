@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from ssbfast.cli.bench.runner import FULL, QUICK, Result, machine, run
+from ssbfast.cli.bench.runner import FULL, QUICK, BenchResult, machine, run
 from ssbfast.cli.output import json_line
 
 
@@ -43,7 +43,7 @@ def bench(quick: bool, as_json: bool, plot: Path | None) -> int:
         click.echo(json_line(about))
     else:
         click.echo(machine_line(about))
-    results: list[Result] = []
+    results: list[BenchResult] = []
     with progress() as announce:
         for result in run(QUICK if quick else FULL, announce):
             results.append(result)
@@ -80,14 +80,14 @@ def progress() -> Iterator[Callable[[str], None]]:
         yield status.update
 
 
-def show(results: list[Result]) -> None:
+def show(results: list[BenchResult]) -> None:
     """Show one table for each group of contests."""
     from rich.console import Console
     from rich.table import Table
 
     # Off a terminal lines are as long as they have to be: a reader that is a program wraps nothing.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
-    groups: dict[str, list[Result]] = {}
+    groups: dict[str, list[BenchResult]] = {}
     for result in results:
         groups.setdefault(result.contest.group, []).append(result)
     for group, members in groups.items():
@@ -104,11 +104,11 @@ def show(results: list[Result]) -> None:
         click.echo(text.get(), nl=False)
 
 
-def _base(result: Result) -> str:
+def _base(result: BenchResult) -> str:
     return result.contest.baseline if result.contest.baseline in result.figures else "nothing: libsodium is missing"
 
 
-def cell(result: Result, name: str) -> str:
+def cell(result: BenchResult, name: str) -> str:
     """Return a figure and its ratio, as "1234 (5.6x)"."""
     rate, ratio = result.rate(name), result.figures[name].ratio
     number = f"{rate:.0f}" if rate >= 10 else f"{rate:.2g}"

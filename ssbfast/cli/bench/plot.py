@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from ssbfast.cli.bench.runner import Result
+from ssbfast.cli.bench.runner import BenchResult
 from ssbfast.errors import BadInputError, MissingExtraError
 
 SUFFIXES: Final = (".png", ".svg")
@@ -26,7 +26,7 @@ def check(file: Path) -> None:
         raise MissingExtraError("--plot needs the extra: pip install 'ssbfast[bench]'") from error
 
 
-def curves(results: Sequence[Result]) -> dict[str, dict[str, list[tuple[str, float]]]]:
+def curves(results: Sequence[BenchResult]) -> dict[str, dict[str, list[tuple[str, float]]]]:
     """Return (case, ratio) by group and contender. Groups of a single case, and baselines, are no curves."""
     found: dict[str, dict[str, list[tuple[str, float]]]] = {}
     for result in results:
@@ -41,7 +41,7 @@ def curves(results: Sequence[Result]) -> dict[str, dict[str, list[tuple[str, flo
     }
 
 
-def draw(results: Sequence[Result], file: Path, title: str) -> None:
+def draw(results: Sequence[BenchResult], file: Path, title: str) -> None:
     """Write the picture. Raises BadInputError when the file cannot be written."""
     from matplotlib.figure import Figure
 

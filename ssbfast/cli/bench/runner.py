@@ -24,15 +24,15 @@ from ssbfast.cli.bench.contest import Contender, Contest, Work, WrongAnswerError
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class RoundPlan:
     """The length of a measurement. rounds: turns of each contender; turn: CPU-seconds of a turn at the least."""
 
     rounds: int
     turn: float
 
 
-FULL: Final = Pace(15, 0.004)
-QUICK: Final = Pace(3, 0.0005)
+FULL: Final = RoundPlan(15, 0.004)
+QUICK: Final = RoundPlan(3, 0.0005)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class BenchResult:
     """A contest that was held."""
 
     contest: Contest
@@ -82,7 +82,7 @@ class Result:
         }
 
 
-def hold(contest: Contest, pace: Pace) -> Result:
+def hold(contest: Contest, pace: RoundPlan) -> BenchResult:
     """Check all contenders, then let them take turns. Raises WrongAnswerError."""
     for name, contender in contest.contenders.items():
         if not contender.is_right():
@@ -92,7 +92,7 @@ def hold(contest: Contest, pace: Pace) -> Result:
     for _ in range(pace.rounds):
         for name, contender in contest.contenders.items():
             taken[name].append(_turn(contender, passes[name]))
-    return Result(contest, figures(taken, contest.baseline))
+    return BenchResult(contest, figures(taken, contest.baseline))
 
 
 def _passes(contender: Contender, turn: float) -> int:
@@ -143,7 +143,9 @@ def contests() -> Iterator[Contest]:
     yield from muxrpc.contests()
 
 
-def run(pace: Pace, announce: Callable[[str], None], among: Iterable[Contest] | None = None) -> Iterator[Result]:
+def run(
+    pace: RoundPlan, announce: Callable[[str], None], among: Iterable[Contest] | None = None
+) -> Iterator[BenchResult]:
     """Hold all contests (or those of `among`). announce: is told what comes next. Raises WrongAnswerError."""
     for contest in contests() if among is None else among:
         announce(f"{contest.group}, {contest.case}")

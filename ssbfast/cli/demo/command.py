@@ -10,8 +10,8 @@ from typing import Final
 
 import click
 
-from ssbfast.cli.demo.conductor import SABOTAGES, OnProgress, Result, Sabotage, Wishes, run_demo
-from ssbfast.cli.demo.parts import Role, run_part
+from ssbfast.cli.demo.conductor import SABOTAGES, DemoResult, OnProgress, Sabotage, Wishes, run_demo
+from ssbfast.cli.demo.parts import PartName, run_part
 from ssbfast.cli.demo.path_change import DemoError, DirectResult
 from ssbfast.cli.error_log import short_errors
 from ssbfast.cli.open_files import raise_file_limit
@@ -61,12 +61,12 @@ def demo(megabytes: int, path: str, as_json: bool, calls: int, sabotage: Sabotag
 
 @click.command(hidden=True)
 @click.argument("role", type=click.Choice(["room", "target", "caller"]))
-def demo_part(role: Role) -> int:
+def demo_part(role: PartName) -> int:
     """Run one of the demo's processes. The demo starts it."""
     return run_part(role)
 
 
-async def _interruptible(wishes: Wishes, advance: OnProgress) -> Result:
+async def _interruptible(wishes: Wishes, advance: OnProgress) -> DemoResult:
     """Cancel the demo on the first Ctrl-C or SIGTERM; it ends its processes, which also end when we do."""
     task = asyncio.ensure_future(run_demo(wishes, advance))
     with short_errors(), on_signals(task.cancel, exit_code=1):
@@ -101,7 +101,7 @@ def progress_bars(wishes: Wishes, *, show: bool) -> Iterator[OnProgress]:
         yield advance
 
 
-def as_event(result: Result) -> dict[str, object]:
+def as_event(result: DemoResult) -> dict[str, object]:
     return {
         "event": "demo",
         "ok": True,
@@ -136,7 +136,7 @@ def _direct_as_event(direct: DirectResult) -> dict[str, object]:
     }
 
 
-def as_text(result: Result) -> str:
+def as_text(result: DemoResult) -> str:
     saw = "\n".join(
         f"  {one['origin']} → {one['target']}  {amount(one['bytes'])} in {one['seconds']:.1f} s"
         for one in result.room_saw
@@ -153,7 +153,7 @@ What the room could see: who opened a tunnel to whom, when, and how many bytes:
 The bytes themselves were sealed with keys that only A and C have."""
 
 
-def _direct_as_text(result: Result) -> str:
+def _direct_as_text(result: DemoResult) -> str:
     direct = result.direct
     if direct is None:
         return "" if result.left_out is None else f"Direct paths were left out: {result.left_out}.\n"

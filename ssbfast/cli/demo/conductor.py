@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import IO, Any, Final, Literal
 
-from ssbfast.cli.demo.parts import Role
+from ssbfast.cli.demo.parts import PartName
 from ssbfast.cli.demo.path_change import DIRECT_BYTES, PREFIX, DemoError, DirectResult, Report, judge
 from ssbfast.ids import MAIN_NETWORK
 
@@ -36,7 +36,7 @@ SETTLE_SECONDS: Final = 1.0
 END_SECONDS: Final = 10.0
 """For a part to end once it is told to."""
 
-NAMES: Final[dict[Role, str]] = {"room": "the room", "target": "peer A", "caller": "peer C"}
+NAMES: Final[dict[PartName, str]] = {"room": "the room", "target": "peer A", "caller": "peer C"}
 
 OnProgress = Callable[[int, bool], None]
 """Gets the bytes that are back at A, and whether they are those of the direct path."""
@@ -61,7 +61,7 @@ class Wishes:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class DemoResult:
     """The proofs and measurements.
 
     seconds: from the first byte sent to the last one back; both ways run at the same time.
@@ -96,7 +96,7 @@ class Result:
 class _Part:
     """One process and what it has reported so far."""
 
-    role: Role
+    role: PartName
     process: asyncio.subprocess.Process
     errors: IO[bytes]
     reports: list[Report] = field(default_factory=list)
@@ -119,7 +119,7 @@ class _Part:
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
-async def run_demo(wishes: Wishes, on_progress: OnProgress = lambda _bytes, _direct: None) -> Result:
+async def run_demo(wishes: Wishes, on_progress: OnProgress = lambda _bytes, _direct: None) -> DemoResult:
     """Run the demo. Raises DemoError."""
     async with _Conductor(wishes, on_progress) as conductor:
         return await conductor.play()
@@ -130,7 +130,7 @@ class _Conductor:
         self._wishes = wishes
         self._on_progress = on_progress
         self._direct_size = wishes.direct_size
-        self._parts: dict[Role, _Part] = {}
+        self._parts: dict[PartName, _Part] = {}
         self._listeners: list[asyncio.Task[None]] = []
         self._news = asyncio.Event()
         self._files = contextlib.ExitStack()
@@ -149,7 +149,7 @@ class _Conductor:
 
     # ------------------------------------------------------------ processes
 
-    async def _start(self, role: Role) -> None:
+    async def _start(self, role: PartName) -> None:
         environment = dict(os.environ)
         if role == "room" and self._wishes.sabotage == "bit":
             environment["SSBFAST_BACKEND"] = "pure"
@@ -186,7 +186,7 @@ class _Conductor:
 
     # ------------------------------------------------------------ the play
 
-    async def play(self) -> Result:
+    async def play(self) -> DemoResult:
         wishes = self._wishes
         ids = {role: (await self._expect(role, "ready"))["id"] for role in NAMES}
         network = MAIN_NETWORK.key
@@ -229,7 +229,7 @@ class _Conductor:
                     self._parts["room"].kill()
         self._on_progress((await self._expect("target", prefix + "returned"))["bytes"], bool(prefix))
 
-    async def _conclude(self, left_out: str | None) -> Result:
+    async def _conclude(self, left_out: str | None) -> DemoResult:
         await self._expect("caller", "done")
         answered = await self._expect("caller", "answered")
         returned = await self._expect("target", "returned")
@@ -243,7 +243,7 @@ class _Conductor:
             raise DemoError("the room relayed fewer bytes than arrived")
         backend = (await self._expect("room", "ready"))["backend"]
         await self._dismiss_all()
-        return Result(
+        return DemoResult(
             size=size,
             sha256=returned["sent_sha256"],
             seconds=returned["seconds"],
@@ -274,7 +274,7 @@ class _Conductor:
 
     async def _dismiss_all(self) -> None:
         """Dismiss every part, peers first; each leaves by itself and reports that all went well."""
-        roles: tuple[Role, ...] = ("caller", "target", "room")
+        roles: tuple[PartName, ...] = ("caller", "target", "room")
         for role in roles:
             part = self._parts[role]
             part.dismiss()
@@ -288,15 +288,15 @@ class _Conductor:
 
     # ------------------------------------------------------------ reports
 
-    def _all(self, role: Role, event: str) -> list[Report]:
+    def _all(self, role: PartName, event: str) -> list[Report]:
         return [report for report in self._parts[role].reports if report["event"] == event]
 
-    def _find(self, role: Role, event: str) -> Report | None:
+    def _find(self, role: PartName, event: str) -> Report | None:
         """Return the latest report of a kind."""
         reports = self._parts[role].reports
         return next((report for report in reversed(reports) if report["event"] == event), None)
 
-    async def _expect(self, role: Role, event: str) -> Report:
+    async def _expect(self, role: PartName, event: str) -> Report:
         while (report := self._find(role, event)) is None:
             await self._wait_for_news(START_SECONDS if event in ("ready", "listening", "attending") else QUIET_SECONDS)
         return report
@@ -319,7 +319,7 @@ class _Conductor:
     def _is_bad(self) -> bool:
         if any(self._find(role, "failed") for role in self._parts):
             return True
-        early: tuple[Role, ...] = ("room", "target")
+        early: tuple[PartName, ...] = ("room", "target")
         return any(self._find(role, "ended") for role in early) or (
             self._find("caller", "ended") is not None and self._find("caller", "done") is None
         )

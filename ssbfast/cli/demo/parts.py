@@ -33,7 +33,7 @@ from ssbfast.net.stream import Stream
 from ssbfast.room.tunnel_auth import AllowList
 from ssbfast.server.room_server import RoomServer
 
-Role = Literal["room", "target", "caller"]
+PartName = Literal["room", "target", "caller"]
 
 ITEM: Final = 64 * 1024
 """Bytes of one item: as many as a stream takes at a time."""
@@ -43,7 +43,7 @@ PROGRESS_SECONDS: Final = 0.1
 Orders = dict[str, Any]
 
 
-def run_part(role: Role) -> int:
+def run_part(role: PartName) -> int:
     """Play one part; return exit code 0 when it could be played to its end."""
     me = Keypair.generate()
     tell("ready", id=str(me.id), backend=native.BACKEND)
@@ -111,10 +111,10 @@ async def _room(me: Keypair, network: NetworkId, orders: Orders) -> None:
     if flip_at is not None:
         sabotage.meddle(flip_at)
 
-    def happened(event: dict[str, Any]) -> None:
+    def on_event(event: dict[str, Any]) -> None:
         tell(event.pop("event"), **event, cpu_seconds=time.process_time())
 
-    async with RoomServer(me, name="demo", network=network, listen=[Endpoint("127.0.0.1", 0)], on_event=happened):
+    async with RoomServer(me, name="demo", network=network, listen=[Endpoint("127.0.0.1", 0)], on_event=on_event):
         await asyncio.get_running_loop().create_future()  # until dismissed
 
 
@@ -141,7 +141,7 @@ async def _target(me: Keypair, network: NetworkId, orders: Orders) -> None:
     direct, left_out = _direct(orders)
     paths = _PathReports()
     async with RoomClient(
-        me, network=network, admission=admission, api=api, direct=direct, on_event=paths.happened
+        me, network=network, admission=admission, api=api, direct=direct, on_event=paths.on_event
     ) as client:
         room = await client.join(orders["address"])
         tell("attending", left_out=left_out)
@@ -249,7 +249,7 @@ async def _leave_and_return(me: Keypair, network: NetworkId, orders: Orders) -> 
         network=network,
         admission=AllowList([FeedId.parse(orders["target"])]),  # so that A may hear our addresses
         direct=Direct(loopback=True, required=True),
-        on_event=paths.happened,
+        on_event=paths.on_event,
     ) as client:
         await client.join(orders["address"], announce=False)
         async with _tunnel(client, orders["target"]) as peer:
@@ -286,7 +286,7 @@ class _PathReports:
         """Return the seconds since the session opened."""
         return time.perf_counter() - self._began
 
-    def happened(self, event: dict[str, Any]) -> None:
+    def on_event(self, event: dict[str, Any]) -> None:
         """Handle an event of the client."""
         match event:
             case {"event": "connected" | "accepted"}:

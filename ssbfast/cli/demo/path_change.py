@@ -4,7 +4,7 @@
                  A, C: path         hashes    C: cut                                        A, C: path         hashes
                  the room: the first tunnel ended, small               the room: the standby carried the rest
 
-Nobody is believed alone. A and C each tell what path their end of the session took; the room, which is told nothing
+No report is believed alone. A and C each tell what path their end of the session took; the room, which is told nothing
 of all this, how many bytes each tunnel carried; the hashes are made before anything is sealed, and after.
 """
 
