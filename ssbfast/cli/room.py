@@ -26,7 +26,7 @@ from ssbfast.cli.runner import run_until_stopped
 from ssbfast.cli.standard_error import warn
 from ssbfast.errors import BadInputError
 from ssbfast.ids import NetworkId
-from ssbfast.net.endpoints import Endpoint
+from ssbfast.net.endpoints import DEFAULT_PORT, Endpoint
 from ssbfast.pasted.endpoint import read_listen, read_name
 from ssbfast.server.room_server import DEFAULT_LISTEN, RoomServer
 
@@ -53,7 +53,7 @@ def _host(text: str | None) -> Endpoint | None:
     multiple=True,
     metavar="HOST:PORT",
     callback=callback(_listen),
-    help="Address to listen on; repeatable. Default: port 8008 of every address, IPv4 and IPv6.",
+    help=f"Address to listen on; repeatable. Default: port {DEFAULT_PORT} of every address, IPv4 and IPv6.",
 )
 @click.option("--host", metavar="NAME[:PORT]", callback=callback(_host), help="Address that other peers dial.")
 @click.option(

@@ -21,7 +21,7 @@ from ssbfast.wire.direct.punch.candidates import PORTS
 from ssbfast.wire.muxrpc import NOT_ALLOWED
 from ssbfast.wire.muxrpc_body import clean_text
 
-__all__ = ["Announce", "Attendance", "JoinedRoom", "RoomEndpoint"]
+__all__ = ["Announce", "Attendance", "JoinedRoom", "KeyedEndpoint"]
 
 Announce: TypeAlias = Literal["2018"] | bool
 
@@ -111,8 +111,8 @@ def feed_ids(texts: Sequence[Any]) -> list[FeedId]:
     return found
 
 
-class RoomEndpoint(NamedTuple):
-    """One way to reach a room: TCP, and the key that has to be there."""
+class KeyedEndpoint(NamedTuple):
+    """A TCP endpoint, and the key that has to be there."""
 
     host: str
     port: int
@@ -140,7 +140,7 @@ class JoinedRoom:
     """
 
     def __init__(
-        self, me: FeedId, ways: Sequence[RoomEndpoint], *, announce: Announce = True, listing: bool = True
+        self, me: FeedId, ways: Sequence[KeyedEndpoint], *, announce: Announce = True, listing: bool = True
     ) -> None:
         self.ways = tuple(ways)
         self.announce: Announce = announce

@@ -21,7 +21,7 @@ from ssbfast import limits
 from ssbfast.client.direct_paths import Direct, DirectPaths
 from ssbfast.client.events import ClientEvents, tunnel_address
 from ssbfast.client.incoming_tunnels import SERVED, Answering, Arrivals, IncomingPeer, api_for_rooms
-from ssbfast.client.joined_room import Announce, JoinedRoom, RoomEndpoint
+from ssbfast.client.joined_room import Announce, JoinedRoom, KeyedEndpoint
 from ssbfast.client.reconnect import keep
 from ssbfast.client.targets import Private, parse_target, ways_into, ways_to
 from ssbfast.client.tunnel_auth import Trust, not_dialled
@@ -213,7 +213,7 @@ class RoomClient:
 
     async def _enter(self, room: JoinedRoom, seconds: float) -> None:
         """Try the ways to a room, once each; the first that leads into it is taken."""
-        ways, problems = self._standing.order(room.ways, RoomEndpoint.place), list[Exception]()
+        ways, problems = self._standing.order(room.ways, KeyedEndpoint.place), list[Exception]()
         while ways:
             attempts = [functools.partial(self._open, room, way, seconds) for way in ways]
             try:
@@ -241,8 +241,8 @@ class RoomClient:
         self._rooms[room] = None
 
     async def _open(
-        self, room: JoinedRoom, way: RoomEndpoint, seconds: float, reached: Callable[[], None]
-    ) -> tuple[Peer, RoomEndpoint]:
+        self, room: JoinedRoom, way: KeyedEndpoint, seconds: float, reached: Callable[[], None]
+    ) -> tuple[Peer, KeyedEndpoint]:
         """Open a session with the holder of the room's key at the end of this way."""
         relay = self._need_relay()
         peers: dict[Link, Peer] = {}

@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 from ssbfast import limits
 from ssbfast.backoff import Backoff
 from ssbfast.client.follow_graph import Changed, Poll, Unwatch, Watches
+from ssbfast.client.joined_room import KeyedEndpoint
+from ssbfast.client.targets import keyed_endpoints
 from ssbfast.errors import BadInputError, GraphAwayError, SSBError
 from ssbfast.ids import MAIN_NETWORK, FeedId, NetworkId
 from ssbfast.keys import Keypair
@@ -26,7 +28,6 @@ from ssbfast.net.link import Link
 from ssbfast.net.peer import Peer
 from ssbfast.net.relay import Relay
 from ssbfast.room.tunnel_auth import Relation
-from ssbfast.wire.address import NetAddress, parse_address
 from ssbfast.wire.handshake import ClientHandshake
 
 T = TypeVar("T")
@@ -220,8 +221,7 @@ def _succeeded(task: asyncio.Task[Peer]) -> bool:
     return not task.cancelled() and task.exception() is None
 
 
-def _dialable(address: str) -> tuple[str, int, FeedId]:
-    for alternative in parse_address(address):
-        if isinstance(alternative.transport, NetAddress) and alternative.shs is not None:
-            return alternative.transport.host, alternative.transport.port, alternative.shs
+def _dialable(address: str) -> KeyedEndpoint:
+    for endpoint in keyed_endpoints(address):
+        return endpoint
     raise BadInputError("the ssb server's address reads net:HOST:PORT~shs:KEY")

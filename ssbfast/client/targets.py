@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from ssbfast.client.joined_room import JoinedRoom, RoomEndpoint
+from ssbfast.client.joined_room import JoinedRoom, KeyedEndpoint
 from ssbfast.errors import AddressError, LocalProtocolError, RefusedError, SessionEndedError
 from ssbfast.ids import FeedId, NetworkId
 from ssbfast.keys import Keypair
@@ -47,12 +47,18 @@ def parse_target(text: str) -> Parsed:
     return found
 
 
-def ways_into(address: str) -> list[RoomEndpoint]:
-    """Return the alternatives of a room's address that can be dialled over TCP, never empty. Raises AddressError."""
-    ways = []
-    for alternative in parse_address(address):
-        if isinstance(alternative.transport, NetAddress) and alternative.shs is not None:
-            ways.append(RoomEndpoint(alternative.transport.host, alternative.transport.port, alternative.shs))
+def keyed_endpoints(address: str) -> list[KeyedEndpoint]:
+    """Return the alternatives of an address that can be dialled over TCP. Raises AddressError for other text."""
+    return [
+        KeyedEndpoint(alternative.transport.host, alternative.transport.port, alternative.shs)
+        for alternative in parse_address(address)
+        if isinstance(alternative.transport, NetAddress) and alternative.shs is not None
+    ]
+
+
+def ways_into(address: str) -> list[KeyedEndpoint]:
+    """Return the ways into a room, never empty. Raises AddressError."""
+    ways = keyed_endpoints(address)
     if not ways:
         raise AddressError("needs a net: address with the room's key (net:HOST:PORT~shs:KEY)", 0)
     return ways

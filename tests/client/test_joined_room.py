@@ -13,7 +13,7 @@ import pytest
 from ssbfast import limits
 from ssbfast.cli.attendants import _look_at_list
 from ssbfast.client import joined_room
-from ssbfast.client.joined_room import Attendance, AttendanceChanges, RoomEndpoint, feed_ids, reflectors_of
+from ssbfast.client.joined_room import Attendance, AttendanceChanges, KeyedEndpoint, feed_ids, reflectors_of
 from ssbfast.errors import AddressError, RemoteError, SSBError
 from ssbfast.ids import FeedId
 from ssbfast.keys import Keypair
@@ -363,6 +363,6 @@ def test_rooms_without_reflectors_have_none(metadata: Any) -> None:
 
 
 def test_a_way_prints_as_an_address() -> None:
-    assert str(RoomEndpoint("::1", 8008, feed(1))).startswith("net:!:!:1:8008~shs:")
+    assert str(KeyedEndpoint("::1", 8008, feed(1))).startswith("net:!:!:1:8008~shs:")
     with pytest.raises(AddressError):
-        str(RoomEndpoint("", 1, feed(1)))
+        str(KeyedEndpoint("", 1, feed(1)))

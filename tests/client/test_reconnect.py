@@ -13,7 +13,7 @@ import pytest
 
 from ssbfast import limits
 from ssbfast.backoff import Backoff
-from ssbfast.client.joined_room import JoinedRoom, RoomEndpoint
+from ssbfast.client.joined_room import JoinedRoom, KeyedEndpoint
 from ssbfast.client.reconnect import keep
 from ssbfast.errors import BusyError, DeadlineError, HandshakeError, RemoteError, SessionEndedError, SSBError
 from ssbfast.keys import Keypair
@@ -52,7 +52,7 @@ class Script:
 
     def __init__(self, *steps: SSBError | float) -> None:
         self.steps = list(steps)
-        self.room = JoinedRoom(Keypair.generate().id, [RoomEndpoint("x", 1, Keypair.generate().id)])
+        self.room = JoinedRoom(Keypair.generate().id, [KeyedEndpoint("x", 1, Keypair.generate().id)])
         self.slept: list[float] = []
         self.told: list[tuple[str, dict[str, object]]] = []
         self.timeouts: list[float] = []
