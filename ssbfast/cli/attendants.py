@@ -84,4 +84,4 @@ def _look_at_list(room: JoinedRoom) -> None:
     if room.is_listed:
         warn(f"room {room.id.short} lists every peer that reads its list, and so you for that time")
     elif room.is_external:
-        raise SSBError(f"room {room.id.short}: it tells only its members who is there")
+        raise SSBError(f"room {room.id.short}: it tells its members alone who is there")
