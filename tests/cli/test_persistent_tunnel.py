@@ -16,7 +16,7 @@ from ssbfast.errors import RefusedError, SSBError
 from ssbfast.keys import Keypair
 from ssbfast.net.peer import Peer
 from ssbfast.room.tunnel_auth import AllowList
-from tests.helpers.clients import Known
+from tests.helpers.clients import RecordingClient
 from tests.helpers.false_room import FalseRoom, false_room
 from tests.helpers.rawpeer import eventually
 
@@ -178,8 +178,8 @@ async def test_a_room_that_cuts_every_session_is_not_hammered() -> None:
     pauses = Pauses(0.05, 2.0, 0.4)
     async with (
         cutting() as room,
-        Known(TARGET, admission=AllowList([ME.id])) as target,
-        Known(ME) as caller,
+        RecordingClient(TARGET, admission=AllowList([ME.id])) as target,
+        RecordingClient(ME) as caller,
     ):
         await target.join(room.address)
         joined = await caller.join(room.address, announce=False, attendants=True)
