@@ -78,6 +78,6 @@ class ClientEvents:
             return
         try:
             self._listener({"event": event, **members})
-        except Exception as error:  # whoever listens must not break what it is told of
+        except Exception as error:  # a listener must not break the client
             context = {"message": "an event could not be told", "exception": error}
             asyncio.get_running_loop().call_exception_handler(context)

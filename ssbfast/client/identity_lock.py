@@ -154,7 +154,7 @@ def _locked(path: Path) -> int | None:
     except (BlockingIOError, PermissionError):
         os.close(file)
         return None
-    except OSError:  # a file system that has no locks: then whoever answers has it
+    except OSError:  # a file system that has no locks: then the process that answers has it
         if _asked(path.parent) is not None:
             os.close(file)
             return None
