@@ -38,7 +38,7 @@ from ssbfast.direct import certificates
 from ssbfast.direct.certificates import Credentials
 from ssbfast.direct.quic_path import DirectPath
 from ssbfast.wire.direct.keys import Role
-from tests.helpers.direct import Recorder, keys, loopback
+from tests.helpers.direct import RecordingHandler, keys, loopback
 
 TOTAL: Final = 24_000_000
 CHUNK: Final = 65_536
@@ -87,7 +87,7 @@ class Inbox:
         return {"seconds": self.seconds, "cpu": self.cpu, "sha256": digest}
 
 
-class _Target(Recorder):
+class _Target(RecordingHandler):
     def __init__(self, inbox: Inbox) -> None:
         super().__init__()
         self._inbox = inbox
@@ -176,7 +176,7 @@ class Receiver:
 
 
 async def send_ours(receiver: Receiver, data: bytes) -> dict[str, Any]:
-    udp, handler = loopback(), Recorder()
+    udp, handler = loopback(), RecordingHandler()
     remote = ("127.0.0.1", receiver.hello["port"])
     certificate = bytes.fromhex(receiver.hello["certificate"])
     path = DirectPath.caller(certificate, keys(Role.CALLER), handler)

@@ -176,9 +176,9 @@ async def leave(address: str, data: str, whom: str, count: int) -> None:
 
 def upgrade() -> None:
     """Print when each step was done, counted from the offer: median and worst."""
-    from tests.nat.neighbours import neighbours
+    from tests.nat.neighbours import lab_programs
 
-    with tempfile.TemporaryDirectory() as directory, neighbours(Path(directory), "port", "port") as street:
+    with tempfile.TemporaryDirectory() as directory, lab_programs(Path(directory), "port", "port") as street:
         street.room()
         street.follow("B", "A")
         street.listen("A")

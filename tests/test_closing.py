@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.closing import GROUPS, Group, skipped_lines
+from tests.helpers.closing import GROUPS, SkipGroup, skipped_lines
 
 ROOT = Path(__file__).parent.parent
 TESTS = """
@@ -80,7 +80,7 @@ def test_the_largest_group_comes_first() -> None:
 
 
 @pytest.mark.parametrize("group", GROUPS, ids=[group.needs for group in GROUPS])
-def test_what_a_group_tells_to_run_exists(group: Group) -> None:
+def test_what_a_group_tells_to_run_exists(group: SkipGroup) -> None:
     """Paths of tests in the advice."""
     assert [
         word for word in group.how.split() if word.startswith("tests/") and not (ROOT / word.rstrip(";")).exists()

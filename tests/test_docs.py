@@ -15,7 +15,7 @@ from ssbfast.cli.group import group
 from ssbfast.compat.secret_handshake import boxstream, network
 from ssbfast.compat.ssb import packet_stream
 from tests.helpers.processes import PATIENCE, Running
-from tests.helpers.room_processes import post, village, web_server
+from tests.helpers.room_processes import post, room_processes, web_server
 
 ROOT = Path(__file__).parent.parent
 PAGES = ("TUNNEL.md", "DIRECT.md", "PYTHON.md", "PRIVATE_ADDRESSES.md", "COMING_FROM.md")
@@ -38,7 +38,7 @@ def test_the_two_programs_of_the_python_page(tmp_path: Path) -> None:
     offer, call = blocks("PYTHON.md", "python")[:2]
     assert lines(offer) <= 12
     assert lines(call) <= 12
-    with village(tmp_path) as place:
+    with room_processes(tmp_path) as place:
         place.room()
         secrets = {name: str(place.path(name) / "secret") for name in ("a", "c")}
         carol = str(place.id("c"))
@@ -85,7 +85,7 @@ def test_the_lines_and_switches_of_the_page_for_newcomers() -> None:
 
 def test_the_commands_of_the_tunnel_page(tmp_path: Path) -> None:
     follow_carol, follow_alice, listen, connect = commands("TUNNEL.md")[:4]
-    with village(tmp_path) as place, web_server() as web:
+    with room_processes(tmp_path) as place, web_server() as web:
         place.room()
         alice, carol = str(place.id("a")), str(place.id("c"))
 

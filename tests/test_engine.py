@@ -13,7 +13,7 @@ from ssbfast import pure
 from ssbfast.errors import BoxStreamError, LocalProtocolError, PacketError, SessionEndedError
 from ssbfast.pure import EV_CHUNK, EV_GOODBYE, EV_PACKET, CoreLimits, Status
 from tests.helpers.feeds import feeds, split
-from tests.helpers.relay_with_peers import Room, data
+from tests.helpers.relay_with_peers import RelayWithPeers, data
 from tests.helpers.traffic import raw
 
 SLAB = 4096
@@ -31,9 +31,9 @@ class TestTunnel:
         sent = [message(n) for n in (1, 9, 4087, 4096, 3, 20_000, 64)]
         item, text = raw(0x0A, 5, b'{"a":"\xc3\xa4"}'), raw(9, 5, "zwölf".encode())
         plain = b"".join(data(5, *sent[:3])) + item + b"".join(data(5, *sent[3:])) + text
-        once = Room(core)
+        once = RelayWithPeers(core)
         for chunks in feeds(once.ends[0].box(plain)):
-            room = Room(core, split=split_mode)
+            room = RelayWithPeers(core, split=split_mode)
             caller, target = room.ends
             room.splice(0, 5, 1, 8)
             for chunk in chunks:
@@ -50,7 +50,7 @@ class TestTunnel:
     @pytest.mark.parametrize("seed", range(6))
     def test_two_tunnels_at_once_both_ways(self, core: ModuleType, seed: int, rounds: int) -> None:
         rng = random.Random(seed)
-        room = Room(core, ends=3, split=seed % 2 == 1)
+        room = RelayWithPeers(core, ends=3, split=seed % 2 == 1)
         room.splice(0, 1, 1, 3, share=rng.choice((5000, 262_144)))
         room.splice(0, 2, 2, 3, share=rng.choice((1, 262_144)))
         sent: dict[tuple[int, int], bytes] = {(0, 1): b"", (0, 2): b"", (1, -3): b"", (2, -3): b""}
@@ -78,7 +78,7 @@ class TestTunnel:
         room.close()
 
     def test_an_end_is_an_event_and_does_not_pass(self, core: ModuleType) -> None:
-        room = Room(core)
+        room = RelayWithPeers(core)
         room.splice(0, 1, 1, 1)
         room.ends[0].send(room.ends[0].box(*data(1, b"last"), raw(0x0E, 1, b"true"), raw(0x0E, 1, b"")))
         room.settle()
@@ -87,7 +87,7 @@ class TestTunnel:
         room.close()
 
     def test_empty_packets_do_not_pass(self, core: ModuleType) -> None:
-        room = Room(core)
+        room = RelayWithPeers(core)
         room.splice(0, 1, 1, 1)
         room.ends[0].send(room.ends[0].box(raw(8, 1, b""), raw(9, 1, b""), raw(0x0A, 1, b""), *data(1, b"x")))
         room.settle()
@@ -96,7 +96,7 @@ class TestTunnel:
         room.close()
 
     def test_req_is_renumbered_and_its_sign_kept_apart(self, core: ModuleType) -> None:
-        room = Room(core)
+        room = RelayWithPeers(core)
         room.splice(0, 7, 1, 2**31 - 1)
         room.ends[0].send(room.ends[0].box(raw(8, -7, b"no"), raw(8, 7, b"yes"), raw(9, 7, b"text")))
         room.ends[1].send(room.ends[1].box(raw(8, -(2**31) + 1, b"back"), raw(8, 2**31 - 1, b"no")))
@@ -107,7 +107,7 @@ class TestTunnel:
         room.close()
 
     def test_many_inlets(self, core: ModuleType) -> None:
-        room = Room(core)
+        room = RelayWithPeers(core)
         for req in range(1, 300):
             room.splice(0, req, 1, 1000 + req)
         room.ends[0].send(room.ends[0].box(*(raw(8, req, b"%d" % req) for req in range(1, 300))))
@@ -117,7 +117,7 @@ class TestTunnel:
 
     def test_inlet_closed_in_the_middle_of_a_packet(self, core: ModuleType) -> None:
         for flags in (8, 0x0A):
-            room = Room(core)
+            room = RelayWithPeers(core)
             lane = core.Lane(room.ends[1].link, 1, 1000)
             inlet = core.Inlet(room.ends[0].link, 1, lane)
             wire = room.ends[0].box(raw(flags, 1, b"a" * 5000), raw(8, 1, b"after"))
@@ -131,7 +131,7 @@ class TestTunnel:
             room.close()
 
     def test_bytes_without_inlet_that_pass_the_limit_are_skipped(self, core: ModuleType) -> None:
-        room = Room(core, limits=CoreLimits(call_body=10, answer_body=10))
+        room = RelayWithPeers(core, limits=CoreLimits(call_body=10, answer_body=10))
         late = [raw(8, 1, bytes(11)), raw(8, -1, bytes(11)), raw(8, 1, bytes(10)), raw(2, 1, b"x")]
         room.ends[0].send(room.ends[0].box(*late))
         assert room.ends[0].events == [(EV_PACKET, 8, 1, bytes(10)), (EV_PACKET, 2, 1, b"x")]
@@ -142,9 +142,9 @@ class TestEvents:
     def one(self, core: ModuleType, *packets: bytes, **options: Any) -> tuple[list[Any], Any]:
         """Return the events of some packets, the same however they are cut."""
         answers = []
-        wire = Room(core, 1, **options).ends[0].box(*packets)
+        wire = RelayWithPeers(core, 1, **options).ends[0].box(*packets)
         for chunks in feeds(wire):
-            room = Room(core, 1, **options)
+            room = RelayWithPeers(core, 1, **options)
             for chunk in chunks:
                 room.ends[0].send(chunk)
             answers.append((room.ends[0].events, type(room.ends[0].link.failure)))
@@ -186,7 +186,7 @@ class TestEvents:
             assert self.one(core, raw(2, req, bytes(limit + 1)), limits=limits) == ([], PacketError)
 
     def test_long_answers(self, core: ModuleType) -> None:
-        room = Room(core, 1)
+        room = RelayWithPeers(core, 1)
         body = message(1_000_000)
         room.ends[0].send(room.ends[0].box(raw(2, -1, body), raw(2, -2, b"x")))
         assert room.ends[0].events == [(EV_PACKET, 2, -1, body), (EV_PACKET, 2, -2, b"x")]
@@ -194,9 +194,9 @@ class TestEvents:
 
     def test_a_stream_that_opens_gets_its_inlet_in_time(self, core: ModuleType) -> None:
         call = raw(0x0A, 3, b'{"name":["tunnel","connect"]}')
-        wire = Room(core, 1).ends[0].box(call, *data(3, b"hello", b"world"))
+        wire = RelayWithPeers(core, 1).ends[0].box(call, *data(3, b"hello", b"world"))
         for chunks in feeds(wire):
-            room = Room(core)
+            room = RelayWithPeers(core)
             got = []
             for chunk in chunks:
                 status, events = room.ends[0].link.receive(bytearray(chunk))
@@ -214,7 +214,7 @@ class TestEvents:
             room.close()
 
     def test_chunks(self, core: ModuleType) -> None:
-        room = Room(core, 1)
+        room = RelayWithPeers(core, 1)
         core.Inlet(room.ends[0].link, -2, None)
         sent = [message(n) for n in (1, 5000, 64, 40_000)]
         room.ends[0].send(room.ends[0].box(*data(-2, *sent), raw(0x0A, -2, b"[]"), *data(-2, b"tail")))
@@ -224,7 +224,7 @@ class TestEvents:
         room.close()
 
     def test_more_events_than_one_call_can_give(self, core: ModuleType) -> None:
-        room = Room(core, 1)
+        room = RelayWithPeers(core, 1)
         core.Inlet(room.ends[0].link, 5, None)
         packets = [(2, i, message(3000, i)) for i in range(1, 5)] * 30
         room.ends[0].send(room.ends[0].box(*(raw(*p) for p in packets), *data(5, message(300_000))))
@@ -234,7 +234,7 @@ class TestEvents:
         room.close()
 
     def test_damaged_boxes_and_the_end(self, core: ModuleType) -> None:
-        room = Room(core)
+        room = RelayWithPeers(core)
         caller, target = room.ends
         room.splice(0, 1, 1, 1)
         wire = caller.box(*data(1, b"good"))
@@ -257,8 +257,8 @@ class TestEvents:
         room.close()
 
     def test_data_behind_the_goodbye_in_one_read(self, core: ModuleType) -> None:
-        for chunks in feeds(Room(core, 1).ends[0].sealer.goodbye() + b"x"):
-            room = Room(core, 1)
+        for chunks in feeds(RelayWithPeers(core, 1).ends[0].sealer.goodbye() + b"x"):
+            room = RelayWithPeers(core, 1)
             for chunk in chunks:
                 room.ends[0].send(chunk)
             assert isinstance(room.ends[0].link.failure, BoxStreamError)
@@ -267,7 +267,7 @@ class TestEvents:
 
 class TestSending:
     def test_boxes_are_filled(self, core: ModuleType) -> None:
-        room = Room(core)
+        room = RelayWithPeers(core)
         lane = core.Lane(room.ends[0].link, 1)
         for n in (64,) * 100 + (4087,) * 10:
             assert lane.write(bytes(n))
@@ -280,7 +280,7 @@ class TestSending:
         room.close()
 
     def test_split_mode_gives_every_head_a_box_of_its_own(self, core: ModuleType) -> None:
-        room = Room(core, 1, split=True)
+        room = RelayWithPeers(core, 1, split=True)
         end = room.ends[0]
         lane = core.Lane(end.link, 1)
         lane.write(message(5000))
@@ -295,7 +295,7 @@ class TestSending:
 
     def test_control_goes_first_but_never_inside_a_packet(self, core: ModuleType) -> None:
         for whole in (False, True):
-            room = Room(core, 1)
+            room = RelayWithPeers(core, 1)
             end = room.ends[0]
             lane = core.Lane(end.link, 1)
             assert lane.packet(0x0A, message(30_000)) if whole else lane.write(message(30_000))
@@ -311,7 +311,7 @@ class TestSending:
             room.close()
 
     def test_lanes_take_turns(self, core: ModuleType) -> None:
-        room = Room(core, 1)
+        room = RelayWithPeers(core, 1)
         end = room.ends[0]
         lanes = [core.Lane(end.link, i) for i in range(1, 5)]
         for lane in lanes[:2]:
@@ -326,7 +326,7 @@ class TestSending:
         room.close()
 
     def test_a_long_packet_pays_for_its_length(self, core: ModuleType) -> None:
-        room = Room(core, 1)
+        room = RelayWithPeers(core, 1)
         end = room.ends[0]
         greedy, modest = core.Lane(end.link, 1), core.Lane(end.link, 2)
         for _ in range(4):
@@ -337,7 +337,7 @@ class TestSending:
         room.close()
 
     def test_goodbye(self, core: ModuleType) -> None:
-        room = Room(core, 1)
+        room = RelayWithPeers(core, 1)
         end = room.ends[0]
         lane = core.Lane(end.link, 1)
         lane.write(b"last")
@@ -355,7 +355,7 @@ class TestSending:
         room.close()
 
     def test_no_room_for_the_goodbye(self, core: ModuleType) -> None:
-        room = Room(core, 1)
+        room = RelayWithPeers(core, 1)
         room.ends[0].link.goodbye()
         assert room.ends[0].link.flush(33) == (b"", Status.FULL)
         assert room.ends[0].flush(34) == Status.ENDED
@@ -363,7 +363,7 @@ class TestSending:
         room.close()
 
     def test_empty_bodies_are_refused(self, core: ModuleType) -> None:
-        room = Room(core, 1)
+        room = RelayWithPeers(core, 1)
         lane = core.Lane(room.ends[0].link, 1)
         for flags, req in ((2, 1), (8, 0), (0, 1), (0x0E, -1)):
             with pytest.raises(LocalProtocolError):
@@ -380,7 +380,7 @@ class TestSending:
     def test_clear_and_close_at_a_packet_boundary(self, core: ModuleType) -> None:
         for close in (False, True):
             for split_mode in (False, True):
-                room = Room(core, 1, split=split_mode)
+                room = RelayWithPeers(core, 1, split=split_mode)
                 end = room.ends[0]
                 lane, other = core.Lane(end.link, 1), core.Lane(end.link, 2)
                 lane.packet(0x0A, message(20_000))
@@ -398,7 +398,7 @@ class TestSending:
                 room.close()
 
     def test_the_list_of_links_with_something_to_send(self, core: ModuleType) -> None:
-        room = Room(core, 3)
+        room = RelayWithPeers(core, 3)
         links = [end.link for end in room.ends]
         assert room.hub.dirty() == []
         lane = core.Lane(links[1], 1)
@@ -417,7 +417,7 @@ class TestSending:
 
 class TestLimits:
     def test_a_share_blocks_its_source_only(self, core: ModuleType) -> None:
-        room = Room(core, 3)
+        room = RelayWithPeers(core, 3)
         slow, _ = room.splice(0, 1, 2, 1, share=10_000)
         room.splice(1, 1, 2, 2)
         wire = room.ends[0].box(*data(1, message(100_000)))
@@ -436,7 +436,7 @@ class TestLimits:
         room.close()
 
     def test_what_is_received_while_blocked_is_kept(self, core: ModuleType) -> None:
-        room = Room(core)
+        room = RelayWithPeers(core)
         lane, _ = room.splice(0, 1, 1, 1, share=1)
         sent = b""
         for i in range(20):
@@ -449,7 +449,7 @@ class TestLimits:
         room.close()
 
     def test_link_backlog(self, core: ModuleType) -> None:
-        room = Room(core, 2, limits=CoreLimits(link_backlog=20_000))
+        room = RelayWithPeers(core, 2, limits=CoreLimits(link_backlog=20_000))
         one, _ = room.splice(0, 1, 1, 1)
         two = core.Lane(room.ends[1].link, 2)
         assert two.write(bytes(19_000))
@@ -459,7 +459,7 @@ class TestLimits:
         room.close()
 
     def test_small_whole_packets_count_by_their_memory(self, core: ModuleType) -> None:
-        room = Room(core)
+        room = RelayWithPeers(core)
         lane, _ = room.splice(0, 1, 1, 1, share=40_960)
         assert room.ends[0].send(room.ends[0].box(*[raw(9, 1, b"x")] * 4000)) == Status.BLOCKED
         assert 40 <= room.hub.lent <= 44 + 4096 // 10 + 20
@@ -469,7 +469,7 @@ class TestLimits:
         room.close()
 
     def test_control_backlog(self, core: ModuleType) -> None:
-        room = Room(core, 1, limits=CoreLimits(control_backlog=100))
+        room = RelayWithPeers(core, 1, limits=CoreLimits(control_backlog=100))
         link = room.ends[0].link
         assert link.control(2, 1, bytes(41))
         assert link.control(2, 1, bytes(42)) is False
@@ -481,7 +481,7 @@ class TestLimits:
         room.close()
 
     def test_the_pool(self, core: ModuleType) -> None:
-        room = Room(core, 2, pool=TINY_POOL)
+        room = RelayWithPeers(core, 2, pool=TINY_POOL)
         lane, _ = room.splice(0, 1, 1, 1)
         assert room.hub.left == 4
         assert lane.write(bytes(3 * SLAB))
@@ -499,7 +499,7 @@ class TestLimits:
         room.close()
 
     def test_the_less_is_left_of_the_pool_the_less_a_lane_may_hold(self, core: ModuleType) -> None:
-        room = Room(core, 3, pool=(512 + 160) * SLAB)
+        room = RelayWithPeers(core, 3, pool=(512 + 160) * SLAB)
         greedy, _ = room.splice(0, 1, 1, 1)
         modest, _ = room.splice(0, 2, 2, 2)
         assert greedy.write(bytes(9 * SLAB)) and not greedy.write(b"x")  # 151 slabs are left: nine for a lane
@@ -511,7 +511,7 @@ class TestLimits:
         room.close()
 
     def test_events_of_one_call_are_counted_and_the_rest_can_be_kept(self, core: ModuleType) -> None:
-        room = Room(core, 1, limits=CoreLimits(events=3))
+        room = RelayWithPeers(core, 1, limits=CoreLimits(events=3))
         link, end = room.ends[0].link, room.ends[0]
         calls = [raw(2, i, b"call %d" % i) for i in range(1, 11)]
         wire = bytearray(end.box(*calls))
@@ -530,7 +530,7 @@ class TestLimits:
         room.close()
 
     def test_a_pool_full_of_input_is_no_dead_end(self, core: ModuleType) -> None:
-        room = Room(core, 3, pool=TINY_POOL)
+        room = RelayWithPeers(core, 3, pool=TINY_POOL)
         lane, _ = room.splice(0, 1, 2, 1)
         room.splice(1, 1, 2, 2)
         assert lane.write(bytes(3 * SLAB))
@@ -543,7 +543,7 @@ class TestLimits:
         room.close()
 
     def test_a_pool_full_of_half_packets_is_no_dead_end(self, core: ModuleType) -> None:
-        room = Room(core, 3, pool=TINY_POOL)
+        room = RelayWithPeers(core, 3, pool=TINY_POOL)
         for end in room.ends[:2]:
             end.send(end.box(raw(2, 1, message(60_000)))[:40_000])
         assert room.hub.left == 0
@@ -554,7 +554,7 @@ class TestLimits:
         room.close()
 
     def test_an_idle_link_holds_nothing(self, core: ModuleType) -> None:
-        room = Room(core, 1)
+        room = RelayWithPeers(core, 1)
         end = room.ends[0]
         wire = end.box(raw(2, 1, b"call"))
         end.send(wire[:20])
@@ -576,7 +576,7 @@ class TestLimits:
 
 class TestClosing:
     def test_everything_may_be_closed_at_any_time_and_twice(self, core: ModuleType) -> None:
-        room = Room(core)
+        room = RelayWithPeers(core)
         lane, back = room.splice(0, 1, 1, 1)
         room.ends[0].send(room.ends[0].box(*data(1, message(9000)))[:5000])
         room.ends[1].link.close()
@@ -596,7 +596,7 @@ class TestClosing:
         room.close()
 
     def test_a_closed_link_does_nothing(self, core: ModuleType) -> None:
-        room = Room(core, 1)
+        room = RelayWithPeers(core, 1)
         link = room.ends[0].link
         link.close()
         calls = (
@@ -626,7 +626,7 @@ class TestClosing:
         assert hub.dirty() == []
 
     def test_lanes_of_another_hub_are_refused(self, core: ModuleType) -> None:
-        one, two = Room(core, 1), Room(core, 1)
+        one, two = RelayWithPeers(core, 1), RelayWithPeers(core, 1)
         with pytest.raises(ValueError):
             core.Inlet(one.ends[0].link, 1, core.Lane(two.ends[0].link, 1))
 

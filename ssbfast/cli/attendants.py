@@ -1,4 +1,4 @@
-"""`ssbfast attendants`: who is in a room, without being listed there."""
+"""`ssbfast attendants`: the peers in a room, without being listed there."""
 
 from __future__ import annotations
 
@@ -23,13 +23,18 @@ if TYPE_CHECKING:
 
 @click.command()
 @room_option()
-@click.option("--watch", is_flag=True, help="Stay, and tell who comes and goes.")
+@click.option("--watch", is_flag=True, help="Stay, and print each peer that joins or leaves.")
 @peer_options
 def attendants(rooms: tuple[RoomAddress, ...], watch: bool, data: Path, network: NetworkId, as_json: bool) -> int:
-    """List who is in a room now.
+    """List the peers that are in a room now.
 
-    You are not listed yourself, except by rooms that list whoever asks; then you are told. Without an identity in
-    --data it uses one that it forgets afterwards.
+    You are not listed yourself, except by rooms that list every peer that asks; a warning tells you. Without an
+    identity in --data it uses a temporary one.
+
+    \b
+    Examples:
+      ssbfast attendants --room net:room.example:8008~shs:KEY
+      ssbfast attendants --room net:room.example:8008~shs:KEY --watch --json
     """
     from ssbfast.cli.runner import run_until_stopped
 
@@ -75,8 +80,8 @@ async def _watch(room: JoinedRoom, printer: Printer) -> None:
 
 
 def _look_at_list(room: JoinedRoom) -> None:
-    """Say what people do not expect of its list. Raises SSBError when we are not told it."""
+    """Warn of what is unusual about its list. Raises SSBError when we are not told it."""
     if room.is_listed:
-        warn(f"room {room.id.short} lists whoever looks at its list, and so you for that time")
+        warn(f"room {room.id.short} lists every peer that reads its list, and so you for that time")
     elif room.is_external:
         raise SSBError(f"room {room.id.short}: it tells its members alone who is there")

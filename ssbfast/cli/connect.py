@@ -22,7 +22,7 @@ from ssbfast.cli.options import (
     parse_host_and_port,
     peer_options,
 )
-from ssbfast.cli.path_options import Gate, Paths, path_options, paths_from
+from ssbfast.cli.path_options import PathGate, Paths, path_options, paths_from
 from ssbfast.cli.peer_options import (
     Command,
     RoomAddress,
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 
 def calling_options(*, required: bool) -> Callable[[Command], Command]:
-    """--room, --bind, --anyway, --connections, whom to trust and which path to take."""
+    """Add --room, --bind, --anyway, --connections, and the options for trust and paths."""
 
     def decorate(command: Command) -> Command:
         bind = click.option(
@@ -58,9 +58,9 @@ def calling_options(*, required: bool) -> Callable[[Command], Command]:
             required=required,
             metavar="HOST:PORT",
             callback=callback(parse_host_and_port),
-            help="Where programs of this machine find the service; port 0 picks one.",
+            help="Local address where programs reach the service; port 0 picks a free port.",
         )
-        anyway = click.option("--anyway", is_flag=True, help="Dial also if you do not follow the target, or block it.")
+        anyway = click.option("--anyway", is_flag=True, help="Dial even if you do not follow the target, or block it.")
         return room_option(required=required)(bind(anyway(connections_option(trust_options(path_options(command))))))
 
     return decorate
@@ -127,11 +127,11 @@ class _Call:
                 raise BadInputError(OWN_ID)
             trust = open_trust(self.trust, self.data, me, self.network)
             stack.push_async_callback(trust.close)
-            gate = Gate(listener, only_direct=self.paths.only_direct)
+            gate = PathGate(listener, only_direct=self.paths.only_direct)
 
             def tell(event: Event) -> None:
                 printer.event(event)
-                gate.event(event)
+                gate.event_received(event)
 
             direct = await self.paths.open()
             client = RoomClient(me, network=self.network, trust=trust, direct=direct, on_event=tell)
@@ -161,19 +161,24 @@ class _Call:
 
     def _introduce(self, address: tuple[str, int], me: FeedId, printer: Printer) -> None:
         bound = show(*address)
-        printer.text(f"You are {me}\nReaching {self.target.who}; programs of this machine find its service at {bound}")
+        printer.text(f"You are {me}\nReaching {self.target.who}; programs on this machine find its service at {bound}")
         printer.event({"event": "bound", "bind": bound})
         if not ipaddress.ip_address(address[0].partition("%")[0]).is_loopback:
             warn(f"{bound} can be reached from other machines")
 
-    async def _keep(self, client: RoomClient, gate: Gate, printer: Printer) -> None:
-        from ssbfast.cli.persistent_tunnel import Line
+    async def _keep(self, client: RoomClient, gate: PathGate, printer: Printer) -> None:
+        from ssbfast.cli.persistent_tunnel import PersistentTunnel
 
-        line = Line(
-            client, self.target, anyway=self.anyway, opened=gate.opened, tell=printer.event, flag=data_flag(self.data)
+        tunnel = PersistentTunnel(
+            client,
+            self.target,
+            anyway=self.anyway,
+            on_opened=gate.session_opened,
+            on_event=printer.event,
+            flag=data_flag(self.data),
         )
-        staying = stay_in(client, self.rooms, line.watch, tell=printer.event, announce=False, attendants=True)
-        await together(line.keep(), staying, gate.failed())
+        staying = stay_in(client, self.rooms, tunnel.watch, tell=printer.event, announce=False, attendants=True)
+        await together(tunnel.keep(), staying, gate.failed())
 
 
 def _reason(error: OSError) -> str:
@@ -189,10 +194,15 @@ def _reason(error: OSError) -> str:
 @calling_options(required=True)
 @peer_options
 def connect(target: str, **options: Any) -> int:
-    """Reach a friend's service: each TCP connection to --bind goes through a tunnel to what the friend offers.
+    """Reach a friend's service: each TCP connection to --bind goes through a tunnel to the friend's service.
 
-    TARGET is the address that `ssbfast listen` printed at your friend's (tunnel:… or ptunnel:…), or his @ID. You have
-    to follow each other. The tunnel is opened as soon as he comes, and again whenever it was lost; meanwhile new
-    connections wait for 15 seconds. You are not listed in the room.
+    TARGET is the address that `ssbfast listen` printed on the friend's machine (tunnel:… or ptunnel:…), or the friend's
+    @ID. You must follow each other. The tunnel opens as soon as the friend is in the room, and again whenever it was
+    lost; meanwhile new connections wait for 15 seconds. You are not listed in the room.
+
+    \b
+    Examples:
+      ssbfast connect @ID --room net:room.example:8008~shs:KEY --bind 127.0.0.1:8080
+      ssbfast connect tunnel:PORTAL:TARGET~shs:KEY --room ROOM --bind 127.0.0.1:0
     """
     return run_call(target, trust=trust_from(options), paths=paths_from(options), **options)

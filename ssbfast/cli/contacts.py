@@ -1,4 +1,4 @@
-"""`ssbfast follow`, `unfollow`, `block`, `unblock` and `contacts`: whom this peer lets in.
+"""`ssbfast follow`, `unfollow`, `block`, `unblock` and `contacts`: the peers that this peer lets in.
 
 Running `ssbfast listen` and `connect` feel a change within a second.
 """
@@ -31,7 +31,12 @@ from ssbfast.room.tunnel_auth import Relation
 @feed_argument
 @peer_options
 def follow(who: FeedId, data: Path, network: NetworkId, as_json: bool) -> None:
-    """Follow somebody: they may open tunnels to you, and you to them if they follow you."""
+    """Follow a peer: it may open tunnels to you, and you to it if it follows you.
+
+    \b
+    Example:
+      ssbfast follow @ID
+    """
     _change("follow", who, data, as_json=as_json)
 
 
@@ -39,7 +44,12 @@ def follow(who: FeedId, data: Path, network: NetworkId, as_json: bool) -> None:
 @feed_argument
 @peer_options
 def unfollow(who: FeedId, data: Path, network: NetworkId, as_json: bool) -> None:
-    """Follow somebody no longer. Their tunnels end within a second."""
+    """Stop following a peer. Its tunnels end within a second.
+
+    \b
+    Example:
+      ssbfast unfollow @ID
+    """
     _change("unfollow", who, data, as_json=as_json)
 
 
@@ -47,7 +57,12 @@ def unfollow(who: FeedId, data: Path, network: NetworkId, as_json: bool) -> None
 @feed_argument
 @peer_options
 def block(who: FeedId, data: Path, network: NetworkId, as_json: bool) -> None:
-    """Block somebody, which no policy overrules. Their tunnels end within a second."""
+    """Block a peer; no policy overrules that. Its tunnels end within a second.
+
+    \b
+    Example:
+      ssbfast block @ID
+    """
     _change("block", who, data, as_json=as_json)
 
 
@@ -55,14 +70,25 @@ def block(who: FeedId, data: Path, network: NetworkId, as_json: bool) -> None:
 @feed_argument
 @peer_options
 def unblock(who: FeedId, data: Path, network: NetworkId, as_json: bool) -> None:
-    """Block somebody no longer. Whom you followed before the block you follow again."""
+    """Stop blocking a peer. If you followed it before the block, you follow it again.
+
+    \b
+    Example:
+      ssbfast unblock @ID
+    """
     _change("unblock", who, data, as_json=as_json)
 
 
 @click.command()
 @peer_options
 def contacts(data: Path, network: NetworkId, as_json: bool) -> None:
-    """List whom you follow and block."""
+    """List the peers that you follow and block.
+
+    \b
+    Examples:
+      ssbfast contacts
+      ssbfast contacts --json
+    """
     from ssbfast.store.peer_store import Store
 
     found = []
@@ -95,12 +121,12 @@ def _change(action: str, who: FeedId, data: Path, *, as_json: bool) -> None:
     event = {"event": action, "id": str(who), "changed": changed, **_as_members(relation)}
     text = f"{who}  {in_words(relation)}{'' if changed else ' (as before)'}"
     if action == "follow" and relation.blocks:
-        text += f"\nThe block is the stronger of the two. To let them in: ssbfast unblock {who}{data_flag(data)}"
+        text += f"\nThe block is the stronger of the two. To let the peer in: ssbfast unblock {who}{data_flag(data)}"
     say(event, text, as_json=as_json)
 
 
 def _own_id(data: Path) -> FeedId | None:
-    """Ours; None while we have none that can be read, which is no reason not to change contacts."""
+    """Return our id; None while we have none that can be read, which is no reason not to change contacts."""
     file = data / SECRET
     try:
         return read_secret(file).id if os.path.lexists(file) else None
@@ -113,7 +139,7 @@ def _as_members(relation: Relation) -> dict[str, object]:
 
 
 def in_words(relation: Relation) -> str:
-    """What a relation means, as a list shows it."""
+    """Return what a relation means, as a list shows it."""
     if relation.blocks:
         return "blocked (and followed)" if relation.follows else "blocked"
     return "followed" if relation.follows else "neither followed nor blocked"

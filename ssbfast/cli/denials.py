@@ -29,24 +29,31 @@ _NUMBER = click.IntRange(1, 2**63 - 1)
 
 
 @click.command()
-@click.option("--follow", type=_NUMBER, metavar="N", help="Follow the one who was refused. Shows the full id and asks.")
+@click.option(
+    "--follow", type=_NUMBER, metavar="N", help="Follow the peer that was refused. Shows the full id and asks."
+)
 @click.option("--yes", is_flag=True, help="With --follow: do not ask.")
 @click.option(
     "--connect",
     "call",
     type=_NUMBER,
     metavar="N",
-    help="Open a tunnel to the one who was refused; the options below are those of `ssbfast connect`.",
+    help="Open a tunnel to the peer that was refused; the options below are those of `ssbfast connect`.",
 )
 @calling_options(required=False)
 @peer_options
 def denials(
     follow: int | None, yes: bool, call: int | None, data: Path, network: NetworkId, as_json: bool, **calling: Any
 ) -> int:
-    """List refused connections. Each has its number for good.
+    """List refused connections. Each keeps its number.
 
-    Whoever was refused does not learn why, nor that you can see it here. To let somebody in, follow them
-    (--follow N); they have to follow you too.
+    A refused peer does not learn why it was refused, nor that you can see it here. To let a peer in, follow it
+    (--follow N); it has to follow you too.
+
+    \b
+    Examples:
+      ssbfast denials
+      ssbfast denials --follow 3
     """
     if follow is not None and call is not None:
         raise click.UsageError("--follow and --connect are two things: one at a time")
@@ -81,7 +88,7 @@ def _list(data: Path, *, as_json: bool) -> None:
         say({**event, "faults": count.faults}, _in_figures(room, count), as_json=as_json)
     if as_json:
         return
-    click.echo(f"Next: ssbfast denials --follow N{data_flag(data)}" if found else "Nobody was refused.")
+    click.echo(f"Next: ssbfast denials --follow N{data_flag(data)}" if found else "No connection was refused.")
 
 
 def as_event(denial: Denial) -> dict[str, object]:
@@ -98,7 +105,7 @@ def as_event(denial: Denial) -> dict[str, object]:
 
 
 def in_a_line(event: Mapping[str, Any]) -> str:
-    """A `denied` event as the list shows it."""
+    """Return a `denied` event as the list shows it."""
     number = "" if event["n"] is None else event["n"]
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event["time"]))
     return f"{number:>5}  {when}  {_short(event['origin'])}  through {_short(event['portal'])}  {meaning(event)}"
@@ -109,7 +116,7 @@ def _in_figures(room: FeedId, count: DenialCount) -> str:
     if count.rest > 0:
         text += f", {count.rest} of them only counted"
     if count.faults:
-        text += f", {count.faults} in which the room named somebody else"
+        text += f", {count.faults} in which the room named another peer"
     return text
 
 
@@ -127,7 +134,7 @@ def _follow(number: int, data: Path, *, yes: bool, as_json: bool) -> int:
         who = _denial(store, number).origin
         if not yes:
             if not sys.stdin.isatty():
-                raise BadInputError(f"nobody is here to ask whether to follow {who}: say --yes")
+                raise BadInputError(f"there is no terminal to ask whether to follow {who}: say --yes")
             if not click.confirm(f"Follow {who}?", err=True):
                 click.echo("Nothing was changed.", err=True)
                 return 1
@@ -136,7 +143,7 @@ def _follow(number: int, data: Path, *, yes: bool, as_json: bool) -> int:
     event = {"event": "follow", "id": str(who), "changed": changed}
     text = f"{who}  {in_words(relation)}{'' if changed else ' (as before)'}"
     if relation.blocks:
-        text += f"\nThe block is the stronger of the two. To let them in: ssbfast unblock {who}{data_flag(data)}"
+        text += f"\nThe block is the stronger of the two. To let the peer in: ssbfast unblock {who}{data_flag(data)}"
     say({**event, "follows": relation.follows, "blocks": relation.blocks}, text, as_json=as_json)
     return 0
 
@@ -154,7 +161,7 @@ def _call(number: int, data: Path, *, rooms: tuple[RoomAddress, ...], bind: Endp
 
 
 def _existing(data: Path) -> Path:
-    """The directory, if it has a store: looking for a denial makes none."""
+    """Return the directory, if it has a store: looking for a denial makes none."""
     if not has_store(data):
         raise BadInputError(f"there are no denials in {data}")
     return data

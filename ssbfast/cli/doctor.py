@@ -1,4 +1,4 @@
-"""`ssbfast doctor`: what this machine's network allows, and so who can be reached directly."""
+"""`ssbfast doctor`: what this machine's network allows, and so which peers can be reached directly."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ _NATS: Final = {
 
 _OTHERS: Final = {
     "public": "without NAT",
-    "full-cone": "behind a NAT that lets everybody in",
-    "address": "behind a NAT that lets in, by address, whom it has sent to",
-    "port": "behind a NAT that lets in, by address and port, whom it has sent to",
-    "port-open": "behind such a one that early packets confuse",
+    "full-cone": "behind a NAT that lets in every sender",
+    "address": "behind a NAT that lets in the addresses that it has sent to",
+    "port": "behind a NAT that lets in the addresses and ports that it has sent to",
+    "port-open": "behind such a NAT that early packets confuse",
     "symmetric": "behind a symmetric NAT",
     "blocked": "without UDP",
     "lan": "on your own LAN",
@@ -46,7 +46,7 @@ _OTHERS: Final = {
 
 _WORKS: Final = {
     "direct": "direct",
-    "birthday": "direct if both of you say --birthday, else by the room's relay",
+    "birthday": "direct if both peers use --birthday, else by the room's relay",
     "relay": "by the room's relay",
     "perhaps": "cannot be told",
 }
@@ -59,7 +59,7 @@ _WORKS: Final = {
     multiple=True,
     metavar="HOST:PORT",
     callback=several(reflector),
-    help="Ask this STUN server, too; repeatable. Two reflectors show what a NAT does.",
+    help="Also ask this STUN server; repeatable. Two reflectors show the kind of NAT.",
 )
 @peer_options
 def doctor(
@@ -69,10 +69,14 @@ def doctor(
     network: NetworkId,
     as_json: bool,
 ) -> int:
-    """Tell what your network allows: whether UDP passes, what your NAT does, and whom you reach directly.
+    """Show what your network allows: UDP, the kind of NAT, and which peers you reach directly.
 
-    It joins each room without being listed there and asks its reflectors. It shows addresses of yours: think before
-    you send the report to others.
+    It joins each room without being listed there and asks its reflectors. The report contains your addresses: think
+    before you send it to others.
+
+    \b
+    Example:
+      ssbfast doctor --room net:room.example:8008~shs:KEY --stun stun.example:3478
     """
     from ssbfast.cli.runner import run_until_stopped
 
@@ -116,7 +120,7 @@ async def _reflectors(me: Keypair, room: RoomAddress, network: NetworkId) -> lis
 
 
 def _is_here(reflectors: list[Address]) -> bool:
-    """Whether all of them are on this very machine: then its loopback addresses are what they see."""
+    """Return whether all of them are on this very machine: then its loopback addresses are what they see."""
     return bool(reflectors) and all(host.startswith("127.") or host == "::1" for host, _ in reflectors)
 
 
@@ -136,7 +140,7 @@ def _findings(v4: Family, v6: Family) -> list[dict[str, Any]]:
 
 
 def _over_v6(nat: Nat) -> str:
-    """Firewalls there are stateful and change no ports: punching opens them, if IPv6 gets anywhere at all."""
+    """Return IPv6's outlook. Firewalls there are stateful and change no ports: punching opens them, if IPv6 works."""
     return {"none": "direct", "easy": "direct", "silent": "relay"}.get(nat.value, "perhaps")
 
 

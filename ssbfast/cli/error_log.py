@@ -1,4 +1,4 @@
-"""Errors of the program itself and of its libraries: short lines on stderr, few, whoever can cause many.
+"""Errors of the program itself and of its libraries: short lines on stderr, few, however many a peer can cause.
 
 asyncio, `logging` and Python would each print a trace of the stack, with addresses and objects in it, as often as it
 happens. Here each kind of error is one line in `LOG_ERROR_SECONDS`, which says where it happened and how often it came.
@@ -27,14 +27,14 @@ _WORDS: Final = re.compile(r"[A-Za-z_.,'() -]{0,60}")
 
 
 class ErrorLog:
-    """Decides which errors are told. Sans-I/O: time is passed in, in seconds."""
+    """The choice of the errors that are told. Sans-I/O: time is passed in, in seconds."""
 
     def __init__(self) -> None:
         self._told: dict[Hashable, float] = {}
         self._since: dict[Hashable, int] = {}
 
     def count(self, kind: Hashable, now: float) -> int | None:
-        """One more error of a kind. None: it is not told; else how many are told with it, itself included."""
+        """Count one more error of a kind. None: it is not told; else how many are told with it, itself included."""
         if kind not in self._told and len(self._told) >= limits.LOG_ERROR_KINDS:
             kind = None
         self._since[kind] = self._since.get(kind, 0) + 1
@@ -46,30 +46,30 @@ class ErrorLog:
 
 
 class ErrorLines:
-    """Makes lines of what asyncio, `logging` and Python have to say, and prints those that `ErrorLog` lets pass."""
+    """The printer of what asyncio, `logging` and Python report, as far as `ErrorLog` lets it pass."""
 
     def __init__(self) -> None:
         self._log = ErrorLog()
         self._turn = threading.Lock()
 
     def of_loop(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """For `loop.set_exception_handler`."""
+        """Handle an error for `loop.set_exception_handler`."""
         found = _WORDS.match(str(context.get("message") or ""))
         self._tell(found[0].strip(" (,") if found else "", context.get("exception"))
 
     def of_record(self, record: logging.LogRecord) -> None:
-        """A line of a library's log, without what it says: that may be anybody's text."""
+        """Handle a line of a library's log, without its text, which may come from anywhere."""
         error = record.exc_info[1] if record.exc_info else None
         where = f"{record.levelname.lower()} of {record.name} at {Path(record.pathname).name}:{record.lineno}"
         self._tell(where, error)
 
     def of_thread(self, args: threading.ExceptHookArgs) -> None:
-        """For `threading.excepthook`."""
+        """Handle an error for `threading.excepthook`."""
         self._tell("a thread failed", args.exc_value)
 
     def of_destructor(self, args: sys.UnraisableHookArgs) -> None:
-        """For `sys.unraisablehook`."""
-        self._tell("an error that nobody can catch", args.exc_value)
+        """Handle an error for `sys.unraisablehook`."""
+        self._tell("an error that nothing can catch", args.exc_value)
 
     def _tell(self, what: str, error: BaseException | None) -> None:
         with self._turn:
@@ -85,14 +85,14 @@ class ErrorLines:
 
 
 def _cause(error: BaseException) -> str:
-    """The kind of an error. Its own text may hold an address, unless it is the operating system's."""
+    """Return the kind of an error. Its own text may hold an address, unless it is the operating system's."""
     if isinstance(error, OSError) and error.errno:
         return f"{type(error).__name__}, {os.strerror(error.errno).lower()}"
     return type(error).__name__
 
 
 def _place(trace: TracebackType | None) -> str:
-    """Where it was raised: file and line, without directories."""
+    """Return where it was raised: file and line, without directories."""
     if trace is None:
         return ""
     while trace.tb_next is not None:
@@ -111,7 +111,7 @@ class _Handler(logging.Handler):
 
 @contextmanager
 def short_errors() -> Iterator[ErrorLines]:
-    """Within this context, to be entered in a loop, all errors that nobody handles become short lines.
+    """Turn all errors that nothing handles into short lines, within this context, which is entered in a loop.
 
     The loop keeps its handler: its last words come after this.
     """

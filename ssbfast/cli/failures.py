@@ -1,4 +1,4 @@
-"""How a command fails: one line on stderr, an exit code, and with `--json` an event on stdout.
+"""Failures of a command: one line on stderr, an exit code, and with `--json` an event on stdout.
 
     {"event": "error", "time": …, "kind": "refused", "message": "…", "code": 1}
 
@@ -46,7 +46,7 @@ _OTHERS: Final = "failed"
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """kind: a word for programs. message: one line for people. code: the exit code."""
+    """The failure of a command. kind: a word for programs. message: one line for people. code: the exit code."""
 
     kind: str
     message: str
@@ -54,7 +54,7 @@ class Failure:
 
 
 def failure_of(error: click.ClickException | errors.SSBError) -> Failure:
-    """What an error means for whoever runs the command."""
+    """Return what an error means for the user of the command."""
     if isinstance(error, click.ClickException):
         return Failure(_kind(error, _USAGE), error.format_message(), UNUSABLE)
     unusable = isinstance(error, errors.BadInputError | errors.MissingExtraError)
@@ -74,7 +74,7 @@ def print_failure(failure: Failure) -> None:
 
 
 def _kind(error: BaseException | None, otherwise: str) -> str:
-    """The word for an error, or for what it was made of: options and rooms put their names in front of others."""
+    """Return the word for an error, or for what it was made of: options and rooms put their names in front."""
     while error is not None:
         for kind in type(error).__mro__:
             if kind in _KINDS:

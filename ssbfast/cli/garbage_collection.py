@@ -22,7 +22,7 @@ _NEVER = 2**31 - 1
 
 
 class Tidier:
-    """Tidies up in the background, from `start` to `close`.
+    """A background task that tidies up, from `start` to `close`.
 
     count: how much there is (sessions, tunnels). compact: has tables shrink that are larger than their entries need.
     """
@@ -71,7 +71,7 @@ class Tidier:
         self._plan()
 
     def _has_calmed(self) -> bool:
-        """Tell whether work has left memory behind, and takes no more."""
+        """Return whether work has left memory behind, and takes no more."""
         used, self._used = self._used, time.process_time()
         before, self._seen = self._seen, resident()
         is_calm = self._seen <= before and self._used - used < limits.TIDY_CALM * limits.TIDY_SECONDS

@@ -1,4 +1,4 @@
-"""What `ssbfast` knows, and how errors become one line and an exit code."""
+"""The group of all commands, and how errors become one line and an exit code."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from ssbfast.errors import SSBError
 COMMANDS: Final = {
     "room": ("room", "Run a room: peers that join can reach each other through it."),
     "listen": ("listen", "Offer a TCP service to your friends through rooms."),
-    "connect": ("connect", "Reach a friend's service through rooms, at an address of this machine."),
-    "attendants": ("attendants", "List who is in a room now."),
-    "follow": ("contacts", "Follow somebody: they may open tunnels to you."),
-    "unfollow": ("contacts", "Follow somebody no longer."),
-    "block": ("contacts", "Block somebody, which no policy overrules."),
-    "unblock": ("contacts", "Block somebody no longer."),
-    "contacts": ("contacts", "List whom you follow and block."),
+    "connect": ("connect", "Reach a friend's service through rooms, at a local address."),
+    "attendants": ("attendants", "List the peers that are in a room now."),
+    "follow": ("contacts", "Follow a peer: it may open tunnels to you."),
+    "unfollow": ("contacts", "Stop following a peer."),
+    "block": ("contacts", "Block a peer; no policy overrules that."),
+    "unblock": ("contacts", "Stop blocking a peer."),
+    "contacts": ("contacts", "List the peers that you follow and block."),
     "denials": ("denials", "List refused connections, and follow or call back."),
     "keys": ("keys", "Make this peer's identity, and show it."),
     "doctor": (
         "doctor",
-        "Tell what your network allows: whether UDP passes, what your NAT does, and whom you reach directly.",
+        "Show what your network allows: UDP, the kind of NAT, and which peers you reach directly.",
     ),
     "demo": ("demo.command", "Tunnel random bytes through a room, and prove that they arrived."),
-    "bench": ("bench.command", "Measure how fast this machine is, side by side with libsodium."),
+    "bench": ("bench.command", "Measure the speed of this machine, side by side with libsodium."),
 }
 """Every command: the module that has it, and what `--help` says, so that nothing needs to be loaded for that."""
 
@@ -42,7 +42,7 @@ _HIDDEN: Final = {"demo-part": ("demo.command", "demo_part")}
 
 
 class LazyGroup(click.Group):
-    """Loads a command's module when the command is used."""
+    """A group that loads a command's module when the command is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -67,7 +67,7 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
-        except BrokenPipeError:  # whoever read our output has left; click would call that a failure
+        except BrokenPipeError:  # the reader of our output has left; click would call that a failure
             _empty_stdout()
             return DONE
 
@@ -130,6 +130,6 @@ def _unwritten(error: OSError) -> str:
 
 
 def _empty_stdout() -> None:
-    """Let what is still in its buffer go nowhere: Python would try once more at its end, and say so."""
+    """Send what is still in its buffer nowhere: Python would try once more at its end, and say so."""
     with contextlib.suppress(OSError, AttributeError), open(os.devnull, "wb") as nothing:
         os.dup2(nothing.fileno(), sys.stdout.fileno())

@@ -52,7 +52,7 @@ def _service(text: str) -> Endpoint:
 
     service = read_service(text)
     if not service.port:
-        raise BadInputError("nobody can dial port 0: give the service's own, as in 127.0.0.1:8000")
+        raise BadInputError("port 0 cannot be dialled: give the service's own, as in 127.0.0.1:8000")
     return service
 
 
@@ -63,14 +63,14 @@ def _service(text: str) -> Endpoint:
     required=True,
     metavar="HOST:PORT",
     callback=callback(_service),
-    help="The service: where connections of friends go. They cannot choose another.",
+    help="The service that connections of friends go to. They cannot choose another.",
 )
 @click.option(
     "--private-for",
     multiple=True,
     metavar="@ID",
     callback=several(read_id),
-    help="Print an address that tells nobody but this friend where you are; repeatable.",
+    help="Print an address from which only this friend can tell where you are; repeatable.",
 )
 @connections_option
 @trust_options
@@ -86,10 +86,14 @@ def listen(
     as_json: bool,
     **more: Any,
 ) -> int:
-    """Offer a TCP service to your friends: those whom you follow reach it through the room, others are refused.
+    """Offer a TCP service to your friends: peers that you follow reach it through the room, others are refused.
 
     It prints the address to give to a friend, who runs `ssbfast connect ADDRESS --room … --bind HOST:PORT`. Refused
     connections are shown as they come, and remembered: `ssbfast denials`.
+
+    \b
+    Example:
+      ssbfast listen --room net:room.example:8008~shs:KEY --forward 127.0.0.1:8000
     """
     from ssbfast.cli.runner import run_until_stopped
 
@@ -154,7 +158,7 @@ class _Offer:
         return 0
 
     async def _look_for_service(self, is_waiting: asyncio.Event, printer: Printer) -> None:
-        """Say it when nobody is there as we begin to wait for friends: their first call would be late for that."""
+        """Warn when no service answers as we begin to wait for friends: their first call would be late for that."""
         from ssbfast.net.forward.failures import Complaint
         from ssbfast.net.forward.service import look_for
 
@@ -164,7 +168,7 @@ class _Offer:
             printer.event(forward_problem(Complaint(None, f"{problem}; start it when you like", 0)))
 
     def private_addresses(self) -> list[dict[str, str]]:
-        """One for each room and friend. Raises BadInputError for an id that is not a usable key, or our own."""
+        """Return one for each room and friend. Raises BadInputError for an id that is not a usable key, or our own."""
         if self.me.id in self.private_for or self.me.id in self.trust.allow:
             raise BadInputError(OWN_ID)
         return [
@@ -179,11 +183,11 @@ class _Offer:
         ]
 
     def introduction(self) -> str:
-        """What people see first."""
+        """Return what people see first."""
         allowed = f", and {len(self.trust.allow)} more" if self.trust.allow else ""
         welcome = {
-            Policy.FOLLOWS: f"those whom you follow{allowed}; one more: ssbfast follow @ID{data_flag(self.data)}",
-            Policy.ALLOW: f"the {len(self.trust.allow)} of --allow only",
+            Policy.FOLLOWS: f"peers that you follow{allowed}; to add one: ssbfast follow @ID{data_flag(self.data)}",
+            Policy.ALLOW: f"the {len(self.trust.allow)} peers of --allow only",
             Policy.EVERYONE: "everyone who knows your id",
         }[self.trust.policy]
         service = show(self.service.host, self.service.port)
@@ -191,7 +195,7 @@ class _Offer:
 
 
 async def _nothing_more(_room: JoinedRoom) -> None:
-    """Being in the room is all."""
+    """Do nothing: being in the room is all."""
 
 
 class _Words(PeerWords):

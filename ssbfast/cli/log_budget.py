@@ -1,4 +1,4 @@
-"""How much a room writes to its log: a token bucket of bytes, and counts of the lines that it does not pay for.
+"""The bytes that a room writes to its log: a token bucket, and counts of the lines that it does not pay for.
 
 Who comes, goes and tunnels is decided by strangers, so a log of all of it would be as long as they like. Sans-I/O: time
 is passed in, in seconds, and the bytes are those of the whole line.
@@ -18,7 +18,7 @@ ALWAYS: Final = frozenset({"listening", "limited", "error", "lost"})
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """burst: bytes at once. rate: bytes a second in the long run. reserve: what the line with the counts may cost.
+    """A log's budget. burst: bytes at once. rate: bytes a second in the long run. reserve: bytes for the counts.
 
     pause: seconds between two such lines.
     """
@@ -30,7 +30,7 @@ class Budget:
 
 
 class LogBudget:
-    """Decides which lines are written.
+    """The choice of the lines that are written.
 
     Once a line is left out, all are, until the counts are told: then what stands above and below them has no other gap.
     """
@@ -43,14 +43,14 @@ class LogBudget:
         self._skipped: Counter[str] = Counter()
 
     def leaves_out(self, event: str) -> bool:
-        """Whether an event of that name is left out, however long its line would be; then it is counted."""
+        """Return whether an event of that name is left out, however long its line would be; then count it."""
         if not self._skipped or event in ALWAYS:
             return False
         self._skipped[event] += 1
         return True
 
     def passes(self, event: str, size: int, now: float) -> bool:
-        """Whether a line of `size` bytes for an event of that name is written; otherwise it is counted."""
+        """Return whether a line of `size` bytes for an event of that name is written; otherwise count it."""
         self._fill(now)
         if self.leaves_out(event):
             return False
@@ -61,7 +61,7 @@ class LogBudget:
         return True
 
     def due(self, now: float) -> float | None:
-        """Seconds until the counts can be told; None while there are none."""
+        """Return the seconds until the counts can be told; None while there are none."""
         if not self._skipped:
             return None
         self._fill(now)
@@ -70,14 +70,14 @@ class LogBudget:
         return max(0.0, (wanted - self._tokens) / budget.rate, self._told + budget.pause - now)
 
     def skipped(self, now: float) -> dict[str, int]:
-        """The counts by event, to be told now; they begin anew."""
+        """Return the counts by event, to be told now; they begin anew."""
         counts = dict(sorted(self._skipped.items()))
         self._skipped.clear()
         self._told = now
         return counts
 
     def pay(self, size: int, now: float) -> None:
-        """The line with the counts is written."""
+        """Take note that the line with the counts is written."""
         self._fill(now)
         self._tokens -= size
 

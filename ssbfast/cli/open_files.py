@@ -1,4 +1,4 @@
-"""How many files, and so connections, this process may have open."""
+"""The number of files, and so of connections, that this process may have open."""
 
 from __future__ import annotations
 

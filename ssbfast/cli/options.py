@@ -1,4 +1,4 @@
-"""What several commands' options have in common: how they are read, and what is said when they make no sense."""
+"""The options that several commands share: how they are read, and the errors when they make no sense."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ OWN_ID: Final = "that is your own id (another --data has another)"
 
 
 def data_home(program: str) -> Path:
-    """Where a program keeps its things: the room and the peer apart, else the room would be its own peer."""
+    """Return where a program keeps its things: the room and the peer apart, else the room would be its own peer."""
     home = os.environ.get("LOCALAPPDATA" if os.name == "nt" else "XDG_DATA_HOME", "")
     base = Path(home) if os.path.isabs(home) else Path("~/.local/share").expanduser()
     return base / "ssbfast" / program
 
 
 def data_flag(data: Path) -> str:
-    """What a command that we advise has to say to mean this directory; nothing for the default one."""
+    """Return what a command that we advise has to say to mean this directory; nothing for the default one."""
     return "" if data == data_home("peer") else f" --data {shlex.quote(str(data))}"
 
 
 def has_store(data: Path) -> bool:
-    """Whether there is a store to read; also when that cannot be told, since opening it tells why."""
+    """Return whether there is a store to read; also when that cannot be told, since opening it tells why."""
     from ssbfast.store.peer_store import FILE
 
     try:
@@ -65,7 +65,7 @@ def callback(parse: Callable[[Any], Parsed]) -> Callable[[click.Context, click.P
 
 
 def several(parse: Callable[[str], Parsed]) -> Callable[[click.Context, click.Parameter, Any], tuple[Parsed, ...]]:
-    """The same for an option that can be repeated."""
+    """Do the same as `callback` for an option that can be repeated."""
     return callback(lambda texts: tuple(parse(text) for text in texts))
 
 
@@ -99,13 +99,13 @@ network_option = click.option(
     metavar="BASE64",
     envvar="SSBFAST_NETWORK_KEY",
     callback=callback(parse_network),
-    help="Another network than the main one. Also SSBFAST_NETWORK_KEY, which others on this machine cannot read.",
+    help="Key of another network than the main one. Or set SSBFAST_NETWORK_KEY, which other users cannot read.",
 )
 
-json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 
 data_option = click.option(
-    "--data", metavar="DIR", callback=callback(_parse_data), help="The peer's own directory: secret, contacts, denials."
+    "--data", metavar="DIR", callback=callback(_parse_data), help="Directory of this peer: secret, contacts, denials."
 )
 
 
@@ -121,24 +121,24 @@ group_read_option = click.option(
     is_flag=True,
     expose_value=False,
     callback=_remember_group_read,
-    help="Take a secret file that its group can read, as Kubernetes mounts it (0440).",
+    help="Accept a secret file that its group can read, as Kubernetes mounts it (0440).",
 )
 
 
 def read_secret(file: Path, *, create: bool = False) -> Keypair:
-    """Load the secret file as `--allow-group-read` says; said aloud each time. Raises KeyFileError."""
+    """Load the secret file as `--allow-group-read` says; warn each time. Raises KeyFileError."""
     from ssbfast.keys import load_secret
 
     context = click.get_current_context(silent=True)
     allowed = context is not None and bool(context.meta.get(_GROUP_READ))
     me = load_secret(file, create, allow_group_read=allowed)
     if allowed:
-        warn(f"--allow-group-read: whoever is in the group of {file} may read it, and be this peer")
+        warn(f"--allow-group-read: every member of the group of {file} can read it and act as this peer")
     return me
 
 
 def peer_options(command: Command) -> Command:
-    """--data, --network-key, --allow-group-read and --json, as every command of a peer has them."""
+    """Add --data, --network-key, --allow-group-read and --json, as every command of a peer has them."""
     return data_option(network_option(group_read_option(json_option(command))))
 
 
@@ -146,7 +146,7 @@ connections_option = click.option(
     "--connections",
     metavar="N",
     type=click.IntRange(1, limits.FORWARDS_MOST),
-    help=f"TCP connections with one peer at a time, {limits.FORWARDS_PER_PEER} unless given; as many wait for 15 s.",
+    help=f"Most TCP connections with one peer at a time, default {limits.FORWARDS_PER_PEER}; as many wait for 15 s.",
 )
 
 

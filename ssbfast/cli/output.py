@@ -29,22 +29,22 @@ _PLAIN_WORD: Final = re.compile(r"[A-Za-z0-9_@%+=:,./-][A-Za-z0-9_@%+=:,./~-]*")
 
 
 def clean_line(text: str, length: int = limits.LOG_TEXT) -> str:
-    """One line for people, whatever `text` is: its line ends are spaces."""
+    """Return one line for people, whatever `text` is: its line ends are spaces."""
     return clean_text(" ".join(text[:length].splitlines()), length)
 
 
 def clean_lines(text: str) -> str:
-    """Several lines of ours."""
+    """Return several lines of ours, cleaned."""
     return "\n".join(clean_text(line, limits.LOG_TEXT) for line in text.split("\n"))
 
 
 def shell_word(text: str) -> str:
-    """A word as people may paste it into a shell: quoted only where the shell would change it (`!`, `;`)."""
+    """Return a word as people may paste it into a shell: quoted only where the shell would change it (`!`, `;`)."""
     return text if _PLAIN_WORD.fullmatch(text) else shlex.quote(text)
 
 
 def clean_value(value: Any) -> Any:
-    """The same with every text in it cleaned; the name of a file stays as it is."""
+    """Return a value with every text in it cleaned; the name of a file stays as it is."""
     if isinstance(value, str):
         return clean_text(value, limits.LOG_TEXT)
     if isinstance(value, Mapping):
@@ -55,13 +55,13 @@ def clean_value(value: Any) -> Any:
 
 
 def json_line(event: Event) -> str:
-    """One line of JSON, with its time. What is left in it that does not print, in the names of files, is escaped."""
+    """Return one line of JSON, with its time. What does not print in it, in the names of files, is escaped."""
     text = json.dumps(clean_value(_stamped(event)), ensure_ascii=False, default=_name_of_file)
     return text if text.isprintable() else _UNUSUAL.sub(lambda found: _escaped(found[0]), text)
 
 
 def _stamped(event: Event) -> Event:
-    """An event with its `time`: its own, given in seconds, or now."""
+    """Return an event with its `time`: its own, given in seconds, or now."""
     seconds = event.get("time")
     stamp = in_utc(seconds if isinstance(seconds, float) else time.time())
     first = {"event": event["event"]} if "event" in event else {}
@@ -69,7 +69,7 @@ def _stamped(event: Event) -> Event:
 
 
 def in_utc(seconds: float) -> str:
-    """A time in seconds since 1970 as RFC 3339 has it: UTC, with milliseconds."""
+    """Return a time in seconds since 1970 as RFC 3339 has it: UTC, with milliseconds."""
     moment = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
@@ -87,7 +87,7 @@ def _name_of_file(value: object) -> str:
 
 
 class Printer:
-    """Prints lines without ever blocking its caller.
+    """A printer of lines that never blocks its caller.
 
     stdout: sys.stdout, which is None in a process that was started without one.
     as_json: one JSON object a line, and `text` is left out; otherwise lines for people.
@@ -121,7 +121,7 @@ class Printer:
         )
 
     def line(self, event: Event) -> bytes:
-        """An event as it is written, with its line end."""
+        """Return an event as it is written, with its line end."""
         if self.as_json:
             return self._encode(json_line(event))
         words = clean_lines(self._words(clean_value(event)))
@@ -154,7 +154,7 @@ class Printer:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing waits to be written."""
+        """Return whether nothing waits to be written."""
         return self._writer.is_idle
 
     def close(self) -> None:
@@ -166,7 +166,7 @@ class Printer:
 
 
 def describe(event: Event) -> str:
-    """One event in words."""
+    """Return one event in words."""
     match event:
         case {"event": "joined" | "left" as name, "id": who}:
             return f"{name:8}{who}"
@@ -189,7 +189,7 @@ def _listed(counts: Mapping[str, int]) -> str:
 
 
 def amount(n: int) -> str:
-    """A number of bytes for people; 1 kB is 1,000 bytes."""
+    """Return a number of bytes for people; 1 kB is 1,000 bytes."""
     size = float(n)
     for unit in ("bytes", "kB", "MB"):
         if size < 1000:

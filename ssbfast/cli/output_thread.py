@@ -1,4 +1,4 @@
-"""Bytes for a terminal, a pipe or a file, written by a thread, so that a slow or missing reader stops nobody else.
+"""A thread that writes bytes to a terminal, a pipe or a file, so that a slow or missing reader stops nothing else.
 
 What waits is bounded. Beyond that, lines are dropped until all that waits has left, and then a line says how many.
 """
@@ -27,14 +27,14 @@ _POLL_SECONDS: Final = 0.02
 
 
 class _Piece(NamedTuple):
-    """lines: how many are missing when it is not written."""
+    """A piece of output. lines: how many are missing when it is not written."""
 
     data: bytes
     lines: int
 
 
 class Writer:
-    """Writes to a file descriptor without ever blocking whoever calls. Its thread starts with the first line.
+    """A writer to a file descriptor that never blocks its caller. Its thread starts with the first line.
 
     fd: None: all goes nowhere. missing: the line that tells of n lines that were dropped.
     on_broken: called, from the thread, once, when nobody reads any more (`| head`).
@@ -98,7 +98,7 @@ class Writer:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing waits to be written."""
+        """Return whether nothing waits to be written."""
         with self._changed:
             return self._fd is None or not (self._busy or self._waiting)
 
@@ -117,7 +117,7 @@ class Writer:
             return self._fd is None or not self._waiting or self._size + size <= self._backlog
 
     def _tell_dropped(self) -> None:
-        """Ahead of what waits, which is younger."""
+        """Tell how many lines were dropped, ahead of what waits, which is younger."""
         self._waiting.appendleft(_Piece(self._missing(self._dropped), self._dropped))
         self._size += len(self._waiting[0].data)
         self._dropped = 0

@@ -1,4 +1,4 @@
-"""Which path a session of `listen` and `connect` takes: through the room, or directly."""
+"""The path that a session of `listen` and `connect` takes: through the room, or directly."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class PathChoice(enum.Enum):
-    """Which paths a session may take."""
+    """The paths that a session may take."""
 
     AUTO = "auto"
     TUNNEL = "tunnel"
@@ -44,14 +44,14 @@ stun_option = click.option(
     multiple=True,
     metavar="HOST:PORT",
     callback=several(reflector),
-    help="A STUN server that tells us our public address, beside those of the rooms; repeatable.",
+    help="A STUN server that reports our public address, in addition to those of the rooms; repeatable.",
 )
 
 _OPTIONS: Final = (
     click.option(
         "--birthday",
         is_flag=True,
-        help="Where a NAT gives each destination another port: search for it, by thousands of datagrams.",
+        help="Behind a NAT that gives each destination another port: search for it with thousands of datagrams.",
     ),
     stun_option,
     click.option(
@@ -59,14 +59,14 @@ _OPTIONS: Final = (
         type=click.Choice([choice.value for choice in PathChoice]),
         default=PathChoice.AUTO.value,
         show_default=True,
-        help="auto: through the room, and directly as soon as possible. tunnel: through the room only; no address of"
-        " yours is told. direct: nothing is carried by the room.",
+        help="auto: through the room, and directly as soon as possible. tunnel: through the room only; none of your"
+        " addresses is sent. direct: the room carries no data.",
     ),
 )
 
 
 def path_options(command: Command) -> Command:
-    """--path, --stun and --birthday; `paths_from` takes them out of the command's options."""
+    """Add --path, --stun and --birthday; `paths_from` takes them out of the command's options."""
     for option in _OPTIONS:
         command = option(command)
     return command
@@ -74,18 +74,18 @@ def path_options(command: Command) -> Command:
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """What the options say."""
+    """The options for paths, as given."""
 
     choice: PathChoice
     stun: tuple[Endpoint, ...]
     birthday: bool
 
     def __bool__(self) -> bool:
-        """Whether any of them was given."""
+        """Return whether any of them was given."""
         return self != Paths(PathChoice.AUTO, (), False)
 
     def check(self) -> None:
-        """Raises BadInputError for options that do not go together."""
+        """Check the options; raise BadInputError for those that do not go together."""
         if self.choice is PathChoice.TUNNEL and (self.stun or self.birthday):
             raise BadInputError("--stun and --birthday are for direct paths, and --path tunnel makes none")
 
@@ -94,7 +94,7 @@ class Paths:
         return self.choice is PathChoice.DIRECT
 
     async def open(self) -> Direct | None:
-        """How direct paths are made; None: not at all. Says aloud when they cannot be.
+        """Return how direct paths are made; None: not at all. Warns when they cannot be made.
 
         Raises MissingExtraError when they are wanted above all, BadInputError for a name that has no address.
         """
@@ -130,8 +130,8 @@ async def _resolve(server: Endpoint) -> tuple[str, int]:
     return str(host), int(port)
 
 
-class Gate:
-    """Lets a listener's connections into a session only while its path is one that we want.
+class PathGate:
+    """A gate that lets a listener's connections into a session only while its path is one that we want.
 
     only_direct: hold them until it is direct. `failed` raises once it is clear that it will not be.
     """
@@ -142,14 +142,14 @@ class Gate:
         self._peer: Peer | None = None
         self._problem: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def opened(self, peer: Peer) -> None:
-        """There is a new session."""
+    def session_opened(self, peer: Peer) -> None:
+        """Take a new session."""
         self._peer = peer
         if not self._only_direct or peer.path == "direct":
             self._listener.peer = peer
 
-    def event(self, event: Event) -> None:
-        """An event of the client's."""
+    def event_received(self, event: Event) -> None:
+        """Handle an event of the client."""
         if not self._only_direct or event["event"] != "path":
             return
         if event["path"] == "direct":

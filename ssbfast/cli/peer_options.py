@@ -1,4 +1,4 @@
-"""What `listen`, `connect` and `attendants` have in common: rooms to join, and whom to trust."""
+"""The options that `listen`, `connect` and `attendants` share: rooms to join, and trust."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-_EVERYONE: Final = "policy `everyone`: whoever knows your id may open tunnels, except those whom you block"
+_EVERYONE: Final = "policy `everyone`: every peer that knows your id may open tunnels, except those that you block"
 
 
 @dataclass(frozen=True, slots=True)
 class RoomAddress:
-    """A room that was given. text: its address. portal: the room's id."""
+    """The address of a room that was given. text: its address. portal: the room's id."""
 
     text: str
     portal: FeedId
@@ -50,11 +50,11 @@ class TrustOptions:
     ssb_server: str | None
 
     def __bool__(self) -> bool:
-        """Whether any of them was given."""
+        """Return whether any of them was given."""
         return self != TrustOptions(Policy.FOLLOWS, (), None)
 
     def check(self) -> None:
-        """Raises BadInputError for options that do not go together."""
+        """Check the options; raise BadInputError for those that do not go together."""
         if self.policy is Policy.ALLOW and not self.allow:
             raise BadInputError("--policy allow lets in nobody without --allow @ID")
 
@@ -64,7 +64,7 @@ def _ssb_server(text: str | None) -> str | None:
 
 
 def room_option(*, required: bool = True) -> Callable[[Command], Command]:
-    """--room, repeatable."""
+    """Add --room, repeatable."""
     return click.option(
         "--room",
         "rooms",
@@ -77,23 +77,24 @@ def room_option(*, required: bool = True) -> Callable[[Command], Command]:
 
 
 def trust_options(command: Command) -> Command:
-    """--policy, --allow and --ssb-server; `trust_from` takes them out of the command's options."""
+    """Add --policy, --allow and --ssb-server; `trust_from` takes them out of the command's options."""
     for option in (
         click.option(
             "--ssb-server",
             metavar="ADDRESS",
             callback=callback(_ssb_server),
-            help="Ask this ssb server whom it follows and blocks, instead of our own contacts.",
+            help="Ask this ssb server for follows and blocks, instead of our own contacts.",
         ),
         click.option(
-            "--allow", multiple=True, metavar="@ID", callback=several(read_id), help="Somebody else; repeatable."
+            "--allow", multiple=True, metavar="@ID", callback=several(read_id), help="Let in this peer too; repeatable."
         ),
         click.option(
             "--policy",
             type=click.Choice([policy.value for policy in Policy]),
             default=Policy.FOLLOWS.value,
             show_default=True,
-            help="Who is welcome: whom you follow, only those of --allow, or everyone. Never those whom you block.",
+            help="The peers that may connect: those that you follow, only those of --allow, or everyone. Blocked peers"
+            " never may.",
         ),
     ):
         command = option(command)
@@ -105,7 +106,7 @@ def trust_from(options: dict[str, Any]) -> TrustOptions:
 
 
 def load_me(data: Path) -> Keypair:
-    """Our identity, made if there is none; but nothing is made beside a store that cannot be used."""
+    """Return our identity, made if there is none; but nothing is made beside a store that cannot be used."""
     from ssbfast.store.peer_store import Store
 
     if has_store(data):
@@ -115,7 +116,7 @@ def load_me(data: Path) -> Keypair:
 
 
 def open_trust(options: TrustOptions, data: Path, me: Keypair, network: NetworkId) -> Trust:
-    """What decides over our tunnels. Says aloud when nobody is kept out. Raises BadInputError."""
+    """Return what decides over our tunnels. Warns when no peer is kept out. Raises BadInputError."""
     from ssbfast.client.denial_log import DenialLog
     from ssbfast.client.follow_graph import FollowGraph, StoreGraph
     from ssbfast.client.ssb_server_graph import SsbServerGraph
@@ -166,7 +167,7 @@ async def stay_in(
 
 
 def in_room(room: RoomAddress, error: SSBError) -> SSBError:
-    """An error with the room's name in front, and what may be behind it."""
+    """Return an error with the room's name in front, and what may be behind it."""
     return SSBError(f"room {room.portal.short}: {_meaning(error)}")
 
 
@@ -196,7 +197,7 @@ async def _stay(
     entered: Callable[[], object],
     how: dict[str, Any],
 ) -> None:
-    """Join a room and stay in it. Raises SSBError when it will not have us, or when it was left for good."""
+    """Join a room and stay in it. Raises SSBError when it refuses us, or when it was left for good."""
     joined = await client.join(room.text, stay=True, wait=True, **how)
     entered()
     try:

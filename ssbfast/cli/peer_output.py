@@ -18,13 +18,13 @@ _CONTINUED: Final = "\n          "  # below the words, right of the time
 _MEANINGS: Final = {
     Reason.STRANGER.value: "you do not follow it",
     Reason.BLOCKED.value: "you block it",
-    Reason.MISMATCH.value: "the room named somebody else: its fault",
-    Reason.GRAPH_AWAY.value: "whom you follow could not be found out",
+    Reason.MISMATCH.value: "the room named another peer: its fault",
+    Reason.GRAPH_AWAY.value: "the follow graph could not be asked",
 }
 
 
 class PeerWords:
-    """Makes lines of events. flag: what advised commands need to find our data, e.g. ` --data DIR`, or nothing."""
+    """The words of events. flag: what advised commands need to find our data, e.g. ` --data DIR`, or nothing."""
 
     def __init__(self, flag: str = "") -> None:
         self._flag = flag
@@ -43,12 +43,12 @@ class PeerWords:
             case {"event": "reconnecting", "portal": portal, "reason": reason, "seconds": seconds}:
                 return f"away    room {portal} ({reason}); next attempt in {seconds:.1f} s"
             case {"event": "waiting", "peer": peer, "reason": reason, "id": me}:
-                hint = f"{_CONTINUED}do they follow you? You are {me}" if reason == REFUSED else ""
+                hint = f"{_CONTINUED}does it follow you? You are {me}" if reason == REFUSED else ""
                 return f"waiting for {peer} ({reason}){hint}"
             case {"event": "announced", "portal": portal, "address": address}:
                 return f"listed  in room {portal}{_CONTINUED}your address there: {shell_word(address)}"
             case {"event": "external", "portal": portal}:
-                return f"guest   in room {portal}: you reach its members, and nobody reaches you through it"
+                return f"guest   in room {portal}: you reach its members, but no peer reaches you through it"
             case {"event": "private_address", "recipient": recipient, "address": address}:
                 return f"private address for {recipient}:{_CONTINUED}{shell_word(address)}"
             case {"event": "forward_problem", "peer": peer, "reason": reason, "count": count}:
@@ -63,17 +63,17 @@ class PeerWords:
             return f"not dialled: {event['origin']} ({meaning(event)})"
         text = f"denied  {event['origin']} ({meaning(event)})"
         if event["n"] is not None and event["reason"] == Reason.STRANGER.value:
-            text += f"{_CONTINUED}to let them in: ssbfast denials --follow {event['n']}{self._flag}"
+            text += f"{_CONTINUED}to let it in: ssbfast denials --follow {event['n']}{self._flag}"
         return text
 
 
 def forward_problem(complaint: Complaint) -> Event:
-    """The event that tells of connections that could not be carried, or have to wait."""
+    """Return the event that tells of connections that could not be carried, or have to wait."""
     peer = None if complaint.peer is None else str(complaint.peer)
     return {"event": "forward_problem", "peer": peer, "reason": complaint.reason, "count": complaint.count}
 
 
 def meaning(event: Event) -> str:
-    """Why somebody was refused. `event`: one with a `reason`."""
+    """Return why a peer was refused. `event`: one with a `reason`."""
     reason = str(event["reason"])
     return _MEANINGS.get(reason, reason)

@@ -1,4 +1,4 @@
-"""A line to one peer: a tunnel that is opened again whenever it was lost."""
+"""A persistent tunnel to one peer: it is opened again whenever it was lost."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ _ADVICE: Final = {
 }
 
 
-class Line:
+class PersistentTunnel:
     """A tunnel to `target` that is kept open.
 
-    opened: gets each new tunnel. tell: gets an event `waiting` whenever there is a new reason why there is none.
-    anyway: dial whatever we think of the target. flag: for commands that are advised, see `PeerWords`.
+    on_opened: called with each new tunnel.
+    on_event: called with an event `waiting` whenever there is a new reason why there is no tunnel.
+    anyway: dial whatever the follow graph says. flag: for commands that are advised, see `PeerWords`.
     backoff: the pauses between attempts.
     """
 
@@ -39,16 +40,16 @@ class Line:
         target: Target,
         *,
         anyway: bool,
-        opened: Callable[[Peer], None],
-        tell: Callable[[dict[str, Any]], None],
+        on_opened: Callable[[Peer], None],
+        on_event: Callable[[dict[str, Any]], None],
         flag: str = "",
         backoff: Backoff | None = None,
     ) -> None:
         self._client = client
         self._target = target
         self._anyway = anyway
-        self._opened = opened
-        self._tell = tell
+        self._on_opened = on_opened
+        self._on_event = on_event
         self._flag = flag
         self._backoff = backoff or Backoff()
         self._rooms: list[JoinedRoom] = []
@@ -57,7 +58,7 @@ class Line:
     async def watch(self, room: JoinedRoom) -> None:
         """Try at once when the target comes into this room, or the room is back."""
         if room.is_listed:
-            warn(f"room {room.id.short} lists whoever looks at its list, and so you")
+            warn(f"room {room.id.short} lists every peer that reads its list, and so you")
         self._rooms.append(room)
         await together(self._await_target(room), self._await_room(room))
 
@@ -98,7 +99,7 @@ class Line:
         """Use a tunnel until it is over."""
         loop = asyncio.get_running_loop()
         began = loop.time()
-        self._opened(peer)
+        self._on_opened(peer)
         await peer.wait_closed()
         self._backoff.lasted(loop.time() - began)
         self._changed.clear()  # what was news while it was open
@@ -121,7 +122,7 @@ class Line:
 
     def _tell_why(self, reason: str) -> None:
         me, who = self._client.me.id, self._target.who
-        self._tell({"event": "waiting", "id": str(me), "peer": str(who), "reason": reason})
+        self._on_event({"event": "waiting", "id": str(me), "peer": str(who), "reason": reason})
 
     async def _dial(self) -> Peer:
         problem: SSBError | None = None
@@ -135,11 +136,11 @@ class Line:
         raise problem or RefusedError("could not connect")
 
     def _objection(self, error: NotDialledError) -> str:
-        """Our own trust says no: for good, unless it only could not be asked."""
+        """Return our own trust's objection: for good, unless it only could not be asked."""
         reason = Reason(error.reason)
         advice = _ADVICE.get(reason)
         if advice is None:
-            return "whom we follow cannot be found out just now"
+            return "the follow graph cannot be asked just now"
         raise RefusedError(advice.format(who=self._target.who, flag=self._flag))
 
     def _explain(self, error: SSBError) -> str:

@@ -1,4 +1,4 @@
-"""What can stand behind `ssbfast connect`: a feed id, a tunnel address, a private tunnel address."""
+"""The targets of `ssbfast connect`: a feed id, a tunnel address, a private tunnel address."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ssbfast.wire.private_tunnel import NOT_FOR_YOU, PrivateResolver, PrivateTun
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Whom to reach. ways: through which portals, in order of preference; empty when any room will do."""
+    """The peer to reach. ways: through which portals, in order of preference; empty when any room will do."""
 
     who: FeedId
     ways: tuple[TunnelAddress, ...] = ()
 
     def through(self, rooms: tuple[RoomAddress, ...]) -> Target:
-        """The same, with those ways only that lead through one of `rooms`. Raises BadInputError when none does."""
+        """Return a target with only the ways through one of `rooms`. Raises BadInputError when none is left."""
         portals = {room.portal for room in rooms}
         ways = tuple(way for way in self.ways if way.portal in portals)
         if self.ways and not ways:
@@ -49,7 +49,7 @@ def resolve(
     data: Path,
     network: NetworkId,
 ) -> Target:
-    """Find out here, without a word to anybody, what a private tunnel address stands for. Raises BadInputError."""
+    """Find out here, without sending anything, what a private tunnel address stands for. Raises BadInputError."""
     if address.group:
         raise BadInputError("an address for a group needs the group's secret: use RoomClient(groups=…) in Python")
     resolver = PrivateResolver(read_secret(data / SECRET), network=network)
@@ -60,7 +60,7 @@ def resolve(
 
 
 def _contacts(data: Path) -> list[FeedId]:
-    """Who may have issued an address to us: our contacts."""
+    """Return the peers that may have issued an address to us: our contacts."""
     from ssbfast.store.peer_store import Store
 
     if not has_store(data):

@@ -26,15 +26,15 @@ from ssbfast.cli.runner import run_until_stopped
 from ssbfast.cli.standard_error import warn
 from ssbfast.errors import BadInputError
 from ssbfast.ids import NetworkId
-from ssbfast.net.endpoints import Endpoint
+from ssbfast.net.endpoints import DEFAULT_PORT, Endpoint
 from ssbfast.pasted.endpoint import read_listen, read_name
 from ssbfast.server.room_server import DEFAULT_LISTEN, RoomServer
 
-Result = TypeVar("Result")
+T = TypeVar("T")
 
 
 def default_data() -> Path:
-    """Where the room keeps its secret: apart from a peer's, else the room would be its own peer."""
+    """Return where the room keeps its secret: apart from a peer's, else the room would be its own peer."""
     return data_home("room")
 
 
@@ -47,25 +47,25 @@ def _host(text: str | None) -> Endpoint | None:
 
 
 @click.command()
-@click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Where the room's secret is kept.")
+@click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Directory of the room's secret.")
 @click.option(
     "--listen",
     multiple=True,
     metavar="HOST:PORT",
     callback=callback(_listen),
-    help="Where to listen; repeatable. Default: port 8008 of every address, IPv4 and IPv6.",
+    help=f"Address to listen on; repeatable. Default: port {DEFAULT_PORT} of every address, IPv4 and IPv6.",
 )
-@click.option("--host", metavar="NAME[:PORT]", callback=callback(_host), help="The address that others dial.")
+@click.option("--host", metavar="NAME[:PORT]", callback=callback(_host), help="Address that other peers dial.")
 @click.option(
     "--udp",
     multiple=True,
     metavar="HOST:PORT",
     callback=several(read_listen),
-    help="Where to tell peers, by STUN, which address they come from; repeatable. Default: as --listen, and on the"
-    " next free port, too.",
+    help="Address that answers STUN requests, by which peers learn their own; repeatable. Default: as --listen, and on"
+    " the next free port, too.",
 )
 @click.option("--no-udp", is_flag=True, help="Do not answer STUN requests.")
-@click.option("--name", default="", help="What the room calls itself.")
+@click.option("--name", default="", help="Name of the room, for people.")
 @network_option
 @group_read_option
 @json_option
@@ -81,8 +81,12 @@ def room(
 ) -> int:
     """Run a room: peers that join can reach each other through it.
 
-    It prints its address, an invite to paste into SSB apps, and then who comes, goes and tunnels. Ctrl-C or
-    SIGTERM says goodbye to all; a second one quits at once. With uvloop installed it runs on that.
+    It prints its address, an invite to paste into SSB apps, and then each peer that joins or leaves, and each tunnel.
+    Ctrl-C or SIGTERM says goodbye to all peers; a second one quits at once. If uvloop is installed, it runs on that.
+
+    \b
+    Example:
+      ssbfast room --listen 0.0.0.0:8008 --host room.example --name "Our room"
     """
     if udp and no_udp:
         raise BadInputError("either --udp or --no-udp")
@@ -93,9 +97,9 @@ def room(
     return run_until_stopped(lambda printer: _run(printer, secret, **options), as_json=as_json, runner=run_fast)
 
 
-def run_fast(program: Coroutine[Any, Any, Result]) -> Result:
-    """`asyncio.run`, on uvloop where that is installed: a fifth less CPU for small frames, the same for bulk."""
-    run: Callable[[Coroutine[Any, Any, Result]], Result] = asyncio.run
+def run_fast(program: Coroutine[Any, Any, T]) -> T:
+    """Run as `asyncio.run`, on uvloop where that is installed: a fifth less CPU for small frames, the same for bulk."""
+    run: Callable[[Coroutine[Any, Any, T]], T] = asyncio.run
     with contextlib.suppress(ImportError):  # it is no dependency, and there is none for Windows
         from uvloop import run
     return run(program)
@@ -104,13 +108,13 @@ def run_fast(program: Coroutine[Any, Any, Result]) -> Result:
 async def _run(printer: Printer, secret: Path, **options: Any) -> int:
     log = RoomLog(printer)
 
-    def happened(event: dict[str, Any]) -> None:
+    def on_event(event: dict[str, Any]) -> None:
         if event["event"] == "listening":
             printer.text(introduction(event, secret, only_here=server.is_wildcard_only))
         if event["event"] != "listening" or printer.as_json:
             log.event(event)
 
-    server = RoomServer(**options, on_event=happened)
+    server = RoomServer(**options, on_event=on_event)
     with contextlib.closing(Tidier(lambda: server.population, server.compact)) as tidier, contextlib.closing(log):
         async with server:
             tidier.start()
@@ -123,7 +127,7 @@ async def _run(printer: Printer, secret: Path, **options: Any) -> int:
 
 
 class RoomLog:
-    """What a room prints of its events: as much as `LogBudget` allows, and how many lines were left out."""
+    """The log of a room: as many events as `LogBudget` allows, and how many lines were left out."""
 
     def __init__(self, printer: Printer) -> None:
         self._printer = printer
@@ -141,7 +145,7 @@ class RoomLog:
         self._plan(now)
 
     def close(self) -> None:
-        """Say how many lines are missing at the end."""
+        """Print how many lines are missing at the end."""
         if self._timer is not None:
             self._timer.cancel()
             self._tell(self._loop.time())
@@ -150,9 +154,9 @@ class RoomLog:
 
     def _plan(self, now: float) -> None:
         if self._timer is None and (seconds := self._budget.due(now)) is not None:
-            self._timer = self._loop.call_later(seconds, self._due)
+            self._timer = self._loop.call_later(seconds, self._on_due)
 
-    def _due(self) -> None:
+    def _on_due(self) -> None:
         self._timer = None
         now = self._loop.time()
         if not self._budget.due(now):
@@ -166,12 +170,12 @@ class RoomLog:
 
 
 def introduction(listening: dict[str, Any], secret: Path, *, only_here: bool) -> str:
-    """What people see first: who we are, and what to do next."""
+    """Return what people see first: the room's id, and what to do next."""
     lines = [
         f"Room {listening['id']}",
         f"  address  {shell_word(listening['address'])}",
         f"  invite   {listening['invite']}",
-        f"  secret   {secret} (who has this file is the room: keep it safe)",
+        f"  secret   {secret} (this file is the room's identity: keep it safe)",
     ]
     if listening["udp"]:
         ports = dict.fromkeys(place.rpartition(":")[2] for place in listening["udp"])
@@ -180,7 +184,7 @@ def introduction(listening: dict[str, Any], secret: Path, *, only_here: bool) ->
     lines.append("")
     if only_here:
         lines.append("That address can be dialled from this machine only.")
-        lines.append("For others, say what they dial: ssbfast room --host NAME[:PORT]")
+        lines.append("For other machines, say what they dial: ssbfast room --host NAME[:PORT]")
     lines.append("Next: ssbfast listen --room ADDRESS --forward HOST:PORT offers a service to friends; or paste the")
     lines.append("invite into an SSB app, or give the address to RoomClient.join in Python.")
     lines.append("Ctrl-C ends the room.")

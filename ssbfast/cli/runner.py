@@ -16,7 +16,7 @@ from ssbfast.cli.output import Event, Printer
 from ssbfast.cli.standard_error import warn
 
 Program = Coroutine[Any, Any, int]
-Work = Callable[[Printer], Program]
+CommandWork = Callable[[Printer], Program]
 
 _LOST: Final = 1
 """Exit code of work that was done, and whose outcome nobody could be told."""
@@ -30,7 +30,7 @@ _HANGUP: Final = getattr(signal, "SIGHUP", None)  # not on Windows
 
 
 def run_until_stopped(
-    work: Work,
+    work: CommandWork,
     *,
     as_json: bool,
     words: Callable[[Event], str] | None = None,
@@ -46,11 +46,11 @@ def run_until_stopped(
     return runner(_run(work, as_json=as_json, words=words))
 
 
-async def _run(work: Work, *, as_json: bool, words: Callable[[Event], str] | None) -> int:
+async def _run(work: CommandWork, *, as_json: bool, words: Callable[[Event], str] | None) -> int:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
 
-    def broken() -> None:
+    def on_broken() -> None:
         try:
             loop.call_soon_threadsafe(stop.set)
         except RuntimeError:  # the loop has just closed: we are stopping anyway
@@ -58,11 +58,11 @@ async def _run(work: Work, *, as_json: bool, words: Callable[[Event], str] | Non
 
     lost: list[OSError] = []
 
-    def unwritten(error: OSError) -> None:
+    def on_failed(error: OSError) -> None:
         lost.append(error)
         warn(f"lines for stdout are lost: {os.strerror(error.errno or 0).lower()}")
 
-    printer = Printer(sys.stdout, as_json=as_json, on_broken=broken, on_failed=unwritten, words=words)
+    printer = Printer(sys.stdout, as_json=as_json, on_broken=on_broken, on_failed=on_failed, words=words)
     try:
         with short_errors(), on_signals(stop.set):
             working = asyncio.ensure_future(work(printer))
@@ -81,13 +81,13 @@ async def _run(work: Work, *, as_json: bool, words: Callable[[Event], str] | Non
 
 @contextmanager
 def on_signals(stop: Callable[[], object], *, exit_code: int = 0) -> Iterator[None]:
-    """Ctrl-C, SIGTERM, and SIGHUP of a terminal that is closed: the first asks to stop, the second quits at once.
+    """Ask to stop on the first Ctrl-C, SIGTERM, or SIGHUP of a terminal that is closed; quit at once on the second.
 
     Within this context the first signal calls `stop`, in the loop; the second ends the process there and then."""
     loop = asyncio.get_running_loop()
     asked = False
 
-    def signalled() -> None:
+    def on_signal() -> None:
         nonlocal asked
         if asked:
             os._exit(exit_code)
@@ -99,9 +99,9 @@ def on_signals(stop: Callable[[], object], *, exit_code: int = 0) -> Iterator[No
         del before[_HANGUP]  # `nohup`
     for number in before:
         try:
-            loop.add_signal_handler(number, signalled)
+            loop.add_signal_handler(number, on_signal)
         except NotImplementedError:  # Windows
-            signal.signal(number, lambda *_: loop.call_soon_threadsafe(signalled))
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(on_signal))
     try:
         yield
     finally:

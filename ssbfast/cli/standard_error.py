@@ -1,4 +1,4 @@
-"""What goes to stderr: short lines of ours, and, of what Python itself would say there, nothing that blocks."""
+"""The lines on stderr: short ones of ours, and, of what Python itself would say there, nothing that blocks."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from ssbfast.cli.output_thread import Writer
 
 
 def warn(message: str) -> None:
-    """Something that the user has to know, also when stdout is JSON for a program. One line, cleaned and cut."""
+    """Tell the user something, also when stdout is JSON for a program. One line, cleaned and cut."""
     print(f"ssbfast: {clean_line(message, limits.LOG_ERROR)}", file=sys.stderr, flush=True)
 
 
 class BoundedStream(io.TextIOBase):
-    """Takes the place of `sys.stderr`: what is written waits, up to `LOG_BACKLOG`, for a thread that writes it."""
+    """A stand-in for `sys.stderr`: what is written waits, up to `LOG_BACKLOG`, for a thread that writes it."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._writer = Writer(stream.fileno(), name="stderr", missing=_missing)
 
     def write(self, text: str) -> int:
-        """Never blocks. Raises TypeError for bytes, by which click tells text streams from others."""
+        """Write without ever blocking. Raises TypeError for bytes, by which click tells text streams from others."""
         if not isinstance(text, str):
             raise TypeError(f"needs text, not {type(text).__name__}")
         if text:
@@ -59,7 +59,7 @@ class BoundedStream(io.TextIOBase):
 
 @contextmanager
 def bounded_stderr() -> Iterator[None]:
-    """Within this context nothing that is written to `sys.stderr` can block, whoever writes it.
+    """Keep every write to `sys.stderr` within this context from blocking.
 
     A `sys.stderr` without a file descriptor (a test's), the console of Windows and none at all stay as they are.
     """

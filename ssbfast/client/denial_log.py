@@ -1,4 +1,4 @@
-"""Writes refused connections into the peer's store: at once when it is quiet, once a second in a flood."""
+"""The writer of refused connections to the peer's store: at once when it is quiet, once a second in a flood."""
 
 from __future__ import annotations
 
@@ -22,14 +22,19 @@ from ssbfast.store.peer_store import Store
 class DenialLog:
     """The refusals of one running peer.
 
-    data: the data directory; the log has a connection to the store of its own. recorded: called in the loop with each
-    denial that is remembered, right after it was written. now: the clock. randbelow: chance, which an attacker must
-    not foresee. report: called in the loop with a line for the user when refusals cannot be recorded, and when they can
-    again. Raises BadInputError for a store that cannot be used.
+    A write that fails is tried again with the next; until then the batch stays as bounded as any. Its denials are
+    reported at once, without numbers, and not again when they were written.
+    Cancelling the caller changes nothing: writes run on their own, and `close` waits for the last.
 
-    A write that fails is tried again with the next; until then the batch stays as bounded as any. What it holds is told
-    at once, without numbers, and not again when it was written.
-    Cancelling whoever calls changes nothing: writes run on their own, and `close` waits for the last.
+    Args:
+        data: The data directory. The log has a connection to the store of its own.
+        recorded: Called in the loop with each denial that is remembered, right after it was written.
+        now: The clock; returns seconds since 1970.
+        randbelow: The source of chance, which an attacker must not foresee; returns an int below its argument.
+        report: Called in the loop with a line for the user when refusals cannot be recorded, and when they can again.
+
+    Raises:
+        BadInputError: The store cannot be used.
     """
 
     def __init__(
@@ -55,11 +60,21 @@ class DenialLog:
         self._told: set[Denial] = set()  # without a number
 
     def listen(self, recorded: Callable[[Denial], None]) -> None:
-        """Call this one too with each denial that is remembered."""
+        """Add a listener.
+
+        Args:
+            recorded: Called in the loop with each denial that is remembered.
+        """
         self._listeners.append(recorded)
 
     def refused(self, room: FeedId, origin: FeedId, verdict: Verdict) -> None:
-        """Note a refusal. origin: the key that message 3 has proved. A verdict that admits is not noted."""
+        """Note a refusal. A verdict that admits is not noted.
+
+        Args:
+            room: The id of the room that the caller came through.
+            origin: The caller's key, which message 3 has proved.
+            verdict: The decision, with the reason of the refusal.
+        """
         if verdict.reason is None or self._closed:
             return
         known = verdict.relation is not None and verdict.relation.known

@@ -1,7 +1,7 @@
 """The sessions of a client that may leave their tunnels, and the tunnels that stand by for them.
 
-A `Rendezvous` is made for each inner session as it opens. A tunnel to us from somebody with whom we have a session on
-a direct path may be its standby: it is shown to nobody before its first call has told, or `STANDBY_PROBATION_SECONDS`.
+A `Rendezvous` is made for each inner session as it opens. A tunnel to us from a peer with which we have a session
+on a direct path may be its standby: it is not shown before its first call has told, or `STANDBY_PROBATION_SECONDS`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _KEEPALIVE: Final = Record(RecordType.KEEPALIVE).encode()
 
 @dataclass(slots=True)
 class _Probation:
-    """An incoming tunnel of which nobody knows yet what it is."""
+    """An incoming tunnel that may still turn out to be a standby."""
 
     tunnel: StandbyTunnel
     show: Callable[[], None]
@@ -61,13 +61,15 @@ def ready() -> None:
 
 
 class DirectPaths:
-    """One client's.
+    """The direct paths of one client.
 
-    how: how paths are made. reflectors: those of the rooms that we are in. used: our own addresses
-    in those sessions. may_hear: whether a peer may hear our
-    addresses, asked anew. dial: opens a tunnel to the peer of a session, by way of whichever room leads there; it is
-    given what makes inner peers, one for each tunnel that it tries. news: told when a session's path changes, or could
-    not be changed.
+    how: the options of paths.
+    reflectors: returns those of the rooms that we are in.
+    used_addresses: returns our own addresses in the sessions with those rooms.
+    may_hear: returns whether a peer may hear our addresses, asked anew.
+    dial: opens a tunnel to the peer of a session, through whichever room leads there; it is given a function that makes
+        inner peers, one for each tunnel that it tries.
+    on_news: called when a session's path changes, or could not be changed.
     """
 
     def __init__(
@@ -75,18 +77,18 @@ class DirectPaths:
         how: Direct,
         *,
         reflectors: Callable[[], Sequence[Address]],
-        used: Callable[[], Collection[str]],
+        used_addresses: Callable[[], Collection[str]],
         may_hear: Callable[[Peer], Awaitable[bool]],
         dial: Callable[[Peer, Callable[[], StandbyPeer]], Awaitable[StandbyPeer]],
-        news: Callable[[Peer, PathNews], None],
+        on_news: Callable[[Peer, PathNews], None],
     ) -> None:
         ready()  # here, and not while a session waits for it
         self._how = how
         self._reflectors = reflectors
-        self._used = used
+        self._used_addresses = used_addresses
         self._ask = may_hear
         self._dial = dial
-        self._news = news
+        self._on_news = on_news
         self.searches = Searches()
         self._by_peer: dict[Peer, Rendezvous] = {}
         self._forwards: dict[Peer, DirectForwards] = {}
@@ -97,8 +99,8 @@ class DirectPaths:
 
     # ------------------------------------------------------------ from the client
 
-    def opened(self, peer: Peer, role: Role, *, may_meet: bool) -> None:
-        """An inner session is open. may_meet: the peer may hear our addresses."""
+    def session_opened(self, peer: Peer, role: Role, *, may_meet: bool) -> None:
+        """Take an inner session that has opened. may_meet: the peer may hear our addresses."""
         tunnel = peer.link.transport
         if not isinstance(tunnel, TunnelTransport):
             return
@@ -112,17 +114,17 @@ class DirectPaths:
             self._may_meet.add(peer)
             rendezvous.begin()
         elif self._how.required:
-            self._news(peer, PathNews("tunnel", "no direct path: it may not hear our addresses", None, 0.0))
+            self._on_news(peer, PathNews("tunnel", "no direct path: it may not hear our addresses", None, 0.0))
 
     def stay(self, peer: Peer) -> None:
-        """A peer may not hear our addresses any more. A direct path that is up stays: it knows that one."""
+        """Stop telling a peer our addresses. A direct path that is up stays: the peer knows that one."""
         self._may_meet.discard(peer)
         rendezvous = self._by_peer.get(peer)
         if rendezvous is not None:
             rendezvous.stay()
 
-    def closed(self, peer: Peer) -> None:
-        """An inner session is over, or a tunnel that was never shown."""
+    def session_closed(self, peer: Peer) -> None:
+        """Take note that an inner session is over, or a tunnel that was never shown."""
         self._may_meet.discard(peer)
         rendezvous = self._by_peer.get(peer)
         if rendezvous is not None:
@@ -142,8 +144,8 @@ class DirectPaths:
         for rendezvous in list(self._by_id.values()):
             rendezvous.close()
 
-    def called(self, peer: Peer, called: Called) -> bool:
-        """A call of an inner peer's; True when it was about paths."""
+    def on_call(self, peer: Peer, called: Called) -> bool:
+        """Handle a call of an inner peer; return True when it was about paths."""
         is_carrier = ".".join(called.name) == signaling.CARRIER and called.kind is CallKind.DUPLEX
         if is_carrier and peer in self._probation:
             self._accept(peer, called)
@@ -159,7 +161,7 @@ class DirectPaths:
         return rendezvous is not None and rendezvous.called(called)
 
     def named(self, peer: Peer) -> dict[tuple[str, ...], str]:
-        """What `called` serves to a peer: name → kind. Calls about addresses are for those alone who may hear ours."""
+        """Return what `on_call` serves to a peer: name → kind. Calls about addresses need a peer that may hear ours."""
         rendezvous = self._by_peer.get(peer)
         calls = () if rendezvous is None or not self.may_meet(peer) else signaling.SERVED[rendezvous.role]
         served = dict.fromkeys(calls, CallKind.ASYNC)
@@ -169,17 +171,17 @@ class DirectPaths:
             served[signaling.CONTINUE] = CallKind.DUPLEX
         return {tuple(name.split(".")): kind.value for name, kind in served.items()}
 
-    def hold(self, peer: Peer, link: Link, show: Callable[[], None]) -> bool:
-        """Whether an incoming tunnel may be a standby. Then `show` is called once it turns out not to be one."""
+    def is_standby(self, peer: Peer, link: Link, show: Callable[[], None]) -> bool:
+        """Return whether an incoming tunnel may be a standby. `show` is called once it turns out not to be one."""
         tunnel = link.transport
-        if not self._awaits(peer.id) or not isinstance(tunnel, TunnelTransport):
+        if not self._expects_standby(peer.id) or not isinstance(tunnel, TunnelTransport):
             return False
         timer = asyncio.get_running_loop().call_later(limits.STANDBY_PROBATION_SECONDS, self._show, peer)
         self._probation[peer] = _Probation(StandbyTunnel(tunnel, link), show, timer)
         return True
 
     def find(self, peer: Peer) -> Rendezvous | None:
-        """The rendezvous of a session."""
+        """Return the rendezvous of a session."""
         return self._by_peer.get(peer)
 
     # ------------------------------------------------------------ Host
@@ -192,7 +194,7 @@ class DirectPaths:
         return self._reflectors()
 
     def used_addresses(self) -> Collection[str]:
-        return self._used()
+        return self._used_addresses()
 
     def may_meet(self, peer: Peer) -> bool:
         return peer in self._may_meet
@@ -201,7 +203,7 @@ class DirectPaths:
         return self.may_meet(peer) and await self._ask(peer) and self.may_meet(peer)
 
     async def dial_standby(self, negotiator: Negotiator, epoch: int) -> StandbyWay | None:
-        inner = await self._dial(negotiator.peer, lambda: StandbyPeer(on_closed=self.closed))
+        inner = await self._dial(negotiator.peer, lambda: StandbyPeer(on_closed=self.session_closed))
         try:
             return await self._stand_by(negotiator, epoch, inner)
         except RemoteError as error:  # said in the standby's own session: not by a room
@@ -214,7 +216,7 @@ class DirectPaths:
             raise
 
     async def _stand_by(self, negotiator: Negotiator, epoch: int, inner: StandbyPeer) -> StandbyWay:
-        """Have an open tunnel accepted as a standby. Raises RemoteError when the other end says no."""
+        """Have an open tunnel accepted as a standby. Raises RemoteError when the other end refuses."""
         tunnel = inner.standby
         if tunnel is None or not inner.is_open:
             raise SessionEndedError("the standby is over")
@@ -232,7 +234,7 @@ class DirectPaths:
         return way
 
     def news(self, peer: Peer, news: PathNews) -> None:
-        self._news(peer, news)
+        self._on_news(peer, news)
 
     def stream_data(self, peer: Peer, way: DirectWay, stream: int, data: bytes, end: bool) -> None:
         if forwards := self._forwards.get(peer):
@@ -260,7 +262,7 @@ class DirectPaths:
 
     # ------------------------------------------------------------ inside
 
-    def _awaits(self, who: FeedId) -> bool:
+    def _expects_standby(self, who: FeedId) -> bool:
         return any(
             rendezvous.role is Role.TARGET and rendezvous.migration.is_moved and rendezvous.peer_id == who
             for rendezvous in self._by_id.values()
@@ -274,7 +276,7 @@ class DirectPaths:
             probation.show()
 
     def _accept(self, peer: Peer, called: Called) -> None:
-        """The first call says that it is a standby."""
+        """Accept a tunnel as a standby when its first call says so."""
         probation = self._probation.pop(peer)
         probation.timer.cancel()
         try:
@@ -282,7 +284,7 @@ class DirectPaths:
         except MuxRPCError as error:
             peer.link.fail(error)
             return
-        rendezvous = self._meant(peer, wish)
+        rendezvous = self._session_named(peer, wish)
         if rendezvous is None or not rendezvous.migration.carriers.claim(wish.epoch):
             peer.refuse(called.req, signaling.NO_SUCH_SESSION if rendezvous is None else _NOT_NOW)
             peer.link.close()
@@ -296,25 +298,25 @@ class DirectPaths:
         rendezvous.migration.standby_up(wish.epoch, way)
 
 
-    def _meant(self, peer: Peer, wish: signaling.StandBy) -> Rendezvous | None:
-        """Which session a peer's tunnel would stand by for."""
+    def _session_named(self, peer: Peer, wish: signaling.StandBy) -> Rendezvous | None:
+        """Return the session that a peer's tunnel would stand by for."""
         found = self._by_id.get(wish.session)
         if found is None or found.role is not Role.TARGET or found.peer_id != peer.id:
             return None
         return found if found.migration.is_moved else None
 
     def _why_no_standby(self, peer: Peer, called: Called) -> str:
-        """What to say to `direct.carrier` where no standby is expected: a tunnel that was shown already is none any
+        """Return the answer to `direct.carrier` where no standby is expected: a shown tunnel is none any
         more, but the session that it names may live, and the next dial may be in time."""
         try:
-            meant = self._meant(peer, signaling.parse_stand_by(called.args))
+            meant = self._session_named(peer, signaling.parse_stand_by(called.args))
         except MuxRPCError as error:
             return str(error)
         return signaling.NO_SUCH_SESSION if meant is None else _NOT_NOW
 
 
 class StandbyPeer(Peer):
-    """The session of a standby that we dial."""
+    """The session of a standby that this client dials."""
 
     standby: StandbyTunnel | None = None
 

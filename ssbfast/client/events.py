@@ -1,4 +1,4 @@
-"""What a `RoomClient` tells as it happens: one dict an event. Ids are complete, since they are one's own peer's.
+"""The events that a `RoomClient` reports: one dict an event. Ids are complete, since they are one's own peer's.
 
     announced     portal, id, address           we are listed in a room (again); address: what others dial
     external      portal, id, address           we are in a room that does not list us: its members alone are reached
@@ -30,25 +30,25 @@ from ssbfast.wire.address import TunnelAddress, format_address
 
 
 def tunnel_address(portal: FeedId, target: FeedId) -> str:
-    """What others dial to reach `target` through a room."""
+    """Return the address that other peers dial to reach `target` through a room."""
     return format_address(TunnelAddress(portal, target))
 
 
 class ClientEvents:
-    """me: whose client it is. listener: called in the loop with each event; None: nobody listens."""
+    """The sender of a client's events. me: the client's id. listener: called in the loop with each event, or None."""
 
     def __init__(self, me: FeedId, listener: Callable[[dict[str, Any]], None] | None) -> None:
         self._me = me
         self._listener = listener
 
     def room(self, event: str, room: JoinedRoom, **members: Any) -> None:
-        """`announced`, `external`, or `reconnecting`, which has `reason` and `seconds`."""
+        """Report `announced`, `external`, or `reconnecting`, which has `reason` and `seconds`."""
         announced = event == "announced"
         address = tunnel_address(room.id, self._me) if announced else ";".join(map(str, room.ways))
         self._tell(event, portal=str(room.id), id=str(self._me), address=address, session=room.label, **members)
 
     def opened(self, event: str, peer: Peer) -> None:
-        """`connected` or `accepted`."""
+        """Report `connected` or `accepted`."""
         self._tell(event, peer=str(peer.id), path=peer.path, portal=str(peer.portal), session=peer.label)
 
     def path(self, peer: Peer, news: PathNews) -> None:
@@ -78,6 +78,6 @@ class ClientEvents:
             return
         try:
             self._listener({"event": event, **members})
-        except Exception as error:  # whoever listens must not break what it is told of
+        except Exception as error:  # a listener must not break the client
             context = {"message": "an event could not be told", "exception": error}
             asyncio.get_running_loop().call_exception_handler(context)

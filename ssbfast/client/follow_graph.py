@@ -1,4 +1,4 @@
-"""Whom a peer follows and blocks, wherever that is written down: in memory, in its own store, or in an ssb server.
+"""The peers that a peer follows and blocks: in memory, in its own store, or in an ssb server.
 
     graph = StoreGraph("~/.local/share/ssbfast/peer")
     verdict = await judge(graph, caller, Policy.FOLLOWS)
@@ -27,17 +27,24 @@ Unwatch = Callable[[], None]
 
 
 class FollowGraph(Protocol):
-    """Answers who is followed and who is blocked, and tells when that changes."""
+    """A source of follows and blocks that reports their changes."""
 
     async def relation(self, who: FeedId) -> Relation:
-        """What we think of `who` now. Raises GraphAwayError: then nobody is to be let in."""
+        """Return what we think of `who` now. Raises GraphAwayError: then no peer may be let in."""
 
     def watch(self, who: FeedId, relation: Relation | None, changed: Changed) -> Unwatch:
         """Call `changed`, in the loop, whenever the relation is another one than was last believed.
 
-        relation: what is believed now; None when nothing is, and the first answer is told too. A change is told
-        within one second, whichever process made it. While the graph is away nothing is told, or None, once, when it
-        may not come back; when it is back, what has changed meanwhile. Returns what ends the watching.
+        A change is told within one second, whichever process made it. While the graph is away nothing is told, or
+        None, once, when it may not come back; when it is back, what has changed meanwhile.
+
+        Args:
+            who: The peer's id.
+            relation: What is believed now; None when nothing is, and the first answer is told too.
+            changed: Called in the loop with the new relation.
+
+        Returns:
+            A function that ends the watching.
         """
 
     async def close(self) -> None:
@@ -46,12 +53,12 @@ class FollowGraph(Protocol):
 
 @runtime_checkable
 class HintingGraph(FollowGraph, Protocol):
-    """A follow graph that also has a quick guess, for keys that nobody has proved yet."""
+    """A follow graph that also has a quick guess, for keys that are not proven yet."""
 
     def hint(self, who: FeedId) -> Relation | None:
         """Return what is known of `who` in memory, maybe out of date; None when nothing is.
 
-        Called hundreds of times a second, for whatever ids a room claims: it must neither wait nor send anything.
+        It is called hundreds of times a second, for any ids that a room claims: it must neither wait nor send anything.
         """
 
 
@@ -61,7 +68,7 @@ async def judge(
     """Decide over a key that is proven, or that we are about to dial. See `room.trust.admit`.
 
     The graph is always asked, whatever the policy and however clear the case is, and has `GRAPH_SECONDS` to answer;
-    if it does not, or trips over something, everybody is refused. Raises nothing.
+    if it does not, or fails, every peer is refused. Raises nothing.
     """
     relation: Relation | None = None
     try:
@@ -86,7 +93,7 @@ class _Watch:
 
 
 class Watches:
-    """Who waits for changes of which keys, and what each believes. For providers."""
+    """The watches of keys, and what each watcher believes. For providers."""
 
     def __init__(self) -> None:
         self._of: dict[FeedId, set[_Watch]] = {}
@@ -110,7 +117,7 @@ class Watches:
         return tuple(self._of)
 
     def tell(self, who: FeedId, relation: Relation | None) -> None:
-        """The graph says so now: call those who believe otherwise (soon: what they do may be slow, or fail)."""
+        """Take the graph's answer: call the watchers that believe otherwise (soon: they may be slow, or fail)."""
         for watch in tuple(self._of.get(who, ())):
             if watch.relation != relation:
                 watch.relation = relation
@@ -132,7 +139,13 @@ class MemoryGraph:
         self._watches = Watches()
 
     def set(self, who: FeedId, *, follows: bool | None = None, blocks: bool | None = None) -> None:
-        """Say what we think of `who`; None leaves that part as it is."""
+        """Set what we think of `who`.
+
+        Args:
+            who: The peer's id.
+            follows: True when we follow it; None leaves that part as it is.
+            blocks: True when we block it; None leaves that part as it is.
+        """
         before = self._relations.get(who, Relation())
         after = Relation(before.follows if follows is None else follows, before.blocks if blocks is None else blocks)
         if after.known:
@@ -158,9 +171,9 @@ class MemoryGraph:
 
 
 class Poll:
-    """Looks again and again while somebody watches. For providers whose graph others change.
+    """A poll that runs while something is watched. For providers whose graph other programs change.
 
-    always: also while nobody does.
+    always: also while nothing is watched.
     """
 
     def __init__(
@@ -172,7 +185,7 @@ class Poll:
         self._task: asyncio.Task[None] | None = None
 
     def run(self, watches: Watches) -> None:
-        """Be running as long as there are watches."""
+        """Run as long as there are watches."""
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run(watches))
 
@@ -205,7 +218,7 @@ class Hints:
         self._task: asyncio.Task[None] | None = None
         self._next = 0.0
         self.relations: dict[FeedId, Relation] = {}
-        with contextlib.suppress(StoreError):  # whoever decides will be told
+        with contextlib.suppress(StoreError):  # the next question will be answered by the error
             self.relations = self._read()
 
     def refresh(self, in_thread: Callable[..., Coroutine[Any, Any, Any]]) -> None:
@@ -237,12 +250,16 @@ class Hints:
 class StoreGraph:
     """The follow graph in a peer's own store, which other processes may change (`ssbfast follow`, `block`, …).
 
-    data: the data directory; the graph has a connection to the store of its own, used in a thread, so that nothing
-    ever waits for the disk in the loop. report: called in the loop with a line for the user when the store cannot be
-    read any more, is back, or is another one; to be given only in a running loop, where the store is then looked at all
-    the time. Raises BadInputError for a store that cannot be used.
-
     A store that cannot be read for `STORE_GONE_SECONDS` is not waited for: watchers are told that nothing is known.
+
+    Args:
+        data: The data directory. The graph has a connection to the store of its own, used in a thread, so that nothing
+            ever waits for the disk in the loop.
+        report: Called in the loop with a line for the user when the store cannot be read any more, is back, or is
+            another one. To be given only in a running loop, where the store is then looked at all the time.
+
+    Raises:
+        BadInputError: The store cannot be used.
     """
 
     def __init__(self, data: str | os.PathLike[str], *, report: Callable[[str], None] | None = None) -> None:
@@ -261,12 +278,12 @@ class StoreGraph:
             self._poll.run(self._watches)
 
     async def relation(self, who: FeedId) -> Relation:
-        """What the store says now. Raises GraphAwayError when it cannot be read, or is closed."""
+        """Return what the store says now. Raises GraphAwayError when it cannot be read, or is closed."""
         relation: Relation = await self._in_thread(self._store.relation, who)
         return relation
 
     def hint(self, who: FeedId) -> Relation | None:
-        """What the store said when it was looked at last, which is done behind the caller's back."""
+        """Return what the store said at the last look; a new look is taken in the background."""
         if not self._closed:
             self._hints.refresh(self._in_thread)
         return self._hints.relations.get(who)
@@ -329,7 +346,7 @@ class StoreGraph:
         return answer
 
     def _say(self, failure: str | None) -> None:
-        """Tell the user what is news. failure: why the store cannot be read; None: it can."""
+        """Report a change to the user. failure: why the store cannot be read; None: it can."""
         exchanged = self._store.exchanged != self._exchanged
         self._exchanged = self._store.exchanged
         before, self._failure = self._failure, failure

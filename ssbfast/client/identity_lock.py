@@ -38,7 +38,7 @@ _LOCKED_BYTE: Final = 1 << 20  # behind all that is ever read: Windows keeps oth
 
 
 class IdentityLock:
-    """An async context: within it nobody else has this data directory for the same command.
+    """An async context in which no other process has this data directory for the same command.
 
     data: the directory, which exists. command: who we are. Entering raises BadInputError, in one line with the other's
     process id, when it is taken.
@@ -111,7 +111,7 @@ class IdentityLock:
 
 
 def who(data: Path) -> dict[str, Any] | None:
-    """Who has the directory: its `command`, `pid` and `since`; None when that cannot be found out, or nobody has.
+    """Return the directory's holder: its `command`, `pid` and `since`; None when it is unknown, or there is none.
 
     It blocks for `WHO_SECONDS` at most.
     """
@@ -139,8 +139,9 @@ def _object(line: bytes) -> dict[str, Any] | None:
 
 
 def _locked(path: Path) -> int | None:
-    """The file, open and locked; None when another has locked it. It stays when it is not needed any more: whoever
-    removed it could remove one that a third has just locked.
+    """Return the file, open and locked; None when another process has locked it.
+
+    The file stays when it is not needed any more: to remove it could remove one that a third process has just locked.
     """
     try:
         file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0), 0o600)
@@ -151,7 +152,7 @@ def _locked(path: Path) -> int | None:
     except (BlockingIOError, PermissionError):
         os.close(file)
         return None
-    except OSError:  # a file system that has no locks: then whoever answers has it
+    except OSError:  # a file system that has no locks: then the process that answers has it
         if _asked(path.parent) is not None:
             os.close(file)
             return None
@@ -172,7 +173,7 @@ else:
 
 
 def _write(file: int, about: Mapping[str, object]) -> None:
-    """What is written is a help for others only: a full disk does not matter."""
+    """Write who holds the lock. This is a help for others only: a full disk does not matter."""
     with contextlib.suppress(OSError):
         os.lseek(file, 0, os.SEEK_SET)
         os.ftruncate(file, 0)
@@ -190,7 +191,7 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 @contextlib.contextmanager
 def _named(data: Path) -> Iterator[str | None]:
-    """A name of the socket that the system takes: about 100 bytes at most. None where there is none."""
+    """Return a name of the socket that the system takes: about 100 bytes at most. None where there is none."""
     name = str(data / SOCKET)
     if len(os.fsencode(name)) <= limits.UNIX_PATH:
         yield name
@@ -206,7 +207,7 @@ def _named(data: Path) -> Iterator[str | None]:
 
 
 def _bound(data: Path) -> socket.socket | None:
-    """Our socket; None where there are none. One of that name belongs to a process that is gone: we have the lock."""
+    """Return our socket; None where there are none. One of that name has no process any more: we hold the lock."""
     if not hasattr(socket, "AF_UNIX"):
         return None
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -243,7 +244,7 @@ def _asked(data: Path) -> dict[str, Any] | None:
 
 
 def _is_ours(client: Any) -> bool:
-    """Whether the other end is of our user, or root. Where that cannot be asked the socket's permissions say it."""
+    """Return whether the other end is of our user, or root. Without an answer the socket's permissions decide."""
     ask = _PEER_USER.get(sys.platform)
     if ask is None:
         return True
@@ -259,7 +260,7 @@ def _user_on_linux(client: Any) -> int:
 
 
 def _user_on_macos(client: Any) -> int:
-    """`struct xucred` begins with its version and the user; 0 is SOL_LOCAL, 1 LOCAL_PEERCRED."""
+    """Return the other end's user: `struct xucred` begins with version and user; 0 is SOL_LOCAL, 1 LOCAL_PEERCRED."""
     _version, user = struct.unpack_from("2I", client.getsockopt(0, 1, 76))
     return int(user)
 

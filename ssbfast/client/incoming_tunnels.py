@@ -1,17 +1,17 @@
-"""The target's end of tunnels: who knocks, who is let in.
+"""The target's end of tunnels: incoming tunnels, and the peers that are let in.
 
-A room calls tunnel.connect on us. Whoever is at the other end has `INNER_HELLO_SECONDS` up to message 3, which proves
-its key; then the admission decides. Whoever is let in hears message 4 at once. Everybody else, whatever the reason,
-gets the same error end `REFUSAL_SECONDS` after message 3.
+A room calls tunnel.connect on us. The caller has `INNER_HELLO_SECONDS` up to message 3, which proves its key; then the
+admission decides. A caller that is let in gets message 4 at once. Every other caller, whatever the reason, gets the
+same error end `REFUSAL_SECONDS` after message 3.
 
 Callers of one portal's session share `PENDING_INNER` slots up to message 3, and `REFUSED_INNER` behind it. When there
 are none left, the origin with the most loses its oldest. The origin is the room's word: before message 3 it decides
 about slots and nothing else.
 
     expected   the claimed origin is one that we know locally and would let in: it keeps its slot before others do.
-               A forged origin gains `PENDING_INNER_PER_ORIGIN` slots by it, and nobody is let in for it.
-    proven     refused callers give way before those who are being decided over. Being expected counts here only for a
-               key that is proven and would be let in, so that it tells nobody anything new.
+               A forged origin gains `PENDING_INNER_PER_ORIGIN` slots by it, but no caller is let in for it.
+    proven     refused callers give way before those that are being decided over. Being expected counts here only for a
+               key that is proven and would be let in, so that it reveals nothing new.
 
 Sessions that were let in share `INNER_SESSIONS`; the newest ones of a key stay.
 
@@ -48,7 +48,7 @@ SERVED: Final[Mapping[tuple[str, ...], str]] = MappingProxyType({("tunnel", "con
 
 
 def api_for_rooms(me: FeedId) -> Api:
-    """What else rooms may call. Nobody has admitted them: it tells no more than the handshake did, and the time."""
+    """Return what else rooms may call. It tells no more than the handshake did, and the time: they are not admitted."""
     api = Api()
 
     @api.call("whoami")
@@ -62,11 +62,11 @@ def api_for_rooms(me: FeedId) -> Api:
     return api
 
 
-class _Rank(enum.IntEnum):
-    """Whose slot is worth more; see `Slots`."""
+class _SlotRank(enum.IntEnum):
+    """The worth of a slot; see `Slots`."""
 
     OTHER = 0
-    """A claimed origin that we do not expect; a proven key that is refused; a session that everybody may have."""
+    """A claimed origin that we do not expect; a proven key that is refused; a session that every peer may have."""
     UNDECIDED = 1
     EXPECTED = 2
 
@@ -81,19 +81,19 @@ def _refused() -> Slots[Link]:
 
 @dataclass(slots=True)
 class _Waiting:
-    """Links of one portal session whose handshakes are not done."""
+    """The links of one portal session whose handshakes are not done."""
 
     unproven: Slots[Link] = field(default_factory=_unproven)
     refused: Slots[Link] = field(default_factory=_refused)
 
 
 class Answering:
-    """Answers tunnel.connect for all rooms of a client.
+    """The answerer of tunnel.connect for all rooms of a client.
 
-    admission: who may come in, when there is no `trust` to ask. api: what callers are served.
-    arrived, departed: told of peers that were let in, and of their end. denied: told of the others.
+    admission: the policy or the trust that decides over callers. api: what callers are served.
+    on_arrived, on_departed: called with peers that were let in, and at their end. on_denied: called for the others.
     intercept, named: see `Peer`.
-    hold: keeps a tunnel from view that may be no peer's visit; it calls back when it is one.
+    is_standby: returns whether a tunnel may be a standby; it calls back when it turns out to be a peer's session.
     """
 
     def __init__(
@@ -104,26 +104,26 @@ class Answering:
         api: Api,
         *,
         split: bool,
-        arrived: Callable[[Incoming], None],
-        departed: Callable[[Incoming], None],
-        denied: Callable[[FeedId, FeedId, Verdict], None],
+        on_arrived: Callable[[IncomingPeer], None],
+        on_departed: Callable[[IncomingPeer], None],
+        on_denied: Callable[[FeedId, FeedId, Verdict], None],
         intercept: Intercept | None = None,
         named: Named | None = None,
-        hold: Callable[[Incoming, Link, Callable[[], None]], bool] | None = None,
+        is_standby: Callable[[IncomingPeer, Link, Callable[[], None]], bool] | None = None,
     ) -> None:
         self._me = me
         self._network = network
         self._admission = admission
         self._api = api
         self._split = split
-        self._arrived = arrived
-        self._departed = departed
-        self._denied = denied
+        self._on_arrived = on_arrived
+        self._on_departed = on_departed
+        self._on_denied = on_denied
         self._intercept = intercept
         self._named = named
-        self._hold = hold
+        self._is_standby = is_standby
         self._waiting: dict[Peer, _Waiting] = {}
-        self._sessions: Slots[Incoming] = Slots(
+        self._sessions: Slots[IncomingPeer] = Slots(
             limits.INNER_SESSIONS, limits.INNER_SESSIONS_PER_KEY, is_spare=lambda peer: peer.is_idle
         )
 
@@ -133,11 +133,11 @@ class Answering:
 
     @property
     def refused(self) -> int:
-        """Those whose end is due, and those who are being decided over."""
+        """Return the connections whose end is due, and those that are being decided over."""
         return sum(len(waiting.refused) for waiting in self._waiting.values())
 
-    def called(self, relay: Relay, outer: Peer, called: Called) -> bool:
-        """A call of a room's; True when it was tunnel.connect."""
+    def on_call(self, relay: Relay, outer: Peer, called: Called) -> bool:
+        """Handle a call of a room; return True when it was tunnel.connect."""
         if called.name != ("tunnel", "connect") or called.kind is not CallKind.DUPLEX:
             return False
         try:
@@ -148,19 +148,19 @@ class Answering:
         self._answer(relay, outer, called.req, origin)
         return True
 
-    def closed(self, outer: Peer) -> None:
-        """The session with a room is over."""
+    def room_lost(self, outer: Peer) -> None:
+        """Take note that the session with a room is over."""
         self._waiting.pop(outer, None)
 
     def _origin(self, called: Called) -> FeedId | None:
-        """The origin that the room claims, None when it claims none. Raises FeedIdError for a call without sense."""
+        """Return the origin that the room claims, None when it claims none. Raises FeedIdError for a malformed call."""
         args = called.args[0] if called.args else None
         if not isinstance(args, dict) or FeedId.parse(_text(args.get("target"))) != self._me.id:
             raise FeedIdError("not for us")
         return FeedId.parse(_text(args["origin"])) if args.get("origin") is not None else None
 
     def _answer(self, relay: Relay, outer: Peer, req: int, origin: FeedId | None) -> None:
-        inner = Incoming(self, outer, origin, api=self._api, intercept=self._intercept, named=self._named)
+        inner = IncomingPeer(self, outer, origin, api=self._api, intercept=self._intercept, named=self._named)
         link = Link(
             relay,
             ServerHandshake(self._me, network=self._network),
@@ -173,41 +173,41 @@ class Answering:
         waiting = self._waiting.get(outer)
         if waiting is None:
             waiting = self._waiting[outer] = _Waiting()
-        rank = _Rank.EXPECTED if origin is not None and self._expects(origin) else _Rank.OTHER
+        rank = _SlotRank.EXPECTED if origin is not None and self._expects(origin) else _SlotRank.OTHER
         _end(waiting.unproven.add(link, origin, rank))
         outer.tunnel(req, link)
 
     # ------------------------------------------------------------ the decision
 
-    def _admit(self, inner: Incoming, link: Link, who: FeedId) -> bool | Awaitable[bool]:
-        """Message 3 has proved `who`."""
-        # `origin` is a hint of the room's: if it names somebody else, the room is at fault.
+    def _admit(self, inner: IncomingPeer, link: Link, who: FeedId) -> bool | Awaitable[bool]:
+        """Decide over `who`, which message 3 has proved."""
+        # `origin` is a hint of the room's: if it names another peer, the room is at fault.
         matches = inner.origin is None or inner.origin == who
         waiting = self._waiting.get(inner.outer)
         if waiting is not None:
             waiting.unproven.discard(link)
-            rank = _Rank.EXPECTED if matches and self._expects(who) else _Rank.UNDECIDED
+            rank = _SlotRank.EXPECTED if matches and self._expects(who) else _SlotRank.UNDECIDED
             _end(waiting.refused.add(link, inner.origin or who, rank))
         if isinstance(self._admission, Trust):
             return self._judge(self._admission, inner, link, who, matches)
         reason = None if self._admission.decide(who) else Reason.STRANGER
         verdict = Verdict(reason if matches else Reason.MISMATCH, None)
-        return self._decided(inner, link, who, verdict)
+        return self._apply_verdict(inner, link, who, verdict)
 
-    async def _judge(self, trust: Trust, inner: Incoming, link: Link, who: FeedId, matches: bool) -> bool:
-        return self._decided(inner, link, who, await trust.judge(who, origin_matches=matches))
+    async def _judge(self, trust: Trust, inner: IncomingPeer, link: Link, who: FeedId, matches: bool) -> bool:
+        return self._apply_verdict(inner, link, who, await trust.judge(who, origin_matches=matches))
 
-    def _decided(self, inner: Incoming, link: Link, who: FeedId, verdict: Verdict) -> bool:
+    def _apply_verdict(self, inner: IncomingPeer, link: Link, who: FeedId, verdict: Verdict) -> bool:
         inner.verdict = verdict
         if not verdict.admitted:
             waiting = self._waiting.get(inner.outer)
             if waiting is not None:
-                waiting.refused.move(link, _Rank.OTHER)
-            self._denied(inner.outer.id, who, verdict)
+                waiting.refused.move(link, _SlotRank.OTHER)
+            self._on_denied(inner.outer.id, who, verdict)
         return verdict.admitted
 
     def _expects(self, who: FeedId) -> bool:
-        """Whether we would let `who` in by name, as far as we know without asking anybody."""
+        """Return whether we would let `who` in by name, as far as we know without asking."""
         if isinstance(self._admission, Trust):
             return self._admission.expects(who)
         # Another admission may count or tell whom it is asked about: it hears of proven keys only.
@@ -215,32 +215,32 @@ class Answering:
 
     # ------------------------------------------------------------ from the incoming peers
 
-    def opened(self, inner: Incoming, link: Link) -> None:
-        self._settled(inner, link)
+    def session_opened(self, inner: IncomingPeer, link: Link) -> None:
+        self._release_slots(inner, link)
         self._take_session(inner)
-        if self._hold is None or not self._hold(inner, link, lambda: self._arrived(inner)):
-            self._arrived(inner)
+        if self._is_standby is None or not self._is_standby(inner, link, lambda: self._on_arrived(inner)):
+            self._on_arrived(inner)
 
-    def over(self, inner: Incoming, link: Link) -> None:
-        self._settled(inner, link)
+    def session_closed(self, inner: IncomingPeer, link: Link) -> None:
+        self._release_slots(inner, link)
         self._sessions.discard(inner)
-        self._departed(inner)
+        self._on_departed(inner)
 
-    def _settled(self, inner: Incoming, link: Link) -> None:
+    def _release_slots(self, inner: IncomingPeer, link: Link) -> None:
         waiting = self._waiting.get(inner.outer)
         if waiting is not None:
             waiting.unproven.discard(link)
             waiting.refused.discard(link)
 
-    def _take_session(self, inner: Incoming) -> None:
-        """Give a session its slot. Whoever dials again may have left dead sessions behind: the newest one stays."""
-        rank = _Rank.EXPECTED if self._expects(inner.id) else _Rank.OTHER
+    def _take_session(self, inner: IncomingPeer) -> None:
+        """Give a session its slot. A peer that dials again may have left dead sessions behind: the newest one stays."""
+        rank = _SlotRank.EXPECTED if self._expects(inner.id) else _SlotRank.OTHER
         gone = self._sessions.add(inner, inner.id, rank)
         if gone is not None:
             gone.link.fail(LimitError("newer sessions have taken its place"))
 
 
-class Incoming(Peer):
+class IncomingPeer(Peer):
     """A caller: shown to the application once the handshake has proven it and it was let in.
 
     outer: the session with the room. origin: who it is by the room's account. verdict: why it was let in.
@@ -264,15 +264,15 @@ class Incoming(Peer):
 
     def opened(self, link: Link) -> None:
         super().opened(link)
-        self._answering.opened(self, link)
+        self._answering.session_opened(self, link)
 
     def closed(self, link: Link, error: SSBError | None) -> None:
         super().closed(link, error)
-        self._answering.over(self, link)
+        self._answering.session_closed(self, link)
 
 
 class Arrivals:
-    """Peers that have come in and that the application has not taken yet; who leaves before that is forgotten."""
+    """The peers that were let in and that the application has not taken yet; a peer that leaves first is forgotten."""
 
     def __init__(self) -> None:
         self._peers: dict[Peer, None] = {}
@@ -287,16 +287,16 @@ class Arrivals:
         self._news.set()
 
     def discard(self, peer: Peer) -> None:
-        """The peer's session is over. Harmless when it was taken."""
+        """Forget a peer whose session is over. Harmless when it was taken."""
         self._peers.pop(peer, None)
 
     def end(self) -> None:
-        """Nobody comes any more."""
+        """End the queue: no more peers come."""
         self._ended = True
         self._news.set()
 
     async def next(self) -> Peer | None:
-        """Take the peer that has waited longest; None at the end."""
+        """Return the peer that has waited longest; None at the end."""
         while not self._peers:
             if self._ended:
                 return None

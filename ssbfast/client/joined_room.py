@@ -1,4 +1,4 @@
-"""A room that we have joined: what it says of itself, who is there, and the session with it, or one after the other."""
+"""A joined room: its metadata, its attendants, and the session with it, or one after the other."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ssbfast.wire.direct.punch.candidates import PORTS
 from ssbfast.wire.muxrpc import NOT_ALLOWED
 from ssbfast.wire.muxrpc_body import clean_text
 
-__all__ = ["Announce", "Attendance", "JoinedRoom", "Way"]
+__all__ = ["Announce", "Attendance", "JoinedRoom", "KeyedEndpoint"]
 
 Announce: TypeAlias = Literal["2018"] | bool
 
@@ -31,14 +31,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Attendance:
-    """Somebody came to a room, or left it."""
+    """The arrival of a peer in a room, or its departure."""
 
     id: FeedId
     present: bool
 
 
-class Changes:
-    """What one listener has not been told yet. present: who is there at the beginning.
+class AttendanceChanges:
+    """The changes that one listener has not been told yet. present: the attendants at the beginning.
 
     A change that takes back an untold one removes it, so that a slow listener never has more waiting than there are
     people, gone ones included. A listener that never waits lets others have their turn all the same.
@@ -59,12 +59,12 @@ class Changes:
             self._news.set()
 
     def end(self) -> None:
-        """Nothing more comes."""
+        """End the changes: nothing more comes."""
         self._ended = True
         self._news.set()
 
     async def next(self) -> Attendance | None:
-        """The next change; None at the end."""
+        """Return the next change; None at the end."""
         self._told += 1
         if self._told % limits.ATTENDANCE_EVENTS == 0:
             await asyncio.sleep(0)
@@ -77,8 +77,8 @@ class Changes:
         return Attendance(who, self._untold.pop(who))
 
 
-class Pace:
-    """How fast one room's list is read: `ATTENDANCE_EVENTS` at a time, then everybody else has a turn.
+class ListPace:
+    """The speed at which one room's list is read: `ATTENDANCE_EVENTS` at a time, then other tasks have a turn.
 
     What the room sends meanwhile waits in the stream's inbox, and then at the room.
     """
@@ -87,7 +87,7 @@ class Pace:
         self._left = limits.ATTENDANCE_EVENTS
 
     async def spend(self, events: int) -> None:
-        """So many events were dealt with: pause if that were enough for this turn."""
+        """Count events that were dealt with; pause if that were enough for this turn."""
         self._left -= events
         if self._left <= 0:
             self._left = limits.ATTENDANCE_EVENTS
@@ -111,8 +111,8 @@ def feed_ids(texts: Sequence[Any]) -> list[FeedId]:
     return found
 
 
-class Way(NamedTuple):
-    """One way to reach a room: TCP, and the key that has to be there."""
+class KeyedEndpoint(NamedTuple):
+    """A TCP endpoint, and the key that has to be there."""
 
     host: str
     port: int
@@ -128,18 +128,20 @@ class Way(NamedTuple):
 class JoinedRoom:
     """One room, over all sessions with it, until it is left.
 
-    name: what it calls itself, cleaned and cut, or None. features: what it says it can, e.g. "tunnel", "room2".
+    name: the room's name, cleaned and cut, or None. features: what it says it can, e.g. "tunnel", "room2".
     reflectors: where it answers STUN binding requests, as far as it says so: addresses (IP literal, port), all with the
         IP address of our TCP session with it. A room cannot have us send datagrams to others.
     generation: 2 (Rooms 2), 1 (Rooms 1), 2018 (ssb-tunnel's portals, which have no list); 0 before it is known.
     is_external: the room knows us as an outsider, and neither lists us nor tells us who is there ("Community" rooms).
-        Nobody reaches us through it; we reach its members.
-    attendants: who is there, as far as we were told; `changes()` tells who comes and goes.
+        No peer reaches us through it; we reach its members.
+    attendants: the peers in the room, as far as we were told; `changes()` reports arrivals and departures.
     me: our id. announce: be listed: True by subscribing to the list, "2018" by a call, or False.
     listing: have the list kept up to date; without it `attendants` stays empty.
     """
 
-    def __init__(self, me: FeedId, ways: Sequence[Way], *, announce: Announce = True, listing: bool = True) -> None:
+    def __init__(
+        self, me: FeedId, ways: Sequence[KeyedEndpoint], *, announce: Announce = True, listing: bool = True
+    ) -> None:
         self.ways = tuple(ways)
         self.announce: Announce = announce
         self.name: str | None = None
@@ -159,7 +161,7 @@ class JoinedRoom:
         """What names our session with it in events, the last one while there is none."""
         self._present = asyncio.Event()
         self._left = asyncio.Event()
-        self._listeners: list[Changes] = []
+        self._listeners: list[AttendanceChanges] = []
 
     def __repr__(self) -> str:
         return f"<JoinedRoom {self.id.short}{'' if self.is_open else ' left' if self._left.is_set() else ' away'}>"
@@ -170,21 +172,22 @@ class JoinedRoom:
 
     @property
     def session(self) -> Peer:
-        """The session with the room, or the last one. Raises SessionEndedError when there was none."""
+        """Return the session with the room, or the last one. Raises SessionEndedError when there was none."""
         if self._peer is None:
             raise SessionEndedError("not in the room")
         return self._peer
 
     @property
     def is_open(self) -> bool:
-        """Whether we are in the room now."""
+        """True when we are in the room now."""
         return self._present.is_set() and self.session.is_open
 
     @property
     def is_listed(self) -> bool:
-        """Whether the room's list names us.
+        """True when the room's list names us.
 
-        Older rooms list whoever asks for the list, whatever `announce` said. It may also be another program of ours.
+        Older rooms list every peer that asks for the list, whatever `announce` said. It may also be another program
+        of ours.
         """
         if self.is_external:
             return False
@@ -219,13 +222,13 @@ class JoinedRoom:
             await asyncio.wait((keeper,))
 
     async def changes(self) -> AsyncIterator[Attendance]:
-        """First everybody who is there, then who comes and goes, until the room is left for good.
+        """Yield first every attendant, then arrivals and departures, until the room is left for good.
 
-        Who comes and goes again while the consumer is busy elsewhere is not mentioned.
+        A peer that joins and leaves while the consumer is busy elsewhere is not mentioned.
         """
         if self._left.is_set():
             return
-        changes = Changes(self.attendants)
+        changes = AttendanceChanges(self.attendants)
         self._listeners.append(changes)
         try:
             while (change := await changes.next()) is not None:
@@ -236,7 +239,7 @@ class JoinedRoom:
     # ------------------------------------------------------------ from the client
 
     async def enter(self, peer: Peer) -> None:
-        """Make this session the one with the room: find out what it is and, if wanted, be listed.
+        """Make this session the one with the room: read its metadata and, if wanted, be listed.
 
         Raises RemoteError when it is no room, DeadlineError when it does not answer, SessionEndedError.
         """
@@ -255,20 +258,20 @@ class JoinedRoom:
             if self._is_member or self.generation == 2018:
                 raise
             self.is_external = True
-            await self._set([], Pace())
+            await self._set([], ListPace())
         if not peer.is_open:
             raise peer.error or SessionEndedError("the session is over")
         self._present.set()
 
-    def lost(self, peer: Peer) -> bool:
-        """A session is over; whether it was ours with the room."""
+    def session_lost(self, peer: Peer) -> bool:
+        """Take note that a session is over; return whether it was the one with the room."""
         if peer is not self._peer:
             return False
         self._present.clear()
         return True
 
-    def gone(self, problem: BaseException | None) -> None:
-        """The room is left for good. problem: what the keeper tripped over, if it did."""
+    def on_left(self, problem: BaseException | None) -> None:
+        """Take note that the room is left for good. problem: the error that stopped the keeper, if any."""
         self._left.set()
         if not self.first.done():
             self.first.set_exception(problem or SessionEndedError("the room has been left"))
@@ -310,7 +313,7 @@ class JoinedRoom:
     # ------------------------------------------------------------ the list
 
     async def _subscribe(self, peer: Peer) -> None:
-        """Ask for the list. That is what announces us, unless we say otherwise and the room understands."""
+        """Ask for the list. That announces us, unless we say otherwise and the room understands."""
         listed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         peer.background(self._follow(peer, listed))
         try:
@@ -341,7 +344,7 @@ class JoinedRoom:
             peer.link.fail(problem)  # who is not on the list cannot be reached: better to come again
 
     async def _follow_attendants(self, stream: Stream, listed: asyncio.Future[None]) -> None:
-        pace = Pace()
+        pace = ListPace()
         async for event in stream:
             kind = event.get("type") if isinstance(event, dict) else None
             if kind == "state":
@@ -354,15 +357,15 @@ class JoinedRoom:
             await pace.spend(1)
 
     async def _follow_endpoints(self, stream: Stream, listed: asyncio.Future[None]) -> None:
-        pace = Pace()
+        pace = ListPace()
         async for everybody in stream:
             await self._set(everybody, pace)
             if not listed.done():
                 listed.set_result(None)
             await pace.spend(1)
 
-    async def _set(self, ids: Any, pace: Pace) -> None:
-        """Take over a whole list, piece by piece: first who has left, then who has come."""
+    async def _set(self, ids: Any, pace: ListPace) -> None:
+        """Take over a whole list, piece by piece: first the departures, then the arrivals."""
         now: dict[FeedId, None] = {}
         for texts in slices(ids) if isinstance(ids, list) else ():
             if len(now) < limits.ATTENDANTS:
@@ -387,7 +390,7 @@ class JoinedRoom:
 
 
 def reflectors_of(metadata: Any, session: tuple[str, int] | None) -> tuple[tuple[str, int], ...]:
-    """The reflectors that a room names in its metadata and that are at `session`, the address of our session with it.
+    """Return the reflectors that a room's metadata names and that are at `session`, the address of our session with it.
 
     At most `REFLECTORS`; what makes no sense is left out, and so are ports below 1024, where other services live, but
     for the one of the session itself.

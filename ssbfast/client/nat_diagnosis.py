@@ -1,7 +1,7 @@
-"""What this machine's network allows: does UDP pass, what does the NAT make of our ports, and so: who can be reached.
+"""What this machine's network allows: UDP or not, the NAT's treatment of ports, and so the peers that can be reached.
 
 Everything is measured with our own sockets and STUN requests to reflectors. How a NAT *filters* cannot be measured so:
-it would take somebody who answers from another address than was asked, which our reflectors, for good reasons, do not.
+it would take a server that answers from another address than was asked, which our reflectors, for good reasons, do not.
 What follows from that stands in `outlook`.
 """
 
@@ -29,7 +29,7 @@ _TOKEN: Final = b"\x3f"
 
 
 class Nat(enum.Enum):
-    """What stands between our socket and the world, as far as reflectors can show."""
+    """The NAT between our socket and the world, as far as reflectors can show it."""
 
     NONE = "none"
     """The world sees our own address."""
@@ -46,7 +46,7 @@ class Nat(enum.Enum):
 
 
 class Works(enum.Enum):
-    """How a peer behind a certain NAT is reached."""
+    """The way to reach a peer behind a certain NAT."""
 
     DIRECT = "direct"
     BIRTHDAY = "birthday"
@@ -58,7 +58,7 @@ class Works(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """What was found out about IPv4, or IPv6. version: 4 or 6.
+    """The findings about IPv4, or IPv6. version: 4 or 6.
 
     asked: reflectors that were asked, seen: where those that answered have seen our socket. local_port: its port.
     hairpin: whether our NAT lets us reach ourselves by our outer address; None when there is nothing to try it with.
@@ -74,11 +74,11 @@ class Family:
 
     @property
     def keeps_port(self) -> bool | None:
-        """Whether the world sees the port that we have; None when nobody has told."""
+        """Return whether the world sees the port that we have; None when no reflector has told."""
         return all(port == self.local_port for _, port in self.seen) if self.seen else None
 
     def candidates(self) -> Iterator[tuple[str, str]]:
-        """Where peers may reach us: a kind and an address without port, none twice."""
+        """Return where peers may reach us: a kind and an address without port, none twice."""
         for host in dict.fromkeys(host for host, _ in self.seen):
             yield ("reflexive" if self.nat is not Nat.NONE else "public"), host
         for item in self.hosts:
@@ -98,7 +98,7 @@ class Family:
 
 
 def classify(asked: int, seen: Sequence[Address], hosts: Iterable[str]) -> Nat:
-    """What reflectors' answers mean. seen: one entry for each answer. hosts: our own addresses."""
+    """Return what reflectors' answers mean. seen: one entry for each answer. hosts: our own addresses."""
     if not asked:
         return Nat.UNASKED
     if not seen:
@@ -112,8 +112,8 @@ def classify(asked: int, seen: Sequence[Address], hosts: Iterable[str]) -> Nat:
 
 
 OTHERS: Final = ("public", "full-cone", "address", "port", "port-open", "symmetric", "blocked")
-"""What may stand in front of the other side: no NAT; NATs with one port that let in everybody, who was sent to (by
-address; by address and port, two sorts), or with a port for each destination; no UDP."""
+"""What may stand in front of the other side: no NAT; NATs with one port that let in every sender, or those that were
+sent to (by address; by address and port, two sorts), or with a port for each destination; no UDP."""
 
 _MATRIX: Final = {
     Nat.NONE: "direct direct direct direct direct direct relay",
@@ -126,7 +126,7 @@ _MATRIX: Final = {
 
 
 def outlook(nat: Nat) -> dict[str, Works]:
-    """For each of `OTHERS`: how we shall reach it over IPv4.
+    """Return, for each of `OTHERS`, how we shall reach it over IPv4.
 
     An easy NAT is taken for the strictest sort; one that filters by address, or not at all, reaches symmetric ones too.
     """
@@ -165,7 +165,7 @@ async def _family(version: int, reflectors: Sequence[Address], all_hosts: Iterab
 
 
 async def _hairpin(udp: UdpSocket, outer: Address) -> bool | None:
-    """Whether what another socket of ours sends to our outer address comes in."""
+    """Return whether a datagram from another socket of ours to our outer address comes in."""
     other = _socket(6 if ":" in outer[0] else 4) if is_sendable(*outer, loopback=True) else None
     if other is None:
         return None
@@ -194,7 +194,7 @@ def _socket(version: int) -> UdpSocket | None:
 
 
 async def find(servers: Sequence[Endpoint]) -> list[Address]:
-    """The addresses of STUN servers that were given by name. Raises BadInputError for a name that there is not."""
+    """Return the addresses of STUN servers given by name. Raises BadInputError for a name that does not exist."""
     found: dict[Address, None] = {}
     for server in servers:
         try:

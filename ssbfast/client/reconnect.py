@@ -1,4 +1,4 @@
-"""Being in a room and staying there: from the first attempt until the room is left, however often it goes away."""
+"""The keeper of a room: from the first attempt until the room is left, however often its session is lost."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def keep(
                     return
                 problem: SSBError | None = error
             else:
-                problem = await _be_there(room, backoff, tell, loop)
+                problem = await _wait_until_lost(room, backoff, tell, loop)
                 if not stay:
                     return
             if room.is_leaving:
@@ -62,10 +62,10 @@ async def keep(
         await _leave(room)
 
 
-async def _be_there(
+async def _wait_until_lost(
     room: JoinedRoom, backoff: Backoff, tell: Tell, loop: asyncio.AbstractEventLoop
 ) -> SSBError | None:
-    """Until the session is lost; why it was."""
+    """Wait until the session is lost; return why it was."""
     if room.is_leaving:
         return None  # a cancellation can get lost in `wait_for`, before Python 3.12
     began = loop.time()
@@ -82,7 +82,7 @@ async def _be_there(
 
 
 async def _leave(room: JoinedRoom) -> None:
-    """What a cancelled keeper still holds."""
+    """Close what a cancelled keeper still holds."""
     if room.is_open:
         room.session.link.abort()
         await room.session.wait_closed()

@@ -1,11 +1,11 @@
-"""A peer's side of rooms: join some, be reachable there, reach others through them.
+"""A peer's side of rooms: join rooms, be reachable there, reach others through them.
 
     async with RoomClient(keypair, admission=AllowList([friend])) as client:
         room = await client.join("net:room.example:8008~shs:…")
         peer = await client.connect(friend)
         print(await peer.call("whoami"))
 
-`client/events.py` has what it tells as it happens.
+`client/events.py` has the events that it reports.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from typing import Any, TypeVar
 from ssbfast import limits
 from ssbfast.client.direct_paths import Direct, DirectPaths
 from ssbfast.client.events import ClientEvents, tunnel_address
-from ssbfast.client.incoming_tunnels import SERVED, Answering, Arrivals, Incoming, api_for_rooms
-from ssbfast.client.joined_room import Announce, JoinedRoom, Way
+from ssbfast.client.incoming_tunnels import SERVED, Answering, Arrivals, IncomingPeer, api_for_rooms
+from ssbfast.client.joined_room import Announce, JoinedRoom, KeyedEndpoint
 from ssbfast.client.reconnect import keep
 from ssbfast.client.targets import Private, parse_target, ways_into, ways_to
 from ssbfast.client.tunnel_auth import Trust, not_dialled
@@ -59,13 +59,22 @@ P = TypeVar("P", bound=Peer)
 class RoomClient:
     """A peer that joins rooms.
 
-    me: the identity. network: which network's handshakes it speaks.
-    admission: who may open a tunnel to us; nobody unless given. trust: the same by a follow graph, which is also asked
-        before we dial. One of the two.
-    api: what we serve to those peers. boxing: "split" for peers that need every packet head in a box of its own.
-    direct: take sessions off the room when possible, see `direct/negotiation.py`; needs the extra `direct`.
-    contacts, groups: to read private tunnel addresses: whom to try as owner (called in a thread), and groups' secrets.
-    on_event: called in the loop with each event.
+    Args:
+        me: The peer's identity.
+        network: The network whose handshakes it speaks.
+        admission: The policy that decides which peers may open a tunnel to us; none may unless given. Not together
+            with `trust`.
+        trust: The same by a follow graph, which is also asked before we dial.
+        api: The methods that we serve to those peers.
+        boxing: "merged", or "split" for peers that need every packet head in a box of its own.
+        direct: Options for taking sessions off the room when possible, see `direct/negotiation.py`; needs the extra
+            `direct`. None: sessions stay in the room.
+        contacts: Returns the ids to try as owner of a private tunnel address; called in a thread.
+        groups: The secrets of groups, to read private tunnel addresses; 32 bytes each.
+        on_event: Called in the loop with each event, a dict with the member "event".
+
+    Raises:
+        ValueError: `boxing` is unknown, or both `admission` and `trust` are given.
     """
 
     def __init__(
@@ -107,12 +116,12 @@ class RoomClient:
             trust or admission or AllowList(()),
             self._api,
             split=self._split,
-            arrived=self._arrived,
-            departed=self._departed,
-            denied=self._refused,
-            intercept=self._called,
+            on_arrived=self._on_arrived,
+            on_departed=self._on_departed,
+            on_denied=self._on_refused,
+            intercept=self._on_call,
             named=self._named,
-            hold=None if direct is None else self._hold,
+            is_standby=None if direct is None else self._is_standby,
         )
         self._direct = None if direct is None else self._paths(direct)
         if trust is not None and trust.denials is not None:
@@ -142,16 +151,16 @@ class RoomClient:
 
     @property
     def rooms(self) -> tuple[JoinedRoom, ...]:
-        """Those that we are in now, the latest first. A room that was joined twice is there twice."""
+        """Return the rooms that we are in now, the latest first. A room that was joined twice is there twice."""
         return tuple(reversed(self._rooms))
 
     @property
     def staying(self) -> tuple[JoinedRoom, ...]:
-        """All that have not been left, also those that are being dialled (again)."""
+        """Return all rooms that have not been left, also those that are being dialled (again)."""
         return tuple(self._kept)
 
     def tunnel_address(self, room: JoinedRoom) -> str:
-        """What others dial to reach us through a room."""
+        """Return the address that other peers dial to reach us through a room."""
         return tunnel_address(room.id, self.me.id)
 
     # ------------------------------------------------------------ rooms
@@ -165,17 +174,25 @@ class RoomClient:
         wait: bool = False,
         attendants: bool | None = None,
     ) -> JoinedRoom:
-        """Go into a room; returns when we are in.
+        """Join a room; return when we are in.
 
-        address: a multiserver address (its alternatives are tried one beside the other) or a Rooms 1 invite.
-        announce: be listed, so that others can reach us; "2018" does it as ssb-tunnel of 2018 needs it.
-        stay: come back whenever the session is lost, until `room.leave()`.
-        wait: keep trying when the room cannot be reached at first.
-        attendants: be told who is there; None: if we are listed. Where we are not to be listed, older rooms list us
-            all the same when we ask (`room.is_listed` tells); without asking they do not.
+        Args:
+            address: A multiserver address (its alternatives are tried side by side) or a Rooms 1 invite.
+            announce: Be listed, so that other peers can reach us; "2018" does it as ssb-tunnel of 2018 needs it.
+            stay: Come back whenever the session is lost, until `room.leave()`.
+            wait: Keep trying when the room cannot be reached at first.
+            attendants: Keep the list of attendants; None: if we are listed. Where we are not to be listed, older rooms
+                list us all the same when we ask (`room.is_listed` tells); without asking they do not.
 
-        Raises AddressError, HandshakeError (wrong key, refused), RemoteError (no room), and, unless told to wait,
-        SessionEndedError (BusyError among them: closed at once) and DeadlineError.
+        Returns:
+            The room, which stays the same object over all sessions with it.
+
+        Raises:
+            AddressError: The address cannot be read or dialled.
+            HandshakeError: The room has another key, or refused us.
+            RemoteError: The other end is no room.
+            SessionEndedError: The session ended at first (BusyError: it was closed at once); not with `wait`.
+            DeadlineError: The room did not answer in time; not with `wait`.
         """
         listing = announce is True if attendants is None else attendants or announce is True
         room = JoinedRoom(self.me.id, ways_into(address), announce=announce, listing=listing)
@@ -184,7 +201,7 @@ class RoomClient:
         room.keeper = asyncio.get_running_loop().create_task(
             keep(room, self._enter, self._events.room, stay=stay, wait=wait)
         )
-        room.keeper.add_done_callback(lambda keeper: self._gone(room, keeper))
+        room.keeper.add_done_callback(lambda keeper: self._on_keeper_done(room, keeper))
         try:
             await asyncio.shield(room.first)
         except asyncio.CancelledError:
@@ -196,7 +213,7 @@ class RoomClient:
 
     async def _enter(self, room: JoinedRoom, seconds: float) -> None:
         """Try the ways to a room, once each; the first that leads into it is taken."""
-        ways, problems = self._standing.order(room.ways, Way.place), list[Exception]()
+        ways, problems = self._standing.order(room.ways, KeyedEndpoint.place), list[Exception]()
         while ways:
             attempts = [functools.partial(self._open, room, way, seconds) for way in ways]
             try:
@@ -205,14 +222,14 @@ class RoomClient:
                 problems += lost.problems
                 break
             try:
-                await self._be_in(room, peer)
+                await self._enter_with(room, peer)
                 return
             except SSBError as error:
                 problems.append(error)
                 ways.remove(used)
         raise most_telling(problems)
 
-    async def _be_in(self, room: JoinedRoom, peer: Peer) -> None:
+    async def _enter_with(self, room: JoinedRoom, peer: Peer) -> None:
         try:
             await room.enter(peer)
         except RemoteError:
@@ -224,9 +241,9 @@ class RoomClient:
         self._rooms[room] = None
 
     async def _open(
-        self, room: JoinedRoom, way: Way, seconds: float, reached: Callable[[], None]
-    ) -> tuple[Peer, Way]:
-        """Open a session with whoever has the room's key at the end of this way."""
+        self, room: JoinedRoom, way: KeyedEndpoint, seconds: float, reached: Callable[[], None]
+    ) -> tuple[Peer, KeyedEndpoint]:
+        """Open a session with the holder of the room's key at the end of this way."""
         relay = self._need_relay()
         peers: dict[Link, Peer] = {}
 
@@ -234,8 +251,8 @@ class RoomClient:
             peer = Peer(  # without our api: that is for peers who were let in, and nobody has admitted the room
                 api=self._for_rooms,
                 named=lambda _peer: SERVED,
-                intercept=lambda peer, called: self._answering.called(self._need_relay(), peer, called),
-                on_closed=lambda peer: self._lost(room, peer),
+                intercept=lambda peer, called: self._answering.on_call(self._need_relay(), peer, called),
+                on_closed=lambda peer: self._on_session_lost(room, peer),
             )
             handshake = ClientHandshake(self.me, way.key, network=self._network)
             link = Link(relay, handshake, peer, deadline=limits.HANDSHAKE_SECONDS, split=self._split)
@@ -254,14 +271,14 @@ class RoomClient:
             )
         return peers[link], way
 
-    def _lost(self, room: JoinedRoom, outer: Peer) -> None:
-        self._answering.closed(outer)
-        if room.lost(outer):
+    def _on_session_lost(self, room: JoinedRoom, outer: Peer) -> None:
+        self._answering.room_lost(outer)
+        if room.session_lost(outer):
             self._rooms.pop(room, None)
 
-    def _gone(self, room: JoinedRoom, keeper: asyncio.Task[None]) -> None:
+    def _on_keeper_done(self, room: JoinedRoom, keeper: asyncio.Task[None]) -> None:
         self._kept.pop(room, None)
-        room.gone(None if keeper.cancelled() else keeper.exception())
+        room.on_left(None if keeper.cancelled() else keeper.exception())
 
     # ------------------------------------------------------------ outgoing tunnels
 
@@ -274,14 +291,25 @@ class RoomClient:
     ) -> Peer:
         """Open a tunnel.
 
-        target: whom: a feed id, or the text of one (through the given room, else through those that list it, else
-            through any); a tunnel address, or text with several (through the room that it names); or a private
-            tunnel address, which is resolved here.
-        anyway: whatever our follow graph says, now and later.
+        The inner handshake proves the target's key.
 
-        The inner handshake proves the target's key. Raises NotDialledError when the follow graph is against it,
-        RefusedError when the room or the target refuses (one text for every reason) or a private address is not for
-        us, HandshakeError, DeadlineError, SessionEndedError, and LocalProtocolError when the room is not joined.
+        Args:
+            target: A feed id, or the text of one (reached through the given room, else through those that list it, else
+                through any); a tunnel address, or text with several (through the room that it names); or a private
+                tunnel address, which is resolved here.
+            room: The room to go through; None: any that leads there.
+            anyway: Dial whatever our follow graph says, now and later.
+
+        Returns:
+            The peer, whose session is open.
+
+        Raises:
+            NotDialledError: The follow graph is against it.
+            RefusedError: The room or the target refuses (one text for all reasons), or a private address is not for us.
+            HandshakeError: The inner handshake failed.
+            DeadlineError: The target did not answer in time.
+            SessionEndedError: The session with the room, or the tunnel, ended first.
+            LocalProtocolError: The room is not joined.
         """
         found = parse_target(target) if isinstance(target, str) else target
         self._need_relay()
@@ -301,9 +329,11 @@ class RoomClient:
         raise problem or RefusedError("could not connect")
 
     async def resolve(self, address: PrivateTunnelAddress) -> TunnelAddress:
-        """What a private tunnel address means, as far as our rooms and contacts tell. Nothing is sent.
+        """Return what a private tunnel address means, as far as our rooms and contacts tell. Nothing is sent.
 
-        Raises RefusedError when it is not for us, or names a room that we are not in; LimitError.
+        Raises:
+            RefusedError: The address is not for us, or names a room that we are not in.
+            LimitError: There are too many tags to try.
         """
         return await self._private.resolve(address, [room.id for room in self._kept])
 
@@ -323,13 +353,13 @@ class RoomClient:
             api=self._api,
             path="tunnel",
             portal=room.id,
-            intercept=self._called,
+            intercept=self._on_call,
             named=self._named,
-            on_closed=self._departed,
+            on_closed=self._on_departed,
         )
         await self._open_tunnel(room, target, instance, inner)
         if inner.is_open:
-            self._opened("connected", inner, verdict)
+            self._register("connected", inner, verdict)
             self._may_leave(inner, Role.CALLER, verdict)
             keep_alive(inner)
         return inner
@@ -368,41 +398,41 @@ class RoomClient:
         return DirectPaths(
             direct,
             reflectors=self._reflectors,
-            used=self._used_addresses,
+            used_addresses=self._used_addresses,
             may_hear=self._may_hear,
             dial=self._dial_again,
-            news=self._events.path,
+            on_news=self._events.path,
         )
 
     def _may_leave(self, peer: Peer, role: Role, verdict: Verdict | None) -> None:
-        """A session has opened that may go on outside of the room, if the peer may hear our addresses."""
+        """Take a session that may go on outside of the room, if the peer may hear our addresses."""
         if self._direct is not None:
-            self._direct.opened(peer, role, may_meet=self._is_known(peer, verdict))
+            self._direct.session_opened(peer, role, may_meet=self._is_known(peer, verdict))
 
     def _is_known(self, peer: Peer, verdict: Verdict | None) -> bool:
-        """Whether it may be here because we want it by name."""
+        """Return whether a session may be here because we want its peer by name."""
         if self._trust is not None:
             return verdict is not None and verdict.admitted and self._trust.knows(peer.id, verdict)
         return isinstance(self._admission, AllowList) and self._admission.decide(peer.id)
 
     async def _may_hear(self, peer: Peer) -> bool:
-        """Whether a peer may hear our addresses right now."""
+        """Return whether a peer may hear our addresses right now."""
         return self._is_known(peer, None if self._trust is None else await self._trust.judge(peer.id))
 
-    def _unknown(self, peer: Peer) -> None:
-        """It stays, but may not hear our addresses any more."""
+    def _on_unknown(self, peer: Peer) -> None:
+        """Keep a peer that is no longer known by name, but stop telling it our addresses."""
         if self._direct is not None:
             self._direct.stay(peer)
 
-    def _called(self, peer: Peer, called: Called) -> bool:
-        return self._direct is not None and self._direct.called(peer, called)
+    def _on_call(self, peer: Peer, called: Called) -> bool:
+        return self._direct is not None and self._direct.on_call(peer, called)
 
     def _named(self, peer: Peer) -> Mapping[tuple[str, ...], str]:
-        """What `_called` serves to a peer."""
+        """Return what `_on_call` serves to a peer."""
         return {} if self._direct is None else self._direct.named(peer)
 
-    def _hold(self, peer: Incoming, link: Link, show: Callable[[], None]) -> bool:
-        return self._direct is not None and self._direct.hold(peer, link, show)
+    def _is_standby(self, peer: IncomingPeer, link: Link, show: Callable[[], None]) -> bool:
+        return self._direct is not None and self._direct.is_standby(peer, link, show)
 
     def _reflectors(self) -> list[Address]:
         return [reflector for room in self.rooms for reflector in room.reflectors]
@@ -426,24 +456,24 @@ class RoomClient:
     # ------------------------------------------------------------ incoming tunnels
 
     async def incoming(self) -> AsyncIterator[Peer]:
-        """Peers that were let in, as they come, until the client closes. Those that have left are left out."""
+        """Yield the peers that were let in, as they come, until the client closes; but none that have left."""
         while (peer := await self._arrivals.next()) is not None:
             yield peer
 
-    def _arrived(self, peer: Incoming) -> None:
-        self._opened("accepted", peer, peer.verdict)
+    def _on_arrived(self, peer: IncomingPeer) -> None:
+        self._register("accepted", peer, peer.verdict)
         self._may_leave(peer, Role.TARGET, peer.verdict)
         self._arrivals.add(peer)
 
-    def _opened(self, event: str, peer: Peer, verdict: Verdict | None) -> None:
+    def _register(self, event: str, peer: Peer, verdict: Verdict | None) -> None:
         self._inner.add(peer)
         self._events.opened(event, peer)
         if self._trust is not None and verdict is not None:
-            self._trust.watch(peer, verdict, self._unknown)
+            self._trust.watch(peer, verdict, self._on_unknown)
 
-    def _departed(self, peer: Peer) -> None:
+    def _on_departed(self, peer: Peer) -> None:
         if self._direct is not None:
-            self._direct.closed(peer)
+            self._direct.session_closed(peer)
         if peer not in self._inner:
             return
         self._inner.discard(peer)
@@ -452,7 +482,7 @@ class RoomClient:
             self._trust.forget(peer)
         self._events.closed(peer)
 
-    def _refused(self, portal: FeedId, who: FeedId, verdict: Verdict) -> None:
+    def _on_refused(self, portal: FeedId, who: FeedId, verdict: Verdict) -> None:
         recorded = self._trust is not None and self._trust.refused(portal, who, verdict)
         if not recorded and verdict.reason is not None:
             self._events.denied(Denial(portal, who, verdict.reason, time.time()))

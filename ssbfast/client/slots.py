@@ -1,4 +1,4 @@
-"""Slots that many origins share: whoever takes the most loses first.
+"""Slots that many origins share: the origin that takes the most loses first.
 
 `Slots` holds what a stranger may make us hold: unfinished handshakes, refused callers, sessions. It says which entry
 has to go when a new one finds no room. Adding and removing take constant time, however many entries there are.
@@ -42,7 +42,7 @@ class Slots(Generic[T]):
         return entry in self._where
 
     def add(self, entry: T, origin: Hashable, rank: int = 0) -> T | None:
-        """Take an entry; return the one that has to go for it, which is forgotten already.
+        """Add an entry; return the one that loses its slot for it, which is forgotten already.
 
         rank: entries of a higher one keep their slots longer.
         """
@@ -100,7 +100,7 @@ class Slots(Generic[T]):
         return self._choose(rank.groups[origin] for origin in rank.greediest())
 
     def _choose(self, groups: Iterable[dict[T, None]]) -> T:
-        """The first entry that is spare; else the oldest of the first group."""
+        """Return the first entry that is spare; else the oldest of the first group."""
         oldest: T | None = None
         for entry in itertools.chain.from_iterable(groups):
             if self._is_spare is None or self._is_spare(entry):
@@ -112,7 +112,7 @@ class Slots(Generic[T]):
 
 
 class _Rank(Generic[T]):
-    """Entries of one rank by origin, and origins by how many entries they have."""
+    """The entries of one rank by origin, and the origins by how many entries they have."""
 
     def __init__(self) -> None:
         self.groups: dict[Hashable, dict[T, None]] = {}
@@ -137,7 +137,7 @@ class _Rank(Generic[T]):
             self._top -= 1
 
     def greediest(self) -> dict[Hashable, None]:
-        """The origins with the most entries; first the one that has had so many for the longest time."""
+        """Return the origins with the most entries; first the one that has had so many for the longest time."""
         return self._levels[self._top]
 
     def _enter(self, origin: Hashable, level: int) -> None:

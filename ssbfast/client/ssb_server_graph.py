@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 from ssbfast import limits
 from ssbfast.backoff import Backoff
 from ssbfast.client.follow_graph import Changed, Poll, Unwatch, Watches
+from ssbfast.client.joined_room import KeyedEndpoint
+from ssbfast.client.targets import keyed_endpoints
 from ssbfast.errors import BadInputError, GraphAwayError, SSBError
 from ssbfast.ids import MAIN_NETWORK, FeedId, NetworkId
 from ssbfast.keys import Keypair
@@ -25,22 +27,26 @@ from ssbfast.net.link import Link
 from ssbfast.net.peer import Peer
 from ssbfast.net.relay import Relay
 from ssbfast.room.tunnel_auth import Relation
-from ssbfast.wire.address import NetAddress, parse_address
 from ssbfast.wire.handshake import ClientHandshake
 
 T = TypeVar("T")
 
 
 class SsbServerGraph:
-    """Follows and blocks as an ssb server knows them.
-
-    address: `net:HOST:PORT~shs:KEY` of the server. keypair: whom we call it as; on one's own machine mostly the very
-        key of the server, which is its own master.
-    source: whose follows and blocks count: ours, in the server's words; the server's own id unless given.
-    network: the server's. Raises BadInputError (AddressError) for an address that cannot be dialled.
+    """The follows and blocks that an ssb server knows.
 
     It connects when it is first asked, and again when the connection was lost, after pauses that grow. An answer is
     used again for half a second. Without a server there is GraphAwayError, at once or after `GRAPH_SECONDS`.
+
+    Args:
+        address: `net:HOST:PORT~shs:KEY` of the server.
+        keypair: The identity that calls the server; on one's own machine mostly the very key of the server, which is
+            its own master.
+        source: The feed whose follows and blocks count; the server's own id unless given.
+        network: The server's network.
+
+    Raises:
+        BadInputError: The address cannot be dialled (AddressError).
     """
 
     def __init__(
@@ -63,14 +69,18 @@ class SsbServerGraph:
         self._closed = False
 
     async def relation(self, who: FeedId) -> Relation:
-        """What the server says, at most half a second old. Raises GraphAwayError."""
+        """Return what the server says, at most half a second old.
+
+        Raises:
+            GraphAwayError: The server cannot be asked.
+        """
         known = self._cache.get(who)
         if known is not None and known[0] > asyncio.get_running_loop().time():
             return known[1]
         return await self._ask(who)
 
     def hint(self, who: FeedId) -> Relation | None:
-        """What the server said of `who` when it was asked last; None for strangers. Nothing is sent."""
+        """Return what the server last said of `who`; None for strangers. Nothing is sent."""
         return self._known.get(who)
 
     def watch(self, who: FeedId, relation: Relation | None, changed: Changed) -> Unwatch:
@@ -96,12 +106,12 @@ class SsbServerGraph:
     # ------------------------------------------------------------ questions
 
     async def _look(self) -> None:
-        """Ask about everybody who is watched, past the cache."""
+        """Ask about every watched key, past the cache."""
         watched = self._watches.keys()
         await asyncio.gather(*(self._ask(who) for who in watched), return_exceptions=True)
 
     async def _ask(self, who: FeedId) -> Relation:
-        """One question at a time about each key; several who want to know wait for the same answer."""
+        """Ask one question at a time about each key; several askers wait for the same answer."""
         if self._closed:
             raise GraphAwayError("the follow graph is closed")
         task = self._asking.get(who)
@@ -153,7 +163,7 @@ class SsbServerGraph:
     # ------------------------------------------------------------ the session
 
     async def _connected(self) -> Peer:
-        """The session, or the attempt that is under way, or a new one."""
+        """Return the session, or the attempt that is under way, or a new one."""
         loop = asyncio.get_running_loop()
         session = self._session
         if session is not None and session.done() and not (_succeeded(session) and session.result().is_open):
@@ -186,7 +196,7 @@ class SsbServerGraph:
 
 
 async def _both(peer: Peer, question: dict[str, str]) -> list[Any]:
-    """Ask both questions at once; when one fails, the other is not left behind."""
+    """Ask both questions at once; when one fails, cancel the other."""
     calls = [asyncio.ensure_future(peer.call(f"friends.{name}", question)) for name in ("isFollowing", "isBlocking")]
     try:
         return list(await asyncio.gather(*calls))
@@ -198,7 +208,7 @@ async def _both(peer: Peer, question: dict[str, str]) -> list[Any]:
 
 
 def _remember(memory: OrderedDict[FeedId, T], who: FeedId, what: T) -> None:
-    """Keep the newest `GRAPH_CACHE` of them."""
+    """Remember the newest `GRAPH_CACHE` relations."""
     memory[who] = what
     memory.move_to_end(who)
     if len(memory) > limits.GRAPH_CACHE:
@@ -209,8 +219,7 @@ def _succeeded(task: asyncio.Task[Peer]) -> bool:
     return not task.cancelled() and task.exception() is None
 
 
-def _dialable(address: str) -> tuple[str, int, FeedId]:
-    for alternative in parse_address(address):
-        if isinstance(alternative.transport, NetAddress) and alternative.shs is not None:
-            return alternative.transport.host, alternative.transport.port, alternative.shs
+def _dialable(address: str) -> KeyedEndpoint:
+    for endpoint in keyed_endpoints(address):
+        return endpoint
     raise BadInputError("the ssb server's address reads net:HOST:PORT~shs:KEY")

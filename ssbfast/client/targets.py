@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from ssbfast.client.joined_room import JoinedRoom, Way
+from ssbfast.client.joined_room import JoinedRoom, KeyedEndpoint
 from ssbfast.errors import AddressError, LocalProtocolError, RefusedError, SessionEndedError
 from ssbfast.ids import FeedId, NetworkId
 from ssbfast.keys import Keypair
@@ -23,8 +23,8 @@ from ssbfast.wire.private_tunnel import (
 Parsed = FeedId | TunnelAddress | PrivateTunnelAddress | tuple[TunnelAddress, ...]
 
 
-class TunnelWay(NamedTuple):
-    """One attempt: through which room, to whom, and to which of his instances (ssb-tunnel of 2018)."""
+class TunnelRoute(NamedTuple):
+    """One attempt: the room, the target, and which of the target's instances (ssb-tunnel of 2018)."""
 
     room: JoinedRoom
     target: FeedId
@@ -47,12 +47,18 @@ def parse_target(text: str) -> Parsed:
     return found
 
 
-def ways_into(address: str) -> list[Way]:
-    """The alternatives of a room's address that can be dialled over TCP, never empty. Raises AddressError."""
-    ways = []
-    for alternative in parse_address(address):
-        if isinstance(alternative.transport, NetAddress) and alternative.shs is not None:
-            ways.append(Way(alternative.transport.host, alternative.transport.port, alternative.shs))
+def keyed_endpoints(address: str) -> list[KeyedEndpoint]:
+    """Return the alternatives of an address that can be dialled over TCP. Raises AddressError for other text."""
+    return [
+        KeyedEndpoint(alternative.transport.host, alternative.transport.port, alternative.shs)
+        for alternative in parse_address(address)
+        if isinstance(alternative.transport, NetAddress) and alternative.shs is not None
+    ]
+
+
+def ways_into(address: str) -> list[KeyedEndpoint]:
+    """Return the ways into a room, never empty. Raises AddressError."""
+    ways = keyed_endpoints(address)
     if not ways:
         raise AddressError("needs a net: address with the room's key (net:HOST:PORT~shs:KEY)", 0)
     return ways
@@ -62,19 +68,19 @@ def ways_to(
     target: FeedId | TunnelAddress | tuple[TunnelAddress, ...],
     rooms: Sequence[JoinedRoom],
     kept: Sequence[JoinedRoom],
-) -> list[TunnelWay]:
-    """The ways to try, in order, never empty.
+) -> list[TunnelRoute]:
+    """Return the ways to try, in order, never empty.
 
     rooms: those to go through. kept: all that we know, for the message when there is no way.
     Raises LocalProtocolError when the room is none of ours, SessionEndedError when it is away just now.
     """
     if isinstance(target, FeedId):
         order = sorted(rooms, key=lambda room: target not in room.attendants)
-        ways = [TunnelWay(room, target, 0 if room.generation == _OF_2018 else None) for room in order]
+        ways = [TunnelRoute(room, target, 0 if room.generation == _OF_2018 else None) for room in order]
         known = bool(kept)
     else:
         addresses = (target,) if isinstance(target, TunnelAddress) else target
-        ways = [TunnelWay(room, to.target, to.instance) for to in addresses for room in rooms if room.id == to.portal]
+        ways = [TunnelRoute(room, to.target, to.instance) for to in addresses for room in rooms if room.id == to.portal]
         known = any(room.id == to.portal for to in addresses for room in kept)
     if ways:
         return ways
@@ -87,7 +93,7 @@ _OF_2018 = 2018
 
 
 class Private:
-    """Resolves private tunnel addresses for one client, in a thread: there may be 100,000 tags to try.
+    """The resolver of private tunnel addresses for one client, in a thread: there may be 100,000 tags to try.
 
     contacts: called there. groups: secrets of 32 bytes.
     """
@@ -104,7 +110,7 @@ class Private:
         self._lock = threading.Lock()
 
     async def resolve(self, address: PrivateTunnelAddress, portals: Sequence[FeedId]) -> TunnelAddress:
-        """Raises RefusedError when there is no answer, LimitError."""
+        """Resolve an address. Raises RefusedError when there is no answer, LimitError."""
         found = await asyncio.get_running_loop().run_in_executor(None, self._find, address, portals)
         if found is None:
             raise RefusedError(NOT_FOR_YOU)

@@ -1,4 +1,4 @@
-"""Tunnelled authentication at both ends of a tunnel: a follow graph, a policy, and a log of whom they kept out.
+"""Tunnelled authentication at both ends of a tunnel: a follow graph, a policy, and a log of refusals.
 
     trust = Trust(StoreGraph(data), denials=DenialLog(data))
     async with RoomClient(me, trust=trust) as client: ...
@@ -6,7 +6,7 @@
 
 The target asks once message 3 has proved the caller's key; the caller asks before it dials. Afterwards a tunnel lives
 as long as the relation lets it: when it turns to blocked, or to not followed, the tunnel is cut within a second,
-whoever changed the graph.
+whichever process changed the graph.
 
 Spec: SIP 7, "Tunneled authentication".
 """
@@ -31,10 +31,18 @@ _WHY = {
 
 
 class Trust:
-    """Who may pass a peer's tunnel ends.
+    """The rules for a peer's tunnel ends: which keys may come in, and which ones we dial.
 
-    graph: whom we follow and block. policy: what that means. allowed: keys that pass without a follow, but not when
-    blocked. denials: where refused connections are recorded.
+    Args:
+        graph: The peers that we follow and block.
+        policy: What a follow means for admission.
+        allowed: Keys that pass without a follow, but not when blocked.
+        denials: The log of refused connections; None: they are not recorded.
+
+    Attributes:
+        graph: The follow graph.
+        policy: The policy.
+        denials: The log of refused connections, or None.
     """
 
     def __init__(
@@ -57,12 +65,17 @@ class Trust:
     async def judge(self, who: FeedId, *, origin_matches: bool = True) -> Verdict:
         """Decide over a key that is proven, or is about to be dialled. Raises nothing; takes `GRAPH_SECONDS` at most.
 
-        origin_matches: the room named no origin, or this one.
+        Args:
+            who: The key.
+            origin_matches: True when the room named no origin, or this one.
+
+        Returns:
+            The verdict, with the reason when it refuses.
         """
         return await judge(self.graph, who, self.policy, allowed=who in self._allowed, origin_matches=origin_matches)
 
     def expects(self, who: FeedId) -> bool:
-        """Whether `who` would be let in by name, as far as is known here and now. Nobody is asked, and nobody admitted.
+        """Return whether `who` would be let in by name, as far as is known here and now. Nothing is asked or admitted.
 
         It says no for keys that are blocked: they must not be told from strangers.
         """
@@ -71,20 +84,32 @@ class Trust:
         return not relation.blocks and (who in self._allowed or (relation.follows and self.policy is not Policy.ALLOW))
 
     def knows(self, who: FeedId, verdict: Verdict) -> bool:
-        """Whether it was let in because we want it by name, and not because everybody may come."""
+        """Return whether a peer was let in because we want it by name, and not because every peer may come."""
         return who in self._allowed or (verdict.relation is not None and verdict.relation.follows)
 
     def refused(self, portal: FeedId, who: FeedId, verdict: Verdict) -> bool:
-        """Record a refusal of ours; whether somebody records. who: the key that message 3 has proved."""
+        """Record a refusal of ours.
+
+        Args:
+            portal: The id of the room that the caller came through.
+            who: The key that message 3 has proved.
+            verdict: The decision, with the reason of the refusal.
+
+        Returns:
+            True when there is a log.
+        """
         if self.denials is None:
             return False
         self.denials.refused(portal, who, verdict)
         return True
 
     def watch(self, peer: Peer, verdict: Verdict, unknown: Callable[[Peer], None]) -> None:
-        """Cut the session with `peer` as soon as the graph says something else. verdict: what let it pass.
+        """Cut the session with `peer` as soon as the graph says something else.
 
-        unknown: called when it may stay, because everybody may, but is not wanted by name any more.
+        Args:
+            peer: The peer of the session.
+            verdict: The decision that let it pass.
+            unknown: Called when it may stay, because every peer may, but is not wanted by name any more.
         """
 
         def changed(relation: Relation | None) -> None:
@@ -97,7 +122,7 @@ class Trust:
         self._watched[peer] = self.graph.watch(peer.id, verdict.relation, changed)
 
     def forget(self, peer: Peer) -> None:
-        """The session is over. Harmless when it was not watched."""
+        """Stop watching a session that is over. Harmless when it was not watched."""
         unwatch = self._watched.pop(peer, None)
         if unwatch is not None:
             unwatch()
@@ -112,5 +137,5 @@ class Trust:
 
 
 def not_dialled(reason: Reason) -> NotDialledError:
-    """What to tell the user about a peer that `judge` does not let us dial."""
+    """Return what to tell the user about a peer that `judge` does not let us dial."""
     return NotDialledError(f"not dialled: {_WHY[reason]}", reason.value)

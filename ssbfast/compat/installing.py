@@ -44,10 +44,11 @@ _undo: list[Callable[[], None]] = []
 
 
 def install() -> None:
-    """Let `secret_handshake`, `ssb` and `ssb_client` be ours, until `uninstall()`. Any number of times.
+    """Replace `secret_handshake`, `ssb` and `ssb_client` by ours, until `uninstall()`. Harmless when done already.
 
-    Best before the program's other imports. Objects that exist already go on, at the state they are in; an open source
-    or duplex of `ssb` does not. A package or module of such a name that is the program's own stays what it is.
+    Call it before the program's other imports if possible. Objects that exist already go on, at the state they are in;
+    an open source or duplex of `ssb` does not. A package or module of such a name that is the program's own stays what
+    it is.
     """
     if _undo:
         return
@@ -67,13 +68,13 @@ def install() -> None:
 
 
 def uninstall() -> None:
-    """Undo `install()`: names and classes are what they were. Without it, nothing happens."""
+    """Undo `install()`: names and classes are what they were. Harmless without it."""
     while _undo:
         _undo.pop()()
 
 
 def _is_somebody_elses(name: str, imported: ModuleType | None) -> bool:
-    """Whether what the program has, or would import, under this name is not what we stand in for."""
+    """Return whether what the program has, or would import, under this name is not what we stand in for."""
     if imported is not None:
         if imported.__name__.startswith(_OURS):
             return False
@@ -92,7 +93,7 @@ def _has_marks(name: str, places: Iterable[str]) -> bool:
 
 
 def _has_code(place: str) -> bool:
-    """Whether there is something to import in a directory."""
+    """Return whether there is something to import in a directory."""
     try:
         entries = list(os.scandir(place))
     except OSError:

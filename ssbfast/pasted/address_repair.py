@@ -38,7 +38,7 @@ def _alternative(text: str, form: str) -> str:
     transport, *upper = _pieces(text, "~") or [""]
     name, colon, rest = transport.partition(":")
     if text.endswith("~") and not upper:
-        raise BadInputError(f"the address was cut off behind ~: {form}")
+        raise BadInputError(f"the address was cut off after ~: {form}")
     if colon and name.lower() in _KNOWN:
         return "~".join([_transport(name.lower(), rest, form), *(_upper(one, form) for one in upper)])
     return _without_protocol(transport, upper, form)
@@ -58,7 +58,7 @@ def _host_and_port(name: str, rest: str, form: str) -> str:
     rest = _ESCAPE.sub(r"\1", rest).removeprefix("//").rstrip(":")
     host, colon, port = rest.rpartition(":")
     if not colon or not port.isdigit() or re.search(r"(^|[^:]):$", host):
-        raise BadInputError(f"the port is missing (rooms mostly have 8008), or the address was cut off: {form}")
+        raise BadInputError(f"the port is missing (most rooms use 8008), or the address was cut off: {form}")
     kind = NetAddress if name == "net" else OnionAddress
     return format_address(kind(read_host(host), _port(port)))
 
@@ -90,7 +90,7 @@ def _upper(text: str, form: str) -> str:
 
 
 def _bare(key: str) -> str:
-    """A key that was given as an id."""
+    """Return a key that was given as an id, without its sigil and suffix."""
     key = key.removeprefix("@")
     return key[: -len(SUFFIX)] if key.lower().endswith(SUFFIX) else key
 
@@ -103,7 +103,7 @@ def _seed(text: str, form: str) -> str:
 
 
 def _without_protocol(transport: str, upper: list[str], form: str) -> str:
-    """HOST:PORT with a key; anything else is left to the parser, which keeps protocols that it does not know."""
+    """Return HOST:PORT with a key; anything else is left to the parser, which keeps protocols that it does not know."""
     place, _, last = transport.rpartition(":")
     found = _LEGACY_KEY.fullmatch(last)
     if found is not None and place:

@@ -42,14 +42,14 @@ _Found: TypeAlias = FeedId | _Addresses | PrivateTunnelAddress | Alias
 
 
 class Room(NamedTuple):
-    """A room's address. text: as the library reads it. portal: the room's id."""
+    """The address of a room. text: as the library reads it. portal: the room's id."""
 
     text: str
     portal: FeedId
 
 
 def read_id(text: str) -> FeedId:
-    """Read whom an id, or an address that names one person, stands for. Raises BadInputError."""
+    """Read the peer that an id, or an address that names one peer, stands for. Raises BadInputError."""
     match _read(text, _ID_FORM):
         case FeedId() as feed:
             return feed
@@ -77,7 +77,7 @@ def read_room(text: str) -> Room:
 
 
 def read_target(text: str) -> FeedId | PrivateTunnelAddress | tuple[TunnelAddress, ...]:
-    """Read whom to reach: an id, a tunnel address with its alternatives, or a private one. Raises BadInputError."""
+    """Read the peer to reach: an id, a tunnel address with its alternatives, or a private one. Raises BadInputError."""
     match _read(text, _TARGET_FORM):
         case Alias(portal=portal, user=user):
             return (TunnelAddress(portal, user),)
@@ -110,7 +110,7 @@ def _room(addresses: _Addresses) -> Room:
 def _no_room(addresses: _Addresses) -> str:
     kinds = [type(one.transport) for one in addresses]
     if TunnelAddress in kinds:
-        return "that is the address of somebody behind a room, not the room's own"
+        return "that is the address of a peer behind a room, not the room's own"
     if NetAddress in kinds:
         return "the address has no key (was it cut off?)"
     if WebSocketAddress in kinds:
@@ -125,7 +125,7 @@ def _no_room(addresses: _Addresses) -> str:
 def _person(addresses: _Addresses) -> FeedId:
     targets = {one.transport.target for one in addresses if isinstance(one.transport, TunnelAddress)}
     if len(targets) > 1:
-        raise BadInputError("the alternatives lead to different people: give one id at a time")
+        raise BadInputError("the alternatives lead to different peers: give one id at a time")
     if not targets:
         raise BadInputError(f"{_no_person(addresses)}: {_ID_FORM}")
     return targets.pop()
@@ -141,7 +141,7 @@ def _no_person(addresses: _Addresses) -> str:
 
 
 def _read(text: str, form: str) -> _Found:
-    """Read what was pasted, whatever it is. form: what was expected, for messages."""
+    """Read a pasted text of any form. form: what was expected, for messages."""
     word = _one_word(tidy(text), form)
     if _PERCENT.match(word):
         word = tidy(_unquoted(word))
@@ -219,5 +219,5 @@ def _addresses(word: str, form: str) -> _Addresses:
     text = repaired(word, form)
     bad = next((char for char in text if not "\x21" <= char <= "\x7e"), None)
     if bad is not None:
-        raise BadInputError(f"{name_of(bad)} stands in it, which no address has: {form}")
+        raise BadInputError(f"it contains {name_of(bad)}, which no address has: {form}")
     return parse_address(text)

@@ -30,7 +30,7 @@ _STUN: Final = re.compile(r"(?i)stun:(//)?")
 
 
 def read_service(text: str) -> Endpoint:
-    """Read where a TCP service is, or is to be. PORT alone is on 127.0.0.1. Port 0 is read, too."""
+    """Read the endpoint of a TCP service. PORT alone is on 127.0.0.1. Port 0 is read, too."""
     given = _tidy(text, _SERVICE_FORM)
     given, port = _from_url(given)
     if given.startswith("*"):
@@ -42,27 +42,27 @@ def read_service(text: str) -> Endpoint:
 
 
 def read_reflector(text: str) -> Endpoint:
-    """Read where a STUN server is; with stun: in front its port need not be said."""
+    """Read the endpoint of a STUN server; with stun: in front its port may be left out."""
     given = _tidy(text, _STUN_FORM)
     named = _STUN.match(given)
     given = given[named.end() :] if named is not None else given
     found = _endpoint(given, _STUN_FORM, default_port=_STUN_PORT if named is not None else 0)
     if not found.host or not found.port:
-        raise BadInputError(f"host or port of the STUN server are missing in {given!r}: {_STUN_FORM}")
+        raise BadInputError(f"the host or port of the STUN server is missing in {given!r}: {_STUN_FORM}")
     return found
 
 
 def read_listen(text: str) -> Endpoint:
-    """Read where a room listens. PORT alone is every address; HOST alone is port 8008."""
+    """Read the endpoint where a room listens. PORT alone is every address; HOST alone is port 8008."""
     return _endpoint(_tidy(text, _LISTEN_FORM), _LISTEN_FORM)
 
 
 def read_name(text: str) -> Endpoint:
-    """Read what others dial to reach a room; port 0 when it is not said."""
+    """Read what other peers dial to reach a room; port 0 when none is given."""
     given = _tidy(text, _NAME_FORM)
     found = _endpoint(given, _NAME_FORM, default_port=_UNSAID)
     if not found.host or found.port == 0:
-        raise BadInputError(f"host or port are missing in {given!r}: {_NAME_FORM}")
+        raise BadInputError(f"the host or port is missing in {given!r}: {_NAME_FORM}")
     return Endpoint(found.host, max(found.port, 0))
 
 
@@ -83,7 +83,7 @@ def _endpoint(text: str, form: str, default_port: int = DEFAULT_PORT) -> Endpoin
 
 
 def _from_url(text: str) -> tuple[str, int]:
-    """HOST:PORT of a URL, and the port that its scheme has."""
+    """Return HOST:PORT of a URL, and the port that its scheme has."""
     found = _URL.fullmatch(text)
     if found is None:
         return text, _UNSAID

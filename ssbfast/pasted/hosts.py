@@ -45,7 +45,7 @@ def read_host(text: str) -> str:
 
 
 def is_ipv6(text: str) -> bool:
-    """Whether it is an IPv6 address without brackets, with or without a zone."""
+    """Return whether it is an IPv6 address without brackets, with or without a zone."""
     try:
         check_host(text, 0)
     except AddressError:
@@ -54,7 +54,7 @@ def is_ipv6(text: str) -> bool:
 
 
 def show(host: str, port: int) -> str:
-    """HOST:PORT, IPv6 in brackets."""
+    """Return HOST:PORT, IPv6 in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -90,7 +90,7 @@ def _read_ipv4(host: str) -> str:
 
 
 def _by_the_system(host: str) -> str | None:
-    """What the C library makes of an address with octal, hexadecimal or missing parts."""
+    """Return what the C library makes of an address with octal, hexadecimal or missing parts."""
     try:
         return socket.inet_ntoa(socket.inet_aton(host))
     except (OSError, UnicodeError):
@@ -98,16 +98,16 @@ def _by_the_system(host: str) -> str | None:
 
 
 def _in_ascii(host: str) -> str:
-    """A name with other letters, as DNS has it."""
+    """Return a name with other letters as DNS has it."""
     if _TWO_SPELLINGS.search(host):
         raise BadInputError(f"{host!r} has a letter that old and new rules for names read differently: {_both(host)}")
     strange = next((char for char in host if char > "\x7f" and not _is_of_names(char)), None)
     if strange is not None:
-        raise BadInputError(f"{name_of(strange)} stands in it, which no name of a host has")
+        raise BadInputError(f"it contains {name_of(strange)}, which no host name has")
     try:
         return host.encode("idna").decode("ascii")
     except UnicodeError:
-        raise BadInputError(f"{host!r} is no name that DNS could have; its other form begins with xn--") from None
+        raise BadInputError(f"{host!r} is not a valid DNS name; its other form begins with xn--") from None
 
 
 def _is_of_names(char: str) -> bool:

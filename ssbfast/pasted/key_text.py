@@ -27,7 +27,7 @@ def read_feed(text: str, form: str) -> FeedId:
     if suffix not in ("", SUFFIX):
         raise BadInputError(_other_kind(text, suffix, form))
     if (strange := _strange(key)) is not None:
-        raise BadInputError(f"{strange} stands in it, which no id has: {form}")
+        raise BadInputError(f"it contains {strange}, which no id has: {form}")
     if _KEY.fullmatch(key) is None or _is_word(key):
         raise BadInputError(f"that is a name, not an id: {form}")
     return FeedId(read_key(key, "id", form))
@@ -40,7 +40,7 @@ def read_key(text: str, what: str, form: str) -> bytes:
     """
     letters = text.rstrip("=")
     if len(letters) == _SECRET_LETTERS:
-        raise BadInputError("that is a SECRET key: whoever has it is you, so show it to nobody")
+        raise BadInputError("that is a SECRET key: it lets anyone act as you, so show it to nobody")
     if len(letters) < _LETTERS:
         raise BadInputError(f"the {what} was cut off: its key has {len(letters)} of {_LETTERS} characters; {form}")
     standard = f"{letters.translate(_TO_STANDARD)}="
@@ -68,5 +68,5 @@ def _strange(text: str) -> str | None:
 
 
 def _is_word(text: str) -> bool:
-    """Whether it is rather somebody's name than the beginning of a key."""
+    """Return whether it is rather a name than the beginning of a key."""
     return len(text) < 20 and text.isalpha() and (text.islower() or text.istitle() or text.isupper())

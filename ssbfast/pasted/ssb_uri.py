@@ -31,7 +31,7 @@ _KINDS: Final = {"message": "an SSB message id", "blob": "an SSB blob id"}
 
 @dataclass(frozen=True, slots=True)
 class Alias:
-    """Somebody's name in a room. room: its addresses; portal: its id; user: whose name it is."""
+    """The name of a peer in a room. room: its addresses; portal: its id; user: the peer that has the name."""
 
     portal: FeedId
     user: FeedId
@@ -40,7 +40,7 @@ class Alias:
 
 @dataclass(frozen=True, slots=True)
 class AliasUri:
-    """The same as it stands in the URI. address: the room's, not yet read."""
+    """An alias as it stands in the URI. address: the room's, not yet read."""
 
     portal: FeedId
     user: FeedId
@@ -51,12 +51,12 @@ Uri: TypeAlias = FeedId | AliasUri | str
 
 
 def is_uri(text: str) -> bool:
-    """Whether it is meant to be a URI of SSB, well-formed or not."""
+    """Return whether it is meant to be a URI of SSB, well-formed or not."""
     return text[: len(_SCHEME)].lower() == _SCHEME
 
 
 def parse_uri(text: str, form: str) -> Uri:
-    """Read a URI: whose id it is, or the multiserver address in it, not yet read.
+    """Read a URI: the id it names, or the multiserver address in it, not yet read.
 
     form: what was expected, for messages. Raises BadInputError, which names what it is instead.
     """
@@ -105,6 +105,6 @@ def _address(text: str, what: str, form: str) -> str:
 
 
 def _members(query: str) -> dict[str, str]:
-    """The query's members. A plus is a plus: base64 has it, and many programs do not escape it."""
+    """Return the query's members. A plus is a plus: base64 has it, and many programs do not escape it."""
     pairs = (pair.partition("=") for pair in query.partition("#")[0].split("&"))
     return {unquote(name).lower(): unquote(value) for name, _, value in pairs}

@@ -26,7 +26,7 @@ _FULL_WIDTH: Final = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 
 
 def tidy(text: str, *, keep: str = "") -> str:
-    """Take away what surrounds a pasted text, and what cannot be seen within it.
+    """Remove what surrounds a pasted text, and what cannot be seen within it.
 
     Blanks of every kind, control characters, quotes, brackets (but square ones, which belong to IPv6 addresses) and
     bullets around it, and punctuation behind it, mean nothing in ids and addresses.
@@ -44,7 +44,7 @@ def tidy(text: str, *, keep: str = "") -> str:
 
 
 def name_of(char: str) -> str:
-    """A character in words, for messages: what it looks like says nothing."""
+    """Return a character in words, for messages: what it looks like says nothing."""
     return f"U+{ord(char):04X} ({unicodedata.name(char, 'no letter').lower()})"
 
 
@@ -53,7 +53,7 @@ def _is_around(char: str) -> bool:
 
 
 def _without_invisible(text: str) -> str:
-    """Without format characters and selectors of variants; joiners stay within words of scripts that need them."""
+    """Remove format characters and selectors of variants; joiners stay within words of scripts that need them."""
     if text.isascii():
         return text
     return "".join(char for at, char in enumerate(text) if not _is_invisible(char) or _joins(text, at))

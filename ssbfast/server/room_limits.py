@@ -22,7 +22,7 @@ _LOOKED_AT = 4
 
 @dataclass(frozen=True, slots=True)
 class RoomCaps:
-    """How much of everything a room has.
+    """The caps on everything a room holds.
 
     connections: those that have not finished the handshake. allowances: what may be spent a second, by kind.
     """
@@ -70,7 +70,7 @@ class RoomLimits:
     # ------------------------------------------------------------ places
 
     def connect(self, session: RoomSession) -> bool:
-        """Give a new connection a place; whoever has to leave for it is cut. Returns whether it has one."""
+        """Give a new connection a place; cut the one that loses its place for it. Return whether it has one."""
         verdict = self.connections.ask(session.networks)
         if verdict.leaves is None and verdict.enters:
             self._hurry(session.networks)
@@ -83,7 +83,7 @@ class RoomLimits:
         return True
 
     def _hurry(self, networks: Rings) -> None:
-        """Where half of the places are taken, the one that has been silent for long goes without being asked."""
+        """Cut a long silent connection without asking it where half of the places are taken."""
         for network, cap in self.connections.caps.of(networks):
             if self.connections.held(network) * 2 > cap:
                 longest = self.connections.least(network)
@@ -94,7 +94,7 @@ class RoomLimits:
                 return
 
     def enter(self, session: RoomSession) -> bool:
-        """Tell whether a proven peer gets a place as a session; whoever has to leave for it is cut."""
+        """Return whether a proven peer gets a place as a session; cut the one that loses its place for it."""
         verdict = self.sessions.ask(session.networks)
         if not self._settle(verdict):
             return False
@@ -104,7 +104,7 @@ class RoomLimits:
         return True
 
     def open(self, caller: RoomSession, target: RoomSession) -> bool:
-        """Tell whether a tunnel may be opened; whichever has to end for it is ended."""
+        """Return whether a tunnel may be opened; end the one that loses its place for it."""
         if len(caller.splices) >= limits.TUNNELS_PER_SESSION:
             self._reached("tunnels_per_session")
             return False
@@ -119,7 +119,7 @@ class RoomLimits:
         return True
 
     def _make_room(self, caller: RoomSession, target: RoomSession) -> bool:
-        """A target has no place left: the network that has most of its tunnels gives one up, but not for itself."""
+        """Make room at a full target: the network with most of its tunnels gives one up, but not for itself."""
         by_network: dict[str, list[Splice]] = {}
         for splice in target.splices.values():
             by_network.setdefault(splice.caller.share.network, []).append(splice)
@@ -144,11 +144,11 @@ class RoomLimits:
     # ------------------------------------------------------------ who goes first (the least of them)
 
     def _silence(self, session: RoomSession) -> tuple[bool, float]:
-        """Silent connections go first, of these the oldest."""
+        """Rank connections: silent ones go first, of these the oldest."""
         return session.link.has_spoken, session.began
 
     def _standing(self, session: RoomSession) -> tuple[bool, bool, bool, int, float]:
-        """Sessions without tunnels go first, of these one of the key that has most, of these the newest.
+        """Rank sessions: those without tunnels go first, of these one of the key that has most, of these the newest.
 
         Those that have only just come get a moment, but those whose tunnels are used stay longer even than they.
         """
@@ -158,7 +158,7 @@ class RoomLimits:
         return is_used, is_new, bool(session.splices), -session.siblings(), -session.began
 
     def _use(self, splice: Splice) -> tuple[bool, float]:
-        """Tunnels that carried no more than a handshake go first, of these the newest."""
+        """Rank tunnels: those that carried no more than a handshake go first, of these the newest."""
         return max(splice.moved) > limits.UNUSED_TUNNEL, -splice.began
 
     # ------------------------------------------------------------ rates

@@ -1,4 +1,4 @@
-"""A room: listens, lets peers in, answers their calls, splices their tunnels.
+"""A room: it listens, lets peers in, answers their calls, and splices their tunnels.
 
 What is decided comes from `ssbfast.room` as effects; how bytes move is `ssbfast.net`'s business.
 """
@@ -20,7 +20,7 @@ from ssbfast.errors import LimitError, LocalProtocolError, SessionEndedError
 from ssbfast.ids import MAIN_NETWORK, FeedId, NetworkId
 from ssbfast.keys import Keypair
 from ssbfast.net.acceptor import Acceptor
-from ssbfast.net.endpoints import Endpoint, bind, is_wildcard_only, joined, publish, reflectors, shown
+from ssbfast.net.endpoints import DEFAULT_PORT, Endpoint, bind, is_wildcard_only, joined, publish, reflectors, shown
 from ssbfast.net.link import Link
 from ssbfast.net.relay import Relay
 from ssbfast.net.relayed_tunnel import Ending
@@ -38,20 +38,33 @@ from ssbfast.wire.address import Invite, MultiserverAddress
 from ssbfast.wire.handshake import ServerHandshake
 from ssbfast.wire.muxrpc import CallKind
 
-DEFAULT_LISTEN = (Endpoint("", 8008),)
+DEFAULT_LISTEN = (Endpoint("", DEFAULT_PORT),)
 EventSink = Callable[[dict[str, Any]], None]
 
 
 class RoomServer:
     """A portal in Open mode.
 
-    me: the room's own identity. name: what it calls itself to people.
-    listen: where to listen. host: the address to publish, when the bound one is not dialable.
-    udp: where to answer STUN binding requests; nowhere if empty. None: at the addresses and ports of `listen` and on
-        another port, if that can be had; if not, `without_udp` or `one_udp_port` tells why.
-    on_event: gets each event (a dict with the member "event"), within the loop.
-    stall_seconds: how long a tunnel's target may take nothing while its source waits.
-    caps: how many connections, sessions and tunnels there may be, in all and from one address.
+    Args:
+        me: The room's own identity.
+        name: The room's name, for people.
+        network: The network whose handshakes the room accepts.
+        listen: The TCP endpoints to listen on.
+        host: The endpoint to publish, when the bound one is not dialable.
+        udp: The endpoints that answer STUN binding requests; none if empty. None: the addresses and ports of `listen`
+            and one more port, if it is free; if not, `without_udp` or `one_udp_port` tells why.
+        admission: The policy that decides which peers may have a session; every peer may unless given.
+        on_event: Called in the loop with each event, a dict with the member "event".
+        stall_seconds: Seconds that a tunnel's target may take nothing while its source waits.
+        pool: Bytes that all tunnels together may hold.
+        caps: The numbers of connections, sessions and tunnels that are allowed, in all and from one address.
+
+    Attributes:
+        me: The room's own identity.
+        portal: The room's attendants and tunnels.
+        addresses: The dialable alternatives; empty before `start`.
+        port: The TCP port of the first endpoint; 0 before `start`.
+        is_wildcard_only: True when the published address can be dialled from this machine only.
     """
 
     def __init__(
@@ -109,7 +122,12 @@ class RoomServer:
         await self.close()
 
     async def start(self) -> None:
-        """Listen. Raises BadInputError when an endpoint cannot be bound, MissingExtraError for `udp` without aioice."""
+        """Listen.
+
+        Raises:
+            BadInputError: An endpoint cannot be bound.
+            MissingExtraError: `udp` is given, and aioice is not installed.
+        """
         sockets = bind(self._listen)
         try:
             udp = self._reflecting.bind(sockets)
@@ -121,21 +139,21 @@ class RoomServer:
             answer_body=limits.ROOM_ANSWER, control_backlog=limits.ROOM_BACKLOG, events=limits.TICK_EVENTS
         )
         self._relay = Relay(pool=self._pool, stall_seconds=self._stall_seconds, core_limits=core_limits)
-        self._books = RoomLimits(self._caps, self._relay.loop.time, self.reached)
+        self._books = RoomLimits(self._caps, self._relay.loop.time, self.limit_reached)
         self.port = int(sockets[0].getsockname()[1])
         self.addresses = publish(sockets, self.me.id, self._host)
         self.is_wildcard_only = self._host is None and is_wildcard_only(sockets)
         self._methods.info = replace(self._methods.info, stun=reflectors(sockets, udp))
         self._reflecting.start()
         self._acceptors = [
-            Acceptor(sock, self._enter, failed=self._never_began, full=lambda: self.reached("files"))
+            Acceptor(sock, self._enter, failed=self._on_never_began, full=lambda: self.limit_reached("files"))
             for sock in sockets
         ]
         bound = shown(udp) or None
         self.emit("listening", id=str(self.me.id), address=self.address, invite=str(self.invite), udp=bound)
 
     async def close(self) -> None:
-        """Stop listening, say goodbye to everybody; returns when all are gone."""
+        """Stop listening and say goodbye to all peers; return when all are gone."""
         self._emptied = asyncio.Event()
         self._reflecting.close()
         for acceptor in self._acceptors:
@@ -154,22 +172,22 @@ class RoomServer:
 
     @property
     def address(self) -> str:
-        """The dialable alternatives, joined by `;`."""
+        """Return the dialable alternatives, joined by `;`."""
         return joined(self.addresses)
 
     @property
     def without_udp(self) -> str | None:
-        """Why the room answers no STUN requests although nobody has forbidden it."""
+        """Return why the room answers no STUN requests although none of its options forbids it."""
         return self._reflecting.problem
 
     @property
     def one_udp_port(self) -> str | None:
-        """Why it answers them on one port only, although nobody has said so: members cannot tell a symmetric NAT."""
+        """Return why it has one STUN port only, although it was not told so: members cannot tell a symmetric NAT."""
         return self._reflecting.shortage
 
     @property
     def population(self) -> int:
-        """How many connections, sessions and tunnels there are."""
+        """Return how many connections, sessions and tunnels there are."""
         return len(self.books.connections) + len(self.books.sessions) + len(self.books.tunnels)
 
     def compact(self) -> None:
@@ -181,7 +199,7 @@ class RoomServer:
 
     @property
     def invite(self) -> Invite:
-        """A Rooms 1 invite, to paste into an SSB app."""
+        """Return a Rooms 1 invite, to paste into an SSB app."""
         return Invite(self.addresses[0])
 
     @property
@@ -192,7 +210,7 @@ class RoomServer:
 
     @property
     def books(self) -> RoomLimits:
-        """What peers hold and spend."""
+        """Return what peers hold and spend."""
         if self._books is None:
             raise LocalProtocolError("use `async with RoomServer(...)`")
         return self._books
@@ -200,7 +218,7 @@ class RoomServer:
     # ------------------------------------------------------------ sessions
 
     def _enter(self, host: str) -> Link | None:
-        """A connection from `host`: its link, or None when it has no place."""
+        """Take a connection from `host`; return its link, or None when it has no place."""
         if self.is_closing:
             return None
         session = RoomSession(self, rings(host))
@@ -217,7 +235,7 @@ class RoomServer:
         relay.turns.close(session.link.share)
         return None
 
-    def _never_began(self, link: Link) -> None:
+    def _on_never_began(self, link: Link) -> None:
         self.relay.turns.close(link.share)
         session = link.handler
         if isinstance(session, RoomSession):
@@ -228,11 +246,11 @@ class RoomServer:
         return self._emptied is not None
 
     def admit(self, session: RoomSession, who: FeedId) -> bool:
-        """Tell whether a proven key may have this session."""
+        """Return whether a proven key may have this session."""
         return self._admission.decide(who) and self.books.enter(session)
 
     def has_place(self, session: RoomSession) -> bool:
-        """Tell whether a connection still has its place."""
+        """Return whether a connection still has its place."""
         return session in self.books.connections and not self.is_closing
 
     def sessions_of(self, who: FeedId) -> int:
@@ -243,8 +261,8 @@ class RoomServer:
         """Charge a session for one of a kind."""
         self.books.spend(session, kind)
 
-    def proven(self, session: RoomSession) -> int:
-        """A handshake is done. Returns the session's number."""
+    def session_opened(self, session: RoomSession) -> int:
+        """Take a session whose handshake is done; return its number."""
         self.books.connections.remove(session)
         self.books.sessions.add(session, session.networks)
         self._plan_sweep()
@@ -257,8 +275,8 @@ class RoomServer:
         self._sessions[number] = session
         return number
 
-    def gone(self, session: RoomSession) -> None:
-        """A connection is gone, whatever its state was."""
+    def connection_lost(self, session: RoomSession) -> None:
+        """Take note that a connection is gone, whatever its state was."""
         self.books.connections.remove(session)
         self.books.sessions.remove(session)
         if session.number and self._sessions.pop(session.number, None) is not None:
@@ -268,14 +286,14 @@ class RoomServer:
 
     # ------------------------------------------------------------ effects
 
-    def happened(self, session: RoomSession, event: Any) -> None:
-        """An event of a session's MuxRPC."""
+    def event_received(self, session: RoomSession, event: Any) -> None:
+        """Handle an event of a session's MuxRPC."""
         effects = self._methods.handle(session.number, event, self._now())
         self._charge(session, effects)
         self.carry_out(effects)
 
     def _charge(self, session: RoomSession, effects: Iterable[Effect]) -> None:
-        """Charge what a call costs others."""
+        """Charge a session for what its call costs others."""
         for effect in effects:
             if isinstance(effect, Joined | Left):
                 self.books.spend(session, "announcements")
@@ -286,8 +304,8 @@ class RoomServer:
                 self.books.spend(session, "opens")
                 self.books.spend(session, "visits", effect.to)
 
-    def reached(self, limit: str) -> None:
-        """A limit was reached: the operator is told, together with others."""
+    def limit_reached(self, limit: str) -> None:
+        """Report to the operator that a limit was reached, together with others."""
         if self.books.tally.add(limit) and self._telling is None:
             self._telling = self.relay.loop.call_later(limits.TALLY_SECONDS, self._tell_limits)
 
@@ -306,7 +324,7 @@ class RoomServer:
         self.emit("limited", limits=self.books.tally.take())
 
     def carry_out(self, effects: Iterable[Effect]) -> None:
-        """Do what the room wants done, in order."""
+        """Carry out the room's effects, in order."""
         for effect in effects:
             if isinstance(effect, Joined | Left):
                 self.emit("joined" if isinstance(effect, Joined) else "left", id=effect.id.short)
@@ -349,9 +367,9 @@ class RoomServer:
             self._tick = None
         if due is not None:
             self._tick_due = due  # uvloop's timers cannot be asked when they are due
-            self._tick = self.relay.loop.call_at(due, self._ticked)
+            self._tick = self.relay.loop.call_at(due, self._on_tick)
 
-    def _ticked(self) -> None:
+    def _on_tick(self) -> None:
         self._tick = None
         self.carry_out(self._methods.tick(self._now()))
 
@@ -360,33 +378,33 @@ class RoomServer:
 
     # ------------------------------------------------------------ tunnels
 
-    def _splice(self, caller: RoomSession, wanted: Splice) -> None:
-        target = self._sessions.get(wanted.target)
+    def _splice(self, caller: RoomSession, effect: Splice) -> None:
+        target = self._sessions.get(effect.target)
         if target is None or not target.link.is_open or not self.books.open(caller, target):
-            caller.refuse(wanted.req, refusal(wanted.to))
+            caller.refuse(effect.req, refusal(effect.to))
             return
         try:
-            req, packet = target.mux.call(CallKind.DUPLEX, wanted.name, wanted.args)
+            req, packet = target.mux.call(CallKind.DUPLEX, effect.name, effect.args)
             target.link.control(*packet)
         except (LimitError, SessionEndedError):
-            caller.refuse(wanted.req, refusal(wanted.to))
+            caller.refuse(effect.req, refusal(effect.to))
             return
         began = self._now()
-        names = {"origin": wanted.origin.short, "target": wanted.to.short, "session": secrets.token_hex(4)}
+        names = {"origin": effect.origin.short, "target": effect.to.short, "session": secrets.token_hex(4)}
         splice = NetSplice(
             self.relay,
             caller.link,
-            wanted.req,
+            effect.req,
             target.link,
             req,
-            lambda splice, ending: self._spliced_no_more(splice, ending, caller, target, names, began),
+            lambda splice, ending: self._on_tunnel_closed(splice, ending, caller, target, names, began),
         )
         self.books.tunnels.add(splice, caller.networks)
-        caller.attach(-wanted.req, splice)
+        caller.attach(-effect.req, splice)
         target.attach(-req, splice)
         self.emit("tunnel_opened", **names)
 
-    def _spliced_no_more(
+    def _on_tunnel_closed(
         self,
         splice: NetSplice,
         ending: Ending,
@@ -408,7 +426,7 @@ class RoomServer:
         )
 
     def emit(self, event: str, **members: Any) -> None:
-        """Tell the operator."""
+        """Report an event to the operator."""
         if self._on_event is not None:
             self._on_event({"event": event, **members})
 

@@ -22,14 +22,14 @@ _NONE: Final[Mapping[int, Splice]] = MappingProxyType({})
 
 
 class SessionRoom(Protocol):
-    """What a session needs of the room that it is with."""
+    """The room as its sessions see it."""
 
     @property
     def relay(self) -> Relay:
-        """The room's relay."""
+        """Return the room's relay."""
 
     def has_place(self, session: RoomSession) -> bool:
-        """Tell whether a connection still has its place."""
+        """Return whether a connection still has its place."""
 
     def sessions_of(self, who: FeedId) -> int:
         """Return how many sessions a key has."""
@@ -37,30 +37,30 @@ class SessionRoom(Protocol):
     def spend(self, session: RoomSession, kind: str) -> None:
         """Charge a session for one of a kind."""
 
-    def reached(self, limit: str) -> None:
-        """A limit was reached."""
+    def limit_reached(self, limit: str) -> None:
+        """Take note that a limit was reached."""
 
     def admit(self, session: RoomSession, who: FeedId) -> bool:
-        """Tell whether a proven key may have this session."""
+        """Return whether a proven key may have this session."""
 
-    def proven(self, session: RoomSession) -> int:
-        """A handshake is done. Returns the session's number."""
+    def session_opened(self, session: RoomSession) -> int:
+        """Take a session whose handshake is done; return its number."""
 
-    def happened(self, session: RoomSession, event: Any) -> None:
-        """An event of a session's MuxRPC."""
+    def event_received(self, session: RoomSession, event: Any) -> None:
+        """Handle an event of a session's MuxRPC."""
 
-    def gone(self, session: RoomSession) -> None:
-        """A connection is gone, whatever its state was."""
+    def connection_lost(self, session: RoomSession) -> None:
+        """Take note that a connection is gone."""
 
     def backlog_passed(self, session: RoomSession, *, lost: bool) -> None:
-        """Too much waits for a session. lost: something was dropped."""
+        """Take note that too much waits for a session. lost: something was dropped."""
 
     def drained(self, session: RoomSession) -> None:
-        """Nothing waits for a session any more."""
+        """Take note that nothing waits for a session any more."""
 
 
 class RoomSession:
-    """From the first byte of a connection to its last. Thousands of them idle: it holds little.
+    """A session with a peer, from the first byte of a connection to its last. Thousands of them idle: it holds little.
 
     networks: what it is charged to. began: when its connection was accepted, in the loop's time.
     number: the room's number for it, 0 until the handshake is done.
@@ -102,7 +102,7 @@ class RoomSession:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether its connection still has its place."""
+        """Return whether its connection still has its place."""
         return self._room.has_place(self)
 
     def abort(self) -> None:
@@ -110,17 +110,17 @@ class RoomSession:
         self.link.abort()
 
     def dismiss(self) -> None:
-        """Cut the session: its place is somebody else's."""
+        """Cut the session: its place goes to another one."""
         self.link.fail(LimitError("the room has no place for this session any more"))
 
     def admit(self, who: FeedId) -> bool:
-        """Tell whether the key that was proved is let in."""
+        """Return whether the key that was proved is let in."""
         return self._room.admit(self, who)
 
     # ------------------------------------------------------------ LinkHandler
 
     def opened(self, link: Link) -> None:
-        self.number = self._room.proven(self)
+        self.number = self._room.session_opened(self)
 
     def packet(self, link: Link, flags: int, req: int, body: bytes) -> None:
         splice = self.splices.get(req)
@@ -138,10 +138,10 @@ class RoomSession:
                 if link.is_open:
                     link.control(*event.packet)
             else:
-                self._room.happened(self, event)
+                self._room.event_received(self, event)
 
     def chunk(self, link: Link, req: int, data: bytes) -> None:
-        """Never: a room has no delivering inlets."""
+        """Do nothing: a room has no delivering inlets."""
 
     def closed(self, link: Link, error: SSBError | None) -> None:
         splices = list(self.splices.values())
@@ -149,7 +149,7 @@ class RoomSession:
             splice.link_closed(link)
         for splice in splices[limits.TUNNELS_ENDED:]:  # a thousand tunnels take time, which is not everybody's
             self._room.relay.turns.queue(link.share, functools.partial(splice.link_closed, link))
-        self._room.gone(self)
+        self._room.connection_lost(self)
 
     # ------------------------------------------------------------ what the room sends
 
@@ -162,7 +162,7 @@ class RoomSession:
             self.link.control(*self.mux.fail(req, message))
 
     def send_item(self, req: int, body: bytes, *, snapshot: bool = False) -> None:
-        """One item of a subscription.
+        """Send one item of a subscription.
 
         snapshot: a whole list, which is as long as it is. It is bulk: it takes turns with tunnels, what follows it
         waits behind it, and only that counts as backlog. Where none is under way, items go as control packets.
@@ -173,14 +173,14 @@ class RoomSession:
         if feed is None and not snapshot:
             self.link.control(_ITEM, req, body)
             if self.link.core.control_queued > limits.SUBSCRIBER_BACKLOG:
-                self._passed(lost=False)
+                self._on_backlog_passed(lost=False)
             return
         is_new = feed is None
         if feed is None:
             if self._feeds is None:
                 self._feeds = {}
             if len(self._feeds) >= limits.SUBSCRIPTIONS_PER_SESSION:
-                self._room.reached("lists_unread")
+                self._room.limit_reached("lists_unread")
                 self.link.fail(LimitError("the peer does not read its lists"))
                 return
             feed = self._feeds[req] = _Feed(native.Lane(self.link.core, req, limits.TUNNEL_SHARE))
@@ -191,14 +191,14 @@ class RoomSession:
         if is_new:
             self._watch(req, feed.lane)
         if not kept or feed.backlog > limits.SUBSCRIBER_BACKLOG:
-            self._passed(lost=not kept)
+            self._on_backlog_passed(lost=not kept)
         self.link.touched()
 
     def _feed(self, req: int) -> _Feed | None:
         return None if self._feeds is None else self._feeds.get(req)
 
-    def _passed(self, *, lost: bool) -> None:
-        """Too much waits: nothing is added until all of it has left.
+    def _on_backlog_passed(self, *, lost: bool) -> None:
+        """Stop adding when too much waits, until all of it has left.
 
         lost: there was no queue memory; then it is not tried again at once.
         """
@@ -211,9 +211,9 @@ class RoomSession:
     def _await_room(self) -> None:
         if self.link.is_open:
             core = self.link.core
-            self.link.when(lambda: not core.control_queued and not self._feeds, self._caught_up)
+            self.link.when(lambda: not core.control_queued and not self._feeds, self._on_caught_up)
 
-    def _caught_up(self) -> None:
+    def _on_caught_up(self) -> None:
         if self.link.is_open:
             self._room.drained(self)
 
@@ -227,10 +227,10 @@ class RoomSession:
         self.link.touched()
 
     def _watch(self, req: int, lane: native.Lane) -> None:
-        self.link.when(lambda: not lane.queued, lambda: self._drained(req, lane))
+        self.link.when(lambda: not lane.queued, lambda: self._on_feed_drained(req, lane))
 
-    def _drained(self, req: int, lane: native.Lane) -> None:
-        """Nothing of a subscription waits any more: give its lane back, which is cheaper than keeping it."""
+    def _on_feed_drained(self, req: int, lane: native.Lane) -> None:
+        """Give back the lane of a subscription of which nothing waits any more: that is cheaper than keeping it."""
         if lane.queued and self.link.is_open:
             self._watch(req, lane)
             return
@@ -242,7 +242,7 @@ class RoomSession:
 
 
 class _Feed:
-    """What waits for one subscription."""
+    """The items that wait for one subscription."""
 
     __slots__ = ("counted", "lane")
 

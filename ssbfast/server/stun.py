@@ -1,4 +1,4 @@
-"""A room's reflectors: which sockets they have, and what becomes of a room that cannot have them."""
+"""A room's reflectors: the sockets they have, and what becomes of a room that cannot have them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Reflecting:
         return self._sockets
 
     def _bind_second(self, first: Sequence[Endpoint]) -> list[socket.socket]:
-        """The next port that is free at each of these addresses."""
+        """Bind the next port that is free at each of these addresses."""
         problem: str | None = None
         for step in range(1, _TRIES + 1):
             try:
@@ -64,16 +64,16 @@ class Reflecting:
         self._reflectors = [Reflector(sock, limiter) for sock in self._sockets]
 
     def close(self) -> None:
-        """Harmless when nothing was started."""
+        """Close the sockets. Harmless when nothing was started."""
         for reflector in self._reflectors:
             reflector.close()
 
 
 def _has_two(endpoints: Sequence[Endpoint]) -> bool:
-    """Whether each address has two ports already."""
+    """Return whether each address has two ports already."""
     return min(Counter(endpoint.host for endpoint in endpoints).values()) > 1
 
 
 def _beyond(port: int, step: int) -> int:
-    """A port some steps behind another one, among those that members ask."""
+    """Return a port some steps behind another one, among those that members ask."""
     return PORTS[(max(port, PORTS[0] - 1) + step - PORTS[0]) % len(PORTS)]

@@ -4,7 +4,7 @@ The number of the newest migration that a file has seen is its `user_version`. A
 know was written by a newer ssbfast: it is not opened, and nothing in it is changed.
 
 A store appears whole, under its name, or not at all. So an empty file is never a new store: it is what is left of one,
-and whoever was blocked in it must not come in because of that.
+and a peer that was blocked in it must not come in because of that.
 """
 
 from __future__ import annotations
@@ -100,12 +100,12 @@ def connect_to_read(path: Path, *, busy: float = limits.STORE_BUSY_SECONDS) -> s
 
 
 def is_missing(path: Path) -> bool:
-    """Whether there is nothing of that name."""
+    """Return whether there is nothing of that name."""
     return not os.path.lexists(path)
 
 
 def cause(path: Path, error: Exception) -> str:
-    """What is behind an error of SQLite's or the system's, in a few words; its own words where nothing is known."""
+    """Return the cause of an error of SQLite's or the system's, in a few words; its own words where none is known."""
     if isinstance(error, OSError):
         return (error.strerror or "cannot be used").lower()
     text = str(error)
@@ -117,7 +117,7 @@ def cause(path: Path, error: Exception) -> str:
 
 
 def _of_file_system(path: Path) -> str | None:
-    """SQLite says "disk I/O error" and "unable to open" of a full disk and a read-only file system, too."""
+    """Return its fault, if any: SQLite says "disk I/O error" and "unable to open" of full and read-only ones, too."""
     statvfs = getattr(os, "statvfs", None)
     if statvfs is None:
         return None
@@ -150,7 +150,7 @@ def newer(path: Path) -> BadInputError:
 
 
 def _look(path: Path) -> None:
-    """See that there is a file with something in it.
+    """Check that there is a file with something in it.
 
     A file that exists is never opened here: closing it would drop, for the whole process, the locks that SQLite has
     on it (POSIX), and with them what protects it.
@@ -165,7 +165,7 @@ def _look(path: Path) -> None:
 
 
 def _create(path: Path, busy: float) -> None:
-    """Put a new store at `path`, unless somebody else is quicker: then theirs stays."""
+    """Create a new store at `path`, unless another process is quicker: then its store stays."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
@@ -198,7 +198,7 @@ def _publish(draft: Path, path: Path) -> None:
 
 
 def _keep_name(directory: Path) -> None:
-    """Let the new name survive a power cut, where the system can do that."""
+    """Make the new name survive a power cut, where the system can do that."""
     with contextlib.suppress(OSError):
         file = os.open(directory, os.O_RDONLY)
         try:
@@ -232,7 +232,7 @@ def _open(path: Path, busy: float) -> sqlite3.Connection:
 
 
 def _open_immutable(path: Path) -> sqlite3.Connection:
-    """SQLite then writes nothing, not even locks: as nobody else can write either, none are needed."""
+    """Open a store as immutable: SQLite writes nothing, not even locks. None are needed: no other process can write."""
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?immutable=1", uri=True, isolation_level=None, check_same_thread=False
     )
@@ -247,14 +247,14 @@ def _open_immutable(path: Path) -> sqlite3.Connection:
 
 
 def damage(connection: sqlite3.Connection) -> str | None:
-    """What SQLite finds wrong with the structure of the file: one line; None for a good one. Raises sqlite3.Error."""
+    """Return what SQLite finds wrong with the file's structure: one line; None for a good one. Raises sqlite3.Error."""
     found = connection.execute("PRAGMA quick_check(1)").fetchone()
     text = "" if found is None else str(found[0])
     return None if text == "ok" else " ".join(text.split())
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> None:
-    """Read only: is it ours, and one that we understand?"""
+    """Check, read only, that the file is ours and one that we understand."""
     alone = not connection.in_transaction
     if alone:
         connection.execute("BEGIN")  # one moment for all three: another process may be making it just now
@@ -279,19 +279,19 @@ def _has_log(path: Path) -> bool:
 
 
 def _check_log(path: Path, busy: float) -> None:
-    """A writer folds the write-ahead log into the file when it closes; a reader leaves both as they are."""
+    """Check the write-ahead log. A writer folds it into the file when it closes; a reader leaves both as they are."""
     reader = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=busy, isolation_level=None)
     with contextlib.closing(reader):
         _check(reader, path)
 
 
 def version_of(connection: sqlite3.Connection) -> int:
-    """The number of the newest migration that the file has seen."""
+    """Return the number of the newest migration that the file has seen."""
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _use_wal(connection: sqlite3.Connection, busy: float) -> None:
-    """Readers then never wait for a writer. File systems that cannot do it keep SQLite's older way, which is safe."""
+    """Use a write-ahead log: readers never wait. A file system without it keeps SQLite's older way, which is safe."""
     until = time.monotonic() + busy
     while True:
         try:

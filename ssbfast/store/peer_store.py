@@ -1,12 +1,12 @@
-"""A peer's store: whom it follows and blocks, and which connections it refused. One SQLite file in its data directory.
+"""A peer's store: the peers that it follows and blocks, and the connections that it refused, in one SQLite file.
 
 Several processes may use one store at a time: `ssbfast listen` reads what `ssbfast block` writes. A `Store` is one
 connection to it. Its methods may be called from any thread; reads take microseconds and never wait for a writer, but a
 write may wait for another process, up to `STORE_BUSY_SECONDS`: programs with an event loop write from a thread
 (`DenialLog` does).
 
-The file may be exchanged while we have it open. Each use looks at the name first: whoever is there now is believed, and
-where nobody is, or something that is no store, every method raises StoreError until there is one again.
+The file may be exchanged while we have it open. Each use looks at the name first: the file that is there now is
+believed, and where there is none, or something that is no store, every method raises StoreError until there is one.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _DENIAL: Final = "room, origin, reason, time, known, proven, number"
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """Somebody in the follow graph. changed: when we said so last, seconds since 1970."""
+    """A peer in the follow graph. changed: when we said so last, seconds since 1970."""
 
     id: FeedId
     relation: Relation
@@ -46,7 +46,7 @@ class Contact:
 
 @dataclass(frozen=True, slots=True)
 class DenialCount:
-    """Refusals of one room in figures.
+    """The refusals of one room in figures.
 
     refused: all. kept: those that can be looked at. faults: those in which the room named a wrong origin.
     """
@@ -57,12 +57,12 @@ class DenialCount:
 
     @property
     def rest(self) -> int:
-        """How many are only counted."""
+        """Return how many refusals are only counted."""
         return self.refused - self.kept
 
 
 class _Place(NamedTuple):
-    """What a name stood for when we looked. file: another one for another file. change: when it was written to."""
+    """The file that a name stood for when we looked. file: another one for another file. change: its last write."""
 
     file: tuple[int, int]
     change: tuple[int, int]
@@ -117,7 +117,7 @@ class Store:
                 self._connection.close()
 
     def check(self) -> None:
-        """Read all that decides who is let in. Raises BadInputError, in one line, for a store that is damaged."""
+        """Read all that decides over admission. Raises BadInputError, in one line, for a store that is damaged."""
         try:
             with self._using():
                 problem = peer_schema.damage(self._connection)
@@ -130,25 +130,25 @@ class Store:
     # ------------------------------------------------------------ contacts
 
     def follow(self, who: FeedId) -> bool:
-        """Follow; returns whether that is news. A block, if there is one, stays, and is stronger."""
+        """Follow a peer; return whether that is news. A block, if there is one, stays, and is stronger."""
         return self._change(who, lambda relation: replace(relation, follows=True))
 
     def unfollow(self, who: FeedId) -> bool:
         return self._change(who, lambda relation: replace(relation, follows=False))
 
     def block(self, who: FeedId) -> bool:
-        """Block; returns whether that is news. A follow is not forgotten: it counts again after `unblock`."""
+        """Block a peer; return whether that is news. A follow is not forgotten: it counts again after `unblock`."""
         return self._change(who, lambda relation: replace(relation, blocks=True))
 
     def unblock(self, who: FeedId) -> bool:
         return self._change(who, lambda relation: replace(relation, blocks=False))
 
     def relation(self, who: FeedId) -> Relation:
-        """What we think of `who`."""
+        """Return what we think of `who`."""
         return self.relations((who,))[who]
 
     def relations(self, who: Iterable[FeedId]) -> dict[FeedId, Relation]:
-        """What we think of several at one moment."""
+        """Return what we think of several peers at one moment."""
         found: dict[FeedId, Relation] = {}
         with self._transaction("BEGIN"):
             for feed in who:
@@ -157,7 +157,7 @@ class Store:
         return found
 
     def contacts(self) -> list[Contact]:
-        """Everybody whom we follow or block, ordered by id."""
+        """Return all peers that we follow or block, ordered by id."""
         with self._using():
             rows = self._all("SELECT feed, follows, blocks, changed FROM contacts ORDER BY feed")
             with _decoding():
@@ -167,7 +167,7 @@ class Store:
                 ]
 
     def stamp(self) -> tuple[int, int, int]:
-        """Numbers that are others as soon as anybody has changed anything: cheap to ask for again and again."""
+        """Return numbers that differ as soon as anything was changed: cheap to ask for again and again."""
         with self._using():
             return self._opened, int(self._all("PRAGMA data_version")[0][0]), self._connection.total_changes
 
@@ -192,7 +192,7 @@ class Store:
     # ------------------------------------------------------------ denials
 
     def record(self, batch: Batch, randbelow: RandBelow) -> list[Denial]:
-        """Write a batch of refusals, as far as they are to be kept; returns the kept ones with their numbers."""
+        """Write a batch of refusals, as far as they are to be kept; return the kept ones with their numbers."""
         with self._writing():
             changes = plan(
                 batch,
@@ -217,14 +217,14 @@ class Store:
         return recorded
 
     def denials(self) -> list[Denial]:
-        """The refused connections that are remembered, oldest first."""
+        """Return the refused connections that are remembered, oldest first."""
         with self._using():
             rows = self._all(f"SELECT {_DENIAL} FROM denials ORDER BY number")
             with _decoding():
                 return [_denial(row) for row in rows]
 
     def denial(self, number: int) -> Denial | None:
-        """One of them by its number; None if there is none (any more)."""
+        """Return one of them by its number; None if there is none (any more)."""
         if not 0 < number < 2**63:
             return None
         with self._using():
@@ -233,7 +233,7 @@ class Store:
                 return _denial(rows[0]) if rows else None
 
     def denial_counts(self) -> dict[FeedId, DenialCount]:
-        """Refusals of each room in figures, those included that are not remembered."""
+        """Return the refusals of each room in figures, those included that are not remembered."""
         with self._transaction("BEGIN"):
             kept = dict(self._all("SELECT room, count(*) FROM denials GROUP BY room"))
             tallies = self._tallies()
@@ -268,7 +268,7 @@ class Store:
 
     @contextlib.contextmanager
     def _using(self) -> Iterator[None]:
-        """Have the connection for us alone, to the store that is there now, and make our errors of SQLite's."""
+        """Hold the connection for us alone, to the store that is there now, and make our errors of SQLite's."""
         with self._lock:
             try:
                 if not self._closed and not (self._place and self._connection.in_transaction):
@@ -281,7 +281,7 @@ class Store:
         """Open what has our name now, unless that is what we have open.
 
         A file that was only written to is opened again, too: SQLite trusts what it has read of a file until another
-        SQLite tells it of a change, and who copies a file over it tells nobody.
+        SQLite tells it of a change, and a program that copies a file over it tells nobody.
         """
         place = self._look()
         if place is not None and place == self._place:
@@ -319,7 +319,7 @@ class Store:
 
     @contextlib.contextmanager
     def _transaction(self, begin: str) -> Iterator[None]:
-        """All or nothing, whatever interrupts it; inside another one, a part of that."""
+        """Run all or nothing, whatever interrupts it; inside another transaction, a part of that."""
         with self._using():
             if self._connection.in_transaction:
                 yield
@@ -333,7 +333,7 @@ class Store:
                 raise
 
     def _fold_log(self) -> None:
-        """Bring what was written into the file itself, as far as nobody is reading just now.
+        """Fold the log into the file itself, as far as no process is reading just now.
 
         So a copy of the file is a copy of the store, and a store that takes its place does not get its changes.
         """

@@ -10,21 +10,21 @@ import pytest
 
 from tests.helpers.commands import assert_unusable, events, make_newer, succeed
 from tests.helpers.processes import run
-from tests.helpers.room_processes import Village, free_port, village
+from tests.helpers.room_processes import RoomProcesses, free_port, room_processes
 from tests.helpers.rooms import feed
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Village]:
-    with village(tmp_path) as made:
+def place(tmp_path: Path) -> Iterator[RoomProcesses]:
+    with room_processes(tmp_path) as made:
         yield made
 
 
-def attendants(place: Village, *arguments: str) -> tuple[str, ...]:
+def attendants(place: RoomProcesses, *arguments: str) -> tuple[str, ...]:
     return ("attendants", "--data", str(place.path("c")), "--room", place.address(), *arguments)
 
 
-def test_it_lists_who_is_there_and_not_itself(place: Village) -> None:
+def test_it_lists_who_is_there_and_not_itself(place: RoomProcesses) -> None:
     room = place.room()
     for name in ("a", "b"):
         place.listen(name, 9).event("announced")
@@ -40,13 +40,13 @@ def test_it_lists_who_is_there_and_not_itself(place: Village) -> None:
     assert room.event("joined") == {"event": "joined", "id": place.id("d").short}  # the others were never listed
 
 
-def test_it_leaves_no_identity_behind(place: Village) -> None:
+def test_it_leaves_no_identity_behind(place: RoomProcesses) -> None:
     place.room()
     assert events(*attendants(place)) == []
     assert not place.path("c").exists()
 
 
-def test_several_rooms(place: Village) -> None:
+def test_several_rooms(place: RoomProcesses) -> None:
     other = free_port()
     place.room()
     place.room("second", other)
@@ -55,7 +55,7 @@ def test_several_rooms(place: Village) -> None:
     assert found["portal"] == str(place.id("second"))
 
 
-def test_watching_who_comes_and_goes(place: Village) -> None:
+def test_watching_who_comes_and_goes(place: RoomProcesses) -> None:
     place.room()
     watching = place.start("attendants", "c", "--room", place.address(), "--watch")
     listen = place.listen("a", 9)
@@ -68,7 +68,7 @@ def test_watching_who_comes_and_goes(place: Village) -> None:
     assert watching.stderr == ""
 
 
-def test_a_room_that_is_away(place: Village) -> None:
+def test_a_room_that_is_away(place: RoomProcesses) -> None:
     done = run(*attendants(place))
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"ssbfast: room {place.id('room').short}: could not connect")
@@ -82,14 +82,14 @@ def test_wrong_usage(arguments: tuple[str, ...]) -> None:
     assert_unusable(run("attendants", *arguments))
 
 
-def test_a_secret_that_is_none(place: Village) -> None:
+def test_a_secret_that_is_none(place: RoomProcesses) -> None:
     place.path("c").mkdir()
     (place.path("c") / "secret").write_text("{}")
     (place.path("c") / "secret").chmod(0o600)
     assert_unusable(run(*attendants(place)), "not a valid secret file")
 
 
-def test_the_store_is_not_even_looked_at(place: Village) -> None:
+def test_the_store_is_not_even_looked_at(place: RoomProcesses) -> None:
     make_newer(place.path("c"))
     place.room()
     assert events(*attendants(place)) == []

@@ -16,7 +16,7 @@ import pytest
 from ssbfast import native
 from ssbfast.cli.bench import box_stream, handshake, muxrpc, plot, relay, runner
 from ssbfast.cli.bench.contest import Contender, Contest, WrongAnswerError
-from ssbfast.cli.bench.runner import QUICK, Pace, Result, figures, hold
+from ssbfast.cli.bench.runner import QUICK, BenchResult, RoundPlan, figures, hold
 from ssbfast.errors import MissingExtraError
 from tests.helpers.commands import assert_unusable
 from tests.helpers.processes import Running, run
@@ -123,7 +123,7 @@ def test_a_wrong_answer_stops_before_anything_is_timed() -> None:
 
 def test_contenders_take_turns() -> None:
     some, worked = contest(base=True, other=True)
-    hold(some, Pace(4, 0.0))
+    hold(some, RoundPlan(4, 0.0))
     rounds = [name for name, _ in itertools.groupby(worked)]
     assert rounds == ["base", "other"] * 5  # the first time is how many passes a turn needs
 
@@ -135,7 +135,8 @@ def test_a_pass_is_made_anew_where_it_uses_something_up() -> None:
         made.append([])
         return lambda: made[-1].append("done")
 
-    hold(Contest("things", "7", "things", 1.0, "base", {"base": Contender(lambda: True, fresh, fresh)}), Pace(3, 0.0))
+    contest = Contest("things", "7", "things", 1.0, "base", {"base": Contender(lambda: True, fresh, fresh)})
+    hold(contest, RoundPlan(3, 0.0))
     assert made and all(once == ["done"] for once in made)
 
 
@@ -155,7 +156,7 @@ def test_without_the_baseline_there_are_no_ratios() -> None:
 
 def test_rates_and_json() -> None:
     some, _ = contest(base=True, other=True)
-    found = Result(some, figures({"base": [(2.0, 3.0)], "other": [(1.0, 1.5)]}, "base"))
+    found = BenchResult(some, figures({"base": [(2.0, 3.0)], "other": [(1.0, 1.5)]}, "base"))
     assert found.rate("other") == 3.0
     told = json.loads(json.dumps(found.as_json()))
     assert (told["event"], told["group"], told["case"], told["baseline"], told["correct"]) == (
@@ -187,7 +188,7 @@ def can_draw() -> bool:
 
 
 def drawn(tmp_path: Path, name: str) -> bytes:
-    results = [hold(each, Pace(1, 0.0)) for each in box_stream.contests(SMALL)]
+    results = [hold(each, RoundPlan(1, 0.0)) for each in box_stream.contests(SMALL)]
     plot.draw(results, tmp_path / name, "a machine")
     return (tmp_path / name).read_bytes()
 
@@ -201,7 +202,7 @@ def test_a_picture(tmp_path: Path) -> None:
 
 
 def test_curves_are_ratios_by_size() -> None:
-    results = [hold(each, Pace(1, 0.0)) for each in box_stream.contests(SMALL)]
+    results = [hold(each, RoundPlan(1, 0.0)) for each in box_stream.contests(SMALL)]
     found = plot.curves(results)
     assert set(found) == {group for group in GROUPS if "a call" in group}
     for lines in found.values():

@@ -19,7 +19,7 @@ from ssbfast.store.peer_store import Store
 from ssbfast.wire.address import TunnelAddress, format_address
 from tests.helpers.commands import BAD_IDS, assert_unusable, make_newer, succeed
 from tests.helpers.processes import PATIENCE, Running, run
-from tests.helpers.room_processes import Village, free_port, kill, post, village, web_server
+from tests.helpers.room_processes import RoomProcesses, free_port, kill, post, room_processes, web_server
 from tests.helpers.rooms import feed
 from tests.helpers.stores import snapshot
 
@@ -31,8 +31,8 @@ ROOM = f"net:127.0.0.1:9~shs:{KEY}"
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Village]:
-    with village(tmp_path) as made:
+def place(tmp_path: Path) -> Iterator[RoomProcesses]:
+    with room_processes(tmp_path) as made:
         yield made
 
 
@@ -42,7 +42,7 @@ def web() -> Iterator[int]:
         yield port
 
 
-def tunnel(place: Village, room: str = "room", target: str = "a") -> str:
+def tunnel(place: RoomProcesses, room: str = "room", target: str = "a") -> str:
     return format_address(TunnelAddress(place.id(room), place.id(target)))
 
 
@@ -56,7 +56,7 @@ def in_time(process: Running, event: str) -> dict[str, object]:
 # ---------------------------------------------------------------- friends
 
 
-def test_a_friends_web_server_is_reached_byte_by_byte(place: Village, web: int) -> None:
+def test_a_friends_web_server_is_reached_byte_by_byte(place: RoomProcesses, web: int) -> None:
     place.friends("a", "c")
     place.room()
     listen = place.listen("a", web)
@@ -87,7 +87,7 @@ def test_a_friends_web_server_is_reached_byte_by_byte(place: Village, web: int) 
     assert (connect.stderr, listen.stderr) == ("", "")
 
 
-def test_a_thousand_requests_leave_nothing_behind(place: Village, web: int) -> None:
+def test_a_thousand_requests_leave_nothing_behind(place: RoomProcesses, web: int) -> None:
     place.friends("a", "c")
     place.room()
     listen = place.listen("a", web)
@@ -104,7 +104,7 @@ def test_a_thousand_requests_leave_nothing_behind(place: Village, web: int) -> N
         assert time.monotonic() < until
 
 
-def test_a_feed_id_is_enough_and_the_target_may_come_later(place: Village, web: int) -> None:
+def test_a_feed_id_is_enough_and_the_target_may_come_later(place: RoomProcesses, web: int) -> None:
     place.friends("a", "c")
     place.room()
     connect, port = place.connect("c", str(place.id("a")))
@@ -120,7 +120,7 @@ def test_a_feed_id_is_enough_and_the_target_may_come_later(place: Village, web: 
         assert early.result() == b"before there is a tunnel"
 
 
-def test_the_room_may_come_later(place: Village, web: int) -> None:
+def test_the_room_may_come_later(place: RoomProcesses, web: int) -> None:
     place.friends("a", "c")
     listen = place.listen("a", web)
     connect, port = place.connect("c", str(place.id("a")))
@@ -131,7 +131,7 @@ def test_the_room_may_come_later(place: Village, web: int) -> None:
     assert post(port, b"hello") == b"hello"
 
 
-def test_several_rooms(place: Village, web: int) -> None:
+def test_several_rooms(place: RoomProcesses, web: int) -> None:
     other = free_port()
     place.friends("a", "c")
     place.room("room")
@@ -146,7 +146,7 @@ def test_several_rooms(place: Village, web: int) -> None:
     assert post(port, b"through the other one") == b"through the other one"
 
 
-def test_one_room_that_is_none_does_not_matter_when_there_is_another(place: Village, web: int) -> None:
+def test_one_room_that_is_none_does_not_matter_when_there_is_another(place: RoomProcesses, web: int) -> None:
     place.friends("a", "c")
     place.room()
     wrong = f"net:127.0.0.1:{place.port}~shs:{str(place.id('nobody'))[1:-8]}"
@@ -160,7 +160,7 @@ def test_one_room_that_is_none_does_not_matter_when_there_is_another(place: Vill
     assert place.id("nobody").short in connect.stderr
 
 
-def test_a_private_address(place: Village, web: int) -> None:
+def test_a_private_address(place: RoomProcesses, web: int) -> None:
     place.friends("a", "c")
     place.room()
     listen = place.listen("a", web, "--private-for", str(place.id("c")))
@@ -179,7 +179,7 @@ def test_a_private_address(place: Village, web: int) -> None:
 # ---------------------------------------------------------------- strangers
 
 
-def test_a_stranger_is_refused_listed_followed_and_let_in(place: Village, web: int) -> None:
+def test_a_stranger_is_refused_listed_followed_and_let_in(place: RoomProcesses, web: int) -> None:
     place.follow("c", "a")
     place.room()
     listen = place.listen("a", web)
@@ -203,7 +203,7 @@ def test_a_stranger_is_refused_listed_followed_and_let_in(place: Village, web: i
     assert post(port, b"a friend now") == b"a friend now"
 
 
-def test_denials_connect_calls_back(place: Village, web: int) -> None:
+def test_denials_connect_calls_back(place: RoomProcesses, web: int) -> None:
     place.room()
     place.friends("c", "a")
     with Store(place.path("a")) as store:
@@ -225,7 +225,7 @@ def test_denials_connect_calls_back(place: Village, web: int) -> None:
 
 
 @pytest.mark.parametrize(("relation", "word"), [("nothing", "ssbfast follow"), ("block", "ssbfast unblock")])
-def test_who_does_not_follow_does_not_dial(place: Village, relation: str, word: str) -> None:
+def test_who_does_not_follow_does_not_dial(place: RoomProcesses, relation: str, word: str) -> None:
     place.room()
     if relation == "block":
         with Store(place.path("c")) as store:
@@ -239,7 +239,7 @@ def test_who_does_not_follow_does_not_dial(place: Village, relation: str, word: 
     assert f"--data {place.path('c')}" in done.stderr
 
 
-def test_an_unfollow_ends_the_tunnel_and_a_follow_brings_it_back(place: Village, web: int) -> None:
+def test_an_unfollow_ends_the_tunnel_and_a_follow_brings_it_back(place: RoomProcesses, web: int) -> None:
     place.friends("a", "c")
     place.room()
     listen = place.listen("a", web)
@@ -254,18 +254,18 @@ def test_an_unfollow_ends_the_tunnel_and_a_follow_brings_it_back(place: Village,
     assert post(port, b"again") == b"again"
 
 
-def test_without_its_follow_graph_it_does_not_dial_and_keeps_asking(place: Village) -> None:
+def test_without_its_follow_graph_it_does_not_dial_and_keeps_asking(place: RoomProcesses) -> None:
     place.room()
     server = f"net:127.0.0.1:{free_port()}~shs:{KEY}"
     connect, _port = place.connect("c", str(feed(1)), "--ssb-server", server)
     denied = connect.event("denied")
     assert (denied["proven"], denied["reason"], denied["address"]) == (False, "graph away", None)
-    assert connect.event("waiting")["reason"] == "whom we follow cannot be found out just now"
+    assert connect.event("waiting")["reason"] == "the follow graph cannot be asked just now"
     connect.signal(signal.SIGTERM)
     assert connect.wait() == 0
 
 
-def test_everyone_is_said_aloud(place: Village, web: int) -> None:
+def test_everyone_is_said_aloud(place: RoomProcesses, web: int) -> None:
     place.room()
     listen = place.listen("a", web, "--policy", "everyone")
     listen.event("announced")
@@ -277,7 +277,7 @@ def test_everyone_is_said_aloud(place: Village, web: int) -> None:
     assert "everyone" in listen.stderr
 
 
-def test_allow_lets_in_by_name_only(place: Village, web: int) -> None:
+def test_allow_lets_in_by_name_only(place: RoomProcesses, web: int) -> None:
     place.friends("a", "d")
     place.follow("c", "a")
     place.room()
@@ -301,7 +301,7 @@ def receive_until(sock: socket.socket, end: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("victim", ["room", "listen", "connect"])
-def test_who_is_killed_is_reported_and_missed_until_it_is_back(place: Village, web: int, victim: str) -> None:
+def test_who_is_killed_is_reported_and_missed_until_it_is_back(place: RoomProcesses, web: int, victim: str) -> None:
     place.friends("a", "c")
     room = place.room()
     listen = place.listen("a", web)
@@ -335,7 +335,7 @@ def test_who_is_killed_is_reported_and_missed_until_it_is_back(place: Village, w
     assert post(port, b"after") == b"after"
 
 
-def test_the_second_signal_quits_at_once(place: Village) -> None:
+def test_the_second_signal_quits_at_once(place: RoomProcesses) -> None:
     room = place.room()
     listen = place.listen("a", 9)
     listen.event("announced")
@@ -351,7 +351,7 @@ def test_the_second_signal_quits_at_once(place: Village) -> None:
 # ---------------------------------------------------------------- mistakes
 
 
-def test_only_strangers_in_the_room_is_a_failure(place: Village) -> None:
+def test_only_strangers_in_the_room_is_a_failure(place: RoomProcesses) -> None:
     place.room()
     wrong = f"net:127.0.0.1:{place.port}~shs:{str(place.id('nobody'))[1:-8]}"
     arguments = ("--room", wrong, "--bind", "127.0.0.1:0", "--data", str(place.path("c")), "--path", "tunnel")
@@ -432,14 +432,14 @@ def test_a_store_of_a_newer_version_stays_as_it_is(tmp_path: Path) -> None:
     assert snapshot(tmp_path) == before
 
 
-def test_a_secret_that_others_can_read(place: Village) -> None:
+def test_a_secret_that_others_can_read(place: RoomProcesses) -> None:
     place.id("c")
     (place.path("c") / "secret").chmod(0o644)
     done = run("connect", str(feed(1)), "--room", ROOM, "--bind", "127.0.0.1:0", "--data", str(place.path("c")))
     assert_unusable(done, "chmod 600")
 
 
-def test_ones_own_id(place: Village) -> None:
+def test_ones_own_id(place: RoomProcesses) -> None:
     me = str(place.id("c"))
     done = run("connect", me, "--room", ROOM, "--bind", "127.0.0.1:0", "--data", str(place.path("c")))
     assert_unusable(done, "that is your own id")

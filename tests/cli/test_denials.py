@@ -76,7 +76,7 @@ def test_numbers_are_never_given_again(data: Path) -> None:
 
 
 def test_nobody_was_refused(tmp_path: Path) -> None:
-    assert succeed("denials", "--data", str(tmp_path / "peer")) == "Nobody was refused.\n"
+    assert succeed("denials", "--data", str(tmp_path / "peer")) == "No connection was refused.\n"
     assert events("denials", "--data", str(tmp_path / "peer")) == []
     assert not (tmp_path / "peer").exists()
 

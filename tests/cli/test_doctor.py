@@ -19,14 +19,14 @@ from ssbfast.errors import BadInputError
 from ssbfast.net.endpoints import Endpoint
 from tests.helpers.commands import assert_unusable, events, succeed
 from tests.helpers.processes import run
-from tests.helpers.room_processes import Village, free_port, village
+from tests.helpers.room_processes import RoomProcesses, free_port, room_processes
 
 HERE, THERE, ELSEWHERE = ("192.0.2.1", 5000), ("198.51.100.1", 5000), ("198.51.100.1", 5001)
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Village]:
-    with village(tmp_path) as made:
+def place(tmp_path: Path) -> Iterator[RoomProcesses]:
+    with room_processes(tmp_path) as made:
         yield made
 
 
@@ -136,11 +136,11 @@ async def test_names_are_looked_up() -> None:
 # ---------------------------------------------------------------- the command
 
 
-def doctor(place: Village, *arguments: str) -> tuple[str, ...]:
+def doctor(place: RoomProcesses, *arguments: str) -> tuple[str, ...]:
     return ("doctor", "--data", str(place.path("c")), "--room", place.address(), *arguments)
 
 
-def test_on_one_machine_there_is_no_nat(place: Village) -> None:
+def test_on_one_machine_there_is_no_nat(place: RoomProcesses) -> None:
     place.room()
     told = events(*doctor(place))
     first, _second = told[0].pop("reflectors")
@@ -160,7 +160,7 @@ def test_on_one_machine_there_is_no_nat(place: Village) -> None:
     assert not place.path("c").exists()  # it makes no identity
 
 
-def test_another_server_can_be_asked_and_a_room_may_have_none(place: Village) -> None:
+def test_another_server_can_be_asked_and_a_room_may_have_none(place: RoomProcesses) -> None:
     place.start("room", "room", "--listen", f"127.0.0.1:{place.port}", "--no-udp").event("listening")
     told = events(*doctor(place))
     assert told[0]["reflectors"] == [] and not told[0]["is_here"]
@@ -172,12 +172,12 @@ def test_another_server_can_be_asked_and_a_room_may_have_none(place: Village) ->
     assert [event["nat"] for event in told if event["event"] == "network"] == ["none", "unasked"]
 
 
-def test_a_room_that_is_not_there_is_a_failure(place: Village) -> None:
+def test_a_room_that_is_not_there_is_a_failure(place: RoomProcesses) -> None:
     done = run(*doctor(place))
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("ssbfast: room ") and done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("server", ["nowhere.invalid:3478", "stun.example", ":3478", "127.0.0.1:99999"])
-def test_bad_servers_are_refused(place: Village, server: str) -> None:
+def test_bad_servers_are_refused(place: RoomProcesses, server: str) -> None:
     assert_unusable(run(*doctor(place, "--stun", server)))

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from ssbfast import limits
 from ssbfast.cli.error_log import ErrorLog, short_errors
 from tests.helpers.processes import Running
-from tests.helpers.room_processes import village
+from tests.helpers.room_processes import room_processes
 
 SECRET = "192.0.2.77"
 
@@ -112,7 +112,7 @@ CAUSES: list[tuple[Callable[[], None], str]] = [
     ),
     (lambda: by_the_loop(f"\x1b[31m\n{SECRET}", None), "ssbfast: an error inside"),
     (lambda: in_a_thread(ValueError(SECRET)), "ssbfast: a thread failed: ValueError at test_error_log.py:"),
-    (fall, "ssbfast: an error that nobody can catch: ValueError at test_error_log.py:"),
+    (fall, "ssbfast: an error that nothing can catch: ValueError at test_error_log.py:"),
     (lambda: log_of_library(f"to {SECRET}"), "ssbfast: warning of library at test_error_log.py:"),
     (lambda: log_of_library("to %s", SECRET), "ssbfast: warning of library at test_error_log.py:"),
     (lambda: logging.getLogger("asyncio").error(SECRET, exc_info=REFUSED), "ssbfast: error of asyncio at "),
@@ -164,7 +164,7 @@ def connections(port: int, count: int, stack: contextlib.ExitStack) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="needs prlimit")
 def test_connect_without_file_descriptors_says_so_once(tmp_path: Path) -> None:
     """asyncio alone prints a trace of the stack for each of the 100 in its backlog, every second."""
-    with village(tmp_path) as place, contextlib.ExitStack() as stack:
+    with room_processes(tmp_path) as place, contextlib.ExitStack() as stack:
         place.friends("a", "c")
         room = place.room()
         arguments = ("connect", str(place.id("a")), "--data", str(place.path("c")), "--room", place.address())

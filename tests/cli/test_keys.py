@@ -91,7 +91,7 @@ def test_a_secret_that_its_group_can_read_is_taken_when_we_say_so_aloud(tmp_path
     ):
         assert_unusable(run(*command), "--allow-group-read")
         allowed = run(*command, "--allow-group-read")
-        assert allowed.stderr.startswith("ssbfast: --allow-group-read: whoever is in the group"), command
+        assert allowed.stderr.startswith("ssbfast: --allow-group-read: every member of the group"), command
         assert "chmod" not in allowed.stderr
     (tmp_path / "secret").chmod(0o444)
     assert_unusable(run("keys", "show", *data, "--allow-group-read"), "chmod 600")

@@ -19,7 +19,7 @@ from ssbfast.wire.private_tunnel import PrivateResolver, parse_private_tunnel
 from tests.client.test_ssb_server_graph import SsbServer
 from tests.helpers.commands import BAD_IDS, assert_unusable, make_newer, succeed
 from tests.helpers.processes import Running, run
-from tests.helpers.room_processes import Village, free_port, village, web_server
+from tests.helpers.room_processes import RoomProcesses, free_port, room_processes, web_server
 from tests.helpers.rooms import feed
 from tests.helpers.stores import snapshot
 
@@ -28,19 +28,19 @@ ROOM = f"net:127.0.0.1:9~shs:{KEY}"
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Village]:
-    with village(tmp_path) as made:
+def place(tmp_path: Path) -> Iterator[RoomProcesses]:
+    with room_processes(tmp_path) as made:
         yield made
 
 
 @contextlib.contextmanager
-def for_people(place: Village, *arguments: str) -> Iterator[Running]:
+def for_people(place: RoomProcesses, *arguments: str) -> Iterator[Running]:
     data = ("--data", str(place.path("a")), "--room", place.address())
     with Running("listen", *data, "--forward", "127.0.0.1:9", *arguments) as listen:
         yield listen
 
 
-def test_people_are_told_what_to_do_next(place: Village) -> None:
+def test_people_are_told_what_to_do_next(place: RoomProcesses) -> None:
     place.room()
     with for_people(place) as listen:
         text = ""
@@ -52,7 +52,7 @@ def test_people_are_told_what_to_do_next(place: Village) -> None:
     assert re.search(r"ssbfast connect '?tunnel:@.* --room '?net:127.* --bind ", command)
 
 
-def test_a_refusal_says_how_to_let_them_in(place: Village) -> None:
+def test_a_refusal_says_how_to_let_them_in(place: RoomProcesses) -> None:
     place.room()
     place.follow("c", "a")
     with for_people(place) as listen:
@@ -64,7 +64,7 @@ def test_a_refusal_says_how_to_let_them_in(place: Village) -> None:
         assert f"ssbfast denials --follow 1 --data {place.path('a')}" in (listen.line() or "")
 
 
-def test_private_addresses_are_for_those_whom_they_were_issued_for(place: Village) -> None:
+def test_private_addresses_are_for_those_whom_they_were_issued_for(place: RoomProcesses) -> None:
     from ssbfast import load_secret
 
     friends = [str(place.id(name)) for name in ("c", "d")]
@@ -80,7 +80,7 @@ def test_private_addresses_are_for_those_whom_they_were_issued_for(place: Villag
             assert (found is not None) is (reader == name)
 
 
-def test_a_room_that_is_away_is_waited_for(place: Village) -> None:
+def test_a_room_that_is_away_is_waited_for(place: RoomProcesses) -> None:
     listen = place.listen("a", 9)
     away = listen.event("reconnecting")
     assert away["portal"] == str(place.id("room"))
@@ -89,7 +89,7 @@ def test_a_room_that_is_away_is_waited_for(place: Village) -> None:
     assert listen.stderr == ""
 
 
-def test_a_room_that_is_none_fails(place: Village) -> None:
+def test_a_room_that_is_none_fails(place: RoomProcesses) -> None:
     place.room()
     wrong = f"net:127.0.0.1:{place.port}~shs:{KEY}"
     arguments = ("--room", wrong, "--forward", "127.0.0.1:9", "--path", "tunnel", "--json")
@@ -101,7 +101,7 @@ def test_a_room_that_is_none_fails(place: Village) -> None:
     assert feed(3).short in done.stderr
 
 
-async def test_an_ssb_server_is_asked_instead_of_the_contacts(place: Village) -> None:
+async def test_an_ssb_server_is_asked_instead_of_the_contacts(place: RoomProcesses) -> None:
     server = SsbServer()
     await server.start()
     try:
@@ -127,7 +127,7 @@ def _denied_because(listen: Running, reason: str) -> dict[str, object]:
     return event
 
 
-def test_an_invite_will_do(place: Village) -> None:
+def test_an_invite_will_do(place: RoomProcesses) -> None:
     room = place.start("room", "room", "--listen", "127.0.0.1:0")
     listen = place.listen("a", 9, "--room", room.event("listening")["invite"])
     assert listen.event("announced")["id"] == str(place.id("a"))
@@ -201,7 +201,7 @@ def test_your_own_id_is_no_friend(tmp_path: Path, option: str) -> None:
 # ---------------------------------------------------------------- the service
 
 
-def test_a_service_that_is_down_is_told_at_both_ends(place: Village) -> None:
+def test_a_service_that_is_down_is_told_at_both_ends(place: RoomProcesses) -> None:
     place.friends("a", "c")
     place.room()
     service = free_port()
@@ -220,7 +220,7 @@ def test_a_service_that_is_down_is_told_at_both_ends(place: Village) -> None:
 
 
 @pytest.mark.parametrize("narrow", ["listen", "connect"])
-def test_connections_beyond_the_number_wait(place: Village, narrow: str) -> None:
+def test_connections_beyond_the_number_wait(place: RoomProcesses, narrow: str) -> None:
     place.friends("a", "c")
     place.room()
     with web_server() as web:

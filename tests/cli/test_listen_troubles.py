@@ -11,14 +11,14 @@ import pytest
 
 from ssbfast.store.peer_store import FILE, Store
 from tests.helpers.processes import Running
-from tests.helpers.room_processes import Village, village
+from tests.helpers.room_processes import RoomProcesses, room_processes
 from tests.helpers.small_disks import small_disk
 from tests.helpers.stores import posix_only
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Village]:
-    with village(tmp_path) as made:
+def place(tmp_path: Path) -> Iterator[RoomProcesses]:
+    with room_processes(tmp_path) as made:
         yield made
 
 
@@ -29,7 +29,7 @@ def ended(process: Running) -> str:
     return process.stderr
 
 
-def test_a_refusal_on_a_full_disk_is_told_at_once(place: Village) -> None:
+def test_a_refusal_on_a_full_disk_is_told_at_once(place: RoomProcesses) -> None:
     with small_disk(place.path("a")) as disk:
         place.room()
         place.follow("c", "a")
@@ -45,7 +45,7 @@ def test_a_refusal_on_a_full_disk_is_told_at_once(place: Village) -> None:
 
 
 @posix_only
-def test_a_store_that_is_removed_lets_nobody_in(place: Village) -> None:
+def test_a_store_that_is_removed_lets_nobody_in(place: RoomProcesses) -> None:
     """Whom we blocked in it cannot be told any more. The new one that `block` makes counts at once."""
     place.room()
     place.friends("a", "c")
@@ -57,7 +57,7 @@ def test_a_store_that_is_removed_lets_nobody_in(place: Village) -> None:
     store = place.path("a") / FILE
     good = store.read_bytes()
     store.unlink()
-    assert "found out" in listen.event("closed")["reason"] or listen.event("denied")["reason"] == "graph away"
+    assert "cannot be asked" in listen.event("closed")["reason"] or listen.event("denied")["reason"] == "graph away"
     place.connect("d", str(place.id("a")))
     while (denied := listen.event("denied"))["origin"] != str(place.id("d")):
         pass
@@ -69,7 +69,7 @@ def test_a_store_that_is_removed_lets_nobody_in(place: Village) -> None:
 
 
 @posix_only
-def test_a_block_in_the_store_that_takes_its_place_is_felt(place: Village, tmp_path: Path) -> None:
+def test_a_block_in_the_store_that_takes_its_place_is_felt(place: RoomProcesses, tmp_path: Path) -> None:
     place.room()
     place.friends("a", "c")
     listen = place.listen("a", 9)

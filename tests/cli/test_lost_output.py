@@ -14,7 +14,7 @@ import pytest
 
 from ssbfast.store.peer_store import Store
 from tests.helpers.processes import PATIENCE, run
-from tests.helpers.room_processes import Village, village
+from tests.helpers.room_processes import RoomProcesses, room_processes
 from tests.helpers.rooms import feed
 from tests.helpers.small_disks import small_disk
 from tests.helpers.stores import RANDBELOW, batch, refusal
@@ -52,8 +52,8 @@ def into(stdout: int | IO[Any], *arguments: str) -> subprocess.CompletedProcess[
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Village]:
-    with village(tmp_path) as made:
+def place(tmp_path: Path) -> Iterator[RoomProcesses]:
+    with room_processes(tmp_path) as made:
         yield made
 
 
@@ -97,7 +97,7 @@ def test_a_stdout_that_is_not_for_writing(data: Path) -> None:
 
 
 @needs_full
-def test_a_list_that_nobody_got_is_a_failure(place: Village) -> None:
+def test_a_list_that_nobody_got_is_a_failure(place: RoomProcesses) -> None:
     """Commands with a loop have a thread that writes."""
     place.room()
     with FULL.open("wb") as full:
@@ -105,7 +105,7 @@ def test_a_list_that_nobody_got_is_a_failure(place: Village) -> None:
     assert (done.returncode, done.stderr) == (1, "ssbfast: lines for stdout are lost: no space left on device\n")
 
 
-def test_a_service_outlives_a_full_log(place: Village, tmp_path: Path) -> None:
+def test_a_service_outlives_a_full_log(place: RoomProcesses, tmp_path: Path) -> None:
     """And says how much is missing, once there is room."""
     with small_disk(tmp_path / "disk") as disk, (disk.path / "log").open("wb") as log:
         command = ("room", "--listen", f"127.0.0.1:{place.port}", "--data", str(place.path("room")), "--json")

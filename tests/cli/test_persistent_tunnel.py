@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from ssbfast.backoff import Backoff
-from ssbfast.cli.persistent_tunnel import Line
+from ssbfast.cli.persistent_tunnel import PersistentTunnel
 from ssbfast.cli.resolve_target import Target
 from ssbfast.errors import RefusedError, SSBError
 from ssbfast.keys import Keypair
 from ssbfast.net.peer import Peer
 from ssbfast.room.tunnel_auth import AllowList
-from tests.helpers.clients import Known
+from tests.helpers.clients import RecordingClient
 from tests.helpers.false_room import FalseRoom, false_room
 from tests.helpers.rawpeer import eventually
 
@@ -80,12 +80,12 @@ class Pauses(Backoff):
 
 async def play(script: Script, pauses: Pauses, *, news: bool = False) -> None:
     """Keep a line until the script is over. news: all the time something is said that cuts pauses short."""
-    line = Line(
+    line = PersistentTunnel(
         script,  # type: ignore[arg-type]
         Target(TARGET.id, ()),
         anyway=False,
-        opened=lambda _peer: None,
-        tell=lambda _event: None,
+        on_opened=lambda _peer: None,
+        on_event=lambda _event: None,
         backoff=pauses,
     )
     line._changed.set()
@@ -121,7 +121,7 @@ async def test_a_session_of_use_lets_the_pauses_begin_again() -> None:
 
 
 async def test_who_is_refused_waits_twice_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Line, "_explain", lambda _self, _error: "refused")
+    monkeypatch.setattr(PersistentTunnel, "_explain", lambda _self, _error: "refused")
     script, pauses = Script(*[RefusedError("no")] * 3), Pauses(0.02, 2.0, 0.16)
     await play(script, pauses)
     for pause, gap in zip(pauses.said, script.gaps, strict=True):
@@ -178,8 +178,8 @@ async def test_a_room_that_cuts_every_session_is_not_hammered() -> None:
     pauses = Pauses(0.05, 2.0, 0.4)
     async with (
         cutting() as room,
-        Known(TARGET, admission=AllowList([ME.id])) as target,
-        Known(ME) as caller,
+        RecordingClient(TARGET, admission=AllowList([ME.id])) as target,
+        RecordingClient(ME) as caller,
     ):
         await target.join(room.address)
         joined = await caller.join(room.address, announce=False, attendants=True)
@@ -188,8 +188,8 @@ async def test_a_room_that_cuts_every_session_is_not_hammered() -> None:
             opened.append(loop.time())
 
         events: list[dict[str, Any]] = []
-        line = Line(
-            caller, Target(TARGET.id, ()), anyway=False, opened=told, tell=events.append, backoff=pauses
+        line = PersistentTunnel(
+            caller, Target(TARGET.id, ()), anyway=False, on_opened=told, on_event=events.append, backoff=pauses
         )
         works = [asyncio.ensure_future(line.keep()), asyncio.ensure_future(line.watch(joined))]
         await eventually(lambda: len(opened) >= 6)

@@ -27,7 +27,7 @@ from ssbfast.cli.standard_error import bounded_stderr, warn
 from ssbfast.errors import BadInputError, HandshakeError, MissingExtraError, RefusedError, RemoteError, SSBError
 from ssbfast.keys import load_secret
 from ssbfast.room.effects import Fail
-from tests.helpers.clients import House, house
+from tests.helpers.clients import RoomWithClients, room_with_clients
 from tests.helpers.hostile import TITLE, is_clean
 from tests.helpers.processes import Running, run
 from tests.helpers.rooms import feed
@@ -226,7 +226,7 @@ def test_errors_of_handshakes_have_their_hint() -> None:
 # ---------------------------------------------------------------- programs beside a hostile room
 
 
-def hostile_room(at: House, *method: str) -> None:
+def hostile_room(at: RoomWithClients, *method: str) -> None:
     """Let a method of it fail with what it says."""
     table = at.room.server._methods._table
     table[method] = (table[method][0], lambda session, call, _now: [Fail(session, call.req, TITLE)])
@@ -242,7 +242,7 @@ async def outcome(*arguments: str) -> tuple[int, str, str]:
 @pytest.mark.parametrize("as_json", [(), ("--json",)], ids=["people", "json"])
 @pytest.mark.parametrize("command", ["attendants", "doctor"])
 async def test_commands_that_look_into_a_room(command: str, as_json: tuple[str, ...], tmp_path: Path) -> None:
-    async with house(name=TITLE + "x" * 10_000) as at:
+    async with room_with_clients(name=TITLE + "x" * 10_000) as at:
         data = ("--data", str(tmp_path), "--room", at.address)
         code, out, err = await outcome(command, *data, *as_json)
         assert (code, err) == (0, "") and len(out) < 5000
@@ -255,14 +255,14 @@ async def test_commands_that_look_into_a_room(command: str, as_json: tuple[str, 
 @pytest.mark.parametrize("as_json", [(), ("--json",)], ids=["people", "json"])
 async def test_commands_that_stay_in_a_room(as_json: tuple[str, ...], tmp_path: Path) -> None:
     """Its list ends with an error, then it is no room any more."""
-    async with house(name=TITLE) as at:
+    async with room_with_clients(name=TITLE) as at:
         hostile_room(at, "room", "attendants")
         data = ("--data", str(tmp_path), "--room", at.address, "--path", "tunnel")
         await check_running(at, ["listen", *data, "--forward", "127.0.0.1:9", *as_json])
         await check_running(at, ["connect", str(feed(5)), *data, "--bind", "127.0.0.1:0", *as_json])
 
 
-async def check_running(at: House, arguments: list[str]) -> None:
+async def check_running(at: RoomWithClients, arguments: list[str]) -> None:
     with Running(*arguments) as program:
         code = await asyncio.to_thread(program.wait)
         lines = []
@@ -276,7 +276,7 @@ async def check_running(at: House, arguments: list[str]) -> None:
 async def test_what_a_room_says_of_a_target(tmp_path: Path) -> None:
     """The reason for which `connect` waits."""
     load_secret(tmp_path / "secret", create=True)
-    async with house() as at:
+    async with room_with_clients() as at:
         target = await at.client()
         hostile_room(at, "tunnel", "connect")
         data = ("--data", str(tmp_path), "--room", at.address, "--bind", "127.0.0.1:0", "--json", "--anyway")

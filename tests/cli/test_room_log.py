@@ -18,7 +18,7 @@ from ssbfast.cli.output import Printer, describe
 from ssbfast.cli.room import RoomLog
 from tests.helpers.processes import Running, without_time
 from tests.helpers.rawpeer import eventually
-from tests.helpers.room_processes import Village, village
+from tests.helpers.room_processes import RoomProcesses, room_processes
 
 VISITS = 100
 
@@ -29,7 +29,7 @@ async def crowd(address: str) -> None:
             await client.join(address)
 
 
-def run_room(place: Village, *arguments: str) -> tuple[list[str], float]:
+def run_room(place: RoomProcesses, *arguments: str) -> tuple[list[str], float]:
     """Its lines from the first visit to its end, and how many seconds that took."""
     began = time.monotonic()
     data = ("--data", str(place.path("room")), "--listen", f"127.0.0.1:{place.port}")
@@ -55,7 +55,7 @@ def check(lines: list[str], seconds: float, counts: Counter[str]) -> None:
 
 
 def test_as_json(tmp_path: Path) -> None:
-    with village(tmp_path) as place:
+    with room_processes(tmp_path) as place:
         lines, seconds = run_room(place, "--json")
     counts: Counter[str] = Counter()
     for event in map(json.loads, lines):
@@ -65,7 +65,7 @@ def test_as_json(tmp_path: Path) -> None:
 
 
 def test_for_people(tmp_path: Path) -> None:
-    with village(tmp_path) as place:
+    with room_processes(tmp_path) as place:
         lines, seconds = run_room(place)
     counts: Counter[str] = Counter()
     for line in lines:

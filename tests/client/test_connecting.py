@@ -25,11 +25,11 @@ from ssbfast.room.tunnel_auth import AllowList
 from ssbfast.wire.address import TunnelAddress, format_address
 from ssbfast.wire.muxrpc import Called
 from ssbfast.wire.private_tunnel import PrivateTunnelAddress, issue_group, issue_personal
-from tests.helpers.clients import House, Known, house, nothing_left
+from tests.helpers.clients import RecordingClient, RoomWithClients, nothing_left, room_with_clients
 from tests.helpers.rawpeer import PATIENCE, eventually
 
 
-async def friends(at: House, **options: Any) -> tuple[Known, Known]:
+async def friends(at: RoomWithClients, **options: Any) -> tuple[RecordingClient, RecordingClient]:
     """A target that lets everybody of the test in, and its caller."""
     me = Keypair.generate()
     target = await at.client(admission=AllowList([me.id]))
@@ -41,7 +41,7 @@ async def friends(at: House, **options: Any) -> tuple[Known, Known]:
 
 @pytest.mark.parametrize("form", ["id", "id text", "address", "address text", "alternatives"])
 async def test_every_form_of_a_target(form: str) -> None:
-    async with house() as at:
+    async with room_with_clients() as at:
         target, caller = await friends(at)
         address = TunnelAddress(at.id, target.me.id)
         elsewhere = format_address(TunnelAddress(Keypair.generate().id, target.me.id))
@@ -70,13 +70,13 @@ async def test_every_form_of_a_target(form: str) -> None:
 async def test_what_is_no_target_fails_before_anything_is_done(text: str, error: type[Exception]) -> None:
     with pytest.raises(error):
         parse_target(text)
-    client = Known()
+    client = RecordingClient()
     with pytest.raises(error):
         await client.connect(text)
 
 
 async def test_the_instance_of_2018_is_passed_on() -> None:
-    async with house() as at:
+    async with room_with_clients() as at:
         raw = await at.room.raw()
         caller = await at.client()
         connecting = asyncio.create_task(caller.connect(TunnelAddress(at.id, raw.id, 7)))
@@ -97,7 +97,7 @@ async def test_the_instance_of_2018_is_passed_on() -> None:
 
 
 async def test_a_tunnel_address_goes_through_its_portal_only() -> None:
-    async with house() as one, house() as two:
+    async with room_with_clients() as one, room_with_clients() as two:
         me = Keypair.generate()
         target = await one.client(admission=AllowList([me.id]))
         await target.join(two.address)
@@ -115,7 +115,7 @@ async def test_a_tunnel_address_goes_through_its_portal_only() -> None:
 
 
 async def test_the_same_target_in_two_rooms_is_tried_in_turn() -> None:
-    async with house() as one, house() as two:
+    async with room_with_clients() as one, room_with_clients() as two:
         me, them = Keypair.generate(), Keypair.generate()
         deaf = await one.room.raw(them)  # the same key, but nobody who answers
         target = await two.client(them, admission=AllowList([me.id]))
@@ -141,7 +141,7 @@ async def test_the_same_target_in_two_rooms_is_tried_in_turn() -> None:
 
 
 async def test_a_room_that_is_away_is_no_way() -> None:
-    async with house() as at:
+    async with room_with_clients() as at:
         target, caller = await friends(at)
         caller.rooms[0].session.link.abort()
         await eventually(lambda: caller.rooms == ())
@@ -154,7 +154,7 @@ async def test_a_room_that_is_away_is_no_way() -> None:
 
 async def test_a_target_that_does_not_answer_has_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "HANDSHAKE_SECONDS", 0.3)
-    async with house() as at:
+    async with room_with_clients() as at:
         silent = await at.room.raw()
         caller = await at.client()
         with pytest.raises(DeadlineError, match="handshake in time"):
@@ -163,7 +163,7 @@ async def test_a_target_that_does_not_answer_has_a_deadline(monkeypatch: pytest.
 
 
 async def test_our_own_key_is_nobody_to_call() -> None:
-    async with house() as at:
+    async with room_with_clients() as at:
         caller = await at.client()
         with pytest.raises(HandshakeError):
             await caller.connect(caller.me.id)
@@ -172,13 +172,13 @@ async def test_our_own_key_is_nobody_to_call() -> None:
 # ---------------------------------------------------------------- private addresses
 
 
-def personal(at: House, target: Known, to: FeedId, **options: Any) -> PrivateTunnelAddress:
+def personal(at: RoomWithClients, target: RecordingClient, to: FeedId, **options: Any) -> PrivateTunnelAddress:
     return issue_personal(target.me, to, at.id, **options)
 
 
 @pytest.mark.parametrize("with_owner", [False, True])
 async def test_a_private_address_is_resolved_here(with_owner: bool) -> None:
-    async with house() as at:
+    async with room_with_clients() as at:
         known: list[FeedId] = []
         target, caller = await friends(at, contacts=lambda: known)
         known += [Keypair.generate().id, target.me.id]
@@ -189,7 +189,7 @@ async def test_a_private_address_is_resolved_here(with_owner: bool) -> None:
 
 
 async def test_a_private_address_for_a_group() -> None:
-    async with house() as at:
+    async with room_with_clients() as at:
         secret = b"s" * 32
         target, caller = await friends(at, groups=[secret])
         address = issue_group(secret, target.me.id, at.id, with_owner=True)
@@ -197,16 +197,16 @@ async def test_a_private_address_for_a_group() -> None:
 
 
 async def test_a_private_address_for_somebody_else_sends_nothing() -> None:
-    async with house() as at:
+    async with room_with_clients() as at:
         target, caller = await friends(at)
         seen: list[object] = []
-        happened = at.room.server.happened
+        happened = at.room.server.event_received
 
         def spy(session: Any, event: object) -> None:
             seen.append(event)
             happened(session, event)
 
-        at.room.server.happened = spy  # type: ignore[method-assign]
+        at.room.server.event_received = spy  # type: ignore[method-assign]
         for address in (
             personal(at, target, Keypair.generate().id, with_owner=True),
             issue_personal(target.me, caller.me.id, Keypair.generate().id, with_owner=True),
@@ -222,7 +222,7 @@ async def test_a_private_address_for_somebody_else_sends_nothing() -> None:
 
 
 async def test_both_ends_tell_of_a_tunnel() -> None:
-    async with house() as at:
+    async with room_with_clients() as at:
         target, caller = await friends(at)
         peer = await caller.connect(target.me.id)
         await peer.close()
@@ -239,7 +239,7 @@ async def test_both_ends_tell_of_a_tunnel() -> None:
 
 
 async def test_a_listener_that_fails_breaks_nothing() -> None:
-    async with house() as at:
+    async with room_with_clients() as at:
         target, caller = await friends(at)
         problems: list[dict[str, Any]] = []
         asyncio.get_running_loop().set_exception_handler(lambda _loop, context: problems.append(context))
@@ -258,7 +258,7 @@ async def test_a_listener_that_fails_breaks_nothing() -> None:
 @pytest.mark.parametrize("turns", [0, 1, 2, 3, 5, 8, 13, 30])
 async def test_a_cancelled_connect_leaves_nothing(turns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "INNER_HELLO_SECONDS", 2 * PATIENCE)
-    async with house() as at:
+    async with room_with_clients() as at:
         target, caller = await friends(at)
         async with nothing_left():
             connecting = asyncio.create_task(caller.connect(target.me.id))
@@ -286,8 +286,8 @@ async def test_a_cancelled_connect_leaves_nothing(turns: int, monkeypatch: pytes
     ],
     ids=["incoming", "changes", "wait_left", "call"],
 )
-async def test_other_cancelled_awaits_leave_nothing(wait: Callable[[Known], Any]) -> None:
-    async with house() as at:
+async def test_other_cancelled_awaits_leave_nothing(wait: Callable[[RecordingClient], Any]) -> None:
+    async with room_with_clients() as at:
         client = await at.client()
         at.room.server._methods._called = lambda *_: []  # type: ignore[method-assign]
         async with nothing_left():

@@ -14,8 +14,8 @@ from ssbfast import limits
 from ssbfast.budgets import Rates
 from ssbfast.direct.budgets import Resources
 from ssbfast.net.stun_server import Limiter
-from tests.helpers.cuts import HOW, LOST, Cut, Lives, cutting, descriptors
-from tests.helpers.meeting import Meeting, meeting, paths_of
+from tests.helpers.cuts import HOW, LOST, Cut, SessionRuns, cutting, descriptors
+from tests.helpers.meeting import MeetingClients, meeting, paths_of
 from tests.helpers.rawpeer import eventually
 
 CUTS = int(os.environ.get("SSBFAST_TEST_CUTS", "112"))
@@ -48,7 +48,7 @@ async def test_cuts_at_every_step_leave_no_socket_no_task_and_no_traceback(how: 
     told: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _loop, context: told.append(context))
     async with cutting() as blade, meeting(connect=False) as met:
-        lives = Lives(met, blade)
+        lives = SessionRuns(met, blade)
         total = max([await lives.whole() for _ in range(3)])
         await nothing_is_left(met)
         tasks, files = asyncio.all_tasks(), descriptors()
@@ -64,7 +64,7 @@ async def test_cuts_at_every_step_leave_no_socket_no_task_and_no_traceback(how: 
         assert not told
 
 
-async def nothing_is_left(met: Meeting) -> None:
+async def nothing_is_left(met: MeetingClients) -> None:
     """Neither client has anything of a session that is over."""
     paths = [paths_of(client) for client in (met.caller, met.target)]
     await eventually(lambda: not any(one._by_id or one._by_peer or one._standbys or one._probation for one in paths))

@@ -30,7 +30,7 @@ from ssbfast.keys import Keypair
 from ssbfast.net.peer import Peer
 from ssbfast.room.tunnel_auth import AllowList
 from ssbfast.wire.direct.punch.probes import PROBE
-from tests.helpers.meeting import Meeting, meeting
+from tests.helpers.meeting import MeetingClients, meeting
 from tests.helpers.rawpeer import eventually
 from tests.helpers.reflectors import claiming, reflector
 
@@ -85,7 +85,7 @@ async def lie(session: Peer, epoch: int, candidates: list[dict[str, Any]]) -> bo
     return False
 
 
-async def sessions_of(met: Meeting, stack: AsyncExitStack, liars: list[Keypair], each: int) -> list[Peer]:
+async def sessions_of(met: MeetingClients, stack: AsyncExitStack, liars: list[Keypair], each: int) -> list[Peer]:
     """So many sessions of each liar with A, whose own ends are taken from `incoming`."""
     found = []
     for key in liars:
@@ -96,7 +96,7 @@ async def sessions_of(met: Meeting, stack: AsyncExitStack, liars: list[Keypair],
     return found
 
 
-def open_sockets(met: Meeting) -> int:
+def open_sockets(met: MeetingClients) -> int:
     return sum(not udp.is_closed for udp in met.net.opened)
 
 
@@ -257,7 +257,7 @@ def repeating() -> dict[str, Any]:
     return theirs
 
 
-def probed(met: Meeting) -> set[str]:
+def probed(met: MeetingClients) -> set[str]:
     return {host for (host, _), data in met.net.sent if len(data) == PROBE}
 
 

@@ -29,8 +29,8 @@ from ssbfast.room.tunnel_auth import Policy, Relation
 from ssbfast.wire.direct import signaling
 from ssbfast.wire.direct.keys import Role
 from ssbfast.wire.muxrpc import CallKind
-from tests.helpers.forwards import Service, Wire
-from tests.helpers.meeting import Meddler, Meeting, meddling, meeting, paths_of
+from tests.helpers.forwards import TcpEnd, TcpService
+from tests.helpers.meeting import Meddler, MeetingClients, meddling, meeting, paths_of
 from tests.helpers.rawpeer import eventually
 
 OFFER = {"epoch": 1, "candidates": [], "mapping": "unknown", "birthday": False}
@@ -51,7 +51,7 @@ class NoSockets:
         raise OSError(24, "Too many open files")
 
 
-async def all_closed(met: Meeting) -> None:
+async def all_closed(met: MeetingClients) -> None:
     await eventually(lambda: met.net.opened and all(udp.is_closed for udp in met.net.opened))
 
 
@@ -182,7 +182,7 @@ async def test_a_session_that_is_cut_as_its_path_comes_up_does_not_go_on_there(
 # ---------------------------------------------------------------- standbys
 
 
-async def bare(met: Meeting) -> Peer:
+async def bare(met: MeetingClients) -> Peer:
     """Another tunnel from C to A, of which A does not know yet what it is."""
     tunnel = Peer()
     await met.caller._open_tunnel(met.caller.rooms[0], met.target.me.id, None, tunnel)
@@ -257,7 +257,7 @@ async def test_a_forward_that_is_cut_is_reset_at_the_service_and_never_ended(
             await eventually(lambda: met.peer.path == "direct" and direct_ends(met))
             (end,) = direct_ends(met)
             lies.lies = True
-            wire = Wire(*await asyncio.open_connection(*met.listener.address))
+            wire = TcpEnd(*await asyncio.open_connection(*met.listener.address))
             await wire.send(bytes(100))
             await asyncio.sleep(number % 8 / 2000)
             if who == "client":
@@ -285,13 +285,13 @@ class NoWayBack(Meddler):
         return () if self.lies else (data,)
 
 
-def direct_ends(met: Meeting) -> list[Rendezvous]:
+def direct_ends(met: MeetingClients) -> list[Rendezvous]:
     """The target's ends of sessions that are direct now."""
     found = paths_of(met.target)._by_peer
     return [end for peer, end in found.items() if peer.is_open and peer.path == "direct"]
 
 
-async def end_at(service: Service) -> str:
+async def end_at(service: TcpService) -> str:
     """How the service sees a connection's end, if it sees the connection at all."""
     try:
         wire = await asyncio.wait_for(service.connections.get(), 1.0)

@@ -20,7 +20,7 @@ from ssbfast.net.peer import Peer
 from ssbfast.room.tunnel_auth import AllowList
 from ssbfast.wire.direct.keys import session_id
 from ssbfast.wire.direct.punch.probes import PROBE
-from tests.helpers.meeting import HERE, Meeting, meeting, paths_of
+from tests.helpers.meeting import HERE, MeetingClients, meeting, paths_of
 from tests.helpers.rawpeer import eventually, settle
 
 NOWHERE = {"candidates": [], "mapping": "unknown", "birthday": False}
@@ -174,7 +174,7 @@ async def test_reflected_and_forged_probes_open_nothing(victim: socket.socket) -
 # ---------------------------------------------------------------- a lying target
 
 
-def lie(met: Meeting, answer: Any, asked: list[Any]) -> None:
+def lie(met: MeetingClients, answer: Any, asked: list[Any]) -> None:
     """Have A, who has no direct paths of his own, answer offers so; an exception is raised."""
 
     @met.target._api.call("direct.offer")

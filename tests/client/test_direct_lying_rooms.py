@@ -15,8 +15,8 @@ from ssbfast import limits
 from ssbfast.errors import SessionEndedError, SSBError
 from ssbfast.net.relayed_tunnel import Ending
 from ssbfast.wire.handshake_messages import CLIENT_BYTES, SERVER_BYTES
-from tests.helpers.clients import house
-from tests.helpers.meeting import Meddler, Meeting, meddling, meeting, paths_of
+from tests.helpers.clients import room_with_clients
+from tests.helpers.meeting import Meddler, MeetingClients, meddling, meeting, paths_of
 from tests.helpers.rawpeer import eventually
 
 DIALS = 3
@@ -103,7 +103,7 @@ LIES = [
 ]  # fmt: skip
 
 
-async def has_no_way_back(met: Meeting) -> None:
+async def has_no_way_back(met: MeetingClients) -> None:
     await met.path("direct")
     machine = met.rendezvous(met.caller).migration.carriers
     assert machine._standby is None
@@ -261,7 +261,7 @@ async def test_a_room_that_swallows_standbys_does_not_keep_them_from_another_roo
         await stack.enter_async_context(meddling(meddler))
         met = await stack.enter_async_context(meeting(connect=False))
         meddler.room = met.at.room.server.relay
-        other = await stack.enter_async_context(house())
+        other = await stack.enter_async_context(room_with_clients())
         for client in (met.target, met.caller):
             joined = await client.join(other.address)
             stack.push_async_callback(joined.leave)

@@ -13,7 +13,7 @@ from ssbfast import limits
 from ssbfast.errors import DeadlineError, SSBError
 from ssbfast.wire.direct.punch.probes import PROBE
 from ssbfast.wire.handshake_messages import CLIENT_BYTES, SERVER_BYTES
-from tests.helpers.meeting import Meddler, Meeting, meddling, meeting, paths_of
+from tests.helpers.meeting import Meddler, MeetingClients, meddling, meeting, paths_of
 from tests.helpers.rawpeer import eventually, settle
 
 HELLO = {True: CLIENT_BYTES, False: SERVER_BYTES}
@@ -27,7 +27,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "DIRECT_FAREWELL_SECONDS", 0.1)
 
 
-async def both_end(met: Meeting) -> None:
+async def both_end(met: MeetingClients) -> None:
     """With an error at each end, and nobody has met."""
     for peer in (met.peer, met.there):
         await asyncio.wait_for(peer.wait_closed(), 20)
@@ -271,7 +271,7 @@ async def test_bytes_of_the_way_back_are_whole_or_there_are_none(
             assert isinstance(met.peer.error, SSBError)
 
 
-async def echoed(met: Meeting, items: list[bytes], patience: float) -> tuple[list[bytes], SSBError | None]:
+async def echoed(met: MeetingClients, items: list[bytes], patience: float) -> tuple[list[bytes], SSBError | None]:
     """What comes back of these, and what ended it: also our own patience, for a tunnel may be withheld for ever."""
     got: list[Any] = []
     try:
@@ -284,7 +284,7 @@ async def echoed(met: Meeting, items: list[bytes], patience: float) -> tuple[lis
     return got, None
 
 
-async def echo(met: Meeting, items: list[bytes], got: list[Any]) -> None:
+async def echo(met: MeetingClients, items: list[bytes], got: list[Any]) -> None:
     """Send these and write down what comes back."""
     stream = met.peer.duplex("echo")
     for item in items:

@@ -10,8 +10,8 @@ import pytest
 
 from ssbfast import limits
 from ssbfast.limits import KiB
-from tests.helpers.clients import Known
-from tests.helpers.meeting import Meeting, meeting
+from tests.helpers.clients import RecordingClient
+from tests.helpers.meeting import MeetingClients, meeting
 from tests.helpers.rawpeer import eventually
 
 STUCK = "long datagrams do not pass on the direct path"
@@ -28,14 +28,14 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "DIRECT_FAREWELL_SECONDS", 0.1)
 
 
-async def shrink(met: Meeting, longest: int) -> None:
+async def shrink(met: MeetingClients, longest: int) -> None:
     """From now on nothing longer passes."""
     await met.path("direct")
     await met.has_standby()
     met.net.longest = longest
 
 
-async def calls_pass(met: Meeting, by: str) -> None:
+async def calls_pass(met: MeetingClients, by: str) -> None:
     """Bytes of the session itself; the echo goes the other way, too, but only when they have come."""
     caller = met.peer if by == "caller" else met.there
     stream = caller.duplex("echo")
@@ -46,7 +46,7 @@ async def calls_pass(met: Meeting, by: str) -> None:
     await stream.end()
 
 
-async def connections_pass(met: Meeting, by: str) -> None:
+async def connections_pass(met: MeetingClients, by: str) -> None:
     """Bytes of a forwarded connection that was opened before."""
     wires = met._wires if by == "caller" else met._wires[::-1]
     sent = os.urandom(LENGTH)
@@ -55,7 +55,7 @@ async def connections_pass(met: Meeting, by: str) -> None:
     await sending
 
 
-def reasons(client: Known) -> list[str]:
+def reasons(client: RecordingClient) -> list[str]:
     return [event["reason"] for event in client.named("path") if event["path"] == "tunnel"]
 
 

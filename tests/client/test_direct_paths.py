@@ -17,7 +17,7 @@ from ssbfast.errors import SSBError
 from ssbfast.keys import Keypair
 from ssbfast.limits import KiB, MiB
 from ssbfast.room.tunnel_auth import Policy
-from tests.helpers.forwards import Wire
+from tests.helpers.forwards import TcpEnd
 from tests.helpers.meeting import meeting, paths_of
 from tests.helpers.rawpeer import eventually, settle
 
@@ -30,7 +30,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "DIRECT_FAREWELL_SECONDS", 0.1)
 
 
-async def send_digest(wire: Wire, size: int) -> str:
+async def send_digest(wire: TcpEnd, size: int) -> str:
     """Send that much, in pieces; returns its SHA-256."""
     sha = hashlib.sha256()
     for _ in range(size // (64 * KiB)):
@@ -41,7 +41,7 @@ async def send_digest(wire: Wire, size: int) -> str:
     return sha.hexdigest()
 
 
-async def digest(wire: Wire, on_bytes: Callable[[int], Any] = lambda total: None) -> str:
+async def digest(wire: TcpEnd, on_bytes: Callable[[int], Any] = lambda total: None) -> str:
     """The SHA-256 of all that comes."""
     sha, total = hashlib.sha256(), 0
     while piece := await wire.reader.read(64 * KiB):

@@ -30,8 +30,8 @@ from ssbfast.keys import Keypair
 from ssbfast.room.tunnel_auth import Policy, Relation
 from ssbfast.wire.direct.punch.candidates import Kind
 from ssbfast.wire.direct.punch.probes import PROBE
-from tests.helpers.clients import Known
-from tests.helpers.meeting import HERE, Meeting, meeting
+from tests.helpers.clients import RecordingClient
+from tests.helpers.meeting import HERE, MeetingClients, meeting
 from tests.helpers.rawpeer import eventually, settle
 
 NOWHERE = {"candidates": [], "mapping": "unknown", "birthday": False}
@@ -87,13 +87,13 @@ async def asked(reflector: socket.socket) -> None:
     await asyncio.wait_for(asyncio.get_running_loop().sock_recv(reflector, 2048), 20)
 
 
-def trusting(client: Known, graph: MemoryGraph) -> None:
+def trusting(client: RecordingClient, graph: MemoryGraph) -> None:
     """Have a client let in everybody, and tell addresses to those whom it follows."""
     client._admission = None
     client._trust = Trust(graph, policy=Policy.EVERYONE)
 
 
-def offers_to(met: Meeting, answer: Callable[[int], Any]) -> list[Any]:
+def offers_to(met: MeetingClients, answer: Callable[[int], Any]) -> list[Any]:
     """Have A, who has no direct paths of his own, answer offers, by their number; returns what was offered so far."""
     offers: list[Any] = []
 

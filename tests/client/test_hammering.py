@@ -20,14 +20,14 @@ from ssbfast.client.tunnel_auth import Trust
 from ssbfast.errors import SSBError
 from ssbfast.keys import Keypair
 from ssbfast.store.peer_store import Store
-from tests.helpers.clients import House, house
+from tests.helpers.clients import RoomWithClients, room_with_clients
 
 STRANGERS = 600
 AT_ONCE = 60
 FRIENDLY_CALLS = 20
 
 
-async def knock(here: House, target: Keypair) -> None:
+async def knock(here: RoomWithClients, target: Keypair) -> None:
     """One identity, one refused tunnel."""
     async with RoomClient(Keypair.generate()) as stranger:
         await stranger.join(here.address, announce=False)
@@ -35,7 +35,7 @@ async def knock(here: House, target: Keypair) -> None:
             await stranger.connect(target.id)
 
 
-async def hammer(here: House, target: Keypair) -> None:
+async def hammer(here: RoomWithClients, target: Keypair) -> None:
     """At most so many at once, until all have knocked."""
     left = iter(range(STRANGERS))
 
@@ -54,7 +54,7 @@ async def test_friends_get_through_a_crowd_of_strangers(tmp_path: Path, monkeypa
     with Store(tmp_path) as store:
         store.follow(friend.id)
     trust = Trust(StoreGraph(tmp_path), denials=DenialLog(tmp_path))
-    async with house() as here:
+    async with room_with_clients() as here:
         target = await here.client(trust=trust)
         carol = await here.client(friend)
         await knock(here, target.me)  # what the first one needs is there from now on

@@ -20,15 +20,15 @@ from ssbfast import limits
 from ssbfast.client import identity_lock
 from ssbfast.client.identity_lock import LOCK, SOCKET, IdentityLock, who
 from ssbfast.errors import BadInputError
-from tests.helpers.room_processes import Village, kill, village
+from tests.helpers.room_processes import RoomProcesses, kill, room_processes
 from tests.helpers.stores import posix_only
 
 PATIENCE = 60.0
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Village]:
-    with village(tmp_path) as made:
+def place(tmp_path: Path) -> Iterator[RoomProcesses]:
+    with room_processes(tmp_path) as made:
         yield made
 
 
@@ -142,7 +142,7 @@ async def test_without_locks_the_socket_decides(tmp_path: Path, monkeypatch: pyt
 
 
 @posix_only
-def test_a_second_listen_says_so(place: Village) -> None:
+def test_a_second_listen_says_so(place: RoomProcesses) -> None:
     place.room()
     first = place.listen("a", 9)
     first.event("announced")

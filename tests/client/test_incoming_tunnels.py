@@ -22,7 +22,7 @@ from ssbfast.keys import Keypair
 from ssbfast.net.peer import Peer
 from ssbfast.room.tunnel_auth import AllowList, Policy
 from ssbfast.wire.handshake import ClientHandshake
-from tests.helpers.clients import Known, house
+from tests.helpers.clients import RecordingClient, room_with_clients
 from tests.helpers.false_room import FalseRoom, false_room
 from tests.helpers.rawpeer import PATIENCE, RawTunnel, eventually, settle
 
@@ -38,7 +38,7 @@ def quick_goodbyes(monkeypatch: pytest.MonkeyPatch) -> None:
 class Place:
     """A false room, and a target in it that follows whom a test says."""
 
-    def __init__(self, room: FalseRoom, target: Known, graph: MemoryGraph) -> None:
+    def __init__(self, room: FalseRoom, target: RecordingClient, graph: MemoryGraph) -> None:
         self.room = room
         self.target = target
         self.graph = graph
@@ -92,7 +92,7 @@ class Place:
 @asynccontextmanager
 async def place(**options: Any) -> AsyncIterator[Place]:
     graph = MemoryGraph()
-    async with false_room() as room, Known(trust=Trust(graph, **options)) as target:
+    async with false_room() as room, RecordingClient(trust=Trust(graph, **options)) as target:
         await target.join(room.address)
         yield Place(room, target, graph)
 
@@ -137,7 +137,7 @@ class Flood:
 @pytest.mark.parametrize("kind", ["silent", "hello", "proven"])
 @pytest.mark.parametrize("origins", [1, 12, 100])
 async def test_no_friend_is_kept_out_by_a_flood(origins: int, kind: str) -> None:
-    async with place() as here, Known(here.friend()) as caller:
+    async with place() as here, RecordingClient(here.friend()) as caller:
         await caller.join(here.room.address, announce=False)
         async with Flood(here, origins, kind) as flood:
             for _ in range(FRIENDLY_CALLS):
@@ -288,7 +288,7 @@ async def test_a_graph_without_hints_expects_those_who_are_allowed() -> None:
     graph._graph.set(friend.id, follows=True)
     trust = Trust(graph, allowed=[allowed.id])
     assert trust.expects(allowed.id) and not trust.expects(friend.id)
-    async with false_room() as room, Known(trust=trust) as target, Known(friend) as caller:
+    async with false_room() as room, RecordingClient(trust=trust) as target, RecordingClient(friend) as caller:
         await target.join(room.address)
         await caller.join(room.address, announce=False)
         assert (await caller.connect(target.me.id)).is_open
@@ -320,7 +320,7 @@ async def test_an_admission_of_ones_own_hears_of_proven_keys_only() -> None:
             asked.append(who)
             return False
 
-    async with false_room() as room, Known(admission=Nobody()) as target:
+    async with false_room() as room, RecordingClient(admission=Nobody()) as target:
         await target.join(room.address)
         origin = Keypair.generate()
         room.knock(target.me.id, origin.id)
@@ -332,12 +332,12 @@ async def test_an_admission_of_ones_own_hears_of_proven_keys_only() -> None:
 # ---------------------------------------------------------------- sessions
 
 
-async def open_many(caller: Known, target: Known, count: int) -> list[Peer]:
+async def open_many(caller: RecordingClient, target: RecordingClient, count: int) -> list[Peer]:
     return [await caller.connect(target.me.id) for _ in range(count)]
 
 
 async def test_a_key_has_so_many_sessions_and_the_newest_stay() -> None:
-    async with house() as at:
+    async with room_with_clients() as at:
         friend, other = Keypair.generate(), Keypair.generate()
         target = await at.client(admission=AllowList([friend.id, other.id]))
         callers = [await at.client(friend) for _ in range(2)]  # on two machines, so to speak
@@ -362,7 +362,7 @@ async def test_a_key_has_so_many_sessions_and_the_newest_stay() -> None:
 
 async def test_sessions_have_a_limit_in_all_and_the_greediest_loses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "INNER_SESSIONS", 6)
-    async with house() as at:
+    async with room_with_clients() as at:
         keys = [Keypair.generate() for _ in range(4)]
         target = await at.client(admission=AllowList([key.id for key in keys]))
         callers = [await at.client(key) for key in keys]
@@ -375,7 +375,7 @@ async def test_sessions_have_a_limit_in_all_and_the_greediest_loses(monkeypatch:
 
 async def test_with_everybody_welcome_those_whom_we_follow_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "INNER_SESSIONS", 3)
-    async with house() as at:
+    async with room_with_clients() as at:
         friend, graph = Keypair.generate(), MemoryGraph()
         graph.set(friend.id, follows=True)
         target = await at.client(trust=Trust(graph, policy=Policy.EVERYONE))
@@ -387,7 +387,7 @@ async def test_with_everybody_welcome_those_whom_we_follow_stay(monkeypatch: pyt
 
 
 async def test_whoever_leaves_before_being_taken_is_not_kept_for_the_application() -> None:
-    async with house() as at:
+    async with room_with_clients() as at:
         friend = Keypair.generate()
         target, caller = await at.client(admission=AllowList([friend.id])), await at.client(friend)
         for _ in range(5):
@@ -401,7 +401,7 @@ async def test_whoever_leaves_before_being_taken_is_not_kept_for_the_application
 
 
 async def test_a_peer_is_idle_while_it_only_pings() -> None:
-    async with house() as at:
+    async with room_with_clients() as at:
         friend = Keypair.generate()
         target, caller = await at.client(admission=AllowList([friend.id])), await at.client(friend)
         peer = await caller.connect(target.me.id)

@@ -13,14 +13,14 @@ import pytest
 from ssbfast import limits
 from ssbfast.cli.attendants import _look_at_list
 from ssbfast.client import joined_room
-from ssbfast.client.joined_room import Attendance, Changes, Way, feed_ids, reflectors_of
+from ssbfast.client.joined_room import Attendance, AttendanceChanges, KeyedEndpoint, feed_ids, reflectors_of
 from ssbfast.errors import AddressError, RemoteError, SSBError
 from ssbfast.ids import FeedId
 from ssbfast.keys import Keypair
 from ssbfast.room.effects import Answer, Fail
 from ssbfast.room.tunnel_auth import AllowList
 from ssbfast.wire.muxrpc import JSON, Called
-from tests.helpers.clients import House, Known, house
+from tests.helpers.clients import RecordingClient, RoomWithClients, room_with_clients
 from tests.helpers.false_room import false_room
 from tests.helpers.rawpeer import eventually
 from tests.helpers.rooms import feed
@@ -32,23 +32,23 @@ OLDER = {
 }
 
 
-def age(at: House, generation: int) -> list[str]:
+def age(at: RoomWithClients, generation: int) -> list[str]:
     """Make the room one of that generation; what it is asked."""
     for name in OLDER[generation]:
         del at.room.server._methods._table[tuple(name.split("."))]
     return spy(at)
 
 
-def spy(at: House) -> list[str]:
+def spy(at: RoomWithClients) -> list[str]:
     asked: list[str] = []
-    happened = at.room.server.happened
+    happened = at.room.server.event_received
 
     def listen(session: Any, event: object) -> None:
         if isinstance(event, Called):
             asked.append(".".join(event.name))
         happened(session, event)
 
-    at.room.server.happened = listen  # type: ignore[method-assign]
+    at.room.server.event_received = listen  # type: ignore[method-assign]
     return asked
 
 
@@ -65,7 +65,7 @@ def spy(at: House) -> list[str]:
     ],
 )
 async def test_calls_by_generation(generation: int, announce: Any, calls: list[str]) -> None:
-    async with house() as at:
+    async with room_with_clients() as at:
         asked = age(at, generation)
         me = Keypair.generate()
         client = await at.client(admission=AllowList([me.id]), join=False)
@@ -81,7 +81,7 @@ async def test_calls_by_generation(generation: int, announce: Any, calls: list[s
 
 
 async def test_who_wants_to_be_listed_needs_a_room_with_a_list() -> None:
-    async with house() as at:
+    async with room_with_clients() as at:
         age(at, 2018)
         client = await at.client(join=False)
         with pytest.raises(RemoteError, match="not a room"):
@@ -90,7 +90,7 @@ async def test_who_wants_to_be_listed_needs_a_room_with_a_list() -> None:
 
 @pytest.mark.parametrize("answer", [False, None, "yes", 1])
 async def test_what_denies_being_a_room_is_none(answer: JSON) -> None:
-    async with house() as at:
+    async with room_with_clients() as at:
         at.room.server._methods._table["room", "metadata"] = (
             "async",
             lambda session, call, _now: [Answer(session, call.req, answer)],
@@ -102,7 +102,7 @@ async def test_what_denies_being_a_room_is_none(answer: JSON) -> None:
 
 
 async def test_the_list_without_being_on_it() -> None:
-    async with house() as at:
+    async with room_with_clients() as at:
         watcher, other = await at.client(join=False), await at.client()
         room = await watcher.join(at.address, announce=False, attendants=True)
         assert room.attendants == {other.me.id} and not room.is_listed
@@ -112,7 +112,7 @@ async def test_the_list_without_being_on_it() -> None:
 
 
 async def test_a_room_that_lists_everybody_is_found_out() -> None:
-    async with house() as at:
+    async with room_with_clients() as at:
         subscribe = at.room.server._methods._subscribe
         at.room.server._methods._table["room", "attendants"] = (
             "source",
@@ -124,7 +124,7 @@ async def test_a_room_that_lists_everybody_is_found_out() -> None:
 
 
 async def test_a_program_that_only_calls_does_not_take_its_own_users_place() -> None:
-    async with house() as at:
+    async with room_with_clients() as at:
         me, friend = Keypair.generate(), Keypair.generate()
         listening = await at.client(me, admission=AllowList([friend.id]))
         for attendants in (False, True):
@@ -136,7 +136,7 @@ async def test_a_program_that_only_calls_does_not_take_its_own_users_place() -> 
 
 
 async def test_alternatives_of_another_room_are_not_taken_later() -> None:
-    async with house() as one, house() as two:
+    async with room_with_clients() as one, room_with_clients() as two:
         client = await one.client(join=False)
         room = await client.join(f"{one.address};{two.address}")
         assert [way.key for way in room.ways] == [one.id] and room.id == one.id
@@ -152,7 +152,11 @@ async def test_alternatives_of_another_room_are_not_taken_later() -> None:
 @pytest.mark.parametrize("is_old", [False, True])
 @pytest.mark.parametrize("announce", [True, False])
 async def test_an_outsider_of_a_community_is_in_it_without_its_list(announce: bool, is_old: bool) -> None:
-    async with false_room() as room, Known() as guest, Known(admission=AllowList([guest.me.id])) as member:
+    async with (
+        false_room() as room,
+        RecordingClient() as guest,
+        RecordingClient(admission=AllowList([guest.me.id])) as member,
+    ):
         room.members, room.is_old = {member.me.id}, is_old
         await member.join(room.address)
         room.present = [str(member.me.id)]
@@ -167,7 +171,7 @@ async def test_an_outsider_of_a_community_is_in_it_without_its_list(announce: bo
 
 
 async def test_an_outsider_that_becomes_a_member_is_listed_from_its_next_session_on() -> None:
-    async with false_room() as room, Known() as client:
+    async with false_room() as room, RecordingClient() as client:
         room.members, room.present = set(), [str(client.me.id)]
         joined = await client.join(room.address)
         assert joined.is_external
@@ -182,7 +186,7 @@ async def test_an_outsider_that_becomes_a_member_is_listed_from_its_next_session
 
 
 async def test_a_member_that_is_refused_the_list_is_not_in_the_room() -> None:
-    async with house() as at:
+    async with room_with_clients() as at:
         at.room.server._methods._table["room", "attendants"] = (
             "source",
             lambda session, call, _now: [Fail(session, call.req, "not today")],
@@ -194,7 +198,7 @@ async def test_a_member_that_is_refused_the_list_is_not_in_the_room() -> None:
 
 async def test_a_room_cannot_fill_our_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "ATTENDANTS", 3)
-    async with house() as at:
+    async with room_with_clients() as at:
         client = await at.client()
         others = [await at.client() for _ in range(4)]
         await eventually(lambda: len(client.staying[0].attendants) == 3)
@@ -235,7 +239,7 @@ class Turns:
 
 @pytest.mark.parametrize("is_old", [False, True])
 async def test_a_long_list_lets_others_have_their_turn(is_old: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with false_room() as room, house() as at:
+    async with false_room() as room, room_with_clients() as at:
         room.is_old = is_old
         room.present = [str(feed(number)) for number in range(10_000)]
         client = await at.client()
@@ -253,7 +257,7 @@ async def test_a_long_list_lets_others_have_their_turn(is_old: bool, monkeypatch
 
 
 async def test_a_flood_of_events_lets_others_have_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with false_room() as room, house() as at:
+    async with false_room() as room, room_with_clients() as at:
         client = await at.client()
         joined = await client.join(room.address)
         side = room.sessions[client.me.id]
@@ -273,7 +277,7 @@ async def test_a_flood_of_events_lets_others_have_their_turn(monkeypatch: pytest
 
 @pytest.mark.parametrize("ids", [None, 7, {}, "@x", [None, {}, [], 7, "", "@x"]])
 async def test_a_list_without_sense_is_an_empty_one(ids: Any) -> None:
-    async with false_room() as room, house() as at:
+    async with false_room() as room, room_with_clients() as at:
         client = await at.client(join=False)
         room.present = [str(feed(1))]
         joined = await client.join(room.address)
@@ -286,7 +290,7 @@ async def test_a_list_without_sense_is_an_empty_one(ids: Any) -> None:
 
 
 async def test_a_listener_that_never_waits_lets_others_have_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    changes = Changes(feed(number) for number in range(2_000))
+    changes = AttendanceChanges(feed(number) for number in range(2_000))
     with Turns(monkeypatch) as turns:
         began = turns.count
         for number in range(2_000):
@@ -296,7 +300,7 @@ async def test_a_listener_that_never_waits_lets_others_have_their_turn(monkeypat
 
 async def test_a_listener_that_stands_still_has_no_more_waiting_than_there_are_people() -> None:
     """However often they come and go."""
-    changes = Changes(())
+    changes = AttendanceChanges(())
     for number in range(10_000):
         changes.tell(feed(number % 50), True)
         changes.tell(feed(number % 50), False)
@@ -307,7 +311,7 @@ async def test_a_listener_that_stands_still_has_no_more_waiting_than_there_are_p
 
 
 async def test_changes_that_take_each_other_back_are_not_kept() -> None:
-    changes = Changes([feed(2), feed(1)])
+    changes = AttendanceChanges([feed(2), feed(1)])
     changes.tell(feed(3), True)
     changes.tell(feed(3), False)
     changes.tell(feed(1), False)
@@ -321,7 +325,7 @@ async def test_changes_that_take_each_other_back_are_not_kept() -> None:
 
 
 async def test_a_rooms_reflectors_are_those_at_the_address_of_our_session() -> None:
-    async with house() as at:
+    async with room_with_clients() as at:
         client = await at.client()
         port = at.room.server.port
         assert client.staying[0].reflectors[0] == ("127.0.0.1", port)
@@ -363,6 +367,6 @@ def test_rooms_without_reflectors_have_none(metadata: Any) -> None:
 
 
 def test_a_way_prints_as_an_address() -> None:
-    assert str(Way("::1", 8008, feed(1))).startswith("net:!:!:1:8008~shs:")
+    assert str(KeyedEndpoint("::1", 8008, feed(1))).startswith("net:!:!:1:8008~shs:")
     with pytest.raises(AddressError):
-        str(Way("", 1, feed(1)))
+        str(KeyedEndpoint("", 1, feed(1)))

@@ -13,7 +13,7 @@ import pytest
 
 from ssbfast import limits
 from ssbfast.backoff import Backoff
-from ssbfast.client.joined_room import JoinedRoom, Way
+from ssbfast.client.joined_room import JoinedRoom, KeyedEndpoint
 from ssbfast.client.reconnect import keep
 from ssbfast.errors import BusyError, DeadlineError, HandshakeError, RemoteError, SessionEndedError, SSBError
 from ssbfast.keys import Keypair
@@ -23,7 +23,7 @@ from ssbfast.net.relay import Relay
 from ssbfast.room.tunnel_auth import AllowList
 from ssbfast.wire.address import TunnelAddress, format_address
 from ssbfast.wire.handshake import ServerHandshake
-from tests.helpers.clients import Known, house, nothing_left
+from tests.helpers.clients import RecordingClient, nothing_left, room_with_clients
 from tests.helpers.rawpeer import PATIENCE, eventually
 from tests.helpers.room_process import room_process
 from tests.helpers.tcp_lines import line
@@ -52,7 +52,7 @@ class Script:
 
     def __init__(self, *steps: SSBError | float) -> None:
         self.steps = list(steps)
-        self.room = JoinedRoom(Keypair.generate().id, [Way("x", 1, Keypair.generate().id)])
+        self.room = JoinedRoom(Keypair.generate().id, [KeyedEndpoint("x", 1, Keypair.generate().id)])
         self.slept: list[float] = []
         self.told: list[tuple[str, dict[str, object]]] = []
         self.timeouts: list[float] = []
@@ -155,7 +155,7 @@ async def test_who_does_not_stay_is_gone_after_the_first_session() -> None:
 
 
 async def test_a_lost_session_comes_back_and_is_told(quick: None) -> None:
-    async with house() as at:
+    async with room_with_clients() as at:
         friend = Keypair.generate()
         target = await at.client(admission=AllowList([friend.id]))
         caller = await at.client(friend)
@@ -181,7 +181,7 @@ async def test_a_lost_session_comes_back_and_is_told(quick: None) -> None:
 
 
 async def test_changes_go_on_over_sessions(quick: None) -> None:
-    async with house() as at:
+    async with room_with_clients() as at:
         watcher, other = await at.client(), await at.client()
         seen: list[tuple[str, bool]] = []
 
@@ -201,7 +201,7 @@ async def test_changes_go_on_over_sessions(quick: None) -> None:
 
 
 async def test_a_room_that_ends_its_list_is_entered_again(quick: None) -> None:
-    async with house() as at:
+    async with room_with_clients() as at:
         client = await at.client()
         (session,) = at.room.server._sessions.values()
         (req,) = at.room.server._methods._attendance._of[session.number]
@@ -213,8 +213,8 @@ async def test_a_room_that_ends_its_list_is_entered_again(quick: None) -> None:
 
 
 async def test_who_left_does_not_come_back(quick: None) -> None:
-    async with house() as at, nothing_left():
-        client = Known()
+    async with room_with_clients() as at, nothing_left():
+        client = RecordingClient()
         async with client:
             room = await client.join(at.address)
             waiting = [asyncio.create_task(room.wait_left()), asyncio.create_task(room.wait_joined())]
@@ -229,7 +229,7 @@ async def test_who_left_does_not_come_back(quick: None) -> None:
 
 
 async def test_without_staying_the_end_is_the_end() -> None:
-    async with house() as at:
+    async with room_with_clients() as at:
         client = await at.client(join=False)
         room = await client.join(at.address, stay=False)
         room.session.link.abort()
@@ -240,7 +240,7 @@ async def test_without_staying_the_end_is_the_end() -> None:
 async def test_a_room_that_is_not_there_yet_can_be_waited_for(quick: None) -> None:
     port = free_port()
     address = f"net:127.0.0.1:{port}~shs:{str(Keypair.from_seed(SEED).id)[1:-8]}"
-    async with Known() as client:
+    async with RecordingClient() as client:
         joining = asyncio.create_task(client.join(address, wait=True))
         waiting = await client.told("reconnecting", 3)
         assert waiting["address"] == address and "refused" in str(waiting["reason"])
@@ -255,7 +255,7 @@ async def test_a_killed_room_is_told_within_5_seconds_and_reached_again_when_it_
     again: dict[str, Any] = {"ROOM_SEED": SEED.hex(), "ROOM_PORT": str(free_port())}
     friend = Keypair.generate()
     loop = asyncio.get_running_loop()
-    async with Known(admission=AllowList([friend.id])) as target, Known(friend) as caller:
+    async with RecordingClient(admission=AllowList([friend.id])) as target, RecordingClient(friend) as caller:
         async with room_process(**again) as room:
             await target.join(room.address)
             await caller.join(room.address, announce=False)
@@ -278,7 +278,7 @@ async def test_a_killed_room_is_told_within_5_seconds_and_reached_again_when_it_
 
 
 async def test_a_room_with_a_delay_of_200_ms() -> None:
-    async with house() as at, line(at.room.server.port, 0.1) as slow:
+    async with room_with_clients() as at, line(at.room.server.port, 0.1) as slow:
         friend = Keypair.generate()
         target = await at.client(admission=AllowList([friend.id]), join=False)
         caller = await at.client(friend, join=False)
@@ -296,7 +296,7 @@ async def test_a_dead_line_is_noticed_by_pings_and_left(quick: None, monkeypatch
     monkeypatch.setattr(limits, "PING_SECONDS", 0.1)
     monkeypatch.setattr(limits, "PING_ANSWER_SECONDS", 0.5)
     monkeypatch.setattr(limits, "HANDSHAKE_SECONDS", 0.5)
-    async with house() as at, line(at.room.server.port) as dead:
+    async with room_with_clients() as at, line(at.room.server.port) as dead:
         client = await at.client(join=False)
         await client.join(dead.through(at.address))
         dead.cut = True
@@ -340,7 +340,7 @@ async def mute_room(handshake: bool) -> AsyncIterator[str]:
 async def test_a_mute_room_has_a_deadline(handshake: bool, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "HANDSHAKE_SECONDS", 0.2)
     monkeypatch.setattr(limits, "CALL_SECONDS", 0.2)
-    async with mute_room(handshake) as address, nothing_left(), Known() as client:
+    async with mute_room(handshake) as address, nothing_left(), RecordingClient() as client:
         with pytest.raises(DeadlineError, match=message):
             await client.join(address)
         assert client.staying == () and client.rooms == ()
@@ -348,7 +348,7 @@ async def test_a_mute_room_has_a_deadline(handshake: bool, message: str, monkeyp
 
 @pytest.mark.parametrize("handshake", [False, True])
 async def test_a_cancelled_join_at_a_mute_room_leaves_nothing(handshake: bool) -> None:
-    async with mute_room(handshake) as address, Known() as client, nothing_left():
+    async with mute_room(handshake) as address, RecordingClient() as client, nothing_left():
         for turns in (0, 1, 2, 5, 10, 50, 200):
             joining = asyncio.create_task(client.join(address, wait=True))
             for _ in range(turns):
@@ -360,7 +360,7 @@ async def test_a_cancelled_join_at_a_mute_room_leaves_nothing(handshake: bool) -
 
 
 async def test_a_cancelled_join_between_attempts_leaves_nothing() -> None:
-    async with Known() as client, nothing_left():
+    async with RecordingClient() as client, nothing_left():
         address = f"net:127.0.0.1:{free_port()}~shs:{str(Keypair.generate().id)[1:-8]}"
         joining = asyncio.create_task(client.join(address, wait=True))
         await client.told("reconnecting")
@@ -372,7 +372,7 @@ async def test_a_cancelled_join_between_attempts_leaves_nothing() -> None:
 
 async def test_closing_the_client_ends_a_join_that_waits() -> None:
     async with nothing_left():
-        async with Known() as client:
+        async with RecordingClient() as client:
             address = f"net:127.0.0.1:{free_port()}~shs:{str(Keypair.generate().id)[1:-8]}"
             joinings = [asyncio.create_task(client.join(address, wait=True)) for _ in range(2)]
             await client.told("reconnecting")
@@ -393,7 +393,7 @@ async def test_a_mistake_of_ours_is_told_to_whoever_joins_and_later_to_the_loop(
     async def trip(_room: JoinedRoom, _peer: Peer) -> None:
         raise ZeroDivisionError
 
-    async with house() as at, Known() as client:
+    async with room_with_clients() as at, RecordingClient() as client:
         monkeypatch.setattr(JoinedRoom, "enter", trip)
         with pytest.raises(ZeroDivisionError):
             await client.join(at.address)
@@ -406,7 +406,7 @@ async def test_a_mistake_of_ours_is_told_to_whoever_joins_and_later_to_the_loop(
 
 
 async def test_the_events_of_one_session_have_one_label() -> None:
-    async with house() as at:
+    async with room_with_clients() as at:
         friend = Keypair.generate()
         target = await at.client(admission=AllowList([friend.id]))
         caller = await at.client(friend)

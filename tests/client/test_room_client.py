@@ -31,16 +31,16 @@ from ssbfast.net.stream import Stream
 from ssbfast.room.tunnel_auth import AllowList
 from ssbfast.wire.handshake import ClientHandshake
 from ssbfast.wire.muxrpc import CallKind, Ended, Failed
-from tests.helpers.clients import Known, echo_api
+from tests.helpers.clients import RecordingClient, echo_api
 from tests.helpers.false_room import false_room
 from tests.helpers.rawpeer import PATIENCE, RawTunnel, eventually
-from tests.helpers.served_room import LivingRoom, living_room
+from tests.helpers.served_room import ServedRoom, served_room
 
 
-class House:
+class RoomWithClients:
     """A room and clients in it. `friends` may tunnel to each other."""
 
-    def __init__(self, room: LivingRoom, stack: AsyncExitStack) -> None:
+    def __init__(self, room: ServedRoom, stack: AsyncExitStack) -> None:
         self.room = room
         self.address = room.server.address
         self._stack = stack
@@ -60,9 +60,9 @@ class House:
 
 
 @asynccontextmanager
-async def house() -> AsyncIterator[House]:
-    async with living_room() as room, AsyncExitStack() as stack:
-        yield House(room, stack)
+async def room_with_clients() -> AsyncIterator[RoomWithClients]:
+    async with served_room() as room, AsyncExitStack() as stack:
+        yield RoomWithClients(room, stack)
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def quick_refusals(monkeypatch: pytest.MonkeyPatch) -> float:
 
 
 async def test_a_joined_room_tells_its_name_and_who_is_there() -> None:
-    async with house() as at:
+    async with room_with_clients() as at:
         first = await at.client()
         second = await at.client()
         room = second.rooms[0]
@@ -86,7 +86,7 @@ async def test_a_joined_room_tells_its_name_and_who_is_there() -> None:
 
 
 async def test_an_invite_and_alternatives_are_addresses_too() -> None:
-    async with house() as at:
+    async with room_with_clients() as at:
         client = await at.client(join=False)
         await client.join(str(at.room.server.invite))
         dead = at.address.replace(f":{at.room.server.port}~", ":1~")
@@ -95,7 +95,7 @@ async def test_an_invite_and_alternatives_are_addresses_too() -> None:
 
 
 async def test_who_only_calls_is_not_listed() -> None:
-    async with house() as at:
+    async with room_with_clients() as at:
         watcher = await at.client()
         caller = await at.client(join=False)
         room = await caller.join(at.address, announce=False)
@@ -115,7 +115,7 @@ async def test_who_only_calls_is_not_listed() -> None:
     ids=["empty", "no net", "no key", "nobody", "wrong key"],
 )
 async def test_a_room_that_cannot_be_joined_says_why(change: Callable[[str], str], error: type[SSBError]) -> None:
-    async with house() as at:
+    async with room_with_clients() as at:
         client = await at.client(join=False)
         with pytest.raises(error) as caught:
             await client.join(change(at.address))
@@ -124,7 +124,7 @@ async def test_a_room_that_cannot_be_joined_says_why(change: Callable[[str], str
 
 
 async def test_a_peer_that_is_no_room_is_left_again() -> None:
-    async with house() as at:
+    async with room_with_clients() as at:
         at.room.server._methods._table.clear()
         client = await at.client(join=False)
         with pytest.raises(RemoteError):
@@ -133,7 +133,7 @@ async def test_a_peer_that_is_no_room_is_left_again() -> None:
 
 
 async def test_an_older_room_is_joined_by_its_older_methods() -> None:
-    async with house() as at:
+    async with room_with_clients() as at:
         table = at.room.server._methods._table
         del table["room", "metadata"], table["room", "attendants"]
         client, other = await at.client(), await at.client()
@@ -142,7 +142,7 @@ async def test_an_older_room_is_joined_by_its_older_methods() -> None:
 
 async def test_a_room_that_does_not_say_who_is_there_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "CALL_SECONDS", 0.2)
-    async with house() as at:
+    async with room_with_clients() as at:
         at.room.server._methods._table["room", "attendants"] = ("source", lambda *_: [])
         client = await at.client(join=False)
         with pytest.raises(DeadlineError):
@@ -151,7 +151,7 @@ async def test_a_room_that_does_not_say_who_is_there_is_left(monkeypatch: pytest
 
 
 async def test_changes_are_everybody_first_and_then_each_change_once() -> None:
-    async with house() as at:
+    async with room_with_clients() as at:
         watcher = await at.client()
         seen: list[Attendance] = []
 
@@ -170,7 +170,7 @@ async def test_changes_are_everybody_first_and_then_each_change_once() -> None:
 
 
 async def test_joining_twice_leaves_twice() -> None:
-    async with house() as at:
+    async with room_with_clients() as at:
         client = await at.client()
         await client.join(at.address)
         assert len(client.rooms) == len(at.room.server._sessions) == 2
@@ -196,7 +196,7 @@ async def test_without_context_or_room_there_is_nothing_to_do() -> None:
 
 @pytest.mark.parametrize("boxing", ["merged", "split"])
 async def test_friends_reach_each_other_both_ways(boxing: str) -> None:
-    async with house() as at:
+    async with room_with_clients() as at:
         a, b = await at.friends(boxing)
         to_b, to_a = await a.connect(b.me.id), await b.connect(str(a.me.id))
         assert (to_b.id, to_b.path, to_b.portal) == (b.me.id, "tunnel", at.room.server.me.id)
@@ -222,7 +222,7 @@ async def test_friends_reach_each_other_both_ways(boxing: str) -> None:
 
 
 async def test_many_at_once() -> None:
-    async with house() as at:
+    async with room_with_clients() as at:
         a, b = await at.friends()
         peers: list[Peer] = []
         most, at_once = limits.INNER_SESSIONS_PER_KEY, limits.PENDING_INNER_PER_ORIGIN
@@ -235,7 +235,7 @@ async def test_many_at_once() -> None:
 
 
 async def test_the_end_of_a_session_ends_its_tunnels_for_both() -> None:
-    async with house() as at:
+    async with room_with_clients() as at:
         a, b = await at.friends()
         peer = await a.connect(b.me.id)
         there = await asyncio.wait_for(b.incoming().__anext__(), PATIENCE)
@@ -248,7 +248,7 @@ async def test_the_end_of_a_session_ends_its_tunnels_for_both() -> None:
 
 
 async def test_incoming_ends_with_the_client() -> None:
-    async with house() as at:
+    async with room_with_clients() as at:
         client = await at.client()
 
         async def all_of_them() -> list[Peer]:
@@ -261,7 +261,7 @@ async def test_incoming_ends_with_the_client() -> None:
 
 
 async def test_a_cancelled_connect_leaves_nothing() -> None:
-    async with house() as at:
+    async with room_with_clients() as at:
         silent = await at.room.raw()
         client = await at.client()
         connecting = asyncio.create_task(client.connect(silent.id))
@@ -275,7 +275,7 @@ async def test_a_cancelled_connect_leaves_nothing() -> None:
 
 @pytest.mark.parametrize("wanted", ["absent", "room", "self"])
 async def test_refusals_of_the_room_are_one_text(wanted: str) -> None:
-    async with house() as at:
+    async with room_with_clients() as at:
         client = await at.client()
         target = {"absent": Keypair.generate().id, "room": at.room.server.me.id, "self": client.me.id}[wanted]
         with pytest.raises((RefusedError, HandshakeError)) as caught:
@@ -298,7 +298,7 @@ async def knock(tunnel: RawTunnel, handshake: ClientHandshake, *, spoil: bool = 
 
 
 async def test_every_refusal_after_message_3_is_late_and_the_same(quick_refusals: float) -> None:
-    async with house() as at:
+    async with room_with_clients() as at:
         friend = Keypair.generate()
         target = await at.client(friends=[friend.id])
         me = at.room.server.me.id
@@ -322,7 +322,7 @@ async def test_every_refusal_after_message_3_is_late_and_the_same(quick_refusals
 
 
 async def test_a_refused_caller_that_floods_holds_nobody_up(quick_refusals: float) -> None:
-    async with house() as at:
+    async with room_with_clients() as at:
         friend = Keypair.generate()
         target = await at.client(friends=[friend.id])
         stranger = await at.room.raw()
@@ -337,7 +337,7 @@ async def test_a_refused_caller_that_floods_holds_nobody_up(quick_refusals: floa
 
 
 async def test_idle_strangers_cannot_lock_a_friend_out() -> None:
-    async with house() as at:
+    async with room_with_clients() as at:
         friend = Keypair.generate()
         target = await at.client(friends=[friend.id])
         few = [(await at.room.raw()).connect(at.room.server.me.id, target.me.id) for _ in range(3)]
@@ -356,7 +356,7 @@ async def test_idle_strangers_cannot_lock_a_friend_out() -> None:
 
 async def test_an_inner_handshake_has_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "INNER_HELLO_SECONDS", 0.2)
-    async with house() as at:
+    async with room_with_clients() as at:
         target = await at.client()
         raw = await at.room.raw()
         tunnel = raw.connect(at.room.server.me.id, target.me.id)
@@ -378,7 +378,7 @@ async def test_an_inner_handshake_has_a_deadline(monkeypatch: pytest.MonkeyPatch
     ],
 )
 async def test_calls_of_a_room_that_make_no_sense_are_refused(args: list[object]) -> None:
-    async with house() as at:
+    async with room_with_clients() as at:
         target = await at.client()
         session = next(iter(at.room.server._sessions.values()))
         filled = [
@@ -387,7 +387,7 @@ async def test_calls_of_a_room_that_make_no_sense_are_refused(args: list[object]
         ]
         req, packet = session.mux.call(CallKind.DUPLEX, ("tunnel", "connect"), filled)  # type: ignore[arg-type]
         answers: list[object] = []
-        at.room.server.happened = lambda _session, event: answers.append(event)  # type: ignore[method-assign]
+        at.room.server.event_received = lambda _session, event: answers.append(event)  # type: ignore[method-assign]
         session.link.control(*packet)
         await eventually(lambda: answers)
         assert isinstance(answers[0], Failed | Ended) and answers[0].req == req
@@ -395,7 +395,7 @@ async def test_calls_of_a_room_that_make_no_sense_are_refused(args: list[object]
 
 
 async def test_a_room_that_dies_in_the_middle_of_a_transfer_is_told_to_both() -> None:
-    async with house() as at:
+    async with room_with_clients() as at:
         a, b = await at.friends()
         peer = await a.connect(b.me.id)
         stream = peer.duplex("echo")
@@ -427,7 +427,11 @@ async def test_link_is_told_by_the_peer_only_when_open() -> None:
 
 async def test_manifests_name_what_is_served() -> None:
     """go-muxrpc, and so go-ssb-room, calls nothing else."""
-    async with false_room() as room, Known() as caller, Known(admission=AllowList([caller.me.id])) as target:
+    async with (
+        false_room() as room,
+        RecordingClient() as caller,
+        RecordingClient(admission=AllowList([caller.me.id])) as target,
+    ):
         for client in (caller, target):
             await client.join(room.address)
             side = room.sessions[client.me.id]

@@ -20,7 +20,7 @@ import pytest
 
 from tests.helpers.namespaces import built, ip
 from tests.helpers.processes import Running
-from tests.helpers.room_processes import Village, village
+from tests.helpers.room_processes import RoomProcesses, room_processes
 
 REPORT_SECONDS = 60.0
 RECOVER_SECONDS = 10.0
@@ -110,7 +110,7 @@ def echoed(port: int) -> bool:
 @pytest.mark.nat
 @pytest.mark.timeout(240)
 def test_a_silent_line_is_reported_and_recovers(line: Line, service: None, tmp_path: Path) -> None:
-    with village(tmp_path) as here:
+    with room_processes(tmp_path) as here:
         here.friends("a", "c")
         room = here.start("room", "room", "--listen", f"{line.here}:0")
         address = str(room.event("listening")["address"])
@@ -132,7 +132,7 @@ def test_a_silent_line_is_reported_and_recovers(line: Line, service: None, tmp_p
         assert echoed(port)
 
 
-def in_namespace(here: Village, line: Line, address: str) -> Running:
+def in_namespace(here: RoomProcesses, line: Line, address: str) -> Running:
     arguments = ("--room", address, "--forward", f"127.0.0.1:{SERVICE}", "--path", "tunnel", "--json")
     prefix = ("ip", "netns", "exec", line.far)
     return here.keep(Running("listen", "--data", str(here.path("a")), *arguments, prefix=prefix))

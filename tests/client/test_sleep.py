@@ -13,15 +13,15 @@ import pytest
 
 from ssbfast import limits
 from tests.helpers.require import require
-from tests.helpers.room_processes import Village, village
+from tests.helpers.room_processes import RoomProcesses, room_processes
 from tests.helpers.stores import posix_only
 
 ASLEEP = limits.CARRIER_SECONDS + 15.0
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Village]:
-    with village(tmp_path) as made:
+def place(tmp_path: Path) -> Iterator[RoomProcesses]:
+    with room_processes(tmp_path) as made:
         yield made
 
 
@@ -29,7 +29,7 @@ def place(tmp_path: Path) -> Iterator[Village]:
 @pytest.mark.slow
 @pytest.mark.parametrize("path", ["auto", "tunnel"])
 @pytest.mark.parametrize("who", ["connect", "listen"])
-def test_a_session_and_its_connections_outlive_a_sleep(place: Village, who: str, path: str) -> None:
+def test_a_session_and_its_connections_outlive_a_sleep(place: RoomProcesses, who: str, path: str) -> None:
     if path == "auto":
         require("aioquic", importlib.util.find_spec("aioquic") is not None)
     place.room()

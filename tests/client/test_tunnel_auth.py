@@ -27,7 +27,7 @@ from ssbfast.room.tunnel_auth import AllowList, Policy, Reason, Relation
 from ssbfast.store.peer_store import Store
 from ssbfast.wire.address import TunnelAddress, format_address
 from ssbfast.wire.handshake import ClientHandshake
-from tests.helpers.clients import House, Known, house
+from tests.helpers.clients import RecordingClient, RoomWithClients, room_with_clients
 from tests.helpers.rawpeer import PATIENCE, RawTunnel, eventually
 
 ROOT = Path(__file__).parents[2]
@@ -53,14 +53,16 @@ class Side:
         self.data = data
         self.graph = MemoryGraph()
         self.trust: Trust
-        self.client: Known
+        self.client: RecordingClient
 
     @property
     def denials(self) -> list[Denial]:
         with Store(self.data) as store:
             return store.denials()
 
-    async def enter(self, at: House, announce: bool = True, graph: Any = None, **policy: Any) -> Known:
+    async def enter(
+        self, at: RoomWithClients, announce: bool = True, graph: Any = None, **policy: Any
+    ) -> RecordingClient:
         self.trust = Trust(graph or self.graph, denials=DenialLog(self.data), **policy)
         self.client = await at.client(self.me, trust=self.trust, join=False)
         await self.client.join(at.address, announce=announce)
@@ -68,10 +70,10 @@ class Side:
 
 
 @asynccontextmanager
-async def sides(tmp_path: Path) -> AsyncIterator[tuple[House, Side, Side]]:
+async def sides(tmp_path: Path) -> AsyncIterator[tuple[RoomWithClients, Side, Side]]:
     """A the target, C the caller; the same room."""
     a, c = Side(tmp_path / "a"), Side(tmp_path / "c")
-    async with house() as at:
+    async with room_with_clients() as at:
         yield at, a, c
         for side in (a, c):
             if hasattr(side, "client"):
@@ -235,9 +237,7 @@ async def test_who_goes_as_he_is_let_in_has_not_come(tmp_path: Path, turns: int)
         raw = await at.room.raw(announce=False)
         await knock(raw.connect(at.id, target.me.id), ClientHandshake(raw.me, target.me.id))
         await eventually(lambda: asked)
-        ((link, _),) = [
-            (link, waiting) for waiting in target._answering._waiting.values() for link in waiting.refused
-        ]
+        ((link, _),) = [(link, waiting) for waiting in target._answering._waiting.values() for link in waiting.refused]
         asked[0].set_result(Relation(True))
         for _ in range(turns):
             await asyncio.sleep(0)
@@ -386,7 +386,7 @@ async def test_a_change_between_decision_and_tunnel_counts(tmp_path: Path) -> No
 
 
 async def test_a_plain_admission_tells_of_its_refusals() -> None:
-    async with house() as at:
+    async with room_with_clients() as at:
         friend, stranger = Keypair.generate(), Keypair.generate()
         target = await at.client(admission=AllowList([friend.id]))
         caller = await at.client(stranger)

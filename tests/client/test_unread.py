@@ -16,9 +16,9 @@ import pytest
 
 from ssbfast import Keypair, RoomClient, load_secret
 from ssbfast.room.tunnel_auth import AllowList
-from tests.helpers.clients import House, echo_api, house
+from tests.helpers.clients import RoomWithClients, echo_api, room_with_clients
 from tests.helpers.rawpeer import eventually
-from tests.helpers.room_processes import Village, free_port, village, web_server
+from tests.helpers.room_processes import RoomProcesses, free_port, room_processes, web_server
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX pipes and signals")
 
@@ -57,20 +57,20 @@ async def ended(process: subprocess.Popen[bytes]) -> int:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Village]:
-    with village(tmp_path) as made:
+def place(tmp_path: Path) -> Iterator[RoomProcesses]:
+    with room_processes(tmp_path) as made:
         yield made
 
 
 @pytest.fixture
-async def room() -> AsyncIterator[House]:
-    async with house() as made:
+async def room() -> AsyncIterator[RoomWithClients]:
+    async with room_with_clients() as made:
         yield made
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("as_json", [(), ("--json",)], ids=["people", "json"])
-async def test_a_room(place: Village, as_json: tuple[str, ...]) -> None:
+async def test_a_room(place: RoomProcesses, as_json: tuple[str, ...]) -> None:
     """It has something to say from the first moment: that its UDP port is taken."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", place.port))
@@ -93,7 +93,7 @@ async def test_a_room(place: Village, as_json: tuple[str, ...]) -> None:
 
 
 @pytest.mark.slow
-async def test_listen_and_connect(place: Village) -> None:
+async def test_listen_and_connect(place: RoomProcesses) -> None:
     """Each has something to say at once: that everyone is welcome, that others reach the port."""
     place.room()
     c = place.id("c")
@@ -120,7 +120,7 @@ def answers(port: int) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["attendants", "doctor"])
-async def test_lists_wait_for_their_reader_until_a_signal(command: str, room: House, tmp_path: Path) -> None:
+async def test_lists_wait_for_their_reader_until_a_signal(command: str, room: RoomWithClients, tmp_path: Path) -> None:
     await room.client()
     with unread(command, "--data", str(tmp_path), "--room", room.address) as process:
         await eventually(lambda: room.room.server._next_session > 2, PATIENCE)  # it came in
@@ -130,7 +130,7 @@ async def test_lists_wait_for_their_reader_until_a_signal(command: str, room: Ho
         assert await ended(process) == 0
 
 
-async def test_attendants_that_watch(room: House, tmp_path: Path) -> None:
+async def test_attendants_that_watch(room: RoomWithClients, tmp_path: Path) -> None:
     with unread("attendants", "--watch", "--data", str(tmp_path), "--room", room.address) as process:
         await eventually(lambda: room.room.server._sessions, PATIENCE)
         for _ in range(20):

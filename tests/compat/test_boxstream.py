@@ -16,7 +16,7 @@ from ssbfast.compat.secret_handshake import boxstream
 from ssbfast.compat.secret_handshake.boxstream import BoxStream, UnboxStream, get_stream_pair
 from ssbfast.compat.secret_handshake.util import AsyncBuffer, async_comprehend
 from ssbfast.errors import BoxStreamError, LocalProtocolError, TruncatedError
-from tests.helpers.compat import KEY, NONCE, ExactReader, Writer, stream_reader
+from tests.helpers.compat import KEY, NONCE, ExactReader, RecordingWriter, stream_reader
 from tests.helpers.feeds import feeds
 
 BODIES = [b"foo", b"x" * 4096, b"bar", bytes(range(256)) * 10]
@@ -63,7 +63,7 @@ async def outcome(stream: UnboxStream) -> tuple[list[bytes], str]:
 
 
 def test_writes_what_the_engine_seals() -> None:
-    writer = Writer()
+    writer = RecordingWriter()
     stream = BoxStream(writer, KEY, NONCE)  # type: ignore[arg-type]
     for body in BODIES:
         stream.write(body)
@@ -75,14 +75,14 @@ def test_writes_what_the_engine_seals() -> None:
 
 
 def test_long_data_is_split_at_4096() -> None:
-    writer = Writer()
+    writer = RecordingWriter()
     BoxStream(writer, KEY, NONCE).write(bytes(6000))  # type: ignore[arg-type]
     assert len(writer.data) == 6000 + 2 * 34
 
 
 def test_nothing_after_close() -> None:
     """A write after close used to seal with a nonce that the goodbye had used."""
-    writer = Writer()
+    writer = RecordingWriter()
     stream = BoxStream(writer, KEY, NONCE)  # type: ignore[arg-type]
     stream.write(b"foo")
     stream.close()
@@ -97,10 +97,10 @@ def test_nothing_after_close() -> None:
 
 async def test_construction_looks_at_nothing() -> None:
     """Short nonces are used by test suites that never seal with them."""
-    BoxStream(Writer(), b"k" * 32, b"enonce")  # type: ignore[arg-type]
+    BoxStream(RecordingWriter(), b"k" * 32, b"enonce")  # type: ignore[arg-type]
     UnboxStream(stream_reader(), b"k" * 32, b"dnonce")
     with pytest.raises(ValueError):
-        BoxStream(Writer(), b"k" * 32, b"enonce").write(b"x")  # type: ignore[arg-type]
+        BoxStream(RecordingWriter(), b"k" * 32, b"enonce").write(b"x")  # type: ignore[arg-type]
 
 
 async def test_reads_on_each_kind_of_reader() -> None:
@@ -218,7 +218,7 @@ def test_classes_of_a_pair_are_looked_up_when_it_is_made(monkeypatch: pytest.Mon
 
 
 async def test_two_pairs_know_nothing_of_each_other() -> None:
-    writers = [Writer(), Writer()]
+    writers = [RecordingWriter(), RecordingWriter()]
     streams = [BoxStream(writer, KEY, NONCE) for writer in writers]  # type: ignore[arg-type]
     for body in BODIES:
         for stream in streams:

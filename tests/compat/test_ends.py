@@ -14,50 +14,50 @@ from ssbfast.compat.ssb.muxrpc import MuxRPCAPI, MuxRPCAPIException, MuxRPCReque
 from ssbfast.compat.ssb.packet_stream import PacketStream
 from ssbfast.errors import BoxStreamError, PacketError, SessionEndedError
 from tests.compat.test_packet_stream import Connection, packet
-from tests.helpers.compat import Talk, house, talking
+from tests.helpers.compat import PacketStreamPair, packet_stream_pair, recording_server
 
 PATIENCE = 10
 
 
-def reset(talk: Talk) -> None:
+def reset(talk: PacketStreamPair) -> None:
     transport = talk.there.connection.writer.transport
     transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()
 
 
-def bad_box(talk: Talk) -> None:
+def bad_box(talk: PacketStreamPair) -> None:
     talk.there.connection.writer.write(bytes(100))
 
 
-def goodbye(talk: Talk) -> None:
+def goodbye(talk: PacketStreamPair) -> None:
     talk.there.connection.write(bytes(9))
 
 
-def long_message(talk: Talk) -> None:
+def long_message(talk: PacketStreamPair) -> None:
     talk.there.connection.write(struct.pack(">BIi", 2, PacketStream.max_body + 1, -1))
 
 
-def box_goodbye(talk: Talk) -> None:
+def box_goodbye(talk: PacketStreamPair) -> None:
     talk.there.disconnect()
 
 
-def no_goodbye(talk: Talk) -> None:
+def no_goodbye(talk: PacketStreamPair) -> None:
     talk.there.connection.writer.close()
 
 
-def cancelled(talk: Talk) -> None:
+def cancelled(talk: PacketStreamPair) -> None:
     talk.pumps[0].cancel()
 
 
-def disconnected(talk: Talk) -> None:
+def disconnected(talk: PacketStreamPair) -> None:
     talk.here.disconnect()
 
 
-def closed(talk: Talk) -> None:
+def closed(talk: PacketStreamPair) -> None:
     talk.here.connection.close()
 
 
-def method_that_ends_the_loop(talk: Talk) -> None:
+def method_that_ends_the_loop(talk: PacketStreamPair) -> None:
     """What a method of ours raises is answered; when not even that works, the reading ends."""
 
     def broken(connection: PacketStream, request: Any) -> None:
@@ -80,8 +80,8 @@ CUT = (reset, bad_box, long_message, cancelled, no_goodbye, closed, method_that_
 
 
 @pytest.mark.parametrize("end", ENDS, ids=lambda end: end.__name__)
-async def test_every_end(end: Callable[[Talk], None], caplog: pytest.LogCaptureFixture) -> None:
-    async with talking() as talk:
+async def test_every_end(end: Callable[[PacketStreamPair], None], caplog: pytest.LogCaptureFixture) -> None:
+    async with packet_stream_pair() as talk:
         talk.served.define("never")(lambda connection, request: None)
         kinds: list[Any] = ["async", "sync", "source", "duplex", "sink"]
         call, sync, source, duplex, sink = (talk.api.call("never", [], kind) for kind in kinds)
@@ -121,7 +121,7 @@ async def test_what_is_sent_after_the_end_does_not_wait() -> None:
 
 @pytest.mark.parametrize("pump", [lambda s: s.__anext__(), lambda s: s._pump()], ids=["iteration", "await"])
 async def test_cancelling_any_pump_is_an_end(pump: Callable[[PacketStream], Any]) -> None:
-    async with house() as it:
+    async with recording_server() as it:
         client, served = await it.pair()
         stream = PacketStream(client)
         call = stream.send({})
@@ -162,8 +162,8 @@ async def test_a_read_with_a_deadline_can_be_repeated() -> None:
 
 
 async def test_the_end_of_one_connection_is_not_that_of_others() -> None:
-    async with house() as it:
-        talks = [Talk(*await it.pair()) for _ in range(2)]
+    async with recording_server() as it:
+        talks = [PacketStreamPair(*await it.pair()) for _ in range(2)]
         for talk in talks:
             for pump in talk.pumps:
                 pump.cancel()

@@ -27,7 +27,7 @@ from ssbfast.net.link import Link
 from ssbfast.net.peer import Peer
 from ssbfast.net.relay import Relay
 from ssbfast.wire.handshake import ClientHandshake, ServerHandshake
-from tests.helpers.compat import house
+from tests.helpers.compat import recording_server
 from tests.helpers.require import require
 
 BLOB = hashlib.shake_128(b"blob").digest(300_000)
@@ -138,7 +138,7 @@ async def test_compat_client_native_server(split: bool) -> None:
 
 @pytest.mark.parametrize("split", [True, False], ids=["split", "merged"])
 async def test_native_client_compat_server(split: bool) -> None:
-    async with house() as it:
+    async with recording_server() as it:
         peer, relay = Peer(api=native_api()), Relay(pool=16 * 1024 * 1024)
         shake = ClientHandshake(Keypair.generate(), FeedId(bytes(it.key.verify_key)))
         await dial("127.0.0.1", it.port, lambda: Link(relay, shake, peer, split=split))
@@ -152,7 +152,7 @@ async def test_native_client_compat_server(split: bool) -> None:
 
 
 async def test_compat_client_compat_server() -> None:
-    async with house() as it:
+    async with recording_server() as it:
         client, served = await it.pair()
         apis = [compat_api(), compat_api()]
         for api, end in zip(apis, (client, served), strict=True):
@@ -226,7 +226,7 @@ async def test_the_original_calls_a_native_server_that_splits() -> None:
 
 
 async def test_the_original_calls_a_compat_server() -> None:
-    async with house() as it, original(it.port, bytes(it.key.verify_key)):
+    async with recording_server() as it, original(it.port, bytes(it.key.verify_key)):
         api = compat_api()
         api.define("done")(lambda connection, request: True)
         api.add_connection(PacketStream(await asyncio.wait_for(it.arrived.get(), 30)))

@@ -18,7 +18,7 @@ from ssbfast.compat.ssb.json_body import dumps
 from ssbfast.compat.ssb.muxrpc import MuxRPCAPIException
 from ssbfast.compat.ssb.packet_stream import PacketStream, PSMessage, PSMessageType
 from tests.compat.test_packet_stream import Connection
-from tests.helpers.compat import talking
+from tests.helpers.compat import packet_stream_pair
 
 Old = namedtuple("Old", "id seq")  # as programs of 2017 write it
 
@@ -106,7 +106,7 @@ def test_deep_and_circular_values() -> None:
 
 
 async def test_a_method_whose_answer_cannot_be_sent_fails() -> None:
-    async with talking() as talk:
+    async with packet_stream_pair() as talk:
         for bad in (NAN, {"a": b"x"}, {1}):
             talk.served.define("bad")(lambda connection, request, bad=bad: bad)  # type: ignore[misc]
             with pytest.raises(MuxRPCAPIException, match="the call failed"):

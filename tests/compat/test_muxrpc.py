@@ -22,7 +22,7 @@ from ssbfast.compat.ssb.muxrpc import (
 )
 from ssbfast.compat.ssb.packet_stream import PacketStream, PSMessage, PSMessageType
 from tests.compat.test_packet_stream import Connection, packet
-from tests.helpers.compat import Talk, house, talking
+from tests.helpers.compat import PacketStreamPair, packet_stream_pair, recording_server
 
 
 def serve(api: MuxRPCAPI) -> list[Any]:
@@ -70,7 +70,7 @@ def serve(api: MuxRPCAPI) -> list[Any]:
 
 async def test_calls_of_all_kinds_in_both_directions() -> None:
     """The server's side could not call."""
-    async with talking() as talk:
+    async with packet_stream_pair() as talk:
         for server, client in ((talk.served, talk.api), (talk.api, talk.served)):
             seen = serve(server)
             assert (await client.call("whoami", [])).body == {"id": "me"}  # type: ignore[misc]
@@ -90,7 +90,7 @@ async def test_calls_of_all_kinds_in_both_directions() -> None:
 
 async def test_errors_are_told_and_stop_nothing(caplog: pytest.LogCaptureFixture) -> None:
     """An unknown method used to end the reader."""
-    async with talking() as talk:
+    async with packet_stream_pair() as talk:
         serve(talk.served)
         with pytest.raises(MuxRPCAPIException, match="Method nope not found!"):
             await talk.api.call("nope", []).get_response()
@@ -124,7 +124,7 @@ JS_ERRORS = [
 
 @pytest.mark.parametrize(("body", "name"), JS_ERRORS)
 async def test_an_error_is_one_whatever_its_name(body: dict[str, Any], name: str) -> None:
-    async with talking() as talk:
+    async with packet_stream_pair() as talk:
 
         @talk.served.define("fail")
         def fail(connection: PacketStream, request: MuxRPCRequest) -> None:
@@ -158,7 +158,7 @@ async def test_an_error_is_one_whatever_its_name(body: dict[str, Any], name: str
 @pytest.mark.parametrize("body", ["a text", ["home"], 5, None, False, b"bytes"])
 async def test_other_ends_and_errors(body: Any) -> None:
     """An async answer with the error flag is one, whatever it is; a stream may end with an item."""
-    async with talking() as talk:
+    async with packet_stream_pair() as talk:
 
         @talk.served.define("odd")
         def odd(connection: PacketStream, request: MuxRPCRequest) -> None:
@@ -179,7 +179,7 @@ def test_errors_of_our_own_have_no_name() -> None:
 
 async def test_calls_leave_nothing_behind() -> None:
     """One handler was leaked per call."""
-    async with talking() as talk:
+    async with packet_stream_pair() as talk:
         serve(talk.served)
         for _ in range(100):
             await talk.api.call("add", [1]).get_response()
@@ -188,7 +188,7 @@ async def test_calls_leave_nothing_behind() -> None:
 
 
 async def test_pending_calls_end_with_the_session() -> None:
-    async with talking() as talk:
+    async with packet_stream_pair() as talk:
         talk.served.define("never")(lambda connection, request: None)
         call = asyncio.ensure_future(talk.api.call("never", []).get_response())
         source = talk.api.call("never", [], "source")
@@ -203,7 +203,7 @@ async def test_pending_calls_end_with_the_session() -> None:
 
 
 async def test_an_abandoned_source_does_not_hold_the_session() -> None:
-    async with talking() as talk:
+    async with packet_stream_pair() as talk:
         serve(talk.served)
 
         @talk.served.define("flood")
@@ -230,8 +230,8 @@ async def test_what_comes_back_on_a_sink_is_dropped() -> None:
 
 
 async def test_two_of_everything() -> None:
-    async with house() as it:
-        talks = [Talk(*await it.pair()) for _ in range(2)]
+    async with recording_server() as it:
+        talks = [PacketStreamPair(*await it.pair()) for _ in range(2)]
         for number, talk in enumerate(talks):
             talk.served.define("which")(lambda connection, request, number=number: number)  # type: ignore[misc]
         answers = [talk.api.call("which", []).get_response() for _ in range(20) for talk in talks]
@@ -243,7 +243,7 @@ async def test_two_of_everything() -> None:
 
 
 async def test_one_api_for_many_connections() -> None:
-    async with house() as it:
+    async with recording_server() as it:
         api = MuxRPCAPI()
         serve(api)
         clients = []

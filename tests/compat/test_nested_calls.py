@@ -18,11 +18,11 @@ from ssbfast.compat.ssb.muxrpc import MuxRPCAPI, MuxRPCAPIException, MuxRPCReque
 from ssbfast.compat.ssb.packet_stream import PacketStream, PSMessageType, PSStreamHandler
 from ssbfast.errors import LimitError, SessionEndedError
 from tests.compat.test_packet_stream import Connection, packet
-from tests.helpers.compat import Talk, talking
+from tests.helpers.compat import PacketStreamPair, packet_stream_pair
 
 SIZE = 4096
 PATIENCE = 60
-Inside = Callable[[Talk, int], Coroutine[Any, Any, Any]]
+Inside = Callable[[PacketStreamPair, int], Coroutine[Any, Any, Any]]
 
 
 def reply(connection: PacketStream, request: MuxRPCRequest, body: Any, **more: Any) -> None:
@@ -49,40 +49,40 @@ def serve(api: MuxRPCAPI) -> None:
         api.call("called", [], connection=connection)
 
 
-async def awaited(talk: Talk, n: int) -> Any:
+async def awaited(talk: PacketStreamPair, n: int) -> Any:
     return (await talk.api.call("author", [n])).body  # type: ignore[misc]
 
 
-async def asked(talk: Talk, n: int) -> Any:
+async def asked(talk: PacketStreamPair, n: int) -> Any:
     return (await talk.api.call("author", [n], "async").get_response()).body
 
 
-async def iterated(talk: Talk, n: int) -> Any:
+async def iterated(talk: PacketStreamPair, n: int) -> Any:
     handler = talk.here.send({"name": ["author"], "args": [n], "type": "async"})
     return (await handler.__anext__()).body
 
 
-async def in_tasks(talk: Talk, n: int) -> Any:
+async def in_tasks(talk: PacketStreamPair, n: int) -> Any:
     calls = [asyncio.ensure_future(asked(talk, n)) for _ in range(3)]
     return max(await asyncio.gather(*calls))
 
 
-async def in_time(talk: Talk, n: int) -> Any:
+async def in_time(talk: PacketStreamPair, n: int) -> Any:
     return await asyncio.wait_for(talk.api.call("author", [n]).get_response(), PATIENCE) and n
 
 
-async def from_a_stream(talk: Talk, n: int) -> Any:
+async def from_a_stream(talk: PacketStreamPair, n: int) -> Any:
     return n if [len(m.data) async for m in talk.api.call("history", [2, 5], "source")] == [5, 5, 4] else None
 
 
-async def from_a_duplex(talk: Talk, n: int) -> Any:
+async def from_a_duplex(talk: PacketStreamPair, n: int) -> Any:
     duplex = talk.api.call("history", [100, SIZE], "duplex")
     return n if len([m async for m in duplex]) == 101 else None
 
 
 @pytest.mark.parametrize("inside", [awaited, asked, iterated, in_tasks, in_time, from_a_stream, from_a_duplex])
 async def test_everything_inside_the_loop_gets_through(inside: Inside) -> None:
-    async with talking() as talk:
+    async with packet_stream_pair() as talk:
         serve(talk.served)
 
         async def dump() -> int:
@@ -99,7 +99,7 @@ async def test_everything_inside_the_loop_gets_through(inside: Inside) -> None:
 
 @pytest.mark.parametrize(("count", "size"), [(10_000, SIZE), (30_000, 2), (80, SIZE), (3, 1_000_000)])
 async def test_of_every_shape(count: int, size: int) -> None:
-    async with talking() as talk:
+    async with packet_stream_pair() as talk:
         serve(talk.served)
 
         async def dump() -> int:
@@ -114,7 +114,7 @@ async def test_of_every_shape(count: int, size: int) -> None:
 
 
 async def test_loops_in_loops_in_both_directions() -> None:
-    async with talking() as talk:
+    async with packet_stream_pair() as talk:
         for api in (talk.api, talk.served):
             serve(api)
 
@@ -131,7 +131,7 @@ async def test_loops_in_loops_in_both_directions() -> None:
 async def test_a_wait_that_we_cannot_know_of(monkeypatch: pytest.MonkeyPatch) -> None:
     """The program waits for what a method of its own is to tell it, when the peer calls that."""
     monkeypatch.setattr(limits, "STALL_SECONDS", 0.2)
-    async with talking() as talk:
+    async with packet_stream_pair() as talk:
         serve(talk.served)
         called: asyncio.Queue[None] = asyncio.Queue()
         talk.api.define("called")(lambda connection, request: called.put_nowait(None))
@@ -152,9 +152,9 @@ async def test_a_wait_that_we_cannot_know_of(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @asynccontextmanager
-async def bounded(monkeypatch: pytest.MonkeyPatch, bound: int = 1_000_000) -> AsyncIterator[Talk]:
+async def bounded(monkeypatch: pytest.MonkeyPatch, bound: int = 1_000_000) -> AsyncIterator[PacketStreamPair]:
     monkeypatch.setattr(limits, "STREAM_BACKLOG", bound)
-    async with talking() as talk:
+    async with packet_stream_pair() as talk:
         serve(talk.served)
         yield talk
 
@@ -286,7 +286,7 @@ async def test_the_bound_is_no_bound_for_who_allows_more(monkeypatch: pytest.Mon
     """`PSStreamHandler.inbox` above it: the documented switch goes on working."""
     monkeypatch.setattr(limits, "STREAM_BACKLOG", 100_000)
     monkeypatch.setattr(PSStreamHandler, "inbox", 10_000_000)
-    async with talking() as talk:
+    async with packet_stream_pair() as talk:
         serve(talk.served)
         source = talk.api.call("history", [200, SIZE], "source")
         assert (await asyncio.wait_for(talk.api.call("author", [1]).get_response(), PATIENCE)).body == 1

@@ -20,7 +20,7 @@ from ssbfast.compat.secret_handshake.network import (
 )
 from ssbfast.compat.secret_handshake.util import AsyncBuffer
 from ssbfast.errors import LocalProtocolError
-from tests.helpers.compat import KEY, NONCE, Writer, house, stream_reader
+from tests.helpers.compat import KEY, NONCE, RecordingWriter, recording_server, stream_reader
 
 
 class Agreeable:
@@ -126,7 +126,7 @@ async def test_callbacks_of_both_generations() -> None:
     async def new(client: Any) -> None:
         seen.append(client)
 
-    async with house() as it:
+    async with recording_server() as it:
         for callback in (old, new, mock.AsyncMock(), lambda: seen.append("plain")):
             client = it.client()
             client.on_connect(callback)
@@ -159,7 +159,7 @@ async def test_duplex_streams_alone() -> None:
 
 
 async def test_a_connection_from_byte_streams() -> None:
-    writer = Writer()
+    writer = RecordingWriter()
     keys = {"decrypt_key": KEY, "decrypt_nonce": NONCE, "encrypt_key": KEY, "encrypt_nonce": NONCE}
     connection = SHSServerConnection.from_byte_streams(stream_reader(), writer, **keys, shared_secret=b"")  # type: ignore[arg-type]
     assert connection.is_connected
@@ -170,7 +170,7 @@ async def test_a_connection_from_byte_streams() -> None:
 
 
 async def test_both_ways_and_goodbye() -> None:
-    async with house() as it:
+    async with recording_server() as it:
         client, served = await it.pair()
         assert client.is_connected and served.is_connected and it.server.connections == [served]
         assert bytes(served.crypto.remote_pub_key) != bytes(it.key.verify_key)
@@ -187,7 +187,7 @@ async def test_both_ways_and_goodbye() -> None:
 
 
 async def test_a_lost_connection_shows() -> None:
-    async with house() as it:
+    async with recording_server() as it:
         client, served = await it.pair()
         assert client.writer is not None
         client.writer.close()
@@ -198,7 +198,7 @@ async def test_a_lost_connection_shows() -> None:
 
 async def test_the_own_key_may_call() -> None:
     """Programs that talk to the server on their own machine use its identity."""
-    async with house() as it:
+    async with recording_server() as it:
         client = it.client(it.key)
         await client.open()
         client.close()
@@ -206,7 +206,7 @@ async def test_the_own_key_may_call() -> None:
 
 async def test_many_handshakes_at_a_time() -> None:
     """State shared between connections let 1 of 20 through, and mixed up who was who."""
-    async with house() as it:
+    async with recording_server() as it:
         idle = await asyncio.open_connection("127.0.0.1", it.port)  # nor does a silent socket harm anybody
         keys = [SigningKey.generate() for _ in range(20)]
         clients = [it.client(key) for key in keys]
@@ -228,7 +228,7 @@ async def test_many_handshakes_at_a_time() -> None:
 
 @pytest.mark.parametrize("sent", [b"", b"x" * 10, b"x" * 64, b"GET / HTTP/1.1\r\n" * 20])
 async def test_strangers_are_turned_away(sent: bytes) -> None:
-    async with house() as it:
+    async with recording_server() as it:
         reader, writer = await asyncio.open_connection("127.0.0.1", it.port)
         writer.write(sent)
         writer.write_eof()
@@ -240,7 +240,7 @@ async def test_strangers_are_turned_away(sent: bytes) -> None:
 
 
 async def test_a_client_that_does_not_know_the_server() -> None:
-    async with house() as it:
+    async with recording_server() as it:
         client = SHSClient("127.0.0.1", it.port, SigningKey.generate(), bytes(SigningKey.generate().verify_key))
         with pytest.raises((EOFError, ConnectionError)):
             await asyncio.wait_for(client.open(), 10)
@@ -256,14 +256,14 @@ async def test_a_handshake_has_a_deadline(monkeypatch: pytest.MonkeyPatch) -> No
         await asyncio.wait_for(client.open(), 10)
     silent.close()
     writers[0].close()
-    async with house() as it:
+    async with recording_server() as it:
         reader, writer = await asyncio.open_connection("127.0.0.1", it.port)
         assert await asyncio.wait_for(reader.read(), 10) == b""
         writer.close()
 
 
 async def test_a_closed_server_takes_nobody() -> None:
-    async with house() as it:
+    async with recording_server() as it:
         client, _ = await it.pair()
         port = it.port
         it.server.close()
@@ -274,7 +274,7 @@ async def test_a_closed_server_takes_nobody() -> None:
 
 
 async def test_who_drains_waits_for_the_reader() -> None:
-    async with house() as it:
+    async with recording_server() as it:
         client, served = await it.pair()
 
         async def flood() -> None:

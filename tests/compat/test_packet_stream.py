@@ -18,7 +18,7 @@ from ssbfast.compat.ssb.packet_stream import (
     PSStreamHandler,
 )
 from ssbfast.errors import PacketError, SessionEndedError
-from tests.helpers.compat import house
+from tests.helpers.compat import recording_server
 from tests.helpers.feeds import feeds
 
 CALL = {"name": ["whoami"], "args": []}
@@ -297,7 +297,7 @@ async def test_sending_on_a_known_number() -> None:
 
 async def test_heads_have_boxes_of_their_own() -> None:
     """pyssb's reader takes exactly one box for a head. Our writer still writes only once."""
-    async with house() as it:
+    async with recording_server() as it:
         client, served = await it.pair()
         writes: list[bytes] = []
         assert client.write_stream is not None

@@ -17,10 +17,10 @@ from ssbfast.net.peer import Peer
 from ssbfast.room.tunnel_auth import AllowList
 from tests.helpers.compat_api import ECHOED, Program, content
 from tests.helpers.compat_room import Member
-from tests.helpers.served_room import LivingRoom, living_room
+from tests.helpers.served_room import ServedRoom, served_room
 
 
-def at(room: LivingRoom, member: Member) -> Any:
+def at(room: ServedRoom, member: Member) -> Any:
     return member.at(room.server.port, room.server.me.id.key)
 
 
@@ -78,7 +78,7 @@ async def use(peer: Peer) -> None:
 
 
 async def test_methods_of_a_room() -> None:
-    async with living_room() as room:
+    async with served_room() as room:
         one, two = Member(), Member()
         async with at(room, one), at(room, two):
             assert (await one.call("room.metadata"))["membership"] in (True, False)
@@ -91,7 +91,7 @@ async def test_methods_of_a_room() -> None:
 
 
 async def test_a_tunnel_between_two_compat_programs() -> None:
-    async with living_room() as room:
+    async with served_room() as room:
         caller, called = Member(), Member()
         async with at(room, caller), at(room, called):
             await called.call("tunnel.announce")
@@ -110,7 +110,7 @@ async def test_a_tunnel_between_two_compat_programs() -> None:
 
 @pytest.mark.parametrize("boxing", ["split", "merged"])
 async def test_a_compat_program_calls_a_native_peer(boxing: str) -> None:
-    async with living_room() as room:
+    async with served_room() as room:
         member, me = Member(), Keypair.generate()
         friends = AllowList([FeedId.parse(member.id)])
         async with RoomClient(me, admission=friends, api=native_api(), boxing=boxing) as client, at(room, member):
@@ -126,7 +126,7 @@ async def test_a_compat_program_calls_a_native_peer(boxing: str) -> None:
 
 @pytest.mark.parametrize("boxing", ["split", "merged"])
 async def test_a_native_peer_calls_a_compat_program(boxing: str) -> None:
-    async with living_room() as room:
+    async with served_room() as room:
         member, me = Member(), Keypair.generate()
         async with RoomClient(me, api=native_api(), boxing=boxing) as client, at(room, member):
             await member.call("tunnel.announce")

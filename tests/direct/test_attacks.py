@@ -23,7 +23,7 @@ from aioquic.quic.packet import get_retry_integrity_tag
 from ssbfast.direct.certificates import Credentials
 from ssbfast.direct.quic_connection import VERSION, Connection, caller_connection
 from ssbfast.wire.direct.keys import Role
-from tests.helpers.direct import EXPORT_KEY, Ends, RawCaller, direct, keys, loopback, raw_caller, raw_target
+from tests.helpers.direct import EXPORT_KEY, PathPair, RawCaller, direct, keys, loopback, raw_caller, raw_target
 from tests.helpers.rawpeer import eventually, settle
 
 MANY = 10_000
@@ -61,7 +61,7 @@ def connections() -> int:
     return sum(isinstance(one, QuicConnection) for one in gc.get_objects())
 
 
-async def is_unharmed(ends: Ends) -> None:
+async def is_unharmed(ends: PathPair) -> None:
     """It works in both directions, and has one network path."""
     for path, other in ((ends.caller, ends.there), (ends.target, ends.here)):
         before = len(other.data)
@@ -89,7 +89,7 @@ async def test_a_man_in_the_middle_has_another_certificate() -> None:
 @pytest.mark.parametrize("end", [Role.CALLER, Role.TARGET])
 async def test_proofs_of_another_session_or_epoch_prove_nothing(who: str, end: Role) -> None:
     wrong = keys(end, export_key=bytes(32)) if who == "session" else keys(end, epoch=8)
-    ends = Ends(**{f"{end.value}_keys": wrong})
+    ends = PathPair(**{f"{end.value}_keys": wrong})
     try:
         ends.start()
         await ends.lost()
@@ -160,7 +160,7 @@ async def test_a_proof_counts_for_one_path() -> None:
 
 
 async def test_another_connection_id_finds_nobody() -> None:
-    ends = Ends(connection_id=b"12345678")
+    ends = PathPair(connection_id=b"12345678")
     try:
         ends.target.allow(ends.sockets[0].local)
         ends.start_target()
@@ -177,7 +177,7 @@ async def test_another_connection_id_finds_nobody() -> None:
 async def test_ten_thousand_initials_of_strangers_leave_nothing_behind(
     stranger: socket.socket, when: str, right_id: bool
 ) -> None:
-    ends = Ends()
+    ends = PathPair()
     try:
         ends.start_target()
         if when == "after":
@@ -219,7 +219,7 @@ async def test_a_real_initial_of_a_stranger_is_not_parsed(stranger: socket.socke
         whole(quic, data, addr, now)
 
     monkeypatch.setattr(Connection, "receive_datagram", watched)
-    ends = Ends()
+    ends = PathPair()
     try:
         ends.start_target()
         stranger.sendto(an_initial(ends.caller.connection_id), ends.sockets[1].local)
@@ -270,7 +270,7 @@ async def test_an_unknown_address_with_the_right_id_makes_no_path(stranger: sock
 
 async def test_version_negotiation_and_retry_are_not_listened_to() -> None:
     """Anybody on the way can make them: they cost the attempt at the most, and here not even that."""
-    ends = Ends()
+    ends = PathPair()
     try:
         mine = ends.caller._quic.host_cid
         retry = bytes([0xF0]) + VERSION.to_bytes(4, "big") + bytes([8]) + mine + bytes([8]) + bytes(8) + b"token"

@@ -22,7 +22,7 @@ from ssbfast.direct.certificates import Credentials, load
 from ssbfast.direct.quic_path import DirectPath
 from ssbfast.errors import RemoteProtocolError
 from ssbfast.wire.direct.keys import Role
-from tests.helpers.direct import Recorder, keys, loopback
+from tests.helpers.direct import RecordingHandler, keys, loopback
 from tests.helpers.rawpeer import eventually, settle
 
 
@@ -68,7 +68,7 @@ USELESS = useless()
 @pytest.mark.parametrize("name", USELESS)
 async def test_useless_certificates_are_refused(name: str) -> None:
     with pytest.raises(RemoteProtocolError):
-        DirectPath.caller(USELESS[name], keys(Role.CALLER), Recorder())
+        DirectPath.caller(USELESS[name], keys(Role.CALLER), RecordingHandler())
 
 
 def test_every_bit_of_a_certificate_may_be_wrong() -> None:
@@ -91,7 +91,7 @@ async def test_dates_are_looked_at(begins: int, ends: int, fine: bool, kind: str
     key: Any = ec.generate_private_key(ec.SECP256R1()) if kind == "P-256" else ed25519.Ed25519PrivateKey.generate()
     credentials = Credentials(certificate(key, begins=begins, ends=ends), key)
     sockets = (loopback(), loopback())
-    here, there = Recorder(), Recorder()
+    here, there = RecordingHandler(), RecordingHandler()
     pinned = credentials.certificate
     caller = DirectPath.caller(pinned, keys(Role.CALLER), here)
     target = DirectPath.target(credentials, caller.connection_id, keys(Role.TARGET), there)

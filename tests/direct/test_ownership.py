@@ -15,7 +15,7 @@ from ssbfast.direct.udp import UdpSocket
 from ssbfast.wire.direct.keys import Role
 from ssbfast.wire.direct.punch.attempt import Failed
 from ssbfast.wire.direct.punch.candidates import Whereabouts
-from tests.helpers.direct import Ends, direct, keys, raw_caller
+from tests.helpers.direct import PathPair, direct, keys, raw_caller
 from tests.helpers.rawpeer import eventually, settle
 
 # ---------------------------------------------------------------- an attempt
@@ -76,12 +76,12 @@ class Owner:
         self.over += 1
 
 
-def opening(owner: Owner) -> tuple[DirectWay, Ends]:
+def opening(owner: Owner) -> tuple[DirectWay, PathPair]:
     """A way of the caller's, and both ends of its path."""
     nobody: Any = SimpleNamespace(lost=lambda *_args: None)
     anyone: Any = owner
     way = DirectWay(nobody, anyone)
-    ends = Ends()
+    ends = PathPair()
     way.path = ends.caller
     ends.caller._handler = way
     return way, ends
@@ -117,7 +117,7 @@ async def test_a_socket_says_farewell_only_to_whom_has_met_it(monkeypatch: pytes
         ends.caller.abort("the test says so")
         assert not ends.sockets[0].is_closed
         await eventually(lambda: ends.sockets[0].is_closed)
-    ends = Ends()
+    ends = PathPair()
     ends.start_caller()
     ends.caller.abort("the test says so")
     assert ends.sockets[0].is_closed
@@ -165,7 +165,7 @@ async def test_a_mistake_of_quic_s_costs_the_connection_and_not_its_socket(
 
 
 async def test_a_connection_that_cannot_begin_closes_its_socket(monkeypatch: pytest.MonkeyPatch) -> None:
-    ends = Ends()
+    ends = PathPair()
 
     def fail(*_args: Any) -> None:
         raise ValueError("no such address")

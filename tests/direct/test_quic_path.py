@@ -27,8 +27,8 @@ from ssbfast.direct.udp import Address, UdpSocket
 from ssbfast.errors import DirectUnavailableError, LocalProtocolError, MissingExtraError, RemoteProtocolError
 from ssbfast.wire.direct.keys import Role
 from tests.helpers.direct import (
-    Ends,
-    Raw,
+    PathPair,
+    RawEnd,
     direct,
     keys,
     loopback,
@@ -105,7 +105,7 @@ async def test_data_both_ways_at_once_arrive_whole() -> None:
 
 async def test_loss_and_reordering_neither_lose_nor_double_bytes() -> None:
     data = random.Random(2).randbytes(600_000)
-    ends = Ends(sockets=(Lossy.open(socket.AF_INET, "127.0.0.1"), Lossy.open(socket.AF_INET, "127.0.0.1")))
+    ends = PathPair(sockets=(Lossy.open(socket.AF_INET, "127.0.0.1"), Lossy.open(socket.AF_INET, "127.0.0.1")))
     try:
         ends.start()
         await ends.ready()
@@ -266,7 +266,7 @@ async def test_the_target_s_proof_may_come_in_any_pieces(chunks: list[bytes]) ->
 
 async def test_the_target_has_two_addresses_to_choose_from() -> None:
     """What is allowed later counts as well, and the newest dozen is kept."""
-    ends = Ends()
+    ends = PathPair()
     try:
         ends.start_target()
         ends.target.allow(ends.sockets[0].local)
@@ -280,7 +280,7 @@ async def test_the_target_has_two_addresses_to_choose_from() -> None:
 
 
 async def test_nothing_is_sent_before_it_is_ready() -> None:
-    ends = Ends()
+    ends = PathPair()
     try:
         for path in (ends.caller, ends.target):
             for send in (path.send_records, path.send_data):
@@ -365,7 +365,7 @@ async def test_abort_is_not_clean_and_its_reason_stays_here() -> None:
 
 
 async def test_a_close_that_was_lost_is_said_again() -> None:
-    ends = Ends(sockets=(Silent.open(socket.AF_INET, "127.0.0.1"), loopback()))
+    ends = PathPair(sockets=(Silent.open(socket.AF_INET, "127.0.0.1"), loopback()))
     try:
         ends.start()
         await ends.ready()
@@ -398,7 +398,7 @@ async def test_what_is_done_with_a_lost_path_does_nothing() -> None:
 
 async def test_a_path_that_goes_silent_says_nothing_until_it_is_given_up() -> None:
     """`wire/direct/carriers` judges; ours is to hear nothing, to go on trying, and to be quiet afterwards."""
-    ends = Ends(sockets=(Silent.open(socket.AF_INET, "127.0.0.1"), loopback()))
+    ends = PathPair(sockets=(Silent.open(socket.AF_INET, "127.0.0.1"), loopback()))
     try:
         ends.start()
         await ends.ready()
@@ -447,7 +447,7 @@ async def test_code_0_before_the_proofs_is_not_clean() -> None:
 
 @pytest.mark.parametrize("silent", ["caller", "target"])
 async def test_proofs_have_a_deadline(silent: str) -> None:
-    ends = Ends()
+    ends = PathPair()
     try:
         if silent == "caller":
             ends.start_target(0.05)
@@ -470,7 +470,7 @@ async def test_a_handshake_without_proof_has_the_same_deadline() -> None:
 
 
 async def test_the_deadline_is_over_when_both_have_passed() -> None:
-    ends = Ends()
+    ends = PathPair()
     try:
         ends.start(0.5)
         await ends.ready()
@@ -518,6 +518,6 @@ def test_without_aioquic_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> 
 async def test_a_raw_end_is_a_quic_end() -> None:
     """The attacks' tool works: what it reports of an honest target is a proof, nothing else."""
     async with raw_caller() as raw:
-        assert isinstance(raw, Raw)
+        assert isinstance(raw, RawEnd)
         await raw.prove()
         await eventually(lambda: len(raw.got(0)) == 32)

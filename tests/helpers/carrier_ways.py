@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ssbfast.wire.direct.keys import Role
 
 if TYPE_CHECKING:
-    from tests.helpers.carrier_world import Side, World
+    from tests.helpers.carrier_world import CarrierSimulation, SimulatedEnd
 
 Item = tuple[str, bytes]
 """("records" | "data" | "begin" | "end" | "cut" | "close" | "broken", bytes)."""
@@ -18,7 +18,9 @@ Item = tuple[str, bytes]
 class Pipe:
     """One direction, in order: items arrive after random delays, cut into random pieces."""
 
-    def __init__(self, world: World, deliver: Callable[[str, bytes], None], delay: float, gate: Side | None) -> None:
+    def __init__(
+        self, world: CarrierSimulation, deliver: Callable[[str, bytes], None], delay: float, gate: SimulatedEnd | None
+    ) -> None:
         self._world = world
         self._deliver = deliver
         self._delay = delay
@@ -87,7 +89,7 @@ class Pipe:
 class Tunnel:
     """A tunnel through the room: the first one, or a standby."""
 
-    def __init__(self, world: World, ends: tuple[Side, Side], ids: tuple[int, int]) -> None:
+    def __init__(self, world: CarrierSimulation, ends: tuple[SimulatedEnd, SimulatedEnd], ids: tuple[int, int]) -> None:
         self._world = world
         self.ids = dict(zip((side.role for side in ends), ids, strict=True))
         delay = world.rng.choice((0.01, 0.05, 0.3))
@@ -100,7 +102,7 @@ class Tunnel:
             side.paths[self.ids[side.role]] = self
         world.tunnels.append(self)
 
-    def _receiver(self, side: Side) -> Callable[[str, bytes], None]:
+    def _receiver(self, side: SimulatedEnd) -> Callable[[str, bytes], None]:
         carrier = self.ids[side.role]
         seen = {"raw": carrier == 0}
 
@@ -139,7 +141,7 @@ class Tunnel:
 class DirectPath:
     """A direct path: two streams each way, answers to pings, and several ways to die."""
 
-    def __init__(self, world: World, ends: tuple[Side, Side]) -> None:
+    def __init__(self, world: CarrierSimulation, ends: tuple[SimulatedEnd, SimulatedEnd]) -> None:
         self._world = world
         self._sides = {side.role: side for side in ends}
         self.ids: dict[Role, int] = {}
@@ -151,7 +153,7 @@ class DirectPath:
                 kind: Pipe(world, self._receiver(other), self.delay, None) for kind in ("records", "data")
             }
 
-    def _receiver(self, side: Side) -> Callable[[str, bytes], None]:
+    def _receiver(self, side: SimulatedEnd) -> Callable[[str, bytes], None]:
         def deliver(kind: str, data: bytes) -> None:
             if side.role in self.ids:
                 side.arrived(self.ids[side.role], kind, data)
@@ -161,7 +163,7 @@ class DirectPath:
 
         return deliver
 
-    def up(self, side: Side, epoch: int) -> None:
+    def up(self, side: SimulatedEnd, epoch: int) -> None:
         self.ids[side.role] = number = side.machine.quic_up(epoch, self._world.now)
         side.paths[number] = self
         side.after()

@@ -36,14 +36,14 @@ START: Final = {Role.CALLER: 0, Role.TARGET: 1 << 16}
 HORIZON: Final = 900.0
 
 
-class Side:
+class SimulatedEnd:
     """One end: the shell around a machine, with an application that sends, reads, stands still and says goodbye."""
 
-    def __init__(self, world: World, role: Role, machine: Carriers, total: int, polite: bool) -> None:
+    def __init__(self, world: CarrierSimulation, role: Role, machine: Carriers, total: int, polite: bool) -> None:
         self.world = world
         self.role = role
         self.machine = machine
-        self.other: Side
+        self.other: SimulatedEnd
         self.paths: dict[int, Tunnel | DirectPath] = {}
         self.waiting: list[Pipe] = []
         self.early: list[tuple[DirectPath, str, bytes]] = []
@@ -200,7 +200,7 @@ class Side:
         return self.got == self.other.total + 34
 
 
-class World:
+class CarrierSimulation:
     """One schedule. make: builds the machines, so that broken ones can be shown to fail."""
 
     def __init__(self, seed: int, *, foul: bool = False, make: Callable[..., Carriers] = Carriers) -> None:
@@ -222,9 +222,9 @@ class World:
         self.caller.other, self.target.other = self.target, self.caller
         Tunnel(self, (self.caller, self.target), (0, 0))
 
-    def _side(self, role: Role, machine: Carriers) -> Side:
+    def _side(self, role: Role, machine: Carriers) -> SimulatedEnd:
         total = self.rng.choice((0, 1, 500, 6000, 15000, 30000))
-        return Side(self, role, machine, total, polite=self.rng.random() < 0.3)
+        return SimulatedEnd(self, role, machine, total, polite=self.rng.random() < 0.3)
 
     def at(self, time: float, what: Callable[[], None]) -> None:
         heapq.heappush(self._heap, (time, next(self._order), what))

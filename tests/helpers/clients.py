@@ -16,7 +16,7 @@ from ssbfast.net.api import Api
 from ssbfast.net.peer import Peer
 from ssbfast.net.stream import Stream
 from tests.helpers.rawpeer import eventually
-from tests.helpers.served_room import LivingRoom, living_room
+from tests.helpers.served_room import ServedRoom, served_room
 
 
 def echo_api() -> Api:
@@ -34,7 +34,7 @@ def echo_api() -> Api:
     return api
 
 
-class Known(RoomClient):
+class RecordingClient(RoomClient):
     """A client that keeps its events."""
 
     def __init__(self, me: Keypair | None = None, **options: Any) -> None:
@@ -50,26 +50,26 @@ class Known(RoomClient):
         return self.named(name)[count - 1]
 
 
-class House:
+class RoomWithClients:
     """A room, and clients that leave before it closes."""
 
-    def __init__(self, room: LivingRoom, stack: AsyncExitStack) -> None:
+    def __init__(self, room: ServedRoom, stack: AsyncExitStack) -> None:
         self.room = room
         self.id = room.server.me.id
         self.address = room.server.address
         self._stack = stack
 
-    async def client(self, me: Keypair | None = None, *, join: bool = True, **options: Any) -> Known:
-        client = await self._stack.enter_async_context(Known(me, **options))
+    async def client(self, me: Keypair | None = None, *, join: bool = True, **options: Any) -> RecordingClient:
+        client = await self._stack.enter_async_context(RecordingClient(me, **options))
         if join:
             await client.join(self.address)
         return client
 
 
 @asynccontextmanager
-async def house(**options: Any) -> AsyncIterator[House]:
-    async with living_room(**options) as room, AsyncExitStack() as stack:
-        yield House(room, stack)
+async def room_with_clients(**options: Any) -> AsyncIterator[RoomWithClients]:
+    async with served_room(**options) as room, AsyncExitStack() as stack:
+        yield RoomWithClients(room, stack)
 
 
 @asynccontextmanager

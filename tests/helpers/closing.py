@@ -19,7 +19,7 @@ NAMED: Final = 10
 
 
 @dataclass(frozen=True)
-class Group:
+class SkipGroup:
     """Skipped tests with one reason. pattern: found in what pytest was told; how: the way to run them."""
 
     pattern: str
@@ -28,32 +28,40 @@ class Group:
 
 
 GROUPS: Final = (
-    Group(r"^nat is not", "root, /dev/net/tun, iproute2, nftables (the NAT lab)", "sudo ./dev test tests/nat"),
-    Group(r"^netns is not", "root and network namespaces", "sudo ./dev test -m nat --ignore tests/nat"),
-    Group(r"^node is not", "Node and npm (live JavaScript peers)", "apt install nodejs npm; ./dev test tests/interop"),
-    Group(r"^(peers|originals) is not", "the packages whose API we speak", "./dev originals"),
-    Group(r"^site is not", "the documentation as it is written", "./dev docs"),
-    Group(r"^clang is not", "clang", "apt install clang-14 libclang-rt-14-dev; ./dev test tests/c tests/fuzz"),
-    Group(r"^valgrind is not", "valgrind", "apt install valgrind; ./dev test tests/c"),
-    Group(r"^libsodium is not", "libsodium's header", "apt install libsodium-dev; ./dev test tests/c"),
-    Group(r"^nm is not", "nm", "apt install binutils; ./dev test tests/c"),
-    Group(
+    SkipGroup(r"^nat is not", "root, /dev/net/tun, iproute2, nftables (the NAT lab)", "sudo ./dev test tests/nat"),
+    SkipGroup(r"^netns is not", "root and network namespaces", "sudo ./dev test -m nat --ignore tests/nat"),
+    SkipGroup(
+        r"^node is not", "Node and npm (live JavaScript peers)", "apt install nodejs npm; ./dev test tests/interop"
+    ),
+    SkipGroup(r"^(peers|originals) is not", "the packages whose API we speak", "./dev originals"),
+    SkipGroup(r"^site is not", "the documentation as it is written", "./dev docs"),
+    SkipGroup(r"^clang is not", "clang", "apt install clang-14 libclang-rt-14-dev; ./dev test tests/c tests/fuzz"),
+    SkipGroup(r"^valgrind is not", "valgrind", "apt install valgrind; ./dev test tests/c"),
+    SkipGroup(r"^libsodium is not", "libsodium's header", "apt install libsodium-dev; ./dev test tests/c"),
+    SkipGroup(r"^nm is not", "nm", "apt install binutils; ./dev test tests/c"),
+    SkipGroup(
         r"^qemu is not",
         "an emulator of arm64",
         "as root: dpkg --add-architecture arm64; apt install qemu-user gcc-aarch64-linux-gnu libc6-dev-arm64-cross "
         "libsodium-dev:arm64; ./dev test tests/c/test_arm64.py",
     ),
-    Group(
+    SkipGroup(
         r"^(zizmor|check-jsonschema|cibuildwheel) is not",
         "the tools for workflows",
         "PYTHON=python3.11 or newer, a new .venv, ./dev test tests/test_workflows.py",
     ),
-    Group(r"^ipv6 is not|no IPv6", "IPv6", "a machine with ::1; ./dev test tests/net"),
-    Group(r"this machine does not offer", "kernels that this processor lacks", "a machine with them"),
-    Group(r"aioquic needs Python", "Python 3.11 (direct paths)", "PYTHON=python3.11 or newer, a new .venv, ./dev test"),
-    Group(r"nothing is unreadable for root", "a user who is not root", "./dev test tests/store/test_peer_schema.py"),
-    Group(r"this Python has a global lock", "a free-threaded Python", "PYTHON=python3.14t, a new .venv, ./dev test"),
-    Group(r"^the rest of the attacks", "twenty minutes", "SSBFAST_TEST_ATTACKS=all ./dev test -n0 tests/hostile"),
+    SkipGroup(r"^ipv6 is not|no IPv6", "IPv6", "a machine with ::1; ./dev test tests/net"),
+    SkipGroup(r"this machine does not offer", "kernels that this processor lacks", "a machine with them"),
+    SkipGroup(
+        r"aioquic needs Python", "Python 3.11 (direct paths)", "PYTHON=python3.11 or newer, a new .venv, ./dev test"
+    ),
+    SkipGroup(
+        r"nothing is unreadable for root", "a user who is not root", "./dev test tests/store/test_peer_schema.py"
+    ),
+    SkipGroup(
+        r"this Python has a global lock", "a free-threaded Python", "PYTHON=python3.14t, a new .venv, ./dev test"
+    ),
+    SkipGroup(r"^the rest of the attacks", "twenty minutes", "SSBFAST_TEST_ATTACKS=all ./dev test -n0 tests/hostile"),
 )
 
 

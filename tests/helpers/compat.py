@@ -20,7 +20,7 @@ KEY = bytes(range(32))
 NONCE = bytes(range(100, 124))
 
 
-class Writer:
+class RecordingWriter:
     """Keeps what is written to it, write by write."""
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ def stream_reader(*chunks: bytes, eof: bool = True) -> asyncio.StreamReader:
     return reader
 
 
-class House:
+class RecordingServer:
     """A server and what has come to it."""
 
     def __init__(self, server: SHSServer, key: SigningKey) -> None:
@@ -82,10 +82,10 @@ class House:
 
 
 @asynccontextmanager
-async def house() -> AsyncIterator[House]:
+async def recording_server() -> AsyncIterator[RecordingServer]:
     key = SigningKey.generate()
     server = SHSServer("127.0.0.1", 0, key)
-    it = House(server, key)
+    it = RecordingServer(server, key)
     server.on_connect(it.arrived.put)  # type: ignore[arg-type]
     await server.listen()
     try:
@@ -97,7 +97,7 @@ async def house() -> AsyncIterator[House]:
         await asyncio.sleep(0.01)
 
 
-class Talk:
+class PacketStreamPair:
     """Two packet streams with an API on each side, both pumped."""
 
     def __init__(self, client: Any, served: Any) -> None:
@@ -109,9 +109,9 @@ class Talk:
 
 
 @asynccontextmanager
-async def talking() -> AsyncIterator[Talk]:
-    async with house() as it:
-        talk = Talk(*await it.pair())
+async def packet_stream_pair() -> AsyncIterator[PacketStreamPair]:
+    async with recording_server() as it:
+        talk = PacketStreamPair(*await it.pair())
         try:
             yield talk
         finally:

@@ -21,8 +21,8 @@ from ssbfast.errors import SSBError
 from ssbfast.net.peer import Peer
 from ssbfast.net.relayed_tunnel import Ending, Splice
 from ssbfast.wire.muxrpc_body import error_body
-from tests.helpers.clients import Known
-from tests.helpers.meeting import Meddler, Meeting, meddling, paths_of
+from tests.helpers.clients import RecordingClient
+from tests.helpers.meeting import Meddler, MeetingClients, meddling, paths_of
 from tests.helpers.rawpeer import eventually
 
 HOW: Final = (
@@ -50,7 +50,7 @@ class Cut:
     after: float = 0.0
 
 
-class Blade(Meddler):
+class CuttingMeddler(Meddler):
     """Counts the moments of one life, and calls `act` at one of them."""
 
     def __init__(self) -> None:
@@ -85,16 +85,16 @@ class Blade(Meddler):
 
 
 @asynccontextmanager
-async def cutting() -> AsyncIterator[Blade]:
-    blade = Blade()
+async def cutting() -> AsyncIterator[CuttingMeddler]:
+    blade = CuttingMeddler()
     async with meddling(blade):
         yield blade
 
 
-class Lives:
-    """Lives of sessions between the two clients of a meeting, one after the other."""
+class SessionRuns:
+    """Runs of sessions between the two clients of a meeting, one after the other."""
 
-    def __init__(self, met: Meeting, blade: Blade) -> None:
+    def __init__(self, met: MeetingClients, blade: CuttingMeddler) -> None:
         self._met = met
         self._blade = blade
         self._peer: Peer | None = None
@@ -161,7 +161,7 @@ class Lives:
     def _is_over(self) -> bool:
         return self._peer is None or not all(peer.is_open for peer in (self._peer, *self._theirs))
 
-    def _stands(self, client: Known) -> bool:
+    def _stands(self, client: RecordingClient) -> bool:
         """Whether a session of this life is direct, with a standby."""
         return any(
             rendezvous.migration.carriers._standby is not None and rendezvous.peer.path == "direct"
@@ -243,7 +243,7 @@ class Lives:
             if rendezvous._path is not None and rendezvous._path.path is not None:
                 rendezvous._path.path.abort("the test says so")
 
-    def _of(self, client: Known) -> list[Any]:
+    def _of(self, client: RecordingClient) -> list[Any]:
         ends = (self._peer, *self._theirs)
         return [found for peer, found in paths_of(client)._by_peer.items() if peer in ends]
 

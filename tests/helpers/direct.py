@@ -36,7 +36,7 @@ def loopback() -> UdpSocket:
     return UdpSocket.open(socket.AF_INET, "127.0.0.1")
 
 
-class Recorder:
+class RecordingHandler:
     """A handler that keeps what it is told.
 
     log: names of calls, in order, without `heard`. heard: how often. lost: what `path_lost` said.
@@ -85,7 +85,7 @@ class Recorder:
         return "ready" in self.log
 
 
-class Ends:
+class PathPair:
     """caller and target, with their sockets and recorders."""
 
     def __init__(
@@ -97,7 +97,7 @@ class Ends:
         sockets: tuple[UdpSocket, UdpSocket] | None = None,
     ) -> None:
         self.sockets = sockets or (loopback(), loopback())
-        self.here, self.there = Recorder(), Recorder()
+        self.here, self.there = RecordingHandler(), RecordingHandler()
         self.credentials = Credentials.make()
         self.caller = DirectPath.caller(
             pinned or self.credentials.certificate,
@@ -145,9 +145,9 @@ class Ends:
 
 
 @asynccontextmanager
-async def direct() -> AsyncIterator[Ends]:
+async def direct() -> AsyncIterator[PathPair]:
     """A path on which both proofs have passed."""
-    ends = Ends()
+    ends = PathPair()
     try:
         ends.start()
         await ends.ready()
@@ -156,7 +156,7 @@ async def direct() -> AsyncIterator[Ends]:
         await ends.close()
 
 
-class Raw:
+class RawEnd:
     """One end that keeps to QUIC, and to nothing of ours above it: for what an honest end never does.
 
     quic: aioquic's connection. events: what it has told, all of it.
@@ -190,7 +190,7 @@ class Raw:
         return b"".join(event.data for event in self.events if getattr(event, "stream_id", None) == stream)
 
 
-class RawCaller(Raw):
+class RawCaller(RawEnd):
     """Such an end as the caller of an honest target: `target`, whose handler is `there`."""
 
     def __init__(self) -> None:
@@ -198,7 +198,7 @@ class RawCaller(Raw):
         self.sockets = (loopback(), loopback())
         quic = caller_connection(self.credentials.certificate, 1200)
         super().__init__(quic)
-        self.there = Recorder()
+        self.there = RecordingHandler()
         self.target = DirectPath.target(
             self.credentials,
             quic.original_destination_connection_id,
@@ -234,13 +234,13 @@ class RawCaller(Raw):
         assert len(self.there.lost) == 1
 
 
-class RawTarget(Raw):
+class RawTarget(RawEnd):
     """Such an end as the target of an honest caller: `caller`, whose handler is `here`."""
 
     def __init__(self, pinned: bytes | None = None) -> None:
         self.credentials = Credentials.make()
         self.sockets = (loopback(), loopback())
-        self.here = Recorder()
+        self.here = RecordingHandler()
         certificate = pinned or self.credentials.certificate
         self.caller = DirectPath.caller(certificate, keys(Role.CALLER), self.here)
         quic = target_connection(self.credentials, self.caller.connection_id, 1200)

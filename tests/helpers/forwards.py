@@ -16,12 +16,12 @@ from ssbfast.net.forward.tcp import ForwardListener, ForwardServer
 from ssbfast.net.peer import Peer
 from ssbfast.room.tunnel_auth import AllowList
 from tests.helpers.rawpeer import eventually
-from tests.helpers.served_room import LivingRoom, living_room
+from tests.helpers.served_room import ServedRoom, served_room
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-class Wire:
+class TcpEnd:
     """One end of a TCP connection."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -62,16 +62,16 @@ class Wire:
             return
 
 
-class Service:
+class TcpService:
     """A TCP server that hands its connections to the test, or to `serve`."""
 
     def __init__(self, serve: Serve | None = None) -> None:
-        self.connections: asyncio.Queue[Wire] = asyncio.Queue()
+        self.connections: asyncio.Queue[TcpEnd] = asyncio.Queue()
         self._serve = serve
         self._server: asyncio.Server
         self.port = 0
 
-    async def __aenter__(self) -> Service:
+    async def __aenter__(self) -> TcpService:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, backlog=200)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
@@ -81,32 +81,32 @@ class Service:
         while not self.connections.empty():
             await self.connections.get_nowait().close()
 
-    async def accept(self) -> Wire:
+    async def accept(self) -> TcpEnd:
         return await asyncio.wait_for(self.connections.get(), 20)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._serve is None:
-            self.connections.put_nowait(Wire(reader, writer))
+            self.connections.put_nowait(TcpEnd(reader, writer))
             return
         try:
             await self._serve(reader, writer)
         except ConnectionError:
             pass
         finally:
-            await Wire(reader, writer).close()
+            await TcpEnd(reader, writer).close()
 
 
 class Forwarding:
     """room; peer: C's session with A; there: A's; server and listener: the two ends of the forward."""
 
-    room: LivingRoom
+    room: ServedRoom
     peer: Peer
     there: Peer
     server: ForwardServer
     listener: ForwardListener
 
-    async def dial(self) -> Wire:
-        return Wire(*await asyncio.open_connection(*self.listener.address))
+    async def dial(self) -> TcpEnd:
+        return TcpEnd(*await asyncio.open_connection(*self.listener.address))
 
     async def is_idle(self) -> None:
         """No connection is left at either end."""
@@ -124,7 +124,7 @@ async def forwarding(port: int, *, split: bool = False, **options: int) -> Async
     boxing = "split" if split else "merged"
     api = Api()
     async with AsyncExitStack() as stack:
-        world.room = await stack.enter_async_context(living_room())
+        world.room = await stack.enter_async_context(served_room())
         a = await stack.enter_async_context(
             RoomClient(keys[0], admission=AllowList([keys[1].id]), api=api, boxing=boxing)
         )

@@ -46,7 +46,7 @@ SIZES = (64, 64, 112, 80)
 
 
 @dataclass
-class Pair:
+class HandshakePair:
     """A client and a server that have exchanged some of their messages; ephemerals are fixed, so that runs repeat."""
 
     client: ClientHandshake
@@ -55,11 +55,13 @@ class Pair:
     sessions: list[Session]
 
 
-def pair(steps: int, client_ephemeral: bytes | None = b"c" * 32, server_ephemeral: bytes | None = b"s" * 32) -> Pair:
+def pair(
+    steps: int, client_ephemeral: bytes | None = b"c" * 32, server_ephemeral: bytes | None = b"s" * 32
+) -> HandshakePair:
     """Make a pair (ALICE calls BOB) and exchange `steps` messages; message `steps` + 1 is made, but not delivered."""
     client = ClientHandshake(ALICE, BOB.id, ephemeral=client_ephemeral)
     server = ServerHandshake(BOB, ephemeral=server_ephemeral)
-    out = Pair(client, server, [client.start()], [])
+    out = HandshakePair(client, server, [client.start()], [])
     for step in range(steps):
         events = (server if step % 2 == 0 else client).receive(out.messages[-1])
         if step == 2:
@@ -69,7 +71,7 @@ def pair(steps: int, client_ephemeral: bytes | None = b"c" * 32, server_ephemera
     return out
 
 
-def note(out: Pair, events: list[HandshakeEvent]) -> None:
+def note(out: HandshakePair, events: list[HandshakeEvent]) -> None:
     for event in events:
         if isinstance(event, Send):
             out.messages.append(event.data)
@@ -77,7 +79,7 @@ def note(out: Pair, events: list[HandshakeEvent]) -> None:
             out.sessions.append(event.session)
 
 
-def receiver(out: Pair, step: int) -> ClientHandshake | ServerHandshake:
+def receiver(out: HandshakePair, step: int) -> ClientHandshake | ServerHandshake:
     """Who receives message `step` (0..3)."""
     return out.server if step % 2 == 0 else out.client
 

@@ -19,7 +19,7 @@ from tests.helpers.traffic import BODIES, Traffic
 REQS = [1, 2, 3, -1, -2, 7, 64, -65]
 
 
-class World:
+class BackendObjects:
     """One backend's objects; the same indices mean the same things in both worlds."""
 
     def __init__(self, core: ModuleType, pool: int) -> None:
@@ -49,7 +49,7 @@ class Lockstep:
         self.seen: set[str] = set()  # what happened at least once
         tiny = rng.random() < 0.5
         pool = (512 + rng.choice((1, 2, 3, 5, 9, 17, 40))) * 4096 if tiny else 8 << 20
-        self.worlds = (World(one, pool), World(two, pool))
+        self.worlds = (BackendObjects(one, pool), BackendObjects(two, pool))
         self.hostile = rng.choice((0.0, 0.02, 0.2))
         self.traffic: list[Traffic] = []
         self.status: list[Status] = []
@@ -59,7 +59,7 @@ class Lockstep:
 
     # ------------------------------------------------------------ the machine
 
-    def both(self, what: str, call: Callable[[World], Any]) -> Any:
+    def both(self, what: str, call: Callable[[BackendObjects], Any]) -> Any:
         """Do it in both worlds, compare answer and state, and return the answer."""
         self.log.append(what)
         answers = [self._answer(call, world) for world in self.worlds]
@@ -86,7 +86,7 @@ class Lockstep:
             self.seen.add("tunnelled")
 
     @staticmethod
-    def _answer(call: Callable[[World], Any], world: World) -> tuple[str, Any]:
+    def _answer(call: Callable[[BackendObjects], Any], world: BackendObjects) -> tuple[str, Any]:
         try:
             return "", call(world)
         except SSBError as error:
@@ -136,7 +136,7 @@ class Lockstep:
         )
         split = rng.random() < 0.3
 
-        def make(w: World) -> None:
+        def make(w: BackendObjects) -> None:
             w.links.append(w.core.Link(w.hub, i, limits=limits, split=split, **keys))
 
         self.both(f"link {i} {limits} split={split}", make)
@@ -262,7 +262,7 @@ class Lockstep:
         self.both(f"close link {i}", lambda w: w.links[i].close())
 
 
-def _closer(kind: str, i: int) -> Callable[[World], Any]:
+def _closer(kind: str, i: int) -> Callable[[BackendObjects], Any]:
     return lambda world: getattr(world, f"{kind}s")[i].close()
 
 

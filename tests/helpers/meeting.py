@@ -32,14 +32,14 @@ from ssbfast.net.peer import Peer
 from ssbfast.net.relayed_tunnel import Ending, Splice, _Leg
 from ssbfast.room.tunnel_auth import AllowList
 from ssbfast.server.session import RoomSession
-from tests.helpers.clients import House, Known, house
-from tests.helpers.forwards import Service, Wire
+from tests.helpers.clients import RecordingClient, RoomWithClients, room_with_clients
+from tests.helpers.forwards import TcpEnd, TcpService
 from tests.helpers.rawpeer import eventually
 
 HERE = Direct(loopback=True)
 
 
-class Network:
+class WatchedUdp:
     """All UDP of this process. sent: who was sent what, as far as it left. silent: nothing passes.
 
     longest: bytes of a datagram that still passes. opened: every socket that ever was.
@@ -78,9 +78,9 @@ class Network:
 
 
 @asynccontextmanager
-async def network() -> AsyncIterator[Network]:
+async def network() -> AsyncIterator[WatchedUdp]:
     """Watch, and be able to silence, every `UdpSocket`. At the end all are closed."""
-    net = Network()
+    net = WatchedUdp()
     whole_open = UdpSocket.open.__func__
 
     def send(udp: UdpSocket, data: bytes, to: Address) -> bool:
@@ -95,24 +95,24 @@ async def network() -> AsyncIterator[Network]:
         await eventually(lambda: all(udp.is_closed for udp in net.opened))
 
 
-class Meeting:
+class MeetingClients:
     """at: the room. target, caller: the clients A and C. net: their datagrams. service: what A offers.
 
     peer, there: C's and A's end of the session; listener: where C's programs find the service.
     """
 
-    at: House
-    target: Known
-    caller: Known
-    net: Network
-    service: Service
+    at: RoomWithClients
+    target: RecordingClient
+    caller: RecordingClient
+    net: WatchedUdp
+    service: TcpService
     server: ForwardServer
     listener: ForwardListener
     peer: Peer
     there: Peer
 
     def __init__(self) -> None:
-        self._wires: list[Wire] = []
+        self._wires: list[TcpEnd] = []
 
     async def connect(self) -> None:
         """Open the session."""
@@ -124,7 +124,7 @@ class Meeting:
         for client in (self.caller, self.target):
             await eventually(lambda client=client: self.paths(client).count(path) >= times)
 
-    def paths(self, client: Known) -> list[str]:
+    def paths(self, client: RecordingClient) -> list[str]:
         return [event["path"] for event in client.named("path")]
 
     def silence(self) -> None:
@@ -134,9 +134,9 @@ class Meeting:
     def speak(self) -> None:
         self.net.silent = False
 
-    async def dial(self) -> tuple[Wire, Wire]:
+    async def dial(self) -> tuple[TcpEnd, TcpEnd]:
         """A forwarded TCP connection: the client's end and the service's."""
-        wire = Wire(*await asyncio.open_connection(*self.listener.address))
+        wire = TcpEnd(*await asyncio.open_connection(*self.listener.address))
         self._wires.append(wire)
         self._wires.append(await self.service.accept())
         return wire, self._wires[-1]
@@ -146,7 +146,7 @@ class Meeting:
         for wire in self._wires:
             await wire.close()
 
-    def rendezvous(self, client: Known) -> Rendezvous:
+    def rendezvous(self, client: RecordingClient) -> Rendezvous:
         """A client's end of the session."""
         (found,) = paths_of(client)._by_id.values()
         return found
@@ -163,7 +163,7 @@ class Meeting:
         assert await self.there.call("add", 3, 4, timeout=20) == 7
 
 
-def paths_of(client: Known) -> DirectPaths:
+def paths_of(client: RecordingClient) -> DirectPaths:
     """What a client has of direct paths. Raises AssertionError when it has nothing."""
     if client._direct is None:
         raise AssertionError("a client without direct paths")
@@ -178,17 +178,17 @@ async def meeting(
     connect: bool = True,
     keys: tuple[Keypair, Keypair] | None = None,
     **options: Any,
-) -> AsyncIterator[Meeting]:
+) -> AsyncIterator[MeetingClients]:
     """a, c: what each client wants of direct paths. options: of A, instead of an admission that knows C alone."""
-    met = Meeting()
+    met = MeetingClients()
     keys = keys or (Keypair.generate(), Keypair.generate())
     async with AsyncExitStack() as stack:
         met.net = await stack.enter_async_context(network())
-        met.at = await stack.enter_async_context(house())
+        met.at = await stack.enter_async_context(room_with_clients())
         trusting = options or {"admission": AllowList([keys[1].id])}
         met.target = await met.at.client(keys[0], direct=a, **trusting)
         met.caller = await met.at.client(keys[1], direct=c, admission=AllowList([keys[0].id]))
-        met.service = await stack.enter_async_context(Service())
+        met.service = await stack.enter_async_context(TcpService())
         met.server = await stack.enter_async_context(ForwardServer("127.0.0.1", met.service.port))
         met.server.register(met.target._api)
         met.listener = await stack.enter_async_context(ForwardListener("127.0.0.1", 0))

@@ -51,7 +51,7 @@ class NatKind(enum.Enum):
     BLOCKED = "blocked"
 
 
-class Nat:
+class SimulatedNat:
     """One host and its NAT. inner: the host's own IP address; public ones have no other."""
 
     def __init__(self, kind: NatKind, outer: str, inner: str, rng: random.Random) -> None:
@@ -106,7 +106,7 @@ class Nat:
         self._newest[inner] = port
 
 
-class Net:
+class SimulatedInternet:
     """The internet and its clock. delay: one way, seconds. loss: part of the packets."""
 
     def __init__(self, seed: int, *, delay: float = 0.01, loss: float = 0.0) -> None:
@@ -114,8 +114,8 @@ class Net:
         self.now = 0.0
         self.delay = delay
         self.loss = loss
-        self.nats: dict[str, Nat] = {}
-        self.hosts: dict[str, Side] = {}
+        self.nats: dict[str, SimulatedNat] = {}
+        self.hosts: dict[str, PunchEnd] = {}
         self.strays: list[Address] = []  # where packets went that nobody lives at
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
@@ -130,7 +130,7 @@ class Net:
             do()
         self.now = until
 
-    def send(self, nat: Nat, inner: Address, remote: Address, data: bytes) -> None:
+    def send(self, nat: SimulatedNat, inner: Address, remote: Address, data: bytes) -> None:
         source = nat.outbound(inner, remote)
         if source is not None and self.rng.random() >= self.loss:
             self.at(self.now + self.delay, lambda: self.arrive(source, remote, data))
@@ -148,11 +148,11 @@ class Net:
 
 
 @dataclass
-class Side:
+class PunchEnd:
     """One end of one attempt: fresh sockets, and what came of them."""
 
-    net: Net
-    nat: Nat
+    net: SimulatedInternet
+    nat: SimulatedNat
     role: Role
     epoch: int
     sockets: int = 1
@@ -292,13 +292,13 @@ class Side:
 
 
 @dataclass
-class Result:
+class PunchResult:
     """attempts: how many it took, 0 if none did. seconds: from the first SYNC. caller, target: of the last attempt."""
 
     attempts: int
     seconds: float
-    caller: Side
-    target: Side
+    caller: PunchEnd
+    target: PunchEnd
 
 
 def meet(
@@ -311,18 +311,18 @@ def meet(
     loss: float = 0.0,
     late: tuple[float, ...] = (),
     birthday: bool = False,
-) -> Result:
+) -> PunchResult:
     """The caller behind `one` and the target behind `two` punch, as often as they may.
 
     late: by how much the caller's start misses the target's, for each attempt. birthday: both opt in.
     """
-    net = Net(seed, delay=delay, loss=loss)
-    a = Nat(one, "203.0.113.1", "192.168.1.5", net.rng)
-    b = Nat(two, "198.51.100.1", "192.168.2.5", net.rng)
+    net = SimulatedInternet(seed, delay=delay, loss=loss)
+    a = SimulatedNat(one, "203.0.113.1", "192.168.1.5", net.rng)
+    b = SimulatedNat(two, "198.51.100.1", "192.168.2.5", net.rng)
     net.nats = {nat.outer: nat for nat in (a, b)}
     begun = net.now
     for number in range(attempts):
-        caller, target = Side(net, a, Role.CALLER, number + 1), Side(net, b, Role.TARGET, number + 1)
+        caller, target = PunchEnd(net, a, Role.CALLER, number + 1), PunchEnd(net, b, Role.TARGET, number + 1)
         from_caller, from_target = caller.gather(birthday=birthday), target.gather(birthday=birthday)
         start = net.now + 2 * delay  # SYNC takes the way through the room
         caller.start = start
@@ -333,5 +333,5 @@ def meet(
             net.run(net.now + 0.01)
         caller.leave()
         if caller.connected is not None:
-            return Result(number + 1, caller.connected - begun, caller, target)
-    return Result(0, net.now - begun, caller, target)
+            return PunchResult(number + 1, caller.connected - begun, caller, target)
+    return PunchResult(0, net.now - begun, caller, target)

@@ -31,7 +31,7 @@ def listening_in(monkeypatch: pytest.MonkeyPatch, mux: MuxRPC, hear: Callable[[b
     monkeypatch.setattr(MuxRPC, "receive", heard)
 
 
-class Pair:
+class PeerPair:
     """here is the dialler, there the server; each with a relay of its own."""
 
     here: Peer
@@ -48,12 +48,12 @@ class Pair:
 @asynccontextmanager
 async def connected(
     there: Api | None = None, here: Api | None = None, *, split: bool = False, **options: Any
-) -> AsyncIterator[Pair]:
+) -> AsyncIterator[PeerPair]:
     """there, here: what each serves. options: for the server's link. At the end nothing may be left."""
     loop = asyncio.get_running_loop()
     tasks = asyncio.all_tasks()
     keys = (Keypair.generate(), Keypair.generate())
-    pair = Pair()
+    pair = PeerPair()
     pair.here, pair.there = Peer(api=here), Peer(api=there)
     sock = socket.create_server(("127.0.0.1", 0))
     handshake = ServerHandshake(keys[1])

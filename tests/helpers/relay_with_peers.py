@@ -14,7 +14,7 @@ BIG = CoreLimits(call_body=1 << 30, answer_body=1 << 30)
 Found = tuple[int, int, bytes]
 
 
-class End:
+class RelayPeer:
     """The peer of one link. What it received: `packets` (flags, req, body) and `boxes` (lengths of bodies)."""
 
     def __init__(self, core: ModuleType, hub: Any, number: int, **options: Any) -> None:
@@ -77,13 +77,13 @@ class End:
         return [p for p in self.packets if p[1] == req and p[0] != 8]
 
 
-class Room:
+class RelayWithPeers:
     """A hub with some ends."""
 
     def __init__(self, core: ModuleType, ends: int = 2, pool: int = 16 << 20, **options: Any) -> None:
         self.core = core
         self.hub = core.Hub(pool)
-        self.ends = [End(core, self.hub, i + 1, **options) for i in range(ends)]
+        self.ends = [RelayPeer(core, self.hub, i + 1, **options) for i in range(ends)]
 
     def splice(self, a: int, req_a: int, b: int, req_b: int, share: int = 256 * 1024) -> tuple[Any, Any]:
         """A tunnel: what end `a` sends as req_a reaches end `b` as req_b, and back with both signs turned.

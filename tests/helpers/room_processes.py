@@ -18,7 +18,7 @@ from ssbfast.store.peer_store import Store
 from tests.helpers.processes import Running, run
 
 
-class Village:
+class RoomProcesses:
     """data: each program's directory is below it, by its name. port: the room's, the same when it comes back."""
 
     def __init__(self, data: Path, stack: contextlib.ExitStack) -> None:
@@ -47,7 +47,7 @@ class Village:
         return self.keep(Running(command, "--data", str(self.path(name)), "--json", *arguments))
 
     def keep(self, process: Running) -> Running:
-        """It ends with the village."""
+        """Its processes end with the context."""
         return self._stack.enter_context(process)
 
     def room(self, name: str = "room", port: int | None = None) -> Running:
@@ -77,9 +77,9 @@ class Village:
 
 
 @contextlib.contextmanager
-def village(data: Path) -> Iterator[Village]:
+def room_processes(data: Path) -> Iterator[RoomProcesses]:
     with contextlib.ExitStack() as stack:
-        yield Village(data, stack)
+        yield RoomProcesses(data, stack)
 
 
 def free_port() -> int:
@@ -95,7 +95,7 @@ def kill(process: Running) -> None:
 # ---------------------------------------------------------------- a web server
 
 
-class Web(http.server.BaseHTTPRequestHandler):
+class EchoHandler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
@@ -114,7 +114,7 @@ class Web(http.server.BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def web_server() -> Iterator[int]:
     """Its port."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Web)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), EchoHandler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

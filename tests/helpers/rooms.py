@@ -29,7 +29,7 @@ def feed(n: int) -> FeedId:
     return FeedId(n.to_bytes(32, "big"))
 
 
-class Client:
+class MemoryClient:
     """The client's end of one session. `events` is everything that has come and was not taken."""
 
     def __init__(self, room: MemoryRoom, session: int, id: FeedId) -> None:
@@ -88,21 +88,21 @@ class MemoryRoom:
         self.methods = RoomMethods(self.portal, RoomInfo(name), wall_ms=lambda: self.wall)
         self.now = 0.0
         self.mux: dict[int, MuxRPC] = {}
-        self.clients: dict[int, Client] = {}
+        self.clients: dict[int, MemoryClient] = {}
         self.tunnels: dict[tuple[int, int], tuple[int, int]] = {}
         self.news: list[Joined | Left] = []
         self.sent: list[tuple[int, Out]] = []
         self._count = 0
 
-    def enter(self, id: FeedId) -> Client:
+    def enter(self, id: FeedId) -> MemoryClient:
         self._count += 1
         session = self._count
         self.portal.open(session, id)
         self.mux[session] = MuxRPC()
-        self.clients[session] = client = Client(self, session, id)
+        self.clients[session] = client = MemoryClient(self, session, id)
         return client
 
-    def leave(self, client: Client) -> None:
+    def leave(self, client: MemoryClient) -> None:
         events = self.mux.pop(client.session).close()
         self.clients.pop(client.session)
         for event in events:

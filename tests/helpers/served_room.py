@@ -24,7 +24,7 @@ LAVISH = RoomCaps(allowances={kind: Allowance(_ANY, _ANY, _ANY) for kind in ALLO
 """Caps of a room in which one peer may do in a second what others do in an hour."""
 
 
-class LivingRoom:
+class ServedRoom:
     """server, its events so far, and a relay that all raw peers of the test share."""
 
     def __init__(self, **options: Any) -> None:
@@ -62,10 +62,10 @@ class LivingRoom:
 
 
 @asynccontextmanager
-async def living_room(**options: Any) -> AsyncIterator[LivingRoom]:
+async def served_room(**options: Any) -> AsyncIterator[ServedRoom]:
     """Open a room; at the end everybody leaves, and no task, file descriptor or queue memory may be left."""
     tasks = asyncio.all_tasks()
-    room = LivingRoom(**options)
+    room = ServedRoom(**options)
     before = psutil.Process().num_fds()
     async with room.server:
         yield room

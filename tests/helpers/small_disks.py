@@ -14,7 +14,7 @@ import pytest
 SIZE = 512 * 1024
 
 
-class Disk:
+class SmallDisk:
     """path: where it is mounted."""
 
     def __init__(self, path: Path) -> None:
@@ -36,7 +36,7 @@ class Disk:
 
 
 @contextlib.contextmanager
-def small_disk(path: Path) -> Iterator[Disk]:
+def small_disk(path: Path) -> Iterator[SmallDisk]:
     """Mounted at `path`, which is made; skips the test where that is not allowed."""
     if sys.platform != "linux" or os.geteuid() != 0:
         pytest.skip("mounting a file system needs root on Linux")
@@ -46,7 +46,7 @@ def small_disk(path: Path) -> Iterator[Disk]:
     except subprocess.CalledProcessError:
         pytest.skip("a file system cannot be mounted here")
     try:
-        yield Disk(path)
+        yield SmallDisk(path)
     finally:
         _mount("umount", "-l", str(path))
 

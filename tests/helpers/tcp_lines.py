@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 
-class Line:
+class SlowTcpProxy:
     """Forwards TCP connections to a port of this machine.
 
     delay: seconds that each byte is under way, in each direction. cut: what is sent while it is set gets lost.
@@ -73,8 +73,8 @@ class Line:
 
 
 @asynccontextmanager
-async def line(to: int, delay: float = 0.0) -> AsyncIterator[Line]:
-    found = Line(to, delay)
+async def line(to: int, delay: float = 0.0) -> AsyncIterator[SlowTcpProxy]:
+    found = SlowTcpProxy(to, delay)
     await found.open()
     try:
         yield found

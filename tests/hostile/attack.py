@@ -17,7 +17,7 @@ import traceback
 from tests.hostile.attacks import ATTACKS
 from tests.hostile.lifeline import Lifeline
 from tests.hostile.stranger import Stranger
-from tests.hostile.world import CORE_SHARE, World, keep_to
+from tests.hostile.world import CORE_SHARE, AttackProcess, keep_to
 
 PREPARE_SECONDS = 20.0
 
@@ -26,7 +26,7 @@ async def main(address: str, listener: str, seed: int, names: list[str]) -> None
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     lifeline = Lifeline()
-    world = World(address, listener, seed)
+    world = AttackProcess(address, listener, seed)
     tasks = [asyncio.ensure_future(ATTACKS[name].run(world)) for name in names]
     for task in tasks:
         task.add_done_callback(_report)

@@ -12,7 +12,7 @@ from tests.hostile import connections as c
 from tests.hostile import sessions as s
 from tests.hostile import tunnels as t
 from tests.hostile.stranger import Cut
-from tests.hostile.world import ADDRESSES, HONEST_ADDRESS, World, spread
+from tests.hostile.world import ADDRESSES, HONEST_ADDRESS, AttackProcess, spread
 
 ONE = ADDRESSES[:1]
 OWN = (HONEST_ADDRESS,)
@@ -26,7 +26,7 @@ class Attack:
 
     row: str
     about: str
-    run: Callable[[World], Awaitable[None]]
+    run: Callable[[AttackProcess], Awaitable[None]]
     own: bool = False
     files: int = 0
     unread: bool = False
@@ -36,10 +36,10 @@ class Attack:
 # ---------------------------------------------------------------- a stranger with many keys
 
 
-def stranger(keys: int, addresses: tuple[str, ...] = ADDRESSES) -> Callable[[World], Awaitable[None]]:
+def stranger(keys: int, addresses: tuple[str, ...] = ADDRESSES) -> Callable[[AttackProcess], Awaitable[None]]:
     """Each key does something of its own choice for a while, then something else, in a new session."""
 
-    async def attack(world: World) -> None:
+    async def attack(world: AttackProcess) -> None:
         await world.go()
         silent = asyncio.ensure_future(c.connections(c.valid_hello, 300, 100, addresses)(world))
         works: list[tuple[s.Work, bool]] = [
@@ -70,7 +70,7 @@ def stranger(keys: int, addresses: tuple[str, ...] = ADDRESSES) -> Callable[[Wor
 # ---------------------------------------------------------------- the table
 
 
-async def _nothing(world: World) -> None:
+async def _nothing(world: AttackProcess) -> None:
     await world.go()
     world.did["nothing"] += 1
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.helpers.handshakes import Forger
 from tests.hostile.stranger import Cut, bound
-from tests.hostile.world import ADDRESSES, World, paced
+from tests.hostile.world import ADDRESSES, AttackProcess, paced
 
 
 class _Silent(asyncio.Protocol):
@@ -51,7 +51,7 @@ def garbage_hello() -> bytes:
 def connections(hello: Callable[[], bytes], hold: int, rate: float, addresses: tuple[str, ...] = ADDRESSES) -> Any:
     """Open connections until `hold` are there, at most `rate` a second; those that the room ends are opened again."""
 
-    async def attack(world: World) -> None:
+    async def attack(world: AttackProcess) -> None:
         loop = asyncio.get_running_loop()
         there = 0
 
@@ -87,7 +87,7 @@ def connections(hello: Callable[[], bytes], hold: int, rate: float, addresses: t
 def joins(rate: float, addresses: tuple[str, ...], hold: int = 20_000) -> Any:
     """Proven sessions, each with a key of its own, that stay."""
 
-    async def attack(world: World) -> None:
+    async def attack(world: AttackProcess) -> None:
         await world.go()
         there: list[Any] = []
         tasks: set[asyncio.Task[None]] = set()

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from tests.hostile.stranger import JSON, STREAM, Cut, Stranger, call, end, packet
-from tests.hostile.world import ADDRESSES, World, paced, spread
+from tests.hostile.world import ADDRESSES, AttackProcess, paced, spread
 
 BLOCK = 500
 """Calls that are written at a time."""
@@ -74,7 +74,7 @@ def pipelining(kinds: tuple[str, ...], blocks: int | None = None) -> Work:
 def calls(kinds: tuple[str, ...], sessions: int, *, addresses: tuple[str, ...], blocks: int | None = None) -> Any:
     """Sessions that pipeline calls and read no answer."""
 
-    async def attack(world: World) -> None:
+    async def attack(world: AttackProcess) -> None:
         for number in range(20):
             block(kinds, number)
         await world.attackers(spread(sessions, addresses), pipelining(kinds, blocks), deaf=True)
@@ -102,7 +102,7 @@ async def _unfinished(stranger: Stranger, head: bytes, length: int) -> None:
 def unfinished(answers: int, half_calls: int, unread: int, addresses: tuple[str, ...]) -> Any:
     """Answers of 4 MiB and calls of 64 KiB that lack their last byte, and sessions that do not read."""
 
-    async def attack(world: World) -> None:
+    async def attack(world: AttackProcess) -> None:
         parts = (
             (answers, _unfinished_answer, False),
             (half_calls, _unfinished_call, False),
@@ -140,7 +140,7 @@ def announcing(subscribers: int, loops: int, addresses: tuple[str, ...] = ADDRES
     async def listen(stranger: Stranger) -> None:
         await stranger.send(call(1, "source", "room.attendants", {"announce": False}))
 
-    async def attack(world: World) -> None:
+    async def attack(world: AttackProcess) -> None:
         there = await world.crowd(spread(subscribers, addresses))
         for stranger in there:
             await listen(stranger)
@@ -155,7 +155,7 @@ def announcing(subscribers: int, loops: int, addresses: tuple[str, ...] = ADDRES
 def resets(rate: float, addresses: tuple[str, ...] = ADDRESSES) -> Any:
     """Sessions to which the room is writing end with an RST, at a moment of their own."""
 
-    async def attack(world: World) -> None:
+    async def attack(world: AttackProcess) -> None:
         await world.go()
 
         async def one(address: str) -> None:

@@ -12,16 +12,16 @@ from ssbfast.wire.box_stream import Unboxer
 from ssbfast.wire.handshake import ClientHandshake, Completed, Send
 from ssbfast.wire.packet_stream import Packet, PacketReader
 from tests.hostile.stranger import END, STREAM, Cut, Stranger, call, end, packet
-from tests.hostile.world import ADDRESSES, World, paced, spread
+from tests.hostile.world import ADDRESSES, AttackProcess, paced, spread
 
 _CHUNK = packet(STREAM, 1, bytes(4087)) * 8
 
 
-def _connect(world: World, req: int, target: Stranger) -> bytes:
+def _connect(world: AttackProcess, req: int, target: Stranger) -> bytes:
     return call(req, "duplex", "tunnel.connect", {"portal": str(world.room), "target": str(target.me.id)})
 
 
-async def _pairs(world: World, count: int, addresses: tuple[str, ...]) -> list[tuple[Stranger, Stranger]]:
+async def _pairs(world: AttackProcess, count: int, addresses: tuple[str, ...]) -> list[tuple[Stranger, Stranger]]:
     """Callers and targets of our own; the targets are announced."""
     there: list[Stranger] = await world.crowd(spread(2 * count, addresses))
     pairs = list(zip(there[::2], there[1::2], strict=False))
@@ -34,7 +34,7 @@ async def _pairs(world: World, count: int, addresses: tuple[str, ...]) -> list[t
 def many_tunnels(pairs: int, rate: float, *, close: bool, addresses: tuple[str, ...] = ADDRESSES) -> Any:
     """Open tunnels between own sessions, `rate` a second in all. close: end each at once; else they stay."""
 
-    async def attack(world: World) -> None:
+    async def attack(world: AttackProcess) -> None:
         own = await _pairs(world, pairs, addresses)
         await world.go()
 
@@ -59,7 +59,7 @@ def many_tunnels(pairs: int, rate: float, *, close: bool, addresses: tuple[str, 
 def busy_tunnels(pairs: int, tunnels: int, bytes_per_second: float, addresses: tuple[str, ...] = ADDRESSES) -> Any:
     """Tunnels between own sessions that carry as much as they can, up to so many bytes a second in all."""
 
-    async def attack(world: World) -> None:
+    async def attack(world: AttackProcess) -> None:
         own = await _pairs(world, pairs, addresses)
         for caller, target in own:
             await caller.send(b"".join(_connect(world, req, target) for req in range(1, tunnels + 1)))
@@ -121,7 +121,7 @@ class Knocker(Stranger):
 def knocks(keys: int, rate: float, *, say: int = 0, addresses: tuple[str, ...] = ADDRESSES) -> Any:
     """Tunnels to the honest listener from strangers, `rate` a second in all, from so many keys. say: see `Knocker`."""
 
-    async def attack(world: World) -> None:
+    async def attack(world: AttackProcess) -> None:
         options: dict[str, Any] = {"kind": Knocker, "listener": world.listener, "say": say}
         there: list[Any] = await world.crowd(spread(keys, addresses), **options)
         await world.go()

@@ -22,7 +22,7 @@ CORE_SHARE = 0.5
 """Of one core that an attack may use: the honest pair shares it, and the room has the other."""
 
 
-class World:
+class AttackProcess:
     """One attack process. seed: decides all that is random."""
 
     def __init__(self, address: str, listener: str, seed: int) -> None:

@@ -12,7 +12,7 @@ from ssbfast.compat.ssb.util import tag
 from ssbfast.ids import FeedId, NetworkId
 from tests.helpers.compat_api import Program
 from tests.helpers.compat_room import Member
-from tests.helpers.served_room import living_room
+from tests.helpers.served_room import served_room
 from tests.interop.jspeer import JSError, JSPeer, Kind, StartPeer
 from tests.interop.scenarios import CLIENT_KINDS, check
 
@@ -75,7 +75,7 @@ async def test_a_server_for_a_javascript_client(peers: StartPeer, network: bytes
 @pytest.mark.parametrize("kind", CLIENT_KINDS)
 async def test_in_tunnels_both_ways(peers: StartPeer, network: bytes, kind: Kind) -> None:
     """Through our room: we call a JavaScript peer, and it calls us."""
-    async with living_room(network=NetworkId(network)) as room:
+    async with served_room(network=NetworkId(network)) as room:
         portal, js, member = str(room.server.me.id), await peers(kind), Member(network)
         await js.join(room.server.address)
         async with member.at(room.server.port, room.server.me.id.key):

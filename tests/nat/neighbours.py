@@ -1,12 +1,12 @@
 """ssbfast as its users run it, in the lab: a room in S, `listen` behind one NAT and `connect` behind the other.
 
-    with neighbours(tmp_path, a="symmetric", b="symmetric") as street:
-        street.room()
-        listener = street.listen("A")                   # offers street.service("A"), which echoes and hands out blobs
-        caller, port = street.connect("B", "A")         # where B's own programs find it
+    with lab_programs(tmp_path, a="symmetric", b="symmetric") as lab:
+        lab.room()
+        listener = lab.listen("A")                   # offers lab.service("A"), which echoes and hands out blobs
+        caller, port = lab.connect("B", "A")         # where B's own programs find it
         caller.event("connected", path="tunnel")
-        street.echo("B", port, b"hello")
-        street.fetch("B", port, Blob(200_000_000), on_bytes=…)
+        lab.echo("B", port, b"hello")
+        lab.fetch("B", port, Blob(200_000_000), on_bytes=…)
 
 What a program has said is in its `events`; `event` returns the next one that fits, and raises when the program ends
 first or says nothing more for `PATIENCE` seconds. Services and clients of forwards are threads of the test itself with
@@ -96,7 +96,7 @@ class Moved(NamedTuple):
     gap: float
 
 
-class Street:
+class LabPrograms:
     """The lab and what runs in it. data: each program's directory is below it, by the name of its place."""
 
     def __init__(self, lab: NatLab, data: Path, stack: contextlib.ExitStack) -> None:
@@ -244,10 +244,10 @@ class Street:
 
 
 @contextlib.contextmanager
-def neighbours(data: Path, a: Kind = "port", b: Kind = "port", **how: Any) -> Iterator[Street]:
+def lab_programs(data: Path, a: Kind = "port", b: Kind = "port", **how: Any) -> Iterator[LabPrograms]:
     """A street in a lab of its own; how: as for NatLab. Skips, or fails if it must not, where there can be no lab."""
     with nat_lab(a, b, **how) as lab, contextlib.ExitStack() as stack:
-        yield Street(lab, data, stack)
+        yield LabPrograms(lab, data, stack)
 
 
 def other(side: Side) -> Side:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.nat.neighbours import Side, Street, neighbours
+from tests.nat.neighbours import LabPrograms, Side, lab_programs
 
 pytestmark = [pytest.mark.nat, pytest.mark.timeout(120)]
 
 
-def bridges(street: Street, place: Side) -> None:
+def bridges(street: LabPrograms, place: Side) -> None:
     """Twelve of them, which the system lists before the one that leads to the LAN; they are the same at both ends."""
     address = street.lab.address(place)
     for number in range(12):
@@ -21,7 +21,7 @@ def bridges(street: Street, place: Side) -> None:
     street.lab.run(place, ["ip", "route", "add", "default", "via", address.rpartition(".")[0] + ".1"])
 
 
-def bridge(street: Street, place: Side, name: str, index: int, address: str) -> str:
+def bridge(street: LabPrograms, place: Side, name: str, index: int, address: str) -> str:
     street.lab.run(place, ["ip", "link", "add", name, "index", str(index), "type", "bridge"])
     street.lab.run(place, ["ip", "address", "add", address, "dev", name])
     street.lab.run(place, ["ip", "link", "set", name, "up"])
@@ -29,7 +29,7 @@ def bridge(street: Street, place: Side, name: str, index: int, address: str) -> 
 
 
 def test_peers_on_one_lan_meet_whatever_else_their_machines_have(tmp_path: Path) -> None:
-    with neighbours(tmp_path, "port", same_lan=True) as street:
+    with lab_programs(tmp_path, "port", same_lan=True) as street:
         bridges(street, "A")
         bridges(street, "B")
         street.room()

@@ -11,14 +11,14 @@ import pytest
 
 from tests.nat.kinds import KINDS, Kind
 from tests.nat.lab import ROOM
-from tests.nat.neighbours import PORT, Street, neighbours
+from tests.nat.neighbours import PORT, LabPrograms, lab_programs
 
 pytestmark = [pytest.mark.nat, pytest.mark.timeout(120)]
 
 NATS = {"public": "none", "symmetric": "hard", "blocked": "silent"}
 
 
-def doctor(street: Street, *arguments: str) -> list[dict[str, Any]]:
+def doctor(street: LabPrograms, *arguments: str) -> list[dict[str, Any]]:
     command = [sys.executable, "-m", "ssbfast", "doctor", "--data", str(street.path("A")), "--json", *arguments]
     told = [json.loads(line) for line in street.lab.run("A", command).stdout.splitlines()]
     assert all(event.pop("time") for event in told)
@@ -35,7 +35,7 @@ def works(told: list[dict[str, Any]], other: str) -> str:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_kind_is_known_for_what_it_is(kind: Kind, tmp_path: Path) -> None:
-    with neighbours(tmp_path, kind, "port") as street:
+    with lab_programs(tmp_path, kind, "port") as street:
         street.room()
         told = doctor(street, "--room", street.address(), "--stun", f"{ROOM[1]}:{PORT}")
         found = network(told, 4)
@@ -56,7 +56,7 @@ def test_each_kind_is_known_for_what_it_is(kind: Kind, tmp_path: Path) -> None:
 
 
 def test_ipv6_is_looked_at_for_itself(tmp_path: Path) -> None:
-    with neighbours(tmp_path, "symmetric", "port", a6="firewall") as street:
+    with lab_programs(tmp_path, "symmetric", "port", a6="firewall") as street:
         street.room()
         told = doctor(street, "--room", street.address(), "--room", street.address(6))
         assert (network(told, 4)["nat"], network(told, 6)["nat"]) == ("hard", "none")

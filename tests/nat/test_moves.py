@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from tests.helpers.processes import PATIENCE
-from tests.nat.neighbours import Blob, Moved, Program, Side, Street, neighbours
+from tests.nat.neighbours import Blob, LabPrograms, Moved, Program, Side, lab_programs
 
 pytestmark = [pytest.mark.nat, pytest.mark.timeout(3600 if "SSBFAST_TEST_MOVED" in os.environ else 240)]
 
@@ -98,7 +98,7 @@ def paths_of(program: Program) -> list[str]:
     return [event["path"] for event in program.said("path")]
 
 
-def move(street: Street, how: str, side: Side, port: int, blob: Blob, accidents: Accidents) -> Moved:
+def move(street: LabPrograms, how: str, side: Side, port: int, blob: Blob, accidents: Accidents) -> Moved:
     transfer: Any = street.fetch if how == "fetch" else street.put
     moved: Moved = transfer(side, port, blob, accidents)
     assert moved[:2] == (blob.size, blob.digest)
@@ -116,7 +116,7 @@ def judge(what: str, moved: Moved, memory: Memory) -> None:
 @pytest.mark.parametrize(("how", "loss"), [("fetch", 0.0), ("put", 0.0), ("fetch", 0.1)])
 def test_relay_then_direct_then_relay(how: str, loss: float, tmp_path: Path) -> None:
     blob = Blob(SIZE // 10 if loss else SIZE)
-    with neighbours(tmp_path, "port", "address") as street:
+    with lab_programs(tmp_path, "port", "address") as street:
         street.room()
         street.lab.block_udp("A", "B")
         listener = street.listen("A")
@@ -144,7 +144,7 @@ def test_relay_then_direct_then_relay(how: str, loss: float, tmp_path: Path) -> 
 @pytest.mark.parametrize(("how", "loss"), [("fetch", 0.0), ("put", 0.0), ("put", 0.1)])
 def test_a_forward_that_was_opened_while_direct_ends_on_the_relay(how: str, loss: float, tmp_path: Path) -> None:
     blob = Blob(SIZE // 10 if loss else SIZE)
-    with neighbours(tmp_path, "port", "port-open") as street:
+    with lab_programs(tmp_path, "port", "port-open") as street:
         room = street.room()
         listener = street.listen("A")
         caller, port = street.connect("B")
@@ -168,7 +168,7 @@ def test_a_forward_that_was_opened_while_direct_ends_on_the_relay(how: str, loss
 
 def test_the_room_is_killed_and_restarted_while_direct_and_then_the_path_dies(tmp_path: Path) -> None:
     blob = Blob(SIZE)
-    with neighbours(tmp_path, "full-cone", "port") as street:
+    with lab_programs(tmp_path, "full-cone", "port") as street:
         rooms = [street.room()]
         listener = street.listen("A")
         caller, port = street.connect("B")
@@ -195,7 +195,7 @@ def test_the_room_is_killed_and_restarted_while_direct_and_then_the_path_dies(tm
 
 def test_forwards_whose_first_bytes_are_lost_with_the_path_are_opened_all_the_same(tmp_path: Path) -> None:
     """Neither end knows yet that the path is dead; then only the opener knows of the connections."""
-    with neighbours(tmp_path, "port", "port") as street:
+    with lab_programs(tmp_path, "port", "port") as street:
         street.room()
         listener = street.listen("A")
         caller, port = street.connect("B")
@@ -213,7 +213,7 @@ def test_forwards_whose_first_bytes_are_lost_with_the_path_are_opened_all_the_sa
 
 
 def test_after_a_path_that_died_comes_another(tmp_path: Path) -> None:
-    with neighbours(tmp_path, "port", "port") as street:
+    with lab_programs(tmp_path, "port", "port") as street:
         street.room()
         listener = street.listen("A")
         caller, port = street.connect("B")

@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 
 from tests.helpers.processes import PATIENCE
-from tests.nat.neighbours import Blob, Program, Side, Street, neighbours
+from tests.nat.neighbours import Blob, LabPrograms, Program, Side, lab_programs
 
 pytestmark = [pytest.mark.nat, pytest.mark.timeout(240)]
 
@@ -22,7 +22,7 @@ TOO_NARROW: Final = 1100
 
 
 @contextlib.contextmanager
-def narrowed(street: Street, length: int) -> Iterator[None]:
+def narrowed(street: LabPrograms, length: int) -> Iterator[None]:
     """No UDP between the peers that is longer than this passes A's router."""
     for line in (
         "add table ip narrow",
@@ -49,7 +49,7 @@ def test_a_path_that_gets_narrower_costs_seconds_and_is_back_with_shorter_datagr
     server: Side, tmp_path: Path
 ) -> None:
     """The bytes come from the target, or from the caller; the caller is B."""
-    with neighbours(tmp_path, "port", "port") as street:
+    with lab_programs(tmp_path, "port", "port") as street:
         street.room()
         street.listen("A")
         caller, port = street.connect("B")
@@ -71,7 +71,7 @@ def test_a_path_that_gets_narrower_costs_seconds_and_is_back_with_shorter_datagr
 
 
 def test_where_not_even_the_shortest_datagrams_pass_the_session_is_in_the_room(tmp_path: Path) -> None:
-    with neighbours(tmp_path, "port", "port") as street:
+    with lab_programs(tmp_path, "port", "port") as street:
         street.room()
         street.listen("A")
         caller, port = street.connect("B")

@@ -13,7 +13,7 @@ from typing import Final, get_args
 import pytest
 
 from tests.nat.kinds import Kind
-from tests.nat.neighbours import Blob, neighbours
+from tests.nat.neighbours import Blob, lab_programs
 
 pytestmark = [pytest.mark.nat, pytest.mark.timeout(240)]
 
@@ -56,7 +56,7 @@ def test_there_are_38_of_which_31_can_meet() -> None:
 
 @pytest.mark.parametrize(("a", "b"), PAIRS)
 def test_pair(a: Kind, b: Kind, tmp_path: Path) -> None:
-    with neighbours(tmp_path, a, b) as street:
+    with lab_programs(tmp_path, a, b) as street:
         room = street.room()
         listener = street.listen("A")
         caller, port = street.connect("B")

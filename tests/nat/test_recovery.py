@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.processes import PATIENCE
-from tests.nat.neighbours import Blob, Program, neighbours
+from tests.nat.neighbours import Blob, Program, lab_programs
 
 pytestmark = [pytest.mark.nat, pytest.mark.timeout(240)]
 
@@ -42,7 +42,7 @@ def test_an_early_packet_spoils_one_attempt_and_not_the_next(tmp_path: Path) -> 
 
     Delays are long here: there are 0.8 s in which the packet is early.
     """
-    with neighbours(tmp_path, "port", "port-open", delay=0.1) as street:
+    with lab_programs(tmp_path, "port", "port-open", delay=0.1) as street:
         street.room()
         listener = street.listen("A")
         caller, port = street.connect("B")
@@ -59,7 +59,7 @@ def test_an_early_packet_spoils_one_attempt_and_not_the_next(tmp_path: Path) -> 
 
 def test_a_way_too_narrow_for_long_datagrams_gets_shorter_ones(tmp_path: Path) -> None:
     """A router swallows what is longer than 1,300 bytes and says nothing: probes pass, the first flight does not."""
-    with neighbours(tmp_path, "port", "port") as street:
+    with lab_programs(tmp_path, "port", "port") as street:
         swallow = "insert rule ip gate through meta l4proto udp ip length > 1300 drop"
         street.lab.run("NA", ["nft", *swallow.split()])
         street.room()

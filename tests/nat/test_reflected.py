@@ -10,7 +10,7 @@ from aioice import stun
 
 from tests.nat.kinds import Kind
 from tests.nat.lab import ROOM, ROOM6, NatLab
-from tests.nat.neighbours import PORT, SECOND_PORT, neighbours
+from tests.nat.neighbours import PORT, SECOND_PORT, lab_programs
 
 pytestmark = [pytest.mark.nat, pytest.mark.timeout(120)]
 
@@ -36,7 +36,7 @@ def ask(lab: NatLab, place: str, local: int, *servers: tuple[str, int]) -> list[
 def test_a_room_at_all_addresses_answers_from_the_one_that_was_asked(kind: Kind, tmp_path: Path) -> None:
     """NATs would keep out the answer of another."""
     servers = [(ROOM[0], PORT), (ROOM[0], SECOND_PORT), (ROOM[1], PORT)]
-    with neighbours(tmp_path, kind, "port", b6="open") as street:
+    with lab_programs(tmp_path, kind, "port", b6="open") as street:
         street.room()
         seen = ask(street.lab, "A", 40_000, *servers)
         assert {host for host, _ in seen} == {street.lab.public_address("A")}

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.nat.neighbours import Blob, Side, neighbours, other
+from tests.nat.neighbours import Blob, Side, lab_programs, other
 
 pytestmark = [pytest.mark.nat, pytest.mark.timeout(120)]
 
 
 @pytest.mark.parametrize("caller", ["A", "B"])
 def test_behind_two_symmetric_nats(caller: Side, tmp_path: Path) -> None:
-    with neighbours(tmp_path, "symmetric", "symmetric") as street:
+    with lab_programs(tmp_path, "symmetric", "symmetric") as street:
         room = street.room()
         target = other(caller)
         street.listen(target)
@@ -27,7 +27,7 @@ def test_behind_two_symmetric_nats(caller: Side, tmp_path: Path) -> None:
 
 
 def test_with_udp_blocked_and_everything_late_and_lossy(tmp_path: Path) -> None:
-    with neighbours(tmp_path, "blocked", "port", delay=0.030, loss=0.02) as street:
+    with lab_programs(tmp_path, "blocked", "port", delay=0.030, loss=0.02) as street:
         street.room("--no-udp")
         street.listen("A", "--room", street.address(1))
         _, port = street.connect("B")
@@ -37,7 +37,7 @@ def test_with_udp_blocked_and_everything_late_and_lossy(tmp_path: Path) -> None:
 
 
 def test_ipv6_rooms(tmp_path: Path) -> None:
-    with neighbours(tmp_path, "port", "port", a6="firewall", b6="firewall") as street:
+    with lab_programs(tmp_path, "port", "port", a6="firewall", b6="firewall") as street:
         street.room()
         street.listen("A", "--room", street.address(6))
         _, port = street.connect("B", "--room", street.address(6))
@@ -45,7 +45,7 @@ def test_ipv6_rooms(tmp_path: Path) -> None:
 
 
 def test_a_room_that_is_killed_comes_back_as_itself(tmp_path: Path) -> None:
-    with neighbours(tmp_path) as street:
+    with lab_programs(tmp_path) as street:
         room = street.room()
         listener = street.listen("A")
         program, port = street.connect("B")

@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 
 from tests.nat.kinds import Kind
-from tests.nat.neighbours import PORT, neighbours
+from tests.nat.neighbours import PORT, lab_programs
 
 pytestmark = [pytest.mark.nat, pytest.mark.timeout(240)]
 
@@ -23,7 +23,7 @@ KINDS: Final[list[tuple[Kind, Kind]]] = [("port", "symmetric"), ("symmetric", "p
 
 @pytest.mark.parametrize("number", range(COUNT))
 def test_a_search_finds_the_way(number: int, tmp_path: Path) -> None:
-    with neighbours(tmp_path, *KINDS[number % 2]) as street:
+    with lab_programs(tmp_path, *KINDS[number % 2]) as street:
         street.room()
         listener = street.listen("A", "--birthday")
         caller, port = street.connect("B", "--birthday")
@@ -37,7 +37,7 @@ def test_a_search_finds_the_way(number: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kinds", KINDS)
 def test_a_room_as_it_comes_is_enough(kinds: tuple[Kind, Kind], tmp_path: Path) -> None:
     """Whoever just starts one has two reflectors, which tell a symmetric NAT."""
-    with neighbours(tmp_path, *kinds) as street:
+    with lab_programs(tmp_path, *kinds) as street:
         street.room(as_it_comes=True)
         street.listen("A", "--birthday")
         caller, port = street.connect("B", "--birthday")
@@ -47,7 +47,7 @@ def test_a_room_as_it_comes_is_enough(kinds: tuple[Kind, Kind], tmp_path: Path) 
 
 
 def test_with_one_reflector_people_hear_why_there_was_no_search(tmp_path: Path) -> None:
-    with neighbours(tmp_path, "port", "symmetric") as street:
+    with lab_programs(tmp_path, "port", "symmetric") as street:
         street.room("--udp", f":{PORT}", as_it_comes=True)
         street.listen("A", "--birthday")
         caller, port = street.connect("B", "--birthday")
@@ -57,7 +57,7 @@ def test_with_one_reflector_people_hear_why_there_was_no_search(tmp_path: Path) 
 
 
 def test_there_is_no_search_unless_both_want_one(tmp_path: Path) -> None:
-    with neighbours(tmp_path, "port", "symmetric") as street:
+    with lab_programs(tmp_path, "port", "symmetric") as street:
         street.room()
         street.listen("A")
         caller, port = street.connect("B", "--birthday")

@@ -9,7 +9,7 @@ import pytest
 from ssbfast.store.peer_store import Store
 from tests.nat.kinds import Kind, Kind6
 from tests.nat.lab import Count, NatLab
-from tests.nat.neighbours import Blob, Program, Street, neighbours
+from tests.nat.neighbours import Blob, LabPrograms, Program, lab_programs
 
 pytestmark = [pytest.mark.nat, pytest.mark.timeout(240)]
 
@@ -24,7 +24,7 @@ def datagrams(lab: NatLab) -> dict[str, int]:
     return sent
 
 
-def becomes_direct(street: Street) -> tuple[Program, int]:
+def becomes_direct(street: LabPrograms) -> tuple[Program, int]:
     """Both ends run, and say that they have met directly."""
     listener = street.listen("A")
     caller, port = street.connect("B")
@@ -36,7 +36,7 @@ def becomes_direct(street: Street) -> tuple[Program, int]:
 @pytest.mark.parametrize("kind", ["port", "symmetric"])
 def test_on_one_lan_nothing_leaves_it(kind: Kind, tmp_path: Path) -> None:
     """There is no hairpin: nothing but their own addresses leads from one to the other."""
-    with neighbours(tmp_path, kind, same_lan=True) as street:
+    with lab_programs(tmp_path, kind, same_lan=True) as street:
         street.room()
         caller, port = becomes_direct(street)
         assert caller.said("path")[0]["rtt_ms"] < 20  # by way of the internet it would be more
@@ -49,7 +49,7 @@ def test_on_one_lan_nothing_leaves_it(kind: Kind, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("a", "b"), [("public", "public"), ("port", "public"), ("public", "port"), ("port", "port")])
 def test_in_a_routed_private_network(a: Kind, b: Kind, tmp_path: Path) -> None:
     """A campus, a VPN: the room and both ends are inside, at 10.9…, 10.1… and 10.2…, some of them behind NATs."""
-    with neighbours(tmp_path, a, b, routed=True) as street:
+    with lab_programs(tmp_path, a, b, routed=True) as street:
         street.room()
         _, port = becomes_direct(street)
         blob, relayed = Blob(500_000), street.relayed()
@@ -60,7 +60,7 @@ def test_in_a_routed_private_network(a: Kind, b: Kind, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("a6", "b6"), [("firewall", "firewall"), ("open", "firewall")])
 def test_ipv6_where_ipv4_is_hopeless(a6: Kind6, b6: Kind6, tmp_path: Path) -> None:
     """The one way is IPv6: NATs for IPv4 are symmetric, and firewalls let in what was asked for."""
-    with neighbours(tmp_path, "symmetric", "symmetric", a6=a6, b6=b6) as street:
+    with lab_programs(tmp_path, "symmetric", "symmetric", a6=a6, b6=b6) as street:
         street.room()
         _, port = becomes_direct(street)
         blob = Blob(500_000)
@@ -68,7 +68,7 @@ def test_ipv6_where_ipv4_is_hopeless(a6: Kind6, b6: Kind6, tmp_path: Path) -> No
 
 
 def test_path_tunnel_sends_no_datagram(tmp_path: Path) -> None:
-    with neighbours(tmp_path, "public", "public") as street:
+    with lab_programs(tmp_path, "public", "public") as street:
         street.room()
         listener = street.listen("A", "--path", "tunnel")
         caller, port = street.connect("B", "--path", "tunnel")
@@ -81,7 +81,7 @@ def test_path_tunnel_sends_no_datagram(tmp_path: Path) -> None:
 @pytest.mark.parametrize("who", ["A", "B"])
 def test_path_tunnel_at_one_end_is_enough(who: str, tmp_path: Path) -> None:
     """And the end that wants none sends nothing, whatever the other would like."""
-    with neighbours(tmp_path, "public", "public") as street:
+    with lab_programs(tmp_path, "public", "public") as street:
         street.room()
         street.listen("A", "--path", "tunnel" if who == "A" else "auto")
         _, port = street.connect("B", "--path", "tunnel" if who == "B" else "auto")
@@ -92,7 +92,7 @@ def test_path_tunnel_at_one_end_is_enough(who: str, tmp_path: Path) -> None:
 
 
 def test_path_direct_holds_what_comes_until_it_is_direct(tmp_path: Path) -> None:
-    with neighbours(tmp_path, "port", "port") as street:
+    with lab_programs(tmp_path, "port", "port") as street:
         room = street.room()
         street.listen("A", "--path", "direct")
         caller, port = street.connect("B", "--path", "direct")
@@ -104,7 +104,7 @@ def test_path_direct_holds_what_comes_until_it_is_direct(tmp_path: Path) -> None
 
 
 def test_path_direct_ends_when_there_is_none(tmp_path: Path) -> None:
-    with neighbours(tmp_path, "symmetric", "symmetric") as street:
+    with lab_programs(tmp_path, "symmetric", "symmetric") as street:
         street.room()
         street.listen("A")
         caller, port = street.connect("B", "--path", "direct")
@@ -122,7 +122,7 @@ def test_path_direct_ends_when_there_is_none(tmp_path: Path) -> None:
 def test_who_is_not_welcome_learns_no_address(how: str, tmp_path: Path) -> None:
     """The target sends no datagram for him: it asks no reflector and answers no offer. Nor does he for the target:
     neither has proven itself to the other before there is a session."""
-    with neighbours(tmp_path, "port", "public") as street:
+    with lab_programs(tmp_path, "port", "public") as street:
         room = street.room()
         listener = street.listen("A")
         with Store(street.path("A")) as store:
@@ -139,7 +139,7 @@ def test_who_is_not_welcome_learns_no_address(how: str, tmp_path: Path) -> None:
 
 def test_who_is_let_in_although_nobody_follows_him_learns_no_address_either(tmp_path: Path) -> None:
     """With the policy `everyone` a stranger gets his tunnel, and stays in it."""
-    with neighbours(tmp_path, "public", "public") as street:
+    with lab_programs(tmp_path, "public", "public") as street:
         street.room()
         street.listen("A", "--policy", "everyone")
         with Store(street.path("A")) as store:

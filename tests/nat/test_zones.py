@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.nat.neighbours import PORT, Program, Side, Street, neighbours
+from tests.nat.neighbours import PORT, LabPrograms, Program, Side, lab_programs
 
 pytestmark = [pytest.mark.nat, pytest.mark.timeout(120)]
 
 LINK_LOCAL = "fe80::77"
 
 
-def link_local_room(street: Street) -> str:
+def link_local_room(street: LabPrograms) -> str:
     """Run a room on A's machine, at an address of its LAN alone; what it prints as its address."""
     sides: tuple[tuple[Side, str], ...] = (("A", LINK_LOCAL), ("B", "fe80::78"))
     for place, address in sides:
@@ -28,7 +28,7 @@ def link_local_room(street: Street) -> str:
 
 def test_peers_meet_by_the_address_that_the_room_prints(tmp_path: Path) -> None:
     """Both machines call the interface eth0, so that the room's own words can be pasted at either."""
-    with neighbours(tmp_path, "port", same_lan=True) as street:
+    with lab_programs(tmp_path, "port", same_lan=True) as street:
         address = link_local_room(street)
         assert f"net:{LINK_LOCAL.replace(':', '!:')}%eth0:{PORT}~shs:" in address, json.dumps(address)
         street.listen("A", "--room", address)
@@ -40,7 +40,7 @@ def test_peers_meet_by_the_address_that_the_room_prints(tmp_path: Path) -> None:
 
 
 def test_without_the_interface_the_message_names_it(tmp_path: Path) -> None:
-    with neighbours(tmp_path, "port", same_lan=True) as street:
+    with lab_programs(tmp_path, "port", same_lan=True) as street:
         address = link_local_room(street)
         program = street.start("B", "attendants", "--room", address.replace("%eth0", ""))
         assert program.wait() == 1

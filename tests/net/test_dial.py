@@ -22,7 +22,7 @@ from ssbfast.wire.handshake import ClientHandshake
 from ssbfast.wire.muxrpc import CallKind
 from tests.helpers.clients import nothing_left
 from tests.helpers.rawpeer import PATIENCE, RawPeer, eventually, settle
-from tests.helpers.served_room import living_room
+from tests.helpers.served_room import served_room
 
 
 def make() -> Link:
@@ -48,7 +48,7 @@ async def test_a_dial_has_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_both_ends_of_a_session_send_at_once_and_notice_silence() -> None:
-    async with living_room() as room:
+    async with served_room() as room:
         peer = await room.raw()
         session = next(iter(room.server._sessions.values()))
         for link in (peer.link, session.link):

@@ -15,7 +15,7 @@ from ssbfast.net.peer import Peer
 from ssbfast.net.ping import keep_alive
 from ssbfast.net.stream import Stream
 from ssbfast.wire.muxrpc import Called, CallKind
-from tests.helpers.pairs import Pair, connected
+from tests.helpers.pairs import PeerPair, connected
 from tests.helpers.rawpeer import PATIENCE, eventually
 
 
@@ -119,7 +119,7 @@ async def test_a_peer_that_only_answers_is_served_again_and_again(
 
 
 @pytest.mark.parametrize("how", [lambda pair: pair.here.link.abort(), lambda pair: pair.here.link.close()])
-async def test_it_ends_with_the_session(how: Callable[[Pair], None]) -> None:
+async def test_it_ends_with_the_session(how: Callable[[PeerPair], None]) -> None:
     async with connected() as pair:
         keep_alive(pair.here)
         how(pair)

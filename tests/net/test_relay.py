@@ -16,13 +16,13 @@ from ssbfast.net.relay import Relay
 from ssbfast.pure import Opener, Sealer
 from ssbfast.wire.handshake import ServerHandshake, Session
 from tests.helpers.rawpeer import RawTunnel, eventually, settle
-from tests.helpers.served_room import LivingRoom, living_room
+from tests.helpers.served_room import ServedRoom, served_room
 from tests.helpers.traffic import raw
 
 Ends = tuple[RawTunnel, RawTunnel]
 
 
-async def stalled_tunnels(room: LivingRoom, n: int) -> tuple[list[Ends], list[asyncio.Task[None]]]:
+async def stalled_tunnels(room: ServedRoom, n: int) -> tuple[list[Ends], list[asyncio.Task[None]]]:
     """n pairs of peers whose targets do not read, and callers that send until somebody stops them."""
     pairs, pouring = [], []
     for _ in range(n):
@@ -41,7 +41,7 @@ async def pour(tunnel: RawTunnel) -> None:
 
 
 async def test_stalled_targets_that_use_up_the_pool_lose_their_tunnels_and_no_session() -> None:
-    async with living_room(pool=4 * MiB, stall_seconds=1.0) as room:
+    async with served_room(pool=4 * MiB, stall_seconds=1.0) as room:
         pairs, pouring = await stalled_tunnels(room, 12)
         for here, _ in pairs:
             error = await here.wait_ended()
@@ -62,7 +62,7 @@ async def test_stalled_targets_that_use_up_the_pool_lose_their_tunnels_and_no_se
 
 
 async def test_a_source_that_dies_while_it_waits_is_forgotten() -> None:
-    async with living_room(stall_seconds=60) as room:
+    async with served_room(stall_seconds=60) as room:
         pairs, pouring = await stalled_tunnels(room, 1)
         await eventually(lambda: room.server.relay._waiting)
         await pairs[0][0].peer.kill()
@@ -73,7 +73,7 @@ async def test_a_source_that_dies_while_it_waits_is_forgotten() -> None:
 
 
 async def test_a_target_that_dies_while_a_source_waits_for_it_lets_the_source_go_on() -> None:
-    async with living_room(stall_seconds=60) as room:
+    async with served_room(stall_seconds=60) as room:
         caller = await room.raw()
         here, there = await room.tunnel(caller, await room.raw())
         other = await room.tunnel(caller, await room.raw())

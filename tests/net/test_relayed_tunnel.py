@@ -14,12 +14,12 @@ from ssbfast.keys import Keypair
 from tests.helpers.pairs import listening_in
 from tests.helpers.rawpeer import RawPeer, RawTunnel, eventually, settle
 from tests.helpers.room_process import room_process
-from tests.helpers.served_room import LivingRoom, living_room
+from tests.helpers.served_room import ServedRoom, served_room
 
 _END = native.STREAM | native.END | native.JSON
 
 
-async def two_tunnels(room: LivingRoom) -> tuple[RawPeer, RawPeer, list[tuple[RawTunnel, RawTunnel]]]:
+async def two_tunnels(room: ServedRoom) -> tuple[RawPeer, RawPeer, list[tuple[RawTunnel, RawTunnel]]]:
     """One to test, and another that must not notice."""
     caller, target = await room.raw(), await room.raw()
     return caller, target, [await room.tunnel(caller, target) for _ in range(2)]
@@ -34,7 +34,7 @@ async def works(here: RawTunnel, there: RawTunnel) -> None:
 
 
 async def test_bytes_of_two_tunnels_arrive_whole_and_apart() -> None:
-    async with living_room() as room:
+    async with served_room() as room:
         _, _, ((a, b), (c, d)) = await two_tunnels(room)
         sent = [os.urandom(n) for n in (300_000, 200_001, 4087, 1)]
         for tunnel, data in zip((a, c, b, d), sent, strict=True):
@@ -46,7 +46,7 @@ async def test_bytes_of_two_tunnels_arrive_whole_and_apart() -> None:
 
 @pytest.mark.parametrize("ender", [0, 1], ids=["caller", "target"])
 async def test_clean_end_comes_behind_all_bytes_and_leaves_the_other_direction_open(ender: int) -> None:
-    async with living_room() as room:
+    async with served_room() as room:
         _, _, (pair, other) = await two_tunnels(room)
         here, there = pair[ender], pair[1 - ender]
         data = os.urandom(200_000)
@@ -67,7 +67,7 @@ async def test_clean_end_comes_behind_all_bytes_and_leaves_the_other_direction_o
 
 @pytest.mark.parametrize("ender", [0, 1], ids=["caller", "target"])
 async def test_error_end_ends_both_directions_with_the_same_error(ender: int) -> None:
-    async with living_room() as room:
+    async with served_room() as room:
         _, _, (pair, other) = await two_tunnels(room)
         here, there = pair[ender], pair[1 - ender]
         here.write(b"last words")
@@ -83,7 +83,7 @@ async def test_error_end_ends_both_directions_with_the_same_error(ender: int) ->
 
 @pytest.mark.parametrize("body", [b"not json", b"\xff\xfe", b"[" * 3000, b'{"message":'])
 async def test_an_end_that_is_no_json_is_not_passed_on(body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with living_room() as room:
+    async with served_room() as room:
         _, _, (pair, other) = await two_tunnels(room)
         here, there = pair
         bodies: list[bytes] = []
@@ -97,7 +97,7 @@ async def test_an_end_that_is_no_json_is_not_passed_on(body: bytes, monkeypatch:
 
 
 async def test_what_comes_behind_an_end_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with living_room() as room:
+    async with served_room() as room:
         caller, target, (pair, other) = await two_tunnels(room)
         here, there = pair
         ends: list[bytes] = []
@@ -121,7 +121,7 @@ async def test_what_comes_behind_an_end_costs_nothing(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("victim", [0, 1], ids=["caller", "target"])
 @pytest.mark.parametrize("how", ["killed", "goodbye"])
 async def test_a_session_that_dies_takes_its_tunnels_along_and_no_others(victim: int, how: str) -> None:
-    async with living_room() as room:
+    async with served_room() as room:
         caller, target, pairs = await two_tunnels(room)
         bystander = await room.raw()
         other = await room.tunnel(bystander, (caller, target)[1 - victim])
@@ -139,7 +139,7 @@ async def test_a_session_that_dies_takes_its_tunnels_along_and_no_others(victim:
 
 
 async def test_a_killed_room_ends_every_tunnel_at_once() -> None:
-    async with room_process() as process, living_room() as room:
+    async with room_process() as process, served_room() as room:
         peers = [RawPeer(Keypair.generate(), room.relay) for _ in range(2)]
         room.peers += peers
         for peer in peers:
@@ -153,7 +153,7 @@ async def test_a_killed_room_ends_every_tunnel_at_once() -> None:
 
 
 async def test_the_hello_may_ride_in_the_segment_of_the_call() -> None:
-    async with living_room() as room:
+    async with served_room() as room:
         caller, target = await room.raw(), await room.raw()
         hello = os.urandom(64)
         boxes: list[int] = []
@@ -170,7 +170,7 @@ async def test_the_hello_may_ride_in_the_segment_of_the_call() -> None:
 
 @pytest.mark.parametrize("size", [1, 3, 35, 1000])
 async def test_segments_of_any_size_give_the_same(size: int) -> None:
-    async with living_room() as room:
+    async with served_room() as room:
         room.server.relay.buffer = memoryview(bytearray(size))
         room.relay.buffer = memoryview(bytearray(size))
         caller, target = await room.raw(), await room.raw(split=True)
@@ -188,7 +188,7 @@ async def test_segments_of_any_size_give_the_same(size: int) -> None:
 
 
 async def test_many_tunnels_share_a_session() -> None:
-    async with living_room() as room:
+    async with served_room() as room:
         caller, target = await room.raw(), await room.raw(split=True)
         rng = random.Random(1)
         pairs = [await room.tunnel(caller, target) for _ in range(300)]
@@ -203,7 +203,7 @@ async def test_many_tunnels_share_a_session() -> None:
 
 
 async def test_whole_packets_of_a_tunnel_pass_whole() -> None:
-    async with living_room() as room:
+    async with served_room() as room:
         _, _, (pair, _) = await two_tunnels(room)
         here, there = pair
         text = "ü" * 30_000
@@ -220,7 +220,7 @@ def _item(tunnel: RawTunnel, value: object) -> tuple[int, bytes]:
 
 
 async def test_ends_that_cross_are_both_told() -> None:
-    async with living_room() as room:
+    async with served_room() as room:
         _, _, (pair, other) = await two_tunnels(room)
         pair[0].end()
         pair[1].end()
@@ -230,9 +230,9 @@ async def test_ends_that_cross_are_both_told() -> None:
 
 
 async def test_no_end_of_ends_after_random_behaviour() -> None:
-    """Peers come, tunnel, end, err and die at random; afterwards `living_room` finds nothing."""
+    """Peers come, tunnel, end, err and die at random; afterwards `served_room` finds nothing."""
     rng = random.Random(7)
-    async with living_room() as room:
+    async with served_room() as room:
         peers = [await room.raw() for _ in range(4)]
         tunnels: list[RawTunnel] = []
         for _ in range(150):
@@ -263,7 +263,7 @@ async def test_a_target_without_a_place_gives_up_a_tunnel_of_the_key_that_has_mo
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(limits, "TUNNELS_PER_SESSION", 3)
-    async with living_room() as room:
+    async with served_room() as room:
         greedy, target, fresh = [await room.raw() for _ in range(3)]
         pairs = [await room.tunnel(greedy, target) for _ in range(3)]
         used = pairs[2][0]
@@ -281,7 +281,7 @@ async def test_a_target_without_a_place_gives_up_a_tunnel_of_the_key_that_has_mo
 @pytest.mark.parametrize("side", ["caller", "target"])
 async def test_tunnel_limit_is_refused_like_an_absent_target(side: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "TUNNELS_PER_SESSION", 3)
-    async with living_room() as room:
+    async with served_room() as room:
         busy, target, fresh, other = [await room.raw() for _ in range(4)]
         if side == "caller":
             pairs = [await room.tunnel(busy, target) for _ in range(3)]

@@ -19,7 +19,7 @@ from ssbfast.net.handshake_driver import Handshaking
 from ssbfast.net.scheduler import LoopTurns
 from ssbfast.wire.handshake import ClientHandshake, Send
 from tests.helpers.rawpeer import eventually
-from tests.helpers.served_room import living_room
+from tests.helpers.served_room import served_room
 
 CALLERS = 60
 """Below HANDSHAKES_PER_ADDRESS."""
@@ -48,7 +48,7 @@ class Caller:
 
 
 async def test_a_storm_is_taken_in_turns_and_a_tunnel_moves_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with living_room() as room:
+    async with served_room() as room:
         here, there = await room.tunnel(await room.raw(), await room.raw())
         loop = asyncio.get_running_loop()
         callers = [Caller(room.server.me.id, room.server.port) for _ in range(CALLERS)]
@@ -83,7 +83,7 @@ async def test_a_storm_is_taken_in_turns_and_a_tunnel_moves_in_between(monkeypat
 
 
 async def test_who_says_too_much_before_his_turn_is_refused() -> None:
-    async with living_room() as room:
+    async with served_room() as room:
         reader, writer = await asyncio.open_connection("127.0.0.1", room.server.port)
         writer.write(bytes(4 * limits.EARLY_BYTES))
         with contextlib.suppress(ConnectionError):  # it did not read all of that

@@ -15,7 +15,7 @@ from ssbfast.errors import RemoteError, SessionEndedError
 from ssbfast.limits import KiB
 from ssbfast.net.tunnel_transport import TunnelTransport
 from ssbfast.wire.muxrpc import Called
-from tests.helpers.pairs import Pair, connected
+from tests.helpers.pairs import PeerPair, connected
 from tests.helpers.rawpeer import PATIENCE, eventually, settle
 
 
@@ -62,7 +62,7 @@ class Recorder(asyncio.Protocol):
 class Tunnels:
     """A session, and tunnels on it with recorders at both ends."""
 
-    def __init__(self, pair: Pair) -> None:
+    def __init__(self, pair: PeerPair) -> None:
         self.pair = pair
         self.accepted: asyncio.Queue[Recorder] = asyncio.Queue()
         pair.there._intercept = self._called

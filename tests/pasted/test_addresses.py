@@ -204,7 +204,7 @@ NOT_IDS = [
     (f"my id is {ID}", "several words"),
     ("https://room.example/alice", "that is the address of a web page"),
     (TUNNEL[:70], "cut off"),
-    (f"{TUNNEL};tunnel:{PORTAL}:{PORTAL}", "different people"),
+    (f"{TUNNEL};tunnel:{PORTAL}:{PORTAL}", "different peers"),
     (f"@{KEY[:5]}\u2013{KEY[6:]}.ed25519", "U+2013 (en dash)"),
 ]
 

@@ -14,7 +14,7 @@ from ssbfast.errors import RemoteError
 from ssbfast.room.effects import Joined, Left
 from ssbfast.room.methods import RoomInfo
 from ssbfast.wire.muxrpc import Called, CallKind, Ended, Item
-from tests.helpers.rooms import WALL_MS, Client, MemoryRoom, feed
+from tests.helpers.rooms import WALL_MS, MemoryClient, MemoryRoom, feed
 
 A, B, C = feed(1), feed(2), feed(3)
 METADATA = {"name": "room", "membership": True, "features": ["tunnel", "room1", "room2"]}
@@ -29,13 +29,13 @@ def state(*ids: Any) -> dict[str, Any]:
     return {"type": "state", "ids": [str(id) for id in ids]}
 
 
-def announced(room: MemoryRoom, id: Any) -> Client:
+def announced(room: MemoryRoom, id: Any) -> MemoryClient:
     client = room.enter(id)
     assert client.call("tunnel.announce") is True
     return client
 
 
-def attending(room: MemoryRoom, id: Any) -> Client:
+def attending(room: MemoryRoom, id: Any) -> MemoryClient:
     """Add a client of Rooms 2, which subscribes and announces nothing."""
     client = room.enter(id)
     client.source("room.attendants")

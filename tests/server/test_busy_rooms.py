@@ -19,10 +19,10 @@ from ssbfast.errors import BusyError, HandshakeError, SessionEndedError, SSBErro
 from ssbfast.ids import FeedId
 from ssbfast.keys import Keypair
 from ssbfast.net.sockets import reset_on_close
-from tests.helpers.clients import Known, house, nothing_left
+from tests.helpers.clients import RecordingClient, nothing_left, room_with_clients
 from tests.helpers.rawpeer import PATIENCE, eventually
-from tests.helpers.room_processes import Village, post, village, web_server
-from tests.helpers.tcp_lines import Line
+from tests.helpers.room_processes import RoomProcesses, post, room_processes, web_server
+from tests.helpers.tcp_lines import SlowTcpProxy
 
 How = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]
 
@@ -81,7 +81,7 @@ def address_of(port: int, room: FeedId) -> str:
 
 @pytest.mark.parametrize("how", [closes, reads_and_closes, resets, lingers])
 async def test_an_end_before_the_answer_is_busy(how: How) -> None:
-    async with serving(how) as address, Known() as client:
+    async with serving(how) as address, RecordingClient() as client:
         with pytest.raises(BusyError, match="busy or not there") as caught:
             await client.join(address)
         assert isinstance(caught.value, HandshakeError) and isinstance(caught.value, SessionEndedError)
@@ -90,7 +90,7 @@ async def test_an_end_before_the_answer_is_busy(how: How) -> None:
 
 @pytest.mark.parametrize("how", [speaks_another_protocol, answers_wrongly])
 async def test_what_does_not_open_is_no_room_of_that_key(how: How) -> None:
-    async with serving(how) as address, Known() as client:
+    async with serving(how) as address, RecordingClient() as client:
         with pytest.raises(HandshakeError) as caught:
             await client.join(address, wait=True)
         assert not isinstance(caught.value, BusyError)
@@ -99,7 +99,7 @@ async def test_what_does_not_open_is_no_room_of_that_key(how: How) -> None:
 
 @pytest.mark.parametrize("how", [closes, reads_and_closes, resets])
 async def test_who_waits_comes_again_until_the_room_is_there(how: How, quick: None) -> None:
-    async with house() as at, contextlib.AsyncExitStack() as stack:
+    async with room_with_clients() as at, contextlib.AsyncExitStack() as stack:
         busy = await stack.enter_async_context(serving(how))
         port = int(busy.split(":")[2].partition("~")[0])
         client = await at.client(join=False)
@@ -107,7 +107,7 @@ async def test_who_waits_comes_again_until_the_room_is_there(how: How, quick: No
         assert "busy or not there" in (await client.told("reconnecting", 3))["reason"]
         assert not joining.done()
         await stack.aclose()
-        line = Line(at.room.server.port)
+        line = SlowTcpProxy(at.room.server.port)
         line._server = await asyncio.start_server(line._accepted, "127.0.0.1", port)
         try:
             room = await asyncio.wait_for(joining, PATIENCE)
@@ -118,7 +118,7 @@ async def test_who_waits_comes_again_until_the_room_is_there(how: How, quick: No
 
 
 async def test_an_inner_handshake_that_ends_before_the_answer_is_busy_too() -> None:
-    async with house() as at:
+    async with room_with_clients() as at:
         silent = await at.room.raw()
         caller = await at.client()
         calling = asyncio.ensure_future(caller.connect(silent.id))
@@ -138,7 +138,7 @@ async def stay(client: RoomClient, told: list[dict[str, Any]], *addresses: str) 
 
 async def test_a_room_that_is_none_is_asked_again_beside_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "RECONNECT_REFUSED", 0.02)
-    async with nothing_left(), house() as at, serving(answers_wrongly) as wrong:
+    async with nothing_left(), room_with_clients() as at, serving(answers_wrongly) as wrong:
         client, told = await at.client(join=False), []
         staying = asyncio.ensure_future(stay(client, told, at.address, wrong))
         await eventually(lambda: len(told) >= 3 and len(client.rooms) == 1)
@@ -154,14 +154,19 @@ async def test_a_room_that_is_none_is_asked_again_beside_another(monkeypatch: py
 
 
 async def test_when_every_room_is_none_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with nothing_left(), Known() as client, serving(answers_wrongly) as one, serving(answers_wrongly) as other:
+    async with (
+        nothing_left(),
+        RecordingClient() as client,
+        serving(answers_wrongly) as one,
+        serving(answers_wrongly) as other,
+    ):
         with pytest.raises(SSBError, match="wrong key"):
             await asyncio.wait_for(stay(client, [], one, other), PATIENCE)
         assert client.staying == ()
 
 
 async def test_while_one_room_may_come_the_other_does_not_end_it(quick: None) -> None:
-    async with Known() as client, serving(answers_wrongly) as wrong, serving(closes) as busy:
+    async with RecordingClient() as client, serving(answers_wrongly) as wrong, serving(closes) as busy:
         told: list[dict[str, Any]] = []
         staying = asyncio.ensure_future(stay(client, told, wrong, busy))
         await client.told("reconnecting", 3)
@@ -172,7 +177,7 @@ async def test_while_one_room_may_come_the_other_does_not_end_it(quick: None) ->
 
 
 def test_listen_and_connect_outlast_a_proxy_that_is_there_before_the_room(tmp_path: Path) -> None:
-    with village(tmp_path) as place, web_server() as web:
+    with room_processes(tmp_path) as place, web_server() as web:
         place.friends("a", "c")
         with socket.create_server(("127.0.0.1", place.port)) as proxy:
             listen, (connect, port) = start(place, web)
@@ -186,7 +191,7 @@ def test_listen_and_connect_outlast_a_proxy_that_is_there_before_the_room(tmp_pa
         assert post(port, b"hello") == b"hello"
 
 
-def start(place: Village, web: int) -> tuple[Any, tuple[Any, int]]:
+def start(place: RoomProcesses, web: int) -> tuple[Any, tuple[Any, int]]:
     return place.listen("a", web), place.connect("c", str(place.id("a")))
 
 
@@ -194,7 +199,7 @@ def start(place: Village, web: int) -> tuple[Any, tuple[Any, int]]:
 
 
 async def test_a_dead_alternative_is_passed_over_and_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with nothing_left(), house() as at:
+    async with nothing_left(), room_with_clients() as at:
         dead, loop, tried = "127.0.0.77", asyncio.get_running_loop(), list[str]()
         connect = loop.sock_connect
 
@@ -221,7 +226,7 @@ async def test_an_alternative_that_takes_the_connection_and_says_nothing_is_pass
     async def says_nothing(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
         await reader.read()
 
-    async with house() as at, serving(says_nothing) as silent:
+    async with room_with_clients() as at, serving(says_nothing) as silent:
         port = int(silent.split(":")[2].partition("~")[0])
         client = await at.client(join=False)
         room = await asyncio.wait_for(client.join(f"{address_of(port, at.id)};{at.address}"), PATIENCE)
@@ -232,7 +237,7 @@ async def test_an_alternative_that_takes_the_connection_and_says_nothing_is_pass
 
 @pytest.mark.parametrize("first", [closes, resets, answers_wrongly])
 async def test_a_busy_or_false_alternative_is_passed_over(first: How) -> None:
-    async with house() as at, serving(first) as other:
+    async with room_with_clients() as at, serving(first) as other:
         port = int(other.split(":")[2].partition("~")[0])
         client = await at.client(join=False)
         room = await asyncio.wait_for(client.join(f"{address_of(port, at.id)};{at.address}"), PATIENCE)

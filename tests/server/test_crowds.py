@@ -16,7 +16,7 @@ from ssbfast.limits import KiB, MiB
 from ssbfast.server.session import RoomSession
 from tests.helpers.rawpeer import RawPeer, RawTunnel, eventually
 from tests.helpers.room_process import RoomProcess, room_process
-from tests.helpers.served_room import LivingRoom, living_room
+from tests.helpers.served_room import ServedRoom, served_room
 
 TUNNELS = 2000
 CALLERS = 10
@@ -38,7 +38,7 @@ def payload(rng: random.Random, number: int) -> bytes:
 class Crowd:
     """Callers and targets of a room in another process, and all tunnels between them."""
 
-    def __init__(self, room: LivingRoom, process: RoomProcess) -> None:
+    def __init__(self, room: ServedRoom, process: RoomProcess) -> None:
         self._room = room
         self._process = process
         self.callers: list[RawPeer] = []
@@ -94,7 +94,7 @@ class Crowd:
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 async def test_two_thousand_tunnels_at_once() -> None:
-    async with room_process() as process, living_room() as room:
+    async with room_process() as process, served_room() as room:
         rng = random.Random(4711)
         warm = Crowd(room, process)
         await warm.join()
@@ -113,7 +113,7 @@ async def test_a_wave_of_joins_lets_a_tunnel_move_and_keeps_queues_short(monkeyp
     monkeypatch.setattr(limits, "ATTENDANCE_STEP", 4)
     monkeypatch.setattr(limits, "ATTENDANCE_PAUSE", 0.0)
     subscribers, newcomers = 120, 24
-    async with living_room() as room:
+    async with served_room() as room:
         for _ in range(subscribers):
             await room.raw()
         here, there = await room.tunnel(room.peers[0], room.peers[1])

@@ -27,7 +27,7 @@ from ssbfast.server.room_server import RoomServer
 from ssbfast.wire.handshake import ClientHandshake
 from ssbfast.wire.muxrpc import CallKind, encode_json
 from tests.helpers.rawpeer import PATIENCE, RawPeer, eventually, settle
-from tests.helpers.served_room import LAVISH, LivingRoom, living_room
+from tests.helpers.served_room import LAVISH, ServedRoom, served_room
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def short_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(defaults, "deadline", 0.3)
 
 
-async def connection(room: LivingRoom) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def connection(room: ServedRoom) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     return await asyncio.open_connection("127.0.0.1", room.server.port)
 
 
@@ -53,7 +53,7 @@ async def all_of(reader: asyncio.StreamReader) -> bytes:
 
 
 async def test_listening_comes_first_and_can_be_dialled() -> None:
-    async with living_room() as room:
+    async with served_room() as room:
         event = room.events[0]
         assert event["event"] == "listening"
         assert event["id"] == str(room.server.me.id)
@@ -64,7 +64,7 @@ async def test_listening_comes_first_and_can_be_dialled() -> None:
 
 
 async def test_close_says_goodbye_to_everybody() -> None:
-    async with living_room() as room:
+    async with served_room() as room:
         peers = [await room.raw() for _ in range(3)]
         here, there = await room.tunnel(peers[0], peers[1])
         await room.server.close()
@@ -78,7 +78,7 @@ async def test_close_says_goodbye_to_everybody() -> None:
 
 async def test_closing_does_not_wait_for_who_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "GOODBYE_SECONDS", 0.3)
-    async with living_room() as room:
+    async with served_room() as room:
         silent = await room.raw()
         silent.link.hold("test")
         reader, writer = await connection(room)  # and one that has not even begun
@@ -94,7 +94,7 @@ async def test_relay_needs_the_context() -> None:
 
 
 async def test_events_name_nobody_in_full() -> None:
-    async with living_room() as room:
+    async with served_room() as room:
         caller, target = await room.raw(), await room.raw()
         here, there = await room.tunnel(caller, target)
         here.end()
@@ -112,14 +112,14 @@ async def test_events_name_nobody_in_full() -> None:
 
 
 async def test_a_silent_connection_is_closed_at_the_deadline(short_deadline: None) -> None:
-    async with living_room() as room:
+    async with served_room() as room:
         reader, writer = await connection(room)
         assert await all_of(reader) == b""
         writer.close()
 
 
 async def test_a_slow_handshake_has_one_deadline_in_all(short_deadline: None) -> None:
-    async with living_room() as room:
+    async with served_room() as room:
         reader, writer = await connection(room)
 
         async def drip() -> None:
@@ -138,7 +138,7 @@ async def test_a_slow_handshake_has_one_deadline_in_all(short_deadline: None) ->
 
 @pytest.mark.parametrize("size", [1, 63, 64, 65, 300, 100_000])
 async def test_garbage_is_answered_with_nothing(size: int, short_deadline: None) -> None:
-    async with living_room() as room:
+    async with served_room() as room:
         reader, writer = await connection(room)
         writer.write(os.urandom(size))
         assert await all_of(reader) == b""
@@ -147,7 +147,7 @@ async def test_garbage_is_answered_with_nothing(size: int, short_deadline: None)
 
 async def test_wrong_network_wrong_room_and_refused_look_the_same() -> None:
     keys = [Keypair.generate() for _ in range(3)]
-    async with living_room(admission=AllowList(key.id for key in keys[:2])) as room:
+    async with served_room(admission=AllowList(key.id for key in keys[:2])) as room:
         right, wrong = room.server.me.id, Keypair.generate().id
         shakes = (
             ClientHandshake(keys[0], right, network=NetworkId(bytes(32))),
@@ -165,7 +165,7 @@ async def test_wrong_network_wrong_room_and_refused_look_the_same() -> None:
 
 
 async def test_the_room_itself_cannot_come_in() -> None:
-    async with living_room() as room:
+    async with served_room() as room:
         with pytest.raises(HandshakeError):
             await room.raw(room.server.me)
 
@@ -174,7 +174,7 @@ async def test_the_room_itself_cannot_come_in() -> None:
 async def test_a_newcomer_takes_the_place_of_the_connection_that_was_silent_longest(
     total: int, per_address: int
 ) -> None:
-    async with living_room(caps=RoomCaps(connections=Caps(total, per_address))) as room:
+    async with served_room(caps=RoomCaps(connections=Caps(total, per_address))) as room:
         proven = await room.raw()  # is not counted
         connections = room.server.books.connections
         idle = []
@@ -194,7 +194,7 @@ async def test_a_newcomer_takes_the_place_of_the_connection_that_was_silent_long
 
 
 async def test_many_who_connect_and_go_leave_nothing() -> None:
-    async with living_room() as room:
+    async with served_room() as room:
         for kind in range(60):
             with closing(socket.create_connection(("127.0.0.1", room.server.port))) as sock:
                 if kind % 3 == 0:
@@ -216,7 +216,7 @@ def presence(watcher: RawPeer, who: FeedId) -> list[str]:
 @pytest.mark.parametrize("death", ["reset", "silence"])
 async def test_quick_reconnects_are_one_presence(death: str) -> None:
     """Three sessions of one key; the old ones die late, and not in order."""
-    async with living_room() as room:
+    async with served_room() as room:
         watcher, caller = await room.raw(), await room.raw()
         me = Keypair.generate()
         sessions = [await room.raw(me)]
@@ -252,7 +252,7 @@ async def test_quick_reconnects_are_one_presence(death: str) -> None:
 
 async def test_sessions_of_one_key_are_capped_and_the_newest_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "SESSIONS_PER_FEED", 3)
-    async with living_room() as room:
+    async with served_room() as room:
         watcher = await room.raw()
         me = Keypair.generate()
         peers = [RawPeer(me, room.relay) for _ in range(9)]
@@ -273,7 +273,7 @@ async def test_sessions_of_one_key_are_capped_and_the_newest_stay(monkeypatch: p
 
 @pytest.mark.parametrize(("total", "per_address"), [(4, 10), (10, 4)])
 async def test_of_sessions_above_the_cap_the_newest_without_a_tunnel_goes(total: int, per_address: int) -> None:
-    async with living_room(caps=RoomCaps(sessions=Caps(total, per_address))) as room:
+    async with served_room(caps=RoomCaps(sessions=Caps(total, per_address))) as room:
         caller, target, old, new = [await room.raw() for _ in range(4)]
         await room.tunnel(caller, target)
         newcomer = await room.raw()
@@ -303,7 +303,7 @@ def calls(n: int) -> Iterator[tuple[int, bytes]]:
 
 
 async def test_who_calls_and_never_reads_loses_the_session_not_the_room_its_memory() -> None:
-    async with living_room() as room:
+    async with served_room() as room:
         bystander, greedy = await room.raw(), await room.raw()
         kernel_keeps(greedy, 4096)
         greedy.link.hold("test")
@@ -351,7 +351,7 @@ async def toggle(peer: RawPeer, times: int) -> None:
 
 
 async def test_a_subscriber_that_does_not_read_gets_one_fresh_state() -> None:
-    async with living_room(caps=LAVISH) as room:
+    async with served_room(caps=LAVISH) as room:
         subscriber, restless, steady = await room.raw(), await room.raw(), await room.raw()
         kernel_keeps(subscriber, 4096)
         subscriber.link.hold("test")
@@ -379,7 +379,7 @@ async def test_a_subscriber_that_does_not_read_gets_one_fresh_state() -> None:
 
 
 async def test_calls_above_the_limit_are_refused_and_in_the_end_cost_the_session() -> None:
-    async with living_room() as room:
+    async with served_room() as room:
         peer = await room.raw()
         body = encode_json({"name": ["gossip", "ping"], "args": [], "type": "duplex"})
         with suppress(SessionEndedError):
@@ -411,7 +411,7 @@ async def test_calls_above_the_limit_are_refused_and_in_the_end_cost_the_session
     ],
 )
 async def test_nonsense_costs_at_most_its_own_call(flags: int, req: int, body: bytes) -> None:
-    async with living_room() as room:
+    async with served_room() as room:
         peer = await room.raw()
         peer.link.control(flags, req, body)
         assert await peer.call("whoami") == {"id": str(room.server.me.id)}
@@ -419,7 +419,7 @@ async def test_nonsense_costs_at_most_its_own_call(flags: int, req: int, body: b
 
 @pytest.mark.parametrize("packet", [(0x03, 1, b"x"), (0x02, 1, b"x" * (64 * KiB + 1))], ids=["type 3", "too long"])
 async def test_what_breaks_the_protocol_ends_that_session_only(packet: tuple[int, int, bytes]) -> None:
-    async with living_room() as room:
+    async with served_room() as room:
         peer, other = await room.raw(), await room.raw()
         here, there = await room.tunnel(peer, other)
         here.write(b"before")
@@ -430,7 +430,7 @@ async def test_what_breaks_the_protocol_ends_that_session_only(packet: tuple[int
 
 
 async def test_a_forged_box_ends_that_session_only() -> None:
-    async with living_room() as room:
+    async with served_room() as room:
         peer, other = await room.raw(), await room.raw()
         transport = peer.link._transport
         assert transport is not None

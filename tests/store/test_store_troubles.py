@@ -23,7 +23,7 @@ from tests.helpers.commands import assert_unusable
 from tests.helpers.processes import run
 from tests.helpers.rawpeer import eventually
 from tests.helpers.rooms import feed
-from tests.helpers.small_disks import Disk, small_disk
+from tests.helpers.small_disks import SmallDisk, small_disk
 from tests.helpers.stores import RANDBELOW, batch, posix_only, raw, refusal
 
 ROOM = feed(1000)
@@ -32,7 +32,7 @@ PATIENCE = 60.0
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Disk]:
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
     with small_disk(tmp_path / "disk") as made:
         yield made
 
@@ -109,7 +109,7 @@ def test_the_cause_is_told_not_what_came_of_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["full", "protected"])
-def test_reading_needs_no_room(disk: Disk, what: str) -> None:
+def test_reading_needs_no_room(disk: SmallDisk, what: str) -> None:
     with Store(disk.path) as store:
         store.block(feed(1))
     if what == "full":
@@ -124,7 +124,7 @@ def test_reading_needs_no_room(disk: Disk, what: str) -> None:
     assert_unusable(run("follow", str(feed(2)), "--data", str(disk.path)), cause)
 
 
-def test_what_is_only_in_the_log_is_not_overlooked(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_only_in_the_log_is_not_overlooked(disk: SmallDisk, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that was killed has left it; without room nobody can read it, and the rest is not all."""
     store = Store(disk.path)
     monkeypatch.setattr(store, "_fold_log", lambda: None)

@@ -20,9 +20,9 @@ from tests.helpers.handshakes import (
     CAROL,
     SIZES,
     Forger,
+    HandshakePair,
     OwnKeyServer,
     P,
-    Pair,
     hello,
     mixed_order,
     note,
@@ -234,7 +234,7 @@ class TestIdentities:
 
     def test_own_key_as_server_when_asked_for(self) -> None:
         """A server on one's own machine that shares the identity; it is proven like any other."""
-        out = Pair(ClientHandshake(BOB, BOB.id, own_key=True), OwnKeyServer(BOB), [], [])
+        out = HandshakePair(ClientHandshake(BOB, BOB.id, own_key=True), OwnKeyServer(BOB), [], [])
         out.messages.append(out.client.start())
         note(out, out.server.receive(out.messages[0]))
         note(out, out.client.receive(out.messages[1]))

@@ -81,13 +81,13 @@ class PlainOpener:
 
 
 def paths() -> list[str]:
-    """The ways through our C core that this machine offers, best first; none without the core."""
+    """Return the ways through our C core that this machine offers, best first; none without the core."""
     return [name for name in native.available() if name != "pure"]
 
 
 @contextlib.contextmanager
 def on_path(path: str) -> Iterator[None]:
-    """Whatever is done within goes this way through the core."""
+    """Send whatever is done within through the core on this path."""
     from ssbfast.native import core
 
     core.use_kernel("" if path == "libsodium" else path)
@@ -98,7 +98,7 @@ def on_path(path: str) -> Iterator[None]:
 
 
 def along(path: str, work: Callable[[], Any]) -> Callable[[], Any]:
-    """`work`, done on a path."""
+    """Return `work`, done on a path."""
 
     def done() -> Any:
         with on_path(path):
@@ -108,13 +108,13 @@ def along(path: str, work: Callable[[], Any]) -> Callable[[], Any]:
 
 
 def bodies(sizes: tuple[int, ...], total: int = TOTAL) -> list[bytes]:
-    """Bodies of these sizes in turn, up to `total` bytes."""
+    """Return bodies of these sizes in turn, up to `total` bytes."""
     count = max(1, total // sum(sizes))
     return [hashlib.shake_128(b"%d" % i).digest(size) for i in range(count) for size in sizes]
 
 
 def contests(total: int = TOTAL) -> Iterator[Contest]:
-    """Seal and open, many boxes a call and one a call, by size."""
+    """Yield contests that seal and open, many boxes a call and one a call, by size."""
     for at_once in (True, False):
         for case, sizes in CASES.items():
             yield from _both_ways(case, bodies(sizes, total), at_once=at_once)
@@ -147,7 +147,7 @@ Wrap = Callable[[Callable[[], Any]], Callable[[], Any]]
 
 
 def _kinds() -> Iterator[tuple[str, Any, Any, Wrap]]:
-    """Name, sealer, opener, and what its work has to be wrapped in."""
+    """Yield name, sealer, opener, and what its work has to be wrapped in."""
     core_paths = paths()
     if core_paths:
         from ssbfast.native import box_stream

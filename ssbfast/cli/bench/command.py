@@ -10,13 +10,13 @@ from typing import Any
 
 import click
 
-from ssbfast.cli.bench.runner import FULL, QUICK, Result, machine, run
+from ssbfast.cli.bench.runner import FULL, QUICK, BenchResult, machine, run
 from ssbfast.cli.output import json_line
 
 
 @click.command()
 @click.option("--quick", is_flag=True, help="Fewer and shorter turns: seconds instead of a minute, and rougher.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line: the machine, then each result.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line: the machine, then each result.")
 @click.option(
     "--plot",
     metavar="FILE",
@@ -26,9 +26,13 @@ from ssbfast.cli.output import json_line
 def bench(quick: bool, as_json: bool, plot: Path | None) -> int:
     """Measure the box stream, handshakes, the relay engine and calls, on each path that this machine offers.
 
-    Contenders take turns, and every answer is checked before it is timed. A figure in a table is work for each
-    second of CPU time; the ratio behind it is to libsodium (handshakes: to curve arithmetic alone), the median of
-    all rounds. Only ratios of one run can be compared.
+    Contenders take turns, and every answer is checked before it is timed. A figure in a table is the work per second
+    of CPU time; the ratio after it compares with libsodium (handshakes: with curve arithmetic alone) and is the median
+    of all rounds. Only ratios of one run can be compared.
+
+    \b
+    Example:
+      ssbfast bench --quick
     """
     if plot is not None:
         from ssbfast.cli.bench.plot import check
@@ -39,7 +43,7 @@ def bench(quick: bool, as_json: bool, plot: Path | None) -> int:
         click.echo(json_line(about))
     else:
         click.echo(machine_line(about))
-    results: list[Result] = []
+    results: list[BenchResult] = []
     with progress() as announce:
         for result in run(QUICK if quick else FULL, announce):
             results.append(result)
@@ -56,7 +60,7 @@ def bench(quick: bool, as_json: bool, plot: Path | None) -> int:
 
 
 def machine_line(about: dict[str, Any]) -> str:
-    """Where the figures come from, in one line."""
+    """Return where the figures come from, in one line."""
     return (
         f"{about['cpu']}, {about['cores']} cores, SIMD path {about['backend']}; "
         f"ssbfast {about['ssbfast']}, PyNaCl {about['pynacl']}, Python {about['python']}, {about['system']}"
@@ -65,7 +69,7 @@ def machine_line(about: dict[str, Any]) -> str:
 
 @contextlib.contextmanager
 def progress() -> Iterator[Callable[[str], None]]:
-    """What is measured now, on stderr: in one place of a terminal, else a line each."""
+    """Show what is measured now, on stderr: in one place of a terminal, else a line each."""
     from rich.console import Console
 
     console = Console(stderr=True, highlight=False)
@@ -76,14 +80,14 @@ def progress() -> Iterator[Callable[[str], None]]:
         yield status.update
 
 
-def show(results: list[Result]) -> None:
-    """One table for each group of contests."""
+def show(results: list[BenchResult]) -> None:
+    """Show one table for each group of contests."""
     from rich.console import Console
     from rich.table import Table
 
     # Off a terminal lines are as long as they have to be: a reader that is a program wraps nothing.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
-    groups: dict[str, list[Result]] = {}
+    groups: dict[str, list[BenchResult]] = {}
     for result in results:
         groups.setdefault(result.contest.group, []).append(result)
     for group, members in groups.items():
@@ -100,12 +104,12 @@ def show(results: list[Result]) -> None:
         click.echo(text.get(), nl=False)
 
 
-def _base(result: Result) -> str:
+def _base(result: BenchResult) -> str:
     return result.contest.baseline if result.contest.baseline in result.figures else "nothing: libsodium is missing"
 
 
-def cell(result: Result, name: str) -> str:
-    """A figure and its ratio, as "1234 (5.6x)"."""
+def cell(result: BenchResult, name: str) -> str:
+    """Return a figure and its ratio, as "1234 (5.6x)"."""
     rate, ratio = result.rate(name), result.figures[name].ratio
     number = f"{rate:.0f}" if rate >= 10 else f"{rate:.2g}"
     return number if ratio is None or name == result.contest.baseline else f"{number} ({ratio:.2g}x)"

@@ -12,12 +12,12 @@ Work = Callable[[], object]
 
 
 class WrongAnswerError(SSBError):
-    """A contender's answer is not the right one: nothing about it is worth timing."""
+    """A contender's wrong answer: nothing about it is worth timing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """is_right: do the work once and tell whether the answer is right. work: one timed pass.
+    """A way to do the work. is_right: do it once and return whether the answer is right. work: one timed pass.
 
     fresh: makes the work of each pass, untimed, where a pass uses something up; then `work` is not looked at.
     """
@@ -29,7 +29,7 @@ class Contender:
 
 @dataclass(frozen=True, slots=True)
 class Contest:
-    """One thing to do. group, case: its name, e.g. "seal" and "64"; amount: what one pass brings, in `unit`.
+    """Work that contenders compete in. group, case: its name, e.g. "seal" and "64"; amount: one pass's, in `unit`.
 
     baseline: the contender that ratios are to; it may be missing, then there are none.
     """

@@ -36,7 +36,7 @@ def _session(events: list[Any]) -> Session:
 
 
 def both() -> tuple[Session, Session]:
-    """A whole handshake in memory: the sessions of client and server."""
+    """Make a whole handshake in memory; return the sessions of client and server."""
     client, server = ClientHandshake(ALICE, BOB.id), ServerHandshake(BOB)
     hello = _sent(server.receive(client.start()))
     server.receive(_sent(client.receive(hello)))
@@ -45,13 +45,13 @@ def both() -> tuple[Session, Session]:
 
 
 def agree(client: Session, server: Session) -> bool:
-    """Whether both ends have come to the same keys."""
+    """Return whether both ends have come to the same keys."""
     same = client.send_key == server.receive_key and client.receive_key == server.send_key
     return same and client.export_key == server.export_key
 
 
 def recorded() -> tuple[bytes, bytes]:
-    """Messages 1 and 3 of a client, for a server with the ephemeral key in EPHEMERALS."""
+    """Return messages 1 and 3 of a client, for a server with the ephemeral key in EPHEMERALS."""
     client = ClientHandshake(ALICE, BOB.id, ephemeral=EPHEMERALS[0])
     first = client.start()
     hello = _sent(ServerHandshake(BOB, ephemeral=EPHEMERALS[1]).receive(first))
@@ -59,7 +59,7 @@ def recorded() -> tuple[bytes, bytes]:
 
 
 def server_part(first: bytes, third: bytes) -> Session:
-    """All that a server does for one client."""
+    """Do all that a server does for one client."""
     server = ServerHandshake(BOB, ephemeral=EPHEMERALS[1])
     server.receive(first)
     server.receive(third)
@@ -67,7 +67,7 @@ def server_part(first: bytes, third: bytes) -> Session:
 
 
 def curve_only() -> Callable[[], bool]:
-    """The server's public-key operations and boxes, with nothing around them.
+    """Do the server's public-key operations and boxes, with nothing around them.
 
     Three Diffie-Hellmans, one ephemeral key, one key conversion, one signature made and one checked, two boxes.
     """

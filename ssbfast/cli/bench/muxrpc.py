@@ -69,11 +69,11 @@ class Pair:
         return self._loop.run_until_complete(work())
 
     async def one_by_one(self) -> int:
-        """How many of `CALLS` answers are right."""
+        """Return how many of `CALLS` answers are right."""
         return sum([await self._add(n) for n in range(CALLS)])
 
     async def at_once(self) -> int:
-        """The same with all of them under way."""
+        """Return the same number with all calls under way."""
         return sum(await asyncio.gather(*map(self._add, range(CALLS))))
 
     async def _add(self, n: int) -> bool:
@@ -81,7 +81,7 @@ class Pair:
 
 
 def contests() -> Iterator[Contest]:
-    """Calls one after the other, and many under way."""
+    """Yield contests of calls one after the other, and of many under way."""
     names = paths() or ["pure"]
     with contextlib.ExitStack() as stack:
         pairs = [stack.enter_context(contextlib.closing(Pair())) for _ in names]

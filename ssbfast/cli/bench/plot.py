@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from ssbfast.cli.bench.runner import Result
+from ssbfast.cli.bench.runner import BenchResult
 from ssbfast.errors import BadInputError, MissingExtraError
 
 SUFFIXES: Final = (".png", ".svg")
@@ -15,7 +15,7 @@ _COLUMNS: Final = 2
 
 
 def check(file: Path) -> None:
-    """Before anything is measured: BadInputError for another suffix or no directory, MissingExtraError."""
+    """Check before anything is measured: BadInputError for another suffix or no directory, MissingExtraError."""
     if file.suffix.lower() not in SUFFIXES:
         raise BadInputError(f"--plot {file.name!r}: a picture ends in .png or .svg")
     if not file.parent.is_dir():
@@ -26,8 +26,8 @@ def check(file: Path) -> None:
         raise MissingExtraError("--plot needs the extra: pip install 'ssbfast[bench]'") from error
 
 
-def curves(results: Sequence[Result]) -> dict[str, dict[str, list[tuple[str, float]]]]:
-    """By group and contender: (case, ratio). Groups of a single case, and baselines, are no curves."""
+def curves(results: Sequence[BenchResult]) -> dict[str, dict[str, list[tuple[str, float]]]]:
+    """Return (case, ratio) by group and contender. Groups of a single case, and baselines, are no curves."""
     found: dict[str, dict[str, list[tuple[str, float]]]] = {}
     for result in results:
         lines = found.setdefault(result.contest.group, {})
@@ -41,7 +41,7 @@ def curves(results: Sequence[Result]) -> dict[str, dict[str, list[tuple[str, flo
     }
 
 
-def draw(results: Sequence[Result], file: Path, title: str) -> None:
+def draw(results: Sequence[BenchResult], file: Path, title: str) -> None:
     """Write the picture. Raises BadInputError when the file cannot be written."""
     from matplotlib.figure import Figure
 

@@ -28,12 +28,12 @@ _POOL: Final = 4 << 20
 
 
 def packet(flags: int, req: int, body: bytes) -> bytes:
-    """One packet as it is on the wire."""
+    """Return one packet as it is on the wire."""
     return HEAD.pack(flags, len(body), req) + body
 
 
 def new_link(engine: Any, hub: Any, number: int = 1) -> Any:
-    """A link of `engine` on `hub` whose both directions use KEY and NONCE."""
+    """Return a link of `engine` on `hub` whose both directions use KEY and NONCE."""
     return engine.Link(hub, number, send_key=KEY, send_nonce=NONCE, receive_key=KEY, receive_nonce=NONCE)
 
 
@@ -89,13 +89,13 @@ class EngineRelay:
 
 
 def arrived(wire: bytes) -> tuple[set[int], bytes]:
-    """The numbers and the payload of what a relay sent."""
+    """Return the numbers and the payload of what a relay sent."""
     found = PlainScanner().feed(b"".join(pure.Opener(KEY, NONCE).open(wire)))
     return {req for _, req, _ in found}, b"".join(body for _, _, body in found)
 
 
 def contests(total: int = TOTAL) -> Iterator[Contest]:
-    """One read a pass; the links are made anew for each and warmed up, untimed."""
+    """Yield contests of one read a pass; the links are made anew for each and warmed up, untimed."""
     for size in BODIES:
         payload = [hashlib.shake_128(b"%d" % i).digest(size) for i in range(max(1, total // (size + 9)))]
         sealer, packets = pure.Sealer(KEY, NONCE), [packet(_STREAM, REQ_IN, body) for body in payload]
@@ -118,7 +118,7 @@ def _relays() -> Iterator[tuple[str, Callable[[], Any], Wrap]]:
 
 
 def _contender(make: Callable[[], Any], wrap: Wrap, wires: Sequence[bytes], right: tuple[set[int], bytes]) -> Contender:
-    """wires: two reads, one after the other on the same link; the first warms up what the second finds."""
+    """Make a contender. wires: two reads, one after the other on a link; the first warms up what the second finds."""
 
     def warm() -> Any:
         relay = make()

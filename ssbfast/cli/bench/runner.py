@@ -24,20 +24,20 @@ from ssbfast.cli.bench.contest import Contender, Contest, Work, WrongAnswerError
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
-    """How long to measure. rounds: turns of each contender; turn: CPU-seconds of a turn at the least."""
+class RoundPlan:
+    """The length of a measurement. rounds: turns of each contender; turn: CPU-seconds of a turn at the least."""
 
     rounds: int
     turn: float
 
 
-FULL: Final = Pace(15, 0.004)
-QUICK: Final = Pace(3, 0.0005)
+FULL: Final = RoundPlan(15, 0.004)
+QUICK: Final = RoundPlan(3, 0.0005)
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """What one contender has shown: medians of a pass in seconds; ratios to the baseline, the least and the largest."""
+    """The figures of one contender: medians of a pass in seconds; ratios to the baseline, the least and the largest."""
 
     cpu: float
     wall: float
@@ -47,18 +47,18 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class BenchResult:
     """A contest that was held."""
 
     contest: Contest
     figures: Mapping[str, Figure]
 
     def rate(self, name: str) -> float:
-        """Amount for each CPU-second."""
+        """Return the amount for each CPU-second."""
         return self.contest.amount / self.figures[name].cpu
 
     def as_json(self) -> dict[str, Any]:
-        """For people's programs; seconds are those of one pass."""
+        """Return the result for programs; seconds are those of one pass."""
         contest = self.contest
         return {
             "event": "result",
@@ -82,7 +82,7 @@ class Result:
         }
 
 
-def hold(contest: Contest, pace: Pace) -> Result:
+def hold(contest: Contest, pace: RoundPlan) -> BenchResult:
     """Check all contenders, then let them take turns. Raises WrongAnswerError."""
     for name, contender in contest.contenders.items():
         if not contender.is_right():
@@ -92,7 +92,7 @@ def hold(contest: Contest, pace: Pace) -> Result:
     for _ in range(pace.rounds):
         for name, contender in contest.contenders.items():
             taken[name].append(_turn(contender, passes[name]))
-    return Result(contest, figures(taken, contest.baseline))
+    return BenchResult(contest, figures(taken, contest.baseline))
 
 
 def _passes(contender: Contender, turn: float) -> int:
@@ -101,7 +101,7 @@ def _passes(contender: Contender, turn: float) -> int:
 
 
 def _turn(contender: Contender, passes: int) -> tuple[float, float]:
-    """CPU-seconds (all threads of the process) and seconds on the clock of one pass."""
+    """Return the CPU-seconds (all threads of the process) and the seconds on the clock of one pass."""
     if contender.fresh is None:
         cpu, wall = _timed(contender.work, passes)
     else:
@@ -120,7 +120,7 @@ def _timed(work: Work, passes: int) -> tuple[float, float]:
 
 
 def figures(taken: Mapping[str, list[tuple[float, float]]], baseline: str) -> dict[str, Figure]:
-    """Medians of (CPU, wall) seconds by contender, all with as many rounds, and of the ratios within each round."""
+    """Return medians of (CPU, wall) seconds by contender, all with as many rounds, and of the ratios in each round."""
     base = [cpu for cpu, _ in taken.get(baseline, [])]
     found = {}
     for name, rounds in taken.items():
@@ -136,14 +136,16 @@ def figures(taken: Mapping[str, list[tuple[float, float]]], baseline: str) -> di
 
 
 def contests() -> Iterator[Contest]:
-    """All that an installed ssbfast can compare by itself, made one after the other."""
+    """Yield all contests that an installed ssbfast can hold by itself, made one after the other."""
     yield from box_stream.contests()
     yield from handshake.contests()
     yield from relay.contests()
     yield from muxrpc.contests()
 
 
-def run(pace: Pace, announce: Callable[[str], None], among: Iterable[Contest] | None = None) -> Iterator[Result]:
+def run(
+    pace: RoundPlan, announce: Callable[[str], None], among: Iterable[Contest] | None = None
+) -> Iterator[BenchResult]:
     """Hold all contests (or those of `among`). announce: is told what comes next. Raises WrongAnswerError."""
     for contest in contests() if among is None else among:
         announce(f"{contest.group}, {contest.case}")
@@ -151,7 +153,7 @@ def run(pace: Pace, announce: Callable[[str], None], among: Iterable[Contest] | 
 
 
 def machine() -> dict[str, Any]:
-    """Where figures come from: CPU, SIMD path in use and others on offer, versions."""
+    """Return where figures come from: CPU, SIMD path in use and others on offer, versions."""
     return {
         "event": "machine",
         "cpu": cpu_model(),
@@ -173,7 +175,7 @@ def _version(package: str) -> str:
 
 
 def cpu_model() -> str:
-    """The processor's name as the system tells it."""
+    """Return the processor's name as the system tells it."""
     info = Path("/proc/cpuinfo")
     if info.exists():
         for line in info.read_text(encoding="utf-8", errors="replace").splitlines():

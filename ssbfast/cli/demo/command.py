@@ -1,4 +1,4 @@
-"""`ssbfast demo`: show that a tunnel works, how fast it is, and what the room sees of it."""
+"""`ssbfast demo`: it shows that a tunnel works, how fast it is, and what the room sees of it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Final
 
 import click
 
-from ssbfast.cli.demo.conductor import SABOTAGES, OnProgress, Result, Sabotage, Wishes, run_demo
-from ssbfast.cli.demo.parts import Role, run_part
+from ssbfast.cli.demo.conductor import SABOTAGES, DemoResult, OnProgress, Sabotage, Wishes, run_demo
+from ssbfast.cli.demo.parts import PartName, run_part
 from ssbfast.cli.demo.path_change import DemoError, DirectResult
 from ssbfast.cli.error_log import short_errors
 from ssbfast.cli.open_files import raise_file_limit
@@ -29,18 +29,22 @@ MB: Final = 1_000_000
     type=click.Choice(["auto", "tunnel"]),
     default="auto",
     show_default=True,
-    help="auto: then leave the room for a direct path, cut that, and come back. tunnel: leave that out.",
+    help="auto: after the tunnel, take a direct path, cut it, and come back. tunnel: the tunnel only.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object with the result.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object with the result.")
 @click.option("--calls", type=click.IntRange(1, 1_000_000), default=200, hidden=True)
 @click.option("--sabotage", type=click.Choice(SABOTAGES), hidden=True)
 def demo(megabytes: int, path: str, as_json: bool, calls: int, sabotage: Sabotage | None) -> int:
     """Tunnel random bytes between two peers through a room, and prove that they arrived.
 
     Room, peer A and peer C are three processes on this machine. The bytes go from A through the room to C, and
-    back. Then a session leaves the room for a direct path (QUIC), loses it in the midst of a transfer, and ends it
-    through the room. Exit code 0 only if both ends agree on their SHA-256, each time, and the room counted what it
-    has to have carried, and no more; 1 if anything was not as it has to be.
+    back. Then a session leaves the room for a direct path (QUIC), loses the path in the middle of a transfer, and
+    finishes the transfer through the room. The exit code is 0 only if both ends agree on the SHA-256 each time, and the
+    room counted the bytes that it had to carry, and no more; it is 1 otherwise.
+
+    \b
+    Example:
+      ssbfast demo --megabytes 64
     """
     raise_file_limit()  # its processes inherit it
     wishes = Wishes(megabytes * MB, calls, sabotage, direct=path == "auto")
@@ -57,13 +61,13 @@ def demo(megabytes: int, path: str, as_json: bool, calls: int, sabotage: Sabotag
 
 @click.command(hidden=True)
 @click.argument("role", type=click.Choice(["room", "target", "caller"]))
-def demo_part(role: Role) -> int:
-    """One of the demo's processes. The demo starts it."""
+def demo_part(role: PartName) -> int:
+    """Run one of the demo's processes. The demo starts it."""
     return run_part(role)
 
 
-async def _interruptible(wishes: Wishes, advance: OnProgress) -> Result:
-    """The first Ctrl-C or SIGTERM cancels the demo, which ends its processes; they also end when we do."""
+async def _interruptible(wishes: Wishes, advance: OnProgress) -> DemoResult:
+    """Cancel the demo on the first Ctrl-C or SIGTERM; it ends its processes, which also end when we do."""
     task = asyncio.ensure_future(run_demo(wishes, advance))
     with short_errors(), on_signals(task.cancel, exit_code=1):
         return await task
@@ -78,7 +82,7 @@ def failed(reason: str, *, as_json: bool) -> int:
 
 @contextlib.contextmanager
 def progress_bars(wishes: Wishes, *, show: bool) -> Iterator[OnProgress]:
-    """A bar for the tunnel and, once bytes go directly, one for that; gives the function that moves them."""
+    """Show a bar for the tunnel and, once bytes go directly, one for that; yield the function that moves them."""
     from rich import progress
 
     columns = (
@@ -97,7 +101,7 @@ def progress_bars(wishes: Wishes, *, show: bool) -> Iterator[OnProgress]:
         yield advance
 
 
-def as_event(result: Result) -> dict[str, object]:
+def as_event(result: DemoResult) -> dict[str, object]:
     return {
         "event": "demo",
         "ok": True,
@@ -132,7 +136,7 @@ def _direct_as_event(direct: DirectResult) -> dict[str, object]:
     }
 
 
-def as_text(result: Result) -> str:
+def as_text(result: DemoResult) -> str:
     saw = "\n".join(
         f"  {one['origin']} → {one['target']}  {amount(one['bytes'])} in {one['seconds']:.1f} s"
         for one in result.room_saw
@@ -149,7 +153,7 @@ What the room could see: who opened a tunnel to whom, when, and how many bytes:
 The bytes themselves were sealed with keys that only A and C have."""
 
 
-def _direct_as_text(result: Result) -> str:
+def _direct_as_text(result: DemoResult) -> str:
     direct = result.direct
     if direct is None:
         return "" if result.left_out is None else f"Direct paths were left out: {result.left_out}.\n"
@@ -158,7 +162,7 @@ def _direct_as_text(result: Result) -> str:
 Then {amount(direct.size)} in a session that left the room, lost its direct path, and came back.
   direct     {up} after it opened; the room had carried {amount(direct.room_before)} of it by then
   speed      {direct.mb_per_second:.1f} MB/s each way, {amount(direct.before_cut)} by QUIC and past the room
-  cut        {direct.cut_at:.2f} s: from here on no datagram reached or left C, and nobody was told
+  cut        {direct.cut_at:.2f} s: from here on no datagram reached or left C, and no error was reported
   the room   {down}: back on its relay, which carried {amount(direct.room_after)} of the rest
   pause      {direct.pause:.2f} s, the longest without a byte
   equal      SHA-256 {direct.sha256[:16]}… at both ends and on return: nothing lost

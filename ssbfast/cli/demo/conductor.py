@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import IO, Any, Final, Literal
 
-from ssbfast.cli.demo.parts import Role
+from ssbfast.cli.demo.parts import PartName
 from ssbfast.cli.demo.path_change import DIRECT_BYTES, PREFIX, DemoError, DirectResult, Report, judge
 from ssbfast.ids import MAIN_NETWORK
 
@@ -36,7 +36,7 @@ SETTLE_SECONDS: Final = 1.0
 END_SECONDS: Final = 10.0
 """For a part to end once it is told to."""
 
-NAMES: Final[dict[Role, str]] = {"room": "the room", "target": "peer A", "caller": "peer C"}
+NAMES: Final[dict[PartName, str]] = {"room": "the room", "target": "peer A", "caller": "peer C"}
 
 OnProgress = Callable[[int, bool], None]
 """Gets the bytes that are back at A, and whether they are those of the direct path."""
@@ -44,7 +44,7 @@ OnProgress = Callable[[int, bool], None]
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """size: bytes to tunnel there and back. calls: how many to time. sabotage: what to do wrong on purpose.
+    """What to run. size: bytes to tunnel there and back. calls: how many to time. sabotage: the deliberate fault.
 
     direct: whether to take a direct path afterwards, and come back.
     """
@@ -56,13 +56,13 @@ class Wishes:
 
     @property
     def direct_size(self) -> int:
-        """Bytes there and back while the path changes."""
+        """Return the bytes there and back while the path changes."""
         return min(self.size, DIRECT_BYTES) if self.direct else 0
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """What was proven and measured.
+class DemoResult:
+    """The proofs and measurements.
 
     seconds: from the first byte sent to the last one back; both ways run at the same time.
     call_seconds: median of one call and its answer. cpu_seconds: of the room, while the bytes were under way.
@@ -88,7 +88,7 @@ class Result:
 
     @property
     def mb_per_second(self) -> float:
-        """Each way."""
+        """Return the speed of each way."""
         return self.size / self.seconds / 1e6
 
 
@@ -96,7 +96,7 @@ class Result:
 class _Part:
     """One process and what it has reported so far."""
 
-    role: Role
+    role: PartName
     process: asyncio.subprocess.Process
     errors: IO[bytes]
     reports: list[Report] = field(default_factory=list)
@@ -119,7 +119,7 @@ class _Part:
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
-async def run_demo(wishes: Wishes, on_progress: OnProgress = lambda _bytes, _direct: None) -> Result:
+async def run_demo(wishes: Wishes, on_progress: OnProgress = lambda _bytes, _direct: None) -> DemoResult:
     """Run the demo. Raises DemoError."""
     async with _Conductor(wishes, on_progress) as conductor:
         return await conductor.play()
@@ -130,7 +130,7 @@ class _Conductor:
         self._wishes = wishes
         self._on_progress = on_progress
         self._direct_size = wishes.direct_size
-        self._parts: dict[Role, _Part] = {}
+        self._parts: dict[PartName, _Part] = {}
         self._listeners: list[asyncio.Task[None]] = []
         self._news = asyncio.Event()
         self._files = contextlib.ExitStack()
@@ -149,7 +149,7 @@ class _Conductor:
 
     # ------------------------------------------------------------ processes
 
-    async def _start(self, role: Role) -> None:
+    async def _start(self, role: PartName) -> None:
         environment = dict(os.environ)
         if role == "room" and self._wishes.sabotage == "bit":
             environment["SSBFAST_BACKEND"] = "pure"
@@ -175,7 +175,7 @@ class _Conductor:
         self._news.set()
 
     async def _end_all(self) -> None:
-        """Whatever still runs is killed: the parts keep nothing that could be lost."""
+        """Kill whatever still runs: the parts keep nothing that could be lost."""
         for part in self._parts.values():
             if part.process.returncode is None:
                 part.kill()
@@ -186,7 +186,7 @@ class _Conductor:
 
     # ------------------------------------------------------------ the play
 
-    async def play(self) -> Result:
+    async def play(self) -> DemoResult:
         wishes = self._wishes
         ids = {role: (await self._expect(role, "ready"))["id"] for role in NAMES}
         network = MAIN_NETWORK.key
@@ -217,7 +217,7 @@ class _Conductor:
         return await self._conclude(left_out)
 
     async def _transfer(self, prefix: str = "") -> None:
-        """Until all bytes are back at A; the room dies in the middle if that is wished for."""
+        """Wait until all bytes are back at A; kill the room in the middle if that is wished for."""
         back = -1
         while self._find("target", prefix + "returned") is None:
             await self._wait_for_news()
@@ -229,7 +229,7 @@ class _Conductor:
                     self._parts["room"].kill()
         self._on_progress((await self._expect("target", prefix + "returned"))["bytes"], bool(prefix))
 
-    async def _conclude(self, left_out: str | None) -> Result:
+    async def _conclude(self, left_out: str | None) -> DemoResult:
         await self._expect("caller", "done")
         answered = await self._expect("caller", "answered")
         returned = await self._expect("target", "returned")
@@ -243,7 +243,7 @@ class _Conductor:
             raise DemoError("the room relayed fewer bytes than arrived")
         backend = (await self._expect("room", "ready"))["backend"]
         await self._dismiss_all()
-        return Result(
+        return DemoResult(
             size=size,
             sha256=returned["sent_sha256"],
             seconds=returned["seconds"],
@@ -258,7 +258,7 @@ class _Conductor:
         )
 
     async def _tunnels(self, least: int) -> tuple[list[Report], list[Report]]:
-        """What the room says of each tunnel's beginning and end, once all have ended."""
+        """Return what the room says of each tunnel's beginning and end, once all have ended."""
         while True:
             opened, closed = self._all("room", "tunnel_opened"), self._all("room", "tunnel_closed")
             if len(opened) == len(closed) >= least:
@@ -266,15 +266,15 @@ class _Conductor:
             await self._wait_for_news()
 
     def _judge(self, tunnels: list[Report]) -> DirectResult | None:
-        """To be asked when everybody has left: then all that was to be said has been said."""
+        """Judge all reports. Call it when all parts have left: then everything has been reported."""
         if not self._direct_size:
             return None
         target, caller = self._parts["target"].reports, self._parts["caller"].reports
         return judge(self._direct_size, target, caller, tunnels)
 
     async def _dismiss_all(self) -> None:
-        """Everybody leaves by himself, peers first, and says that all went well."""
-        roles: tuple[Role, ...] = ("caller", "target", "room")
+        """Dismiss every part, peers first; each leaves by itself and reports that all went well."""
+        roles: tuple[PartName, ...] = ("caller", "target", "room")
         for role in roles:
             part = self._parts[role]
             part.dismiss()
@@ -288,21 +288,21 @@ class _Conductor:
 
     # ------------------------------------------------------------ reports
 
-    def _all(self, role: Role, event: str) -> list[Report]:
+    def _all(self, role: PartName, event: str) -> list[Report]:
         return [report for report in self._parts[role].reports if report["event"] == event]
 
-    def _find(self, role: Role, event: str) -> Report | None:
-        """The latest report of a kind."""
+    def _find(self, role: PartName, event: str) -> Report | None:
+        """Return the latest report of a kind."""
         reports = self._parts[role].reports
         return next((report for report in reversed(reports) if report["event"] == event), None)
 
-    async def _expect(self, role: Role, event: str) -> Report:
+    async def _expect(self, role: PartName, event: str) -> Report:
         while (report := self._find(role, event)) is None:
             await self._wait_for_news(START_SECONDS if event in ("ready", "listening", "attending") else QUIET_SECONDS)
         return report
 
     async def _wait_for_news(self, seconds: float = QUIET_SECONDS) -> None:
-        """Wait for the next report of anybody. Raises DemoError for bad news, and for none at all."""
+        """Wait for the next report of any part. Raises DemoError for bad news, and for none at all."""
         # Not `wait_for`, which can lose a Ctrl-C that comes together with news (before Python 3.12).
         news = asyncio.ensure_future(self._news.wait())
         try:
@@ -319,13 +319,13 @@ class _Conductor:
     def _is_bad(self) -> bool:
         if any(self._find(role, "failed") for role in self._parts):
             return True
-        early: tuple[Role, ...] = ("room", "target")
+        early: tuple[PartName, ...] = ("room", "target")
         return any(self._find(role, "ended") for role in early) or (
             self._find("caller", "ended") is not None and self._find("caller", "done") is None
         )
 
     def _best_reason(self) -> DemoError:
-        """A process that died explains all the rest; a protocol's own error explains what others call an end."""
+        """Return the best reason: a process that died explains all the rest; a protocol's own error explains an end."""
         for part in self._parts.values():
             if part.process.returncode is not None and self._find(part.role, "failed") is None:
                 return self._death(part)

@@ -33,7 +33,7 @@ from ssbfast.net.stream import Stream
 from ssbfast.room.tunnel_auth import AllowList
 from ssbfast.server.room_server import RoomServer
 
-Role = Literal["room", "target", "caller"]
+PartName = Literal["room", "target", "caller"]
 
 ITEM: Final = 64 * 1024
 """Bytes of one item: as many as a stream takes at a time."""
@@ -43,8 +43,8 @@ PROGRESS_SECONDS: Final = 0.1
 Orders = dict[str, Any]
 
 
-def run_part(role: Role) -> int:
-    """Play one part; the exit code is 0 when it could be played to its end."""
+def run_part(role: PartName) -> int:
+    """Play one part; return exit code 0 when it could be played to its end."""
     me = Keypair.generate()
     tell("ready", id=str(me.id), backend=native.BACKEND)
     line = _read_line()
@@ -67,7 +67,7 @@ def tell(event: str, **members: Any) -> None:
 
 
 def _read_line() -> bytes:
-    """One line of stdin, byte by byte: what is behind it stays there."""
+    """Read one line of stdin, byte by byte: what is behind it stays there."""
     line = bytearray()
     while not line.endswith(b"\n"):
         byte = os.read(0, 1)
@@ -106,15 +106,15 @@ async def _until_dismissed(work: Coroutine[Any, Any, None]) -> int:
 
 
 async def _room(me: Keypair, network: NetworkId, orders: Orders) -> None:
-    """A room like any other; each of its events also carries the CPU time used so far."""
+    """Run a room like any other; each of its events also carries the CPU time used so far."""
     flip_at = orders["flip_at"]
     if flip_at is not None:
         sabotage.meddle(flip_at)
 
-    def happened(event: dict[str, Any]) -> None:
+    def on_event(event: dict[str, Any]) -> None:
         tell(event.pop("event"), **event, cpu_seconds=time.process_time())
 
-    async with RoomServer(me, name="demo", network=network, listen=[Endpoint("127.0.0.1", 0)], on_event=happened):
+    async with RoomServer(me, name="demo", network=network, listen=[Endpoint("127.0.0.1", 0)], on_event=on_event):
         await asyncio.get_running_loop().create_future()  # until dismissed
 
 
@@ -141,7 +141,7 @@ async def _target(me: Keypair, network: NetworkId, orders: Orders) -> None:
     direct, left_out = _direct(orders)
     paths = _PathReports()
     async with RoomClient(
-        me, network=network, admission=admission, api=api, direct=direct, on_event=paths.happened
+        me, network=network, admission=admission, api=api, direct=direct, on_event=paths.on_event
     ) as client:
         room = await client.join(orders["address"])
         tell("attending", left_out=left_out)
@@ -165,7 +165,7 @@ async def _watch_callers(client: RoomClient) -> None:
 
 
 def _direct(orders: Orders) -> tuple[Direct | None, str | None]:
-    """How to make direct paths, or why there will be none. It is C who begins them, if it has been told to."""
+    """Return how to make direct paths, or why there will be none. C begins them, if it was told to."""
     if not orders["direct_bytes"]:
         return None, None
     try:
@@ -176,7 +176,7 @@ def _direct(orders: Orders) -> tuple[Direct | None, str | None]:
 
 
 async def _send_and_take_back(stream: Stream, total: int, prefix: str = "") -> None:
-    """Random bytes go out, and come back at the same time; each way has a hash of its own.
+    """Send random bytes out, and take them back at the same time; each way has a hash of its own.
 
     prefix: of the reports' names.
     """
@@ -249,7 +249,7 @@ async def _leave_and_return(me: Keypair, network: NetworkId, orders: Orders) -> 
         network=network,
         admission=AllowList([FeedId.parse(orders["target"])]),  # so that A may hear our addresses
         direct=Direct(loopback=True, required=True),
-        on_event=paths.happened,
+        on_event=paths.on_event,
     ) as client:
         await client.join(orders["address"], announce=False)
         async with _tunnel(client, orders["target"]) as peer:
@@ -275,7 +275,7 @@ async def _send_back_and_cut(peer: Peer, total: int, paths: _PathReports) -> Non
 
 
 class _PathReports:
-    """Reports each change of the latest session's path. direct: done when it is direct, or will not be."""
+    """The reports of the latest session's path. direct: done when it is direct, or will not be."""
 
     def __init__(self) -> None:
         self.direct: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -283,11 +283,11 @@ class _PathReports:
 
     @property
     def seconds(self) -> float:
-        """Since the session opened."""
+        """Return the seconds since the session opened."""
         return time.perf_counter() - self._began
 
-    def happened(self, event: dict[str, Any]) -> None:
-        """An event of the client's."""
+    def on_event(self, event: dict[str, Any]) -> None:
+        """Handle an event of the client."""
         match event:
             case {"event": "connected" | "accepted"}:
                 self._began = time.perf_counter()
@@ -322,7 +322,7 @@ async def _tunnel(client: RoomClient, target: str) -> AsyncIterator[Peer]:
 
 
 async def _time_calls(peer: Peer, calls: int) -> dict[str, float]:
-    """Seconds of one call and its answer, one after the other."""
+    """Return the seconds of one call and its answer, one after the other."""
     took = []
     for number in range(calls):
         began = time.perf_counter()

@@ -4,7 +4,7 @@
                  A, C: path         hashes    C: cut                                        A, C: path         hashes
                  the room: the first tunnel ended, small               the room: the standby carried the rest
 
-Nobody is believed alone. A and C each tell what path their end of the session took; the room, which is told nothing
+No report is believed alone. A and C each tell what path their end of the session took; the room, which is told nothing
 of all this, how many bytes each tunnel carried; the hashes are made before anything is sealed, and after.
 """
 
@@ -39,12 +39,12 @@ BOXED: Final = 1.02
 
 
 class DemoError(SSBError):
-    """The demo did not hold; the text says what did not."""
+    """A failure of the demo; the text says what did not hold."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A session takes another path. seconds: since it opened, at this end."""
+    """The change of a session's path. seconds: since it opened, at this end."""
 
     path: str
     seconds: float
@@ -53,7 +53,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class DirectResult:
-    """What was proven and measured of the direct path and the way back.
+    """The proofs and measurements of the direct path and the way back.
 
     before_cut: bytes that C had received at the cut. direct_seconds: which they took; as many less what was under way
         came back at the same time. cut_at: when that was, in C's session.
@@ -74,12 +74,12 @@ class DirectResult:
 
     @property
     def mb_per_second(self) -> float:
-        """Each way, until the cut."""
+        """Return the speed of each way, until the cut."""
         return self.before_cut / self.direct_seconds / 1e6
 
 
 def judge(size: int, target: Sequence[Report], caller: Sequence[Report], tunnels: Sequence[Report]) -> DirectResult:
-    """Compare what everybody says. Raises DemoError when it does not fit together.
+    """Compare all reports. Raises DemoError when they do not fit together.
 
     size: bytes to send there and back. target, caller: all reports of A and C. tunnels: the room's of this session's
     tunnels, as they ended: the one that it began in first.
@@ -114,7 +114,7 @@ def judge(size: int, target: Sequence[Report], caller: Sequence[Report], tunnels
 
 
 def _judge_room(rest: int, before: int, after: int) -> None:
-    """Whether the room carried what was sent after the cut, and nothing else. rest: what C had yet to receive."""
+    """Check that the room carried what was sent after the cut, and nothing else. rest: what C had yet to receive."""
     if before > PLAIN_BYTES:
         raise DemoError("the room carried bytes that the peers say went directly")
     if after < rest:  # C sends these back after the cut in any case; on their way to C some may have been in its hands
@@ -124,7 +124,7 @@ def _judge_room(rest: int, before: int, after: int) -> None:
 
 
 def _changes(reports: Sequence[Report]) -> tuple[Change, ...]:
-    """Attempts at a direct path that came to nothing are told too, and change nothing."""
+    """Return the changes of path. Attempts at a direct path that came to nothing are told too, and change nothing."""
     changes: list[Change] = []
     for report in reports:
         if report["event"] == "path" and report["path"] != (changes[-1].path if changes else "tunnel"):
@@ -136,4 +136,4 @@ def _last(reports: Sequence[Report], event: str) -> Report:
     for report in reversed(reports):
         if report["event"] == event:
             return report
-    raise DemoError(f"nobody reported {event!r}")
+    raise DemoError(f"no part reported {event!r}")

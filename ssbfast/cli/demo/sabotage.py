@@ -14,7 +14,7 @@ from ssbfast.errors import LocalProtocolError
 
 
 class MeddlingLane(pure.Lane):
-    """Flips the lowest bit of the byte that is `flip_at` bytes into all that the room relays."""
+    """A send queue that flips the lowest bit of the byte that is `flip_at` bytes into all that the room relays."""
 
     flip_at = 0
     relayed = 0
@@ -30,7 +30,7 @@ class MeddlingLane(pure.Lane):
 
 
 def meddle(flip_at: int) -> None:
-    """From now on relayed bytes pass a MeddlingLane. flip_at: bytes relayed before the one that is altered."""
+    """Let relayed bytes pass a MeddlingLane from now on. flip_at: bytes relayed before the one that is altered."""
     if native.BACKEND != "pure":
         raise LocalProtocolError("only the pure backend can be meddled with")
     MeddlingLane.flip_at = flip_at
@@ -38,7 +38,7 @@ def meddle(flip_at: int) -> None:
 
 
 def drop_datagrams() -> None:
-    """From now on no datagram leaves or reaches this process, and nobody is told: as behind a firewall that has begun
+    """Drop every datagram of this process from now on, and report no error: as behind a firewall that has begun
     to drop UDP. Sockets stay open, so not even an ICMP error betrays it."""
     mock.patch.object(UdpSocket, "send", lambda _udp, _data, _to: True).start()
     mock.patch.object(UdpSocket, "_dispatch", lambda _udp, _data, _source: False).start()

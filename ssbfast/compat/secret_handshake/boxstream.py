@@ -45,7 +45,7 @@ _READ: Final = 64 * 1024
 
 
 class BoxStreamKeys(TypedDict):
-    """What a handshake gives to the two box streams: keys of 32 bytes, nonces of 24."""
+    """The keys and nonces for the two box streams of a handshake: keys of 32 bytes, nonces of 24."""
 
     shared_secret: bytes
     encrypt_key: bytes
@@ -68,14 +68,14 @@ def get_stream_pair(
     encrypt_nonce: bytes,
     **kwargs: Any,
 ) -> tuple[UnboxStream, BoxStream]:
-    """The two halves of a box stream over a reader and a writer. Other keywords are ignored."""
+    """Return the two halves of a box stream over a reader and a writer. Other keywords are ignored."""
     read_stream = UnboxStream(reader, key=decrypt_key, nonce=decrypt_nonce)
     write_stream = BoxStream(writer, key=encrypt_key, nonce=encrypt_nonce)
     return read_stream, write_stream
 
 
 class BoxStream:
-    """Seals what is written to it, 4096 bytes a box, and writes the boxes of one call in one piece.
+    """A writer that seals, 4096 bytes a box, and writes the boxes of one call in one piece.
 
     writer: anything with `write(bytes)`. key: 32 bytes, nonce: 24 bytes; both are looked at by the first write.
     """
@@ -102,18 +102,18 @@ class BoxStream:
         self.writer.write(goodbye)
 
     def _write_packet(self, flags: int, req: int, body: bytes) -> None:
-        """One packet: what `write(head)` and `write(body)` would do, sealed by one call and written by one."""
+        """Write one packet: what `write(head)` and `write(body)` would do, sealed by one call and written by one."""
         self.writer.write((self._sealer or self._begin()).seal_packet(flags, req, body))
 
     def _begin(self) -> native.Sealer:
-        """The nonce is the sealer's from now on: an original `write`, behind `uninstall()`, must not use it again."""
+        """Take over the nonce for the sealer: an original `write`, behind `uninstall()`, must not use it again."""
         self._sealer = native.Sealer(self.key, self.nonce)
         vars(self).pop("nonce", None)
         return self._sealer
 
 
 class UnboxStream:
-    """Opens what comes from a reader: `read()`, or `async for`.
+    """A reader that opens boxes: `read()`, or `async for`.
 
     reader: an asyncio StreamReader, of which everything that is there is opened in one go; or anything with
     `readexactly(n)`, of which never more is read than the next box.
@@ -136,7 +136,7 @@ class UnboxStream:
         self.closed = False
 
     async def read(self) -> bytes | None:
-        """The body of the next box; None at the end, with goodbye (`goodbye_received`) or without.
+        """Return the body of the next box; None at the end, with goodbye (`goodbye_received`) or without.
 
         InvalidBox (a BoxStreamError and a CryptoError) for a bad box, and from then on; nothing is opened any more.
         TruncatedError: see `strict`.

@@ -59,11 +59,11 @@ _SECRETS: Final = ("shared_secret", "shared_hash", "a_bob", "b_alice", "box_secr
 
 
 class SHSError(Exception):
-    """A message of the handshake cannot be opened, or a step was called before the one it builds on."""
+    """A message of the handshake that cannot be opened, or a step called before the one it builds on."""
 
 
 class SHSCryptoBase:
-    """What both sides share.
+    """The part that both sides share.
 
     local_key: our identity. ephemeral_key: for one handshake; None draws a new one. application_key: 32 bytes, the
     network's key; None is the main network.
@@ -87,7 +87,7 @@ class SHSCryptoBase:
         return hmac.digest(self.application_key, data, "sha512")[:32]
 
     def generate_challenge(self) -> bytes:
-        """Our hello: 64 bytes."""
+        """Return our hello: 64 bytes."""
         return self.local_app_hmac + bytes(self.local_ephemeral_key.public_key)
 
     def verify_challenge(self, data: bytes) -> bool:
@@ -114,7 +114,7 @@ class SHSCryptoBase:
         self._reset_keys(new_ephemeral_key or PrivateKey.generate())
 
     def get_box_keys(self) -> BoxStreamKeys:
-        """Keys and first nonces of both box streams. SHSError before the handshake is done."""
+        """Return keys and first nonces of both box streams. SHSError before the handshake is done."""
         secret = hashlib.sha256(self._need("box_secret")).digest()
         network = NetworkId(self.application_key)
         remote = FeedId(bytes(self.remote_pub_key))
@@ -135,7 +135,7 @@ class SHSCryptoBase:
         return value
 
     def _exchange_long_term(self) -> bytes:
-        """X25519 of our identity and the peer's ephemeral key."""
+        """Return X25519 of our identity and the peer's ephemeral key."""
         secret = bytes(self.local_key) + bytes(self.local_key.verify_key)
         return crypto_scalarmult(crypto_sign_ed25519_sk_to_curve25519(secret), self._need("remote_ephemeral_key"))
 
@@ -147,7 +147,7 @@ class SHSServerCrypto(SHSCryptoBase):
     """The side that is called."""
 
     def verify_client_auth(self, data: bytes) -> bool:
-        """Check who calls: then `remote_pub_key` is proven. False for anything else."""
+        """Check the client's authentication: then `remote_pub_key` is proven. False for anything else."""
         if len(data) != _AUTH:
             return False
         try:
@@ -166,7 +166,7 @@ class SHSServerCrypto(SHSCryptoBase):
         return True
 
     def generate_accept(self) -> bytes:
-        """The answer that lets the client in: 80 bytes."""
+        """Return the answer that lets the client in: 80 bytes."""
         box_secret = self._need("box_secret")
         signature = self.local_key.sign(self.application_key + self.hello + self.shared_hash).signature
         return crypto_box_afternm(signature, _ZERO_NONCE, box_secret)
@@ -204,7 +204,7 @@ class SHSClientCrypto(SHSCryptoBase):
         return True
 
     def generate_client_auth(self) -> bytes:
-        """Who we are: 112 bytes."""
+        """Return who we are: 112 bytes."""
         hello = self._need("hello")
         return crypto_box_afternm(hello, _ZERO_NONCE, self._box_key(self.a_bob))
 

@@ -52,17 +52,17 @@ _log = logging.getLogger("ssbfast.compat.secret_handshake")
 
 
 async def open_connection(*args: Any, **kwargs: Any) -> tuple[StreamReader, StreamWriter]:
-    """asyncio.open_connection, looked up when it is called: programs and tests replace either name."""
+    """Call asyncio.open_connection, looked up when it is called: programs and tests replace either name."""
     return await asyncio.open_connection(*args, **kwargs)
 
 
 async def start_server(*args: Any, **kwargs: Any) -> asyncio.Server:
-    """asyncio.start_server, looked up when it is called."""
+    """Call asyncio.start_server, looked up when it is called."""
     return await asyncio.start_server(*args, **kwargs)
 
 
 class SHSClientException(Exception):
-    """The handshake failed, at either end."""
+    """A failed handshake, at either end."""
 
 
 class SHSDuplexStream:
@@ -85,13 +85,13 @@ class SHSDuplexStream:
         self.write_stream.write(data)
 
     async def drain(self) -> None:
-        """Wait until most of what was written has left. Who writes much should, or all of it waits in memory."""
+        """Wait until most of what was written has left. After large writes: else all of it waits in memory."""
         writer: Any = self.writer or getattr(self.write_stream, "writer", None)
         if hasattr(writer, "drain"):
             await writer.drain()
 
     async def read(self) -> bytes | None:
-        """The next box's body, or None at the end: see `UnboxStream.read`."""
+        """Return the next box's body, or None at the end: see `UnboxStream.read`."""
         if self.read_stream is None:
             raise LocalProtocolError("there is no connection")
         body = None
@@ -107,7 +107,7 @@ class SHSDuplexStream:
 
     @property
     def goodbye_received(self) -> bool:
-        """Whether the peer has ended the stream itself: then nothing is missing."""
+        """Return whether the peer has ended the stream itself: then nothing is missing."""
         return bool(getattr(self.read_stream, "goodbye_received", False))
 
     def close(self) -> None:
@@ -122,7 +122,7 @@ class SHSDuplexStream:
             writer.close()
 
     def disconnect(self) -> None:
-        """As `close`."""
+        """Close, as `close`."""
         self.close()
 
     def __aiter__(self) -> AsyncIterator[bytes]:
@@ -136,7 +136,7 @@ class SHSDuplexStream:
 
 
 class SHSEndpoint:
-    """What client and server share: a callback for connections."""
+    """The part that client and server share: a callback for connections."""
 
     handshake_timeout: ClassVar[float] = HANDSHAKE_SECONDS
     """Seconds for a whole handshake."""
@@ -146,14 +146,14 @@ class SHSEndpoint:
         self.crypto: Any = None
 
     def on_connect(self, cb: Callable[[SHSDuplexStream], Awaitable[None]]) -> None:
-        """What to call for a connection that is open. A client's callback may also take no argument."""
+        """Set what to call for a connection that is open. A client's callback may also take no argument."""
         self._on_connect = cb
 
     def close(self) -> None:
         raise NotImplementedError
 
     def disconnect(self) -> None:
-        """As `close`."""
+        """Close, as `close`."""
         self.close()
 
 
@@ -172,14 +172,14 @@ class SHSServerConnection(SHSDuplexStream):
 
     @classmethod
     def from_byte_streams(cls, reader: StreamReader, writer: StreamWriter, **keys: Any) -> SHSServerConnection:
-        """keys: as `get_stream_pair` takes them."""
+        """Make a connection. keys: as `get_stream_pair` takes them."""
         read_stream, write_stream = get_stream_pair(reader, writer, **keys)
         connection = cls(read_stream, write_stream)
         connection.writer = writer
         return connection
 
     async def read(self) -> bytes | None:
-        """As `SHSDuplexStream.read`. At the end the connection closes, as soon as the callback has returned."""
+        """Read, as `SHSDuplexStream.read`. At the end the connection closes, as soon as the callback has returned."""
         body = None
         try:
             body = await SHSDuplexStream.read(self)
@@ -192,21 +192,21 @@ class SHSServerConnection(SHSDuplexStream):
         return body
 
     def close(self) -> None:
-        """As `SHSDuplexStream.close`; the server forgets the connection."""
+        """Close, as `SHSDuplexStream.close`; the server forgets the connection."""
         server, self._server = self._server, None
         if server is not None and self in server.connections:
             server.connections.remove(self)
         SHSDuplexStream.close(self)
 
     def _part_done(self, part: str) -> None:
-        """Nobody else would close what both the peer and the callback have left."""
+        """Close what both the peer and the callback have left; nothing else would."""
         self._parts -= {part}
         if not self._parts and self._server is not None:
             self.close()
 
 
 class SHSServer(SHSEndpoint):
-    """Listens, and gives each client that knows our key to the `on_connect` callback."""
+    """A listener that gives each client that knows our key to the `on_connect` callback."""
 
     server: asyncio.Server | None = None
 
@@ -241,7 +241,7 @@ class SHSServer(SHSEndpoint):
         task.add_done_callback(lambda _: connection._part_done("callback"))
 
     async def _accept(self, reader: StreamReader, writer: StreamWriter) -> None:
-        """`handle_connection` for asyncio: a stranger's failure closes his connection and is no error of ours."""
+        """Call `handle_connection` for asyncio: a failed handshake closes its connection and is no error of ours."""
         try:
             await self.handle_connection(reader, writer)
         except Exception as error:
@@ -271,7 +271,7 @@ class SHSServer(SHSEndpoint):
             connection.close()
 
     def disconnect(self) -> None:
-        """As `close`."""
+        """Close, as `close`."""
         self.close()
 
 
@@ -329,7 +329,7 @@ class SHSClient(SHSDuplexStream, SHSEndpoint):
             raise SHSClientException("Server accept is not valid")
 
     def disconnect(self) -> None:
-        """As `close`."""
+        """Close, as `close`."""
         self.close()
 
 
@@ -347,7 +347,7 @@ def _read_less(writer: Any) -> None:
 
 
 def _takes_argument(callback: OnConnect) -> bool:
-    """Whether a client's callback is of the generation that is given the client."""
+    """Return whether a client's callback is of the generation that is given the client."""
     try:
         if isinstance(callback, (FunctionType, MethodType, partial)):
             inspect.signature(callback).bind(None)

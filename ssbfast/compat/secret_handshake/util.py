@@ -22,7 +22,7 @@ class AsyncBuffer(BytesIO):
         return super().read(n)
 
     async def readexactly(self, n: int | None = None) -> bytes:
-        """As `read`: fewer bytes at the end, no IncompleteReadError."""
+        """Read, as `read`: fewer bytes at the end, no IncompleteReadError."""
         return super().read(n)
 
     def append(self, data: bytes) -> None:
@@ -34,22 +34,22 @@ class AsyncBuffer(BytesIO):
 
 
 async def async_comprehend(generator: AsyncIterable[T]) -> list[T]:
-    """Everything that comes out of an asynchronous iterable."""
+    """Return everything that comes out of an asynchronous iterable."""
     return [item async for item in generator]
 
 
 def b(s: str) -> bytes:
-    """A text's Latin-1 bytes."""
+    """Return a text's Latin-1 bytes."""
     return s.encode("latin-1")
 
 
 def bytes_to_long(s: bytes) -> int:
-    """The big-endian number in these bytes; 0 for none."""
+    """Return the big-endian number in these bytes; 0 for none."""
     return int.from_bytes(s, "big")
 
 
 def long_to_bytes(n: int, blocksize: int = 0) -> bytes:
-    """A number above or equal to 0 in big-endian bytes: at least one, and a multiple of `blocksize` if that is given.
+    """Return a number above or equal to 0 in big-endian bytes: at least one, and a multiple of `blocksize` if given.
 
     ValueError for a negative number.
     """
@@ -62,14 +62,14 @@ def long_to_bytes(n: int, blocksize: int = 0) -> bytes:
 
 
 def inc_nonce(nonce: bytes) -> bytes:
-    """The nonce after this one: 24 bytes, counting on at zero after the last."""
+    """Return the nonce after this one: 24 bytes, counting on at zero after the last."""
     return ((int.from_bytes(nonce, "big") + 1) % (1 << MAX_NONCE)).to_bytes(NONCE_SIZE, "big")
 
 
 def split_chunks(
     seq: Sequence[T], chunk_size: int | None = None, *, n: int | None = None
 ) -> Generator[Sequence[T], None, None]:
-    """Slices of `chunk_size` elements; the last may be shorter. ValueError, with the first, for a size below 1.
+    """Yield slices of `chunk_size` elements; the last may be shorter. ValueError, with the first, for a size below 1.
 
     n: what the release of 2018 calls `chunk_size`. TypeError unless one of them is given.
     """

@@ -1,4 +1,4 @@
-"""What waits for the answers and streams of `ssb.packet_stream`, and when a full stream may stop the reading.
+"""The handlers of answers and streams of `ssb.packet_stream`, and when a full stream may stop the reading.
 
 A stream that is not taken from holds the connection's only reader, so that little piles up. But the program may stand
 inside its `async for` and wait for something that is behind the stream's messages: the answer of a call, the messages
@@ -22,7 +22,7 @@ _log = logging.getLogger("ssbfast.compat.ssb")
 
 
 class Waits:
-    """What the program waits for on one connection, and the full streams that hold its reader meanwhile."""
+    """The waits of a program on one connection, and the full streams that hold its reader meanwhile."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -32,13 +32,13 @@ class Waits:
         self.held: set[PSStreamHandler] = set()
 
     def wake(self) -> None:
-        """Somebody begins to wait: the held reader has to read on."""
+        """Let the held reader read on, as the program begins to wait."""
         for handler in self.held:
             handler._room.set()
 
 
 class PSRequestHandler:
-    """Waits for the one answer of a request: `await handler`."""
+    """A handler that waits for the one answer of a request: `await handler`."""
 
     _error: Exception | None = None
     _waits: Waits | None = None
@@ -49,12 +49,12 @@ class PSRequestHandler:
         self._msg: PSMessage | None = None
 
     async def process(self, msg: PSMessage) -> None:
-        """The answer has come."""
+        """Take the answer that has come."""
         self._msg = msg
         self.event.set()
 
     async def stop(self) -> None:
-        """No answer will come any more."""
+        """Stop waiting: no answer will come any more."""
         self._finish(None)
 
     def _finish(self, error: Exception | None) -> None:
@@ -79,14 +79,14 @@ class PSRequestHandler:
         return self._msg
 
     def __await__(self) -> Generator[Any, None, PSMessage]:
-        """The answer. SessionEndedError when the connection ends before it."""
+        """Return the answer. SessionEndedError when the connection ends before it."""
         return self._wait().__await__()
 
     def __aiter__(self) -> AsyncIterator[PSMessage]:
         return self
 
     async def __anext__(self) -> PSMessage:
-        """The answer, the first time."""
+        """Return the answer, the first time."""
         if self.event.is_set() and self._msg is None and self._error is None:
             raise StopAsyncIteration
         msg = await self._wait()
@@ -95,7 +95,7 @@ class PSRequestHandler:
 
 
 class PSStreamHandler:
-    """Keeps what has come on a stream until it is taken: `async for msg in handler`.
+    """A handler that keeps what has come on a stream until it is taken: `async for msg in handler`.
 
     When `limits.STREAM_INBOX` bytes wait, `process` waits, and nothing more is read from the connection, unless the
     program waits for something else on it; then `limits.STREAM_BACKLOG` is the bound, and beyond it the stream ends.
@@ -118,7 +118,7 @@ class PSStreamHandler:
         self._room = Event()
 
     async def process(self, msg: PSMessage) -> None:
-        """Another message has come."""
+        """Take another message."""
         if self._ended or self._abandoned:
             return
         raw = msg._raw if isinstance(msg, PSMessage) else None
@@ -130,7 +130,7 @@ class PSStreamHandler:
             await self._hold()
 
     async def _hold(self) -> None:
-        """Hold the reader while the stream is full and nobody waits for what may come behind it."""
+        """Hold the reader while the stream is full and nothing waits for what may come behind it."""
         waits = self._waits or Waits()
         while self._size > self.inbox and not self._ended and not self._abandoned:
             if self._size <= max(limits.STREAM_BACKLOG, self.inbox):
@@ -141,7 +141,7 @@ class PSStreamHandler:
                 self._overflow()
 
     async def _nothing_taken(self, waits: Waits) -> bool:
-        """Wait for room, or until somebody waits for something. True: neither came for a long time."""
+        """Wait for room, or until the program waits for something. True: neither came for a long time."""
         late = False
 
         def give_up() -> None:
@@ -167,7 +167,7 @@ class PSStreamHandler:
         self._finish(LimitError(text))
 
     async def stop(self) -> None:
-        """Nothing more will come: iteration ends behind what is here."""
+        """Stop the stream: nothing more will come, and iteration ends behind what is here."""
         self._finish(None)
 
     def _finish(self, error: Exception | None) -> None:
@@ -178,7 +178,7 @@ class PSStreamHandler:
             self._room.set()
 
     def _abandon(self) -> None:
-        """Nobody will take anything any more."""
+        """Abandon the stream: nothing will take from it any more."""
         self._abandoned = True
         self._messages.clear()
         self._size = 0
@@ -188,7 +188,7 @@ class PSStreamHandler:
         return self
 
     async def __anext__(self) -> PSMessage:
-        """The next message.
+        """Return the next message.
 
         SessionEndedError when the connection broke before the stream had ended, LimitError when too much of it waited.
         """

@@ -17,7 +17,7 @@ _ENCODER: Final = json.JSONEncoder(allow_nan=False)
 
 
 def _kept_encoder() -> Callable[[Any], str]:
-    """`_ENCODER.encode`, without making its C part anew for every message, which takes half of the time."""
+    """Return `_ENCODER.encode`, without making its C part anew for every message, which takes half of the time."""
     make = getattr(json.encoder, "c_make_encoder", None)
     if make is None:
         return _ENCODER.encode
@@ -30,7 +30,7 @@ _encode: Final = _kept_encoder()
 
 
 def dumps(value: Any) -> str:
-    """The text of a value. ValueError: NaN, infinite, circular or too deep. TypeError: JSON has no such thing."""
+    """Return a value's text. ValueError: NaN, infinite, circular or too deep. TypeError: JSON has no such thing."""
     try:
         return _encode(value) if _is_plain(value) else _text(value)
     except RecursionError:
@@ -38,7 +38,7 @@ def dumps(value: Any) -> str:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether nothing in it needs more than the standard library's encoder.
+    """Return whether nothing in it needs more than the standard library's encoder.
 
     `marshal` knows the built-in types alone, and looks through a value faster than any loop: a namedtuple, a Decimal,
     every subclass is a ValueError to it.
@@ -51,7 +51,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _text(value: Any) -> str:
-    """The same text as the encoder's, piece by piece."""
+    """Yield the same text as the encoder's, piece by piece."""
     if isinstance(value, Decimal):
         return _number(value)
     as_dict = getattr(value, "_asdict", None)

@@ -17,7 +17,7 @@ _TYPE: Final = 0x03
 
 
 class PSMessageType(Enum):
-    """What a body is."""
+    """The type of a body."""
 
     BUFFER = 0
     TEXT = 1
@@ -45,7 +45,7 @@ class PSMessage:
 
     @classmethod
     def from_header_body(cls, flags: int, req: int, body: bytes) -> PSMessage:
-        """A message that was received. ValueError: type 3, or a body that is not what its type says."""
+        """Return a message that was received. ValueError: type 3, or a body that is not what its type says."""
         type_ = PSMessageType(flags & _TYPE)
         value: Any = body
         if type_ is PSMessageType.TEXT:
@@ -61,7 +61,7 @@ class PSMessage:
 
     @property
     def data(self) -> bytes:
-        """The body's bytes: as they came, or as they will be sent."""
+        """Return the body's bytes: as they came, or as they will be sent."""
         raw = self._raw
         if raw is None:
             if self.type is PSMessageType.TEXT:
@@ -78,7 +78,7 @@ class PSMessage:
         return f"<PSMessage {self.type.name}{body}{flags} req={self.req}>"
 
     def __str__(self) -> str:
-        """With the body, as the originals' `repr`: programs print their messages."""
+        """Return the message with its body, as the originals' `repr`: programs print their messages."""
         body = "EOF" if self.body is True else str(self.body)
         if self.type is PSMessageType.BUFFER and isinstance(self.body, (bytes, bytearray, memoryview)):
             body = f"{len(self.body)} bytes"

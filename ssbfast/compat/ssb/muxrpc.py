@@ -49,7 +49,7 @@ _log = logging.getLogger("ssbfast.compat.ssb")
 
 
 class MuxRPCAPIException(Exception):
-    """The peer answered with an error, or cannot answer: the method is unknown, the connection gone."""
+    """An error that the peer answered, or no answer at all: the method is unknown, the connection gone."""
 
     name: str | None = None
     """The name of the peer's error, "TypeError" for example; None when the error is not the peer's."""
@@ -72,7 +72,7 @@ class MuxRPCRequest:
 
     @classmethod
     def from_message(cls, message: PSMessage) -> MuxRPCRequest:
-        """ValueError when the message is not a call."""
+        """Read a call. ValueError when the message is not one."""
         body = message.body
         if not isinstance(body, dict):
             raise ValueError("a call is a JSON object")
@@ -91,7 +91,7 @@ class MuxRPCRequest:
         return f"<MuxRPCRequest {self.name} ({len(self.args)} arguments)>"
 
     def __str__(self) -> str:
-        """With the arguments: programs print their requests."""
+        """Return the request with its arguments: programs print their requests."""
         return f"<MuxRPCRequest {self.name} {self.args}>"
 
 
@@ -109,12 +109,12 @@ class MuxRPCMessage:
         return f"<MuxRPCMessage {type(self.body).__name__}>"
 
     def __str__(self) -> str:
-        """With the body: programs print their messages."""
+        """Return the message with its body: programs print their messages."""
         return f"<MuxRPCMessage {self.body}>"
 
 
 def _is_error(msg: PSMessage) -> bool:
-    """Whether a message is an error: named "Error", or an object like an error's that ends what it belongs to."""
+    """Return whether it is an error: named "Error", or an object like an error's that ends what it belongs to."""
     body = msg.body
     if not isinstance(body, dict):
         return False
@@ -124,7 +124,7 @@ def _is_error(msg: PSMessage) -> bool:
 
 
 def _error(body: Any) -> MuxRPCAPIException:
-    """A peer's error as ours: its text and name, cut and cleaned, never its stack."""
+    """Return a peer's error as ours: its text and name, cut and cleaned, never its stack."""
     theirs = read_error(body)
     error = MuxRPCAPIException(theirs.message)
     error.name = theirs.name
@@ -132,10 +132,10 @@ def _error(body: Any) -> MuxRPCAPIException:
 
 
 class MuxRPCHandler:
-    """What `MuxRPCAPI.call` returns; what it can do depends on the kind of call."""
+    """The result of `MuxRPCAPI.call`; what it can do depends on the kind of call."""
 
     def check_message(self, msg: PSMessage) -> None:
-        """MuxRPCAPIException for an answer, or an end of a stream, that is an error."""
+        """Raise MuxRPCAPIException for an answer, or an end of a stream, that is an error."""
         if getattr(msg, "bad", False):
             raise MuxRPCAPIException("the peer's answer cannot be read")
         if _is_error(msg):
@@ -165,7 +165,7 @@ class MuxRPCRequestHandler(MuxRPCHandler):
         self.ps_handler = ps_handler
 
     async def get_response(self) -> PSMessage:
-        """The answer. MuxRPCAPIException: it is an error, or the connection ended before it."""
+        """Return the answer. MuxRPCAPIException: it is an error, or the connection ended before it."""
         try:
             msg = await self.ps_handler
         except SessionEndedError as error:
@@ -203,7 +203,7 @@ class MuxRPCSourceHandler(MuxRPCHandler):
 
 
 class MuxRPCSinkHandlerMixin:
-    """What can be sent to."""
+    """The part of handlers that can be sent to."""
 
     connection: PacketStream
     req: int
@@ -245,7 +245,7 @@ def _get_appropriate_api_handler(
 
 
 class MuxRPCAPI:
-    """Methods that we serve, and calls to the peer."""
+    """The methods that we serve, and calls to the peer."""
 
     _unpumped: tuple[PacketStream, ...] = ()
 
@@ -254,12 +254,12 @@ class MuxRPCAPI:
         self.connection: PacketStream | None = None
 
     def add_connection(self, connection: PacketStream) -> None:
-        """A connection to serve; calls without another go to the newest."""
+        """Add a connection to serve; calls without another go to the newest."""
         self.connection = connection
         self._unpumped = (*self._unpumped, connection)
 
     def define(self, name: str) -> Callable[[MuxRPCRequestHandlerType], MuxRPCRequestHandlerType]:
-        """Decorator: this function answers calls of `name`; it is given the packet stream and the MuxRPCRequest.
+        """Decorate a function that answers calls of `name`; it is given the packet stream and the MuxRPCRequest.
 
         What it returns, or an awaitable that it returns comes to, is the answer of an async call unless it is None.
         What it raises is told to the peer.
@@ -329,7 +329,7 @@ class MuxRPCAPI:
         connection.send(result, msg_type=kind, req=-request.req)
 
     def _fail(self, connection: PacketStream, req: int | None, stream: bool, error: Exception) -> None:
-        """Tell the peer that its call failed. Only texts that were meant for it leave the house."""
+        """Tell the peer that its call failed. Only texts that were meant for it are sent."""
         if not isinstance(error, (MuxRPCAPIException, ValueError)):
             _log.error("a method failed", exc_info=error)
         text = str(error) if isinstance(error, MuxRPCAPIException) else "the call failed"

@@ -79,14 +79,14 @@ class PacketStream:
 
     @property
     def is_connected(self) -> bool:
-        """Whether the connection is open. False from the end of reading on, whatever ended it."""
+        """Return whether the connection is open. False from the end of reading on, whatever ended it."""
         return not self._over and bool(self.connection.is_connected)
 
     def __aiter__(self) -> AsyncIterator[PSMessage]:
         return self
 
     async def __anext__(self) -> PSMessage:
-        """The peer's next request; answers are given to their handlers on the way.
+        """Return the peer's next request; answers are given to their handlers on the way.
 
         To cancel it is to end the reading: whoever waits for an answer is told. (`read` can be cancelled and repeated.)
         """
@@ -110,7 +110,7 @@ class PacketStream:
             pass
 
     async def read(self) -> PSMessage | None:
-        """The next message of any kind, or None at the end. An answer has been given to its handler.
+        """Return the next message of any kind, or None at the end. An answer has been given to its handler.
 
         BoxStreamError or PacketError when the peer broke the rules: the connection is of no use then.
         """
@@ -144,7 +144,7 @@ class PacketStream:
             self._tell(req, "too much of the stream waits to be read", stream=True)
 
     async def _read(self) -> PSMessage | None:
-        """The next message; those that cannot be read are told to whom they concern, and skipped."""
+        """Return the next message; skip those that cannot be read, and tell the calls that they concern."""
         while not self._over:
             if self._head is None:
                 head = await self._exactly(_HEAD.size)
@@ -168,7 +168,7 @@ class PacketStream:
         return None
 
     async def _unreadable(self, flags: int, req: int) -> None:
-        """Type 3, text that is not UTF-8, or bad JSON."""
+        """Handle type 3, text that is not UTF-8, or bad JSON."""
         if req < 0:
             msg = PSMessage(PSMessageType.JSON, None, bool(flags & _STREAM), bool(flags & _END), req=req)
             msg.bad = True
@@ -182,7 +182,7 @@ class PacketStream:
             self.send({"name": "Error", "message": message, "stack": ""}, stream=stream, end_err=True, req=req)
 
     async def _exactly(self, n: int) -> bytes | None:
-        """The next `n` bytes; None when the connection ends before. A box of just that size is not copied."""
+        """Return the next `n` bytes; None when the connection ends before. A box of just that size is not copied."""
         buffer = self._buffer
         if not buffer:
             chunk = await self._chunk() if n else b""
@@ -264,7 +264,7 @@ class PacketStream:
                 waits.calls -= 1
 
     def disconnect(self) -> None:
-        """Close the connection. Whoever waits for something is told."""
+        """Close the connection. All that wait for something are told."""
         self.connection.disconnect()
         self._finish(None)
 

@@ -29,11 +29,11 @@ _SEED: Final = 32
 
 
 class ConfigException(Exception):
-    """The secret file is not one that we can use. The message never holds its content."""
+    """A secret file that we cannot use. The message never holds its content."""
 
 
 class SSBSecret(TypedDict):
-    """keypair: signs, and knows its `verify_key`. id: `@….ed25519`."""
+    """A loaded secret. keypair: signs, and knows its `verify_key`. id: `@….ed25519`."""
 
     keypair: SigningKey
     id: str
@@ -55,7 +55,7 @@ def load_ssb_secret(filename: str | None = None) -> SSBSecret:
 
 
 def _parse(text: str) -> SSBSecret | None:
-    """None for whatever is wrong, so that no error carries the content along."""
+    """Parse the file; return None for whatever is wrong, so that no error carries the content along."""
     try:
         fields: Any = json.loads(_COMMENT.sub("", text))
     except (ValueError, RecursionError):
@@ -74,5 +74,5 @@ def _parse(text: str) -> SSBSecret | None:
 
 
 def tag(key: VerifyKey) -> bytes:
-    """A public key's id, `@….ed25519`, as bytes."""
+    """Return a public key's id, `@….ed25519`, as bytes."""
     return b"@" + b64encode(bytes(key)) + b".ed25519"

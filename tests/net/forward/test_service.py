@@ -14,7 +14,7 @@ from ssbfast.net.api import Api
 from ssbfast.net.forward.failures import Complaint
 from ssbfast.net.forward.service import look_for, told_to_peers, why_not
 from ssbfast.net.forward.tcp import ForwardListener, ForwardServer
-from tests.helpers.forwards import Service, Wire
+from tests.helpers.forwards import TcpEnd, TcpService
 from tests.helpers.pairs import connected
 from tests.helpers.rawpeer import eventually, settle
 from tests.helpers.room_processes import free_port
@@ -70,12 +70,12 @@ class Ends:
     def __init__(self) -> None:
         self.here: list[Complaint] = []
         self.there: list[Complaint] = []
-        self.wires: list[Wire] = []
+        self.wires: list[TcpEnd] = []
         self.listener: ForwardListener
         self.server: ForwardServer
 
-    async def dial(self) -> Wire:
-        wire = Wire(*await asyncio.open_connection(*self.listener.address))
+    async def dial(self) -> TcpEnd:
+        wire = TcpEnd(*await asyncio.open_connection(*self.listener.address))
         self.wires.append(wire)
         return wire
 
@@ -116,7 +116,7 @@ async def test_both_ends_tell_that_nothing_listens(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize(("there", "here"), [(2, 9), (9, 2)])
 async def test_who_finds_no_place_waits_for_one(there: int, here: int) -> None:
-    async with Service() as service, ends(service.port, there=there, here=here) as world:
+    async with TcpService() as service, ends(service.port, there=there, here=here) as world:
         clients = []
         for number in range(4):
             client = await world.dial()
@@ -146,7 +146,7 @@ async def test_who_finds_no_place_waits_for_one(there: int, here: int) -> None:
 
 @pytest.mark.parametrize(("there", "here"), [(1, 9), (9, 1)])
 async def test_who_has_waited_in_vain_is_told(there: int, here: int) -> None:
-    async with Service() as service, ends(service.port, there=there, here=here, patience=0.05) as world:
+    async with TcpService() as service, ends(service.port, there=there, here=here, patience=0.05) as world:
         await (await world.dial()).send(b"x")
         world.wires.append(await service.accept())
         late = await world.dial()
@@ -163,7 +163,7 @@ async def test_who_has_waited_in_vain_is_told(there: int, here: int) -> None:
 
 
 async def test_as_many_wait_as_there_are_places_and_no_more() -> None:
-    async with Service() as service, ends(service.port, there=1, here=99) as world:
+    async with TcpService() as service, ends(service.port, there=1, here=99) as world:
         await (await world.dial()).send(b"x")
         world.wires.append(await service.accept())
         for _ in range(2):
@@ -174,7 +174,7 @@ async def test_as_many_wait_as_there_are_places_and_no_more() -> None:
 
 
 async def test_who_waits_and_goes_leaves_nothing() -> None:
-    async with Service() as service, ends(service.port, there=1, here=9) as world:
+    async with TcpService() as service, ends(service.port, there=1, here=9) as world:
         await (await world.dial()).send(b"x")
         held = await service.accept()
         waiting = await world.dial()

@@ -22,9 +22,9 @@ from ssbfast.limits import KiB, MiB
 from ssbfast.net.api import Api
 from ssbfast.net.forward.tcp import METHOD, ForwardListener, ForwardServer
 from ssbfast.room.tunnel_auth import AllowList
-from tests.helpers.clients import house
-from tests.helpers.forwards import Forwarding, Service, Wire, forwarding
-from tests.helpers.pairs import Pair, connected
+from tests.helpers.clients import room_with_clients
+from tests.helpers.forwards import Forwarding, TcpEnd, TcpService, forwarding
+from tests.helpers.pairs import PeerPair, connected
 from tests.helpers.rawpeer import eventually
 
 BIG = int(os.environ.get("SSBFAST_TEST_TRANSFER", "256")) * MiB
@@ -32,7 +32,7 @@ BIG = int(os.environ.get("SSBFAST_TEST_TRANSFER", "256")) * MiB
 
 
 @asynccontextmanager
-async def forward_pair(port: int) -> AsyncIterator[tuple[Pair, ForwardServer, ForwardListener]]:
+async def forward_pair(port: int) -> AsyncIterator[tuple[PeerPair, ForwardServer, ForwardListener]]:
     """A forward between two peers without a room."""
     api = Api()
     async with (
@@ -113,7 +113,7 @@ async def test_a_web_server_serves_many_requests_with_fifty_in_flight(split: boo
 # ---------------------------------------------------------------- ends
 
 
-async def pair_of(service: Service, world: Forwarding) -> tuple[Wire, Wire]:
+async def pair_of(service: TcpService, world: Forwarding) -> tuple[TcpEnd, TcpEnd]:
     """A client's end and the service's end of a carried connection."""
     client = await world.dial()
     return client, await service.accept()
@@ -122,7 +122,7 @@ async def pair_of(service: Service, world: Forwarding) -> tuple[Wire, Wire]:
 @pytest.mark.parametrize("size", [1, 3 * MiB])
 async def test_half_close_of_the_client_leaves_the_answer_open(size: int) -> None:
     data = os.urandom(size)
-    async with Service() as service, forwarding(service.port) as world:
+    async with TcpService() as service, forwarding(service.port) as world:
         client, server = await pair_of(service, world)
         sending = asyncio.ensure_future(client.send(data))
         client_half = asyncio.ensure_future(server.rest())
@@ -140,7 +140,7 @@ async def test_half_close_of_the_client_leaves_the_answer_open(size: int) -> Non
 @pytest.mark.parametrize("size", [1, 3 * MiB])
 async def test_half_close_of_the_service_leaves_the_question_open(size: int) -> None:
     data = os.urandom(size)
-    async with Service() as service, forwarding(service.port) as world:
+    async with TcpService() as service, forwarding(service.port) as world:
         client, server = await pair_of(service, world)
         answer = asyncio.ensure_future(client.rest())
         await server.send(data)
@@ -156,7 +156,7 @@ async def test_half_close_of_the_service_leaves_the_question_open(size: int) -> 
 
 
 async def test_an_end_at_once_is_an_end() -> None:
-    async with Service() as service, forwarding(service.port) as world:
+    async with TcpService() as service, forwarding(service.port) as world:
         client, server = await pair_of(service, world)
         await client.close()
         assert await server.rest() == b""
@@ -164,7 +164,7 @@ async def test_an_end_at_once_is_an_end() -> None:
 
 
 async def test_a_reset_in_mid_body_arrives_as_a_reset() -> None:
-    async with Service() as service, forwarding(service.port) as world:
+    async with TcpService() as service, forwarding(service.port) as world:
         client, server = await pair_of(service, world)
         await server.send(b"HTTP/1.0 200 OK\r\nContent-Length: 100\r\n\r\nhalf of")
         await client.read(40)
@@ -175,7 +175,7 @@ async def test_a_reset_in_mid_body_arrives_as_a_reset() -> None:
 
 
 async def test_a_client_that_resets_resets_the_service() -> None:
-    async with Service() as service, forwarding(service.port) as world:
+    async with TcpService() as service, forwarding(service.port) as world:
         client, server = await pair_of(service, world)
         await client.send(b"question")
         await server.read(8)
@@ -186,7 +186,7 @@ async def test_a_client_that_resets_resets_the_service() -> None:
 
 
 async def test_a_client_that_goes_while_it_is_sent_much_resets_the_service() -> None:
-    async with Service() as service, forwarding(service.port) as world:
+    async with TcpService() as service, forwarding(service.port) as world:
         client, server = await pair_of(service, world)
         await client.send(b"x")
         await client.close()
@@ -197,7 +197,7 @@ async def test_a_client_that_goes_while_it_is_sent_much_resets_the_service() -> 
 
 
 async def test_a_service_that_does_not_answer_is_a_reset() -> None:
-    async with Service() as service:
+    async with TcpService() as service:
         port = service.port
     async with forwarding(port) as world:
         client = await world.dial()
@@ -212,7 +212,7 @@ async def test_a_service_that_does_not_answer_is_a_reset() -> None:
 # ---------------------------------------------------------------- slow readers
 
 
-async def fill(wire: Wire, total: int) -> None:
+async def fill(wire: TcpEnd, total: int) -> None:
     block = bytes(64 * KiB)
     for _ in range(total // len(block)):
         await wire.send(block)
@@ -230,7 +230,7 @@ async def test_a_reader_that_stands_still_stops_nobody_else_and_survives(
 ) -> None:
     monkeypatch.setattr(limits, "STALL_SECONDS", 0.2)
     total = 32 * MiB
-    async with Service() as service, forwarding(service.port) as world:
+    async with TcpService() as service, forwarding(service.port) as world:
         client, server = await pair_of(service, world)
         writer, reader = (server, client) if direction == "down" else (client, server)
         filling = asyncio.ensure_future(fill(writer, total))
@@ -255,9 +255,9 @@ async def test_a_reader_that_stands_still_stops_nobody_else_and_survives(
 @pytest.mark.slow
 async def test_a_long_transfer_holds_memory_flat() -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await fill(Wire(reader, writer), int(await reader.readline()))
+        await fill(TcpEnd(reader, writer), int(await reader.readline()))
 
-    async with Service(serve) as service, forwarding(service.port) as world:
+    async with TcpService(serve) as service, forwarding(service.port) as world:
         process = psutil.Process()
         peak = 0
 
@@ -284,7 +284,7 @@ async def test_a_long_transfer_holds_memory_flat() -> None:
 
 @pytest.mark.parametrize("how", ["killed here", "killed there", "goodbye", "room gone"])
 async def test_the_end_of_the_session_resets_every_connection(how: str) -> None:
-    async with Service() as service, forwarding(service.port) as world:
+    async with TcpService() as service, forwarding(service.port) as world:
         pairs = [await pair_of(service, world) for _ in range(5)]
         for client, server in pairs:
             await client.send(b"x")
@@ -319,10 +319,10 @@ async def test_a_cut_right_behind_the_call_is_never_an_end(cutter: str) -> None:
         else:
             ends.append("end")
 
-    async with Service(serve) as service:
+    async with TcpService(serve) as service:
         for turns in range(25):
             async with forward_pair(service.port) as (pair, server, listener):
-                client = Wire(*await asyncio.open_connection(*listener.address))
+                client = TcpEnd(*await asyncio.open_connection(*listener.address))
                 await client.send(b"question")
                 await eventually(lambda server=server: server._connections)  # type: ignore[misc]
                 for _ in range(turns):
@@ -337,7 +337,7 @@ async def test_a_cut_right_behind_the_call_is_never_an_end(cutter: str) -> None:
                 with pytest.raises(ConnectionResetError):
                     await client.rest()
                 await client.close()
-        late = Wire(*await asyncio.open_connection("127.0.0.1", service.port))
+        late = TcpEnd(*await asyncio.open_connection("127.0.0.1", service.port))
         late.finish()
         await eventually(lambda: "end" in ends)  # the service has seen to all that came before
         await late.close()
@@ -345,7 +345,7 @@ async def test_a_cut_right_behind_the_call_is_never_an_end(cutter: str) -> None:
 
 
 async def test_what_came_before_a_cut_is_delivered() -> None:
-    async with Service() as service, forwarding(service.port) as world:
+    async with TcpService() as service, forwarding(service.port) as world:
         client, server = await pair_of(service, world)
         await client.send(b"x")
         await server.read(1)
@@ -361,7 +361,7 @@ async def test_what_came_before_a_cut_is_delivered() -> None:
 
 
 async def test_a_connection_that_has_finished_is_not_reset_by_the_end_of_its_session() -> None:
-    async with Service() as service, forwarding(service.port) as world:
+    async with TcpService() as service, forwarding(service.port) as world:
         client, server = await pair_of(service, world)
         (connection,) = world.server._connections
         server.finish()
@@ -375,7 +375,7 @@ async def test_a_connection_that_has_finished_is_not_reset_by_the_end_of_its_ses
 
 
 async def test_whatever_closes_an_unfinished_connection_resets_it() -> None:
-    async with Service() as service, forwarding(service.port) as world:
+    async with TcpService() as service, forwarding(service.port) as world:
         client, server = await pair_of(service, world)
         for end in (world.server, world.listener):
             (connection,) = end._connections
@@ -390,13 +390,13 @@ async def test_whatever_closes_an_unfinished_connection_resets_it() -> None:
 async def test_without_a_session_a_connection_waits_as_long_as_it_may() -> None:
     api = Api()
     async with (
-        Service() as service,
+        TcpService() as service,
         connected(api) as pair,
         ForwardServer("127.0.0.1", service.port, allow=lambda _peer: True) as server,
         ForwardListener("127.0.0.1", 0, patience=60) as listener,
     ):
         server.register(api)
-        clients = [Wire(*await asyncio.open_connection(*listener.address)) for _ in range(3)]
+        clients = [TcpEnd(*await asyncio.open_connection(*listener.address)) for _ in range(3)]
         await clients[0].send(b"early")
         clients[0].finish()
         await clients[1].send(b"gone")
@@ -420,7 +420,7 @@ async def test_without_a_session_a_connection_waits_as_long_as_it_may() -> None:
 
 async def test_a_connection_that_has_waited_in_vain_is_reset() -> None:
     async with ForwardListener("127.0.0.1", 0, patience=0.05) as listener:
-        client = Wire(*await asyncio.open_connection(*listener.address))
+        client = TcpEnd(*await asyncio.open_connection(*listener.address))
         await client.send(b"anybody?")
         with pytest.raises(ConnectionResetError):
             await client.rest()
@@ -429,7 +429,7 @@ async def test_a_connection_that_has_waited_in_vain_is_reset() -> None:
 
 
 async def test_closing_an_end_resets_its_connections_and_stops_new_ones() -> None:
-    async with Service() as service, forwarding(service.port) as world:
+    async with TcpService() as service, forwarding(service.port) as world:
         client, server = await pair_of(service, world)
         await world.server.close()
         for wire in (client, server):
@@ -484,7 +484,7 @@ async def test_who_waits_for_a_service_that_is_slow_to_connect_leaves_nothing(
 
 
 async def test_more_connections_than_a_peer_may_have_are_reset() -> None:
-    async with Service() as service, forwarding(service.port, per_peer=2) as world:
+    async with TcpService() as service, forwarding(service.port, per_peer=2) as world:
         pairs = [await pair_of(service, world) for _ in range(2)]
         third = await world.dial()
         with pytest.raises(ConnectionResetError):
@@ -505,8 +505,8 @@ async def test_greedy_peers_leave_room_for_the_next_one() -> None:
     """Counted over all sessions of a key, and over all keys."""
     api = Api()
     async with AsyncExitStack() as stack:
-        at = await stack.enter_async_context(house())
-        service = await stack.enter_async_context(Service())
+        at = await stack.enter_async_context(room_with_clients())
+        service = await stack.enter_async_context(TcpService())
         server = await stack.enter_async_context(ForwardServer("127.0.0.1", service.port, per_peer=4))
         server.register(api)
         keys = [Keypair.generate() for _ in range(5)]
@@ -521,7 +521,7 @@ async def test_greedy_peers_leave_room_for_the_next_one() -> None:
             for number in range(6):
                 listener = await stack.enter_async_context(ForwardListener("127.0.0.1", 0))
                 listener.peer = await callers[number % 2].connect(target.me.id)
-                wires.append(Wire(*await asyncio.open_connection(*listener.address)))
+                wires.append(TcpEnd(*await asyncio.open_connection(*listener.address)))
             await eventually(lambda: server.traffic().opened + server.traffic().failed == len(wires))
             had.append(server.traffic().open - before)
         assert had == [4, 4, 4, 2, 1]
@@ -530,7 +530,7 @@ async def test_greedy_peers_leave_room_for_the_next_one() -> None:
 
 
 async def test_the_caller_cannot_choose_the_service() -> None:
-    async with Service() as service, Service() as other, forwarding(service.port) as world:
+    async with TcpService() as service, TcpService() as other, forwarding(service.port) as world:
         stream = world.peer.duplex(METHOD, {"host": "127.0.0.1", "port": other.port}, "127.0.0.1", other.port)
         await (await service.accept()).close()
         assert other.connections.empty()
@@ -540,7 +540,7 @@ async def test_the_caller_cannot_choose_the_service() -> None:
 async def test_a_room_is_served_no_forward() -> None:
     """The session with a room is served the same api as tunnels, but over TCP, and nobody was admitted."""
     api = Api()
-    async with Service() as service, ForwardServer("127.0.0.1", service.port) as server, connected(api) as pair:
+    async with TcpService() as service, ForwardServer("127.0.0.1", service.port) as server, connected(api) as pair:
         server.register(api)
         stream = pair.here.duplex(METHOD)
         with pytest.raises(RemoteError, match="not in list of allowed methods"):

@@ -18,7 +18,7 @@ from ssbfast.net.forward.window import WindowedTransport
 from ssbfast.net.peer import Peer
 from ssbfast.net.stream import Stream
 from ssbfast.wire.muxrpc import Called
-from tests.helpers.pairs import Pair, connected
+from tests.helpers.pairs import PeerPair, connected
 from tests.helpers.rawpeer import PATIENCE, eventually, settle
 
 NAME = "test.bytes"
@@ -61,7 +61,7 @@ class Recorder(asyncio.Protocol):
 class Session:
     """A session whose one end serves windowed duplexes; the other opens them, or plays foul with a plain stream."""
 
-    def __init__(self, pair: Pair, api: Api) -> None:
+    def __init__(self, pair: PeerPair, api: Api) -> None:
         self.pair = pair
         self.accepted: asyncio.Queue[Recorder] = asyncio.Queue()
         api.carried(NAME, self._called)

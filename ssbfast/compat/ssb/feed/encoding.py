@@ -24,7 +24,7 @@ _DECIMAL: Final = 21
 
 
 def dumps(value: Any) -> str:
-    """The text of a JSON value. ValueError for what JSON cannot hold, or what is nested too deep."""
+    """Return the text of a JSON value. ValueError for what JSON cannot hold, or what is nested too deep."""
     try:
         return _value(value, "\n")
     except RecursionError:
@@ -32,12 +32,12 @@ def dumps(value: Any) -> str:
 
 
 def signed_bytes(text: str) -> bytes:
-    """The bytes that are signed: UTF-8."""
+    """Return the bytes that are signed: UTF-8."""
     return text.encode("utf-8")
 
 
 def hashed_bytes(text: str) -> bytes:
-    """The bytes that are hashed: the low byte of each UTF-16 unit, as Node's "binary" encoding gives them."""
+    """Return the bytes that are hashed: the low byte of each UTF-16 unit, as Node's "binary" encoding gives them."""
     return text.encode("utf-16-le")[::2]
 
 
@@ -76,7 +76,7 @@ def _text(text: Any) -> str:
 
 
 def _ordered(value: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
-    """Array indices first, in their order, then the other keys in the order in which they were added."""
+    """Yield array indices first, in their order, then the other keys in the order in which they were added."""
     items = list(value.items())
     indices = [item for item in items if _is_index(item[0])]
     if indices:
@@ -109,7 +109,7 @@ def _number(number: int | float | Decimal) -> str:
 
 
 def _decimal(digits: str, point: int) -> str:
-    """`0.digits * 10**point`, as Number::toString writes it."""
+    """Return `0.digits * 10**point`, as Number::toString writes it."""
     count = len(digits)
     if count <= point <= _DECIMAL:
         return digits + "0" * (point - count)

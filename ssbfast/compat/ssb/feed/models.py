@@ -46,19 +46,19 @@ class OrderedMsg(NamedTuple):
 
 
 class NoPrivateKeyException(Exception):
-    """Somebody else's feed cannot be signed for."""
+    """A feed without a private key here: it cannot be signed for."""
 
 
 def to_ordered(data: dict[str, Any]) -> OrderedDict[str, Any]:
-    """The members of a message in the order in which they are signed. KeyError when one is missing."""
+    """Return the members of a message in the order in which they are signed. KeyError when one is missing."""
     return OrderedDict((name, data[name]) for name in OrderedMsg._fields)
 
 
 class _Clock:
-    """What is asked for the time."""
+    """The clock that messages take their time from."""
 
     def utcnow(self) -> _datetime:
-        """Now, in UTC. Aware, unlike datetime's own, which is deprecated."""
+        """Return now, in UTC. Aware, unlike datetime's own, which is deprecated."""
         return _datetime.now(timezone.utc)
 
 
@@ -67,23 +67,23 @@ datetime: Final = _Clock()
 
 
 def get_millis_1970() -> int:
-    """Now, in milliseconds since 1970, whatever the time zone."""
+    """Return now, in milliseconds since 1970, whatever the time zone."""
     return (datetime.utcnow().replace(tzinfo=timezone.utc) - _EPOCH) // timedelta(milliseconds=1)
 
 
 class Feed:
-    """Somebody's feed."""
+    """A feed of anybody."""
 
     def __init__(self, public_key: VerifyKey) -> None:
         self.public_key = public_key
 
     @property
     def id(self) -> str:
-        """`@….ed25519`"""
+        """Return `@….ed25519`."""
         return tag(self.public_key).decode("ascii")
 
     def sign(self, msg: bytes) -> bytes:
-        """NoPrivateKeyException: only the owner can."""
+        """Raise NoPrivateKeyException: only the owner can sign."""
         raise NoPrivateKeyException("only the owner of a feed can sign for it")
 
 
@@ -95,7 +95,7 @@ class LocalFeed(Feed):
 
     @property
     def public_key(self) -> VerifyKey:
-        """The key that others know."""
+        """Return the public key."""
         return self.private_key.verify_key
 
     @public_key.setter
@@ -103,7 +103,7 @@ class LocalFeed(Feed):
         raise TypeError("Can not set only the public key for a local feed")
 
     def sign(self, msg: bytes) -> bytes:
-        """The 64 bytes of an Ed25519 signature."""
+        """Return the 64 bytes of an Ed25519 signature."""
         return self.private_key.sign(msg).signature
 
 
@@ -135,11 +135,11 @@ class Message:
 
     def _check_signature(self) -> None:
         if self.signature is None:
-            raise ValueError("somebody else's message needs its signature")
+            raise ValueError("a message of another author needs its signature")
 
     @classmethod
     def parse(cls, data: bytes, feed: Feed) -> Message:
-        """A message from its JSON. ValueError: not a message, another author, or a signature that is not right."""
+        """Read a message from its JSON. ValueError: not a message, another author, or a signature that is not right."""
         try:
             fields: Any = json.loads(data)
         except RecursionError:
@@ -154,7 +154,7 @@ class Message:
         return message
 
     def to_dict(self, add_signature: bool = True) -> OrderedDict[str, Any]:
-        """The members in their order."""
+        """Return the members in their order."""
         previous = self.previous.key if isinstance(self.previous, Message) else self.previous
         members = OrderedMsg(previous, self.feed.id, self.sequence, self.timestamp, "sha256", self.content)
         data = to_ordered(members._asdict())
@@ -163,11 +163,11 @@ class Message:
         return data
 
     def serialize(self, add_signature: bool = True) -> bytes:
-        """The bytes that are signed (without signature), or sent."""
+        """Return the bytes that are signed (without signature), or sent."""
         return signed_bytes(dumps(self.to_dict(add_signature=add_signature)))
 
     def verify(self, signature: str) -> bool:
-        """Whether this is the feed's signature of this message."""
+        """Return whether this is the feed's signature of this message."""
         if not signature.endswith(_SUFFIX):
             return False
         try:
@@ -179,13 +179,13 @@ class Message:
 
     @property
     def hash(self) -> str:
-        """`….sha256`, of the message with its signature."""
+        """Return `….sha256`, of the message with its signature."""
         digest = sha256(hashed_bytes(dumps(self.to_dict()))).digest()
         return b64encode(digest).decode("ascii") + ".sha256"
 
     @property
     def key(self) -> str:
-        """The message's id, `%….sha256`."""
+        """Return the message's id, `%….sha256`."""
         return "%" + self.hash
 
 
@@ -197,6 +197,6 @@ class LocalMessage(Message):
             self.signature = self._sign()
 
     def _sign(self) -> str:
-        """The signature, `….sig.ed25519`."""
+        """Return the signature, `….sig.ed25519`."""
         raw = self.feed.sign(self.serialize(add_signature=False))
         return b64encode(raw).decode("ascii") + _SUFFIX

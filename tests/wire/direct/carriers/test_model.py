@@ -17,7 +17,7 @@ from ssbfast.wire.direct.carriers.handover import Carrier
 from ssbfast.wire.direct.carriers.records import RecordType
 from ssbfast.wire.direct.carriers.retransmission import Sending
 from ssbfast.wire.direct.carriers.session import Carriers
-from tests.helpers.carrier_world import World
+from tests.helpers.carrier_world import CarrierSimulation
 
 QUICK = "SSBFAST_TEST_QUICK" in os.environ
 BATCHES = 2 if QUICK else 20
@@ -43,7 +43,7 @@ def test_fair_schedules_deliver_everything(batch: int) -> None:
     seen: Counter[str] = Counter()
     unsure = 0
     for seed in range(batch * EACH, (batch + 1) * EACH):
-        world = World(seed)
+        world = CarrierSimulation(seed)
         try:
             world.run()
         except AssertionError as error:
@@ -61,7 +61,7 @@ def test_foul_schedules_end_without_a_wrong_byte(batch: int) -> None:
     """2,000 schedules in which anything dies: a side that ends in order has everything, the others get an error."""
     seen: Counter[str] = Counter()
     for seed in range(batch * EACH, (batch + 1) * EACH):
-        world = World(seed, foul=True)
+        world = CarrierSimulation(seed, foul=True)
         try:
             world.run()
         except AssertionError as error:
@@ -75,9 +75,9 @@ def test_foul_schedules_end_without_a_wrong_byte(batch: int) -> None:
 @pytest.mark.parametrize("seed", [8, 101, 213, 305, 380, 1774])
 def test_the_end_of_everything_at_every_step(seed: int) -> None:
     """Goodbyes, EOF and death at each moment of a schedule in turn: it always ends, with nothing wrong."""
-    steps = World(seed).run()
+    steps = CarrierSimulation(seed).run()
     for doom in range(0, steps, max(1, steps // (20 if QUICK else 150))):
-        World(seed, foul=True).run(doom)
+        CarrierSimulation(seed, foul=True).run(doom)
 
 
 # ---------------------------------------------------------------- one rule less
@@ -173,7 +173,7 @@ class StaysAway(Carriers):
 def test_schedules_notice_a_missing_rule(broken: type[Carriers]) -> None:
     for seed in range(400):
         try:
-            World(seed, make=broken).run()
+            CarrierSimulation(seed, make=broken).run()
         except (AssertionError, SSBError):
             return
     pytest.fail("nothing was noticed")

@@ -21,7 +21,7 @@ from ssbfast.wire.direct.punch.budgets import Unanswered
 from ssbfast.wire.direct.punch.candidates import PORTS, Address, Candidate, Kind, NatMapping, Surroundings, Whereabouts
 from ssbfast.wire.direct.punch.pace import ProbePace
 from ssbfast.wire.direct.punch.probes import ProbeKind, Probes
-from tests.helpers.natsim import EXPORT_KEY, Nat, NatKind, Net, Side, meet
+from tests.helpers.natsim import EXPORT_KEY, NatKind, PunchEnd, SimulatedInternet, SimulatedNat, meet
 
 KINDS = [kind for kind in NatKind if kind is not NatKind.BLOCKED]
 SHUT = {NatKind.PORT, NatKind.PORT_OPEN, NatKind.SYMMETRIC}
@@ -115,12 +115,12 @@ def test_birthday_with_loss(one: NatKind, two: NatKind) -> None:
 
 def test_a_search_that_finds_nobody_ends() -> None:
     """The hard side has said that it takes part, and does nothing."""
-    net = Net(1)
-    a, b = (Nat(kind, f"203.0.113.{kind is NatKind.PORT:d}", "192.168.1.5", net.rng) for kind in SEARCHED[0])
+    net = SimulatedInternet(1)
+    a, b = (SimulatedNat(kind, f"203.0.113.{kind is NatKind.PORT:d}", "192.168.1.5", net.rng) for kind in SEARCHED[0])
     net.nats = {nat.outer: nat for nat in (a, b)}
-    easy, hard = Side(net, a, Role.CALLER, 1), Side(net, b, Role.TARGET, 1)
+    easy, hard = PunchEnd(net, a, Role.CALLER, 1), PunchEnd(net, b, Role.TARGET, 1)
     if a.kind is NatKind.SYMMETRIC:
-        easy, hard = Side(net, b, Role.CALLER, 1), Side(net, a, Role.TARGET, 1)
+        easy, hard = PunchEnd(net, b, Role.CALLER, 1), PunchEnd(net, a, Role.TARGET, 1)
     theirs = hard.gather(birthday=True)
     easy.gather(birthday=True)
     easy.begin(theirs, net.now)
