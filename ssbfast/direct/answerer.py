@@ -29,7 +29,7 @@ OFFERS: Final = 6
 
 @dataclass(slots=True)
 class _Answered:
-    """An offer that has been answered and not been synchronised yet."""
+    """Offer that has been answered and not been synchronised yet."""
 
     keys: DirectKeys
     attempt: Attempt
@@ -38,7 +38,7 @@ class _Answered:
 
 
 class Answers:
-    """Those of one session's end. Calls come in order; what breaks a rule raises SSBError, for the caller to hear."""
+    """Answers of one session's end. Calls come in order; what breaks a rule raises SSBError, for the caller to hear."""
 
     def __init__(self, negotiator: Negotiator) -> None:
         self._loop = asyncio.get_running_loop()
@@ -47,11 +47,11 @@ class Answers:
         self._offers: list[float] = []
 
     def offered(self, called: Called) -> None:
-        """`direct.offer` was called."""
+        """Begin to answer a call of `direct.offer`."""
         self._negotiator.start(self._answer(called, self._check(called)))
 
     def synced(self, called: Called) -> None:
-        """`direct.sync` was called: begin at once."""
+        """Begin at once to meet the caller of `direct.sync`."""
         sync = signaling.parse_sync(called.args)
         answered = self._answered
         if answered is None or answered.attempt.is_closed or answered.keys.epoch != sync.epoch:
@@ -70,7 +70,7 @@ class Answers:
     # ------------------------------------------------------------ inside
 
     def _check(self, called: Called) -> signaling.Offer:
-        """Whether an offer is to be answered."""
+        """Return the offer of a call, if it is to be answered."""
         if self._negotiator.role is not Role.TARGET:
             raise RefusedError("only a target answers offers")
         offer = signaling.parse_offer(called.args)

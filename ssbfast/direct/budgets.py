@@ -29,7 +29,7 @@ _by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Resources] = weak
 
 
 class Resources:
-    """One event loop's. sockets: UDP sockets that there may be; None: the share of the process's descriptors."""
+    """Resources of one event loop. sockets: UDP sockets that there may be; None: the share of its descriptors."""
 
     def __init__(self, sockets: int | None = None) -> None:
         self.attempts = AttemptPlaces()

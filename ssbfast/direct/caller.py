@@ -30,7 +30,7 @@ _WORTH_SECONDS: Final = 0.5
 
 
 class Caller:
-    """The upgrades of one session, at the end that makes them."""
+    """Upgrades of one session, at the end that makes them."""
 
     def __init__(self, negotiator: Negotiator) -> None:
         self._loop = asyncio.get_running_loop()
@@ -39,7 +39,7 @@ class Caller:
         self._told: str | None = None
 
     def path_changed(self) -> None:
-        """The session has another path: a failure that was told before is news again."""
+        """Note that the session has another path: a failure that was told before is news again."""
         self._told = None
 
     async def upgrade(self) -> None:
@@ -51,7 +51,7 @@ class Caller:
             raise
 
     async def _try(self) -> None:
-        """Up to three attempts at a direct path."""
+        """Make up to three attempts at a direct path."""
         negotiator = self._negotiator
         reason = ""
         negotiator.began = self._loop.time()
@@ -125,7 +125,7 @@ class Caller:
                 self._decide += limits.BIRTHDAY_SECONDS - limits.PUNCH_SECONDS
 
     def _left(self, start_in: float = 0.0) -> float:
-        """Seconds that a part of an attempt may take: people are to be told in time."""
+        """Return the seconds that a part of an attempt may take: the application is to be told in time."""
         left = self._decide - self._loop.time() - start_in
         return min(max(left, _WORTH_SECONDS), limits.PUNCH_SECONDS)
 

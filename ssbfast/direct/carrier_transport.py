@@ -53,7 +53,7 @@ _HANDSHAKE: Final = {Role.CALLER: CLIENT_BYTES, Role.TARGET: SERVER_BYTES}
 
 
 class Conductor(Protocol):
-    """Who makes the carriers."""
+    """Maker of the carriers of a session, told what the session wants."""
 
     def want_quic(self) -> None:
         """Make a direct path: `quic_up` or `upgrade_failed`."""
@@ -68,17 +68,17 @@ class Conductor(Protocol):
         """Let the next direct paths have the shortest datagrams that there are."""
 
     def path_changed(self, path: Path, reason: str) -> None:
-        """Both directions go that way now."""
+        """Note that both directions go by that path now."""
 
     def stream_record(self, carrier: int, record: Record) -> None:
-        """A record of a forwarded connection."""
+        """Take a record of a forwarded connection."""
 
     def forget(self) -> None:
-        """It is over, for good."""
+        """Forget the session: it is over, for good."""
 
 
 class Migration(asyncio.Transport):
-    """One session. conductor: whom to ask for carriers. link: the session's, open.
+    """Transport of one session. conductor: whom to ask for carriers. link: the session's, open.
 
     Until `take_over` the link goes on over its tunnel, and only wishes and pauses are at work here.
     """
@@ -107,15 +107,15 @@ class Migration(asyncio.Transport):
 
     @property
     def carriers(self) -> Carriers:
-        """The machine; after calling it, `step`."""
+        """Machine; after calling it, `step`."""
         return self._carriers
 
     def now(self) -> float:
-        """The machine's time: that which we were awake."""
+        """Return the machine's time: that which we were awake."""
         return self._clock.time()
 
     def has(self, carrier: int) -> bool:
-        """Whether a carrier is there, lost by nobody and not ended."""
+        """Return whether a carrier is there, lost by neither end and not ended."""
         return carrier in self._ways
 
     def take_over(self) -> None:
@@ -133,14 +133,14 @@ class Migration(asyncio.Transport):
         self._link.move(self, piece=limits.CARRIER_SLACK)
 
     def quic_up(self, epoch: int, way: Way) -> int:
-        """A direct path is proven both ways; returns its number."""
+        """Add a direct path that is proven both ways; return its number."""
         self.take_over()
         number = self._carriers.quic_up(epoch, self.now())
         self._carriers.waiting(number, {}, self.now())
         return self._add(number, way)
 
     def standby_up(self, epoch: int, way: Way) -> int:
-        """A standby is open; returns its number."""
+        """Add a standby that is open; return its number."""
         return self._add(self._carriers.standby_up(epoch, self.now()), way)
 
     def step(self) -> None:
@@ -171,7 +171,7 @@ class Migration(asyncio.Transport):
         self._carriers.heard(carrier, self.now(), rtt)
 
     def stirred(self) -> None:
-        """Forwarded connections move on a direct path."""
+        """Note that forwarded connections move on a direct path."""
         now = self.now()
         if now - self._stirred >= _STIR_SECONDS:
             self._stirred = now
@@ -187,12 +187,12 @@ class Migration(asyncio.Transport):
         self.step()
 
     def given_up(self, carrier: int) -> None:
-        """The other end says in a standby that the session is over."""
+        """Note that the other end says in a standby that the session is over."""
         self._carriers.given_up(carrier, self.now())
         self.step()
 
     def writable(self) -> None:
-        """A way takes more again, or does not."""
+        """Note that a carrier takes more again, or does not."""
         self._flow()
 
     # ------------------------------------------------------------ asyncio.Transport
@@ -222,7 +222,7 @@ class Migration(asyncio.Transport):
         return self._carriers.unacknowledged + self._tunnel.get_write_buffer_size()
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """The window decides, and each way's own limits."""
+        """Ignore the choice: the window decides, and each carrier's own limits."""
 
     def can_write_eof(self) -> bool:
         return True
@@ -235,12 +235,12 @@ class Migration(asyncio.Transport):
         self.step()
 
     def write_eof(self) -> None:
-        """The link has said its goodbye."""
+        """Note that the link has said its goodbye."""
         self._carriers.said_goodbye(self.now())
         self.step()
 
     def close(self) -> None:
-        """The link has said its goodbye, and heard the other end's."""
+        """Close it: the link has said its goodbye, and has the other end's."""
         if self._closing:
             return
         self._closing = True
@@ -292,7 +292,7 @@ class Migration(asyncio.Transport):
                 self._ask(effect)
 
     def _ask(self, effect: Effect) -> None:
-        """What concerns the conductor."""
+        """Do what concerns the conductor."""
         match effect:
             case WantQuic():
                 self._conductor.want_quic()
@@ -375,7 +375,7 @@ class Migration(asyncio.Transport):
             self._loop.call_soon(self._link.connection_lost, error)
 
     def _end(self) -> None:
-        """Nothing is left to do."""
+        """Leave nothing behind: there is nothing left to do."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -34,7 +34,7 @@ class Way(Protocol):
     """One carrier, as far as the session is concerned. What it has no use for never reaches it."""
 
     def begin(self, number: int) -> None:
-        """The machine knows it by this number; what has come already may be told now."""
+        """Begin under this number, by which the machine knows it; what has come already may be told now."""
 
     def send_records(self, data: bytes) -> None:
         """Write records."""
@@ -49,25 +49,25 @@ class Way(Protocol):
         """Ask for a sign of life."""
 
     def waiting(self) -> Mapping[int, int]:
-        """What QUIC has sent and seen no acknowledgement of: see `Carriers.waiting`."""
+        """Return what QUIC has sent and seen no acknowledgement of: see `Carriers.waiting`."""
 
     def end(self, clean: bool) -> None:
-        """Be done with it."""
+        """End it."""
 
     def read(self, yes: bool) -> None:
-        """Whether it is to be read, as far as it can be told."""
+        """Read it or not, as far as that can be chosen."""
 
     @property
     def is_full(self) -> bool:
-        """Whether it would rather take nothing now."""
+        """True when it would rather take nothing now."""
 
 
 class CarriedSession(Protocol):
-    """What a carrier tells the session that travels by it. carrier: its number."""
+    """Session that travels by carriers, which tell it what happens. carrier: its number."""
 
     @property
     def carriers(self) -> Carriers:
-        """The rules of the session's carriers."""
+        """Rules of the session's carriers."""
 
     def records(self, carrier: int, data: bytes) -> None:
         """Take records."""
@@ -82,33 +82,33 @@ class CarriedSession(Protocol):
         """Do without the carrier from now on. clean: it has ended in order."""
 
     def given_up(self, carrier: int) -> None:
-        """The other end says that it has the session no more."""
+        """Note that the other end says that it has the session no more."""
 
     def writable(self) -> None:
-        """A carrier takes more, or no more."""
+        """Note that a carrier takes more, or no more."""
 
     def stirred(self) -> None:
-        """A forwarded connection moves on a carrier."""
+        """Note that a forwarded connection moves on a carrier."""
 
 
 class PathOwner(Protocol):
-    """Who is told of a direct path what is not the session's business."""
+    """Owner of a direct path, told what is not the session's business."""
 
     def path_ready(self, way: DirectWay) -> None:
-        """Both proofs have passed: the session has the way now, or it has been ended."""
+        """Note that both proofs have passed: the session has the path now, or it has been ended."""
 
     def stream_data(self, way: DirectWay, stream: int, data: bytes, end: bool) -> None:
-        """Bytes of a forwarded connection."""
+        """Take bytes of a forwarded connection."""
 
     def stream_reset(self, way: DirectWay, stream: int) -> None:
-        """A forwarded connection was cut by the other end."""
+        """Note that the other end has cut a forwarded connection."""
 
     def path_over(self, way: DirectWay) -> None:
-        """It is lost, or was ended."""
+        """Note that it is lost, or was ended."""
 
 
 class FirstTunnel:
-    """The tunnel that the session began in: raw both ways, without records. It becomes that tunnel's protocol."""
+    """Tunnel that the session began in: raw both ways, without records. It becomes that tunnel's protocol."""
 
     def __init__(self, migration: CarriedSession, tunnel: TunnelTransport) -> None:
         self._migration = migration
@@ -117,19 +117,19 @@ class FirstTunnel:
         tunnel.set_protocol(RawTunnel(self, tunnel))
 
     def begin(self, number: int) -> None:
-        """It always was `FIRST`."""
+        """Do nothing: it always was `FIRST`."""
 
     def send_records(self, data: bytes) -> None:
-        """There are none on a raw tunnel."""
+        """Do nothing: there are none on a raw tunnel."""
 
     def send_data(self, data: bytes) -> None:
         self._tunnel.write(data)
 
     def begin_raw(self) -> None:
-        """It is."""
+        """Do nothing: it is raw."""
 
     def ping(self) -> None:
-        """A tunnel has its room's keepalive."""
+        """Do nothing: a tunnel has its room's keepalive."""
 
     def waiting(self) -> Mapping[int, int]:
         return {}
@@ -215,7 +215,7 @@ class DirectWay:
             self.path.send_data(data)
 
     def begin_raw(self) -> None:
-        """There are no boxes around a session on a direct path."""
+        """Do nothing: there are no boxes around a session on a direct path."""
 
     def ping(self) -> None:
         if self.path is not None:
@@ -234,14 +234,14 @@ class DirectWay:
         self._owner.path_over(self)
 
     def read(self, yes: bool) -> None:
-        """What is not read is not acknowledged, and the other end stops by itself."""
+        """Do nothing: what is not read is not acknowledged, and the other end stops by itself."""
 
     @property
     def is_full(self) -> bool:
         return False  # the window bounds what QUIC holds
 
     def stirred(self) -> None:
-        """A forwarded connection has sent something."""
+        """Note that a forwarded connection has sent something."""
         self._migration.stirred()
 
     # ------------------------------------------------------------ DirectHandler
@@ -297,7 +297,7 @@ class StandbyWay:
         self._early = b""
 
     def open(self, stream: RecordStream) -> None:
-        """Records travel in this stream, which the other end has accepted."""
+        """Let records travel in this stream, which the other end has accepted."""
         self._records = stream
         stream.way = self
         self._early, stream.early = stream.early, b""
@@ -321,7 +321,7 @@ class StandbyWay:
         self._raw = self._tunnel.change(self)
 
     def ping(self) -> None:
-        """The machine writes keepalive records."""
+        """Do nothing: the machine writes keepalive records."""
 
     def waiting(self) -> Mapping[int, int]:
         return {}
@@ -367,33 +367,33 @@ class StandbyWay:
     # ------------------------------------------------------------ from its session
 
     def received(self, data: bytes) -> None:
-        """Records came."""
+        """Take records."""
         if self.number is None:
             self._early += data
         elif not self._over:
             self._migration.records(self.number, data)
 
     def given_up(self) -> None:
-        """The other end says that it has the session no more."""
+        """Note that the other end says that it has the session no more."""
         if self.number is not None and not self._over:
             self._migration.given_up(self.number)
 
     def session_over(self, error: SSBError | None) -> None:
-        """The standby's own session has ended, or what it is for: in order, if it was to make room for the one that it
-        carries."""
+        """Note that the standby's own session has ended, or what it is for: in order, if it was to make room for
+        the one that it carries."""
         if self._raw is None:
             self.lost(error)
             self._peer.link.close()
 
     def lost(self, error: Exception | None) -> None:
-        """There is no standby any more, or the tunnel under the session that it carries is over."""
+        """Note that there is no standby any more, or that the tunnel under the carried session is over."""
         if self.number is not None and not self._over:
             self._over = True
             self._migration.lost(self.number, error is None, error)
 
 
 class RecordStream(Stream):
-    """`direct.carrier`: what comes is acted upon at once, in order with the goodbye behind it.
+    """Stream of `direct.carrier`: what comes is acted upon at once, in order with the goodbye behind it.
 
     accepted: done when the other end has written its first record, which says yes; RemoteError when it has said no by
     itself, and SessionEndedError however else the stream ended.

@@ -31,10 +31,10 @@ _ITEM: Final = native.STREAM | native.JSON
 
 
 class StreamOwner(Protocol):
-    """Who has a path's streams."""
+    """Owner of a path's streams."""
 
     def stream_over(self, stream: DirectStream) -> None:
-        """Nothing is left of it."""
+        """Forget a stream of which nothing is left."""
 
 
 class DirectStream:
@@ -74,7 +74,7 @@ class DirectStream:
 
     @property
     def finished(self) -> bool:
-        """Whether both directions have ended."""
+        """True when both directions have ended."""
         return self._end_due and self._eof_told
 
     def write(self, data: Any) -> None:
@@ -97,7 +97,7 @@ class DirectStream:
             self._push()
 
     def close(self) -> None:
-        """The TCP connection is closed in order: it has used up everything. Our last bytes may still be under way."""
+        """Close it in order: the TCP connection has used up everything. Our last bytes may still be under way."""
         self.waiting(0)
         self.write_eof()
         if self._duplex is not None:
@@ -105,7 +105,7 @@ class DirectStream:
         self._look()
 
     def reset(self, message: str) -> None:
-        """Cut it; the other end is told."""
+        """Cut it and tell the other end."""
         if self._over:
             return
         if self._duplex is not None:
@@ -115,7 +115,7 @@ class DirectStream:
         self._end(None)
 
     def waiting(self, n: int) -> None:
-        """Of the bytes received n are not used up yet."""
+        """Note that n of the bytes received are not used up yet."""
         used = self.got - n - self._reported
         if self._over or used <= 0:
             return
@@ -129,21 +129,21 @@ class DirectStream:
     # ------------------------------------------------------------ from the path
 
     def received(self, data: bytes) -> None:
-        """Bytes of the QUIC stream. Raises CarrierError."""
+        """Take bytes of the QUIC stream. Raises CarrierError."""
         self._deliver(self.carried.received(data))
         self._look()
 
     def recorded(self) -> None:
-        """A record was for this stream."""
+        """Go on after a record for this stream."""
         self._push()
         self._look()
 
     def cut(self) -> None:
-        """The other end has reset it."""
+        """End it: the other end has reset it."""
         self._end(CarrierError("the connection was reset"))
 
     def detach(self) -> None:
-        """The path is lost."""
+        """Go on without the path, which is lost."""
         self._way = None
         self.carried.detach()
         self._stop_timer()
@@ -159,7 +159,7 @@ class DirectStream:
         return duplex
 
     def resume(self, duplex: WindowedTransport, received: int) -> None:
-        """Both ends know where to go on. Raises CarrierError for a number that cannot be."""
+        """Go on where both ends know to. Raises CarrierError for a number that cannot be."""
         pieces = self.carried.resume(received)
         self._duplex = duplex
         was_paused, self._paused = self._paused, False  # the duplex may pause it anew by what follows
@@ -175,14 +175,14 @@ class DirectStream:
             self._resume_protocol()
 
     def deliver(self, data: bytes) -> None:
-        """Bytes of the duplex."""
+        """Take bytes of the duplex."""
         try:
             self._deliver(self.carried.received(data))
         except CarrierError:
             self.reset("more bytes than there are")
 
     def duplex_finished(self) -> None:
-        """The other end's direction of the duplex has ended."""
+        """Note that the other end's direction of the duplex has ended."""
         try:
             self.carried.duplex_ended()
         except CarrierError:
@@ -191,7 +191,7 @@ class DirectStream:
         self._look()
 
     def duplex_lost(self, error: Exception | None) -> None:
-        """The duplex is over."""
+        """Note that the duplex is over."""
         self._end(error)
 
     def pause(self) -> None:
@@ -271,7 +271,7 @@ class DirectStream:
 
 
 class ContinuedTransport(WindowedTransport):
-    """The duplex `direct.continue`: first each end says how far it has come, then it is like any carried connection."""
+    """Transport of `direct.continue`: each end says how far it has come, then it is like any carried connection."""
 
     def __init__(self, carrier: Carrier, req: int, protocol: asyncio.Protocol, stream: DirectStream) -> None:
         self._stream = stream
@@ -295,7 +295,7 @@ class ContinuedTransport(WindowedTransport):
 
 
 class _DuplexSide(asyncio.Protocol):
-    """The duplex's protocol: the stream that it continues."""
+    """Protocol of the duplex: the stream that it continues."""
 
     def __init__(self, stream: DirectStream) -> None:
         self._stream = stream

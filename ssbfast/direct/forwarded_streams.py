@@ -30,7 +30,7 @@ Key = tuple[int, int]
 
 
 class DirectForwards:
-    """Those of one session.
+    """Forwarded connections of one session.
 
     service: asked at each new one of the peer's; None: there is none. is_stranded: whether the session has no carrier.
     """
@@ -55,16 +55,16 @@ class DirectForwards:
 
     @property
     def is_up(self) -> bool:
-        """Whether there is a path for new connections: one that the other end has taken, too."""
+        """True when there is a path for new connections: one that the other end has taken, too."""
         return self._way is not None and self._peer.path == "direct"
 
     @property
     def is_idle(self) -> bool:
-        """Whether there is no connection."""
+        """True when there is no connection."""
         return not self._live
 
     def open(self, protocol: asyncio.Protocol) -> DirectStream:
-        """A new connection of ours. Raises SessionEndedError when there is no path."""
+        """Open a new connection of ours. Raises SessionEndedError when there is no path."""
         way = self._way
         if way is None or way.path is None:
             raise SessionEndedError("there is no direct path")
@@ -73,7 +73,7 @@ class DirectForwards:
         return self._enter(way.epoch, way, self._streams.begin(number), protocol)
 
     def close(self) -> None:
-        """The session is over."""
+        """Close all: the session is over."""
         self.path_over()
         for stream in list(self._live.values()):
             stream.duplex_lost(SessionEndedError("the session is over"))
@@ -100,7 +100,7 @@ class DirectForwards:
                 self._await(key, stream)
 
     def data(self, way: DirectWay, number: int, data: bytes) -> None:
-        """Bytes of a QUIC stream. A peer that breaks the rules loses the path."""
+        """Take bytes of a QUIC stream. A peer that breaks the rules loses the path."""
         if way is not self._way or way.path is None:
             return
         try:
@@ -115,7 +115,7 @@ class DirectForwards:
             way.path.abort("a forwarded connection broke the rules")
 
     def reset(self, way: DirectWay, number: int) -> None:
-        """The other end has cut one."""
+        """Note that the other end has cut one."""
         stream = self._live.get((way.epoch, number))
         if stream is not None:
             stream.cut()
@@ -123,7 +123,7 @@ class DirectForwards:
             self._streams.forget(number, self._loop.time())
 
     def record(self, way: DirectWay, record: Record) -> None:
-        """An ACK or END."""
+        """Take an ACK or END."""
         if way is not self._way or way.path is None:
             return
         try:
@@ -138,7 +138,7 @@ class DirectForwards:
     # ------------------------------------------------------------ from the session
 
     def continued(self, called: Called) -> None:
-        """The other end goes on with one of its connections."""
+        """Let the other end go on with one of its connections."""
         try:
             wish = signaling.parse_continue(called.args)
         except MuxRPCError as error:
@@ -174,7 +174,7 @@ class DirectForwards:
     # ------------------------------------------------------------ inside
 
     def _await(self, key: Key, stream: DirectStream) -> None:
-        """The other end has `CARRIER_SECONDS` to go on, and as long again while the session itself waits for it."""
+        """Give the other end `CARRIER_SECONDS` to go on, and as long again while the session itself waits for it."""
 
         def late() -> None:
             if self._is_stranded():
@@ -192,7 +192,7 @@ class DirectForwards:
         return stream
 
     def _accept(self, way: DirectWay, number: int, data: bytes) -> None:
-        """The first bytes of a stream of the peer's. Raises CarrierError, LimitError."""
+        """Accept the first bytes of a stream of the peer. Raises CarrierError, LimitError."""
         carried = self._streams.accept(number, self._loop.time())
         if not data.startswith(FORWARD) or not self._welcome(way.epoch, way, carried):
             self._streams.forget(number, self._loop.time())
@@ -201,7 +201,7 @@ class DirectForwards:
             stream.received(data[1:])
 
     def _accept_late(self, wish: signaling.Continue) -> DirectStream | None:
-        """One of the peer's of which nothing has come before its path was lost; None for any other."""
+        """Accept one of the peer of which nothing has come before its path was lost; None for any other."""
         if self._lost is None or self._lost[0] != wish.epoch or wish.received:
             return None
         try:
@@ -214,7 +214,7 @@ class DirectForwards:
         return self._live.get((wish.epoch, wish.stream))
 
     def _welcome(self, epoch: int, way: DirectWay | None, carried: CarriedStream) -> bool:
-        """Whether the service takes it."""
+        """Return whether the service takes it."""
         service = self._service()
         return service is not None and service.accept_direct(
             self._peer, lambda side: self._enter(epoch, way, carried, side)

@@ -85,16 +85,16 @@ class Rendezvous:
 
     @property
     def datagram(self) -> int:
-        """How long datagrams of the next direct path may be, in bytes."""
+        """Length that datagrams of the next direct path may have, in bytes."""
         return self._datagram
 
     @property
     def direct(self) -> DirectWay | None:
-        """The direct path in use, if there is one."""
+        """Direct path in use, if there is one."""
         return self._path if self._peer.path == "direct" else None
 
     def begin(self) -> None:
-        """Caller: make direct paths from now on. Target: answer; ask for one when asked by `want`."""
+        """Begin. Caller: make direct paths from now on. Target: answer; ask for one when asked by `want`."""
         self.migration.carriers.may_be_kept = True
         if self._role is Role.CALLER:
             self.want()
@@ -107,13 +107,13 @@ class Rendezvous:
         self.migration.step()
 
     def stay(self) -> None:
-        """The other end may not hear our addresses any more: what it may still have had is dropped."""
+        """Stay in the tunnel: the other end may not hear our addresses any more, and what it still had is dropped."""
         self.migration.carriers.may_be_kept = False
         self.preparation.close()
         self._answers.close()
 
     def session_closed(self) -> None:
-        """The session is over. What answers the other end once more stays for a while, if it was ever moved."""
+        """Note that the session is over. What answers the other end once more stays, if it was ever moved."""
         self._cancel()
         if not self.migration.is_moved:
             self.migration.abort()
@@ -155,7 +155,7 @@ class Rendezvous:
             self.host.forget(self)
 
     async def _stand_by(self) -> None:
-        """One dial. Only the other end's own word that it has no such session gives the session up."""
+        """Dial once. Only the other end's own word that it has no such session gives the session up."""
         epoch = self.migration.carriers.next_epoch()
         try:
             way = await self.host.dial_standby(self, epoch)
@@ -182,7 +182,7 @@ class Rendezvous:
     # ------------------------------------------------------------ the other end's calls
 
     def called(self, called: Called) -> bool:
-        """A call inside the session; True when it was one of ours. They come in order, and are begun at once."""
+        """Take a call inside the session; return whether it was one of ours. They come in order, and begin at once."""
         name = ".".join(called.name)
         if called.kind is not CallKind.ASYNC or name not in (
             signaling.OFFER,
@@ -233,8 +233,8 @@ class Rendezvous:
     # ------------------------------------------------------------ inside
 
     async def gather(self) -> tuple[Attempt, Whereabouts]:
-        """A fresh attempt, whose closing is the receiver's business, and where it can be reached: the other end may be
-        told right now.
+        """Return a fresh attempt, whose closing is the receiver's business, and where it can be reached: the other end
+        may be told right now.
 
         Raises RefusedError when it may not (any more), PunchError, MissingExtraError.
         """
@@ -250,7 +250,7 @@ class Rendezvous:
         return attempt, here
 
     def refuse(self, called: Called, message: str) -> None:
-        """Answer a call with an error, if there is still somebody to hear it."""
+        """Answer a call with an error, if the session is still open."""
         if self._peer.is_open:
             self._peer.refuse(called.req, message)
 
@@ -280,7 +280,7 @@ class Rendezvous:
     def start(
         self, work: Coroutine[Any, Any, None], *, last: Callable[[], None] | None = None
     ) -> asyncio.Task[None]:
-        """Do something as long as the session lasts. last: called behind it, also when it never got to begin."""
+        """Run work as long as the session lasts. last: called behind it, also when it never got to begin."""
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -33,20 +33,20 @@ STANDBY_BYTES: Final = 64 * 1024
 
 
 class TunnelOwner(Protocol):
-    """Whose session a raw tunnel carries."""
+    """Owner of the session that a raw tunnel carries."""
 
     def raw_received(self, tunnel: TunnelTransport, data: bytes) -> None:
-        """Bytes came."""
+        """Take bytes."""
 
     def raw_writable(self, tunnel: TunnelTransport, yes: bool) -> None:
-        """Whether the tunnel takes more."""
+        """Note whether the tunnel takes more."""
 
     def raw_lost(self, tunnel: TunnelTransport, error: Exception | None) -> None:
-        """The tunnel is over, or its other end has finished; once or twice."""
+        """Note, once or twice, that the tunnel is over, or that its other end has finished."""
 
 
 class RawTunnel(asyncio.Protocol):
-    """Gives what a tunnel brings to the session that it carries."""
+    """Protocol of a raw tunnel: gives what it brings to the session that it carries."""
 
     def __init__(self, owner: TunnelOwner, tunnel: TunnelTransport) -> None:
         self._owner = owner
@@ -70,7 +70,7 @@ class RawTunnel(asyncio.Protocol):
 
 
 class Boundary:
-    """Finds where a box stream ends.
+    """Finder of the end of a box stream.
 
     session: the handshake's result, before any box has come. Raises nothing: a broken stream never ends, and whoever
     reads it in earnest says so.
@@ -82,11 +82,11 @@ class Boundary:
 
     @property
     def is_broken(self) -> bool:
-        """Whether there is no end to be found."""
+        """True when there is no end to be found."""
         return self._broken
 
     def find(self, data: bytes) -> int | None:
-        """The offset behind the goodbye, when `data` has its end."""
+        """Return the offset behind the goodbye, when `data` has its end."""
         for offset in range(len(data)):
             if self._broken:
                 return None
@@ -100,7 +100,7 @@ class Boundary:
 
 
 class StandbyTunnel(asyncio.Transport, asyncio.Protocol):
-    """Stands between a tunnel and a standby's link: transport to the link, protocol to the tunnel.
+    """Layer between a tunnel and a standby's link: transport to the link, protocol to the tunnel.
 
     To be made when the handshake is done and before any box has come.
     """
@@ -133,19 +133,19 @@ class StandbyTunnel(asyncio.Transport, asyncio.Protocol):
         return self._tunnel
 
     def stand_down(self) -> None:
-        """It is a tunnel like others after all."""
+        """Make it a tunnel like others after all."""
         self._tunnel.set_protocol(self._link)
         self._link.move(self._tunnel)
 
     def write_raw(self, data: bytes) -> None:
-        """Bytes of the session that is carried."""
+        """Write bytes of the session that is carried."""
         if self._said:
             self._tunnel.write(data)
         else:
             self._waiting += data
 
     def close_raw(self) -> None:
-        """The session that is carried is over: close the tunnel behind its last bytes."""
+        """Close the tunnel behind the last bytes of the session that it carries, which is over."""
         self._raw_is_over = True
         if self._said:
             self._tunnel.close()
@@ -171,7 +171,7 @@ class StandbyTunnel(asyncio.Transport, asyncio.Protocol):
         return self._tunnel.get_write_buffer_size()
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """The limits are the tunnel's."""
+        """Ignore the choice: the limits are the tunnel's."""
 
     def can_write_eof(self) -> bool:
         return True
@@ -181,7 +181,7 @@ class StandbyTunnel(asyncio.Transport, asyncio.Protocol):
             self._tunnel.write(data)
 
     def write_eof(self) -> None:
-        """The link has said its goodbyes."""
+        """Begin with raw bytes: the link has said its goodbyes."""
         if self._owner is None:
             self._tunnel.write_eof()
             return
@@ -194,14 +194,14 @@ class StandbyTunnel(asyncio.Transport, asyncio.Protocol):
         self._settle()
 
     def close(self) -> None:
-        """The link has said its goodbyes and has heard the other end's."""
+        """Close it for the link, which has said its goodbyes and has the other end's."""
         if self._owner is None:
             self._tunnel.close()
         else:
             self.write_eof()
 
     def abort(self) -> None:
-        """The link does not want to wait any longer: in the midst of a change that is not its business."""
+        """Abort for the link, unless it is in the midst of a change: that is not the link's business."""
         if self._owner is None or self._boundary.is_broken:
             self._tunnel.abort()
 
@@ -251,7 +251,7 @@ class StandbyTunnel(asyncio.Transport, asyncio.Protocol):
     # ------------------------------------------------------------ inside
 
     def _settle(self) -> None:
-        """With both goodbyes the change is done, and nothing is left of the standby's own session."""
+        """End the standby's own session when both goodbyes are there and the change is done."""
         if self._said and self._heard:
             asyncio.get_running_loop().call_soon(self._end_link, None)
 
@@ -260,7 +260,7 @@ class StandbyTunnel(asyncio.Transport, asyncio.Protocol):
         self._deadline = asyncio.get_running_loop().call_at(at, self._late)
 
     def _late(self) -> None:
-        """One of the goodbyes does not get through, or we have been asleep."""
+        """Give up when one of the goodbyes does not get through, or wait on when we have been asleep."""
         if self._clock.time() < self._until:
             self._await_goodbyes()
             return

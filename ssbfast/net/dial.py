@@ -70,7 +70,7 @@ async def dial(
 
 
 def _ours(error: Exception) -> SSBError:
-    """A foreign error as one of ours. The kernel's word for it; asyncio's own text holds addresses."""
+    """Return a foreign error as one of ours, in the kernel's words: asyncio's own text holds addresses."""
     if isinstance(error, SSBError):
         return error
     if not isinstance(error, OSError) or isinstance(error, socket.gaierror) or not error.errno:

@@ -37,7 +37,7 @@ class Ephemerals:
             self._keys.pop().wipe()
 
     def _make(self) -> None:
-        """Make one, or come back later when somebody waits."""
+        """Make one, or come back later when work waits for a turn."""
         self._making = None
         if not self._is_busy():
             key = Ephemeral(None)

@@ -35,12 +35,12 @@ def why_not(error: BaseException, host: str, port: int) -> str:
 
 
 def told_to_peers(error: BaseException) -> str:
-    """The same for those at the other end."""
+    """Say the same for those at the other end."""
     return NOT_THERE if isinstance(error, ConnectionRefusedError) else NO_ANSWER
 
 
 async def look_for(host: str, port: int) -> str | None:
-    """Return why nobody can be reached there just now, in words, or None.
+    """Return why the service cannot be reached just now, in words, or None.
 
     A service of this machine is not connected to where that can be found out otherwise: `nc -l` serves one connection.
     """
@@ -54,7 +54,7 @@ async def look_for(host: str, port: int) -> str | None:
 
 
 def _is_taken(found: Any) -> bool:
-    """Whether somebody listens at this address of ours; False also where that cannot be told."""
+    """Return whether a socket listens at this address of ours; False also where that cannot be told."""
     if not sys.platform.startswith("linux"):
         return False  # elsewhere SO_REUSEADDR lets us bind beside a listener
     family, kind, protocol, _name, address = found
