@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ssbfast import limits
-from ssbfast.direct.carriers import DirectWay
+from ssbfast.direct.carriers import DirectCarrier
 from ssbfast.direct.options import Negotiator
 from ssbfast.errors import RefusedError, SSBError
 from ssbfast.wire.direct import signaling
@@ -79,7 +79,7 @@ class Answers:
         if len(self._offers) >= OFFERS:
             raise RefusedError("too many offers")
         self._offers.append(now)
-        if not self._negotiator.migration.carriers.claim(offer.epoch):
+        if not self._negotiator.carrier_transport.carriers.claim(offer.epoch):
             raise RefusedError("an old epoch")
         return offer
 
@@ -114,9 +114,11 @@ class Answers:
         from ssbfast.direct.quic_path import DirectPath
 
         attempt, offer = answered.attempt, answered.offer
-        way = DirectWay(self._negotiator.migration, self._negotiator)
+        carrier = DirectCarrier(self._negotiator.carrier_transport, self._negotiator)
         datagram = min(offer.datagram, self._negotiator.datagram)
         with contextlib.suppress(SSBError):  # the caller sees it, and tries again or stays
-            way.path = DirectPath.target(answered.credentials, connection, answered.keys, way, datagram=datagram)
+            carrier.path = DirectPath.target(
+                answered.credentials, connection, answered.keys, carrier, datagram=datagram
+            )
             punched = await attempt.punch(answered.keys, offer.whereabouts, connection=connection)
-            await way.open(punched.udp, None, within=limits.PUNCH_SECONDS, attempt=attempt)
+            await carrier.open(punched.udp, None, within=limits.PUNCH_SECONDS, attempt=attempt)

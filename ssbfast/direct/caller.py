@@ -11,7 +11,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 from ssbfast import limits
-from ssbfast.direct.carriers import DirectWay
+from ssbfast.direct.carriers import DirectCarrier
 from ssbfast.direct.options import NOT_TOLD, Negotiator, PathNews
 from ssbfast.errors import PunchError, RefusedError, RemoteError, SSBError
 from ssbfast.wire.direct import signaling
@@ -64,7 +64,7 @@ class Caller:
                 return
             except RemoteError as error:
                 if str(error).endswith(NOT_ALLOWED):
-                    negotiator.migration.carriers.stop_upgrades()  # it knows nothing of all this
+                    negotiator.carrier_transport.carriers.stop_upgrades()  # it knows nothing of all this
                     self._failed("no direct path: the other end knows of none" if negotiator.how.required else None)
                     return
                 reason = "the other end wants none"
@@ -79,8 +79,8 @@ class Caller:
 
     def _failed(self, reason: str | None) -> None:
         negotiator = self._negotiator
-        negotiator.migration.carriers.upgrade_failed(negotiator.migration.now())
-        negotiator.migration.step()
+        negotiator.carrier_transport.carriers.upgrade_failed(negotiator.carrier_transport.now())
+        negotiator.carrier_transport.step()
         if reason is not None and reason != self._told and negotiator.peer.path != "direct":
             self._told = reason
             took = self._loop.time() - negotiator.began
@@ -92,7 +92,8 @@ class Caller:
         negotiator = self._negotiator
         attempt, here = await negotiator.gather()
         try:
-            keys = DirectKeys.derive(negotiator.export_key, Role.CALLER, negotiator.migration.carriers.next_epoch())
+            epoch = negotiator.carrier_transport.carriers.next_epoch()
+            keys = DirectKeys.derive(negotiator.export_key, Role.CALLER, epoch)
             asked = self._loop.time()
             offer = signaling.Offer(keys.epoch, here, negotiator.datagram).as_json()
             timeout = min(CALL_SECONDS, max(self._decide - asked, _WORTH_SECONDS))
@@ -100,9 +101,9 @@ class Caller:
             round_trip = max(0.0, self._loop.time() - asked - answer.took)
             if not negotiator.host.may_meet(negotiator.peer):
                 raise RefusedError(NOT_TOLD)
-            way = DirectWay(negotiator.migration, negotiator)
+            carrier = DirectCarrier(negotiator.carrier_transport, negotiator)
             datagram = min(negotiator.datagram, answer.datagram)
-            way.path = path = DirectPath.caller(answer.certificate, keys, way, datagram=datagram)
+            carrier.path = path = DirectPath.caller(answer.certificate, keys, carrier, datagram=datagram)
             sync = signaling.Sync(keys.epoch, path.connection_id).as_json()
             synchronised = negotiator.start(self._synchronise(sync))
             try:
@@ -110,7 +111,7 @@ class Caller:
             finally:
                 synchronised.cancel()
             try:
-                await way.open(punched.udp, punched.remote, within=self._left())
+                await carrier.open(punched.udp, punched.remote, within=self._left())
             except PunchError:
                 negotiator.shorten_datagrams()  # probes pass: QUIC's packets may have been too long
                 raise

@@ -1,7 +1,7 @@
 """What a session travels by (`direct/carrier_transport.py`): the tunnel it began in, a direct path, a standby tunnel.
 
-Until the session has a way, whoever makes it is its owner, and ends it when nothing comes of it: `DirectWay.open`
-does, and whoever dials or accepts a standby. From `begin` on it is the migration's to end.
+Until the session has a carrier, its maker owns it, and ends it when nothing comes of it: `DirectCarrier.open`
+does, and so does the end that dials or accepts a standby. From `begin` on it is the `CarrierTransport`'s to end.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FIRST: Final = 0
 """The number of the tunnel that a session began in."""
 
 
-class Way(Protocol):
+class Carrier(Protocol):
     """One carrier, as far as the session is concerned. What it has no use for never reaches it."""
 
     def begin(self, number: int) -> None:
@@ -69,19 +69,19 @@ class CarriedSession(Protocol):
     def carriers(self) -> Carriers:
         """Rules of the session's carriers."""
 
-    def records(self, carrier: int, data: bytes) -> None:
+    def records(self, number: int, data: bytes) -> None:
         """Take records."""
 
-    def data(self, carrier: int, data: bytes) -> None:
+    def data(self, number: int, data: bytes) -> None:
         """Take bytes of the session."""
 
-    def heard(self, carrier: int, rtt: float) -> None:
+    def heard(self, number: int, rtt: float) -> None:
         """Note a sign of life, and the round trip in seconds."""
 
-    def lost(self, carrier: int, clean: bool, why: Exception | None = None) -> None:
+    def lost(self, number: int, clean: bool, why: Exception | None = None) -> None:
         """Do without the carrier from now on. clean: it has ended in order."""
 
-    def given_up(self, carrier: int) -> None:
+    def given_up(self, number: int) -> None:
         """Note that the other end says that it has the session no more."""
 
     def writable(self) -> None:
@@ -91,27 +91,27 @@ class CarriedSession(Protocol):
         """Note that a forwarded connection moves on a carrier."""
 
 
-class PathOwner(Protocol):
+class PathListener(Protocol):
     """Owner of a direct path, told what is not the session's business."""
 
-    def path_ready(self, way: DirectWay) -> None:
+    def path_ready(self, carrier: DirectCarrier) -> None:
         """Note that both proofs have passed: the session has the path now, or it has been ended."""
 
-    def stream_data(self, way: DirectWay, stream: int, data: bytes, end: bool) -> None:
+    def stream_data(self, carrier: DirectCarrier, stream: int, data: bytes, end: bool) -> None:
         """Take bytes of a forwarded connection."""
 
-    def stream_reset(self, way: DirectWay, stream: int) -> None:
+    def stream_reset(self, carrier: DirectCarrier, stream: int) -> None:
         """Note that the other end has cut a forwarded connection."""
 
-    def path_over(self, way: DirectWay) -> None:
+    def path_over(self, carrier: DirectCarrier) -> None:
         """Note that it is lost, or was ended."""
 
 
 class FirstTunnel:
     """Tunnel that the session began in: raw both ways, without records. It becomes that tunnel's protocol."""
 
-    def __init__(self, migration: CarriedSession, tunnel: TunnelTransport) -> None:
-        self._migration = migration
+    def __init__(self, session: CarriedSession, tunnel: TunnelTransport) -> None:
+        self._session = session
         self._tunnel = tunnel
         self._full = tunnel.get_write_buffer_size() > limits.TUNNEL_SHARE // 2
         tunnel.set_protocol(RawTunnel(self, tunnel))
@@ -152,28 +152,28 @@ class FirstTunnel:
         return self._full
 
     def raw_received(self, tunnel: TunnelTransport, data: bytes) -> None:
-        self._migration.data(FIRST, data)
+        self._session.data(FIRST, data)
 
     def raw_writable(self, tunnel: TunnelTransport, yes: bool) -> None:
         self._full = not yes
-        self._migration.writable()
+        self._session.writable()
 
     def raw_lost(self, tunnel: TunnelTransport, error: Exception | None) -> None:
-        self._migration.lost(FIRST, error is None, error)
+        self._session.lost(FIRST, error is None, error)
 
 
-class DirectWay:
+class DirectCarrier:
     """A direct path. It is the path's handler (`direct/quic_path.py`).
 
     ready: done when both proofs have passed, and the session has the path if it wants it; PunchError when the path was
     lost before.
     """
 
-    def __init__(self, migration: CarriedSession, owner: PathOwner) -> None:
+    def __init__(self, session: CarriedSession, owner: PathListener) -> None:
         self.number: int | None = None
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.path: DirectPath | None = None
-        self._migration = migration
+        self._session = session
         self._owner = owner
 
     @property
@@ -201,7 +201,7 @@ class DirectWay:
             if self.number is None:
                 path.abort("given up")
 
-    # ------------------------------------------------------------ Way
+    # ------------------------------------------------------------ Carrier
 
     def begin(self, number: int) -> None:
         self.number = number
@@ -242,7 +242,7 @@ class DirectWay:
 
     def stirred(self) -> None:
         """Note that a forwarded connection has sent something."""
-        self._migration.stirred()
+        self._session.stirred()
 
     # ------------------------------------------------------------ DirectHandler
 
@@ -253,14 +253,14 @@ class DirectWay:
 
     def path_records(self, path: DirectPath, data: bytes) -> None:
         if self.number is not None:
-            self._migration.records(self.number, data)
+            self._session.records(self.number, data)
 
     def path_data(self, path: DirectPath, data: bytes) -> None:
         if self.number is not None:
-            self._migration.data(self.number, data)
+            self._session.data(self.number, data)
 
     def path_stream(self, path: DirectPath, stream: int, data: bytes, end: bool) -> None:
-        self._migration.stirred()
+        self._session.stirred()
         self._owner.stream_data(self, stream, data, end)
 
     def path_stream_reset(self, path: DirectPath, stream: int) -> None:
@@ -268,26 +268,26 @@ class DirectWay:
 
     def path_heard(self, path: DirectPath) -> None:
         if self.number is not None:
-            self._migration.heard(self.number, path.rtt or 0.0)
+            self._session.heard(self.number, path.rtt or 0.0)
 
     def path_lost(self, path: DirectPath, clean: bool, reason: str) -> None:
         if not self.ready.done():
             self.ready.set_exception(PunchError(f"no direct path: {reason}"))
             self.ready.exception()  # nobody may be waiting
         if self.number is not None:
-            self._migration.lost(self.number, clean)
+            self._session.lost(self.number, clean)
         self._owner.path_over(self)
 
 
-class StandbyWay:
+class StandbyCarrier:
     """A standby: records in its `direct.carrier`, later the session raw.
 
     peer: the standby's own session; tunnel: what it runs over.
     """
 
-    def __init__(self, migration: CarriedSession, peer: Peer, tunnel: StandbyTunnel) -> None:
+    def __init__(self, session: CarriedSession, peer: Peer, tunnel: StandbyTunnel) -> None:
         self.number: int | None = None
-        self._migration = migration
+        self._session = session
         self._peer = peer
         self._tunnel = tunnel
         self._records: RecordStream | None = None
@@ -299,10 +299,10 @@ class StandbyWay:
     def open(self, stream: RecordStream) -> None:
         """Let records travel in this stream, which the other end has accepted."""
         self._records = stream
-        stream.way = self
+        stream.carrier = self
         self._early, stream.early = stream.early, b""
 
-    # ------------------------------------------------------------ Way
+    # ------------------------------------------------------------ Carrier
 
     def begin(self, number: int) -> None:
         self.number = number
@@ -332,8 +332,8 @@ class StandbyWay:
             self._tunnel.close_raw()
         elif clean:
             self._peer.link.close()
-        elif self._raw is None and self._records is not None and self._migration.carriers.is_over:
-            # The other end need not look for a way to a session that is no more.
+        elif self._raw is None and self._records is not None and self._session.carriers.is_over:
+            # The other end need not look for a carrier of a session that is no more.
             self._peer.end(self._records, NO_SUCH_SESSION)
             self._peer.link.close()
         else:
@@ -351,15 +351,15 @@ class StandbyWay:
     def is_full(self) -> bool:
         return self._full
 
-    # ------------------------------------------------------------ TunnelOwner
+    # ------------------------------------------------------------ TunnelListener
 
     def raw_received(self, tunnel: TunnelTransport, data: bytes) -> None:
         if self.number is not None and not self._over:
-            self._migration.data(self.number, data)
+            self._session.data(self.number, data)
 
     def raw_writable(self, tunnel: TunnelTransport, yes: bool) -> None:
         self._full = not yes
-        self._migration.writable()
+        self._session.writable()
 
     def raw_lost(self, tunnel: TunnelTransport, error: Exception | None) -> None:
         self.lost(error)
@@ -371,12 +371,12 @@ class StandbyWay:
         if self.number is None:
             self._early += data
         elif not self._over:
-            self._migration.records(self.number, data)
+            self._session.records(self.number, data)
 
     def given_up(self) -> None:
         """Note that the other end says that it has the session no more."""
         if self.number is not None and not self._over:
-            self._migration.given_up(self.number)
+            self._session.given_up(self.number)
 
     def session_over(self, error: SSBError | None) -> None:
         """Note that the standby's own session has ended, or what it is for: in order, if it was to make room for
@@ -389,7 +389,7 @@ class StandbyWay:
         """Note that there is no standby any more, or that the tunnel under the carried session is over."""
         if self.number is not None and not self._over:
             self._over = True
-            self._migration.lost(self.number, error is None, error)
+            self._session.lost(self.number, error is None, error)
 
 
 class RecordStream(Stream):
@@ -401,7 +401,7 @@ class RecordStream(Stream):
 
     def __init__(self, peer: Peer, req: int) -> None:
         super().__init__(peer, req)
-        self.way: StandbyWay | None = None
+        self.carrier: StandbyCarrier | None = None
         self.early = b""
         self.accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -410,8 +410,8 @@ class RecordStream(Stream):
             self.accepted.set_result(None)
         if not isinstance(item, bytes):
             return
-        if self.way is not None:
-            self.way.received(item)
+        if self.carrier is not None:
+            self.carrier.received(item)
         else:
             self.early += item
 
@@ -422,7 +422,7 @@ class RecordStream(Stream):
         if not self.accepted.done():
             self.accepted.set_exception(error if said_so and isinstance(error, RemoteError) else over)
             self.accepted.exception()  # nobody may be waiting
-        if self.way is not None and said_so:
+        if self.carrier is not None and said_so:
             if isinstance(error, RemoteError) and error.message == NO_SUCH_SESSION:
-                self.way.given_up()
-            self.way.session_over(error or over)
+                self.carrier.given_up()
+            self.carrier.session_over(error or over)

@@ -17,9 +17,9 @@ import asyncio
 from typing import Any, Final, Protocol
 
 from ssbfast import limits, native
-from ssbfast.direct.carriers import DirectWay
+from ssbfast.direct.carriers import DirectCarrier
 from ssbfast.errors import CarrierError, MuxRPCError, SSBError
-from ssbfast.net.duplex_transport import Carrier
+from ssbfast.net.duplex_transport import DuplexSession
 from ssbfast.net.forward.window import WindowedTransport
 from ssbfast.wire.direct.carriers.streams import CarriedStream
 from ssbfast.wire.muxrpc_body import encode_json
@@ -30,7 +30,7 @@ FORWARD: Final = b"\x01"
 _ITEM: Final = native.STREAM | native.JSON
 
 
-class StreamOwner(Protocol):
+class StreamListener(Protocol):
     """Owner of a path's streams."""
 
     def stream_over(self, stream: DirectStream) -> None:
@@ -40,15 +40,16 @@ class StreamOwner(Protocol):
 class DirectStream:
     """One connection.
 
-    epoch: of its path. way: that path, None when it is lost already. carried: its bookkeeping, detached in that case.
+    epoch: of its path. carrier: that path, None when it is lost already. carried: its bookkeeping, detached
+    in that case.
     protocol: as `WindowedTransport`'s. sent, got: bytes so far.
     """
 
     def __init__(
         self,
-        owner: StreamOwner,
+        owner: StreamListener,
         epoch: int,
-        way: DirectWay | None,
+        carrier: DirectCarrier | None,
         carried: CarriedStream,
         protocol: asyncio.Protocol,
     ) -> None:
@@ -58,7 +59,7 @@ class DirectStream:
         self.got = 0
         self._loop = asyncio.get_running_loop()
         self._owner = owner
-        self._way = way
+        self._carrier = carrier
         self._protocol = protocol
         self._duplex: WindowedTransport | None = None
         self._unsent = bytearray()
@@ -110,8 +111,8 @@ class DirectStream:
             return
         if self._duplex is not None:
             self._duplex.reset(message)
-        elif self._way is not None and self._way.path is not None:
-            self._way.path.reset_stream(self.carried.stream)
+        elif self._carrier is not None and self._carrier.path is not None:
+            self._carrier.path.reset_stream(self.carried.stream)
         self._end(None)
 
     def waiting(self, n: int) -> None:
@@ -144,13 +145,13 @@ class DirectStream:
 
     def detach(self) -> None:
         """Go on without the path, which is lost."""
-        self._way = None
+        self._carrier = None
         self.carried.detach()
         self._stop_timer()
 
     # ------------------------------------------------------------ after the path
 
-    def continue_over(self, carrier: Carrier, req: int, received: int | None) -> ContinuedTransport:
+    def continue_over(self, carrier: DuplexSession, req: int, received: int | None) -> ContinuedTransport:
         """Go on in this duplex. received: how far the other end says that it has come; None: it has yet to say so."""
         duplex = ContinuedTransport(carrier, req, _DuplexSide(self), self)
         if received is not None:
@@ -211,9 +212,9 @@ class DirectStream:
             piece = bytes(self._unsent[: limits.FORWARD_READ])
             del self._unsent[: limits.FORWARD_READ]
             carried.send(piece, now)
-            if self._way is not None and self._way.path is not None:
-                self._way.path.send_stream(carried.stream, piece)
-                self._way.stirred()
+            if self._carrier is not None and self._carrier.path is not None:
+                self._carrier.path.send_stream(carried.stream, piece)
+                self._carrier.stirred()
         if self._end_due and not self._unsent and not carried.ended:
             self._say(carried.end())
         if self._unsent or carried.room <= 0:
@@ -232,10 +233,10 @@ class DirectStream:
             self._protocol.data_received(data)
 
     def _say(self, record: bytes) -> None:
-        if record and self._way is not None:
-            self._way.send_records(record)
+        if record and self._carrier is not None:
+            self._carrier.send_records(record)
         at = self.carried.timer()
-        if at is not None and self._timer is None and self._way is not None:
+        if at is not None and self._timer is None and self._carrier is not None:
             self._timer = self._loop.call_at(at, self._tick)
 
     def _tick(self) -> None:
@@ -251,8 +252,8 @@ class DirectStream:
             self._eof_told = True
             self._protocol.eof_received()
         if self.carried.done and self._duplex is None:
-            if self._way is not None and self._way.path is not None:
-                self._way.path.send_stream(self.carried.stream, b"", True)
+            if self._carrier is not None and self._carrier.path is not None:
+                self._carrier.path.send_stream(self.carried.stream, b"", True)
             self._end(None)
 
     def _stop_timer(self) -> None:
@@ -273,7 +274,7 @@ class DirectStream:
 class ContinuedTransport(WindowedTransport):
     """Transport of `direct.continue`: each end says how far it has come, then it is like any carried connection."""
 
-    def __init__(self, carrier: Carrier, req: int, protocol: asyncio.Protocol, stream: DirectStream) -> None:
+    def __init__(self, carrier: DuplexSession, req: int, protocol: asyncio.Protocol, stream: DirectStream) -> None:
         self._stream = stream
         super().__init__(carrier, req, protocol)
 

@@ -1,6 +1,6 @@
 """What the ends of a session have to agree with their surroundings about, before they meet outside of the room.
 
-`Direct` says how paths are made, `PathNews` what became of one, and `Host` is whoever has the session and is told.
+`Direct` says how paths are made and `PathNews` what became of one. `NegotiationHost` has the sessions and is told.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from ssbfast.wire.direct.punch.birthday import Searches
 
 if TYPE_CHECKING:
     from ssbfast.direct.budgets import Resources
-    from ssbfast.direct.carrier_transport import Migration
-    from ssbfast.direct.carriers import DirectWay, StandbyWay
+    from ssbfast.direct.carrier_transport import CarrierTransport
+    from ssbfast.direct.carriers import DirectCarrier, StandbyCarrier
     from ssbfast.direct.hole_punch import Attempt
     from ssbfast.net.peer import Peer
     from ssbfast.wire.direct.keys import Role
@@ -67,10 +67,10 @@ class Negotiator(Protocol):
     """
 
     how: Direct
-    host: Host
+    host: NegotiationHost
     export_key: bytes
     session_id: bytes
-    migration: Migration
+    carrier_transport: CarrierTransport
     began: float
 
     @property
@@ -99,20 +99,20 @@ class Negotiator(Protocol):
     def refuse(self, called: Called, message: str) -> None:
         """Answer a call with an error, if the session is still open."""
 
-    def path_ready(self, way: DirectWay) -> None:
+    def path_ready(self, carrier: DirectCarrier) -> None:
         """Note that both proofs have passed: the session has the path now, or it has been ended."""
 
-    def stream_data(self, way: DirectWay, stream: int, data: bytes, end: bool) -> None:
+    def stream_data(self, carrier: DirectCarrier, stream: int, data: bytes, end: bool) -> None:
         """Take bytes of a forwarded connection."""
 
-    def stream_reset(self, way: DirectWay, stream: int) -> None:
+    def stream_reset(self, carrier: DirectCarrier, stream: int) -> None:
         """Note that the other end has cut a forwarded connection."""
 
-    def path_over(self, way: DirectWay) -> None:
+    def path_over(self, carrier: DirectCarrier) -> None:
         """Note that it is lost, or was ended."""
 
 
-class Host(Protocol):
+class NegotiationHost(Protocol):
     """Owner of sessions that negotiate, asked for what they need and told what becomes of their paths."""
 
     searches: Searches
@@ -134,7 +134,7 @@ class Host(Protocol):
     async def may_hear(self, peer: Peer) -> bool:
         """Return whether it may, asked anew: right before each telling."""
 
-    async def dial_standby(self, negotiator: Negotiator, epoch: int) -> StandbyWay | None:
+    async def dial_standby(self, negotiator: Negotiator, epoch: int) -> StandbyCarrier | None:
         """Dial a standby and return it, open; None when the peer itself, proven, says that it has no such session.
 
         Whatever else is in the way, a room's word above all, raises SSBError: it may be gone at the next dial.
@@ -143,19 +143,19 @@ class Host(Protocol):
     def news(self, peer: Peer, news: PathNews) -> None:
         """Note that the path has changed, or could not be changed."""
 
-    def path_up(self, peer: Peer, way: DirectWay) -> None:
+    def path_up(self, peer: Peer, carrier: DirectCarrier) -> None:
         """Note that the session has moved to this path, as far as we know."""
 
-    def path_over(self, peer: Peer, way: DirectWay) -> None:
+    def path_over(self, peer: Peer, carrier: DirectCarrier) -> None:
         """Note that it is lost, or was ended."""
 
-    def stream_data(self, peer: Peer, way: DirectWay, stream: int, data: bytes, end: bool) -> None:
+    def stream_data(self, peer: Peer, carrier: DirectCarrier, stream: int, data: bytes, end: bool) -> None:
         """Take bytes of a forwarded connection."""
 
-    def stream_reset(self, peer: Peer, way: DirectWay, stream: int) -> None:
+    def stream_reset(self, peer: Peer, carrier: DirectCarrier, stream: int) -> None:
         """Note that the other end has cut a forwarded connection."""
 
-    def stream_record(self, peer: Peer, way: DirectWay, record: Record) -> None:
+    def stream_record(self, peer: Peer, carrier: DirectCarrier, record: Record) -> None:
         """Take a record of a forwarded connection."""
 
     def forget(self, negotiator: Negotiator) -> None:

@@ -24,8 +24,8 @@ _FAREWELLS: Final = 8
 _LONG, _RETRY = 0x80, 0x30
 
 
-class Owner(Protocol):
-    """Owner of a connection."""
+class QuicListener(Protocol):
+    """QuicListener of a connection."""
 
     def quic_events(self) -> None:
         """Look at the connection's events: something has come, or a timer has fired. It must not raise."""
@@ -40,7 +40,7 @@ class QuicDriver:
     handshaken: QUIC's handshake is complete; the owner sets it. ended: nothing moves any more.
     """
 
-    def __init__(self, quic: Connection, owner: Owner) -> None:
+    def __init__(self, quic: Connection, owner: QuicListener) -> None:
         self.handshaken = False
         self.ended = False
         self._loop = asyncio.get_running_loop()

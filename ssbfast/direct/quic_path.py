@@ -246,7 +246,7 @@ class DirectPath:
         if self._started:
             self._driver.close(ABORTED, reason)
 
-    # ------------------------------------------------------------ from the driver (`driver.Owner`)
+    # ------------------------------------------------------------ from the driver (`QuicListener`)
 
     def quic_ended(self, code: int, reason: str) -> None:
         if self._deadline is not None:

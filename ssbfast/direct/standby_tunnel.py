@@ -1,18 +1,18 @@
 """A tunnel that waits to carry another session, and its change from boxes to raw bytes.
 
 A standby is a tunnel with a handshake and a session of its own, in which only records travel (`wire/direct/carriers`).
-When it has to carry the session S that it stands by for, each end says the standby's goodbyes; right behind the box
-stream's goodbye come S's own boxes, raw. Inside of the standby's session nobody can tell where that is but who opens
-its boxes: `Boundary` opens them a second time. A standby carries a few hundred bytes, and more than `STANDBY_BYTES` of
-them end it.
+When it has to carry the session that it stands by for, each end says the standby's goodbyes; right behind the box
+stream's goodbye come that session's own boxes, raw. Inside of the standby's session only the opening of its
+boxes tells where that is: `Boundary` opens them a second time. A standby carries a few hundred bytes, and more than
+`STANDBY_BYTES` of them end it.
 
     tunnel ──▶ StandbyTunnel ──▶ the standby's link           until the goodbye
                       └────────▶ owner.raw_received          behind it
 
-The same for what goes out. Then a `RawTunnel` takes the tunnel over; S's first tunnel is one from the start.
+The same for what goes out. Then a `RawTunnel` takes the tunnel over; the session's first tunnel is one from the start.
 
-A change that both ends have begun has `CARRIER_SECONDS`, as all that S has to wait for: the standby's own link would
-not wait so long for a goodbye, and is not asked. A box that does not open ends the tunnel at once.
+A change that both ends have begun has `CARRIER_SECONDS`, as all that the session waits for: the standby's own link
+would not wait so long for a goodbye, and is not asked. A box that does not open ends the tunnel at once.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ STANDBY_BYTES: Final = 64 * 1024
 """In one direction, before the goodbye: a keepalive takes 200 bytes a minute, so a week of them fits twenty times."""
 
 
-class TunnelOwner(Protocol):
+class TunnelListener(Protocol):
     """Owner of the session that a raw tunnel carries."""
 
     def raw_received(self, tunnel: TunnelTransport, data: bytes) -> None:
@@ -48,7 +48,7 @@ class TunnelOwner(Protocol):
 class RawTunnel(asyncio.Protocol):
     """Protocol of a raw tunnel: gives what it brings to the session that it carries."""
 
-    def __init__(self, owner: TunnelOwner, tunnel: TunnelTransport) -> None:
+    def __init__(self, owner: TunnelListener, tunnel: TunnelTransport) -> None:
         self._owner = owner
         self._tunnel = tunnel
 
@@ -116,14 +116,14 @@ class StandbyTunnel(asyncio.Transport, asyncio.Protocol):
         self._heard = False
         self._raw_is_over = False
         self._waiting = bytearray()  # raw bytes for behind our goodbye
-        self._owner: TunnelOwner | None = None
+        self._owner: TunnelListener | None = None
         self._clock = awake_clock()
         self._until = 0.0
         self._deadline: asyncio.TimerHandle | None = None
         tunnel.set_protocol(self)
         link.move(self)
 
-    def change(self, owner: TunnelOwner) -> TunnelTransport:
+    def change(self, owner: TunnelListener) -> TunnelTransport:
         """Say the goodbyes; what is written to `write_raw` goes behind them, and what comes behind the other
         end's is the owner's."""
         self._owner = owner

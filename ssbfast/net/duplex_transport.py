@@ -26,7 +26,7 @@ LOW = limits.TUNNEL_SHARE // 4
 _END = native.STREAM | native.END | native.JSON
 
 
-class Carrier(Protocol):
+class DuplexSession(Protocol):
     """Session that carries a duplex, as far as the duplex needs it."""
 
     @property
@@ -48,7 +48,7 @@ class DuplexTransport(asyncio.Transport):
 
     _gone = "the session that carried it ended"
 
-    def __init__(self, carrier: Carrier, req: int, protocol: asyncio.BaseProtocol, extra: dict[str, Any]) -> None:
+    def __init__(self, carrier: DuplexSession, req: int, protocol: asyncio.BaseProtocol, extra: dict[str, Any]) -> None:
         super().__init__(extra)
         self._loop = asyncio.get_running_loop()
         self._carrier = carrier

@@ -46,7 +46,7 @@ class _Leg:
         self.ended = False
 
 
-class Splice:
+class RelayedTunnel:
     """Join of two streams.
 
     caller, target: the links; caller_req, target_req: the numbers we write on them.
@@ -62,7 +62,7 @@ class Splice:
         caller_req: int,
         target: Link,
         target_req: int,
-        on_over: Callable[[Splice, Ending], None],
+        on_over: Callable[[RelayedTunnel, Ending], None],
     ) -> None:
         self._relay = relay
         self.began = relay.loop.time()

@@ -23,8 +23,7 @@ from ssbfast.net.acceptor import Acceptor
 from ssbfast.net.endpoints import Endpoint, bind, is_wildcard_only, joined, publish, reflectors, shown
 from ssbfast.net.link import Link
 from ssbfast.net.relay import Relay
-from ssbfast.net.relayed_tunnel import Ending
-from ssbfast.net.relayed_tunnel import Splice as NetSplice
+from ssbfast.net.relayed_tunnel import Ending, RelayedTunnel
 from ssbfast.net.sockets import tune_transport
 from ssbfast.room.admission import Admission, OpenMode
 from ssbfast.room.directory import Portal, refusal
@@ -373,7 +372,7 @@ class RoomServer:
             return
         began = self._now()
         names = {"origin": wanted.origin.short, "target": wanted.to.short, "session": secrets.token_hex(4)}
-        splice = NetSplice(
+        splice = RelayedTunnel(
             self.relay,
             caller.link,
             wanted.req,
@@ -388,7 +387,7 @@ class RoomServer:
 
     def _spliced_no_more(
         self,
-        splice: NetSplice,
+        splice: RelayedTunnel,
         ending: Ending,
         caller: RoomSession,
         target: RoomSession,

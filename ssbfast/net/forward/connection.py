@@ -29,8 +29,8 @@ _PIECE = limits.FORWARD_WINDOW // 4
 """Written at a time: the peer is told when it has been taken."""
 
 
-class Owner(Protocol):
-    """Owner of carried connections: a `ForwardServer` or a `ForwardListener`."""
+class ConnectionListener(Protocol):
+    """ConnectionListener of carried connections: a `ForwardServer` or a `ForwardListener`."""
 
     buffer: memoryview
     """Where received bytes are put first; all connections of a loop may share one."""
@@ -77,7 +77,7 @@ class Carried(asyncio.BufferedProtocol):
     Either side may be there first: the duplex where a peer calls, the TCP connection where a program does.
     """
 
-    def __init__(self, owner: Owner) -> None:
+    def __init__(self, owner: ConnectionListener) -> None:
         self._owner = owner
         self._tcp: asyncio.Transport | None = None
         self._tcp_over = False

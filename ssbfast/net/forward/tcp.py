@@ -104,7 +104,7 @@ class _Forward:
         if self._complaints is not None:
             self._complaints.close()
 
-    # ------------------------------------------------------------ Owner
+    # ------------------------------------------------------------ ConnectionListener
 
     def made(self, connection: Carried) -> None:
         """Note that the TCP connection is there."""
@@ -386,7 +386,7 @@ class ForwardListener(_Forward):
         if server is not None:
             await server.wait_closed()
 
-    # ------------------------------------------------------------ Owner
+    # ------------------------------------------------------------ ConnectionListener
 
     def made(self, connection: Carried) -> None:
         self._add(connection)

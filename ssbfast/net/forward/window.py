@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from ssbfast import limits, native
 from ssbfast.errors import MuxRPCError, SessionEndedError, SSBError
-from ssbfast.net.duplex_transport import LOW, Carrier, DuplexTransport
+from ssbfast.net.duplex_transport import LOW, DuplexSession, DuplexTransport
 from ssbfast.wire.muxrpc_body import encode_json
 
 _ITEM: Final = native.STREAM | native.JSON
@@ -35,7 +35,7 @@ class WindowedTransport(DuplexTransport):
     it has not used up yet. sent, got: bytes so far.
     """
 
-    def __init__(self, carrier: Carrier, req: int, protocol: asyncio.Protocol) -> None:
+    def __init__(self, carrier: DuplexSession, req: int, protocol: asyncio.Protocol) -> None:
         self.sent = 0
         self.got = 0
         self._window = limits.FORWARD_WINDOW
