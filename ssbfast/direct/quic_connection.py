@@ -9,12 +9,12 @@ work.
 
 from __future__ import annotations
 
-import logging
 from typing import Final
 
 from ssbfast import limits
 from ssbfast.direct import certificates
 from ssbfast.errors import DirectUnavailableError
+from ssbfast.net.logs import silence
 
 try:
     from aioquic.quic.configuration import QuicConfiguration
@@ -38,7 +38,7 @@ if not all(hasattr(QuicConnection, name) for name in CHECKED):
     raise DirectUnavailableError
 
 # It logs addresses, and reasons that the other end gives.
-logging.getLogger("quic").setLevel(logging.CRITICAL + 1)
+silence("quic")
 
 VERSION: Final = int(QuicProtocolVersion.VERSION_1)
 ALPN: Final = "ssbfast-direct/1"

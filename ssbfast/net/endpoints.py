@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from ssbfast.errors import BadInputError
 from ssbfast.ids import FeedId
-from ssbfast.net.socket_names import bound_host, with_zone
+from ssbfast.net.socket_names import bound_host, system_reason, with_zone
 from ssbfast.pasted.hosts import is_ipv6, read_host, show
 from ssbfast.wire.address import MultiserverAddress, NetAddress, format_address
 
@@ -163,7 +163,7 @@ def _reason(error: OSError, address: tuple[Any, ...]) -> str:
         return "the port is taken"
     if error.errno == errno.EINVAL and address[0].startswith("fe80:") and not address[3]:
         return f"an address of one link needs its interface: [{address[0]}%eth0]"
-    return os.strerror(error.errno or 0).lower()
+    return system_reason(error)
 
 
 def publish(sockets: Sequence[socket.socket], key: FeedId, host: Endpoint | None) -> tuple[MultiserverAddress, ...]:

@@ -13,7 +13,6 @@ task waits: the reader may be waiting for that one.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager
@@ -22,13 +21,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ssbfast import limits, native
 from ssbfast.errors import LimitError, SessionEndedError, SSBError
+from ssbfast.net.logs import Log
 
 if TYPE_CHECKING:
     from ssbfast.net.link import Link
     from ssbfast.wire.muxrpc import MuxRPC
 
 _LOW = limits.TUNNEL_SHARE // 2
-_log = logging.getLogger(__name__)
+_log = Log("stream")
 
 
 class StreamSession(Protocol):

@@ -20,7 +20,7 @@ from ssbfast.errors import LimitError, LocalProtocolError, SessionEndedError
 from ssbfast.ids import MAIN_NETWORK, FeedId, NetworkId
 from ssbfast.keys import Keypair
 from ssbfast.net.acceptor import Acceptor
-from ssbfast.net.endpoints import Endpoint, bind, is_wildcard_only, joined, publish, reflectors, shown
+from ssbfast.net.endpoints import DEFAULT_PORT, Endpoint, bind, is_wildcard_only, joined, publish, reflectors, shown
 from ssbfast.net.link import Link
 from ssbfast.net.relay import Relay
 from ssbfast.net.relayed_tunnel import Ending, RelayedTunnel
@@ -37,7 +37,7 @@ from ssbfast.wire.address import Invite, MultiserverAddress
 from ssbfast.wire.handshake import ServerHandshake
 from ssbfast.wire.muxrpc import CallKind
 
-DEFAULT_LISTEN = (Endpoint("", 8008),)
+DEFAULT_LISTEN = (Endpoint("", DEFAULT_PORT),)
 EventSink = Callable[[dict[str, Any]], None]
 
 

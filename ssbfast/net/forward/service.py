@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
 import socket
 import sys
 from typing import Any, Final
 
 from ssbfast import limits
 from ssbfast.net.name_lookup import resolve
+from ssbfast.net.socket_names import system_reason
 from ssbfast.net.sockets import connect, reset_on_close
+from ssbfast.pasted.hosts import show
 
 NOT_THERE: Final = "nothing listens at the other end"
 """What a peer is told: not where the service would be."""
@@ -24,14 +25,14 @@ FAILURES: Final = (OSError, UnicodeError, asyncio.TimeoutError)
 
 def why_not(error: BaseException, host: str, port: int) -> str:
     """Say for ourselves why there was no connection. error: one of `FAILURES`."""
-    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    place = show(host, port)
     if isinstance(error, asyncio.TimeoutError) or getattr(error, "errno", None) == errno.ETIMEDOUT:
         return f"{place} does not answer"
     if isinstance(error, ConnectionRefusedError):
         return f"nothing listens at {place}"
     if not isinstance(error, OSError) or isinstance(error, socket.gaierror) or not error.errno:
         return f"no such host: {host}"
-    return f"{place} cannot be reached: {os.strerror(error.errno).lower()}"
+    return f"{place} cannot be reached: {system_reason(error)}"
 
 
 def told_to_peers(error: BaseException) -> str:
