@@ -124,7 +124,7 @@ class DirectPaths:
         self._may_meet.discard(peer)
         negotiation = self._by_peer.get(peer)
         if negotiation is not None:
-            negotiation.stay()
+            negotiation.stay_in_tunnel()
 
     def closed(self, peer: Peer) -> None:
         """An inner session is over, or a tunnel that was never shown."""

@@ -159,18 +159,18 @@ class CarrierTransport(asyncio.Transport):
 
     # ------------------------------------------------------------ from the carriers
 
-    def records(self, number: int, data: bytes) -> None:
+    def records_received(self, number: int, data: bytes) -> None:
         self._carriers.records(number, data, self.now())
         self.step()
 
-    def data(self, number: int, data: bytes) -> None:
+    def data_received(self, number: int, data: bytes) -> None:
         self._carriers.data(number, data, self.now())
         self.step()
 
-    def heard(self, number: int, rtt: float) -> None:
+    def sign_received(self, number: int, rtt: float) -> None:
         self._carriers.heard(number, self.now(), rtt)
 
-    def stirred(self) -> None:
+    def on_forward_activity(self) -> None:
         """Note that forwarded connections move on a direct path."""
         now = self.now()
         if now - self._stirred >= _STIR_SECONDS:
@@ -178,7 +178,7 @@ class CarrierTransport(asyncio.Transport):
             self._carriers.stirred(now)
             self.step()
 
-    def lost(self, number: int, clean: bool, why: Exception | None = None) -> None:
+    def carrier_lost(self, number: int, clean: bool, why: Exception | None = None) -> None:
         if self._live.pop(number, None) is None:
             return
         if isinstance(why, SSBError):
@@ -186,12 +186,12 @@ class CarrierTransport(asyncio.Transport):
         self._carriers.lost(number, self.now(), clean)
         self.step()
 
-    def given_up(self, number: int) -> None:
+    def on_given_up(self, number: int) -> None:
         """Note that the other end says in a standby that the session is over."""
         self._carriers.given_up(number, self.now())
         self.step()
 
-    def writable(self) -> None:
+    def on_writable(self) -> None:
         """Note that a carrier takes more again, or does not."""
         self._flow()
 

@@ -69,25 +69,25 @@ class CarriedSession(Protocol):
     def carriers(self) -> Carriers:
         """Rules of the session's carriers."""
 
-    def records(self, number: int, data: bytes) -> None:
+    def records_received(self, number: int, data: bytes) -> None:
         """Take records."""
 
-    def data(self, number: int, data: bytes) -> None:
+    def data_received(self, number: int, data: bytes) -> None:
         """Take bytes of the session."""
 
-    def heard(self, number: int, rtt: float) -> None:
+    def sign_received(self, number: int, rtt: float) -> None:
         """Note a sign of life, and the round trip in seconds."""
 
-    def lost(self, number: int, clean: bool, why: Exception | None = None) -> None:
+    def carrier_lost(self, number: int, clean: bool, why: Exception | None = None) -> None:
         """Do without the carrier from now on. clean: it has ended in order."""
 
-    def given_up(self, number: int) -> None:
+    def on_given_up(self, number: int) -> None:
         """Note that the other end says that it has the session no more."""
 
-    def writable(self) -> None:
+    def on_writable(self) -> None:
         """Note that a carrier takes more, or no more."""
 
-    def stirred(self) -> None:
+    def on_forward_activity(self) -> None:
         """Note that a forwarded connection moves on a carrier."""
 
 
@@ -152,14 +152,14 @@ class FirstTunnel:
         return self._full
 
     def raw_received(self, tunnel: TunnelTransport, data: bytes) -> None:
-        self._session.data(FIRST, data)
+        self._session.data_received(FIRST, data)
 
     def raw_writable(self, tunnel: TunnelTransport, yes: bool) -> None:
         self._full = not yes
-        self._session.writable()
+        self._session.on_writable()
 
     def raw_lost(self, tunnel: TunnelTransport, error: Exception | None) -> None:
-        self._session.lost(FIRST, error is None, error)
+        self._session.carrier_lost(FIRST, error is None, error)
 
 
 class DirectCarrier:
@@ -240,9 +240,9 @@ class DirectCarrier:
     def is_full(self) -> bool:
         return False  # the window bounds what QUIC holds
 
-    def stirred(self) -> None:
+    def on_forward_activity(self) -> None:
         """Note that a forwarded connection has sent something."""
-        self._session.stirred()
+        self._session.on_forward_activity()
 
     # ------------------------------------------------------------ DirectHandler
 
@@ -253,14 +253,14 @@ class DirectCarrier:
 
     def path_records(self, path: DirectPath, data: bytes) -> None:
         if self.number is not None:
-            self._session.records(self.number, data)
+            self._session.records_received(self.number, data)
 
     def path_data(self, path: DirectPath, data: bytes) -> None:
         if self.number is not None:
-            self._session.data(self.number, data)
+            self._session.data_received(self.number, data)
 
     def path_stream(self, path: DirectPath, stream: int, data: bytes, end: bool) -> None:
-        self._session.stirred()
+        self._session.on_forward_activity()
         self._owner.stream_data(self, stream, data, end)
 
     def path_stream_reset(self, path: DirectPath, stream: int) -> None:
@@ -268,14 +268,14 @@ class DirectCarrier:
 
     def path_heard(self, path: DirectPath) -> None:
         if self.number is not None:
-            self._session.heard(self.number, path.rtt or 0.0)
+            self._session.sign_received(self.number, path.rtt or 0.0)
 
     def path_lost(self, path: DirectPath, clean: bool, reason: str) -> None:
         if not self.ready.done():
             self.ready.set_exception(PunchError(f"no direct path: {reason}"))
             self.ready.exception()  # nobody may be waiting
         if self.number is not None:
-            self._session.lost(self.number, clean)
+            self._session.carrier_lost(self.number, clean)
         self._owner.path_over(self)
 
 
@@ -355,11 +355,11 @@ class StandbyCarrier:
 
     def raw_received(self, tunnel: TunnelTransport, data: bytes) -> None:
         if self.number is not None and not self._over:
-            self._session.data(self.number, data)
+            self._session.data_received(self.number, data)
 
     def raw_writable(self, tunnel: TunnelTransport, yes: bool) -> None:
         self._full = not yes
-        self._session.writable()
+        self._session.on_writable()
 
     def raw_lost(self, tunnel: TunnelTransport, error: Exception | None) -> None:
         self.lost(error)
@@ -371,12 +371,12 @@ class StandbyCarrier:
         if self.number is None:
             self._early += data
         elif not self._over:
-            self._session.records(self.number, data)
+            self._session.records_received(self.number, data)
 
     def given_up(self) -> None:
         """Note that the other end says that it has the session no more."""
         if self.number is not None and not self._over:
-            self._session.given_up(self.number)
+            self._session.on_given_up(self.number)
 
     def session_over(self, error: SSBError | None) -> None:
         """Note that the standby's own session has ended, or what it is for: in order, if it was to make room for
@@ -389,7 +389,7 @@ class StandbyCarrier:
         """Note that there is no standby any more, or that the tunnel under the carried session is over."""
         if self.number is not None and not self._over:
             self._over = True
-            self._session.lost(self.number, error is None, error)
+            self._session.carrier_lost(self.number, error is None, error)
 
 
 class RecordStream(Stream):

@@ -214,7 +214,7 @@ class DirectStream:
             carried.send(piece, now)
             if self._carrier is not None and self._carrier.path is not None:
                 self._carrier.path.send_stream(carried.stream, piece)
-                self._carrier.stirred()
+                self._carrier.on_forward_activity()
         if self._end_due and not self._unsent and not carried.ended:
             self._say(carried.end())
         if self._unsent or carried.room <= 0:

@@ -340,14 +340,14 @@ class Attempt:
     def _listen(self, index: int, udp: UdpSocket) -> None:
         udp.probes = functools.partial(self._probed, index)
         if self._role is Role.TARGET:
-            udp.quic = _Doorbell(functools.partial(self._rung, index))
+            udp.quic = _Doorbell(functools.partial(self._on_early_quic, index))
 
     def _probed(self, index: int, data: bytes, source: Address) -> None:
         if self._punch is not None:
             self._punch.receive(index, data, source, self._loop.time())
-            self._go_on(self._punch)
+            self._advance(self._punch)
 
-    def _rung(self, index: int, data: bytes, source: Address) -> None:
+    def _on_early_quic(self, index: int, data: bytes, source: Address) -> None:
         """Keep QUIC that came to the target before it has a path. The first packet is the caller's choice."""
         if self._winner is None:
             expected = bytes([len(self._connection)]) + self._connection if self._connection else b""
@@ -355,14 +355,14 @@ class Attempt:
                 return
             if self._punch is None or not self._punch.choose(index, source):
                 return
-            self._go_on(self._punch)
+            self._advance(self._punch)
         if self._winner == index and len(self._early) < limits.UDP_BATCH:
             self._early.append((data, source))
 
     def _tick(self) -> None:
         if self._punch is not None:
             self._punch.handle_timer(self._loop.time())
-            self._go_on(self._punch)
+            self._advance(self._punch)
 
     def _send_probe(self, now: float) -> None:
         """Send one probe: it is our turn."""
@@ -371,7 +371,7 @@ class Attempt:
             self._carry_out(self._punch)
             self._turn.due = self._punch.due()
 
-    def _go_on(self, punch: Punch) -> None:
+    def _advance(self, punch: Punch) -> None:
         """Go on after something has come, or time has passed."""
         self._carry_out(punch)
         if self._closed:

@@ -94,19 +94,19 @@ class Negotiation:
         return self._path if self._peer.path == "direct" else None
 
     def begin(self) -> None:
-        """Begin. Caller: make direct paths from now on. Target: answer; ask for one when asked by `want`."""
+        """Begin. Caller: make direct paths from now on. Target: answer; ask for one when asked by `request_path`."""
         self.carrier_transport.carriers.may_be_kept = True
         if self._role is Role.CALLER:
-            self.want()
+            self.request_path()
         else:
             self.preparation.begin()
 
-    def want(self) -> None:
+    def request_path(self) -> None:
         """Have a direct path when possible."""
         self.carrier_transport.carriers.upgrade(self.carrier_transport.now())
         self.carrier_transport.step()
 
-    def stay(self) -> None:
+    def stay_in_tunnel(self) -> None:
         """Stay in the tunnel: the other end may not hear our addresses any more, and what it still had is dropped."""
         self.carrier_transport.carriers.may_be_kept = False
         self.preparation.close()
@@ -207,7 +207,7 @@ class Negotiation:
         if self._role is not Role.CALLER:
             raise RefusedError("only a caller makes paths")
         self._peer.reply(called.req, True)
-        self.want()
+        self.request_path()
 
     # ------------------------------------------------------------ from the path
 

@@ -338,7 +338,7 @@ class Peer:
             link.fail(error)
             return
         for event in events:
-            self._happened(event, len(body))
+            self._on_event(event, len(body))
 
     def chunk(self, link: Link, req: int, data: bytes) -> None:
         tunnel = self._tunnels.get(-req)
@@ -356,7 +356,7 @@ class Peer:
         for tunnel in list(self._tunnels.values()):
             tunnel.carrier_closed()
         for event in self.mux.close():
-            self._happened(event, 0)
+            self._on_event(event, 0)
         for stream in list(self._streams.values()):
             stream.finished(over)
             stream.release()
@@ -365,7 +365,7 @@ class Peer:
         if self._on_closed is not None:
             self._on_closed(self)
 
-    def _happened(self, event: MuxEvent, size: int) -> None:
+    def _on_event(self, event: MuxEvent, size: int) -> None:
         if isinstance(event, Item):
             stream = self._streams.get(event.req)
             if stream is not None:

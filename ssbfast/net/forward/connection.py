@@ -35,13 +35,13 @@ class ConnectionListener(Protocol):
     buffer: memoryview
     """Where received bytes are put first; all connections of a loop may share one."""
 
-    def made(self, connection: Carried) -> None:
+    def on_connected(self, connection: Carried) -> None:
         """Note that the TCP connection is there."""
 
-    def refused(self, connection: Carried, reason: str) -> None:
+    def on_refused(self, connection: Carried, reason: str) -> None:
         """Note that the other end has cut it before a byte came. reason: its words, or ours."""
 
-    def over(self, connection: Carried) -> None:
+    def on_closed(self, connection: Carried) -> None:
         """Note, once, that nothing is left of it."""
 
 
@@ -133,7 +133,7 @@ class Carried(asyncio.BufferedProtocol):
         if self._stream_over:
             reset(tcp)  # it came too late
             return
-        self._owner.made(self)
+        self._owner.on_connected(self)
         self._pump()
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -202,9 +202,9 @@ class Carried(asyncio.BufferedProtocol):
         self._stream_over = True
         if self.stream is not None and not self.stream.got and not self._tcp_over:
             if isinstance(error, RemoteError):
-                self._owner.refused(self, error.message)
+                self._owner.on_refused(self, error.message)
             elif isinstance(error, CarrierError):  # a direct path has no words
-                self._owner.refused(self, NOTHING_CAME)
+                self._owner.on_refused(self, NOTHING_CAME)
         if self.connecting is not None:
             self.connecting.cancel()
         rest = b"".join((self._waiting, *self._fresh))
@@ -269,7 +269,7 @@ class Carried(asyncio.BufferedProtocol):
             self._is_over = True
             if self.patience is not None:
                 self.patience.cancel()
-            self._owner.over(self)
+            self._owner.on_closed(self)
 
 
 class _StreamSide(asyncio.Protocol):

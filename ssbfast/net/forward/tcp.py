@@ -106,13 +106,13 @@ class _Forward:
 
     # ------------------------------------------------------------ ConnectionListener
 
-    def made(self, connection: Carried) -> None:
+    def on_connected(self, connection: Carried) -> None:
         """Note that the TCP connection is there."""
 
-    def refused(self, connection: Carried, reason: str) -> None:
+    def on_refused(self, connection: Carried, reason: str) -> None:
         """Note that the other end has cut it before a byte came."""
 
-    def over(self, connection: Carried) -> None:
+    def on_closed(self, connection: Carried) -> None:
         del self._connections[connection]
         self._waiting.pop(connection, None)
         if connection.counts and connection.peer is not None and connection.stream is not None:
@@ -271,8 +271,8 @@ class ForwardServer(_Forward):
         self._complain(connection.peer, f"no place for a connection within {self._patience:g} seconds")
         connection.reset(TOO_MANY)
 
-    def over(self, connection: Carried) -> None:
-        super().over(connection)
+    def on_closed(self, connection: Carried) -> None:
+        super().on_closed(connection)
         for waiting in list(self._waiting):
             peer = waiting.peer
             if peer is not None and not self._is_full(peer):
@@ -388,7 +388,7 @@ class ForwardListener(_Forward):
 
     # ------------------------------------------------------------ ConnectionListener
 
-    def made(self, connection: Carried) -> None:
+    def on_connected(self, connection: Carried) -> None:
         self._add(connection)
         peer = self.peer
         if self._is_closed:
@@ -404,11 +404,11 @@ class ForwardListener(_Forward):
             why = "there is no session" if peer is None else self._many(peer)
             self._turn_away(connection, f"{why}, {len(self._waiting)} wait: one more was refused")
 
-    def refused(self, connection: Carried, reason: str) -> None:
+    def on_refused(self, connection: Carried, reason: str) -> None:
         self._complain(connection.peer, reason)
 
-    def over(self, connection: Carried) -> None:
-        super().over(connection)
+    def on_closed(self, connection: Carried) -> None:
+        super().on_closed(connection)
         self._advance()
 
     # ------------------------------------------------------------ inside
