@@ -76,7 +76,7 @@ class Resources:
     def open(self, key: bytes, family: socket.AddressFamily) -> UdpSocket | None:
         """Open a socket for an attempt with that peer; None when it has enough of them, or there are none.
 
-        Whoever closes it gives its place back.
+        Its closing gives its place back.
         """
         if not self.sockets.take(key):
             self._close_lingering(key)

@@ -86,7 +86,7 @@ class Attempt:
     reflectors: IP literals and ports; a few are asked. key: of the peer. resources: what it is counted in; None: those
     of this event loop. loopback: this machine's own addresses count, too. used: our addresses that are known to lead
     somewhere, which are told before others. birthday: we would take part in a search.
-    may_search: asked when it comes to one, which begins then; `has_searched` says so. Whoever made it closes it.
+    may_search: asked when it comes to one, which begins then; `has_searched` says so. Its maker closes it.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class Attempt:
     async def gather(self, *, spare: bool = False) -> Whereabouts:
         """Open the sockets, and find out where we can be reached; at most `GATHER_SECONDS`.
 
-        spare: nobody waits for it yet; it is the first to be given up. `claim` ends that.
+        spare: it is not waited for yet; it is the first to be given up. `claim` ends that.
         Raises PunchError when no socket can be had, or the attempt was given up; MissingExtraError without the extra
         `direct`.
         """
@@ -198,8 +198,8 @@ class Attempt:
         """Return what reflectors saw first, then where we speak to our rooms from, then all the rest in the order of
         `host_addresses`: bridges of containers and the like must not crowd out what leads somewhere.
 
-        One address counts for each socket and IP address of a reflector: whoever has several ports may show that a NAT
-        is hard, when all but one of them are of no use to anybody; or he lies, and has our peers send to third parties.
+        One address counts for each socket and IP address of a reflector: one that has several ports may show that a NAT
+        is hard, when all but one of them are of no use to peers; or it lies, and has our peers send to third parties.
         """
         found: dict[bool, list[Candidate]] = {False: [], True: []}
         told = sorted(self._hosts, key=lambda item: item.host not in self._used)

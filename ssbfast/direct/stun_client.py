@@ -1,7 +1,7 @@
 """At which address a reflector sees one of our sockets: a client of STUN binding requests (RFC 8489).
 
 The codec is aioice's. Requests are padded, so that no answer is longer than its request: a reflector asked in
-somebody else's name multiplies nothing. Only XOR-MAPPED-ADDRESS counts, and only from the address that was asked, with
+another host's name multiplies nothing. Only XOR-MAPPED-ADDRESS counts, and only from the address that was asked, with
 the number of our request.
 """
 

@@ -37,7 +37,7 @@ class QuicSide(Protocol):
 class UdpSocket:
     """UDP socket and the receivers of what comes in.
 
-    stun, probes, quic: may be set at any time; what nobody wants is dropped. local: where it is bound.
+    stun, probes, quic: may be set at any time; what has no receiver is dropped. local: where it is bound.
     may_send: decides over the addresses that anything is sent to; None: all of them. on_closed, on_lingering: called
     once, when it is closed and when `linger` is called.
     """

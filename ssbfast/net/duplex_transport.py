@@ -42,7 +42,7 @@ class DuplexSession(Protocol):
 class DuplexTransport(asyncio.Transport):
     """One end of a duplex of bytes.
 
-    carrier: the session. req: the number we write on it. protocol: who gets the bytes.
+    carrier: the session. req: the number we write on it. protocol: gets the bytes.
     extra: what `get_extra_info` tells.
     """
 

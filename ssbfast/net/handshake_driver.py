@@ -17,7 +17,7 @@ from ssbfast.wire.handshake import LENGTH, ClientHandshake, ClientKnown, Complet
 _MESSAGES: Final = sum(LENGTH.values())
 
 Admit = Callable[[FeedId], "bool | Awaitable[bool]"]
-"""Decides, once a caller's key is proven, whether he is let in."""
+"""Decides, once a caller's key is proven, whether the caller is let in."""
 
 
 class ProvenLink(Protocol):

@@ -1,4 +1,4 @@
-"""Names of hosts looked up in threads that nobody waits for.
+"""Names of hosts looked up in threads that are never joined.
 
 asyncio's own look-ups run in an executor whose threads are joined when the loop ends: a resolver that does not answer
 would hold up the end of the program by as long as it is silent.
@@ -25,7 +25,7 @@ _Question: TypeAlias = tuple[str | None, int, int, int]
 class _Resolver:
     """Resolver with at most `RESOLVER_THREADS` daemon threads; each ends when there is nothing to look up.
 
-    Who asks what somebody else is asking already waits for the same answer.
+    A question that is being asked already is not asked again: both callers wait for the same answer.
     """
 
     def __init__(self) -> None:

@@ -1,6 +1,6 @@
 """gossip.ping: a game of volleyball with timestamps, which keeps a session alive and tells when it is dead.
 
-Whoever serves sends its time and the other sends its own back; the other serves next, `PING_SECONDS` later. An answer
+The server sends its time and the other sends its own back; the other serves next, `PING_SECONDS` later. An answer
 to our own serve is not answered again: two ends that answered everything would play without pause. The dialler opens
 the stream and serves first.
 

@@ -3,7 +3,7 @@
     request   type 0x0001 ‖ length of the attributes ‖ magic cookie ‖ 12 random bytes ‖ attributes    20 bytes at least
     answer    type 0x0101 ‖ 12 or 24 ‖ the same cookie ‖ the same 12 bytes ‖ XOR-MAPPED-ADDRESS       32 or 44 bytes
 
-Whoever forges a sender's address gets at most 1.6 (IPv6: 2.2) times as many bytes sent to it as he has sent, and no
+A forged sender's address gets at most 1.6 (IPv6: 2.2) times as many bytes as the forger has sent, and no
 more than `REFLECT_PER_NET` answers a second. What is no request, not well-formed, or asks for what we do not do
 (attributes that have to be understood) gets no answer at all: an error would be one more thing to reflect.
 """
@@ -26,7 +26,7 @@ _HEADER: Final = struct.Struct("!HHI12s")
 _BINDING_REQUEST: Final = 0x0001
 _COOKIE: Final = 0x2112A442
 _OPTIONAL: Final = 0x8000
-"""Attributes from here on may be ignored by who does not know them (RFC 8489, section 14)."""
+"""Attributes from here on may be ignored by a receiver that does not know them (RFC 8489, section 14)."""
 
 _PKTINFO: Final[int] = getattr(socket, "IP_PKTINFO", 8 if sys.platform == "linux" else -1)  # named by late Pythons only
 _PKTINFO6: Final[int] = getattr(socket, "IPV6_PKTINFO", -1)
@@ -97,7 +97,7 @@ class Limiter:
     """Token buckets: `per_net` a second for each /24 or /56, `total` a second for all; a second's worth at once.
 
     A net that has been quiet for a second has a full bucket and is forgotten, and no bucket is made for what `total`
-    refuses: so there are at most twice `total` of them, whoever claims to come from wherever.
+    refuses: so there are at most twice `total` of them, whatever addresses packets claim.
     """
 
     def __init__(self, per_net: int = limits.REFLECT_PER_NET, total: int = limits.REFLECT_TOTAL) -> None:
@@ -201,7 +201,7 @@ def from_destination(ancillary: list[tuple[int, int, bytes]]) -> list[tuple[int,
     """Return what makes an answer leave from where its request came to, out of what came with the request.
 
     struct in_pktinfo: interface, local address, destination. struct in6_pktinfo: address, interface. The interface is
-    left to the routes, and to the scope of who is answered.
+    left to the routes, and to the scope of the address that is answered.
     """
     for level, kind, data in ancillary:
         if (level, kind) == (socket.IPPROTO_IP, _PKTINFO) and len(data) == 12:

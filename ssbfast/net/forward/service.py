@@ -1,4 +1,4 @@
-"""The TCP service behind a forward: whether anybody listens there, and in which words to say that nobody does."""
+"""The TCP service behind a forward: whether it listens, and in which words to say that it does not."""
 
 from __future__ import annotations
 
