@@ -28,7 +28,7 @@ from benchmarks.processes import ROOT, Room, Target, room, target
 from ssbfast import FeedId, load_secret
 from ssbfast.client.direct_paths import Direct
 from ssbfast.client.room_client import RoomClient
-from ssbfast.direct.carriers import DirectWay
+from ssbfast.direct.carriers import DirectCarrier
 from ssbfast.direct.hole_punch import Attempt
 from ssbfast.net.peer import Peer
 from ssbfast.room.tunnel_auth import AllowList
@@ -121,7 +121,7 @@ class Stamps:
 
     def watch(self) -> None:
         """Have the parts of ssbfast tell."""
-        call, punch, proven = Peer.call, Attempt.punch, DirectWay.path_ready
+        call, punch, proven = Peer.call, Attempt.punch, DirectCarrier.path_ready
 
         async def called(peer: Peer, name: str, *args: Any, timeout: float | None = None) -> Any:
             if name != signaling.OFFER:
@@ -136,12 +136,12 @@ class Stamps:
             self("punched")
             return found
 
-        def ready(way: DirectWay, path: Any) -> None:
+        def ready(carrier: DirectCarrier, path: Any) -> None:
             self("proven")
-            proven(way, path)
+            proven(carrier, path)
 
         changes: list[tuple[Any, str, Callable[..., Any]]] = [
-            (Peer, "call", called), (Attempt, "punch", punched), (DirectWay, "path_ready", ready)
+            (Peer, "call", called), (Attempt, "punch", punched), (DirectCarrier, "path_ready", ready)
         ]  # fmt: skip
         for owner, name, replacement in changes:
             setattr(owner, name, replacement)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import ipaddress
-import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -186,7 +185,9 @@ def _reason(error: OSError) -> str:
         return "the port is taken"
     if isinstance(error, socket.gaierror) or not error.errno:
         return "no such host"
-    return os.strerror(error.errno).lower()
+    from ssbfast.net.socket_names import system_reason
+
+    return system_reason(error)
 
 
 @click.command()

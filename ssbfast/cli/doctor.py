@@ -14,6 +14,7 @@ from ssbfast.cli.peer_options import RoomAddress, in_room, room_option
 from ssbfast.cli.peer_output import PeerWords
 from ssbfast.errors import SSBError
 from ssbfast.ids import NetworkId
+from ssbfast.pasted.hosts import show
 
 if TYPE_CHECKING:
     from ssbfast.cli.output import Event, Printer
@@ -90,7 +91,7 @@ def doctor(
         for room in dict.fromkeys(rooms):
             found = await _reflectors(me, room, network)
             reflectors += found
-            shown = [_show(address) for address in found]
+            shown = [show(*address) for address in found]
             events.append(
                 {"event": "room", "portal": str(room.portal), "reflectors": shown, "is_here": _is_here(found)}
             )
@@ -159,8 +160,3 @@ def _words(event: Event) -> str:
     if event["hairpin"] is not None:
         lines.append(f"  two peers behind it {'can' if event['hairpin'] else 'cannot'} use its outer address (hairpin)")
     return "\n".join(lines)
-
-
-def _show(address: Address) -> str:
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

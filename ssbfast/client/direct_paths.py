@@ -1,6 +1,6 @@
 """The sessions of a client that may leave their tunnels, and the tunnels that stand by for them.
 
-A `Rendezvous` is made for each inner session as it opens. A tunnel to us from a peer with which we have a session
+A `Negotiation` is made for each inner session as it opens. A tunnel to us from a peer with which we have a session
 on a direct path may be its standby: it is not shown before its first call has told, or `STANDBY_PROBATION_SECONDS`.
 """
 
@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ssbfast import limits
 from ssbfast.direct.budgets import Resources
-from ssbfast.direct.carriers import DirectWay, RecordStream, StandbyWay
+from ssbfast.direct.carriers import DirectCarrier, RecordStream, StandbyCarrier
 from ssbfast.direct.forwarded_streams import DirectForwards
-from ssbfast.direct.negotiation import Rendezvous
+from ssbfast.direct.negotiation import Negotiation
 from ssbfast.direct.options import Direct, Negotiator, PathNews
 from ssbfast.direct.standby_tunnel import StandbyTunnel
 from ssbfast.errors import DeadlineError, DirectUnavailableError, MuxRPCError, RemoteError, SessionEndedError
@@ -90,12 +90,12 @@ class DirectPaths:
         self._dial = dial
         self._on_news = on_news
         self.searches = Searches()
-        self._by_peer: dict[Peer, Rendezvous] = {}
+        self._by_peer: dict[Peer, Negotiation] = {}
         self._forwards: dict[Peer, DirectForwards] = {}
-        self._by_id: dict[bytes, Rendezvous] = {}
+        self._by_id: dict[bytes, Negotiation] = {}
         self._may_meet: set[Peer] = set()
         self._probation: dict[Peer, _Probation] = {}
-        self._standbys: dict[Peer, StandbyWay] = {}
+        self._standbys: dict[Peer, StandbyCarrier] = {}
 
     # ------------------------------------------------------------ from the client
 
@@ -104,31 +104,31 @@ class DirectPaths:
         tunnel = peer.link.transport
         if not isinstance(tunnel, TunnelTransport):
             return
-        rendezvous = Rendezvous(peer, tunnel, role, self._how, self)
+        negotiation = Negotiation(peer, tunnel, role, self._how, self)
         forwards = self._forwards[peer] = DirectForwards(
-            peer, role, lambda: peer.api.forwards, lambda: rendezvous.migration.carriers.is_stranded
+            peer, role, lambda: peer.api.forwards, lambda: negotiation.carrier_transport.carriers.is_stranded
         )
         peer.forwards = forwards
-        self._by_peer[peer] = self._by_id[rendezvous.session_id] = rendezvous
+        self._by_peer[peer] = self._by_id[negotiation.session_id] = negotiation
         if may_meet:
             self._may_meet.add(peer)
-            rendezvous.begin()
+            negotiation.begin()
         elif self._how.required:
             self._on_news(peer, PathNews("tunnel", "no direct path: it may not hear our addresses", None, 0.0))
 
     def stay(self, peer: Peer) -> None:
         """Stop telling a peer our addresses. A direct path that is up stays: the peer knows that one."""
         self._may_meet.discard(peer)
-        rendezvous = self._by_peer.get(peer)
-        if rendezvous is not None:
-            rendezvous.stay()
+        negotiation = self._by_peer.get(peer)
+        if negotiation is not None:
+            negotiation.stay_in_tunnel()
 
     def session_closed(self, peer: Peer) -> None:
         """Take note that an inner session is over, or a tunnel that was never shown."""
         self._may_meet.discard(peer)
-        rendezvous = self._by_peer.get(peer)
-        if rendezvous is not None:
-            rendezvous.session_closed()
+        negotiation = self._by_peer.get(peer)
+        if negotiation is not None:
+            negotiation.session_closed()
         forwards = self._forwards.pop(peer, None)
         if forwards is not None:
             forwards.close()
@@ -141,8 +141,8 @@ class DirectPaths:
 
     def close(self) -> None:
         """Forget everything, sessions that may have to answer once more included."""
-        for rendezvous in list(self._by_id.values()):
-            rendezvous.close()
+        for negotiation in list(self._by_id.values()):
+            negotiation.close()
 
     def on_call(self, peer: Peer, called: Called) -> bool:
         """Handle a call of an inner peer; return True when it was about paths."""
@@ -157,15 +157,15 @@ class DirectPaths:
         if is_carrier and self._by_peer.get(peer) is not None:
             peer.refuse(called.req, self._why_no_standby(peer, called))
             return True
-        rendezvous = self._by_peer.get(peer)
-        return rendezvous is not None and rendezvous.called(called)
+        negotiation = self._by_peer.get(peer)
+        return negotiation is not None and negotiation.called(called)
 
     def named(self, peer: Peer) -> dict[tuple[str, ...], str]:
         """Return what `on_call` serves to a peer: name → kind. Calls about addresses need a peer that may hear ours."""
-        rendezvous = self._by_peer.get(peer)
-        calls = () if rendezvous is None or not self.may_meet(peer) else signaling.SERVED[rendezvous.role]
+        negotiation = self._by_peer.get(peer)
+        calls = () if negotiation is None or not self.may_meet(peer) else signaling.SERVED[negotiation.role]
         served = dict.fromkeys(calls, CallKind.ASYNC)
-        if rendezvous is not None:
+        if negotiation is not None:
             served[signaling.CARRIER] = CallKind.DUPLEX
         if peer.forwards is not None:
             served[signaling.CONTINUE] = CallKind.DUPLEX
@@ -180,11 +180,11 @@ class DirectPaths:
         self._probation[peer] = _Probation(StandbyTunnel(tunnel, link), show, timer)
         return True
 
-    def find(self, peer: Peer) -> Rendezvous | None:
-        """Return the rendezvous of a session."""
+    def find(self, peer: Peer) -> Negotiation | None:
+        """Return the negotiation of a session."""
         return self._by_peer.get(peer)
 
-    # ------------------------------------------------------------ Host
+    # ------------------------------------------------------------ NegotiationHost
 
     @property
     def resources(self) -> Resources:
@@ -202,7 +202,7 @@ class DirectPaths:
     async def may_hear(self, peer: Peer) -> bool:
         return self.may_meet(peer) and await self._ask(peer) and self.may_meet(peer)
 
-    async def dial_standby(self, negotiator: Negotiator, epoch: int) -> StandbyWay | None:
+    async def dial_standby(self, negotiator: Negotiator, epoch: int) -> StandbyCarrier | None:
         inner = await self._dial(negotiator.peer, lambda: StandbyPeer(on_closed=self.session_closed))
         try:
             return await self._stand_by(negotiator, epoch, inner)
@@ -215,12 +215,12 @@ class DirectPaths:
             inner.link.abort()
             raise
 
-    async def _stand_by(self, negotiator: Negotiator, epoch: int, inner: StandbyPeer) -> StandbyWay:
+    async def _stand_by(self, negotiator: Negotiator, epoch: int, inner: StandbyPeer) -> StandbyCarrier:
         """Have an open tunnel accepted as a standby. Raises RemoteError when the other end refuses."""
         tunnel = inner.standby
         if tunnel is None or not inner.is_open:
             raise SessionEndedError("the standby is over")
-        way = StandbyWay(negotiator.migration, inner, tunnel)
+        carrier = StandbyCarrier(negotiator.carrier_transport, inner, tunnel)
         args = signaling.StandBy(negotiator.session_id, epoch).as_json()
         stream = inner.open_as(RecordStream, CallKind.DUPLEX, signaling.CARRIER, (args,))
         try:
@@ -229,30 +229,30 @@ class DirectPaths:
             raise DeadlineError("the standby was not accepted in time") from None
         if not inner.is_open:  # its end has been told to nobody
             raise SessionEndedError("the standby is over")
-        self._standbys[inner] = way
-        way.open(stream)
-        return way
+        self._standbys[inner] = carrier
+        carrier.open(stream)
+        return carrier
 
     def news(self, peer: Peer, news: PathNews) -> None:
         self._on_news(peer, news)
 
-    def stream_data(self, peer: Peer, way: DirectWay, stream: int, data: bytes, end: bool) -> None:
+    def stream_data(self, peer: Peer, carrier: DirectCarrier, stream: int, data: bytes, end: bool) -> None:
         if forwards := self._forwards.get(peer):
-            forwards.data(way, stream, data)
+            forwards.data(carrier, stream, data)
 
-    def stream_reset(self, peer: Peer, way: DirectWay, stream: int) -> None:
+    def stream_reset(self, peer: Peer, carrier: DirectCarrier, stream: int) -> None:
         if forwards := self._forwards.get(peer):
-            forwards.reset(way, stream)
+            forwards.reset(carrier, stream)
 
-    def stream_record(self, peer: Peer, way: DirectWay, record: Record) -> None:
+    def stream_record(self, peer: Peer, carrier: DirectCarrier, record: Record) -> None:
         if forwards := self._forwards.get(peer):
-            forwards.record(way, record)
+            forwards.record(carrier, record)
 
-    def path_up(self, peer: Peer, way: DirectWay) -> None:
+    def path_up(self, peer: Peer, carrier: DirectCarrier) -> None:
         if forwards := self._forwards.get(peer):
-            forwards.path_up(way)
+            forwards.path_up(carrier)
 
-    def path_over(self, peer: Peer, way: DirectWay) -> None:
+    def path_over(self, peer: Peer, carrier: DirectCarrier) -> None:
         if forwards := self._forwards.get(peer):
             forwards.path_over()
 
@@ -264,8 +264,8 @@ class DirectPaths:
 
     def _expects_standby(self, who: FeedId) -> bool:
         return any(
-            rendezvous.role is Role.TARGET and rendezvous.migration.is_moved and rendezvous.peer_id == who
-            for rendezvous in self._by_id.values()
+            negotiation.role is Role.TARGET and negotiation.carrier_transport.is_moved and negotiation.peer_id == who
+            for negotiation in self._by_id.values()
         )
 
     def _show(self, peer: Peer) -> None:
@@ -284,26 +284,26 @@ class DirectPaths:
         except MuxRPCError as error:
             peer.link.fail(error)
             return
-        rendezvous = self._session_named(peer, wish)
-        if rendezvous is None or not rendezvous.migration.carriers.claim(wish.epoch):
-            peer.refuse(called.req, signaling.NO_SUCH_SESSION if rendezvous is None else _NOT_NOW)
+        negotiation = self._session_named(peer, wish)
+        if negotiation is None or not negotiation.carrier_transport.carriers.claim(wish.epoch):
+            peer.refuse(called.req, signaling.NO_SUCH_SESSION if negotiation is None else _NOT_NOW)
             peer.link.close()
             return
         peer.serve(Api())  # nothing else is served here
         stream = peer.accept_as(RecordStream, called.req)
-        way = StandbyWay(rendezvous.migration, peer, probation.tunnel)
-        way.open(stream)
-        way.send_records(_KEEPALIVE)  # says yes
-        self._standbys[peer] = way
-        rendezvous.migration.standby_up(wish.epoch, way)
+        carrier = StandbyCarrier(negotiation.carrier_transport, peer, probation.tunnel)
+        carrier.open(stream)
+        carrier.send_records(_KEEPALIVE)  # says yes
+        self._standbys[peer] = carrier
+        negotiation.carrier_transport.standby_up(wish.epoch, carrier)
 
 
-    def _session_named(self, peer: Peer, wish: signaling.StandBy) -> Rendezvous | None:
+    def _session_named(self, peer: Peer, wish: signaling.StandBy) -> Negotiation | None:
         """Return the session that a peer's tunnel would stand by for."""
         found = self._by_id.get(wish.session)
         if found is None or found.role is not Role.TARGET or found.peer_id != peer.id:
             return None
-        return found if found.migration.is_moved else None
+        return found if found.carrier_transport.is_moved else None
 
     def _why_no_standby(self, peer: Peer, called: Called) -> str:
         """Return the answer to `direct.carrier` where no standby is expected: a shown tunnel is none any

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ssbfast import limits
-from ssbfast.direct.carriers import DirectWay
+from ssbfast.direct.carriers import DirectCarrier
 from ssbfast.direct.options import Negotiator
 from ssbfast.errors import RefusedError, SSBError
 from ssbfast.wire.direct import signaling
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class _Answered:
-    """An offer that has been answered and not been synchronised yet."""
+    """Offer that has been answered and not been synchronised yet."""
 
     keys: DirectKeys
     attempt: Attempt
@@ -35,7 +35,7 @@ class _Answered:
 
 
 class Answers:
-    """Those of one session's end. Calls come in order; what breaks a rule raises SSBError, for the caller to hear."""
+    """Answers of one session's end. Calls come in order; what breaks a rule raises SSBError, for the caller to hear."""
 
     def __init__(self, negotiator: Negotiator) -> None:
         self._loop = asyncio.get_running_loop()
@@ -44,11 +44,11 @@ class Answers:
         self._offers: list[float] = []
 
     def offered(self, called: Called) -> None:
-        """`direct.offer` was called."""
+        """Begin to answer a call of `direct.offer`."""
         self._negotiator.start(self._answer(called, self._check(called)))
 
     def synced(self, called: Called) -> None:
-        """`direct.sync` was called: begin at once."""
+        """Begin at once to meet the caller of `direct.sync`."""
         sync = signaling.parse_sync(called.args)
         answered = self._answered
         if answered is None or answered.attempt.is_closed or answered.keys.epoch != sync.epoch:
@@ -67,7 +67,7 @@ class Answers:
     # ------------------------------------------------------------ inside
 
     def _check(self, called: Called) -> signaling.Offer:
-        """Whether an offer is to be answered."""
+        """Return the offer of a call, if it is to be answered."""
         if self._negotiator.role is not Role.TARGET:
             raise RefusedError("only a target answers offers")
         offer = signaling.parse_offer(called.args)
@@ -76,7 +76,7 @@ class Answers:
         if len(self._offers) >= limits.OFFERS:
             raise RefusedError("too many offers")
         self._offers.append(now)
-        if not self._negotiator.migration.carriers.claim(offer.epoch):
+        if not self._negotiator.carrier_transport.carriers.claim(offer.epoch):
             raise RefusedError("an old epoch")
         return offer
 
@@ -111,9 +111,11 @@ class Answers:
         from ssbfast.direct.quic_path import DirectPath
 
         attempt, offer = answered.attempt, answered.offer
-        way = DirectWay(self._negotiator.migration, self._negotiator)
+        carrier = DirectCarrier(self._negotiator.carrier_transport, self._negotiator)
         datagram = min(offer.datagram, self._negotiator.datagram)
         with contextlib.suppress(SSBError):  # the caller sees it, and tries again or stays
-            way.path = DirectPath.target(answered.credentials, connection, answered.keys, way, datagram=datagram)
+            carrier.path = DirectPath.target(
+                answered.credentials, connection, answered.keys, carrier, datagram=datagram
+            )
             punched = await attempt.punch(answered.keys, offer.whereabouts, connection=connection)
-            await way.open(punched.udp, None, within=limits.PUNCH_SECONDS, attempt=attempt)
+            await carrier.open(punched.udp, None, within=limits.PUNCH_SECONDS, attempt=attempt)

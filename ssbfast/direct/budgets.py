@@ -29,7 +29,7 @@ _by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Resources] = weak
 
 
 class Resources:
-    """One event loop's. sockets: UDP sockets that there may be; None: the share of the process's descriptors."""
+    """Resources of one event loop. sockets: UDP sockets that there may be; None: the share of its descriptors."""
 
     def __init__(self, sockets: int | None = None) -> None:
         self.attempts = AttemptPlaces()
@@ -76,7 +76,7 @@ class Resources:
     def open(self, key: bytes, family: socket.AddressFamily) -> UdpSocket | None:
         """Open a socket for an attempt with that peer; None when it has enough of them, or there are none.
 
-        Whoever closes it gives its place back.
+        Its closing gives its place back.
         """
         if not self.sockets.take(key):
             self._close_lingering(key)

@@ -11,7 +11,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 from ssbfast import limits
-from ssbfast.direct.carriers import DirectWay
+from ssbfast.direct.carriers import DirectCarrier
 from ssbfast.direct.options import NOT_TOLD, Negotiator, PathNews
 from ssbfast.errors import PunchError, RefusedError, RemoteError, SSBError
 from ssbfast.wire.direct import signaling
@@ -27,7 +27,7 @@ _WORTH_SECONDS: Final = 0.5
 
 
 class Caller:
-    """The upgrades of one session, at the end that makes them."""
+    """Upgrades of one session, at the end that makes them."""
 
     def __init__(self, negotiator: Negotiator) -> None:
         self._loop = asyncio.get_running_loop()
@@ -36,7 +36,7 @@ class Caller:
         self._told: str | None = None
 
     def path_changed(self) -> None:
-        """The session has another path: a failure that was told before is news again."""
+        """Note that the session has another path: a failure that was told before is news again."""
         self._told = None
 
     async def upgrade(self) -> None:
@@ -48,7 +48,7 @@ class Caller:
             raise
 
     async def _try(self) -> None:
-        """Up to three attempts at a direct path."""
+        """Make up to three attempts at a direct path."""
         negotiator = self._negotiator
         reason = ""
         negotiator.began = self._loop.time()
@@ -61,7 +61,7 @@ class Caller:
                 return
             except RemoteError as error:
                 if str(error).endswith(NOT_ALLOWED):
-                    negotiator.migration.carriers.stop_upgrades()  # it knows nothing of all this
+                    negotiator.carrier_transport.carriers.stop_upgrades()  # it knows nothing of all this
                     self._failed("no direct path: the other end knows of none" if negotiator.how.required else None)
                     return
                 reason = "the other end wants none"
@@ -76,8 +76,8 @@ class Caller:
 
     def _failed(self, reason: str | None) -> None:
         negotiator = self._negotiator
-        negotiator.migration.carriers.upgrade_failed(negotiator.migration.now())
-        negotiator.migration.step()
+        negotiator.carrier_transport.carriers.upgrade_failed(negotiator.carrier_transport.now())
+        negotiator.carrier_transport.step()
         if reason is not None and reason != self._told and negotiator.peer.path != "direct":
             self._told = reason
             took = self._loop.time() - negotiator.began
@@ -89,7 +89,8 @@ class Caller:
         negotiator = self._negotiator
         attempt, here = await negotiator.gather()
         try:
-            keys = DirectKeys.derive(negotiator.export_key, Role.CALLER, negotiator.migration.carriers.next_epoch())
+            epoch = negotiator.carrier_transport.carriers.next_epoch()
+            keys = DirectKeys.derive(negotiator.export_key, Role.CALLER, epoch)
             asked = self._loop.time()
             offer = signaling.Offer(keys.epoch, here, negotiator.datagram).as_json()
             timeout = min(limits.OFFER_ANSWER_SECONDS, max(self._decide - asked, _WORTH_SECONDS))
@@ -97,9 +98,9 @@ class Caller:
             round_trip = max(0.0, self._loop.time() - asked - answer.took)
             if not negotiator.host.may_meet(negotiator.peer):
                 raise RefusedError(NOT_TOLD)
-            way = DirectWay(negotiator.migration, negotiator)
+            carrier = DirectCarrier(negotiator.carrier_transport, negotiator)
             datagram = min(negotiator.datagram, answer.datagram)
-            way.path = path = DirectPath.caller(answer.certificate, keys, way, datagram=datagram)
+            carrier.path = path = DirectPath.caller(answer.certificate, keys, carrier, datagram=datagram)
             sync = signaling.Sync(keys.epoch, path.connection_id).as_json()
             synchronised = negotiator.start(self._synchronise(sync))
             try:
@@ -107,7 +108,7 @@ class Caller:
             finally:
                 synchronised.cancel()
             try:
-                await way.open(punched.udp, punched.remote, within=self._left())
+                await carrier.open(punched.udp, punched.remote, within=self._left())
             except PunchError:
                 negotiator.shorten_datagrams()  # probes pass: QUIC's packets may have been too long
                 raise
@@ -122,7 +123,7 @@ class Caller:
                 self._decide += limits.BIRTHDAY_SECONDS - limits.PUNCH_SECONDS
 
     def _left(self, start_in: float = 0.0) -> float:
-        """Seconds that a part of an attempt may take: people are to be told in time."""
+        """Return the seconds that a part of an attempt may take: the application is to be told in time."""
         left = self._decide - self._loop.time() - start_in
         return min(max(left, _WORTH_SECONDS), limits.PUNCH_SECONDS)
 

@@ -1,12 +1,12 @@
 """A session on several carriers, with the sockets: does what `wire/direct/carriers` says, and tells it what happens.
 
 Once a session may move, this is its link's transport. Below it are the tunnel that the session began in, direct paths
-and standby tunnels, each behind the few things that a `Way` can do. The link notices nothing but `pause_writing`.
+and standby tunnels, each behind the few things that a `Carrier` can do. The link notices nothing but `pause_writing`.
 
 What happens to bytes in flight
-    moving      kept until the other end has them, and sent again by another way if need be (`wire/direct/carriers`).
+    moving      kept until the other end has them, sent again on another carrier if need be (`wire/direct/carriers`).
     `close()`   the link has both goodbyes: everything ends as soon as the other end has ours.
-    `abort()`   dropped; every way is cut.
+    `abort()`   dropped; every carrier is cut.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import asyncio
 from typing import Any, Final, Protocol
 
 from ssbfast import limits
-from ssbfast.direct.carriers import FIRST, FirstTunnel, Way
+from ssbfast.direct.carriers import FIRST, Carrier, FirstTunnel
 from ssbfast.errors import SSBError
 from ssbfast.net.link import Link
 from ssbfast.net.sleep_detector import awake_clock
@@ -52,8 +52,8 @@ _HANDSHAKE: Final = {Role.CALLER: CLIENT_BYTES, Role.TARGET: SERVER_BYTES}
 """Bytes that each end has written before the session's stream began."""
 
 
-class Conductor(Protocol):
-    """Who makes the carriers."""
+class CarrierListener(Protocol):
+    """Maker of the carriers of a session, told what the session wants."""
 
     def want_quic(self) -> None:
         """Make a direct path: `quic_up` or `upgrade_failed`."""
@@ -68,30 +68,30 @@ class Conductor(Protocol):
         """Let the next direct paths have the shortest datagrams that there are."""
 
     def path_changed(self, path: Path, reason: str) -> None:
-        """Both directions go that way now."""
+        """Note that both directions go by that path now."""
 
-    def stream_record(self, carrier: int, record: Record) -> None:
-        """A record of a forwarded connection."""
+    def stream_record(self, number: int, record: Record) -> None:
+        """Take a record of a forwarded connection."""
 
     def forget(self) -> None:
-        """It is over, for good."""
+        """Forget the session: it is over, for good."""
 
 
-class Migration(asyncio.Transport):
-    """One session. conductor: whom to ask for carriers. link: the session's, open.
+class CarrierTransport(asyncio.Transport):
+    """Transport of one session. listener: is asked for carriers. link: the session's, open.
 
     Until `take_over` the link goes on over its tunnel, and only wishes and pauses are at work here.
     """
 
-    def __init__(self, carriers: Carriers, link: Link, tunnel: TunnelTransport, conductor: Conductor) -> None:
+    def __init__(self, carriers: Carriers, link: Link, tunnel: TunnelTransport, listener: CarrierListener) -> None:
         super().__init__()
         self._loop = asyncio.get_running_loop()
         self._clock = awake_clock()
         self._carriers = carriers
         self._link = link
         self._tunnel = tunnel
-        self._conductor = conductor
-        self._ways: dict[int, Way] = {}
+        self._listener = listener
+        self._live: dict[int, Carrier] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._running = False
         self._reading = True
@@ -103,20 +103,20 @@ class Migration(asyncio.Transport):
         self._stirred = float("-inf")
         self.is_moved = False
 
-    # ------------------------------------------------------------ from the conductor
+    # ------------------------------------------------------------ from the negotiation
 
     @property
     def carriers(self) -> Carriers:
-        """The machine; after calling it, `step`."""
+        """Machine; after calling it, `step`."""
         return self._carriers
 
     def now(self) -> float:
-        """The machine's time: that which we were awake."""
+        """Return the machine's time: that which we were awake."""
         return self._clock.time()
 
-    def has(self, carrier: int) -> bool:
-        """Whether a carrier is there, lost by nobody and not ended."""
-        return carrier in self._ways
+    def has(self, number: int) -> bool:
+        """Return whether a carrier is there, lost by neither end and not ended."""
+        return number in self._live
 
     def take_over(self) -> None:
         """Become the link's transport: from now on the session may move. Harmless when done already."""
@@ -129,19 +129,19 @@ class Migration(asyncio.Transport):
             sent=tunnel.written - _HANDSHAKE[role],
             received=tunnel.delivered - _HANDSHAKE[role.other],
         )
-        self._ways[FIRST] = FirstTunnel(self, tunnel)
+        self._live[FIRST] = FirstTunnel(self, tunnel)
         self._link.move(self, piece=limits.CARRIER_SLACK)
 
-    def quic_up(self, epoch: int, way: Way) -> int:
-        """A direct path is proven both ways; returns its number."""
+    def quic_up(self, epoch: int, carrier: Carrier) -> int:
+        """Add a direct path that is proven both ways; return its number."""
         self.take_over()
         number = self._carriers.quic_up(epoch, self.now())
         self._carriers.waiting(number, {}, self.now())
-        return self._add(number, way)
+        return self._add(number, carrier)
 
-    def standby_up(self, epoch: int, way: Way) -> int:
-        """A standby is open; returns its number."""
-        return self._add(self._carriers.standby_up(epoch, self.now()), way)
+    def standby_up(self, epoch: int, carrier: Carrier) -> int:
+        """Add a standby that is open; return its number."""
+        return self._add(self._carriers.standby_up(epoch, self.now()), carrier)
 
     def step(self) -> None:
         """Do what the machine wants, after any call of it."""
@@ -157,42 +157,42 @@ class Migration(asyncio.Transport):
         self._flow()
         self._arm()
 
-    # ------------------------------------------------------------ from the ways
+    # ------------------------------------------------------------ from the carriers
 
-    def records(self, carrier: int, data: bytes) -> None:
-        self._carriers.records(carrier, data, self.now())
+    def records_received(self, number: int, data: bytes) -> None:
+        self._carriers.records(number, data, self.now())
         self.step()
 
-    def data(self, carrier: int, data: bytes) -> None:
-        self._carriers.data(carrier, data, self.now())
+    def data_received(self, number: int, data: bytes) -> None:
+        self._carriers.data(number, data, self.now())
         self.step()
 
-    def heard(self, carrier: int, rtt: float) -> None:
-        self._carriers.heard(carrier, self.now(), rtt)
+    def sign_received(self, number: int, rtt: float) -> None:
+        self._carriers.heard(number, self.now(), rtt)
 
-    def stirred(self) -> None:
-        """Forwarded connections move on a direct path."""
+    def on_forward_activity(self) -> None:
+        """Note that forwarded connections move on a direct path."""
         now = self.now()
         if now - self._stirred >= _STIR_SECONDS:
             self._stirred = now
             self._carriers.stirred(now)
             self.step()
 
-    def lost(self, carrier: int, clean: bool, why: Exception | None = None) -> None:
-        if self._ways.pop(carrier, None) is None:
+    def carrier_lost(self, number: int, clean: bool, why: Exception | None = None) -> None:
+        if self._live.pop(number, None) is None:
             return
         if isinstance(why, SSBError):
             self._why = why
-        self._carriers.lost(carrier, self.now(), clean)
+        self._carriers.lost(number, self.now(), clean)
         self.step()
 
-    def given_up(self, carrier: int) -> None:
-        """The other end says in a standby that the session is over."""
-        self._carriers.given_up(carrier, self.now())
+    def on_given_up(self, number: int) -> None:
+        """Note that the other end says in a standby that the session is over."""
+        self._carriers.given_up(number, self.now())
         self.step()
 
-    def writable(self) -> None:
-        """A way takes more again, or does not."""
+    def on_writable(self) -> None:
+        """Note that a carrier takes more again, or does not."""
         self._flow()
 
     # ------------------------------------------------------------ asyncio.Transport
@@ -208,13 +208,13 @@ class Migration(asyncio.Transport):
 
     def pause_reading(self) -> None:
         self._reading = False
-        for way in self._ways.values():
-            way.read(False)
+        for carrier in self._live.values():
+            carrier.read(False)
 
     def resume_reading(self) -> None:
         self._reading = True
-        for way in self._ways.values():
-            way.read(True)
+        for carrier in self._live.values():
+            carrier.read(True)
         if self._unread:
             self._loop.call_soon(self._deliver_unread)
 
@@ -222,7 +222,7 @@ class Migration(asyncio.Transport):
         return self._carriers.unacknowledged + self._tunnel.get_write_buffer_size()
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """The window decides, and each way's own limits."""
+        """Ignore the choice: the window decides, and each carrier's own limits."""
 
     def can_write_eof(self) -> bool:
         return True
@@ -235,12 +235,12 @@ class Migration(asyncio.Transport):
         self.step()
 
     def write_eof(self) -> None:
-        """The link has said its goodbye."""
+        """Note that the link has said its goodbye."""
         self._carriers.said_goodbye(self.now())
         self.step()
 
     def close(self) -> None:
-        """The link has said its goodbye, and heard the other end's."""
+        """Close it: the link has said its goodbye, and has the other end's."""
         if self._closing:
             return
         self._closing = True
@@ -257,30 +257,30 @@ class Migration(asyncio.Transport):
 
     # ------------------------------------------------------------ inside
 
-    def _add(self, carrier: int, way: Way) -> int:
-        self._ways[carrier] = way
+    def _add(self, number: int, carrier: Carrier) -> int:
+        self._live[number] = carrier
         if not self._reading:
-            way.read(False)
+            carrier.read(False)
         self.step()
-        way.begin(carrier)
-        return carrier
+        carrier.begin(number)
+        return number
 
     def _do(self, effect: Effect) -> None:
         match effect:
-            case Data(carrier, data):
-                self._ways[carrier].send_data(data)
+            case Data(number, data):
+                self._live[number].send_data(data)
             case Deliver(data):
                 self._deliver(data)
-            case Records(carrier, data):
-                self._ways[carrier].send_records(data)
-            case BeginRaw(carrier):
-                self._ways[carrier].begin_raw()
-            case Ping(carrier):
-                self._ways[carrier].ping()
-            case EndCarrier(carrier, clean):
-                way = self._ways.pop(carrier, None)
-                if way is not None:
-                    way.end(clean)
+            case Records(number, data):
+                self._live[number].send_records(data)
+            case BeginRaw(number):
+                self._live[number].begin_raw()
+            case Ping(number):
+                self._live[number].ping()
+            case EndCarrier(number, clean):
+                carrier = self._live.pop(number, None)
+                if carrier is not None:
+                    carrier.end(clean)
             case Resume():
                 pass  # `_flow` sees it
             case Failed(error):
@@ -292,20 +292,20 @@ class Migration(asyncio.Transport):
                 self._ask(effect)
 
     def _ask(self, effect: Effect) -> None:
-        """What concerns the conductor."""
+        """Tell the listener what concerns it."""
         match effect:
             case WantQuic():
-                self._conductor.want_quic()
+                self._listener.want_quic()
             case WantStandby():
-                self._conductor.want_standby()
+                self._listener.want_standby()
             case AskUpgrade():
-                self._conductor.ask_upgrade()
+                self._listener.ask_upgrade()
             case ShortenDatagrams():
-                self._conductor.shorten_datagrams()
+                self._listener.shorten_datagrams()
             case PathChanged(path, reason):
-                self._conductor.path_changed(path, reason)
-            case StreamRecord(carrier, record):
-                self._conductor.stream_record(carrier, record)
+                self._listener.path_changed(path, reason)
+            case StreamRecord(number, record):
+                self._listener.stream_record(number, record)
             case Forget():
                 self._end()
 
@@ -331,7 +331,7 @@ class Migration(asyncio.Transport):
         """Let the link write exactly while there is room."""
         if not self.is_moved or self._told:
             return
-        sending = self._ways.get(self._carriers.sending) if self._carriers.sending is not None else None
+        sending = self._live.get(self._carriers.sending) if self._carriers.sending is not None else None
         full = self._carriers.room <= 0 or (sending is not None and sending.is_full)
         if full is not self._paused:
             self._paused = full
@@ -364,9 +364,9 @@ class Migration(asyncio.Transport):
     def _look(self) -> None:
         """Tell the machine how far the direct path has got."""
         quic = self._carriers.quic
-        way = None if quic is None else self._ways.get(quic)
-        if quic is not None and way is not None:
-            self._carriers.waiting(quic, way.waiting(), self.now())
+        carrier = None if quic is None else self._live.get(quic)
+        if quic is not None and carrier is not None:
+            self._carriers.waiting(quic, carrier.waiting(), self.now())
 
     def _end_link(self, error: SSBError | None) -> None:
         self._closing = True
@@ -375,11 +375,11 @@ class Migration(asyncio.Transport):
             self._loop.call_soon(self._link.connection_lost, error)
 
     def _end(self) -> None:
-        """Nothing is left to do."""
+        """Leave nothing behind: there is nothing left to do."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        for way in self._ways.values():
-            way.end(False)
-        self._ways.clear()
-        self._conductor.forget()
+        for carrier in self._live.values():
+            carrier.end(False)
+        self._live.clear()
+        self._listener.forget()

@@ -1,7 +1,7 @@
 """What a session travels by (`direct/carrier_transport.py`): the tunnel it began in, a direct path, a standby tunnel.
 
-Until the session has a way, whoever makes it is its owner, and ends it when nothing comes of it: `DirectWay.open`
-does, and whoever dials or accepts a standby. From `begin` on it is the migration's to end.
+Until the session has a carrier, its maker owns it, and ends it when nothing comes of it: `DirectCarrier.open`
+does, and so does the end that dials or accepts a standby. From `begin` on it is the `CarrierTransport`'s to end.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ FIRST: Final = 0
 """The number of the tunnel that a session began in."""
 
 
-class Way(Protocol):
+class Carrier(Protocol):
     """One carrier, as far as the session is concerned. What it has no use for never reaches it."""
 
     def begin(self, number: int) -> None:
-        """The machine knows it by this number; what has come already may be told now."""
+        """Begin under this number, by which the machine knows it; what has come already may be told now."""
 
     def send_records(self, data: bytes) -> None:
         """Write records."""
@@ -49,87 +49,87 @@ class Way(Protocol):
         """Ask for a sign of life."""
 
     def waiting(self) -> Mapping[int, int]:
-        """What QUIC has sent and seen no acknowledgement of: see `Carriers.waiting`."""
+        """Return what QUIC has sent and seen no acknowledgement of: see `Carriers.waiting`."""
 
     def end(self, clean: bool) -> None:
-        """Be done with it."""
+        """End it."""
 
     def read(self, yes: bool) -> None:
-        """Whether it is to be read, as far as it can be told."""
+        """Read it or not, as far as that can be chosen."""
 
     @property
     def is_full(self) -> bool:
-        """Whether it would rather take nothing now."""
+        """True when it would rather take nothing now."""
 
 
 class CarriedSession(Protocol):
-    """What a carrier tells the session that travels by it. carrier: its number."""
+    """Session that travels by carriers, which tell it what happens. carrier: its number."""
 
     @property
     def carriers(self) -> Carriers:
-        """The rules of the session's carriers."""
+        """Rules of the session's carriers."""
 
-    def records(self, carrier: int, data: bytes) -> None:
+    def records_received(self, number: int, data: bytes) -> None:
         """Take records."""
 
-    def data(self, carrier: int, data: bytes) -> None:
+    def data_received(self, number: int, data: bytes) -> None:
         """Take bytes of the session."""
 
-    def heard(self, carrier: int, rtt: float) -> None:
+    def sign_received(self, number: int, rtt: float) -> None:
         """Note a sign of life, and the round trip in seconds."""
 
-    def lost(self, carrier: int, clean: bool, why: Exception | None = None) -> None:
+    def carrier_lost(self, number: int, clean: bool, why: Exception | None = None) -> None:
         """Do without the carrier from now on. clean: it has ended in order."""
 
-    def given_up(self, carrier: int) -> None:
-        """The other end says that it has the session no more."""
+    def on_given_up(self, number: int) -> None:
+        """Note that the other end says that it has the session no more."""
 
-    def writable(self) -> None:
-        """A carrier takes more, or no more."""
+    def on_writable(self) -> None:
+        """Note that a carrier takes more, or no more."""
 
-    def stirred(self) -> None:
-        """A forwarded connection moves on a carrier."""
+    def on_forward_activity(self) -> None:
+        """Note that a forwarded connection moves on a carrier."""
 
 
-class PathOwner(Protocol):
-    """Who is told of a direct path what is not the session's business."""
+class PathListener(Protocol):
+    """Owner of a direct path, told what is not the session's business."""
 
-    def path_ready(self, way: DirectWay) -> None:
-        """Both proofs have passed: the session has the way now, or it has been ended."""
+    def path_ready(self, carrier: DirectCarrier) -> None:
+        """Note that both proofs have passed: the session has the path now, or it has been ended."""
 
-    def stream_data(self, way: DirectWay, stream: int, data: bytes, end: bool) -> None:
-        """Bytes of a forwarded connection."""
+    def stream_data(self, carrier: DirectCarrier, stream: int, data: bytes, end: bool) -> None:
+        """Take bytes of a forwarded connection."""
 
-    def stream_reset(self, way: DirectWay, stream: int) -> None:
-        """A forwarded connection was cut by the other end."""
+    def stream_reset(self, carrier: DirectCarrier, stream: int) -> None:
+        """Note that the other end has cut a forwarded connection."""
 
-    def path_over(self, way: DirectWay) -> None:
-        """It is lost, or was ended."""
+    def path_over(self, carrier: DirectCarrier) -> None:
+        """Note that it is lost, or was ended."""
 
 
 class FirstTunnel:
-    """The tunnel that the session began in: raw both ways, without records. It becomes that tunnel's protocol."""
+    """Tunnel that the session began in: raw both ways, without records. It becomes that tunnel's protocol."""
 
-    def __init__(self, migration: CarriedSession, tunnel: TunnelTransport) -> None:
-        self._migration = migration
+    def __init__(self, session: CarriedSession, tunnel: TunnelTransport) -> None:
+        self._session = session
         self._tunnel = tunnel
         self._full = tunnel.get_write_buffer_size() > limits.TUNNEL_SHARE // 2
         tunnel.set_protocol(RawTunnel(self, tunnel))
 
     def begin(self, number: int) -> None:
-        """It always was `FIRST`."""
+        """Do nothing: it always was `FIRST`."""
 
     def send_records(self, data: bytes) -> None:
-        """There are none on a raw tunnel."""
+        """Do nothing: there are none on a raw tunnel."""
 
     def send_data(self, data: bytes) -> None:
         self._tunnel.write(data)
 
     def begin_raw(self) -> None:
-        """It is."""
+        """Do nothing: it is raw."""
 
     def ping(self) -> None:
-        """A tunnel has its room's keepalive."""
+        """Do nothing: a tunnel has its room's keepalive."""
 
     def waiting(self) -> Mapping[int, int]:
         return {}
@@ -152,28 +152,28 @@ class FirstTunnel:
         return self._full
 
     def raw_received(self, tunnel: TunnelTransport, data: bytes) -> None:
-        self._migration.data(FIRST, data)
+        self._session.data_received(FIRST, data)
 
     def raw_writable(self, tunnel: TunnelTransport, yes: bool) -> None:
         self._full = not yes
-        self._migration.writable()
+        self._session.on_writable()
 
     def raw_lost(self, tunnel: TunnelTransport, error: Exception | None) -> None:
-        self._migration.lost(FIRST, error is None, error)
+        self._session.carrier_lost(FIRST, error is None, error)
 
 
-class DirectWay:
+class DirectCarrier:
     """A direct path. It is the path's handler (`direct/quic_path.py`).
 
     ready: done when both proofs have passed, and the session has the path if it wants it; PunchError when the path was
     lost before.
     """
 
-    def __init__(self, migration: CarriedSession, owner: PathOwner) -> None:
+    def __init__(self, session: CarriedSession, owner: PathListener) -> None:
         self.number: int | None = None
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.path: DirectPath | None = None
-        self._migration = migration
+        self._session = session
         self._owner = owner
 
     @property
@@ -201,7 +201,7 @@ class DirectWay:
             if self.number is None:
                 path.abort("given up")
 
-    # ------------------------------------------------------------ Way
+    # ------------------------------------------------------------ Carrier
 
     def begin(self, number: int) -> None:
         self.number = number
@@ -215,7 +215,7 @@ class DirectWay:
             self.path.send_data(data)
 
     def begin_raw(self) -> None:
-        """There are no boxes around a session on a direct path."""
+        """Do nothing: there are no boxes around a session on a direct path."""
 
     def ping(self) -> None:
         if self.path is not None:
@@ -234,15 +234,15 @@ class DirectWay:
         self._owner.path_over(self)
 
     def read(self, yes: bool) -> None:
-        """What is not read is not acknowledged, and the other end stops by itself."""
+        """Do nothing: what is not read is not acknowledged, and the other end stops by itself."""
 
     @property
     def is_full(self) -> bool:
         return False  # the window bounds what QUIC holds
 
-    def stirred(self) -> None:
-        """A forwarded connection has sent something."""
-        self._migration.stirred()
+    def on_forward_activity(self) -> None:
+        """Note that a forwarded connection has sent something."""
+        self._session.on_forward_activity()
 
     # ------------------------------------------------------------ DirectHandler
 
@@ -253,14 +253,14 @@ class DirectWay:
 
     def path_records(self, path: DirectPath, data: bytes) -> None:
         if self.number is not None:
-            self._migration.records(self.number, data)
+            self._session.records_received(self.number, data)
 
     def path_data(self, path: DirectPath, data: bytes) -> None:
         if self.number is not None:
-            self._migration.data(self.number, data)
+            self._session.data_received(self.number, data)
 
     def path_stream(self, path: DirectPath, stream: int, data: bytes, end: bool) -> None:
-        self._migration.stirred()
+        self._session.on_forward_activity()
         self._owner.stream_data(self, stream, data, end)
 
     def path_stream_reset(self, path: DirectPath, stream: int) -> None:
@@ -268,26 +268,26 @@ class DirectWay:
 
     def path_heard(self, path: DirectPath) -> None:
         if self.number is not None:
-            self._migration.heard(self.number, path.rtt or 0.0)
+            self._session.sign_received(self.number, path.rtt or 0.0)
 
     def path_lost(self, path: DirectPath, clean: bool, reason: str) -> None:
         if not self.ready.done():
             self.ready.set_exception(PunchError(f"no direct path: {reason}"))
             self.ready.exception()  # nobody may be waiting
         if self.number is not None:
-            self._migration.lost(self.number, clean)
+            self._session.carrier_lost(self.number, clean)
         self._owner.path_over(self)
 
 
-class StandbyWay:
+class StandbyCarrier:
     """A standby: records in its `direct.carrier`, later the session raw.
 
     peer: the standby's own session; tunnel: what it runs over.
     """
 
-    def __init__(self, migration: CarriedSession, peer: Peer, tunnel: StandbyTunnel) -> None:
+    def __init__(self, session: CarriedSession, peer: Peer, tunnel: StandbyTunnel) -> None:
         self.number: int | None = None
-        self._migration = migration
+        self._session = session
         self._peer = peer
         self._tunnel = tunnel
         self._records: RecordStream | None = None
@@ -297,12 +297,12 @@ class StandbyWay:
         self._early = b""
 
     def open(self, stream: RecordStream) -> None:
-        """Records travel in this stream, which the other end has accepted."""
+        """Let records travel in this stream, which the other end has accepted."""
         self._records = stream
-        stream.way = self
+        stream.carrier = self
         self._early, stream.early = stream.early, b""
 
-    # ------------------------------------------------------------ Way
+    # ------------------------------------------------------------ Carrier
 
     def begin(self, number: int) -> None:
         self.number = number
@@ -321,7 +321,7 @@ class StandbyWay:
         self._raw = self._tunnel.change(self)
 
     def ping(self) -> None:
-        """The machine writes keepalive records."""
+        """Do nothing: the machine writes keepalive records."""
 
     def waiting(self) -> Mapping[int, int]:
         return {}
@@ -332,8 +332,8 @@ class StandbyWay:
             self._tunnel.close_raw()
         elif clean:
             self._peer.link.close()
-        elif self._raw is None and self._records is not None and self._migration.carriers.is_over:
-            # The other end need not look for a way to a session that is no more.
+        elif self._raw is None and self._records is not None and self._session.carriers.is_over:
+            # The other end need not look for a carrier of a session that is no more.
             self._peer.end(self._records, NO_SUCH_SESSION)
             self._peer.link.close()
         else:
@@ -351,15 +351,15 @@ class StandbyWay:
     def is_full(self) -> bool:
         return self._full
 
-    # ------------------------------------------------------------ TunnelOwner
+    # ------------------------------------------------------------ TunnelListener
 
     def raw_received(self, tunnel: TunnelTransport, data: bytes) -> None:
         if self.number is not None and not self._over:
-            self._migration.data(self.number, data)
+            self._session.data_received(self.number, data)
 
     def raw_writable(self, tunnel: TunnelTransport, yes: bool) -> None:
         self._full = not yes
-        self._migration.writable()
+        self._session.on_writable()
 
     def raw_lost(self, tunnel: TunnelTransport, error: Exception | None) -> None:
         self.lost(error)
@@ -367,33 +367,33 @@ class StandbyWay:
     # ------------------------------------------------------------ from its session
 
     def received(self, data: bytes) -> None:
-        """Records came."""
+        """Take records."""
         if self.number is None:
             self._early += data
         elif not self._over:
-            self._migration.records(self.number, data)
+            self._session.records_received(self.number, data)
 
     def given_up(self) -> None:
-        """The other end says that it has the session no more."""
+        """Note that the other end says that it has the session no more."""
         if self.number is not None and not self._over:
-            self._migration.given_up(self.number)
+            self._session.on_given_up(self.number)
 
     def session_over(self, error: SSBError | None) -> None:
-        """The standby's own session has ended, or what it is for: in order, if it was to make room for the one that it
-        carries."""
+        """Note that the standby's own session has ended, or what it is for: in order, if it was to make room for
+        the one that it carries."""
         if self._raw is None:
             self.lost(error)
             self._peer.link.close()
 
     def lost(self, error: Exception | None) -> None:
-        """There is no standby any more, or the tunnel under the session that it carries is over."""
+        """Note that there is no standby any more, or that the tunnel under the carried session is over."""
         if self.number is not None and not self._over:
             self._over = True
-            self._migration.lost(self.number, error is None, error)
+            self._session.carrier_lost(self.number, error is None, error)
 
 
 class RecordStream(Stream):
-    """`direct.carrier`: what comes is acted upon at once, in order with the goodbye behind it.
+    """Stream of `direct.carrier`: what comes is acted upon at once, in order with the goodbye behind it.
 
     accepted: done when the other end has written its first record, which says yes; RemoteError when it has said no by
     itself, and SessionEndedError however else the stream ended.
@@ -401,7 +401,7 @@ class RecordStream(Stream):
 
     def __init__(self, peer: Peer, req: int) -> None:
         super().__init__(peer, req)
-        self.way: StandbyWay | None = None
+        self.carrier: StandbyCarrier | None = None
         self.early = b""
         self.accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -410,8 +410,8 @@ class RecordStream(Stream):
             self.accepted.set_result(None)
         if not isinstance(item, bytes):
             return
-        if self.way is not None:
-            self.way.received(item)
+        if self.carrier is not None:
+            self.carrier.received(item)
         else:
             self.early += item
 
@@ -422,7 +422,7 @@ class RecordStream(Stream):
         if not self.accepted.done():
             self.accepted.set_exception(error if said_so and isinstance(error, RemoteError) else over)
             self.accepted.exception()  # nobody may be waiting
-        if self.way is not None and said_so:
+        if self.carrier is not None and said_so:
             if isinstance(error, RemoteError) and error.message == NO_SUCH_SESSION:
-                self.way.given_up()
-            self.way.session_over(error or over)
+                self.carrier.given_up()
+            self.carrier.session_over(error or over)

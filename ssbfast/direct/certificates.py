@@ -28,7 +28,7 @@ _LIFE = datetime.timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What the target of a direct path shows, and proves with. `Credentials.make` makes them.
+    """Certificate and key that the target of a direct path shows, and proves with. `Credentials.make` makes them.
 
     certificate: DER, about 250 bytes. key: its private key.
     """
@@ -38,7 +38,7 @@ class Credentials:
 
     @classmethod
     def make(cls) -> Credentials:
-        """A new key and its certificate, valid from an hour ago to a day ahead: clocks differ. Takes 0.1 ms."""
+        """Make a key and its certificate, valid from an hour ago to a day ahead: clocks differ. Takes 0.1 ms."""
         key = ec.generate_private_key(ec.SECP256R1())
         now = datetime.datetime.now(datetime.timezone.utc)
         nameless = x509.Name([])
@@ -56,7 +56,7 @@ class Credentials:
 
 
 def load(certificate: bytes) -> x509.Certificate:
-    """The certificate that the other end has sent us (DER).
+    """Return the certificate that the other end has sent us (DER).
 
     Raises RemoteProtocolError unless it is exactly one of at most `limits.CERTIFICATE` bytes with a P-256 or Ed25519
     key. Its dates are looked at when it is used.
@@ -77,6 +77,6 @@ def load(certificate: bytes) -> x509.Certificate:
 
 
 def pem(certificate: bytes) -> bytes:
-    """The same bytes as PEM."""
+    """Return the same bytes as PEM."""
     body = base64.encodebytes(certificate)
     return b"-----BEGIN CERTIFICATE-----\n" + body + b"-----END CERTIFICATE-----\n"

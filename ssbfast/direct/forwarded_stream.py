@@ -17,9 +17,9 @@ import asyncio
 from typing import Any, Final, Protocol
 
 from ssbfast import limits, native
-from ssbfast.direct.carriers import DirectWay
+from ssbfast.direct.carriers import DirectCarrier
 from ssbfast.errors import CarrierError, MuxRPCError, SSBError
-from ssbfast.net.duplex_transport import Carrier
+from ssbfast.net.duplex_transport import DuplexSession
 from ssbfast.net.forward.window import WindowedTransport
 from ssbfast.wire.direct.carriers.streams import CarriedStream
 from ssbfast.wire.muxrpc_body import encode_json
@@ -30,25 +30,26 @@ FORWARD: Final = b"\x01"
 _ITEM: Final = native.STREAM | native.JSON
 
 
-class StreamOwner(Protocol):
-    """Who has a path's streams."""
+class StreamListener(Protocol):
+    """Owner of a path's streams."""
 
     def stream_over(self, stream: DirectStream) -> None:
-        """Nothing is left of it."""
+        """Forget a stream of which nothing is left."""
 
 
 class DirectStream:
     """One connection.
 
-    epoch: of its path. way: that path, None when it is lost already. carried: its bookkeeping, detached in that case.
+    epoch: of its path. carrier: that path, None when it is lost already. carried: its bookkeeping, detached
+    in that case.
     protocol: as `WindowedTransport`'s. sent, got: bytes so far.
     """
 
     def __init__(
         self,
-        owner: StreamOwner,
+        owner: StreamListener,
         epoch: int,
-        way: DirectWay | None,
+        carrier: DirectCarrier | None,
         carried: CarriedStream,
         protocol: asyncio.Protocol,
     ) -> None:
@@ -58,7 +59,7 @@ class DirectStream:
         self.got = 0
         self._loop = asyncio.get_running_loop()
         self._owner = owner
-        self._way = way
+        self._carrier = carrier
         self._protocol = protocol
         self._duplex: WindowedTransport | None = None
         self._unsent = bytearray()
@@ -74,7 +75,7 @@ class DirectStream:
 
     @property
     def finished(self) -> bool:
-        """Whether both directions have ended."""
+        """True when both directions have ended."""
         return self._end_due and self._eof_told
 
     def write(self, data: Any) -> None:
@@ -97,7 +98,7 @@ class DirectStream:
             self._push()
 
     def close(self) -> None:
-        """The TCP connection is closed in order: it has used up everything. Our last bytes may still be under way."""
+        """Close it in order: the TCP connection has used up everything. Our last bytes may still be under way."""
         self.waiting(0)
         self.write_eof()
         if self._duplex is not None:
@@ -105,17 +106,17 @@ class DirectStream:
         self._look()
 
     def reset(self, message: str) -> None:
-        """Cut it; the other end is told."""
+        """Cut it and tell the other end."""
         if self._over:
             return
         if self._duplex is not None:
             self._duplex.reset(message)
-        elif self._way is not None and self._way.path is not None:
-            self._way.path.reset_stream(self.carried.stream)
+        elif self._carrier is not None and self._carrier.path is not None:
+            self._carrier.path.reset_stream(self.carried.stream)
         self._end(None)
 
     def waiting(self, n: int) -> None:
-        """Of the bytes received n are not used up yet."""
+        """Note that n of the bytes received are not used up yet."""
         used = self.got - n - self._reported
         if self._over or used <= 0:
             return
@@ -129,28 +130,28 @@ class DirectStream:
     # ------------------------------------------------------------ from the path
 
     def received(self, data: bytes) -> None:
-        """Bytes of the QUIC stream. Raises CarrierError."""
+        """Take bytes of the QUIC stream. Raises CarrierError."""
         self._deliver(self.carried.received(data))
         self._look()
 
     def recorded(self) -> None:
-        """A record was for this stream."""
+        """Go on after a record for this stream."""
         self._push()
         self._look()
 
     def cut(self) -> None:
-        """The other end has reset it."""
+        """End it: the other end has reset it."""
         self._end(CarrierError("the connection was reset"))
 
     def detach(self) -> None:
-        """The path is lost."""
-        self._way = None
+        """Go on without the path, which is lost."""
+        self._carrier = None
         self.carried.detach()
         self._stop_timer()
 
     # ------------------------------------------------------------ after the path
 
-    def continue_over(self, carrier: Carrier, req: int, received: int | None) -> ContinuedTransport:
+    def continue_over(self, carrier: DuplexSession, req: int, received: int | None) -> ContinuedTransport:
         """Go on in this duplex. received: how far the other end says that it has come; None: it has yet to say so."""
         duplex = ContinuedTransport(carrier, req, _DuplexSide(self), self)
         if received is not None:
@@ -159,7 +160,7 @@ class DirectStream:
         return duplex
 
     def resume(self, duplex: WindowedTransport, received: int) -> None:
-        """Both ends know where to go on. Raises CarrierError for a number that cannot be."""
+        """Go on where both ends know to. Raises CarrierError for a number that cannot be."""
         pieces = self.carried.resume(received)
         self._duplex = duplex
         was_paused, self._paused = self._paused, False  # the duplex may pause it anew by what follows
@@ -175,14 +176,14 @@ class DirectStream:
             self._resume_protocol()
 
     def deliver(self, data: bytes) -> None:
-        """Bytes of the duplex."""
+        """Take bytes of the duplex."""
         try:
             self._deliver(self.carried.received(data))
         except CarrierError:
             self.reset("more bytes than there are")
 
     def duplex_finished(self) -> None:
-        """The other end's direction of the duplex has ended."""
+        """Note that the other end's direction of the duplex has ended."""
         try:
             self.carried.duplex_ended()
         except CarrierError:
@@ -191,7 +192,7 @@ class DirectStream:
         self._look()
 
     def duplex_lost(self, error: Exception | None) -> None:
-        """The duplex is over."""
+        """Note that the duplex is over."""
         self._end(error)
 
     def pause(self) -> None:
@@ -211,9 +212,9 @@ class DirectStream:
             piece = bytes(self._unsent[: limits.FORWARD_READ])
             del self._unsent[: limits.FORWARD_READ]
             carried.send(piece, now)
-            if self._way is not None and self._way.path is not None:
-                self._way.path.send_stream(carried.stream, piece)
-                self._way.stirred()
+            if self._carrier is not None and self._carrier.path is not None:
+                self._carrier.path.send_stream(carried.stream, piece)
+                self._carrier.on_forward_activity()
         if self._end_due and not self._unsent and not carried.ended:
             self._say(carried.end())
         if self._unsent or carried.room <= 0:
@@ -232,10 +233,10 @@ class DirectStream:
             self._protocol.data_received(data)
 
     def _say(self, record: bytes) -> None:
-        if record and self._way is not None:
-            self._way.send_records(record)
+        if record and self._carrier is not None:
+            self._carrier.send_records(record)
         at = self.carried.timer()
-        if at is not None and self._timer is None and self._way is not None:
+        if at is not None and self._timer is None and self._carrier is not None:
             self._timer = self._loop.call_at(at, self._tick)
 
     def _tick(self) -> None:
@@ -251,8 +252,8 @@ class DirectStream:
             self._eof_told = True
             self._protocol.eof_received()
         if self.carried.done and self._duplex is None:
-            if self._way is not None and self._way.path is not None:
-                self._way.path.send_stream(self.carried.stream, b"", True)
+            if self._carrier is not None and self._carrier.path is not None:
+                self._carrier.path.send_stream(self.carried.stream, b"", True)
             self._end(None)
 
     def _stop_timer(self) -> None:
@@ -271,9 +272,9 @@ class DirectStream:
 
 
 class ContinuedTransport(WindowedTransport):
-    """The duplex `direct.continue`: first each end says how far it has come, then it is like any carried connection."""
+    """Transport of `direct.continue`: each end says how far it has come, then it is like any carried connection."""
 
-    def __init__(self, carrier: Carrier, req: int, protocol: asyncio.Protocol, stream: DirectStream) -> None:
+    def __init__(self, carrier: DuplexSession, req: int, protocol: asyncio.Protocol, stream: DirectStream) -> None:
         self._stream = stream
         super().__init__(carrier, req, protocol)
 
@@ -295,7 +296,7 @@ class ContinuedTransport(WindowedTransport):
 
 
 class _DuplexSide(asyncio.Protocol):
-    """The duplex's protocol: the stream that it continues."""
+    """Protocol of the duplex: the stream that it continues."""
 
     def __init__(self, stream: DirectStream) -> None:
         self._stream = stream

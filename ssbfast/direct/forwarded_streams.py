@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ssbfast import limits
-from ssbfast.direct.carriers import DirectWay
+from ssbfast.direct.carriers import DirectCarrier
 from ssbfast.direct.forwarded_stream import FORWARD, DirectStream
 from ssbfast.errors import CarrierError, LimitError, MuxRPCError, SessionEndedError, SSBError
 from ssbfast.wire.direct import signaling
@@ -30,7 +30,7 @@ Key = tuple[int, int]
 
 
 class DirectForwards:
-    """Those of one session.
+    """Forwarded connections of one session.
 
     service: asked at each new one of the peer's; None: there is none. is_stranded: whether the session has no carrier.
     """
@@ -47,7 +47,7 @@ class DirectForwards:
         self._role = role
         self._service = service
         self._is_stranded = is_stranded
-        self._way: DirectWay | None = None
+        self._carrier: DirectCarrier | None = None
         self._streams = CarriedStreams(role)
         self._lost: tuple[int, CarriedStreams] | None = None  # the last path: epoch and streams
         self._live: dict[Key, DirectStream] = {}
@@ -55,43 +55,43 @@ class DirectForwards:
 
     @property
     def is_up(self) -> bool:
-        """Whether there is a path for new connections: one that the other end has taken, too."""
-        return self._way is not None and self._peer.path == "direct"
+        """True when there is a path for new connections: one that the other end has taken, too."""
+        return self._carrier is not None and self._peer.path == "direct"
 
     @property
     def is_idle(self) -> bool:
-        """Whether there is no connection."""
+        """True when there is no connection."""
         return not self._live
 
     def open(self, protocol: asyncio.Protocol) -> DirectStream:
-        """A new connection of ours. Raises SessionEndedError when there is no path."""
-        way = self._way
-        if way is None or way.path is None:
+        """Open a new connection of ours. Raises SessionEndedError when there is no path."""
+        carrier = self._carrier
+        if carrier is None or carrier.path is None:
             raise SessionEndedError("there is no direct path")
-        number = way.path.open_stream()
-        way.path.send_stream(number, FORWARD)
-        return self._enter(way.epoch, way, self._streams.begin(number), protocol)
+        number = carrier.path.open_stream()
+        carrier.path.send_stream(number, FORWARD)
+        return self._enter(carrier.epoch, carrier, self._streams.begin(number), protocol)
 
     def close(self) -> None:
-        """The session is over."""
+        """Close all: the session is over."""
         self.path_over()
         for stream in list(self._live.values()):
             stream.duplex_lost(SessionEndedError("the session is over"))
 
     # ------------------------------------------------------------ from the path
 
-    def path_up(self, way: DirectWay) -> None:
-        self._way = way
+    def path_up(self, carrier: DirectCarrier) -> None:
+        self._carrier = carrier
         self._streams = CarriedStreams(self._role)
 
     def path_over(self) -> None:
-        way, self._way = self._way, None
-        if way is None:
+        carrier, self._carrier = self._carrier, None
+        if carrier is None:
             return
         ours = {carried.stream for carried in self._streams.detach(self._loop.time())}
-        self._lost = way.epoch, self._streams
+        self._lost = carrier.epoch, self._streams
         for key, stream in list(self._live.items()):
-            if key[0] != way.epoch:
+            if key[0] != carrier.epoch:
                 continue
             stream.detach()
             if key[1] in ours:
@@ -99,46 +99,46 @@ class DirectForwards:
             else:
                 self._await(key, stream)
 
-    def data(self, way: DirectWay, number: int, data: bytes) -> None:
-        """Bytes of a QUIC stream. A peer that breaks the rules loses the path."""
-        if way is not self._way or way.path is None:
+    def data(self, carrier: DirectCarrier, number: int, data: bytes) -> None:
+        """Take bytes of a QUIC stream. A peer that breaks the rules loses the path."""
+        if carrier is not self._carrier or carrier.path is None:
             return
         try:
-            stream = self._live.get((way.epoch, number))
+            stream = self._live.get((carrier.epoch, number))
             if stream is not None:
                 stream.received(data)
             elif data and number not in self._streams.open:
-                self._accept(way, number, data)
+                self._accept(carrier, number, data)
         except LimitError:
-            way.path.reset_stream(number)
+            carrier.path.reset_stream(number)
         except CarrierError:
-            way.path.abort("a forwarded connection broke the rules")
+            carrier.path.abort("a forwarded connection broke the rules")
 
-    def reset(self, way: DirectWay, number: int) -> None:
-        """The other end has cut one."""
-        stream = self._live.get((way.epoch, number))
+    def reset(self, carrier: DirectCarrier, number: int) -> None:
+        """Note that the other end has cut one."""
+        stream = self._live.get((carrier.epoch, number))
         if stream is not None:
             stream.cut()
-        elif way is self._way:
+        elif carrier is self._carrier:
             self._streams.forget(number, self._loop.time())
 
-    def record(self, way: DirectWay, record: Record) -> None:
-        """An ACK or END."""
-        if way is not self._way or way.path is None:
+    def record(self, carrier: DirectCarrier, record: Record) -> None:
+        """Take an ACK or END."""
+        if carrier is not self._carrier or carrier.path is None:
             return
         try:
             self._streams.record(record, self._loop.time())
         except CarrierError:
-            way.path.abort("a forwarded connection broke the rules")
+            carrier.path.abort("a forwarded connection broke the rules")
             return
-        stream = self._live.get((way.epoch, record.stream))
+        stream = self._live.get((carrier.epoch, record.stream))
         if stream is not None:
             stream.recorded()
 
     # ------------------------------------------------------------ from the session
 
     def continued(self, called: Called) -> None:
-        """The other end goes on with one of its connections."""
+        """Let the other end go on with one of its connections."""
         try:
             wish = signaling.parse_continue(called.args)
         except MuxRPCError as error:
@@ -165,8 +165,8 @@ class DirectForwards:
         patience = self._patience.pop(key, None)
         if patience is not None:
             patience.cancel()
-        way = self._way
-        if way is not None and way.epoch == stream.epoch:
+        carrier = self._carrier
+        if carrier is not None and carrier.epoch == stream.epoch:
             self._streams.forget(stream.carried.stream, self._loop.time())
         elif self._lost is not None and self._lost[0] == stream.epoch:
             self._lost[1].open.pop(stream.carried.stream, None)
@@ -174,7 +174,7 @@ class DirectForwards:
     # ------------------------------------------------------------ inside
 
     def _await(self, key: Key, stream: DirectStream) -> None:
-        """The other end has `CARRIER_SECONDS` to go on, and as long again while the session itself waits for it."""
+        """Give the other end `CARRIER_SECONDS` to go on, and as long again while the session itself waits for it."""
 
         def late() -> None:
             if self._is_stranded():
@@ -185,23 +185,23 @@ class DirectForwards:
         self._patience[key] = self._loop.call_later(limits.CARRIER_SECONDS, late)
 
     def _enter(
-        self, epoch: int, way: DirectWay | None, carried: CarriedStream, protocol: asyncio.Protocol
+        self, epoch: int, carrier: DirectCarrier | None, carried: CarriedStream, protocol: asyncio.Protocol
     ) -> DirectStream:
-        stream = DirectStream(self, epoch, way, carried, protocol)
+        stream = DirectStream(self, epoch, carrier, carried, protocol)
         self._live[epoch, carried.stream] = stream
         return stream
 
-    def _accept(self, way: DirectWay, number: int, data: bytes) -> None:
-        """The first bytes of a stream of the peer's. Raises CarrierError, LimitError."""
+    def _accept(self, carrier: DirectCarrier, number: int, data: bytes) -> None:
+        """Accept the first bytes of a stream of the peer. Raises CarrierError, LimitError."""
         carried = self._streams.accept(number, self._loop.time())
-        if not data.startswith(FORWARD) or not self._welcome(way.epoch, way, carried):
+        if not data.startswith(FORWARD) or not self._welcome(carrier.epoch, carrier, carried):
             self._streams.forget(number, self._loop.time())
             raise LimitError("not welcome")
-        if len(data) > 1 and (stream := self._live.get((way.epoch, number))) is not None:
+        if len(data) > 1 and (stream := self._live.get((carrier.epoch, number))) is not None:
             stream.received(data[1:])
 
     def _accept_late(self, wish: signaling.Continue) -> DirectStream | None:
-        """One of the peer's of which nothing has come before its path was lost; None for any other."""
+        """Accept one of the peer of which nothing has come before its path was lost; None for any other."""
         if self._lost is None or self._lost[0] != wish.epoch or wish.received:
             return None
         try:
@@ -213,11 +213,11 @@ class DirectForwards:
             self._lost[1].open.pop(wish.stream)
         return self._live.get((wish.epoch, wish.stream))
 
-    def _welcome(self, epoch: int, way: DirectWay | None, carried: CarriedStream) -> bool:
-        """Whether the service takes it."""
+    def _welcome(self, epoch: int, carrier: DirectCarrier | None, carried: CarriedStream) -> bool:
+        """Return whether the service takes it."""
         service = self._service()
         return service is not None and service.accept_direct(
-            self._peer, lambda side: self._enter(epoch, way, carried, side)
+            self._peer, lambda side: self._enter(epoch, carrier, carried, side)
         )
 
     def _continue(self, key: Key, stream: DirectStream) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Preparation:
-    """One end's. make: a fresh attempt."""
+    """Prepared attempts of one end. make: a fresh attempt."""
 
     def __init__(self, make: Callable[[], Attempt]) -> None:
         self._loop = asyncio.get_running_loop()
@@ -29,7 +29,7 @@ class Preparation:
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> None:
-        """An attempt will probably be wanted soon."""
+        """Prepare an attempt, which will probably be wanted soon."""
         self.close()
         attempt = self._make()
         task = self._loop.create_task(attempt.gather(spare=True))
@@ -38,7 +38,7 @@ class Preparation:
         self._timer = self._loop.call_later(limits.PREPARED_SECONDS, self.close)
 
     async def take(self) -> tuple[Attempt, Whereabouts]:
-        """A fresh attempt, and where it can be reached; closing it is the receiver's business.
+        """Return a fresh attempt, and where it can be reached; closing it is the receiver's business.
 
         Raises PunchError, MissingExtraError as `Attempt.gather` does.
         """
@@ -70,7 +70,7 @@ class Preparation:
 
 
 def _retrieve(task: asyncio.Task[Whereabouts]) -> None:
-    """When nobody waits for it, nobody has to hear of its failure."""
+    """Retrieve a failure that nothing waits for."""
     if not task.cancelled() and not isinstance(task.exception(), SSBError | None):
         task.get_loop().call_exception_handler(
             {"message": "an attempt could not gather", "exception": task.exception()}

@@ -59,21 +59,21 @@ _LONG_HEADER = 0x80
 
 
 class QuicTarget(Protocol):
-    """The target's path, as far as an attempt knows it (`direct/quic_path.py`)."""
+    """Path of the target, as far as an attempt knows it (`direct/quic_path.py`)."""
 
     def allow(self, address: Address) -> None:
-        """A valid probe came from there."""
+        """Note that a valid probe came from there."""
 
     def datagram(self, data: bytes, source: Address) -> None:
-        """One datagram."""
+        """Take one datagram."""
 
     def batch_done(self) -> None:
-        """Nothing more for now."""
+        """Note that nothing more has come for now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Punched:
-    """A path that works. udp: its socket, the receiver's to close from now on. rtt: seconds, None if not measured."""
+    """Path that works. udp: its socket, the receiver's to close from now on. rtt: seconds, None if not measured."""
 
     udp: UdpSocket
     remote: Address = field(repr=False)
@@ -81,12 +81,12 @@ class Punched:
 
 
 class Attempt:
-    """One attempt; `gather` and `punch` once each, in this order.
+    """Attempt to open a path; `gather` and `punch` once each, in this order.
 
     reflectors: IP literals and ports; a few are asked. key: of the peer. resources: what it is counted in; None: those
     of this event loop. loopback: this machine's own addresses count, too. used: our addresses that are known to lead
     somewhere, which are told before others. birthday: we would take part in a search.
-    may_search: asked when it comes to one, which begins then; `has_searched` says so. Whoever made it closes it.
+    may_search: asked when it comes to one, which begins then; `has_searched` says so. Its maker closes it.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class Attempt:
     async def gather(self, *, spare: bool = False) -> Whereabouts:
         """Open the sockets, and find out where we can be reached; at most `GATHER_SECONDS`.
 
-        spare: nobody waits for it yet; it is the first to be given up. `claim` ends that.
+        spare: it is not waited for yet; it is the first to be given up. `claim` ends that.
         Raises PunchError when no socket can be had, or the attempt was given up; MissingExtraError without the extra
         `direct`.
         """
@@ -172,7 +172,7 @@ class Attempt:
         return self._ours
 
     def claim(self) -> None:
-        """Somebody waits for it now: it is not spare any more."""
+        """Note that it is waited for now: it is not spare any more."""
         self._claimed = True
         if self._place is not None:
             self._place.stage = Stage.WAITING
@@ -195,11 +195,11 @@ class Attempt:
         self._ours = Whereabouts(tuple(self._candidates(seen)), self._mapping(seen), self._birthday)
 
     def _candidates(self, seen: dict[UdpSocket, list[tuple[str, Address]]]) -> list[Candidate]:
-        """What reflectors saw first, then where we speak to our rooms from, then all the rest in the order of
+        """Return what reflectors saw first, then where we speak to our rooms from, then all the rest in the order of
         `host_addresses`: bridges of containers and the like must not crowd out what leads somewhere.
 
-        One address counts for each socket and IP address of a reflector: whoever has several ports may show that a NAT
-        is hard, when all but one of them are of no use to anybody; or he lies, and has our peers send to third parties.
+        One address counts for each socket and IP address of a reflector: one that has several ports may show that a NAT
+        is hard, when all but one of them are of no use to peers; or it lies, and has our peers send to third parties.
         """
         found: dict[bool, list[Candidate]] = {False: [], True: []}
         told = sorted(self._hosts, key=lambda item: item.host not in self._used)
@@ -220,7 +220,7 @@ class Attempt:
         return [*reflexive, *hosts][: limits.CANDIDATES]
 
     def _mapping(self, seen: dict[UdpSocket, list[tuple[str, Address]]]) -> NatMapping:
-        """How the NAT of our IPv4 socket gives out ports."""
+        """Return how the NAT of our IPv4 socket gives out ports."""
         answers = next((found for udp, found in seen.items() if udp.family == socket.AF_INET), [])
         if len(answers) < 2:
             return NatMapping.UNKNOWN
@@ -264,7 +264,7 @@ class Attempt:
             raise
 
     def hand_to(self, path: QuicTarget) -> None:
-        """Target, after `punch`: tell the path who may speak, now and later, and give it what has come already."""
+        """Tell the target's path, after `punch`, who may speak, now and later, and give it what has come already."""
         self._path = path
         for index, address in self._proven:
             if index == self._winner:
@@ -295,7 +295,7 @@ class Attempt:
             self._outcome.exception()  # when nobody waits for it, nobody has to hear of it
 
     def _plan(self, keys: DirectKeys, theirs: Whereabouts, start: float, seconds: float) -> Punch:
-        """Where to send to, and whether to search for it."""
+        """Plan where to send to, and whether to search for it."""
         families = [4 if udp.family == socket.AF_INET else 6 for _, udp in self._open_sockets()]
         around = self._surroundings()
         remote = admit(theirs, around)
@@ -320,7 +320,7 @@ class Attempt:
         )
 
     def _begin_search(self, search: birthday.Search) -> bool:
-        """Whether it may begin: for its sockets, and for what this peer has had."""
+        """Return whether it may begin: for its sockets, and for what this peer has had."""
         sockets = self._resources.sockets
         if isinstance(search, birthday.OpenSockets) and not sockets.begin_search(self):
             return False
@@ -340,39 +340,39 @@ class Attempt:
     def _listen(self, index: int, udp: UdpSocket) -> None:
         udp.probes = functools.partial(self._probed, index)
         if self._role is Role.TARGET:
-            udp.quic = _Doorbell(functools.partial(self._rung, index))
+            udp.quic = _Doorbell(functools.partial(self._on_early_quic, index))
 
     def _probed(self, index: int, data: bytes, source: Address) -> None:
         if self._punch is not None:
             self._punch.receive(index, data, source, self._loop.time())
-            self._go_on(self._punch)
+            self._advance(self._punch)
 
-    def _rung(self, index: int, data: bytes, source: Address) -> None:
-        """QUIC came to the target before it has a path. The caller's choice is the first packet of its connection."""
+    def _on_early_quic(self, index: int, data: bytes, source: Address) -> None:
+        """Keep QUIC that came to the target before it has a path. The first packet is the caller's choice."""
         if self._winner is None:
             expected = bytes([len(self._connection)]) + self._connection if self._connection else b""
             if not data[0] & _LONG_HEADER or not data.startswith(expected, 5):
                 return
             if self._punch is None or not self._punch.choose(index, source):
                 return
-            self._go_on(self._punch)
+            self._advance(self._punch)
         if self._winner == index and len(self._early) < limits.UDP_BATCH:
             self._early.append((data, source))
 
     def _tick(self) -> None:
         if self._punch is not None:
             self._punch.handle_timer(self._loop.time())
-            self._go_on(self._punch)
+            self._advance(self._punch)
 
     def _send_probe(self, now: float) -> None:
-        """It is our turn to send one."""
+        """Send one probe: it is our turn."""
         if self._punch is not None and self._turn is not None:
             self._punch.send(now)
             self._carry_out(self._punch)
             self._turn.due = self._punch.due()
 
-    def _go_on(self, punch: Punch) -> None:
-        """Something has come, or time has passed."""
+    def _advance(self, punch: Punch) -> None:
+        """Go on after something has come, or time has passed."""
         self._carry_out(punch)
         if self._closed:
             return
@@ -434,7 +434,7 @@ class Attempt:
         return [(index, udp) for index, udp in enumerate(self._sockets) if udp is not None and not udp.is_closed]
 
     def _socket(self, index: int) -> UdpSocket | None:
-        """One of our sockets; a search opens its own, one after the other."""
+        """Return one of our sockets; a search opens its own, one after the other."""
         if index == len(self._sockets) and self._winner is None and not self._closed:
             udp = _open_for_search(self._sockets)
             self._sockets.append(udp)
@@ -449,7 +449,7 @@ class Attempt:
 
 
 class _Doorbell:
-    """The QUIC side of a socket that no path has taken yet."""
+    """QUIC side of a socket that no path has taken yet."""
 
     def __init__(self, ring: Callable[[bytes, Address], None]) -> None:
         self._ring = ring
@@ -458,7 +458,7 @@ class _Doorbell:
         self._ring(data, source)
 
     def batch_done(self) -> None:
-        """Each datagram was kept for later, or not."""
+        """Do nothing: each datagram was kept for later, or not."""
 
 
 def _open_for_search(beside: Sequence[UdpSocket | None]) -> UdpSocket | None:

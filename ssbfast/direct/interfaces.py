@@ -26,7 +26,7 @@ class HostAddress:
 
 
 def host_addresses(*, loopback: bool = False) -> list[HostAddress]:
-    """All of them, none twice, those first that others are most likely to reach: few may be told.
+    """Return all of them, none twice, those first that others are most likely to reach: few may be told.
 
     First come those that lead to the world; then those of interfaces that are hardware; then the others, bridges of
     containers above all. Among equals it is the system's order.
@@ -40,7 +40,7 @@ def host_addresses(*, loopback: bool = False) -> list[HostAddress]:
 
 
 def _outward() -> set[str]:
-    """The addresses that the default routes would give to a connection. Nothing is sent."""
+    """Return the addresses that the default routes would give to a connection. Nothing is sent."""
     found: set[str] = set()
     for family, somewhere in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
         with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
@@ -50,12 +50,12 @@ def _outward() -> set[str]:
 
 
 def _is_hardware(name: str) -> bool:
-    """Whether an interface is more than an invention of the system, as far as that can be told (Linux)."""
+    """Return whether an interface is more than an invention of the system, as far as that can be told (Linux)."""
     return os.path.exists(f"/sys/class/net/{name}/device")
 
 
 def _all() -> Iterator[tuple[HostAddress, bool]]:
-    """Each address, and whether its interface is hardware."""
+    """Yield each address, and whether its interface is hardware."""
     try:
         import ifaddr
     except ImportError as error:

@@ -1,15 +1,15 @@
 """How the two ends of a session meet outside of the room: offers, punching, QUIC, and the way back.
 
-One `Rendezvous` a session and end. The caller (client of the inner handshake) makes direct paths and dials standbys,
+One `Negotiation` a session and end. The caller (client of the inner handshake) makes direct paths and dials standbys,
 as its `Carriers` want them; the target answers. All of it is said inside the session (`wire/direct/signaling.py`), so
-the room neither reads nor alters it, and nobody hears an address of ours who was not admitted before.
+the room neither reads nor alters it, and only peers that were admitted before hear an address of ours.
 
     caller                                         target
     direct.offer  our addresses            ─────▶  gathers
                                            ◀─────  its addresses, a certificate
     direct.sync   a connection id          ─────▶  punches
     punches half a round trip later
-    QUIC, proofs                           ◀────▶  `Migration.quic_up` at both ends
+    QUIC, proofs                           ◀────▶  `CarrierTransport.quic_up` at both ends
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Any
 from ssbfast import limits
 from ssbfast.direct.answerer import Answers
 from ssbfast.direct.caller import Caller
-from ssbfast.direct.carrier_transport import Migration
-from ssbfast.direct.carriers import DirectWay
+from ssbfast.direct.carrier_transport import CarrierTransport
+from ssbfast.direct.carriers import DirectCarrier
 from ssbfast.direct.gathering import Preparation
-from ssbfast.direct.options import NOT_TOLD, Direct, Host, PathNews
+from ssbfast.direct.options import NOT_TOLD, Direct, NegotiationHost, PathNews
 from ssbfast.errors import RefusedError, SSBError
 from ssbfast.net.tunnel_transport import TunnelTransport
 from ssbfast.wire.direct import signaling
@@ -42,14 +42,14 @@ if TYPE_CHECKING:
     from ssbfast.wire.direct.punch.candidates import Whereabouts
 
 
-class Rendezvous:
+class Negotiation:
     """One end of one session.
 
     peer: the session, open and admitted. tunnel: what it runs over. role: ours.
     began: when the attempts began that are under way, or came to something last.
     """
 
-    def __init__(self, peer: Peer, tunnel: TunnelTransport, role: Role, how: Direct, host: Host) -> None:
+    def __init__(self, peer: Peer, tunnel: TunnelTransport, role: Role, how: Direct, host: NegotiationHost) -> None:
         self._loop = asyncio.get_running_loop()
         self._peer = peer
         self._role = role
@@ -60,7 +60,7 @@ class Rendezvous:
         kept = host.resources.kept
         carriers = Carriers(role, most=limits.CARRIER_WINDOW_MAX, chance=random.random, kept=kept)
         carriers.may_be_kept = False  # until `begin`: for those whom we follow or name
-        self.migration = Migration(carriers, peer.link, tunnel, self)
+        self.carrier_transport = CarrierTransport(carriers, peer.link, tunnel, self)
         self.session_id = session_id(self.export_key)
         self.preparation = Preparation(self._new_attempt)
         self._datagram = limits.DIRECT_DATAGRAM
@@ -68,12 +68,12 @@ class Rendezvous:
         self._caller = Caller(self)
         self._answers = Answers(self)
         self.began = self._loop.time()
-        self._path: DirectWay | None = None
+        self._path: DirectCarrier | None = None
         self._closed = False
         self._over = False
 
     def __repr__(self) -> str:
-        return f"<Rendezvous {self._role.value} {self._peer!r}>"
+        return f"<Negotiation {self._role.value} {self._peer!r}>"
 
     @property
     def peer(self) -> Peer:
@@ -85,45 +85,45 @@ class Rendezvous:
 
     @property
     def datagram(self) -> int:
-        """How long datagrams of the next direct path may be, in bytes."""
+        """Length that datagrams of the next direct path may have, in bytes."""
         return self._datagram
 
     @property
-    def direct(self) -> DirectWay | None:
-        """The direct path in use, if there is one."""
+    def direct(self) -> DirectCarrier | None:
+        """Direct path in use, if there is one."""
         return self._path if self._peer.path == "direct" else None
 
     def begin(self) -> None:
-        """Caller: make direct paths from now on. Target: answer; ask for one when asked by `want`."""
-        self.migration.carriers.may_be_kept = True
+        """Begin. Caller: make direct paths from now on. Target: answer; ask for one when asked by `request_path`."""
+        self.carrier_transport.carriers.may_be_kept = True
         if self._role is Role.CALLER:
-            self.want()
+            self.request_path()
         else:
             self.preparation.begin()
 
-    def want(self) -> None:
+    def request_path(self) -> None:
         """Have a direct path when possible."""
-        self.migration.carriers.upgrade(self.migration.now())
-        self.migration.step()
+        self.carrier_transport.carriers.upgrade(self.carrier_transport.now())
+        self.carrier_transport.step()
 
-    def stay(self) -> None:
-        """The other end may not hear our addresses any more: what it may still have had is dropped."""
-        self.migration.carriers.may_be_kept = False
+    def stay_in_tunnel(self) -> None:
+        """Stay in the tunnel: the other end may not hear our addresses any more, and what it still had is dropped."""
+        self.carrier_transport.carriers.may_be_kept = False
         self.preparation.close()
         self._answers.close()
 
     def session_closed(self) -> None:
-        """The session is over. What answers the other end once more stays for a while, if it was ever moved."""
+        """Note that the session is over. What answers the other end once more stays, if it was ever moved."""
         self._cancel()
-        if not self.migration.is_moved:
-            self.migration.abort()
+        if not self.carrier_transport.is_moved:
+            self.carrier_transport.abort()
 
     def close(self) -> None:
         """Cut everything."""
         self._cancel()
-        self.migration.abort()
+        self.carrier_transport.abort()
 
-    # ------------------------------------------------------------ Conductor
+    # ------------------------------------------------------------ CarrierListener
 
     def want_quic(self) -> None:
         self.start(self._caller.upgrade())
@@ -140,9 +140,9 @@ class Rendezvous:
     def path_changed(self, path: Path, reason: str) -> None:
         self._peer.path = path
         self._caller.path_changed()
-        way = self._path if path == "direct" else None
-        rtt = None if way is None or way.path is None else way.path.rtt
-        self.host.news(self._peer, PathNews(path, reason, rtt, self._loop.time() - self.began if way else None))
+        carrier = self._path if path == "direct" else None
+        rtt = None if carrier is None or carrier.path is None else carrier.path.rtt
+        self.host.news(self._peer, PathNews(path, reason, rtt, self._loop.time() - self.began if carrier else None))
 
     def stream_record(self, carrier: int, record: Record) -> None:
         if self._path is not None and self._path.number == carrier:
@@ -155,24 +155,24 @@ class Rendezvous:
             self.host.forget(self)
 
     async def _stand_by(self) -> None:
-        """One dial. Only the other end's own word that it has no such session gives the session up."""
-        epoch = self.migration.carriers.next_epoch()
+        """Dial once. Only the other end's own word that it has no such session gives the session up."""
+        epoch = self.carrier_transport.carriers.next_epoch()
         try:
-            way = await self.host.dial_standby(self, epoch)
+            carrier = await self.host.dial_standby(self, epoch)
         except SSBError:
             self._no_standby(refused=False)
         except Exception:  # a mistake of ours is reported, and is not the last dial
             self._no_standby(refused=False)
             raise
         else:
-            if way is None:
+            if carrier is None:
                 self._no_standby(refused=True)
             else:
-                self.migration.standby_up(epoch, way)
+                self.carrier_transport.standby_up(epoch, carrier)
 
     def _no_standby(self, *, refused: bool) -> None:
-        self.migration.carriers.standby_failed(self.migration.now(), refused=refused)
-        self.migration.step()
+        self.carrier_transport.carriers.standby_failed(self.carrier_transport.now(), refused=refused)
+        self.carrier_transport.step()
 
     async def _ask(self) -> None:
         self.preparation.begin()
@@ -182,7 +182,7 @@ class Rendezvous:
     # ------------------------------------------------------------ the other end's calls
 
     def called(self, called: Called) -> bool:
-        """A call inside the session; True when it was one of ours. They come in order, and are begun at once."""
+        """Take a call inside the session; return whether it was one of ours. They come in order, and begin at once."""
         name = ".".join(called.name)
         if called.kind is not CallKind.ASYNC or name not in (
             signaling.OFFER,
@@ -207,34 +207,34 @@ class Rendezvous:
         if self._role is not Role.CALLER:
             raise RefusedError("only a caller makes paths")
         self._peer.reply(called.req, True)
-        self.want()
+        self.request_path()
 
     # ------------------------------------------------------------ from the path
 
-    def path_ready(self, way: DirectWay) -> None:
+    def path_ready(self, carrier: DirectCarrier) -> None:
         if self._closed or not self._peer.is_open:
-            way.end(False)  # the session is over, or about to be
+            carrier.end(False)  # the session is over, or about to be
             return
-        if self.migration.has(self.migration.quic_up(way.epoch, way)):  # else it came too late
-            self._path = way
-            self.host.path_up(self._peer, way)  # before anything that the path brings
+        if self.carrier_transport.has(self.carrier_transport.quic_up(carrier.epoch, carrier)):  # else it came too late
+            self._path = carrier
+            self.host.path_up(self._peer, carrier)  # before anything that the path brings
 
-    def stream_data(self, way: DirectWay, stream: int, data: bytes, end: bool) -> None:
-        self.host.stream_data(self._peer, way, stream, data, end)
+    def stream_data(self, carrier: DirectCarrier, stream: int, data: bytes, end: bool) -> None:
+        self.host.stream_data(self._peer, carrier, stream, data, end)
 
-    def stream_reset(self, way: DirectWay, stream: int) -> None:
-        self.host.stream_reset(self._peer, way, stream)
+    def stream_reset(self, carrier: DirectCarrier, stream: int) -> None:
+        self.host.stream_reset(self._peer, carrier, stream)
 
-    def path_over(self, way: DirectWay) -> None:
-        if self._path is way:
+    def path_over(self, carrier: DirectCarrier) -> None:
+        if self._path is carrier:
             self._path = None
-            self.host.path_over(self._peer, way)
+            self.host.path_over(self._peer, carrier)
 
     # ------------------------------------------------------------ inside
 
     async def gather(self) -> tuple[Attempt, Whereabouts]:
-        """A fresh attempt, whose closing is the receiver's business, and where it can be reached: the other end may be
-        told right now.
+        """Return a fresh attempt, whose closing is the receiver's business, and where it can be reached: the other end
+        may be told right now.
 
         Raises RefusedError when it may not (any more), PunchError, MissingExtraError.
         """
@@ -250,7 +250,7 @@ class Rendezvous:
         return attempt, here
 
     def refuse(self, called: Called, message: str) -> None:
-        """Answer a call with an error, if there is still somebody to hear it."""
+        """Answer a call with an error, if the session is still open."""
         if self._peer.is_open:
             self._peer.refuse(called.req, message)
 
@@ -280,7 +280,7 @@ class Rendezvous:
     def start(
         self, work: Coroutine[Any, Any, None], *, last: Callable[[], None] | None = None
     ) -> asyncio.Task[None]:
-        """Do something as long as the session lasts. last: called behind it, also when it never got to begin."""
+        """Run work as long as the session lasts. last: called behind it, also when it never got to begin."""
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -1,6 +1,6 @@
 """What the ends of a session have to agree with their surroundings about, before they meet outside of the room.
 
-`Direct` says how paths are made, `PathNews` what became of one, and `Host` is whoever has the session and is told.
+`Direct` says how paths are made and `PathNews` what became of one. `NegotiationHost` has the sessions and is told.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from ssbfast.wire.direct.punch.birthday import Searches
 
 if TYPE_CHECKING:
     from ssbfast.direct.budgets import Resources
-    from ssbfast.direct.carrier_transport import Migration
-    from ssbfast.direct.carriers import DirectWay, StandbyWay
+    from ssbfast.direct.carrier_transport import CarrierTransport
+    from ssbfast.direct.carriers import DirectCarrier, StandbyCarrier
     from ssbfast.direct.hole_punch import Attempt
     from ssbfast.net.peer import Peer
     from ssbfast.wire.direct.keys import Role
@@ -31,11 +31,13 @@ NOT_TOLD: Final = "our addresses are not told to the other end"
 
 @dataclass(frozen=True, slots=True)
 class Direct:
-    """How direct paths are made.
+    """Options of direct paths.
 
-    stun: reflectors beside those of our rooms, IP literals and ports. birthday: take part in searches, which send
-    thousands of datagrams. required: tell, too, when the other end knows nothing of direct paths. loopback: addresses
-    of this machine count (tests and the demo).
+    Attributes:
+        stun: Reflectors beside those of our rooms, as pairs of IP literal and port.
+        birthday: Take part in searches, which send thousands of datagrams.
+        required: Tell, too, when the other end knows nothing of direct paths.
+        loopback: Use addresses of this machine, too (for tests and the demo).
     """
 
     stun: tuple[Address, ...] = ()
@@ -46,7 +48,7 @@ class Direct:
 
 @dataclass(frozen=True, slots=True)
 class PathNews:
-    """What became of a session's path. reason: for people, without addresses or ids.
+    """News of a session's path. reason: for people, without addresses or ids.
 
     rtt: seconds, of a direct path. took: seconds of trying, whether it came to something or not; None when nobody
     tried, and a direct path was lost.
@@ -65,23 +67,23 @@ class Negotiator(Protocol):
     """
 
     how: Direct
-    host: Host
+    host: NegotiationHost
     export_key: bytes
     session_id: bytes
-    migration: Migration
+    carrier_transport: CarrierTransport
     began: float
 
     @property
     def peer(self) -> Peer:
-        """The session."""
+        """Session."""
 
     @property
     def role(self) -> Role:
-        """Ours."""
+        """Our role."""
 
     @property
     def datagram(self) -> int:
-        """How long datagrams of the next direct path may be, in bytes."""
+        """Length that datagrams of the next direct path may have, in bytes."""
 
     def shorten_datagrams(self) -> None:
         """Let the next direct paths have the shortest datagrams that there are."""
@@ -89,72 +91,72 @@ class Negotiator(Protocol):
     def start(
         self, work: Coroutine[Any, Any, None], *, last: Callable[[], None] | None = None
     ) -> asyncio.Task[None]:
-        """Do something as long as the session lasts. last: called behind it, also when it never got to begin."""
+        """Run work as long as the session lasts. last: called behind it, also when it never got to begin."""
 
     async def gather(self) -> tuple[Attempt, Whereabouts]:
         """Return a fresh attempt, and where it can be reached. Raises RefusedError when the other end may not know."""
 
     def refuse(self, called: Called, message: str) -> None:
-        """Answer a call with an error, if there is still somebody to hear it."""
+        """Answer a call with an error, if the session is still open."""
 
-    def path_ready(self, way: DirectWay) -> None:
-        """Both proofs have passed: the session has the way now, or it has been ended."""
+    def path_ready(self, carrier: DirectCarrier) -> None:
+        """Note that both proofs have passed: the session has the path now, or it has been ended."""
 
-    def stream_data(self, way: DirectWay, stream: int, data: bytes, end: bool) -> None:
-        """Bytes of a forwarded connection."""
+    def stream_data(self, carrier: DirectCarrier, stream: int, data: bytes, end: bool) -> None:
+        """Take bytes of a forwarded connection."""
 
-    def stream_reset(self, way: DirectWay, stream: int) -> None:
-        """A forwarded connection was cut by the other end."""
+    def stream_reset(self, carrier: DirectCarrier, stream: int) -> None:
+        """Note that the other end has cut a forwarded connection."""
 
-    def path_over(self, way: DirectWay) -> None:
-        """It is lost, or was ended."""
+    def path_over(self, carrier: DirectCarrier) -> None:
+        """Note that it is lost, or was ended."""
 
 
-class Host(Protocol):
-    """Who has the session."""
+class NegotiationHost(Protocol):
+    """Owner of sessions that negotiate, asked for what they need and told what becomes of their paths."""
 
     searches: Searches
     """Whom we have searched for by birthday."""
 
     @property
     def resources(self) -> Resources:
-        """What its sessions share with all others of the process."""
+        """Resources that its sessions share with all others of the process."""
 
     def reflectors(self) -> Sequence[Address]:
-        """Those that our rooms have, at the addresses at which we reach them."""
+        """Return those that our rooms have, at the addresses at which we reach them."""
 
     def used_addresses(self) -> Collection[str]:
-        """Those of ours, IP literals, from which the sessions with our rooms come."""
+        """Return those of ours, IP literals, from which the sessions with our rooms come."""
 
     def may_meet(self, peer: Peer) -> bool:
-        """Whether this peer may hear our addresses, as far as we have been told of changes."""
+        """Return whether this peer may hear our addresses, as far as we have been told of changes."""
 
     async def may_hear(self, peer: Peer) -> bool:
-        """The same, asked anew: right before each telling."""
+        """Return whether it may, asked anew: right before each telling."""
 
-    async def dial_standby(self, negotiator: Negotiator, epoch: int) -> StandbyWay | None:
-        """A standby, open; None when the peer itself, proven, says that it knows of no such session.
+    async def dial_standby(self, negotiator: Negotiator, epoch: int) -> StandbyCarrier | None:
+        """Dial a standby and return it, open; None when the peer itself, proven, says that it has no such session.
 
         Whatever else is in the way, a room's word above all, raises SSBError: it may be gone at the next dial.
         """
 
     def news(self, peer: Peer, news: PathNews) -> None:
-        """The path has changed, or could not be changed."""
+        """Note that the path has changed, or could not be changed."""
 
-    def path_up(self, peer: Peer, way: DirectWay) -> None:
-        """The session has moved to this path, as far as we know."""
+    def path_up(self, peer: Peer, carrier: DirectCarrier) -> None:
+        """Note that the session has moved to this path, as far as we know."""
 
-    def path_over(self, peer: Peer, way: DirectWay) -> None:
-        """It is lost, or was ended."""
+    def path_over(self, peer: Peer, carrier: DirectCarrier) -> None:
+        """Note that it is lost, or was ended."""
 
-    def stream_data(self, peer: Peer, way: DirectWay, stream: int, data: bytes, end: bool) -> None:
-        """Bytes of a forwarded connection."""
+    def stream_data(self, peer: Peer, carrier: DirectCarrier, stream: int, data: bytes, end: bool) -> None:
+        """Take bytes of a forwarded connection."""
 
-    def stream_reset(self, peer: Peer, way: DirectWay, stream: int) -> None:
-        """A forwarded connection was cut by the other end."""
+    def stream_reset(self, peer: Peer, carrier: DirectCarrier, stream: int) -> None:
+        """Note that the other end has cut a forwarded connection."""
 
-    def stream_record(self, peer: Peer, way: DirectWay, record: Record) -> None:
-        """A record of a forwarded connection."""
+    def stream_record(self, peer: Peer, carrier: DirectCarrier, record: Record) -> None:
+        """Take a record of a forwarded connection."""
 
     def forget(self, negotiator: Negotiator) -> None:
-        """Nothing of the session is left."""
+        """Forget the session: nothing of it is left."""

@@ -9,12 +9,12 @@ work.
 
 from __future__ import annotations
 
-import logging
 from typing import Final
 
 from ssbfast import limits
 from ssbfast.direct import certificates
 from ssbfast.errors import DirectUnavailableError
+from ssbfast.net.logs import silence
 
 try:
     from aioquic.quic.configuration import QuicConfiguration
@@ -38,7 +38,7 @@ if not all(hasattr(QuicConnection, name) for name in CHECKED):
     raise DirectUnavailableError
 
 # It logs addresses, and reasons that the other end gives.
-logging.getLogger("quic").setLevel(logging.CRITICAL + 1)
+silence("quic")
 
 VERSION: Final = int(QuicProtocolVersion.VERSION_1)
 ALPN: Final = "ssbfast-direct/1"
@@ -58,21 +58,21 @@ class Connection(QuicConnection):
             limit.value = limit.sent = 1
 
     def widen(self) -> None:
-        """The other end has proven itself: it gets its whole credit, and streams for forwarded connections."""
+        """Give the other end, which has proven itself, its whole credit and streams for forwarded connections."""
         self._window, self._stream_window = limits.DIRECT_WINDOW, limits.DIRECT_STREAM_WINDOW
         self._seen_used = -1
         self._local_max_streams_bidi.value = limits.FORWARDS_PER_PEER + 1
 
     @property
     def newest(self) -> int:
-        """The highest number of an authentic packet that has come, or -1. (Those of the handshake are not: anybody
+        """Highest number of an authentic packet that has come, or -1. (Those of the handshake are not: any host
         on the way can make them.)"""
         space = self._spaces.get(Epoch.ONE_RTT)
         return -1 if space is None else space.largest_received_packet
 
     @property
     def closed(self) -> ConnectionTerminated | None:
-        """How it was closed, by whichever end. (aioquic's event comes only after the draining period.)"""
+        """Close that ended it, by either end. (aioquic's event comes only after the draining period.)"""
         return self._close_event if self._state in END_STATES else None
 
     @property
@@ -86,7 +86,7 @@ class Connection(QuicConnection):
         return sum(s.receiver.highest_offset - s.receiver.starting_offset() for s in self._streams.values())
 
     def is_open(self, stream: int) -> bool:
-        """Whether aioquic still keeps anything of a stream."""
+        """Return whether aioquic still keeps anything of a stream."""
         return stream in self._streams
 
     @property
@@ -95,12 +95,12 @@ class Connection(QuicConnection):
         return sum(map(_unsent, self._streams.values()))
 
     def unsent_of(self, stream: int) -> int:
-        """The same of one stream; 0 when it is over."""
+        """Return the same of one stream; 0 when it is over."""
         found = self._streams.get(stream)
         return 0 if found is None else _unsent(found)
 
     def waiting(self) -> dict[int, int]:
-        """For each stream of which something was sent and not acknowledged yet: the offset of the oldest such byte."""
+        """Return the offset of the oldest byte that was sent and not acknowledged, for each stream that has one."""
         senders = {number: stream.sender for number, stream in self._streams.items()}
         return {
             number: sender._buffer_start
@@ -152,7 +152,7 @@ def _unsent(stream: QuicStream) -> int:
 
 
 def caller_connection(certificate: bytes, datagram: int) -> Connection:
-    """One that trusts this certificate (DER) and nothing else. Raises RemoteProtocolError when it is of no use."""
+    """Make one that trusts this certificate (DER) and no other. Raises RemoteProtocolError for a useless one."""
     certificates.load(certificate)
     configuration = _configuration(is_client=True, datagram=datagram)
     configuration.load_verify_locations(cadata=certificates.pem(certificate))
@@ -160,7 +160,7 @@ def caller_connection(certificate: bytes, datagram: int) -> Connection:
 
 
 def target_connection(credentials: certificates.Credentials, connection_id: bytes, datagram: int) -> Connection:
-    """One for the caller that has announced this connection id."""
+    """Make one for the caller that has announced this connection id."""
     configuration = _configuration(is_client=False, datagram=datagram)
     configuration.certificate = certificates.load(credentials.certificate)
     configuration.private_key = credentials.key
@@ -168,7 +168,7 @@ def target_connection(credentials: certificates.Credentials, connection_id: byte
 
 
 def _configuration(*, is_client: bool, datagram: int) -> QuicConfiguration:
-    """No server name: certificates are nameless, and it would travel in clear."""
+    """Return a configuration without server name: certificates are nameless, and it would travel in clear."""
     return QuicConfiguration(
         is_client=is_client,
         alpn_protocols=[ALPN],

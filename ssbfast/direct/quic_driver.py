@@ -23,23 +23,23 @@ _ALLOWED: Final = limits.CANDIDATES + limits.PEER_REFLEXIVE
 _LONG, _RETRY = 0x80, 0x30
 
 
-class Owner(Protocol):
-    """Whose connection it is."""
+class QuicListener(Protocol):
+    """QuicListener of a connection."""
 
     def quic_events(self) -> None:
-        """Something has come, or a timer has fired: look at the connection's events. It must not raise."""
+        """Look at the connection's events: something has come, or a timer has fired. It must not raise."""
 
     def quic_ended(self, code: int, reason: str) -> None:
-        """The connection has ended, once and from within any call; code: what it was closed with, by either end."""
+        """Note, once and from within any call, that it has ended; code: what it was closed with, by either end."""
 
 
 class QuicDriver:
-    """One connection on one socket, which is ours to close from `start` on, however the connection ends.
+    """Driver of one connection on one socket, which is ours to close from `start` on, however the connection ends.
 
     handshaken: QUIC's handshake is complete; the owner sets it. ended: nothing moves any more.
     """
 
-    def __init__(self, quic: Connection, owner: Owner) -> None:
+    def __init__(self, quic: Connection, owner: QuicListener) -> None:
         self.handshaken = False
         self.ended = False
         self._loop = asyncio.get_running_loop()
@@ -77,7 +77,7 @@ class QuicDriver:
             del self._allowed[next(iter(self._allowed))]
 
     def transmit_soon(self) -> None:
-        """Something has been written: it goes out at the end of this turn of the loop, or of the pass."""
+        """Send what has been written at the end of this turn of the loop, or of the pass."""
         if self._soon is None and not self._in_pass and not self.ended:
             self._soon = self._loop.call_soon(self._transmit)
 
@@ -93,7 +93,7 @@ class QuicDriver:
     # ------------------------------------------------------------ from the socket
 
     def datagram(self, data: bytes, source: Address) -> None:
-        """Only what is for this connection reaches QUIC; nothing is kept of the rest."""
+        """Give QUIC what is for this connection, and keep nothing of the rest."""
         if self.ended or not self._is_for_us(data, source):
             return
         try:
@@ -205,14 +205,14 @@ class QuicDriver:
         self._owner.quic_ended(code, reason)
 
     def _last_words(self) -> list[tuple[bytes, Address]]:
-        """What still goes out, if QUIC can say it."""
+        """Send what still can be sent, if QUIC can say it."""
         try:
             return self._outgoing()
         except Exception:
             return []
 
     def _repeat_farewell(self) -> None:
-        """Our close, now and as an answer to some of what still comes: it may have been lost."""
+        """Repeat our close, now and as an answer to some of what still comes: it may have been lost."""
         if self._farewells:
             self._farewells -= 1
             self._send(self._farewell)

@@ -42,28 +42,28 @@ _UNIDIRECTIONAL: Final = 2
 
 
 class DirectHandler(Protocol):
-    """Who owns a path. Nothing is called any more once `path_lost` has been."""
+    """Owner of a path, told what happens. Nothing is called any more once `path_lost` has been."""
 
     def path_ready(self, path: DirectPath) -> None:
-        """Both proofs have passed."""
+        """Note that both proofs have passed."""
 
     def path_records(self, path: DirectPath, data: bytes) -> None:
-        """Bytes of the records stream, behind the proof."""
+        """Take bytes of the records stream, behind the proof."""
 
     def path_data(self, path: DirectPath, data: bytes) -> None:
-        """Bytes of the session."""
+        """Take bytes of the session."""
 
     def path_stream(self, path: DirectPath, stream: int, data: bytes, end: bool) -> None:
-        """Bytes of a forwarded connection; a new number: the other end has opened it. end: no more will come."""
+        """Take bytes of a forwarded connection; a new number: the other end opens it. end: no more will come."""
 
     def path_stream_reset(self, path: DirectPath, stream: int) -> None:
-        """The other end has cut a forwarded connection, both ways; nothing more of it comes or goes."""
+        """Note that the other end has cut a forwarded connection, both ways: nothing more comes or goes."""
 
     def path_heard(self, path: DirectPath) -> None:
-        """Something authentic has come; at most once a batch, and before what it brings."""
+        """Note that something authentic has come; at most once a batch, and before what it brings."""
 
     def path_lost(self, path: DirectPath, clean: bool, reason: str) -> None:
-        """It is over: once, whoever ended it, and never from within a call. clean: by either end's `close()`."""
+        """Note that it is over: once, never from within a call. clean: by either end's `close()`."""
 
 
 class DirectPath:
@@ -101,8 +101,10 @@ class DirectPath:
         *,
         datagram: int = limits.DIRECT_DATAGRAM,
     ) -> DirectPath:
-        """certificate: the target's, DER. datagram: bytes of UDP
-        payload, at least 1200; the first flight is that long, so that a path which cannot carry it shows at once.
+        """Make the caller's end.
+
+        certificate: the target's, DER. datagram: bytes of UDP payload, at least 1200; the first
+        flight is that long, so that a path which cannot carry it shows at once.
 
         Raises RemoteProtocolError for a certificate that is of no use, LocalProtocolError for a target's keys.
         """
@@ -119,8 +121,11 @@ class DirectPath:
         *,
         datagram: int = limits.DIRECT_DATAGRAM,
     ) -> DirectPath:
-        """connection_id: the caller's announcement, 8 to 20 bytes (else RemoteProtocolError). credentials: made for
-        this path alone. Raises LocalProtocolError for a caller's keys."""
+        """Make the target's end.
+
+        connection_id: the caller's announcement, 8 to 20 bytes (else RemoteProtocolError). credentials: made for
+        this path alone. Raises LocalProtocolError for a caller's keys.
+        """
         _require(keys, Role.TARGET)
         if not 8 <= len(connection_id) <= 20:
             raise RemoteProtocolError("the peer's connection id has a wrong length")
@@ -145,7 +150,7 @@ class DirectPath:
 
     @property
     def is_ready(self) -> bool:
-        """Whether both proofs have passed, and it is not lost."""
+        """True when both proofs have passed, and it is not lost."""
         return self._ready and not self._driver.ended
 
     @property
@@ -159,11 +164,11 @@ class DirectPath:
         return self._quic.unsent
 
     def stream_unsent(self, stream: int) -> int:
-        """The same of one stream; 0 when it is over."""
+        """Return the same of one stream; 0 when it is over."""
         return self._quic.unsent_of(stream)
 
     def waiting(self) -> dict[int, int]:
-        """For each stream of which something was sent and not acknowledged yet: the offset of the oldest such byte."""
+        """Return the offset of the oldest byte that was sent and not acknowledged, for each stream that has one."""
         return {} if self._driver.ended else self._quic.waiting()
 
     # ------------------------------------------------------------ from the owner
@@ -183,12 +188,14 @@ class DirectPath:
         self._driver.start(udp, remote)
 
     def allow(self, address: Address) -> None:
-        """A valid probe has come from there. For a target: until QUIC's handshake is complete only such addresses
-        are listened to. The newest dozen counts."""
+        """Listen to an address from which a valid probe has come.
+
+        A target listens only to such addresses until QUIC's handshake is complete. The newest dozen counts.
+        """
         self._driver.allow(address)
 
     def datagram(self, data: bytes, source: Address) -> None:
-        """A datagram that came before the path had its socket; `batch_done` follows the last."""
+        """Take a datagram that came before the path had its socket; `batch_done` follows the last."""
         self._driver.datagram(data, source)
 
     def batch_done(self) -> None:
@@ -205,7 +212,7 @@ class DirectPath:
         self._send(DATA[self.role], data)
 
     def open_stream(self) -> int:
-        """The number of a new stream for a forwarded connection; the other end learns of it by its first bytes."""
+        """Return the number of a new stream for a forwarded connection; its first bytes tell the other end of it."""
         stream: int = self._quic.get_next_available_stream_id()
         self._send(stream, b"")
         return stream
@@ -239,7 +246,7 @@ class DirectPath:
         if self._started:
             self._driver.close(ABORTED, reason)
 
-    # ------------------------------------------------------------ from the driver (`driver.Owner`)
+    # ------------------------------------------------------------ from the driver (`QuicListener`)
 
     def quic_ended(self, code: int, reason: str) -> None:
         if self._deadline is not None:

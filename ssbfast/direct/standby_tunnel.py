@@ -1,18 +1,18 @@
 """A tunnel that waits to carry another session, and its change from boxes to raw bytes.
 
 A standby is a tunnel with a handshake and a session of its own, in which only records travel (`wire/direct/carriers`).
-When it has to carry the session S that it stands by for, each end says the standby's goodbyes; right behind the box
-stream's goodbye come S's own boxes, raw. Inside of the standby's session nobody can tell where that is but who opens
-its boxes: `Boundary` opens them a second time. A standby carries a few hundred bytes, and more than `STANDBY_BYTES` of
-them end it.
+When it has to carry the session that it stands by for, each end says the standby's goodbyes; right behind the box
+stream's goodbye come that session's own boxes, raw. Inside of the standby's session only the opening of its
+boxes tells where that is: `Boundary` opens them a second time. A standby carries a few hundred bytes, and more than
+`STANDBY_BYTES` of them end it.
 
     tunnel ──▶ StandbyTunnel ──▶ the standby's link           until the goodbye
                       └────────▶ owner.raw_received          behind it
 
-The same for what goes out. Then a `RawTunnel` takes the tunnel over; S's first tunnel is one from the start.
+The same for what goes out. Then a `RawTunnel` takes the tunnel over; the session's first tunnel is one from the start.
 
-A change that both ends have begun has `CARRIER_SECONDS`, as all that S has to wait for: the standby's own link would
-not wait so long for a goodbye, and is not asked. A box that does not open ends the tunnel at once.
+A change that both ends have begun has `CARRIER_SECONDS`, as all that the session waits for: the standby's own link
+would not wait so long for a goodbye, and is not asked. A box that does not open ends the tunnel at once.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ from ssbfast.wire.box_stream import Unboxer
 from ssbfast.wire.handshake import Session
 
 
-class TunnelOwner(Protocol):
-    """Whose session a raw tunnel carries."""
+class TunnelListener(Protocol):
+    """Owner of the session that a raw tunnel carries."""
 
     def raw_received(self, tunnel: TunnelTransport, data: bytes) -> None:
-        """Bytes came."""
+        """Take bytes."""
 
     def raw_writable(self, tunnel: TunnelTransport, yes: bool) -> None:
-        """Whether the tunnel takes more."""
+        """Note whether the tunnel takes more."""
 
     def raw_lost(self, tunnel: TunnelTransport, error: Exception | None) -> None:
-        """The tunnel is over, or its other end has finished; once or twice."""
+        """Note, once or twice, that the tunnel is over, or that its other end has finished."""
 
 
 class RawTunnel(asyncio.Protocol):
-    """Gives what a tunnel brings to the session that it carries."""
+    """Protocol of a raw tunnel: gives what it brings to the session that it carries."""
 
-    def __init__(self, owner: TunnelOwner, tunnel: TunnelTransport) -> None:
+    def __init__(self, owner: TunnelListener, tunnel: TunnelTransport) -> None:
         self._owner = owner
         self._tunnel = tunnel
 
@@ -67,7 +67,7 @@ class RawTunnel(asyncio.Protocol):
 
 
 class Boundary:
-    """Finds where a box stream ends.
+    """Finder of the end of a box stream.
 
     session: the handshake's result, before any box has come. Raises nothing: a broken stream never ends, and whoever
     reads it in earnest says so.
@@ -79,11 +79,11 @@ class Boundary:
 
     @property
     def is_broken(self) -> bool:
-        """Whether there is no end to be found."""
+        """True when there is no end to be found."""
         return self._broken
 
     def find(self, data: bytes) -> int | None:
-        """The offset behind the goodbye, when `data` has its end."""
+        """Return the offset behind the goodbye, when `data` has its end."""
         for offset in range(len(data)):
             if self._broken:
                 return None
@@ -97,7 +97,7 @@ class Boundary:
 
 
 class StandbyTunnel(asyncio.Transport, asyncio.Protocol):
-    """Stands between a tunnel and a standby's link: transport to the link, protocol to the tunnel.
+    """Layer between a tunnel and a standby's link: transport to the link, protocol to the tunnel.
 
     To be made when the handshake is done and before any box has come.
     """
@@ -113,14 +113,14 @@ class StandbyTunnel(asyncio.Transport, asyncio.Protocol):
         self._heard = False
         self._raw_is_over = False
         self._waiting = bytearray()  # raw bytes for behind our goodbye
-        self._owner: TunnelOwner | None = None
+        self._owner: TunnelListener | None = None
         self._clock = awake_clock()
         self._until = 0.0
         self._deadline: asyncio.TimerHandle | None = None
         tunnel.set_protocol(self)
         link.move(self)
 
-    def change(self, owner: TunnelOwner) -> TunnelTransport:
+    def change(self, owner: TunnelListener) -> TunnelTransport:
         """Say the goodbyes; what is written to `write_raw` goes behind them, and what comes behind the other
         end's is the owner's."""
         self._owner = owner
@@ -130,19 +130,19 @@ class StandbyTunnel(asyncio.Transport, asyncio.Protocol):
         return self._tunnel
 
     def stand_down(self) -> None:
-        """It is a tunnel like others after all."""
+        """Make it a tunnel like others after all."""
         self._tunnel.set_protocol(self._link)
         self._link.move(self._tunnel)
 
     def write_raw(self, data: bytes) -> None:
-        """Bytes of the session that is carried."""
+        """Write bytes of the session that is carried."""
         if self._said:
             self._tunnel.write(data)
         else:
             self._waiting += data
 
     def close_raw(self) -> None:
-        """The session that is carried is over: close the tunnel behind its last bytes."""
+        """Close the tunnel behind the last bytes of the session that it carries, which is over."""
         self._raw_is_over = True
         if self._said:
             self._tunnel.close()
@@ -168,7 +168,7 @@ class StandbyTunnel(asyncio.Transport, asyncio.Protocol):
         return self._tunnel.get_write_buffer_size()
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """The limits are the tunnel's."""
+        """Ignore the choice: the limits are the tunnel's."""
 
     def can_write_eof(self) -> bool:
         return True
@@ -178,7 +178,7 @@ class StandbyTunnel(asyncio.Transport, asyncio.Protocol):
             self._tunnel.write(data)
 
     def write_eof(self) -> None:
-        """The link has said its goodbyes."""
+        """Begin with raw bytes: the link has said its goodbyes."""
         if self._owner is None:
             self._tunnel.write_eof()
             return
@@ -191,14 +191,14 @@ class StandbyTunnel(asyncio.Transport, asyncio.Protocol):
         self._settle()
 
     def close(self) -> None:
-        """The link has said its goodbyes and has heard the other end's."""
+        """Close it for the link, which has said its goodbyes and has the other end's."""
         if self._owner is None:
             self._tunnel.close()
         else:
             self.write_eof()
 
     def abort(self) -> None:
-        """The link does not want to wait any longer: in the midst of a change that is not its business."""
+        """Abort for the link, unless it is in the midst of a change: that is not the link's business."""
         if self._owner is None or self._boundary.is_broken:
             self._tunnel.abort()
 
@@ -248,7 +248,7 @@ class StandbyTunnel(asyncio.Transport, asyncio.Protocol):
     # ------------------------------------------------------------ inside
 
     def _settle(self) -> None:
-        """With both goodbyes the change is done, and nothing is left of the standby's own session."""
+        """End the standby's own session when both goodbyes are there and the change is done."""
         if self._said and self._heard:
             asyncio.get_running_loop().call_soon(self._end_link, None)
 
@@ -257,7 +257,7 @@ class StandbyTunnel(asyncio.Transport, asyncio.Protocol):
         self._deadline = asyncio.get_running_loop().call_at(at, self._late)
 
     def _late(self) -> None:
-        """One of the goodbyes does not get through, or we have been asleep."""
+        """Give up when one of the goodbyes does not get through, or wait on when we have been asleep."""
         if self._clock.time() < self._until:
             self._await_goodbyes()
             return

@@ -1,7 +1,7 @@
 """At which address a reflector sees one of our sockets: a client of STUN binding requests (RFC 8489).
 
 The codec is aioice's. Requests are padded, so that no answer is longer than its request: a reflector asked in
-somebody else's name multiplies nothing. Only XOR-MAPPED-ADDRESS counts, and only from the address that was asked, with
+another host's name multiplies nothing. Only XOR-MAPPED-ADDRESS counts, and only from the address that was asked, with
 the number of our request.
 """
 
@@ -27,14 +27,14 @@ _SOFTWARE = "ssbfast".ljust(28)
 
 
 class StunClient:
-    """All requests of one socket; it is the socket's receiver of STUN messages."""
+    """Client for all requests of one socket; it is the socket's receiver of STUN messages."""
 
     def __init__(self, udp: UdpSocket) -> None:
         self._udp = udp
         self._asked: dict[tuple[bytes, Address], asyncio.Future[Address]] = {}
 
     async def reflexive(self, server: Address, seconds: float) -> Address | None:
-        """Where `server`, an IP literal and a port, sees this socket; None when it does not say so in time."""
+        """Return where `server`, an IP literal and a port, sees this socket; None when it does not say in time."""
         codec = _codec()
         request: Message = codec.Message(codec.Method.BINDING, codec.Class.REQUEST, attributes={"SOFTWARE": _SOFTWARE})
         host = canonical_host(server[0])
@@ -62,7 +62,7 @@ class StunClient:
         return answer.result() if answer.done() else None
 
     def __call__(self, data: bytes, source: Address) -> None:
-        """A STUN message came."""
+        """Take a STUN message."""
         if not self._asked:
             return
         try:
@@ -76,7 +76,7 @@ class StunClient:
 
 
 async def reflexive(udp: UdpSocket, server: Address, seconds: float) -> Address | None:
-    """Where a reflector sees this socket; several may be asked at a time.
+    """Return where a reflector sees this socket; several may be asked at a time.
 
     server: IP literal and port. Returns None when there is no answer within `seconds`, and at once when there is no
     way to the reflector. Raises MissingExtraError without aioice.

@@ -25,19 +25,19 @@ Receiver = Callable[[bytes, Address], None]
 
 
 class QuicSide(Protocol):
-    """What QUIC datagrams are given to."""
+    """Receiver of QUIC datagrams."""
 
     def datagram(self, data: bytes, source: Address) -> None:
-        """One datagram."""
+        """Take one datagram."""
 
     def batch_done(self) -> None:
-        """Nothing more for now: time to act upon what has come."""
+        """Act upon what has come: there is nothing more for now."""
 
 
 class UdpSocket:
-    """A socket and who gets what comes in.
+    """UDP socket and the receivers of what comes in.
 
-    stun, probes, quic: may be set at any time; what nobody wants is dropped. local: where it is bound.
+    stun, probes, quic: may be set at any time; what has no receiver is dropped. local: where it is bound.
     may_send: decides over the addresses that anything is sent to; None: all of them. on_closed, on_lingering: called
     once, when it is closed and when `linger` is called.
     """
@@ -79,7 +79,7 @@ class UdpSocket:
 
     @property
     def local(self) -> Address:
-        """The address that it is bound to."""
+        """Address that it is bound to."""
         name = self._sock.getsockname()
         return name[0], name[1]
 
@@ -88,7 +88,7 @@ class UdpSocket:
         return self._closed
 
     def send(self, data: bytes, to: Address) -> bool:
-        """Send one datagram; False when it was lost right here."""
+        """Send one datagram; return False when it was lost right here."""
         if self._closed or not (to == self._allowed or self._allow(to)):
             return False
         try:
@@ -98,7 +98,7 @@ class UdpSocket:
         return True
 
     def close(self) -> None:
-        """Harmless when closed already."""
+        """Close it. Harmless when closed already."""
         if self._closed:
             return
         self._closed = True
@@ -112,7 +112,7 @@ class UdpSocket:
             on_closed()
 
     def linger(self, seconds: float) -> None:
-        """Close it after so long; earlier, if somebody else needs its place."""
+        """Close it after so long; earlier, if another socket needs its place."""
         if self._closed or self._farewell is not None:
             return
         self._farewell = self._loop.call_later(seconds, self.close)
@@ -142,7 +142,7 @@ class UdpSocket:
             self.quic.batch_done()
 
     def _dispatch(self, data: bytes, source: Address) -> bool:
-        """Whether it was for QUIC."""
+        """Dispatch a datagram; return whether it was for QUIC."""
         if not data:
             return False
         first = data[0]

@@ -18,7 +18,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class DirectService(Protocol):
-    """What connections on direct paths lead to (`net/forward/tcp.py`)."""
+    """Service that connections on direct paths lead to (`net/forward/tcp.py`)."""
 
     def accept_direct(self, peer: Any, open_stream: OpenStream) -> bool:
         """Take a connection of this `Peer`; False when it is not welcome."""
@@ -29,18 +29,18 @@ class DirectStreams(Protocol):
 
     @property
     def is_up(self) -> bool:
-        """Whether there is a path for new connections: one that the other end has taken, too."""
+        """True when there is a path for new connections: one that the other end has taken, too."""
 
     @property
     def is_idle(self) -> bool:
-        """Whether there is no connection."""
+        """True when there is no connection."""
 
     def open(self, protocol: asyncio.Protocol) -> object:
         """Open a connection. Raises SessionEndedError when there is no path."""
 
 
 class Api:
-    """Methods to serve.
+    """Methods that a peer serves.
 
     >>> api = Api()
     >>> @api.call("test.add")
@@ -67,34 +67,61 @@ class Api:
         self._carried: dict[Name, Carry] = {}
 
     def call(self, name: str) -> Callable[[F], F]:
+        """Return a decorator that serves an async function as an async or sync method.
+
+        Args:
+            name: The method's name, its parts joined by dots, such as `test.add`.
+        """
         return self._define(name, CallKind.ASYNC)
 
     def source(self, name: str) -> Callable[[F], F]:
+        """Return a decorator that serves an async generator function as a source.
+
+        Args:
+            name: The method's name, its parts joined by dots.
+        """
         return self._define(name, CallKind.SOURCE)
 
     def sink(self, name: str) -> Callable[[F], F]:
+        """Return a decorator that serves an async function as a sink; it gets the stream as second argument.
+
+        Args:
+            name: The method's name, its parts joined by dots.
+        """
         return self._define(name, CallKind.SINK)
 
     def duplex(self, name: str) -> Callable[[F], F]:
+        """Return a decorator that serves an async function as a duplex; it gets the stream as second argument.
+
+        Args:
+            name: The method's name, its parts joined by dots.
+        """
         return self._define(name, CallKind.DUPLEX)
 
     def carried(self, name: str, carry: Carry) -> None:
-        """Serve a duplex of bytes by a transport; it is called at once and must not block."""
+        """Serve a duplex of bytes by a transport.
+
+        Args:
+            name: The method's name, its parts joined by dots.
+            carry: Takes the `Peer` and the call; it is called at once and must not block.
+        """
         self._carried[tuple(name.split("."))] = carry
 
     def find_carried(self, name: Name) -> Carry | None:
+        """Return what serves the duplex of bytes of that name, or None."""
         return self._carried.get(name)
 
     def find(self, name: Name, kind: CallKind) -> Callable[..., Any] | None:
-        """The method, if there is one of that name and kind."""
+        """Return the method of that name and kind, or None."""
         found = self._methods.get(name)
         return found[1] if found is not None and found[0] is kind else None
 
     def manifest(self, more: Mapping[Name, str] = MappingProxyType({})) -> dict[str, JSON]:
-        """Name → kind, nested as muxrpc wants it.
+        """Return the manifest: name → kind, nested as muxrpc wants it.
 
-        more: what is served beside these methods, and seen before them. A name of it that is a group of ours, or inside
-        of a method of ours, has no place in a manifest and is left out.
+        Args:
+            more: What is served beside these methods, and seen before them: name → kind. A name of it that is a group
+                of ours, or inside of a method of ours, has no place in a manifest and is left out.
         """
         kinds = {name: kind.value for name, (kind, _method) in self._methods.items()}
         kinds |= dict.fromkeys(self._carried, CallKind.DUPLEX.value)
@@ -110,6 +137,6 @@ class Api:
 
 
 def _collide(one: Name, other: Name) -> bool:
-    """Whether one of two names is a group that holds the other."""
+    """Return whether one of two names is a group that holds the other."""
     shorter = min(len(one), len(other))
     return one != other and one[:shorter] == other[:shorter]

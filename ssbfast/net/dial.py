@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -12,7 +11,7 @@ from ssbfast import limits
 from ssbfast.errors import DeadlineError, SessionEndedError, SSBError
 from ssbfast.net.happy_eyeballs import RaceLostError, Standing, most_telling
 from ssbfast.net.link import Link
-from ssbfast.net.socket_names import needs_zone, with_zone
+from ssbfast.net.socket_names import needs_zone, system_reason, with_zone
 from ssbfast.net.sockets import each_address, remote_address, tune_transport
 
 
@@ -70,9 +69,9 @@ async def dial(
 
 
 def _ours(error: Exception) -> SSBError:
-    """A foreign error as one of ours. The kernel's word for it; asyncio's own text holds addresses."""
+    """Return a foreign error as one of ours, in the kernel's words: asyncio's own text holds addresses."""
     if isinstance(error, SSBError):
         return error
     if not isinstance(error, OSError) or isinstance(error, socket.gaierror) or not error.errno:
         return SessionEndedError("could not connect: name not found")  # its numbers are other ones
-    return SessionEndedError(f"could not connect: {os.strerror(error.errno).lower()}")
+    return SessionEndedError(f"could not connect: {system_reason(error)}")

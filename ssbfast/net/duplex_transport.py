@@ -26,29 +26,29 @@ LOW = limits.TUNNEL_SHARE // 4
 _END = native.STREAM | native.END | native.JSON
 
 
-class Carrier(Protocol):
-    """What a duplex needs of the session that carries it."""
+class DuplexSession(Protocol):
+    """Session that carries a duplex, as far as the duplex needs it."""
 
     @property
     def link(self) -> Link: ...
 
     def end_stream(self, req: int, error: str | None) -> bytes | None:
-        """Note that our direction ends; the body of the end packet, or None when it had ended before."""
+        """Note that our direction ends; return the body of the end packet, or None when it had ended before."""
 
     def forget_tunnel(self, req: int) -> None:
-        """The duplex is over on this end."""
+        """Forget the duplex, which is over on this end."""
 
 
 class DuplexTransport(asyncio.Transport):
     """One end of a duplex of bytes.
 
-    carrier: the session. req: the number we write on it. protocol: who gets the bytes.
+    carrier: the session. req: the number we write on it. protocol: gets the bytes.
     extra: what `get_extra_info` tells.
     """
 
     _gone = "the session that carried it ended"
 
-    def __init__(self, carrier: Carrier, req: int, protocol: asyncio.BaseProtocol, extra: dict[str, Any]) -> None:
+    def __init__(self, carrier: DuplexSession, req: int, protocol: asyncio.BaseProtocol, extra: dict[str, Any]) -> None:
         super().__init__(extra)
         self._loop = asyncio.get_running_loop()
         self._carrier = carrier
@@ -89,7 +89,7 @@ class DuplexTransport(asyncio.Transport):
         return LOW, HIGH
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """The limits are the stream's share of its link; they are not the protocol's to choose."""
+        """Ignore the protocol's choice: the limits are the stream's share of its link."""
 
     def write(self, data: Any) -> None:
         if self._ended_local or self._lost or not data:
@@ -121,14 +121,14 @@ class DuplexTransport(asyncio.Transport):
     # ------------------------------------------------------------ from the carrier
 
     def received(self, data: bytes) -> None:
-        """Bytes came through the stream."""
+        """Take bytes that came through the stream."""
         raise NotImplementedError
 
     def item(self, value: Any) -> None:
-        """Something that is not bytes came through the stream. A stream of bytes has no use for it."""
+        """Ignore an item that is not bytes. A stream of bytes has no use for it."""
 
     def remote_ended(self, error: SSBError | None) -> None:
-        """The other end has ended its direction."""
+        """Note that the other end has ended its direction."""
         self._ended_remote = True
         if error is None:
             self._remote_finished()
@@ -142,22 +142,22 @@ class DuplexTransport(asyncio.Transport):
         self._loop.call_soon(self._connection_lost, error)
 
     def carrier_closed(self) -> None:
-        """The session that carries the stream is gone."""
+        """Note that the session that carries the stream is gone."""
         self._closing = True
         self._connection_lost(SessionEndedError(self._gone))
 
     # ------------------------------------------------------------ inside
 
     def _remote_finished(self) -> None:
-        """The other end has ended its direction without an error."""
+        """Note that the other end has ended its direction without an error."""
         raise NotImplementedError
 
     def _allowed(self) -> int:
-        """Bytes that may be sent now, as far as the other end is concerned."""
+        """Return how many bytes the other end allows us to send now."""
         return sys.maxsize
 
     def _push(self, data: Any) -> bool:
-        """Give bytes to the lane; False when it has no room."""
+        """Give bytes to the lane; return False when it has no room."""
         try:
             if not self._lane.write(data):
                 return False
@@ -168,7 +168,7 @@ class DuplexTransport(asyncio.Transport):
         return True
 
     def _pushed(self, n: int) -> None:
-        """n bytes are on their way."""
+        """Note that n bytes are on their way."""
 
     def _pause_protocol(self) -> None:
         if not self._protocol_paused:
@@ -186,7 +186,7 @@ class DuplexTransport(asyncio.Transport):
             self._protocol.resume_writing()
 
     def _push_unsent(self) -> bool:
-        """Whether all that waited is in the lane now."""
+        """Move what waits into the lane; return whether all of it is there now."""
         n = min(self._allowed(), len(self._unsent))
         if n and not self._push(self._unsent if n == len(self._unsent) else self._unsent[:n]):
             self._link.when(lambda: not self._lane.full, self._drained)

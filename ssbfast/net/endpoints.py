@@ -12,7 +12,7 @@ from typing import Any, Final
 from ssbfast import limits
 from ssbfast.errors import BadInputError
 from ssbfast.ids import FeedId
-from ssbfast.net.socket_names import bound_host, with_zone
+from ssbfast.net.socket_names import bound_host, system_reason, with_zone
 from ssbfast.pasted.hosts import is_ipv6, read_host, show
 from ssbfast.wire.address import MultiserverAddress, NetAddress, format_address
 
@@ -23,14 +23,30 @@ _PORT_MAX: Final = 65_535
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """host: a name or IP address, empty for every IPv4 and IPv6 address of this machine. port: 0 picks one."""
+    """Address to listen at.
+
+    Attributes:
+        host: A name or IP address; empty for every IPv4 and IPv6 address of this machine.
+        port: A port number; 0 picks one that is free.
+    """
 
     host: str
     port: int
 
     @classmethod
     def parse(cls, text: str, default_port: int = DEFAULT_PORT) -> Endpoint:
-        """Read HOST, HOST:PORT, :PORT, PORT, [IPV6]:PORT or a bare IPv6 address. Raises BadInputError."""
+        """Parse HOST, HOST:PORT, :PORT, PORT, [IPV6]:PORT or a bare IPv6 address.
+
+        Args:
+            text: The endpoint, as an operator writes it.
+            default_port: The port when `text` has none.
+
+        Returns:
+            The endpoint; `*` becomes an empty host.
+
+        Raises:
+            BadInputError: `text` is none of these, or can be read in two ways.
+        """
         host, port = _split(text)
         if port and not (port.isascii() and port.isdigit() and int(port[:6]) <= _PORT_MAX):
             raise BadInputError(f"not a port: {port!r}")
@@ -41,7 +57,7 @@ class Endpoint:
 
 
 def _split(text: str) -> tuple[str, str]:
-    """Host and port, as they are written; without a port when it is not said."""
+    """Return host and port as they are written; the port is empty when it is not given."""
     if text.startswith("["):
         host, closing, rest = text[1:].partition("]")
         if not closing or (rest and not rest.startswith(":")):
@@ -66,12 +82,12 @@ def bind(endpoints: Sequence[Endpoint]) -> list[socket.socket]:
 
 
 def bind_udp(endpoints: Sequence[Endpoint]) -> list[socket.socket]:
-    """The same for UDP, where there is nothing to listen to."""
+    """Bind for UDP, as `bind` does for TCP."""
     return _bind(endpoints, socket.SOCK_DGRAM)
 
 
 def beside(sockets: Sequence[socket.socket]) -> tuple[Endpoint, ...]:
-    """The same addresses and ports."""
+    """Return the addresses and ports that these sockets are bound to."""
     return tuple(Endpoint(bound_host(sock), sock.getsockname()[1]) for sock in sockets)
 
 
@@ -97,7 +113,7 @@ def _bind(endpoints: Sequence[Endpoint], kind: socket.SocketKind) -> list[socket
 
 
 def _families(endpoint: Endpoint) -> list[tuple[socket.AddressFamily, tuple[Any, ...]]]:
-    """The socket addresses to bind, whole: those of IPv6 have a zone."""
+    """Return the socket addresses to bind, whole: those of IPv6 have a zone."""
     if not endpoint.host:
         return [(socket.AF_INET, ("0.0.0.0", 0)), (socket.AF_INET6, ("::", 0))]
     try:
@@ -147,11 +163,11 @@ def _reason(error: OSError, address: tuple[Any, ...]) -> str:
         return "the port is taken"
     if error.errno == errno.EINVAL and address[0].startswith("fe80:") and not address[3]:
         return f"an address of one link needs its interface: [{address[0]}%eth0]"
-    return os.strerror(error.errno or 0).lower()
+    return system_reason(error)
 
 
 def publish(sockets: Sequence[socket.socket], key: FeedId, host: Endpoint | None) -> tuple[MultiserverAddress, ...]:
-    """The addresses to tell people. host: what the operator says; a wildcard bind alone says only `localhost`."""
+    """Return the addresses to publish. host: what the operator says; a wildcard bind alone says only `localhost`."""
     port = int(sockets[0].getsockname()[1])
     if host is not None:
         return (MultiserverAddress(NetAddress(host.host, host.port or port), key),)
@@ -163,13 +179,13 @@ def publish(sockets: Sequence[socket.socket], key: FeedId, host: Endpoint | None
 
 
 def shown(sockets: Sequence[socket.socket]) -> list[str]:
-    """Where they are bound, as HOST:PORT."""
+    """Return where the sockets are bound, as HOST:PORT."""
     return [show(bound_host(sock), int(sock.getsockname()[1])) for sock in sockets]
 
 
 def reflectors(tcp: Sequence[socket.socket], udp: Sequence[socket.socket]) -> tuple[int | str, ...]:
-    """What members are told of the reflectors: a port, if it is one at each address that they can reach us by, else
-    HOST:PORT for those who have reached us at that address.
+    """Return what members are told of the reflectors: a port, if it is the same at each address that they can reach
+    us by, else HOST:PORT for those that have reached us at that address.
     """
     hosts = {str(sock.getsockname()[0]) for sock in tcp}
     at: dict[int, dict[str, None]] = {}
@@ -184,10 +200,10 @@ def reflectors(tcp: Sequence[socket.socket], udp: Sequence[socket.socket]) -> tu
 
 
 def is_wildcard_only(sockets: Sequence[socket.socket]) -> bool:
-    """Whether nobody but this machine can know how to dial us."""
+    """Return whether only this machine can know how to dial us."""
     return all(sock.getsockname()[0] in _WILDCARDS for sock in sockets)
 
 
 def joined(addresses: Sequence[MultiserverAddress]) -> str:
-    """The alternatives as one multiserver address."""
+    """Return the alternatives as one multiserver address."""
     return format_address(addresses)

@@ -1,4 +1,4 @@
-"""Ephemeral keys that are made in advance, while nobody waits: half of a server's arithmetic before message 3."""
+"""Ephemeral keys that are made in advance, while no work waits: half of a server's arithmetic before message 3."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _IDLE_SECONDS = 0.02
 class Ephemerals:
     """A small stock of keys.
 
-    is_busy: tells whether somebody waits for a turn of the loop; no key is made then.
+    is_busy: tells whether work waits for a turn of the loop; no key is made then.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, is_busy: Callable[[], bool]) -> None:
@@ -37,7 +37,7 @@ class Ephemerals:
             self._keys.pop().wipe()
 
     def _make(self) -> None:
-        """Make one, or come back later when somebody waits."""
+        """Make one, or come back later when work waits for a turn."""
         self._making = None
         if not self._is_busy():
             key = Ephemeral(None)

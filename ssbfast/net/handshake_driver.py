@@ -17,11 +17,11 @@ from ssbfast.wire.handshake import LENGTH, ClientHandshake, ClientKnown, Complet
 _MESSAGES: Final = sum(LENGTH.values())
 
 Admit = Callable[[FeedId], "bool | Awaitable[bool]"]
-"""Decides, once a caller's key is proven, whether he is let in."""
+"""Decides, once a caller's key is proven, whether the caller is let in."""
 
 
 class ProvenLink(Protocol):
-    """What a handshake needs of the link whose ends it proves."""
+    """Link whose ends a handshake proves, as far as the handshake needs it."""
 
     share: Share
 
@@ -33,7 +33,7 @@ class ProvenLink(Protocol):
 
 
 class Handshaking:
-    """Drives one handshake over a link's transport; ends in `link.completed` or `link.fail`.
+    """Driver of one handshake over a link's transport; it ends in `link.completed` or `link.fail`.
 
     deadline: seconds up to message 3 (as server) or message 4 (as client).
     refusal_delay: seconds between message 3 and the end of a refused connection.
@@ -83,11 +83,11 @@ class Handshaking:
 
     @property
     def is_unanswered(self) -> bool:
-        """Whether we have dialled and heard nothing."""
+        """True when we have dialled and nothing has come."""
         return isinstance(self._machine, ClientHandshake) and not self.has_heard
 
     def begin(self, transport: asyncio.Transport) -> None:
-        """The connection is there: a client speaks first."""
+        """Begin on a transport that is connected: a client speaks first."""
         self._transport = transport
         self._timer = asyncio.get_running_loop().call_later(self._deadline, self._late)
         if isinstance(self._machine, ClientHandshake):
@@ -97,7 +97,7 @@ class Handshaking:
                 self._refuse(error)
 
     def received(self, data: bytes) -> None:
-        """Bytes from the peer. Callers take turns; what we dial ourselves is few, and goes on at once."""
+        """Take bytes of the peer. Callers take turns; what we dial ourselves is few, and goes on at once."""
         self.has_heard = True
         if not isinstance(self._machine, ServerHandshake):
             self._take(data)
@@ -128,7 +128,7 @@ class Handshaking:
             self._refuse(error)
 
     def stop(self) -> None:
-        """Done, or the connection is gone."""
+        """Stop: the handshake is done, or the connection is gone."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -32,7 +32,7 @@ _OVERTAKEN: Final = 0.8
 
 
 class RaceLostError(Exception):
-    """Every attempt has failed. problems: why, in the order of the attempts; never empty."""
+    """Failure of every attempt. problems: why, in the order of the attempts; never empty."""
 
     def __init__(self, problems: Sequence[Exception]) -> None:
         super().__init__("every attempt has failed")
@@ -91,7 +91,7 @@ class _Race(Generic[T]):
         self._next_at = max(self._next_at, self._loop.time() + limits.ANSWER_DELAY)
 
     def _has_won(self, task: asyncio.Future[T]) -> bool:
-        """Whether it has; of one that has failed nothing is left but its problem."""
+        """Return whether it has; of one that has failed nothing is left but its problem."""
         problem = task.exception()
         if problem is None:
             return True
@@ -115,7 +115,7 @@ class _Race(Generic[T]):
 
 
 def most_telling(problems: Sequence[Exception]) -> Exception:
-    """Who was reached and said no tells more than who is busy, and that more than who was not reached."""
+    """Return the problem that tells most: a refusal before a busy peer, and that before one that was not reached."""
 
     def silence(problem: Exception) -> int:
         if isinstance(problem, BusyError):
@@ -126,7 +126,7 @@ def most_telling(problems: Sequence[Exception]) -> Exception:
 
 
 class Standing:
-    """Which ways were of no use lately: they are tried behind the others for `BAD_WAY_SECONDS`.
+    """Memory of the addresses that were of no use lately: they are tried last for `BAD_WAY_SECONDS`.
 
     Keys are whatever names a way, such as (host, port).
     """
@@ -135,7 +135,7 @@ class Standing:
         self._bad: dict[object, float] = {}
 
     def order(self, ways: Sequence[K], key: Callable[[K], object]) -> list[K]:
-        """The ways as given, those behind that were of no use."""
+        """Return the addresses as given, those behind that were of no use."""
         now = asyncio.get_running_loop().time()
         return sorted(ways, key=lambda way: self._bad.get(key(way), 0.0) > now)
 

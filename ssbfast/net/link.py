@@ -37,23 +37,23 @@ from ssbfast.wire.handshake import ClientHandshake, ServerHandshake, Session
 
 
 class LinkHandler(Protocol):
-    """What a link tells its owner. Called from within the loop; must not block."""
+    """Owner of a link, as far as the link tells it something. Called from within the loop; must not block."""
 
     def opened(self, link: Link) -> None:
-        """The handshake is done; `link.remote` is proven."""
+        """Note that the handshake is done; `link.remote` is proven."""
 
     def packet(self, link: Link, flags: int, req: int, body: bytes) -> None:
-        """A whole packet arrived that no inlet took."""
+        """Take a whole packet that no inlet took."""
 
     def chunk(self, link: Link, req: int, data: bytes) -> None:
-        """Bytes arrived for a delivering inlet."""
+        """Take bytes for a delivering inlet."""
 
     def closed(self, link: Link, error: SSBError | None) -> None:
-        """The connection is gone, once; error is None after goodbyes on both sides."""
+        """Note, once, that the connection is gone; error is None after goodbyes on both sides."""
 
 
 class Phase(enum.Enum):
-    """Where a link stands. It only ever moves downwards in this list."""
+    """Phase of a link. It only ever moves downwards in this list."""
 
     HANDSHAKE = enum.auto()
     OPEN = enum.auto()
@@ -73,7 +73,7 @@ class Watchers:
         self._waiting.append((ready, callback))
 
     def look(self) -> bool:
-        """Call back those whose condition holds. Whether somebody still waits."""
+        """Call back those whose condition holds. Return whether any still waits."""
         waiting, self._waiting = self._waiting, []
         due: list[Callable[[], None]] = []
         for ready, callback in waiting:
@@ -86,14 +86,14 @@ class Watchers:
         return bool(self._waiting)
 
     def release(self) -> None:
-        """The link is gone: call everybody back."""
+        """Call all back: the link is gone."""
         waiting, self._waiting = self._waiting, []
         for _ready, callback in waiting:
             callback()
 
 
 class LinkRelay(Protocol):
-    """What a link needs of the relay whose loop, buffer and queue memory it shares."""
+    """Relay whose loop, buffer and queue memory a link shares, as far as the link needs it."""
 
     loop: asyncio.AbstractEventLoop
     turns: LoopTurns
@@ -103,7 +103,7 @@ class LinkRelay(Protocol):
 
     @property
     def is_short(self) -> bool:
-        """Whether queue memory is short."""
+        """True when queue memory is short."""
 
     def attach(self, link: Link, session: Session, core_limits: native.CoreLimits, split: bool) -> native.Link:
         """Give a link its native half."""
@@ -112,13 +112,13 @@ class LinkRelay(Protocol):
         """Forget a link that has closed."""
 
     def is_waiting(self, link: Link) -> bool:
-        """Tell whether a link's input waits for a tunnel to take it."""
+        """Return whether a link's input waits for a tunnel to take it."""
 
     def touched(self) -> None:
-        """Something may have been queued: flush at the end of this tick."""
+        """Plan a flush at the end of this tick: something may have been queued."""
 
     def is_late(self, link: Link) -> bool:
-        """Tell whether a link's further work has to wait for its turn."""
+        """Return whether a link's further work has to wait for its turn."""
 
     def begin_read(self) -> None:
         """Begin the first read of a tick."""
@@ -131,7 +131,7 @@ class LinkRelay(Protocol):
 
 
 class _Nobody:
-    """The handler of a link that has closed."""
+    """Handler of a link that has closed."""
 
     def opened(self, link: Link) -> None: ...
 
@@ -237,7 +237,7 @@ class Link(asyncio.BufferedProtocol):
 
     @property
     def remote(self) -> FeedId:
-        """The proven key of the other end. Raises LocalProtocolError before the handshake is done."""
+        """Proven key of the other end. Raises LocalProtocolError before the handshake is done."""
         return self._opened().remote
 
     @property
@@ -247,21 +247,21 @@ class Link(asyncio.BufferedProtocol):
 
     @property
     def core(self) -> native.Link:
-        """The native link, for lanes and inlets. Raises SessionEndedError when there is none (any more)."""
+        """Native link, for lanes and inlets. Raises SessionEndedError when there is none (any more)."""
         if self._core is None:
             raise SessionEndedError("the session is over")
         return self._core
 
     @property
     def transport(self) -> asyncio.Transport:
-        """What it runs over. Raises SessionEndedError when there is nothing (any more)."""
+        """Transport that it runs over. Raises SessionEndedError when there is none (any more)."""
         if self._transport is None:
             raise SessionEndedError("the session is over")
         return self._transport
 
     @property
     def handler(self) -> LinkHandler:
-        """Who is told what happens."""
+        """Handler that is told what happens."""
         return self._handler
 
     @property
@@ -270,12 +270,12 @@ class Link(asyncio.BufferedProtocol):
 
     @property
     def is_held(self) -> bool:
-        """Whether we do not read: somebody holds the link."""
+        """True when we do not read: at least one holder holds the link."""
         return bool(self._holds)
 
     @property
     def has_spoken(self) -> bool:
-        """Whether a valid message of the handshake has come."""
+        """True when a valid message of the handshake has come."""
         return self._shaking is None or self._shaking.has_spoken
 
     def control(self, flags: int, req: int, body: bytes) -> None:
@@ -288,7 +288,7 @@ class Link(asyncio.BufferedProtocol):
         self._relay.touched()
 
     def touched(self) -> None:
-        """Something was put into a lane: it leaves at the end of this tick."""
+        """Plan a flush at the end of this tick: something was put into a lane."""
         self._relay.touched()
 
     def when(self, ready: Callable[[], bool], callback: Callable[[], None]) -> None:
@@ -324,16 +324,16 @@ class Link(asyncio.BufferedProtocol):
 
     @property
     def is_hoarding(self) -> bool:
-        """Whether input waits inside for more of it."""
+        """True when input waits inside for more of it."""
         return self._core is not None and self._core.held > 0 and not self._relay.is_waiting(self)
 
     def progress(self) -> tuple[int, int]:
-        """Numbers that change whenever the other end takes something."""
+        """Return numbers that change whenever the other end takes something."""
         transport = self._transport
         return (0, 0) if transport is None else (transport.get_write_buffer_size(), unacknowledged(transport))
 
     def hold(self, who: object) -> None:
-        """Stop reading until everybody who holds has released."""
+        """Stop reading until every holder has released."""
         if self._holds is None:
             self._holds = set()
         self._holds.add(who)
@@ -429,7 +429,7 @@ class Link(asyncio.BufferedProtocol):
             self._let_go()
 
     def _let_go(self) -> None:
-        """The connection is gone: leave nothing behind, and tell."""
+        """Leave nothing behind when the connection is gone, and tell the handler."""
         self._cancel_timers()
         if self._shaking is not None:
             self._shaking.stop()
@@ -511,7 +511,7 @@ class Link(asyncio.BufferedProtocol):
 
     @property
     def _is_held(self) -> bool:
-        """Whether somebody else wants nothing looked at, or the peer has spent too much."""
+        """True when a holder wants nothing looked at, or the peer has spent too much."""
         return self._pause is not None or (self._holds is not None and len(self._holds) > self._resting)
 
     def _queue_turn(self) -> None:
@@ -564,7 +564,7 @@ class Link(asyncio.BufferedProtocol):
     # ------------------------------------------------------------ from the handshake
 
     def completed(self, session: Session, leftover: bytes) -> None:
-        """Both keys are proven and admitted; `leftover` came behind the last handshake message."""
+        """Take the session, proven and admitted; `leftover` came behind the last handshake message."""
         self._shaking = None
         self._session = session
         self.phase = Phase.OPEN
@@ -620,7 +620,7 @@ class Link(asyncio.BufferedProtocol):
     # ------------------------------------------------------------ endings
 
     def _peer_left(self) -> None:
-        """The packet stream's goodbye has come, or the box stream's: answer with both of ours."""
+        """Answer the peer's goodbye, of its packet stream or its box stream, with both of ours."""
         core = self._core
         if core is None:
             return

@@ -19,7 +19,7 @@ from ssbfast.net.link import Link
 
 
 class PressedRelay(Protocol):
-    """What the care for queue memory needs of the relay whose memory it is."""
+    """Relay whose queue memory is cared for, as far as that care needs it."""
 
     loop: asyncio.AbstractEventLoop
     hub: native.Hub
@@ -32,7 +32,7 @@ class PressedRelay(Protocol):
 
 
 class Pressure:
-    """The care for the queue memory of one relay."""
+    """Care for the queue memory of one relay."""
 
     def __init__(self, relay: PressedRelay) -> None:
         self._relay = relay
@@ -43,12 +43,12 @@ class Pressure:
 
     @property
     def is_high(self) -> bool:
-        """Whether somebody may have to let go."""
+        """True when a session may have to let go."""
         return self._step is not None
 
     @property
     def ample(self) -> int:
-        """Slabs: nobody has to let go while so many are left."""
+        """Slabs: no session has to let go while so many are left."""
         return self._slabs - self._slabs // limits.PRESSURE_PART
 
     def begin(self) -> None:
@@ -62,7 +62,7 @@ class Pressure:
         self._plan()
 
     def forget(self, link: Link) -> None:
-        """The link has closed."""
+        """Forget a link that has closed."""
         self._waiting.discard(link)
         self._since.pop(link, None)
 

@@ -1,4 +1,4 @@
-"""Names of hosts looked up in threads that nobody waits for.
+"""Names of hosts looked up in threads that are never joined.
 
 asyncio's own look-ups run in an executor whose threads are joined when the loop ends: a resolver that does not answer
 would hold up the end of the program by as long as it is silent.
@@ -23,9 +23,9 @@ _Question: TypeAlias = tuple[str | None, int, int, int]
 
 
 class _Resolver:
-    """At most `RESOLVER_THREADS` daemon threads; each ends when there is nothing to look up.
+    """Resolver with at most `RESOLVER_THREADS` daemon threads; each ends when there is nothing to look up.
 
-    Who asks what somebody else is asking already waits for the same answer.
+    A question that is being asked already is not asked again: both callers wait for the same answer.
     """
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class _Resolver:
                 _tell(asking, OSError(errno.EAGAIN, "no thread for it"))
 
     def forget(self, question: _Question, asking: asyncio.Future[Found]) -> None:
-        """Nobody waits for it any more. What nobody at all waits for is not looked up, unless that has begun."""
+        """Stop waiting for it. What nothing waits for is not looked up, unless that has begun."""
         with self._lock:
             waiting = self._asking.get(question, set())
             waiting.discard(asking)
@@ -125,7 +125,7 @@ async def resolve(
 
 
 def interleaved(found: Found) -> Found:
-    """The addresses with their families in turn, as the first of them begins (RFC 8305, section 4)."""
+    """Return the addresses with their families in turn, as the first of them begins (RFC 8305, section 4)."""
     families: dict[int, deque[Any]] = {}
     for one in dict.fromkeys(found):
         families.setdefault(one[0], deque()).append(one)

@@ -56,12 +56,21 @@ _STANDARD: Final[Mapping[Name, str]] = MappingProxyType({("manifest",): "sync", 
 
 
 class Peer:
-    """One session with a peer.
+    """Session with a peer.
 
-    path: how it is reached: "tcp", "tunnel" through a room, or "direct".
-    portal: the room's id for a tunnel, else None.
-    label: eight random hexadecimal digits, which name this session in events.
-    api: what we serve; `intercept` sees calls first, and `named` tells what it serves.
+    Args:
+        api: Methods that we serve.
+        path: How the peer is reached: "tcp", "tunnel" through a room, or "direct".
+        portal: The room's id for a tunnel, else None.
+        intercept: Sees calls before `api` does.
+        named: Tells what `intercept` serves, for the manifest.
+        on_closed: Called once, when the session is over.
+
+    Attributes:
+        path: As above; it changes when the session moves.
+        portal: As above.
+        label: Eight random hexadecimal digits, which name this session in events.
+        error: What ended the session; None while it lasts, and after goodbyes on both sides.
     """
 
     def __init__(
@@ -106,34 +115,39 @@ class Peer:
 
     @property
     def link(self) -> Link:
-        """The connection underneath. Raises SessionEndedError before it is open."""
+        """Connection underneath.
+
+        Raises:
+            SessionEndedError: The session is not open yet.
+        """
         if self._link is None:
             raise SessionEndedError("the session is not open")
         return self._link
 
     @property
     def id(self) -> FeedId:
-        """Who it is, proven by the handshake."""
+        """Id of the peer, proven by the handshake."""
         return self.link.remote
 
     @property
     def api(self) -> Api:
-        """What we serve."""
+        """Methods that we serve."""
         return self._api
 
     @property
     def is_open(self) -> bool:
+        """True when calls can be made."""
         return self._link is not None and self._link.is_open
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is open in it but pings: no call, no stream, no carried connection."""
+        """True when nothing is open in it but pings: no call, no stream, no carried connection."""
         pings = sum(isinstance(stream, PingStream) for stream in self._streams.values())
         return self.mux.open_streams <= pings and (self.forwards is None or self.forwards.is_idle)
 
     @contextlib.contextmanager
     def waiting(self, *, answer: bool) -> Iterator[None]:
-        """Around a wait of the application for what the session brings. answer: to something that it has asked."""
+        """Enclose a wait of the application for what the session brings. answer: to something that it has asked."""
         task = asyncio.current_task()
         self.waiters[task] = answer
         for stream in list(self.held):
@@ -149,15 +163,19 @@ class Peer:
         return sum(stream.inbox_bytes for stream in self._streams.values())
 
     async def wait_opened(self) -> None:
-        """Wait for the end of the handshake. Raises what ended the connection, if that came first."""
+        """Wait for the end of the handshake.
+
+        Raises:
+            SSBError: What ended the connection, if that came first.
+        """
         await asyncio.shield(self._opened)
 
     async def wait_closed(self) -> None:
-        """Wait until the session is over, whoever ended it; `error` tells how (None: goodbyes on both sides)."""
+        """Wait until the session is over, whichever end ended it; `error` tells how (None: goodbyes on both sides)."""
         await asyncio.shield(self._closed)
 
     async def close(self) -> None:
-        """Say goodbye; returns when the connection is gone, at the latest after `GOODBYE_SECONDS`."""
+        """Say goodbye and wait until the connection is gone, at most `GOODBYE_SECONDS`."""
         if self._link is not None:
             self._link.close()
             for stream in self._streams.values():
@@ -165,7 +183,11 @@ class Peer:
             await self.wait_closed()
 
     def serve(self, api: Api) -> None:
-        """Serve these methods from now on."""
+        """Serve other methods from now on.
+
+        Args:
+            api: The methods, in place of those before.
+        """
         self._api = api
 
     # ------------------------------------------------------------ our calls
@@ -173,8 +195,18 @@ class Peer:
     async def call(self, name: str, *args: Any, timeout: float | None = None) -> Any:
         """Call an async or sync method and return its answer.
 
-        timeout: seconds; None waits as long as the session lives.
-        Raises RemoteError for the peer's error, SessionEndedError, DeadlineError.
+        Args:
+            name: The method's name, its parts joined by dots.
+            *args: Arguments, anything JSON.
+            timeout: Seconds; None waits as long as the session lives.
+
+        Returns:
+            The answer: bytes, str or anything JSON.
+
+        Raises:
+            RemoteError: The peer answers with an error.
+            SessionEndedError: The session is over.
+            DeadlineError: There is no answer in time.
         """
         req, packet = self.mux.call(CallKind.ASYNC, _split(name), list(args))
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -190,15 +222,39 @@ class Peer:
             self.mux.end(req)  # a late answer belongs to nobody
 
     def source(self, name: str, *args: Any) -> Stream:
-        """Open a source: iterate over it; `end` cancels it."""
+        """Open a source: iterate over it; `end` cancels it.
+
+        Args:
+            name: The method's name, its parts joined by dots.
+            *args: Arguments, anything JSON.
+
+        Raises:
+            SessionEndedError: The session is over.
+        """
         return self.open_stream(CallKind.SOURCE, name, args)
 
     def sink(self, name: str, *args: Any) -> Stream:
-        """Open a sink: `send` to it, then `end` it."""
+        """Open a sink: `send` to it, then `end` it.
+
+        Args:
+            name: The method's name, its parts joined by dots.
+            *args: Arguments, anything JSON.
+
+        Raises:
+            SessionEndedError: The session is over.
+        """
         return self.open_stream(CallKind.SINK, name, args)
 
     def duplex(self, name: str, *args: Any) -> Stream:
-        """Open a duplex: `send`, iterate, `end`."""
+        """Open a duplex: `send`, iterate, `end`.
+
+        Args:
+            name: The method's name, its parts joined by dots.
+            *args: Arguments, anything JSON.
+
+        Raises:
+            SessionEndedError: The session is over.
+        """
         return self.open_stream(CallKind.DUPLEX, name, args)
 
     def open_stream(self, kind: CallKind, name: str, args: tuple[Any, ...]) -> Stream:
@@ -282,7 +338,7 @@ class Peer:
             link.fail(error)
             return
         for event in events:
-            self._happened(event, len(body))
+            self._on_event(event, len(body))
 
     def chunk(self, link: Link, req: int, data: bytes) -> None:
         tunnel = self._tunnels.get(-req)
@@ -300,7 +356,7 @@ class Peer:
         for tunnel in list(self._tunnels.values()):
             tunnel.carrier_closed()
         for event in self.mux.close():
-            self._happened(event, 0)
+            self._on_event(event, 0)
         for stream in list(self._streams.values()):
             stream.finished(over)
             stream.release()
@@ -309,7 +365,7 @@ class Peer:
         if self._on_closed is not None:
             self._on_closed(self)
 
-    def _happened(self, event: MuxEvent, size: int) -> None:
+    def _on_event(self, event: MuxEvent, size: int) -> None:
         if isinstance(event, Item):
             stream = self._streams.get(event.req)
             if stream is not None:
@@ -369,24 +425,24 @@ class Peer:
             stream.server = task
 
     def background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Do something as long as the session lasts."""
+        """Run work as long as the session lasts."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
     def reply(self, req: int, value: Any) -> None:
-        """Answer an async call of the peer's, if it still waits."""
+        """Answer an async call of the peer, if it still waits."""
         if self.is_open and self.mux.is_open(req):
             self.link.control(*self.mux.answer(req, value))
 
     def refuse(self, req: int, message: str) -> None:
-        """Answer a call of the peer's, of any kind, with an error."""
+        """Answer a call of the peer, of any kind, with an error."""
         if self.mux.is_open(req):
             self.link.control(*self.mux.fail(req, message))
 
     def _standard(self, event: Called) -> bool:
-        """What every peer answers."""
+        """Answer what every peer answers; return whether it was such a call."""
         if event.name == ("manifest",) and event.kind is CallKind.ASYNC:
             self.link.control(*self.mux.answer(event.req, self._manifest()))
             return True
@@ -396,7 +452,7 @@ class Peer:
         return False
 
     def _manifest(self) -> dict[str, JSON]:
-        """All that is served: other makes call nothing else (go-muxrpc)."""
+        """Return all that is served: other makes call nothing else (go-muxrpc)."""
         named = {} if self._named is None else self._named(self)
         return self._api.manifest({**_STANDARD, **named})
 

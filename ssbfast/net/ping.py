@@ -1,6 +1,6 @@
 """gossip.ping: a game of volleyball with timestamps, which keeps a session alive and tells when it is dead.
 
-Whoever serves sends its time and the other sends its own back; the other serves next, `PING_SECONDS` later. An answer
+The server sends its time and the other sends its own back; the other serves next, `PING_SECONDS` later. An answer
 to our own serve is not answered again: two ends that answered everything would play without pause. The dialler opens
 the stream and serves first.
 
@@ -23,11 +23,11 @@ from ssbfast.wire.muxrpc import CallKind
 S = TypeVar("S", bound=Stream)
 
 class PingStream(Stream):
-    """A gossip.ping: open as long as the session, however idle that is."""
+    """Stream of a gossip.ping: open as long as the session, however idle that is."""
 
 
 class PingSession(StreamSession, Protocol):
-    """What pings need of the session that they keep alive."""
+    """Session that pings keep alive, as far as they need it."""
 
     def open_as(self, make: Callable[[Any, int], S], kind: CallKind, name: str, args: tuple[Any, ...]) -> S:
         """Open a stream of a class of its own."""
@@ -88,20 +88,20 @@ async def _answered(peer: PingSession, stream: Stream, read: int) -> None:
 
 
 def _reading_time(n: int) -> float:
-    """Seconds in which the slowest consumer that keeps its stream reads n bytes: half an inbox each `STALL_SECONDS`."""
+    """Return seconds in which the slowest consumer that keeps its stream reads n bytes: half an inbox a stall."""
     inbox = limits.STREAM_INBOX // 2
     return max(0, n - inbox) / inbox * limits.STALL_SECONDS
 
 
 def _signs(peer: PingSession) -> tuple[object, ...]:
-    """Numbers that change while the peer lives: what has come, and how far it takes what has not left yet."""
+    """Return numbers that change while the peer lives: what has come, and how far it takes what waits."""
     link = peer.link
     backlog = link.progress()
     return link.received, backlog if any(backlog) else None
 
 
 async def _served(peer: PingSession, stream: Stream) -> bool:
-    """Wait for the other's serve; False when it is overdue and nothing moves: there are peers that only answer.
+    """Wait for the other's serve; return False when it is overdue and nothing moves: some peers only answer.
 
     While it may lie behind what we do not read ourselves we do not serve instead: the other end would take that for an
     answer, and for a proof that we have read all that came before.

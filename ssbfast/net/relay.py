@@ -30,7 +30,7 @@ _ALONE = 8  # so many reads have to come alone before it is taken for granted; e
 
 @dataclass(slots=True)
 class _Wait:
-    """A source that is not read from."""
+    """Source that is not read from."""
 
     lane: native.Lane
     since: float
@@ -39,7 +39,7 @@ class _Wait:
 
 @dataclass(slots=True)
 class _Outlet:
-    """Where a lane leads, and what to do when it stalls."""
+    """End of a lane: its link, and what to do when it stalls."""
 
     link: Link
     stalled: Callable[[], None]
@@ -48,7 +48,7 @@ class _Outlet:
 
 
 class Relay:
-    """What the links of one event loop share.
+    """Shared part of the links of one event loop.
 
     pool: bytes of queue memory for all of them.
     stall_seconds: how long a destination may take nothing while a source waits for it.
@@ -80,7 +80,7 @@ class Relay:
         self._ample = self.pressure.ample
 
     def close(self) -> None:
-        """All links are gone: leave nothing planned behind, which would keep the pool alive."""
+        """Leave nothing planned behind when all links are gone: it would keep the pool alive."""
         for timer in (self._check, self._trim):
             if timer is not None:
                 timer.cancel()
@@ -115,7 +115,7 @@ class Relay:
         compact(self._links, self._outlets)
 
     def is_waiting(self, link: Link) -> bool:
-        """Tell whether a link's input waits for a tunnel to take it."""
+        """Return whether a link's input waits for a tunnel to take it."""
         return link in self._waiting
 
     def link(self, number: int) -> Link | None:
@@ -124,28 +124,28 @@ class Relay:
 
     @property
     def is_short(self) -> bool:
-        """Whether queue memory is short, so that somebody may have to let go of some."""
+        """True when queue memory is short, so that a session may have to let go of some."""
         return self.pressure.is_high
 
     def touched(self) -> None:
-        """Something may have been queued: flush at the end of this tick."""
+        """Plan a flush at the end of this tick: something may have been queued."""
         if not self.is_planned:
             self.is_planned = True
             self.turns.begin()
             self.loop.call_soon(self._end_tick)
 
     def is_late(self, link: Link) -> bool:
-        """Tell whether a link's further work has to wait for its turn."""
+        """Return whether a link's further work has to wait for its turn."""
         self.touched()
         return self.turns.is_over(link.share)
 
     def begin_read(self) -> None:
-        """The first read of a tick begins; `read_once` ends it."""
+        """Begin the first read of a tick; `read_once` ends it."""
         self.is_planned = True
         self.turns.begin()
 
     def read_once(self) -> None:
-        """The first read of a tick is done (`is_planned` was set for it): let go what it has brought.
+        """End the first read of a tick (`is_planned` was set for it): send what it has brought.
 
         What comes in the same tick waits for its end. Looking whether something does costs a turn of the loop, so
         that it is looked for less often while reads come alone.
@@ -163,7 +163,7 @@ class Relay:
             self._alone = 0
 
     def _flush(self) -> bool:
-        """Let all links send what they have. Whether there was anything."""
+        """Let all links send what they have. Return whether there was anything."""
         # A flush may queue at another link (a tunnel's end writes into the link that carries it): go on until
         # nothing is left, which is soon, since every link stops when its transport has enough.
         dirty = self.hub.dirty()
@@ -192,7 +192,7 @@ class Relay:
         self._outlets[lane] = _Outlet(link, stalled)
 
     def close_outlet(self, lane: native.Lane) -> None:
-        """The lane takes no more; who waits for it reads on."""
+        """Forget a lane that takes no more; sources that wait for it read on."""
         self._outlets.pop(lane, None)
         for source in [source for source, wait in self._waiting.items() if wait.lane is lane]:
             self.loop.call_soon(self._resume, source)
@@ -261,7 +261,7 @@ class Relay:
             self.plan_check()
 
     def _check_every_outlet(self, now: float) -> None:
-        """Whoever sits on queue memory without taking anything has to let go, waited for or not."""
+        """Stall every outlet that holds queue memory without taking anything, waited for or not."""
         for lane, outlet in list(self._outlets.items()):
             progress = self._progress(lane) if lane.queued else ()
             if not progress or progress != outlet.progress:

@@ -24,7 +24,7 @@ _TYPE = 0x03
 
 
 class Ending(enum.Enum):
-    """Why a splice is over."""
+    """Reason why a splice is over."""
 
     CLOSED = "closed"
     ERROR = "error"
@@ -34,7 +34,7 @@ class Ending(enum.Enum):
 
 
 class _Leg:
-    """One direction's destination: a link, and the stream on it."""
+    """Destination of one direction: a link, and the stream on it."""
 
     __slots__ = ("ended", "inlet", "lane", "link", "req")
 
@@ -46,8 +46,8 @@ class _Leg:
         self.ended = False
 
 
-class Splice:
-    """Two streams joined.
+class RelayedTunnel:
+    """Join of two streams.
 
     caller, target: the links; caller_req, target_req: the numbers we write on them.
     on_over: called once, with the reason, when both directions have ended and nothing more will be read.
@@ -62,7 +62,7 @@ class Splice:
         caller_req: int,
         target: Link,
         target_req: int,
-        on_over: Callable[[Splice, Ending], None],
+        on_over: Callable[[RelayedTunnel, Ending], None],
     ) -> None:
         self._relay = relay
         self.began = relay.loop.time()
@@ -87,7 +87,7 @@ class Splice:
 
     @property
     def reqs(self) -> tuple[int, int]:
-        """The numbers we write: on the caller's link, on the target's."""
+        """Numbers that we write: on the caller's link, on the target's."""
         return self._legs[0].req, self._legs[1].req
 
     @property
@@ -96,7 +96,7 @@ class Splice:
         return self._legs[0].lane.put, self._legs[1].lane.put
 
     def packet(self, link: Link, flags: int, req: int, body: bytes) -> None:
-        """A packet came on `link` for `req` (as received) that no inlet took: an end, of which the other side is told.
+        """Take a packet that no inlet took, on `link` for `req` (as received): an end is told to the other side.
 
         What comes behind a side's end belongs to nobody and is dropped.
         """
@@ -119,7 +119,7 @@ class Splice:
             self._linger(leg)
 
     def _linger(self, ended: _Leg) -> None:
-        """One side has ended. JS peers never answer an end: when nothing more comes from the other, it has too."""
+        """Wait for the other side after one has ended. JS peers never answer an end: when silent, it has ended too."""
         put = ended.lane.put
         self._timer = self._relay.loop.call_later(limits.LINGER_SECONDS, self._lingered, ended, put)
 
@@ -131,11 +131,11 @@ class Splice:
         self._finish(Ending.CLOSED)
 
     def link_closed(self, link: Link) -> None:
-        """One of the two sessions died: end the other leg."""
+        """End the other leg: one of the two sessions died."""
         self.fail("the other end is gone", Ending.GONE)
 
     def displace(self) -> None:
-        """End both legs: the place is somebody else's."""
+        """End both legs: the place is another tunnel's now."""
         self.fail("the room has no place for this tunnel any more", Ending.LIMIT)
 
     def fail(self, message: str, reason: Ending) -> None:
@@ -148,7 +148,7 @@ class Splice:
         self._finish(reason)
 
     def _stalled(self, leg: _Leg) -> None:
-        """A destination takes nothing any more: what waits for it is dropped."""
+        """Drop what waits for a destination that takes nothing any more."""
         leg.lane.clear()
         self.fail("the other end does not read", Ending.STALLED)
         leg.link.look()
@@ -179,7 +179,7 @@ class Splice:
 
 
 def _passable(flags: int, body: bytes) -> bytes:
-    """An error end as the other side may get it: JS peers die of JSON that is none."""
+    """Return an error end as the other side may get it: JS peers die of JSON that is none."""
     if flags & _TYPE == native.JSON:
         try:
             decode_json(body)

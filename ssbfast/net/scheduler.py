@@ -33,7 +33,7 @@ class LoopTurns:
 
     @property
     def is_busy(self) -> bool:
-        """Whether somebody waits for a turn."""
+        """True when work waits for a turn."""
         return bool(self._turns)
 
     def share(self, networks: Rings = ()) -> Share:
@@ -54,7 +54,7 @@ class LoopTurns:
             self.is_crowded = self._loop.time() - self._began > limits.TICK_SECONDS / 2
 
     def is_over(self, share: Share) -> bool:
-        """Tell whether more work of `share` has to wait for its turn."""
+        """Return whether more work of `share` has to wait for its turn."""
         now = self._loop.time()
         used = now - self._began
         if used < limits.TICK_SECONDS:

@@ -15,7 +15,7 @@ from ssbfast import limits
 
 
 class AwakeClock:
-    """One loop's. Seconds, from the same beginning as `loop.time()`, and behind it by those that were slept away."""
+    """Clock of one loop: seconds from the same beginning as `loop.time()`, less those that were slept away."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -25,7 +25,7 @@ class AwakeClock:
         self._heart: asyncio.TimerHandle | None = None
 
     def time(self) -> float:
-        """Now. The first who asks after a sleep finds it, whichever timer comes first."""
+        """Return the time now. The first call after a sleep finds it, whichever timer comes first."""
         now = self._look()
         self._asked = now
         if self._heart is None:
@@ -33,7 +33,7 @@ class AwakeClock:
         return now - self._slept
 
     def loop_time(self, at: float) -> float:
-        """For `loop.call_at`: when that will be, if there is no sleep before. After one such a timer comes early."""
+        """Return when that will be, for `loop.call_at`, if there is no sleep before. After one the timer is early."""
         return at + self._slept
 
     def _look(self) -> float:
@@ -54,7 +54,7 @@ _CLOCKS: WeakKeyDictionary[asyncio.AbstractEventLoop, AwakeClock] = WeakKeyDicti
 
 
 def awake_clock() -> AwakeClock:
-    """The running loop's."""
+    """Return the running loop's clock."""
     loop = asyncio.get_running_loop()
     clock = _CLOCKS.get(loop)
     if clock is None:

@@ -1,9 +1,10 @@
-"""The host of a socket's address, with its zone, which the system keeps apart from it."""
+"""Words for sockets: the host of an address with its zone, which the system keeps apart, and why a call failed."""
 
 from __future__ import annotations
 
 import contextlib
 import ipaddress
+import os
 import socket
 from typing import Any
 
@@ -32,3 +33,8 @@ def needs_zone(address: tuple[Any, ...]) -> bool:
 def bound_host(sock: socket.socket) -> str:
     """Return the host that a socket is bound to, with its zone."""
     return with_zone(sock.getsockname())
+
+
+def system_reason(error: OSError) -> str:
+    """Return the system's words for an error, which hold no address."""
+    return os.strerror(error.errno or 0).lower()

@@ -29,7 +29,7 @@ _LINGER = "hh" if os.name == "nt" else "ii"
 
 
 def _options(*wanted: tuple[str, str, int]) -> tuple[tuple[int, int, int], ...]:
-    """(level, option, value) of those that this platform has: looked up once, for every connection is set to them."""
+    """Return (level, option, value) of those that this platform has: looked up once, for every connection."""
     known = ((level, getattr(socket, name, None), value) for level, name, value in wanted)
     return tuple((getattr(socket, level), option, value) for level, option, value in known if option is not None)
 
@@ -52,12 +52,12 @@ _OURS = _options(
 
 
 def tune(sock: socket.socket) -> None:
-    """No delay (JS defaults cost 88 ms a round trip), and a vanished peer is noticed within 60 s."""
+    """Set no delay (JS defaults cost 88 ms a round trip), and notice a vanished peer within 60 s."""
     _set(sock, _OURS)
 
 
 def tune_carried(transport: asyncio.BaseTransport) -> None:
-    """For a TCP connection that is carried: no delay, and keepalive.
+    """Set up a TCP connection that is carried: no delay, and keepalive.
 
     No TCP_USER_TIMEOUT: it would also cut readers that take their time. Its close is a reset until `end_on_close`.
     """
@@ -68,7 +68,7 @@ def tune_carried(transport: asyncio.BaseTransport) -> None:
 
 
 def end_on_close(transport: asyncio.BaseTransport) -> None:
-    """A carried connection has finished in order: what was sent before the close is delivered."""
+    """Deliver what was sent before the close: a carried connection has finished in order."""
     sock = transport.get_extra_info("socket")
     if sock is not None:
         reset_on_close(sock, False)
@@ -170,7 +170,7 @@ def files_allowed() -> int | None:
 
 
 def remote_address(transport: asyncio.BaseTransport) -> tuple[str, int] | None:
-    """IP literal and port of the other end; the scope of a link-local address is in the literal."""
+    """Return IP literal and port of the other end; the scope of a link-local address is in the literal."""
     name = transport.get_extra_info("peername")
     if not isinstance(name, tuple) or len(name) < 2:
         return None
@@ -181,7 +181,7 @@ def remote_address(transport: asyncio.BaseTransport) -> tuple[str, int] | None:
 
 
 def unacknowledged(transport: asyncio.BaseTransport) -> int:
-    """Bytes in the kernel that the other end has not acknowledged; 0 where that cannot be asked."""
+    """Return the bytes in the kernel that the other end has not acknowledged; 0 where that cannot be asked."""
     sock = transport.get_extra_info("socket")
     if not _HAVE_OUTQ or sock is None:
         return 0

@@ -13,7 +13,6 @@ task waits: the reader may be waiting for that one.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager
@@ -22,17 +21,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ssbfast import limits, native
 from ssbfast.errors import LimitError, SessionEndedError, SSBError
+from ssbfast.net.logs import Log
 
 if TYPE_CHECKING:
     from ssbfast.net.link import Link
     from ssbfast.wire.muxrpc import MuxRPC
 
 _LOW = limits.TUNNEL_SHARE // 2
-_log = logging.getLogger(__name__)
+_log = Log("stream")
 
 
 class StreamSession(Protocol):
-    """What a stream needs of the session that it is part of."""
+    """Session that a stream is part of, as far as the stream needs it."""
 
     mux: MuxRPC
     waiters: dict[asyncio.Task[Any] | None, bool]
@@ -40,18 +40,18 @@ class StreamSession(Protocol):
 
     @property
     def link(self) -> Link:
-        """The session's link."""
+        """Link of the session."""
 
     @property
     def is_open(self) -> bool:
-        """Whether the session is open."""
+        """True when the session is open."""
 
     @property
     def inbox_bytes(self) -> int:
         """Bytes of all streams that wait to be taken."""
 
     def waiting(self, *, answer: bool) -> AbstractContextManager[None]:
-        """Around a wait of the application for what the session brings."""
+        """Enclose a wait of the application for what the session brings."""
 
     def end(self, stream: Stream, error: str | None) -> None:
         """End our direction of a stream."""
@@ -85,7 +85,7 @@ class Stream:
 
     @property
     def req(self) -> int:
-        """The number we write in its packets."""
+        """Number that we write in its packets."""
         return self._req
 
     # ------------------------------------------------------------ outwards
@@ -116,7 +116,7 @@ class Stream:
         self.end_now(error)
 
     def end_now(self, error: str | None = None) -> None:
-        """The same, from where nothing can be awaited."""
+        """End our direction like `end`, from where nothing can be awaited."""
         self._peer.end(self, error)
 
     async def __aenter__(self) -> Stream:
@@ -157,7 +157,7 @@ class Stream:
         return self._inbox_bytes
 
     def arrived(self, item: Any, size: int) -> None:
-        """From the session: an item came, `size` bytes on the wire."""
+        """Take an item from the session, `size` bytes on the wire."""
         size += limits.STREAM_ITEM
         self._inbox.append((item, size))
         self._inbox_bytes += size
@@ -166,13 +166,13 @@ class Stream:
             self._full()
 
     def waits(self, task: asyncio.Task[Any] | None) -> None:
-        """From the session, while it is held for us: this task begins to wait for something else that it brings."""
+        """Note, while the session is held for us, that this task begins to wait for something else that it brings."""
         if task is self._reader:
             self.unhold()
             self._full()
 
     def _full(self) -> None:
-        """Hold the session, unless our reader waits for what comes behind: then nobody takes anything before that."""
+        """Hold the session, unless our reader waits for what comes behind: then nothing is taken before that."""
         directly = self._reader in self._peer.waiters
         if directly or self._waits_indirectly:
             if self._inbox_bytes <= self._inbox_checked:
@@ -205,7 +205,7 @@ class Stream:
             self.unhold()
 
     def finished(self, error: SSBError | None) -> None:
-        """From the session: the peer's direction has ended."""
+        """Note from the session that the peer's direction has ended."""
         if not self.ended:
             self.ended = True
             self.error = error
@@ -215,7 +215,7 @@ class Stream:
                 self.server.cancel()
 
     def release(self) -> None:
-        """From the session: both directions have ended; what was queued still leaves."""
+        """Let go of everything once both directions have ended; what was queued still leaves."""
         self.unhold()
         lane, self._lane = self._lane, None
         if lane is not None:

@@ -3,7 +3,7 @@
     request   type 0x0001 ‖ length of the attributes ‖ magic cookie ‖ 12 random bytes ‖ attributes    20 bytes at least
     answer    type 0x0101 ‖ 12 or 24 ‖ the same cookie ‖ the same 12 bytes ‖ XOR-MAPPED-ADDRESS       32 or 44 bytes
 
-Whoever forges a sender's address gets at most 1.6 (IPv6: 2.2) times as many bytes sent to it as he has sent, and no
+A forged sender's address gets at most 1.6 (IPv6: 2.2) times as many bytes as the forger has sent, and no
 more than `REFLECT_PER_NET` answers a second. What is no request, not well-formed, or asks for what we do not do
 (attributes that have to be understood) gets no answer at all: an error would be one more thing to reflect.
 """
@@ -26,7 +26,7 @@ _HEADER: Final = struct.Struct("!HHI12s")
 _BINDING_REQUEST: Final = 0x0001
 _COOKIE: Final = 0x2112A442
 _OPTIONAL: Final = 0x8000
-"""Attributes from here on may be ignored by who does not know them (RFC 8489, section 14)."""
+"""Attributes from here on may be ignored by a receiver that does not know them (RFC 8489, section 14)."""
 
 _PKTINFO: Final[int] = getattr(socket, "IP_PKTINFO", 8 if sys.platform == "linux" else -1)  # named by late Pythons only
 _PKTINFO6: Final[int] = getattr(socket, "IPV6_PKTINFO", -1)
@@ -35,7 +35,7 @@ _ANCILLARY: Final = 64
 
 
 class Reflector:
-    """Answers requests that come to one bound UDP socket, from the address that they came to.
+    """Reflector on one bound UDP socket: answers requests from the address that they came to.
 
     limiter: shared by all sockets of a room. clock: seconds, by default the loop's. The socket is ours from now on.
     Raises MissingExtraError without aioice.
@@ -54,12 +54,12 @@ class Reflector:
 
     @property
     def local(self) -> tuple[str, int]:
-        """The address that it is bound to."""
+        """Address that it is bound to."""
         name = self._sock.getsockname()
         return str(name[0]), int(name[1])
 
     def close(self) -> None:
-        """Harmless when closed already."""
+        """Close the socket. Harmless when closed already."""
         if not self._closed:
             self._closed = True
             self._loop.remove_reader(self._sock)
@@ -97,7 +97,7 @@ class Limiter:
     """Token buckets: `per_net` a second for each /24 or /56, `total` a second for all; a second's worth at once.
 
     A net that has been quiet for a second has a full bucket and is forgotten, and no bucket is made for what `total`
-    refuses: so there are at most twice `total` of them, whoever claims to come from wherever.
+    refuses: so there are at most twice `total` of them, whatever addresses packets claim.
     """
 
     def __init__(self, per_net: int = limits.REFLECT_PER_NET, total: int = limits.REFLECT_TOTAL) -> None:
@@ -109,11 +109,11 @@ class Limiter:
 
     @property
     def remembered(self) -> int:
-        """How many nets are."""
+        """Number of nets that are remembered."""
         return len(self._nets)
 
     def allows(self, host: str, now: float) -> bool:
-        """Whether one more from there may be answered. host: an IP literal. now: seconds that never go back."""
+        """Return whether one more from there may be answered. host: an IP literal. now: seconds that never go back."""
         self._forget(now)
         net = _net(host)
         left, at = self._nets.get(net, (float(self._per_net), now))
@@ -138,7 +138,7 @@ class Limiter:
 
 
 def codec() -> ModuleType:
-    """The codec of STUN messages. Raises MissingExtraError without aioice."""
+    """Return the codec of STUN messages. Raises MissingExtraError without aioice."""
     try:
         from aioice import stun
     except ImportError as error:
@@ -147,7 +147,7 @@ def codec() -> ModuleType:
 
 
 def is_request(data: bytes) -> bool:
-    """Whether it looks like a binding request: cheap, and before anything is counted.
+    """Return whether it looks like a binding request: cheap, and before anything is counted.
 
     All attributes have to be whole and such that they may be ignored.
     """
@@ -166,7 +166,7 @@ def is_request(data: bytes) -> bool:
 
 
 def answer_to(codec: ModuleType, request: bytes, source: tuple[str, int]) -> bytes | None:
-    """What to answer to a datagram from `source` that `is_request`; None when the codec finds a fault in it."""
+    """Return the answer to a datagram from `source` that `is_request`; None when the codec finds a fault in it."""
     try:
         message = codec.parse_message(request)
     except (ValueError, struct.error):  # also UnicodeDecodeError, and a fingerprint that is wrong
@@ -180,7 +180,7 @@ def answer_to(codec: ModuleType, request: bytes, source: tuple[str, int]) -> byt
 
 
 def ask_for_destination(sock: socket.socket) -> bool:
-    """Have the system tell where each datagram was sent to; whether it does.
+    """Have the system tell where each datagram was sent to; return whether it does.
 
     A socket for all of a machine's addresses has to know: an answer from another of them than was asked is refused by
     the asker, and by every NAT in between.
@@ -198,10 +198,10 @@ def ask_for_destination(sock: socket.socket) -> bool:
 
 
 def from_destination(ancillary: list[tuple[int, int, bytes]]) -> list[tuple[int, int, bytes]]:
-    """What makes an answer leave from where its request came to, out of what came with the request.
+    """Return what makes an answer leave from where its request came to, out of what came with the request.
 
     struct in_pktinfo: interface, local address, destination. struct in6_pktinfo: address, interface. The interface is
-    left to the routes, and to the scope of who is answered.
+    left to the routes, and to the scope of the address that is answered.
     """
     for level, kind, data in ancillary:
         if (level, kind) == (socket.IPPROTO_IP, _PKTINFO) and len(data) == 12:

@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 async def within(future: asyncio.Future[T], seconds: float | None) -> T:
-    """The result of a plain future (not of a task), which is given up after so many seconds, or when cancelled.
+    """Return the result of a plain future (not of a task), given up after so many seconds, or when cancelled.
 
     `asyncio.wait_for` returns the result of a future that is done although its caller has been cancelled (before
     Python 3.12); this never does. Raises asyncio.TimeoutError.

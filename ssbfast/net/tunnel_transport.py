@@ -11,7 +11,7 @@ import asyncio
 
 from ssbfast import limits
 from ssbfast.ids import FeedId
-from ssbfast.net.duplex_transport import Carrier, DuplexTransport
+from ssbfast.net.duplex_transport import DuplexSession, DuplexTransport
 from ssbfast.net.link import Link
 
 
@@ -24,7 +24,7 @@ class TunnelTransport(DuplexTransport):
 
     _gone = "the session with the room ended"
 
-    def __init__(self, carrier: Carrier, req: int, protocol: asyncio.BaseProtocol, portal: FeedId) -> None:
+    def __init__(self, carrier: DuplexSession, req: int, protocol: asyncio.BaseProtocol, portal: FeedId) -> None:
         self.delivered = 0
         """Bytes that the protocol has got."""
         self._unread = bytearray()

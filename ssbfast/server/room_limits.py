@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ssbfast import limits
 from ssbfast.budgets import ALLOWANCES, Allowance, Caps, Places, Rates, Rings, Tally, Verdict
-from ssbfast.net.relayed_tunnel import Splice
+from ssbfast.net.relayed_tunnel import RelayedTunnel
 from ssbfast.net.sockets import files_allowed
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class RoomLimits:
         caps = caps.within(files_allowed())
         self.connections: Places[RoomSession] = Places("connections", caps.connections, self._silence)
         self.sessions: Places[RoomSession] = Places("sessions", caps.sessions, self._standing)
-        self.tunnels: Places[Splice] = Places("tunnels", caps.tunnels, self._use)
+        self.tunnels: Places[RelayedTunnel] = Places("tunnels", caps.tunnels, self._use)
         self.rates = Rates(caps.allowances)
         self.tally = Tally()
 
@@ -120,14 +120,14 @@ class RoomLimits:
 
     def _make_room(self, caller: RoomSession, target: RoomSession) -> bool:
         """Make room at a full target: the network with most of its tunnels gives one up, but not for itself."""
-        by_network: dict[str, list[Splice]] = {}
+        by_network: dict[str, list[RelayedTunnel]] = {}
         for splice in target.splices.values():
             by_network.setdefault(splice.caller.share.network, []).append(splice)
         most = max(by_network.values(), key=len)
         own = by_network.get(caller.link.share.network, [])
         if len(own) >= len(most):
             most = [splice for splice in own if splice.caller is not caller.link]
-            by_key: dict[object, list[Splice]] = {}
+            by_key: dict[object, list[RelayedTunnel]] = {}
             for splice in most:
                 by_key.setdefault(splice.caller.remote, []).append(splice)
             most = max(by_key.values(), key=len, default=[])
@@ -136,7 +136,7 @@ class RoomLimits:
         min(most, key=self._use).displace()
         return True
 
-    def _settle(self, verdict: Verdict[RoomSession] | Verdict[Splice]) -> bool:
+    def _settle(self, verdict: Verdict[RoomSession] | Verdict[RelayedTunnel]) -> bool:
         if verdict.reason:
             self._reached(verdict.reason)
         return verdict.enters
@@ -157,7 +157,7 @@ class RoomLimits:
         is_new = session.age() < limits.EVICTION_GRACE
         return is_used, is_new, bool(session.splices), -session.siblings(), -session.began
 
-    def _use(self, splice: Splice) -> tuple[bool, float]:
+    def _use(self, splice: RelayedTunnel) -> tuple[bool, float]:
         """Rank tunnels: those that carried no more than a handshake go first, of these the newest."""
         return max(splice.moved) > limits.UNUSED_TUNNEL, -splice.began
 

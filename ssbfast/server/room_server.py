@@ -23,8 +23,7 @@ from ssbfast.net.acceptor import Acceptor
 from ssbfast.net.endpoints import DEFAULT_PORT, Endpoint, bind, is_wildcard_only, joined, publish, reflectors, shown
 from ssbfast.net.link import Link
 from ssbfast.net.relay import Relay
-from ssbfast.net.relayed_tunnel import Ending
-from ssbfast.net.relayed_tunnel import Splice as NetSplice
+from ssbfast.net.relayed_tunnel import Ending, RelayedTunnel
 from ssbfast.net.sockets import tune_transport
 from ssbfast.room.admission import Admission, OpenMode
 from ssbfast.room.directory import Portal, refusal
@@ -391,7 +390,7 @@ class RoomServer:
             return
         began = self._now()
         names = {"origin": effect.origin.short, "target": effect.to.short, "session": secrets.token_hex(4)}
-        splice = NetSplice(
+        splice = RelayedTunnel(
             self.relay,
             caller.link,
             effect.req,
@@ -406,7 +405,7 @@ class RoomServer:
 
     def _on_tunnel_closed(
         self,
-        splice: NetSplice,
+        splice: RelayedTunnel,
         ending: Ending,
         caller: RoomSession,
         target: RoomSession,

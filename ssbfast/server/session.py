@@ -14,11 +14,11 @@ from ssbfast.errors import LimitError, MuxRPCError, SSBError
 from ssbfast.ids import FeedId
 from ssbfast.net.link import Link
 from ssbfast.net.relay import Relay
-from ssbfast.net.relayed_tunnel import Splice
+from ssbfast.net.relayed_tunnel import RelayedTunnel
 from ssbfast.wire.muxrpc import JSON, MuxRPC, Reply
 
 _ITEM = native.STREAM | native.JSON
-_NONE: Final[Mapping[int, Splice]] = MappingProxyType({})
+_NONE: Final[Mapping[int, RelayedTunnel]] = MappingProxyType({})
 
 
 class SessionRoom(Protocol):
@@ -77,10 +77,10 @@ class RoomSession:
         self.began = room.relay.loop.time()
         self.number = 0
         self.mux = MuxRPC()
-        self.splices: Mapping[int, Splice] = _NONE
+        self.splices: Mapping[int, RelayedTunnel] = _NONE
         self._feeds: dict[int, _Feed] | None = None  # while something waits
 
-    def attach(self, req: int, splice: Splice) -> None:
+    def attach(self, req: int, splice: RelayedTunnel) -> None:
         """Take part in a tunnel. req: the number that the peer writes."""
         if not isinstance(self.splices, dict):
             self.splices = {}

@@ -158,8 +158,8 @@ def test_a_client_may_be_made_before_there_is_a_loop() -> None:
 async def test_one_friend_s_sessions_have_one_search_together() -> None:
     """Several offers may be answered with "yes" before the first of them comes to a search."""
     async with meeting(c=None) as met:
-        rendezvous = met.rendezvous(met.target)
-        attempts = [rendezvous._new_attempt() for _ in range(3)]
+        negotiation = met.negotiation(met.target)
+        attempts = [negotiation._new_attempt() for _ in range(3)]
         assert [attempt._may_search() for attempt in attempts] == [True, False, False]
 
 
@@ -267,7 +267,7 @@ async def test_a_caller_who_repeats_our_own_address_has_us_probe_no_private_netw
         answer = await met.peer.call("direct.offer", repeating(), timeout=20)
         assert {"host": SEEN[0], "port": SEEN[1], "kind": "reflexive"} in answer["candidates"]
         assert await met.peer.call("direct.sync", {"epoch": 1, "connection": CONNECTION}, timeout=20)
-        await eventually(lambda: not met.rendezvous(met.target)._tasks)
+        await eventually(lambda: not met.negotiation(met.target)._tasks)
         assert probed(met) == {SEEN[0]}
         await met.is_usable()
 

@@ -17,9 +17,9 @@ from ssbfast import limits
 from ssbfast.client.follow_graph import MemoryGraph
 from ssbfast.client.tunnel_auth import Trust
 from ssbfast.direct import budgets
-from ssbfast.direct.carriers import DirectWay
+from ssbfast.direct.carriers import DirectCarrier
 from ssbfast.direct.certificates import Credentials
-from ssbfast.direct.negotiation import Rendezvous
+from ssbfast.direct.negotiation import Negotiation
 from ssbfast.direct.quic_path import DirectPath
 from ssbfast.errors import RefusedError, RemoteError
 from ssbfast.ids import FeedId
@@ -97,7 +97,7 @@ async def test_a_mistake_in_an_attempt_is_reported_and_neither_the_last_try_nor_
     with monkeypatch.context() as patch:
         patch.setattr(*((DirectPath, "caller") if who == "caller" else (Credentials, "make")), mistaken)
         async with meeting() as met:
-            await eventually(lambda: met.rendezvous(met.caller).migration.carriers._epoch >= 2)
+            await eventually(lambda: met.negotiation(met.caller).carrier_transport.carriers._epoch >= 2)
             patch.undo()
             await met.path("direct")
             await met.is_usable()
@@ -145,7 +145,7 @@ async def test_a_sync_in_the_turn_of_the_session_s_end_leaves_no_socket() -> Non
     """The task that would go to meet the caller never gets to begin."""
     async with meeting(c=None) as met:
         await met.peer.call("direct.offer", OFFER, timeout=20)
-        end = met.rendezvous(met.target)
+        end = met.negotiation(met.target)
         reply = met.there.reply
 
         def replied(req: int, value: Any) -> None:
@@ -162,14 +162,14 @@ async def test_a_session_that_is_cut_as_its_path_comes_up_does_not_go_on_there(
     role: Role, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its link has failed and is about to say so: a path would take it over, and it would never end."""
-    ready = Rendezvous.path_ready
+    ready = Negotiation.path_ready
 
-    def cut(end: Rendezvous, way: DirectWay) -> None:
+    def cut(end: Negotiation, carrier: DirectCarrier) -> None:
         if end.role is role:
             end.peer.link.fail(RefusedError("trust was withdrawn"))
-        ready(end, way)
+        ready(end, carrier)
 
-    monkeypatch.setattr(Rendezvous, "path_ready", cut)
+    monkeypatch.setattr(Negotiation, "path_ready", cut)
     async with meeting() as met:
         ends = [met.peer, met.there] if role is Role.CALLER else [met.there, met.peer]
         for peer in ends:
@@ -208,7 +208,7 @@ async def test_a_standby_is_over_when_what_it_is_for_is_ended() -> None:
     async with meeting() as met:
         await met.path("direct")
         await met.has_standby()
-        session = met.rendezvous(met.target).session_id
+        session = met.negotiation(met.target).session_id
         tunnel = await bare(met)
         stream = tunnel.open_stream(
             CallKind.DUPLEX, signaling.CARRIER, (signaling.StandBy(session, 100).as_json(),)
@@ -285,7 +285,7 @@ class NoWayBack(Meddler):
         return () if self.lies else (data,)
 
 
-def direct_ends(met: MeetingClients) -> list[Rendezvous]:
+def direct_ends(met: MeetingClients) -> list[Negotiation]:
     """The target's ends of sessions that are direct now."""
     found = paths_of(met.target)._by_peer
     return [end for peer, end in found.items() if peer.is_open and peer.path == "direct"]

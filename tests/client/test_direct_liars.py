@@ -81,7 +81,7 @@ async def test_offers_that_are_none_are_refused(args: tuple[Any, ...]) -> None:
         with pytest.raises(RemoteError):
             await met.peer.call("direct.offer", *args, timeout=20)
         await met.is_usable()
-        assert met.rendezvous(met.target)._answers._answered is None
+        assert met.negotiation(met.target)._answers._answered is None
 
 
 async def test_epochs_rise_and_offers_are_few() -> None:
@@ -97,7 +97,7 @@ async def test_epochs_rise_and_offers_are_few() -> None:
         with pytest.raises(RemoteError, match="too many offers"):
             await met.peer.call("direct.offer", offer(7), timeout=20)
         # Each offer takes the place of the one before: two sockets at the most are open for it.
-        answered = met.rendezvous(met.target)._answers._answered
+        answered = met.negotiation(met.target)._answers._answered
         assert answered is not None and len(answered.attempt._open_sockets()) <= 2
         await met.is_usable()
 
@@ -144,7 +144,7 @@ async def test_a_third_party_gets_a_few_small_probes_and_nothing_else(victim: so
         name = victim.getsockname()
         await met.peer.call("direct.offer", offer(1, **at(name, name, name)), timeout=20)
         assert await met.peer.call("direct.sync", {"epoch": 1, "connection": CONNECTION}, timeout=20)
-        tasks = met.rendezvous(met.target)._tasks
+        tasks = met.negotiation(met.target)._tasks
         await eventually(lambda: not tasks)  # the attempt is over
         found = got_by(victim)
         assert 2 <= len(found) <= 40 and {len(data) for data in found} == {PROBE}
@@ -164,7 +164,7 @@ async def test_reflected_and_forged_probes_open_nothing(victim: socket.socket) -
         for data in got_by(victim):
             for forged in (data, b"\x21" + data[1:], os.urandom(PROBE), data[:-1], b"\xc0" + bytes(1199)):
                 victim.sendto(forged, ("127.0.0.1", ours["port"]))
-        tasks = met.rendezvous(met.target)._tasks
+        tasks = met.negotiation(met.target)._tasks
         await eventually(lambda: not tasks)
         assert {len(data) for data in got_by(victim)} <= {PROBE}
         assert b"\x21" not in {data[:1] for data in met.net.to(victim.getsockname())}  # no check was answered
@@ -264,7 +264,7 @@ async def test_a_standby_needs_the_session_s_own_peer_its_name_and_a_new_epoch()
         await met.path("direct")
         await met.has_standby()
         name = base64.b64encode(session_id(met.peer.link.session.export_key)).decode()
-        carriers = met.rendezvous(met.target).migration.carriers
+        carriers = met.negotiation(met.target).carrier_transport.carriers
         standby = carriers._standby
         other = await met.at.client(m, direct=HERE, admission=AllowList([keys[0].id]))
         await other.connect(keys[0].id)

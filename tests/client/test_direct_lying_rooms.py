@@ -105,7 +105,7 @@ LIES = [
 
 async def has_no_way_back(met: MeetingClients) -> None:
     await met.path("direct")
-    machine = met.rendezvous(met.caller).migration.carriers
+    machine = met.negotiation(met.caller).carrier_transport.carriers
     assert machine._standby is None
 
 
@@ -120,7 +120,7 @@ async def test_a_room_s_lies_about_a_standby_do_not_end_a_session(how: str, at: 
         for client, peer in ((met.caller, met.peer), (met.target, met.there)):
             end = paths_of(client).find(peer)
             assert end is not None
-            await eventually(lambda machine=end.migration.carriers: machine._stranded is not None)
+            await eventually(lambda machine=end.carrier_transport.carriers: machine._stranded is not None)
         lost = len(meddler.spoilt)
         await eventually(lambda: len(meddler.spoilt) >= lost + DIALS)
         assert met.peer.is_open and met.there.is_open
@@ -140,7 +140,7 @@ async def test_a_room_that_lies_to_the_end_costs_the_session_no_sooner_than_the_
     async with meddling(meddler), meeting() as met:
         await has_no_way_back(met)
         met.silence()
-        machine = met.rendezvous(met.caller).migration.carriers
+        machine = met.negotiation(met.caller).carrier_transport.carriers
         await eventually(lambda: machine._stranded is not None)
         stranded = asyncio.get_running_loop().time()
         await asyncio.wait_for(met.peer.wait_closed(), 20)
@@ -155,7 +155,7 @@ async def test_a_target_that_is_out_of_an_honest_room_for_a_while_keeps_its_sess
         (room,) = met.target.rooms
         await room.leave()
         met.silence()
-        machine = met.rendezvous(met.caller).migration.carriers
+        machine = met.negotiation(met.caller).carrier_transport.carriers
         await eventually(lambda: machine._stranded is not None)
         epoch = machine._epoch
         await eventually(lambda: machine._epoch >= epoch + DIALS)

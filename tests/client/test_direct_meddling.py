@@ -183,7 +183,7 @@ async def test_a_standby_cannot_be_a_replay_of_the_first_tunnel() -> None:
         await met.path("direct")
         await eventually(lambda: len(meddler.splices) >= 2)
         await settle(100)
-        assert met.rendezvous(met.caller).migration.carriers._standby is None
+        assert met.negotiation(met.caller).carrier_transport.carriers._standby is None
         await met.is_usable()
         meddler.lies = False
         await met.has_standby()

@@ -222,7 +222,7 @@ async def test_who_loses_admission_loses_everything_at_once() -> None:
         await met.path("direct")
         await met.has_standby()
         client, service = await met.dial()
-        way = met.rendezvous(met.target)._path
+        way = met.negotiation(met.target)._path
         assert way is not None and way.path is not None and way.path.is_ready
         graph.set(keys[1].id, follows=False)
         await asyncio.wait_for(met.there.wait_closed(), 20)
@@ -249,7 +249,7 @@ async def test_who_is_not_followed_any_more_hears_no_more_addresses_even_where_e
         met.silence()
         await met.path("tunnel")
         met.speak()
-        machine = met.rendezvous(met.caller).migration.carriers
+        machine = met.negotiation(met.caller).carrier_transport.carriers
         await eventually(lambda: not machine._upgrades.wanted)  # it was told that there is no such call
         assert met.paths(met.caller) == ["direct", "tunnel"]
         await met.is_usable()
@@ -261,7 +261,7 @@ async def test_who_is_not_followed_any_more_hears_no_more_addresses_even_where_e
 async def test_a_peer_that_knows_nothing_of_it_is_asked_once_and_nobody_is_told() -> None:
     async with meeting(a=None) as met:
         await met.is_usable()
-        machine = met.rendezvous(met.caller).migration.carriers
+        machine = met.negotiation(met.caller).carrier_transport.carriers
         await eventually(lambda: not machine._upgrades.wanted)
         await asyncio.sleep(1.2)  # two pauses between upgrades
         assert machine._epoch == 1, "it was offered one path, and no other"
@@ -305,7 +305,7 @@ async def test_a_stalled_reader_of_a_forward_costs_its_window(upload: bool) -> N
                 assert sum(map(len, carried._sending._chunks)) <= bound
                 assert len(stream._unsent) <= 2 * limits.FORWARD_READ
         for client in (met.caller, met.target):
-            path = met.rendezvous(client)._path
+            path = met.negotiation(client)._path
             assert path is not None and path.path is not None
             assert path.path.unsent <= 3 * bound and path.path._quic.held <= 3 * bound
         await met.is_usable()  # nobody else is held up
@@ -325,12 +325,12 @@ async def test_a_session_that_is_not_read_costs_its_window() -> None:
         met.there.link.hold(met)
         size, count = 32 * KiB, 1024
         sending = asyncio.create_task(send_all(stream, size, count))
-        machine = met.rendezvous(met.target).migration
+        machine = met.negotiation(met.target).carrier_transport
         await eventually(lambda: len(machine._unread) > limits.CARRIER_WINDOW // 2)
         await still(lambda: [len(machine._unread)])
         bound = limits.CARRIER_WINDOW_MAX + limits.CARRIER_SLACK
         assert len(machine._unread) <= bound
-        assert met.rendezvous(met.caller).migration.carriers.unacknowledged <= bound
+        assert met.negotiation(met.caller).carrier_transport.carriers.unacknowledged <= bound
         assert met.peer.path == "direct" and not sending.done()
         met.there.link.release(met)
         total = 0

@@ -22,7 +22,7 @@ from ssbfast.client.tunnel_auth import Trust
 from ssbfast.direct import hole_punch
 from ssbfast.direct.certificates import Credentials
 from ssbfast.direct.interfaces import HostAddress
-from ssbfast.direct.negotiation import Rendezvous
+from ssbfast.direct.negotiation import Negotiation
 from ssbfast.direct.options import Direct
 from ssbfast.errors import GraphAwayError, RemoteError
 from ssbfast.ids import FeedId
@@ -192,7 +192,7 @@ async def test_a_target_asks_after_gathering(graph: type[MemoryGraph], slow: soc
     known.set(keys[1].id, follows=True)
     async with meeting(keys=keys, a=by(slow), c=None, trust=Trust(known, policy=Policy.EVERYONE)) as met:
         offering = asyncio.create_task(met.peer.call("direct.offer", {"epoch": 1, **NOWHERE}, timeout=20))
-        end = met.rendezvous(met.target)
+        end = met.negotiation(met.target)
         await eventually(lambda: end._answers._offers)  # it gathers, or has begun to do so before
         known.set(keys[1].id, follows=False)
         with pytest.raises(RemoteError, match="not in list of allowed methods"):
@@ -246,14 +246,14 @@ async def test_the_address_of_the_session_with_the_room_is_told_before_others(mo
     monkeypatch.setattr(hole_punch, "host_addresses", lambda loopback: [*many, here])
     async with meeting(connect=False) as met:
         told: list[Any] = []
-        gather = Rendezvous.gather
+        gather = Negotiation.gather
 
-        async def listen(rendezvous: Rendezvous) -> Any:
-            attempt, whereabouts = await gather(rendezvous)
+        async def listen(negotiation: Negotiation) -> Any:
+            attempt, whereabouts = await gather(negotiation)
             told.append(whereabouts)
             return attempt, whereabouts
 
-        monkeypatch.setattr(Rendezvous, "gather", listen)
+        monkeypatch.setattr(Negotiation, "gather", listen)
         await met.connect()
         await met.path("direct")
         for whereabouts in told:

@@ -223,7 +223,7 @@ async def test_early_datagrams_are_bounded(attempts: tuple[Attempt, Attempt]) ->
     caller, target = attempts
     one, _ = await connect(caller, target)
     for number in range(3 * limits.UDP_BATCH):
-        target._rung(target._winner or 0, b"%d" % number, one.udp.local)
+        target._on_early_quic(target._winner or 0, b"%d" % number, one.udp.local)
     assert len(target._early) == limits.UDP_BATCH
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ssbfast import limits
-from ssbfast.direct.carriers import DirectWay
+from ssbfast.direct.carriers import DirectCarrier
 from ssbfast.direct.hole_punch import Attempt
 from ssbfast.direct.udp import UdpSocket
 from ssbfast.wire.direct.keys import Role
@@ -66,31 +66,31 @@ class Owner:
         self.takes = takes
         self.over = 0
 
-    def path_ready(self, way: DirectWay) -> None:
+    def path_ready(self, carrier: DirectCarrier) -> None:
         if self.takes:
-            way.begin(1)
+            carrier.begin(1)
         else:
-            way.end(False)
+            carrier.end(False)
 
-    def path_over(self, way: DirectWay) -> None:
+    def path_over(self, carrier: DirectCarrier) -> None:
         self.over += 1
 
 
-def opening(owner: Owner) -> tuple[DirectWay, PathPair]:
+def opening(owner: Owner) -> tuple[DirectCarrier, PathPair]:
     """A way of the caller's, and both ends of its path."""
     nobody: Any = SimpleNamespace(lost=lambda *_args: None)
     anyone: Any = owner
-    way = DirectWay(nobody, anyone)
+    carrier = DirectCarrier(nobody, anyone)
     ends = PathPair()
-    way.path = ends.caller
-    ends.caller._handler = way
-    return way, ends
+    carrier.path = ends.caller
+    ends.caller._handler = carrier
+    return carrier, ends
 
 
 async def test_a_path_whose_opening_is_cancelled_is_closed() -> None:
-    way, ends = opening(Owner())
+    carrier, ends = opening(Owner())
     try:
-        task = asyncio.create_task(way.open(ends.sockets[0], ends.sockets[1].local, within=600))
+        task = asyncio.create_task(carrier.open(ends.sockets[0], ends.sockets[1].local, within=600))
         await settle()
         task.cancel()
         await cancelled(task)
@@ -101,11 +101,11 @@ async def test_a_path_whose_opening_is_cancelled_is_closed() -> None:
 
 @pytest.mark.parametrize("takes", [True, False])
 async def test_a_path_that_is_ready_is_the_session_s_or_nobody_s(takes: bool) -> None:
-    way, ends = opening(Owner(takes=takes))
+    carrier, ends = opening(Owner(takes=takes))
     try:
         ends.start_target()
         ends.target.allow(ends.sockets[0].local)
-        await way.open(ends.sockets[0], ends.sockets[1].local, within=600)
+        await carrier.open(ends.sockets[0], ends.sockets[1].local, within=600)
         assert ends.caller.is_ready is takes
     finally:
         await ends.close()

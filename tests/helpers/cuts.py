@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from ssbfast.errors import SSBError
 from ssbfast.net.peer import Peer
-from ssbfast.net.relayed_tunnel import Ending, Splice
+from ssbfast.net.relayed_tunnel import Ending, RelayedTunnel
 from ssbfast.wire.muxrpc_body import error_body
 from tests.helpers.clients import RecordingClient
 from tests.helpers.meeting import Meddler, MeetingClients, meddling, paths_of
@@ -67,7 +67,7 @@ class CuttingMeddler(Meddler):
         self._at, self._after, self._act = at, after, act
 
     @property
-    def tunnels(self) -> list[Splice]:
+    def tunnels(self) -> list[RelayedTunnel]:
         """Those of this life."""
         return self.splices[self.first :]
 
@@ -164,8 +164,8 @@ class SessionRuns:
     def _stands(self, client: RecordingClient) -> bool:
         """Whether a session of this life is direct, with a standby."""
         return any(
-            rendezvous.migration.carriers._standby is not None and rendezvous.peer.path == "direct"
-            for rendezvous in paths_of(client)._by_peer.values()
+            negotiation.carrier_transport.carriers._standby is not None and negotiation.peer.path == "direct"
+            for negotiation in paths_of(client)._by_peer.values()
         )
 
     async def _end(self, arrivals: asyncio.Task[None]) -> None:
@@ -195,7 +195,7 @@ class SessionRuns:
 
     def _do(self, how: str) -> None:
         who, _, what = how.partition(" ")
-        machines = [r.migration.carriers for c in (self._met.caller, self._met.target) for r in self._of(c)]
+        machines = [r.carrier_transport.carriers for c in (self._met.caller, self._met.target) for r in self._of(c)]
         self._was_direct = len(machines) == 2 and all(
             machine.path == "direct" and machine._change is None and machine._stranded is None for machine in machines
         )
@@ -239,9 +239,9 @@ class SessionRuns:
 
     def _break(self, who: str) -> None:
         """End the direct path at one end, as if its socket had died."""
-        for rendezvous in self._of(self._met.caller if who == "caller" else self._met.target):
-            if rendezvous._path is not None and rendezvous._path.path is not None:
-                rendezvous._path.path.abort("the test says so")
+        for negotiation in self._of(self._met.caller if who == "caller" else self._met.target):
+            if negotiation._path is not None and negotiation._path.path is not None:
+                negotiation._path.path.abort("the test says so")
 
     def _of(self, client: RecordingClient) -> list[Any]:
         ends = (self._peer, *self._theirs)

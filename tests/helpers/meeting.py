@@ -24,12 +24,12 @@ if sys.version_info < (3, 11):
 
 from ssbfast import native
 from ssbfast.client.direct_paths import Direct, DirectPaths
-from ssbfast.direct.negotiation import Rendezvous
+from ssbfast.direct.negotiation import Negotiation
 from ssbfast.direct.udp import Address, UdpSocket
 from ssbfast.keys import Keypair
 from ssbfast.net.forward.tcp import ForwardListener, ForwardServer
 from ssbfast.net.peer import Peer
-from ssbfast.net.relayed_tunnel import Ending, Splice, _Leg
+from ssbfast.net.relayed_tunnel import Ending, RelayedTunnel, _Leg
 from ssbfast.room.tunnel_auth import AllowList
 from ssbfast.server.session import RoomSession
 from tests.helpers.clients import RecordingClient, RoomWithClients, room_with_clients
@@ -146,7 +146,7 @@ class MeetingClients:
         for wire in self._wires:
             await wire.close()
 
-    def rendezvous(self, client: RecordingClient) -> Rendezvous:
+    def negotiation(self, client: RecordingClient) -> Negotiation:
         """A client's end of the session."""
         (found,) = paths_of(client)._by_id.values()
         return found
@@ -154,7 +154,7 @@ class MeetingClients:
     async def has_standby(self) -> None:
         """Wait until a standby is there at both ends."""
         for client in (self.caller, self.target):
-            machine = self.rendezvous(client).migration.carriers
+            machine = self.negotiation(client).carrier_transport.carriers
             await eventually(lambda machine=machine: machine._standby is not None)
 
     async def is_usable(self) -> None:
@@ -205,7 +205,7 @@ class Meddler:
     """What a hostile room does with its tunnels. Override `pass_on`; tunnels are numbered from 0 as they open."""
 
     def __init__(self) -> None:
-        self.splices: list[Splice] = []
+        self.splices: list[RelayedTunnel] = []
         self.went: dict[tuple[int, bool], bytearray] = {}
 
     def pass_on(self, number: int, to_target: bool, data: bytes) -> Iterable[bytes]:
@@ -223,7 +223,7 @@ class Meddler:
         """End a tunnel."""
         self.splices[number].fail("the room says so", Ending.CLOSED)
 
-    def came(self, splice: Splice, to_target: bool, data: bytes) -> None:
+    def came(self, splice: RelayedTunnel, to_target: bool, data: bytes) -> None:
         if splice not in self.splices:
             self.splices.append(splice)
         number = self.splices.index(splice)
@@ -236,7 +236,7 @@ class Meddler:
 async def meddling(meddler: Meddler) -> AsyncIterator[None]:
     """All rooms of this process give the bytes of their tunnels to `meddler`, in Python and one after the other."""
 
-    def join(splice: Splice, source: _Leg, destination: _Leg) -> None:
+    def join(splice: RelayedTunnel, source: _Leg, destination: _Leg) -> None:
         source.inlet = native.Inlet(source.link.core, -source.req, None)
         splice._relay.outlet(destination.lane, destination.link, lambda: splice._stalled(destination))
 
@@ -244,5 +244,5 @@ async def meddling(meddler: Meddler) -> AsyncIterator[None]:
         splice = session.splices[req]
         meddler.came(splice, link is splice.caller and req == -splice.reqs[0], bytes(data))
 
-    with mock.patch.object(Splice, "_join", join), mock.patch.object(RoomSession, "chunk", chunk):
+    with mock.patch.object(RelayedTunnel, "_join", join), mock.patch.object(RoomSession, "chunk", chunk):
         yield

@@ -257,7 +257,7 @@ class PunchEnd:
         self.turn.due = self.punch.due()
 
     def _drain(self) -> None:
-        """`Attempt._go_on`."""
+        """`Attempt._advance`."""
         assert self.punch is not None and self.turn is not None
         self._carry_out()
         self.turn.due = self.punch.due()

@@ -187,7 +187,7 @@ async def test_who_knows_nothing_of_direct_paths_stays_and_nobody_is_told(
         assert client._direct is not None
         ours = client._direct.find(peer)
         assert ours is not None
-        carriers = ours.migration.carriers
+        carriers = ours.carrier_transport.carriers
         assert not carriers._upgrades.wanted and carriers._epoch == 1
         await peer.close()
         await js.event("closed", peer=str(ME.id), tunnel=True)

@@ -29,55 +29,55 @@ _PIECE = limits.FORWARD_WINDOW // 4
 """Written at a time: the peer is told when it has been taken."""
 
 
-class Owner(Protocol):
-    """Whoever has carried connections: a `ForwardServer` or a `ForwardListener`."""
+class ConnectionListener(Protocol):
+    """ConnectionListener of carried connections: a `ForwardServer` or a `ForwardListener`."""
 
     buffer: memoryview
     """Where received bytes are put first; all connections of a loop may share one."""
 
-    def made(self, connection: Carried) -> None:
-        """The TCP connection is there."""
+    def on_connected(self, connection: Carried) -> None:
+        """Note that the TCP connection is there."""
 
-    def refused(self, connection: Carried, reason: str) -> None:
-        """The other end has cut it before a byte came. reason: its words, or ours."""
+    def on_refused(self, connection: Carried, reason: str) -> None:
+        """Note that the other end has cut it before a byte came. reason: its words, or ours."""
 
-    def over(self, connection: Carried) -> None:
-        """Nothing is left of it, once."""
+    def on_closed(self, connection: Carried) -> None:
+        """Note, once, that nothing is left of it."""
 
 
 class CarriedStream(Protocol):
-    """What carries a connection: a duplex of the session, or a stream of a direct path."""
+    """Carrier of a connection: a duplex of the session, or a stream of a direct path."""
 
     sent: int
     got: int
 
     @property
     def finished(self) -> bool:
-        """Whether both directions have ended."""
+        """True when both directions have ended."""
 
     def write(self, data: Any) -> None:
-        """Take bytes of the TCP connection's."""
+        """Take bytes of the TCP connection."""
 
     def write_eof(self) -> None:
-        """There are no more."""
+        """End our direction: there are no more bytes."""
 
     def waiting(self, n: int) -> None:
-        """Of the bytes delivered n are not used up yet."""
+        """Note that n of the bytes delivered are not used up yet."""
 
     def close(self) -> None:
-        """Both directions have finished."""
+        """Close it; both directions have finished."""
 
     def reset(self, message: str) -> None:
         """Cut it."""
 
 
 class Carried(asyncio.BufferedProtocol):
-    """The joint; towards the TCP connection it is the protocol.
+    """Joint of a TCP connection and a duplex; towards the TCP connection it is the protocol.
 
     Either side may be there first: the duplex where a peer calls, the TCP connection where a program does.
     """
 
-    def __init__(self, owner: Owner) -> None:
+    def __init__(self, owner: ConnectionListener) -> None:
         self._owner = owner
         self._tcp: asyncio.Transport | None = None
         self._tcp_over = False
@@ -133,7 +133,7 @@ class Carried(asyncio.BufferedProtocol):
         if self._stream_over:
             reset(tcp)  # it came too late
             return
-        self._owner.made(self)
+        self._owner.on_connected(self)
         self._pump()
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -180,7 +180,7 @@ class Carried(asyncio.BufferedProtocol):
             stream.write_eof()
 
     def deliver(self, data: bytes) -> None:
-        """Bytes of the peer's.
+        """Take bytes of the peer.
 
         They are written once per tick: with many connections they come box by box, and a system call for each costs
         more than the box.
@@ -193,18 +193,18 @@ class Carried(asyncio.BufferedProtocol):
         self._fresh.append(data)
 
     def finish(self) -> None:
-        """The peer's direction has finished."""
+        """Note that the peer's direction has finished."""
         self._fin_due = True
         self._deliver()
 
     def stream_lost(self, error: Exception | None = None) -> None:
-        """The duplex is over: in order, if the TCP connection went before. error: what the other end has said."""
+        """Note that the duplex is over: in order, if the TCP connection went before. error: the other end's."""
         self._stream_over = True
         if self.stream is not None and not self.stream.got and not self._tcp_over:
             if isinstance(error, RemoteError):
-                self._owner.refused(self, error.message)
+                self._owner.on_refused(self, error.message)
             elif isinstance(error, CarrierError):  # a direct path has no words
-                self._owner.refused(self, NOTHING_CAME)
+                self._owner.on_refused(self, NOTHING_CAME)
         if self.connecting is not None:
             self.connecting.cancel()
         rest = b"".join((self._waiting, *self._fresh))
@@ -269,11 +269,11 @@ class Carried(asyncio.BufferedProtocol):
             self._is_over = True
             if self.patience is not None:
                 self.patience.cancel()
-            self._owner.over(self)
+            self._owner.on_closed(self)
 
 
 class _StreamSide(asyncio.Protocol):
-    """The joint's face towards the duplex, whose callbacks have the same names as the TCP connection's."""
+    """Face of the joint towards the duplex, whose callbacks have the same names as the TCP connection's."""
 
     def __init__(self, joint: Carried) -> None:
         self._joint = joint

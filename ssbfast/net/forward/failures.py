@@ -13,7 +13,7 @@ from ssbfast.ids import FeedId
 
 @dataclass(frozen=True, slots=True)
 class Complaint:
-    """Why connections were not carried, or have to wait.
+    """Reason why connections were not carried, or have to wait.
 
     peer: whose they are, if that is known. reason: in words. count: of how many that goes since it was last told.
     """
@@ -24,7 +24,7 @@ class Complaint:
 
 
 class Complaints:
-    """Tells the first complaint at once and the others when they are due, each kind with its count.
+    """Rate-limited complaints: the first is told at once, the others when they are due, each kind with its count.
 
     tell: gets them, `COMPLAINT_SECONDS` apart at the least.
     """

@@ -1,17 +1,18 @@
-"""The TCP service behind a forward: whether anybody listens there, and in which words to say that nobody does."""
+"""The TCP service behind a forward: whether it listens, and in which words to say that it does not."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import os
 import socket
 import sys
 from typing import Any, Final
 
 from ssbfast import limits
 from ssbfast.net.name_lookup import resolve
+from ssbfast.net.socket_names import system_reason
 from ssbfast.net.sockets import connect, reset_on_close
+from ssbfast.pasted.hosts import show
 
 NOT_THERE: Final = "nothing listens at the other end"
 """What a peer is told: not where the service would be."""
@@ -24,23 +25,23 @@ FAILURES: Final = (OSError, UnicodeError, asyncio.TimeoutError)
 
 def why_not(error: BaseException, host: str, port: int) -> str:
     """Say for ourselves why there was no connection. error: one of `FAILURES`."""
-    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    place = show(host, port)
     if isinstance(error, asyncio.TimeoutError) or getattr(error, "errno", None) == errno.ETIMEDOUT:
         return f"{place} does not answer"
     if isinstance(error, ConnectionRefusedError):
         return f"nothing listens at {place}"
     if not isinstance(error, OSError) or isinstance(error, socket.gaierror) or not error.errno:
         return f"no such host: {host}"
-    return f"{place} cannot be reached: {os.strerror(error.errno).lower()}"
+    return f"{place} cannot be reached: {system_reason(error)}"
 
 
 def told_to_peers(error: BaseException) -> str:
-    """The same for those at the other end."""
+    """Say the same for those at the other end."""
     return NOT_THERE if isinstance(error, ConnectionRefusedError) else NO_ANSWER
 
 
 async def look_for(host: str, port: int) -> str | None:
-    """Return why nobody can be reached there just now, in words, or None.
+    """Return why the service cannot be reached just now, in words, or None.
 
     A service of this machine is not connected to where that can be found out otherwise: `nc -l` serves one connection.
     """
@@ -54,7 +55,7 @@ async def look_for(host: str, port: int) -> str | None:
 
 
 def _is_taken(found: Any) -> bool:
-    """Whether somebody listens at this address of ours; False also where that cannot be told."""
+    """Return whether a socket listens at this address of ours; False also where that cannot be told."""
     if not sys.platform.startswith("linux"):
         return False  # elsewhere SO_REUSEADDR lets us bind beside a listener
     family, kind, protocol, _name, address = found

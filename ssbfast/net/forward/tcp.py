@@ -39,10 +39,14 @@ _Self = TypeVar("_Self", bound="_Forward")
 
 @dataclass(slots=True)
 class Traffic:
-    """What was carried.
+    """Counters of what was carried.
 
-    open: connections now. opened: that were carried so far, those included. failed: that were turned away, or for
-    which there was no service. sent, got: bytes to and from the peer, as the TCP connections see them.
+    Attributes:
+        open: Connections now.
+        opened: Connections that were carried so far, those that are open included.
+        failed: Connections that were turned away, or for which there was no service.
+        sent: Bytes to the peer, as the TCP connections see them.
+        got: Bytes from the peer, as the TCP connections see them.
     """
 
     open: int = 0
@@ -53,7 +57,7 @@ class Traffic:
 
 
 class _Forward:
-    """What both ends of a forward have in common: connections, their count and their end."""
+    """Common part of both ends of a forward: connections, their count and their end."""
 
     def __init__(self, per_peer: int, patience: float, told: Callable[[Complaint], None] | None) -> None:
         self.buffer = memoryview(bytearray(limits.FORWARD_READ))
@@ -78,7 +82,11 @@ class _Forward:
         await self.close()
 
     def traffic(self, peer: Peer | None = None) -> Traffic:
-        """Counters as they stand, of one session (as long as somebody keeps its `Peer`) or of all together."""
+        """Return counters as they stand.
+
+        Args:
+            peer: The session to count, as long as its `Peer` is kept; None: all together.
+        """
         past = self._all if peer is None else self._by_peer.get(peer, Traffic())
         now = Traffic(past.open, past.opened, past.failed, past.sent, past.got)
         for connection in self._connections:
@@ -96,15 +104,15 @@ class _Forward:
         if self._complaints is not None:
             self._complaints.close()
 
-    # ------------------------------------------------------------ Owner
+    # ------------------------------------------------------------ ConnectionListener
 
-    def made(self, connection: Carried) -> None:
-        """The TCP connection is there."""
+    def on_connected(self, connection: Carried) -> None:
+        """Note that the TCP connection is there."""
 
-    def refused(self, connection: Carried, reason: str) -> None:
-        """The other end has cut it before a byte came."""
+    def on_refused(self, connection: Carried, reason: str) -> None:
+        """Note that the other end has cut it before a byte came."""
 
-    def over(self, connection: Carried) -> None:
+    def on_closed(self, connection: Carried) -> None:
         del self._connections[connection]
         self._waiting.pop(connection, None)
         if connection.counts and connection.peer is not None and connection.stream is not None:
@@ -159,7 +167,7 @@ class _Forward:
 
 
 def is_admitted(peer: Peer) -> bool:
-    """The default of `ForwardServer(allow=...)`: peers at the other end of a tunnel or direct path, who were admitted.
+    """Return whether a peer is at the other end of a tunnel or direct path: `ForwardServer`'s default `allow`.
 
     Not the room itself, which is at the other end of our own TCP session and is served the same api.
     """
@@ -167,19 +175,24 @@ def is_admitted(peer: Peer) -> bool:
 
 
 def is_direct(peer: Peer) -> bool:
-    """For services that no room is to carry: peers on a direct path."""
+    """Return whether a peer is on a direct path: for services that no room is to carry."""
     return peer.path == "direct"
 
 
 class ForwardServer(_Forward):
-    """Offers the TCP service at host:port to peers.
-
-    allow: decides for each call; others are answered as if there was no such method. per_peer: connections at a time
-    of one key, however many sessions it has; less when `FORWARDS_PEERS` such keys fill the service. patience: seconds
-    that as many more wait for a place; 0 refuses them at once. told: gets what goes wrong, at most one a second.
+    """Offer of the TCP service at host:port to peers.
 
         server = ForwardServer("127.0.0.1", 8080)
         server.register(api)
+
+    Args:
+        host: A name or IP literal of the service.
+        port: The service's TCP port.
+        allow: Decides for each call; peers that it refuses are answered as if there was no such method.
+        per_peer: Connections at a time of one key, however many sessions it has; less when `FORWARDS_PEERS` such keys
+            fill the service.
+        patience: Seconds that as many more wait for a place; 0 refuses them at once.
+        told: Gets what goes wrong, at most one a second.
     """
 
     def __init__(
@@ -199,12 +212,16 @@ class ForwardServer(_Forward):
         self._tasks: set[asyncio.Task[None]] = set()
 
     def register(self, api: Api) -> None:
-        """Serve `forward.open` from now on to whoever is served this api, and streams of direct paths."""
+        """Serve `forward.open`, and streams of direct paths, from now on.
+
+        Args:
+            api: Peers that are served this api may open connections.
+        """
         api.carried(METHOD, self.accept)
         api.forwards = self
 
     def accept(self, peer: Peer, called: Called) -> None:
-        """A peer opens a connection. Called at once, so that its bytes find their inlet."""
+        """Accept a connection that a peer opens. Called at once, so that its bytes find their inlet."""
         if not self._allow(peer):
             peer.refuse(called.req, unknown_method_message(called.name))
         elif self._is_closed:
@@ -217,7 +234,7 @@ class ForwardServer(_Forward):
             self._accepted(connection, peer)
 
     def accept_direct(self, peer: Peer, open_stream: OpenStream) -> bool:
-        """The same on a direct path, by a stream of it; False when the connection is not welcome."""
+        """Accept one on a direct path, by a stream of it; return False when it is not welcome."""
         if self._is_closed or not self._allow(peer):
             return False
         if not self._has_place(peer):
@@ -228,7 +245,7 @@ class ForwardServer(_Forward):
         return True
 
     def _has_place(self, peer: Peer) -> bool:
-        """Whether one more may be open, or wait."""
+        """Return whether one more may be open, or wait."""
         if not self._is_full(peer):
             return True
         waiting = sum(connection.peer is not None and connection.peer.id == peer.id for connection in self._waiting)
@@ -254,8 +271,8 @@ class ForwardServer(_Forward):
         self._complain(connection.peer, f"no place for a connection within {self._patience:g} seconds")
         connection.reset(TOO_MANY)
 
-    def over(self, connection: Carried) -> None:
-        super().over(connection)
+    def on_closed(self, connection: Carried) -> None:
+        super().on_closed(connection)
         for waiting in list(self._waiting):
             peer = waiting.peer
             if peer is not None and not self._is_full(peer):
@@ -291,15 +308,20 @@ class ForwardServer(_Forward):
 
 
 class ForwardListener(_Forward):
-    """A local TCP port that leads to what a peer offers.
-
-    host, port: where to listen; port 0 takes a free one. patience: seconds that a new connection waits for a
-    session when there is none, and for a place; 0 resets it at once. Connections belong to the session they began in,
-    and are reset when it ends. per_peer: connections at a time; as many wait. told: gets what goes wrong, at most one
-    a second.
+    """Local TCP port that leads to what a peer offers.
 
         async with ForwardListener("127.0.0.1", 8080) as listener:
             listener.peer = await client.connect(friend)
+
+    Connections belong to the session they began in, and are reset when it ends.
+
+    Args:
+        host: A name or IP literal to listen at; empty for all of this machine.
+        port: The TCP port to listen at; 0 takes a free one.
+        patience: Seconds that a new connection waits for a session when there is none, and for a place; 0 resets it
+            at once.
+        per_peer: Connections at a time; as many wait.
+        told: Gets what goes wrong, at most one a second.
     """
 
     def __init__(
@@ -321,7 +343,11 @@ class ForwardListener(_Forward):
         return self
 
     async def start(self) -> None:
-        """Listen. Raises OSError when the address cannot be had."""
+        """Listen.
+
+        Raises:
+            OSError: The address cannot be had.
+        """
         host, port = self._bind
         found = await resolve(host or None, port, flags=socket.AI_PASSIVE)
         hosts = list(dict.fromkeys(with_zone(address) for *_, address in found))
@@ -329,7 +355,11 @@ class ForwardListener(_Forward):
 
     @property
     def address(self) -> tuple[str, int]:
-        """Where it listens. Raises LocalProtocolError while it does not."""
+        """Address at which it listens: host and port.
+
+        Raises:
+            LocalProtocolError: It does not listen.
+        """
         if self._server is None or not self._server.sockets:
             raise LocalProtocolError("not listening")
         bound = self._server.sockets[0]
@@ -339,7 +369,7 @@ class ForwardListener(_Forward):
 
     @property
     def peer(self) -> Peer | None:
-        """Whose session carries new connections; None while there is none."""
+        """Session that carries new connections; None while there is none."""
         return self._peer if self._peer is not None and self._peer.is_open else None
 
     @peer.setter
@@ -356,9 +386,9 @@ class ForwardListener(_Forward):
         if server is not None:
             await server.wait_closed()
 
-    # ------------------------------------------------------------ Owner
+    # ------------------------------------------------------------ ConnectionListener
 
-    def made(self, connection: Carried) -> None:
+    def on_connected(self, connection: Carried) -> None:
         self._add(connection)
         peer = self.peer
         if self._is_closed:
@@ -374,11 +404,11 @@ class ForwardListener(_Forward):
             why = "there is no session" if peer is None else self._many(peer)
             self._turn_away(connection, f"{why}, {len(self._waiting)} wait: one more was refused")
 
-    def refused(self, connection: Carried, reason: str) -> None:
+    def on_refused(self, connection: Carried, reason: str) -> None:
         self._complain(connection.peer, reason)
 
-    def over(self, connection: Carried) -> None:
-        super().over(connection)
+    def on_closed(self, connection: Carried) -> None:
+        super().on_closed(connection)
         self._advance()
 
     # ------------------------------------------------------------ inside

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from ssbfast import limits, native
 from ssbfast.errors import MuxRPCError, SessionEndedError, SSBError
-from ssbfast.net.duplex_transport import LOW, Carrier, DuplexTransport
+from ssbfast.net.duplex_transport import LOW, DuplexSession, DuplexTransport
 from ssbfast.wire.muxrpc_body import encode_json
 
 _ITEM: Final = native.STREAM | native.JSON
@@ -35,7 +35,7 @@ class WindowedTransport(DuplexTransport):
     it has not used up yet. sent, got: bytes so far.
     """
 
-    def __init__(self, carrier: Carrier, req: int, protocol: asyncio.Protocol) -> None:
+    def __init__(self, carrier: DuplexSession, req: int, protocol: asyncio.Protocol) -> None:
         self.sent = 0
         self.got = 0
         self._window = limits.FORWARD_WINDOW
@@ -48,7 +48,7 @@ class WindowedTransport(DuplexTransport):
 
     @property
     def finished(self) -> bool:
-        """Whether both directions have ended."""
+        """True when both directions have ended."""
         return self._ended_local and self._ended_remote
 
     def write(self, data: Any) -> None:
@@ -56,7 +56,7 @@ class WindowedTransport(DuplexTransport):
         self._check_grant()
 
     def waiting(self, n: int) -> None:
-        """Of the bytes received n are not used up yet; the other end may send as many more as are."""
+        """Note that n of the bytes received are not used up; the other end may send as many more as are."""
         used = self.got - n
         if used - self._told < self._window // 4 or self._ended_remote or self._closing:
             return
@@ -68,7 +68,7 @@ class WindowedTransport(DuplexTransport):
             return  # its end is on the way here
 
     def reset(self, message: str) -> None:
-        """Cut it; the other end is told why."""
+        """Cut it and tell the other end why."""
         self._cut(message, None)
 
     # ------------------------------------------------------------ from the carrier
@@ -103,10 +103,10 @@ class WindowedTransport(DuplexTransport):
     # ------------------------------------------------------------ inside
 
     def _remote_finished(self) -> None:
-        """Its end packet; `fin` has done what there is to do, or `remote_ended` does."""
+        """Do nothing at the end packet: `fin` or `remote_ended` has done what there is to do."""
 
     def _check_grant(self) -> None:
-        """When the other end is done, bytes of ours that it has not allowed would wait for ever."""
+        """Cut it when the other end is done and bytes of ours that it has not allowed would wait for ever."""
         if self._grants or self._closing:
             return
         if len(self._unsent) > self._allowed() or not (self._ended_local or self._allowed()):

@@ -21,7 +21,7 @@ LATEST = STUCK + 2 * limits.DIRECT_LOOK_SECONDS
 
 @dataclass
 class Simulated:
-    """A path that acknowledges what fits: it is asked before each timer, as `Migration` does.
+    """A path that acknowledges what fits: it is asked before each timer, as `CarrierTransport` does.
 
     streams: by number, the offset of the oldest byte that waits, and when it passes; None: never.
     """
