@@ -74,6 +74,9 @@ STYLE = """\
 .md-typeset pre > code { font-size: 0.75em }
 .md-typeset .headerlink { color: inherit }
 .md-typeset h2.doc-heading, .md-typeset h3.doc-heading { overflow-wrap: anywhere }
+@media screen and (max-width: 44.9em) {
+  .md-typeset table:not([class]) td, .md-typeset table:not([class]) th { min-width: 0; padding: 0.6em 0.5em }
+}
 """
 
 
