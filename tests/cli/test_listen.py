@@ -220,6 +220,7 @@ def test_a_service_that_is_down_is_told_at_both_ends(place: Village) -> None:
 
 
 @pytest.mark.parametrize("narrow", ["listen", "connect"])
+@pytest.mark.slow
 def test_connections_beyond_the_number_wait(place: Village, narrow: str) -> None:
     place.friends("a", "c")
     place.room()
