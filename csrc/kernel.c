@@ -43,7 +43,7 @@ void ssbi_hsalsa20(uint32_t *subkey, const uint8_t *key, const uint8_t *nonce) {
 
 #if SSBI_X86
 /* Longer bodies than this are libsodium's, where we have four lanes at the most: on x86-64 it goes four or eight blocks
- * at a time itself, elsewhere one. benchmarks/README.md has the figures. */
+ * at a time itself, elsewhere one. benchmarks/NOTES.md has the figures. */
 #define LONGEST 1024u
 #else
 #define LONGEST UINT16_MAX

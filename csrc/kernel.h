@@ -6,7 +6,7 @@
  * a lane of its own.
  *
  * Constant time: no branch and no index here or in the kernels depends on keys, key stream, text or macs; they depend
- * on lengths, counters and pointers, which the wire shows anyway. ARCHITECTURE.md, "Kernels", has the review. */
+ * on lengths, counters and pointers, which anybody on the wire can see. docs/kernels.md has the review. */
 #ifndef SSBFAST_KERNEL_H
 #define SSBFAST_KERNEL_H
 

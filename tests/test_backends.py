@@ -41,6 +41,7 @@ def answer(call: Any, *args: Any) -> Any:
 
 
 @pytest.mark.parametrize("block", range(SCHEDULES // BLOCK))
+@pytest.mark.slow
 def test_schedules(block: int, rounds: int, path: str) -> None:
     """Links, lanes, inlets and hubs under random and hostile input (tests/helpers/lockstep.py)."""
     for seed in range(block * BLOCK, block * BLOCK + max(1, BLOCK // rounds)):
@@ -90,6 +91,7 @@ def test_sealers(path: str, key: bytes, nonce: bytes, messages: list[bytes], ear
 
 
 @pytest.mark.parametrize("hostile", [0.0, 0.1, 0.5])
+@pytest.mark.slow
 def test_openers(hostile: float, rounds: int, path: str) -> None:
     for seed in range(120 // rounds):
         rng = random.Random(f"{seed} {hostile}")

@@ -195,6 +195,7 @@ def test_busy_addresses_have_equal_parts_whatever_their_work_costs(costs: list[f
 
 
 @given(st.integers(1, 60), st.floats(0, 30), st.floats(0.0001, 0.002))
+@pytest.mark.slow
 def test_nobody_waits_for_longer_than_a_second_because_of_what_it_did_before(
     others: int, before: float, cost: float
 ) -> None:

@@ -58,7 +58,14 @@ def test_all_cores_are_used_and_the_time_is_told_first(place: Path) -> None:
     assert (ruff, mypy.strip()) == ("ruff check .", "mypy")
     assert tests == f"{cores + 1} workers: -m pytest --numprocesses auto --dist worksteal"
     assert "all tests: " in said and " minutes on " in said
-    assert "Quick: ./dev test -m 'not slow' (" in said
+    assert "Quick: ./dev check (" in said
+
+
+def test_check_runs_the_tests_that_are_not_slow(place: Path) -> None:
+    (ruff, mypy, tests), said = run(place, "check")
+    assert (ruff, mypy.strip()) == ("ruff check .", "mypy")
+    assert tests.endswith(": -m pytest --numprocesses auto --dist worksteal -m not slow")
+    assert "the quick tests: " in said
 
 
 def test_options_that_are_given_come_last_and_win(place: Path) -> None:
@@ -69,6 +76,6 @@ def test_options_that_are_given_come_last_and_win(place: Path) -> None:
 
 
 def test_the_time_of_the_last_run_is_told(place: Path) -> None:
-    for words in (["-m", "not slow"], []):
-        run(place, "test", *words)
+    for command in ("check", "test"):
+        run(place, command)
     assert run(place, "test")[1].count(" minutes the last time here") == 2

@@ -55,6 +55,7 @@ def test_the_interpreter_drops_other_asserts() -> None:
 
 
 @pytest.mark.skipif(MARK in os.environ, reason="would start itself")
+@pytest.mark.slow
 def test_security_tests_pass_under_dash_o(tmp_path: Path) -> None:
     command = [sys.executable, "-O", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     command += ["-W", "ignore::pytest.PytestConfigWarning", *SECURITY]

@@ -1,8 +1,7 @@
-"""The README's program runs as it stands, and is as short as promised."""
+"""The README is short, and what it says to run runs."""
 
 from __future__ import annotations
 
-import ast
 import re
 import subprocess
 import sys
@@ -11,20 +10,27 @@ from pathlib import Path
 README = Path(__file__).parent.parent / "README.md"
 
 
-def test_twelve_lines_tunnel() -> None:
-    found = re.search(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert found is not None
-    program = found[1]
-    assert len([line for line in program.splitlines() if line.strip()]) <= 12
+def blocks(language: str) -> list[str]:
+    found = re.findall(r"^```(\w*)\n(.*?)^```", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    return [text for name, text in found if name == language]
+
+
+def test_the_program_prints_what_the_readme_says() -> None:
+    (program,) = blocks("python")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert ast.literal_eval(done.stdout) == {"gossip": {"ping": "duplex"}, "manifest": "sync"}
+    assert done.stdout in blocks("")
+
+
+def test_it_is_about_one_screen() -> None:
+    text = README.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 100
+    assert "await" not in re.sub(r"```python\n.*?```", "", text, flags=re.DOTALL)
 
 
 def test_nothing_is_installed_outside_of_an_environment() -> None:
     """Debian and others refuse it: "externally-managed-environment"."""
-    blocks = re.findall(r"```sh\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    lines = [line for block in blocks for line in block.splitlines()]
+    lines = [line for block in blocks("sh") for line in block.splitlines()]
     installing = [n for n, line in enumerate(lines) if re.search(r"\bpip3? install\b", line)]
     assert installing
     for n in installing:

@@ -11,8 +11,12 @@ import pytest
 
 from tests.helpers.require import require
 
-USERS = ("TUNNEL/", "DIRECT/", "PYTHON/", "PRIVATE_ADDRESSES/", "COMING_FROM/", "docs/topics/under-load/")
-INTERNALS = ("ARCHITECTURE/", "reference/wire/", "reference/net/", "benchmarks/")
+USERS = (
+    "tutorial/",
+    *(f"howto/{page}/" for page in ("run-a-room", "tunnel-a-service", "use-from-python", "come-from-pyssb")),
+    *(f"topics/{page}/" for page in ("who-gets-in", "direct-paths", "private-addresses", "under-load")),
+)
+INTERNALS = ("architecture/", "kernels/", "protocol/direct/", "reference/wire/", "reference/net/", "benchmarks/")
 PUBLISHED = {".html", ".css", ".js", ".json", ".map", ".svg", ".png", ".xml", ".gz", ".inv", ""}
 """The endings of what is published; "": LICENSE."""
 CONTRAST = 4.5
@@ -42,7 +46,7 @@ def test_no_head_of_a_table_is_empty(site: Path) -> None:
     assert [str(page) for page in pages(site) if re.search(empty, page.read_text(encoding="utf-8"))] == []
 
 
-@pytest.mark.parametrize("page", ["", "PYTHON/", "reference/names/"])
+@pytest.mark.parametrize("page", ["", "howto/use-from-python/", "reference/names/"])
 def test_programs_are_highlighted(site: Path, page: str) -> None:
     html = (site / page / "index.html").read_text(encoding="utf-8")
     assert re.search(r'<div class="[^"]*\bhighlight\b.*?<span class="(k|kn|nf|nb)">', html, re.DOTALL)

@@ -98,12 +98,14 @@ def test_what_is_built(place: tuple[str, str]) -> None:
 
 
 def test_pages_that_tests_read_are_where_wheels_are_tested() -> None:
-    assert [page for page in ("README.md", *PAGES) if f'"{page}"' not in SETTINGS] == []
+    (sources,) = re.findall(r"^test-sources = (.*)", SETTINGS, re.M)
+    assert {page.partition("/")[0] for page in PAGES} <= set(re.findall(r'"([^"]+)"', sources))
 
 
 def test_each_page_can_be_found_in_the_documentation() -> None:
     navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
-    assert [path.name for path in ROOT.glob("*.md") if f": {path.name}\n" not in navigation] == []
+    pages = [*(path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")), "CHANGELOG.md"]
+    assert [page for page in pages if f": {page}\n" not in navigation] == []
 
 
 @pytest.mark.parametrize("place", PLATFORMS, ids="-".join)
@@ -148,7 +150,9 @@ def test_what_an_index_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     (version,) = re.findall(r'^version = "(.+)"$', SETTINGS, re.M)
     (source,) = re.findall(r'^Source = "(https://.+)"$', SETTINGS, re.M)
     assert len(links) > 10 and [link for link in links if not link.startswith("https://")] == []
-    assert {f"{source}/blob/v{version}/{name}" for name in ("TUNNEL.md", ".github/CONTRIBUTING.md")} <= set(links)
+    assert {
+        f"{source}/blob/v{version}/{name}" for name in ("docs/howto/tunnel-a-service.md", ".github/CONTRIBUTING.md")
+    } <= set(links)
     assert made["long_description_content_type"] == "text/markdown" and 'dynamic = ["readme"]' in SETTINGS
     assert [word for word in ("Documentation", "Changelog", "Issues") if f'\n{word} = "https://' not in SETTINGS] == []
     assert '"Programming Language :: Python :: 3.14"' in SETTINGS and "\nauthors = [" in SETTINGS

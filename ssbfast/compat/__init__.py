@@ -1,1 +1,4 @@
-"""Drop-ins for the pure-Python stacks `secret_handshake` and `ssb` (`ssb_client`): see COMING_FROM.md."""
+"""Drop-ins for the pure-Python stacks `secret_handshake` and `ssb` (`ssb_client`).
+
+See docs/howto/come-from-pyssb.md.
+"""

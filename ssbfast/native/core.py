@@ -9,7 +9,7 @@ import mmap
 import os
 from typing import Any, Final
 
-import nacl._sodium  # private, but for the public name of an address: docs in ARCHITECTURE.md
+import nacl._sodium  # private, but for the public name of an address: docs in docs/architecture.md
 import nacl.bindings  # initialises libsodium
 
 from ssbfast import errors

@@ -7,7 +7,7 @@ socket not read. `budgets.Turns` says whose turn is next; each tick gives turns 
 
 A step of a handshake takes as long as relaying 100 KB or more, and waits for its turn like other work. A worker thread
 would not be better: what it computes between two calls into libsodium it computes under Python's lock, and the loop,
-which drops that lock at each call into the core, then waits for it each time (benchmarks/README.md, "What the profile
+which drops that lock at each call into the core, then waits for it each time (benchmarks/NOTES.md, "What the profile
 says").
 """
 

@@ -241,6 +241,7 @@ def test_json(tmp_path: Path) -> None:
     assert progress == [f"ssbfast: {each['group']}, {each['case']}" for each in results]
 
 
+@pytest.mark.slow
 def test_tables() -> None:
     done = run("bench", "--quick")
     assert done.returncode == 0, done.stderr
@@ -281,6 +282,7 @@ def test_ctrl_c(options: tuple[str, ...]) -> None:
     assert "Traceback" not in running.stderr
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves() -> None:
     words = [sys.executable, "-m", "ssbfast", "bench", "--quick"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

@@ -87,6 +87,7 @@ def test_a_friends_web_server_is_reached_byte_by_byte(place: RoomProcesses, web:
     assert (connect.stderr, listen.stderr) == ("", "")
 
 
+@pytest.mark.slow
 def test_a_thousand_requests_leave_nothing_behind(place: RoomProcesses, web: int) -> None:
     place.friends("a", "c")
     place.room()
@@ -179,6 +180,7 @@ def test_a_private_address(place: RoomProcesses, web: int) -> None:
 # ---------------------------------------------------------------- strangers
 
 
+@pytest.mark.slow
 def test_a_stranger_is_refused_listed_followed_and_let_in(place: RoomProcesses, web: int) -> None:
     place.follow("c", "a")
     place.room()
@@ -239,6 +241,7 @@ def test_who_does_not_follow_does_not_dial(place: RoomProcesses, relation: str, 
     assert f"--data {place.path('c')}" in done.stderr
 
 
+@pytest.mark.slow
 def test_an_unfollow_ends_the_tunnel_and_a_follow_brings_it_back(place: RoomProcesses, web: int) -> None:
     place.friends("a", "c")
     place.room()
@@ -301,6 +304,7 @@ def receive_until(sock: socket.socket, end: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("victim", ["room", "listen", "connect"])
+@pytest.mark.slow
 def test_who_is_killed_is_reported_and_missed_until_it_is_back(place: RoomProcesses, web: int, victim: str) -> None:
     place.friends("a", "c")
     room = place.room()

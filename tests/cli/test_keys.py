@@ -75,6 +75,7 @@ def test_a_secret_that_others_can_read(tmp_path: Path) -> None:
 
 
 @posix_only
+@pytest.mark.slow
 def test_a_secret_that_its_group_can_read_is_taken_when_we_say_so_aloud(tmp_path: Path) -> None:
     """Kubernetes mounts secrets with mode 0440."""
     data = ("--data", str(tmp_path))

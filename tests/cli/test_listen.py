@@ -220,6 +220,7 @@ def test_a_service_that_is_down_is_told_at_both_ends(place: RoomProcesses) -> No
 
 
 @pytest.mark.parametrize("narrow", ["listen", "connect"])
+@pytest.mark.slow
 def test_connections_beyond_the_number_wait(place: RoomProcesses, narrow: str) -> None:
     place.friends("a", "c")
     place.room()

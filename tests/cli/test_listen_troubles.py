@@ -45,6 +45,7 @@ def test_a_refusal_on_a_full_disk_is_told_at_once(place: RoomProcesses) -> None:
 
 
 @posix_only
+@pytest.mark.slow
 def test_a_store_that_is_removed_lets_nobody_in(place: RoomProcesses) -> None:
     """Whom we blocked in it cannot be told any more. The new one that `block` makes counts at once."""
     place.room()

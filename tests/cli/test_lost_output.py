@@ -105,6 +105,7 @@ def test_a_list_that_nobody_got_is_a_failure(place: RoomProcesses) -> None:
     assert (done.returncode, done.stderr) == (1, "ssbfast: lines for stdout are lost: no space left on device\n")
 
 
+@pytest.mark.slow
 def test_a_service_outlives_a_full_log(place: RoomProcesses, tmp_path: Path) -> None:
     """And says how much is missing, once there is room."""
     with small_disk(tmp_path / "disk") as disk, (disk.path / "log").open("wb") as log:

@@ -254,6 +254,7 @@ ROOM = f"net:127.0.0.1:9~shs:{WHO[1:-8]}"
         (["nonsense"], "usage", "nonsense"),
     ],
 )
+@pytest.mark.slow
 def test_a_failure_is_an_event_as_well(tmp_path: Path, arguments: list[str], kind: str, words: str) -> None:
     data = [] if arguments[0] in ("demo", "bench", "nonsense") else ["--data", str(tmp_path)]
     done = run(*arguments, *data, "--json")

@@ -87,6 +87,7 @@ COMMANDS = {
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs prlimit")
 @pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.slow
 def test_each_command_that_stays(command: str, silent_room: str, tmp_path: Path) -> None:
     data = () if command == "demo" else ("--data", str(tmp_path))
     arguments = [silent_room if argument == "ROOM" else argument for argument in COMMANDS[command]]

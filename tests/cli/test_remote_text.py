@@ -241,6 +241,7 @@ async def outcome(*arguments: str) -> tuple[int, str, str]:
 
 @pytest.mark.parametrize("as_json", [(), ("--json",)], ids=["people", "json"])
 @pytest.mark.parametrize("command", ["attendants", "doctor"])
+@pytest.mark.slow
 async def test_commands_that_look_into_a_room(command: str, as_json: tuple[str, ...], tmp_path: Path) -> None:
     async with room_with_clients(name=TITLE + "x" * 10_000) as at:
         data = ("--data", str(tmp_path), "--room", at.address)
@@ -253,6 +254,7 @@ async def test_commands_that_look_into_a_room(command: str, as_json: tuple[str, 
 
 
 @pytest.mark.parametrize("as_json", [(), ("--json",)], ids=["people", "json"])
+@pytest.mark.slow
 async def test_commands_that_stay_in_a_room(as_json: tuple[str, ...], tmp_path: Path) -> None:
     """Its list ends with an error, then it is no room any more."""
     async with room_with_clients(name=TITLE) as at:
@@ -273,6 +275,7 @@ async def check_running(at: RoomWithClients, arguments: list[str]) -> None:
         check(program.stderr.encode(), lines=1)
 
 
+@pytest.mark.slow
 async def test_what_a_room_says_of_a_target(tmp_path: Path) -> None:
     """The reason for which `connect` waits."""
     load_secret(tmp_path / "secret", create=True)

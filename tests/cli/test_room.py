@@ -48,6 +48,7 @@ def introduction(room: Running) -> str:
     return "\n".join(lines)
 
 
+@pytest.mark.slow
 def test_it_lists_its_address_first_and_then_who_comes_tunnels_and_goes(data: Path) -> None:
     async def visit(address: str) -> tuple[FeedId, FeedId]:
         a, c = Keypair.generate(), Keypair.generate()
@@ -145,6 +146,7 @@ def test_a_hangup_that_is_ignored_stays_so(data: Path) -> None:
         assert room.wait() == 0
 
 
+@pytest.mark.slow
 def test_the_second_signal_quits_at_once(data: Path) -> None:
     with start(data, "--json", *LOOPBACK) as room:
         (address,) = parse_address(room.event("listening")["address"])

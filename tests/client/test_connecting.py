@@ -256,6 +256,7 @@ async def test_a_listener_that_fails_breaks_nothing() -> None:
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 3, 5, 8, 13, 30])
+@pytest.mark.slow
 async def test_a_cancelled_connect_leaves_nothing(turns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "INNER_HELLO_SECONDS", 2 * PATIENCE)
     async with room_with_clients() as at:
@@ -286,6 +287,7 @@ async def test_a_cancelled_connect_leaves_nothing(turns: int, monkeypatch: pytes
     ],
     ids=["incoming", "changes", "wait_left", "call"],
 )
+@pytest.mark.slow
 async def test_other_cancelled_awaits_leave_nothing(wait: Callable[[RecordingClient], Any]) -> None:
     async with room_with_clients() as at:
         client = await at.client()

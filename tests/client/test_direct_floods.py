@@ -215,6 +215,7 @@ async def test_a_third_party_gets_few_probes_however_often_it_is_named(third: Th
         assert max(got.values()) <= limits.UNANSWERED_CHECKS
 
 
+@pytest.mark.slow
 async def test_a_room_that_lies_of_where_we_are(third: ThirdParties, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has two ports, answers each request four times, and names others each time: one of them gets a few probes."""
     monkeypatch.setattr(hole_punch, "host_addresses", lambda loopback: [])
@@ -262,6 +263,7 @@ def probed(met: MeetingClients) -> set[str]:
 
 
 @pytest.mark.usefixtures("at_home")
+@pytest.mark.slow
 async def test_a_caller_who_repeats_our_own_address_has_us_probe_no_private_network() -> None:
     async with meeting(a=Direct(stun=(("198.51.100.9", 3478),)), c=None) as met:
         answer = await met.peer.call("direct.offer", repeating(), timeout=20)

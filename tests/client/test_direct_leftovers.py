@@ -241,6 +241,7 @@ async def test_whoever_cuts_a_session_says_so_in_the_standby(who: str) -> None:
 
 
 @pytest.mark.parametrize("who", ["caller", "target", "path", "client"])
+@pytest.mark.slow
 async def test_a_forward_that_is_cut_is_reset_at_the_service_and_never_ended(
     who: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,6 +76,7 @@ def got_by(victim: socket.socket) -> list[bytes]:
         (offer("1"),), (offer(1.0),), (offer(1, datagram=1199),), (offer(1, datagram=1401),), (offer(1, datagram="x"),),
     ],
 )  # fmt: skip
+@pytest.mark.slow
 async def test_offers_that_are_none_are_refused(args: tuple[Any, ...]) -> None:
     async with meeting(c=None) as met:
         with pytest.raises(RemoteError):

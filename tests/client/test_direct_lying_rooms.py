@@ -110,6 +110,7 @@ async def has_no_way_back(met: MeetingClients) -> None:
 
 
 @pytest.mark.parametrize(("how", "at"), LIES)
+@pytest.mark.slow
 async def test_a_room_s_lies_about_a_standby_do_not_end_a_session(how: str, at: int) -> None:
     """It lies when the standby is dialled, and when the path falls silent, and stops when the session has been dialling
     for a while: then the session comes back."""
@@ -206,6 +207,7 @@ class Withholds(Meddler):
 
 @pytest.mark.parametrize("to_target", [True, False], ids=["towards the target", "towards the caller"])
 @pytest.mark.parametrize("behind", [0, 60, 120, 137, 154, 180, 300])
+@pytest.mark.slow
 async def test_a_way_back_that_is_withheld_one_way_has_as_long_as_any(
     to_target: bool, behind: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,6 +233,7 @@ async def test_a_way_back_that_is_withheld_one_way_has_as_long_as_any(
 
 
 @pytest.mark.parametrize("to_target", [True, False], ids=["towards the target", "towards the caller"])
+@pytest.mark.slow
 async def test_a_goodbye_that_is_withheld_for_ever_ends_the_session_by_the_rule(
     to_target: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

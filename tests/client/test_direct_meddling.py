@@ -146,6 +146,7 @@ class Withholds(Meddler):
             self.write(0, False, data)
 
 
+@pytest.mark.slow
 async def test_answers_that_are_withheld_cost_attempts_and_not_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "OFFER_ANSWER_SECONDS", 0.2)
     meddler = Withholds()

@@ -61,6 +61,7 @@ def reasons(client: RecordingClient) -> list[str]:
 
 @pytest.mark.parametrize("by", ["caller", "target"])
 @pytest.mark.parametrize("passing", [calls_pass, connections_pass])
+@pytest.mark.slow
 async def test_shorter_datagrams_are_tried_and_people_are_told(passing: Any, by: str) -> None:
     async with meeting() as met:
         await met.path("direct")
@@ -106,6 +107,7 @@ async def test_only_one_direction_shrinks_and_the_other_end_hears_of_it(monkeypa
 
 
 @pytest.mark.parametrize("by", ["caller", "target"])
+@pytest.mark.slow
 async def test_where_not_even_the_shortest_pass_it_stays_in_the_room(by: str) -> None:
     async with meeting() as met:
         await shrink(met, 600)

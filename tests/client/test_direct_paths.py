@@ -90,6 +90,7 @@ async def test_nothing_of_calls_and_streams_is_lost_when_paths_die() -> None:
 
 
 @pytest.mark.parametrize("upload", [True, False])
+@pytest.mark.slow
 async def test_forwards_of_before_and_during_arrive_whole(upload: bool) -> None:
     """One was opened in the tunnel, the other on the direct path; both end in the tunnel."""
     async with meeting() as met:

@@ -136,6 +136,7 @@ class Flood:
 
 @pytest.mark.parametrize("kind", ["silent", "hello", "proven"])
 @pytest.mark.parametrize("origins", [1, 12, 100])
+@pytest.mark.slow
 async def test_no_friend_is_kept_out_by_a_flood(origins: int, kind: str) -> None:
     async with place() as here, RecordingClient(here.friend()) as caller:
         await caller.join(here.room.address, announce=False)

@@ -200,6 +200,7 @@ async def test_changes_go_on_over_sessions(quick: None) -> None:
         assert seen.count(("other", True)) == seen.count(("other", False)) == 1
 
 
+@pytest.mark.slow
 async def test_a_room_that_ends_its_list_is_entered_again(quick: None) -> None:
     async with room_with_clients() as at:
         client = await at.client()
@@ -347,6 +348,7 @@ async def test_a_mute_room_has_a_deadline(handshake: bool, message: str, monkeyp
 
 
 @pytest.mark.parametrize("handshake", [False, True])
+@pytest.mark.slow
 async def test_a_cancelled_join_at_a_mute_room_leaves_nothing(handshake: bool) -> None:
     async with mute_room(handshake) as address, RecordingClient() as client, nothing_left():
         for turns in (0, 1, 2, 5, 10, 50, 200):

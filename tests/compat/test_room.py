@@ -109,6 +109,7 @@ async def test_a_tunnel_between_two_compat_programs() -> None:
 
 
 @pytest.mark.parametrize("boxing", ["split", "merged"])
+@pytest.mark.slow
 async def test_a_compat_program_calls_a_native_peer(boxing: str) -> None:
     async with served_room() as room:
         member, me = Member(), Keypair.generate()

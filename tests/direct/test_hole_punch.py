@@ -457,6 +457,7 @@ async def test_the_easy_side_of_a_search(monkeypatch: pytest.MonkeyPatch) -> Non
     assert 20 < len({port for _, port in went}) <= limits.PROBES_PER_SECOND
 
 
+@pytest.mark.slow
 async def test_why_there_was_no_search_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "PUNCH_SECONDS", 0.05)
     hard = Whereabouts((Candidate("127.0.0.1", 5000, Kind.REFLEXIVE),), NatMapping.HARD, True)

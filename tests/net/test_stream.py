@@ -398,6 +398,7 @@ async def full_source(peer: Peer) -> Stream:
 
 
 @pytest.mark.parametrize("inside", ["call", "source", "duplex"])
+@pytest.mark.slow
 async def test_calls_inside_a_loop_over_a_stream_are_answered(inside: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Their answers are behind the stream's items: the session must not wait for the loop that waits for them."""
     monkeypatch.setattr(limits, "STREAM_PATIENCE", 100.0)  # nothing has to be guessed

@@ -295,6 +295,7 @@ def test_the_library_stays_strict() -> None:
             parse_address(text)
 
 
+@pytest.mark.slow
 def test_every_command_reads_what_was_pasted(tmp_path: Path) -> None:
     data = ("--data", str(tmp_path))
     for action in ("follow", "unfollow", "block", "unblock"):

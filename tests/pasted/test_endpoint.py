@@ -104,6 +104,7 @@ def test_the_rest_is_refused_with_the_form_that_is_expected(read: Reader, text: 
     assert "reads" in message or "say " in message, "an example"
 
 
+@pytest.mark.slow
 def test_the_commands_read_them_so(tmp_path: Path) -> None:
     data = ("--data", str(tmp_path))
     assert_unusable(run("room", *data, "--listen", "::1:9301"), "--listen", "[::1]:9301 or")

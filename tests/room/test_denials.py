@@ -112,6 +112,7 @@ def test_the_address_is_built_from_room_and_proven_key() -> None:
 
 
 @pytest.mark.parametrize("batch_size", [1, 50, 100_000])
+@pytest.mark.slow
 def test_a_hundred_thousand_strangers(batch_size: int) -> None:
     """The log stays bounded throughout, and known peers get in between them."""
     log = Log()
@@ -145,6 +146,7 @@ def test_a_batch_is_bounded() -> None:
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 40, 400])
+@pytest.mark.slow
 def test_every_stranger_has_the_same_chance(batch_size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Early or late, in a small batch or a big one: 6 of 40 are kept, each in 15 % of the cases."""
     monkeypatch.setattr(limits, "DENIALS_PER_ROOM", 6)

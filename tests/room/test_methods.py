@@ -484,6 +484,7 @@ def follow(present: list[str], event: Any) -> None:
 
 @given(st.lists(st.tuples(st.sampled_from(list(CallKind)), NAMES, st.lists(ANYTHING, max_size=3)), max_size=8))
 @settings(max_examples=400, deadline=None)
+@pytest.mark.slow
 def test_any_arguments_get_an_answer_an_error_or_a_stream(calls: list[tuple[CallKind, str, list[Any]]]) -> None:
     room = MemoryRoom()
     watcher, client = announced(room, B), room.enter(A)

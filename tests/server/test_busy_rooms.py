@@ -176,6 +176,7 @@ async def test_while_one_room_may_come_the_other_does_not_end_it(quick: None) ->
         await asyncio.wait((staying,))
 
 
+@pytest.mark.slow
 def test_listen_and_connect_outlast_a_proxy_that_is_there_before_the_room(tmp_path: Path) -> None:
     with room_processes(tmp_path) as place, web_server() as web:
         place.friends("a", "c")
@@ -236,6 +237,7 @@ async def test_an_alternative_that_takes_the_connection_and_says_nothing_is_pass
 
 
 @pytest.mark.parametrize("first", [closes, resets, answers_wrongly])
+@pytest.mark.slow
 async def test_a_busy_or_false_alternative_is_passed_over(first: How) -> None:
     async with room_with_clients() as at, serving(first) as other:
         port = int(other.split(":")[2].partition("~")[0])

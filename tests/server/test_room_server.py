@@ -137,6 +137,7 @@ async def test_a_slow_handshake_has_one_deadline_in_all(short_deadline: None) ->
 
 
 @pytest.mark.parametrize("size", [1, 63, 64, 65, 300, 100_000])
+@pytest.mark.slow
 async def test_garbage_is_answered_with_nothing(size: int, short_deadline: None) -> None:
     async with served_room() as room:
         reader, writer = await connection(room)
@@ -164,6 +165,7 @@ async def test_wrong_network_wrong_room_and_refused_look_the_same() -> None:
         await room.raw(keys[0])
 
 
+@pytest.mark.slow
 async def test_the_room_itself_cannot_come_in() -> None:
     async with served_room() as room:
         with pytest.raises(HandshakeError):
@@ -171,6 +173,7 @@ async def test_the_room_itself_cannot_come_in() -> None:
 
 
 @pytest.mark.parametrize(("total", "per_address"), [(3, 10), (10, 3)])
+@pytest.mark.slow
 async def test_a_newcomer_takes_the_place_of_the_connection_that_was_silent_longest(
     total: int, per_address: int
 ) -> None:
@@ -214,6 +217,7 @@ def presence(watcher: RawPeer, who: FeedId) -> list[str]:
 
 
 @pytest.mark.parametrize("death", ["reset", "silence"])
+@pytest.mark.slow
 async def test_quick_reconnects_are_one_presence(death: str) -> None:
     """Three sessions of one key; the old ones die late, and not in order."""
     async with served_room() as room:
@@ -250,6 +254,7 @@ async def test_quick_reconnects_are_one_presence(death: str) -> None:
         assert sum(event["id"] == me.id.short for event in room.named("left")) == 1
 
 
+@pytest.mark.slow
 async def test_sessions_of_one_key_are_capped_and_the_newest_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "SESSIONS_PER_FEED", 3)
     async with served_room() as room:
@@ -272,6 +277,7 @@ async def test_sessions_of_one_key_are_capped_and_the_newest_stay(monkeypatch: p
 
 
 @pytest.mark.parametrize(("total", "per_address"), [(4, 10), (10, 4)])
+@pytest.mark.slow
 async def test_of_sessions_above_the_cap_the_newest_without_a_tunnel_goes(total: int, per_address: int) -> None:
     async with served_room(caps=RoomCaps(sessions=Caps(total, per_address))) as room:
         caller, target, old, new = [await room.raw() for _ in range(4)]
@@ -302,6 +308,7 @@ def calls(n: int) -> Iterator[tuple[int, bytes]]:
     return ((req, body) for req in range(1_000_000, 1_000_000 + n))
 
 
+@pytest.mark.slow
 async def test_who_calls_and_never_reads_loses_the_session_not_the_room_its_memory() -> None:
     async with served_room() as room:
         bystander, greedy = await room.raw(), await room.raw()
@@ -410,6 +417,7 @@ async def test_calls_above_the_limit_are_refused_and_in_the_end_cost_the_session
         (0x02, 2**31 - 1, b'{"name":["whoami"],"args":[]}'),
     ],
 )
+@pytest.mark.slow
 async def test_nonsense_costs_at_most_its_own_call(flags: int, req: int, body: bytes) -> None:
     async with served_room() as room:
         peer = await room.raw()

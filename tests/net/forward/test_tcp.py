@@ -225,6 +225,7 @@ def standing_still(end: ForwardServer | ForwardListener) -> bool:
 
 
 @pytest.mark.parametrize("direction", ["down", "up"])
+@pytest.mark.slow
 async def test_a_reader_that_stands_still_stops_nobody_else_and_survives(
     monkeypatch: pytest.MonkeyPatch, direction: str
 ) -> None:

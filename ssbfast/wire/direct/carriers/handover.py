@@ -15,7 +15,7 @@ and it may be replaced by another one without loss.
 
 `Moves` is the half of `carriers.Carriers` that knows the rules R1 to R7; the other half knows times and endings.
 
-Spec: DIRECT.md §4 of the project's design pages, repeated here as far as it matters.
+Spec: docs/protocol/direct.md, repeated here as far as it matters.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ What happens to the bytes
     a tunnel ends   while S is read there: Failed, unless S is moving and the other end holds the rest, or has said
                     goodbye.
 
-Spec: DIRECT.md §4 of the project's design pages; `moves.py` has the rules of moving.
+Spec: docs/protocol/direct.md; `handover.py` has the rules of moving.
 """
 
 from __future__ import annotations

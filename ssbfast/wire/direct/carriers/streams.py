@@ -13,7 +13,7 @@ Bytes in, records and bytes out; no I/O, no clock. The shell writes what `send` 
 path that dies may swallow it, END says how long the stream is. END itself is never acknowledged: so the opener
 continues those too that were done shortly before the path died, and a side that finds one unknown was done with it.
 
-Spec: DIRECT.md §4 of the project's design pages: rules R1, R5, R6 with the stream's own number.
+Spec: docs/protocol/direct.md: rules R1, R5, R6 with the stream's own number.
 """
 
 from __future__ import annotations

@@ -1,12 +1,16 @@
-"""The pages of the documentation, for mkdocs: those of the repository, and a reference made of the docstrings.
+"""The pages of the documentation, for mkdocs: `docs/`, some pages of the repository, and a reference of the docstrings.
 
-The reference begins with the names of `import ssbfast`; a page for each package follows. A module's members are the
-public ones that it defines, in their order: what it only imports is found where it is defined.
+The reference begins with the names of `import ssbfast`; a page for each package follows. A module's page lists the
+public members that the module defines, in their order. What a module only imports is found where it is defined.
+
+Links of pages are those of the repository, so that they work there too. Here they are changed to lead to the page of
+the site, or to the file on the web.
 """
 
 from __future__ import annotations
 
 import ast
+import os
 import re
 import sys
 import time
@@ -19,14 +23,17 @@ from mkdocs.structure.pages import Page
 
 import ssbfast
 
-ROOT = Path(__file__).parent
+ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "ssbfast"
-FOLDERS = (".", "docs", "docs/topics", ".github", "benchmarks")
-PAGES = [*(page for folder in FOLDERS for page in (ROOT / folder).glob("*.md")), ROOT / "LICENSE"]
+ADDED = ("CHANGELOG.md", ".github/CONTRIBUTING.md", ".github/SECURITY.md", "benchmarks")
+"""Pages outside of `docs/`, or folders of them, which keep their paths."""
+SOURCE = "https://github.com/ssbfast/ssbfast/blob/main/"
 PUBLIC = "reference/names.md"
 BASE = "reference/base.md"
 """What lies directly in `ssbfast`: errors, ids, keys, limits."""
-INTERNALS = ("ARCHITECTURE.md", "benchmarks/", ".github/", "reference/")
+ELSEWHERE = {"README.md": "index.md", "ssbfast/__init__.py": PUBLIC}
+"""Where a link to a file of the repository leads on the site."""
+INTERNALS = ("architecture.md", "kernels.md", "protocol/", "benchmarks/", ".github/", "reference/")
 """Pages that the search finds last, but for the one of the public names."""
 FOUND_LAST, FOUND_FIRST = 0.1, 2.0
 """Weights of a page in the search; 1 is Material's own."""
@@ -67,6 +74,9 @@ STYLE = """\
 .md-typeset pre > code { font-size: 0.75em }
 .md-typeset .headerlink { color: inherit }
 .md-typeset h2.doc-heading, .md-typeset h3.doc-heading { overflow-wrap: anywhere }
+@media screen and (max-width: 44.9em) {
+  .md-typeset table:not([class]) td, .md-typeset table:not([class]) th { min-width: 0; padding: 0.6em 0.5em }
+}
 """
 
 
@@ -122,14 +132,28 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     return config
 
 
+def added() -> list[Path]:
+    """Return the pages outside of `docs/`."""
+    return [page for name in ADDED for page in (sorted((ROOT / name).glob("*.md")) or [ROOT / name])]
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """All pages, and nothing of the folder that mkdocs was told to read."""
-    pages = [File.generated(config, str(path.relative_to(ROOT)), abs_src_path=str(path)) for path in PAGES]
+    """Add the pages outside of `docs/` and the reference."""
+    pages = [*files]
+    pages += [File.generated(config, str(path.relative_to(ROOT)), abs_src_path=str(path)) for path in added()]
     pages += [File.generated(config, page, content=text) for page, text in reference().items()]
     pages.append(File.generated(config, "style.css", content=STYLE))
     Progress.total = sum(page.is_documentation_page() for page in pages)
-    theirs = [file for file in files if not Path(file.abs_src_path or "").is_relative_to(PACKAGE)]
-    return Files(pages + theirs)
+    return Files(pages)
+
+
+def lead(target: str, page: str, home: Path) -> str:
+    """Return where a link leads on the site. target: as the page says it. page: of the site; home: its file."""
+    path = os.path.relpath(os.path.normpath(home.parent / target), ROOT).replace(os.sep, "/")
+    place = ELSEWHERE.get(path, path.removeprefix("docs/"))
+    if place.endswith(".md"):
+        return os.path.relpath(place, Path(page).parent).replace(os.sep, "/")
+    return SOURCE + path
 
 
 class Progress:
@@ -141,11 +165,15 @@ class Progress:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
-    """Give the page its weight in the search."""
+    """Give the page its weight in the search, and its links their places on the site."""
     name = page.file.src_uri
     last = name.startswith(INTERNALS) and name != PUBLIC
     page.meta["search"] = {"boost": FOUND_LAST if last else FOUND_FIRST}
-    return markdown
+    if page.file.abs_src_path is None:
+        return markdown
+    home = Path(page.file.abs_src_path)
+    link = r"(?<=\]\()(?![a-z]+:|#)[^)#\s]+"
+    return re.sub(link, lambda found: lead(found[0], name, home), markdown)
 
 
 def on_page_content(html: str, page: Page, **_: Any) -> str:
