@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.processes import PATIENCE
-from tests.helpers.room_processes import Village, free_port, post, village, web_server
+from tests.helpers.room_processes import RoomProcesses, free_port, post, room_processes, web_server
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "docs" / "examples"
@@ -46,8 +46,8 @@ def run(example: str, *arguments: str) -> str:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Village]:
-    with village(tmp_path) as place:
+def place(tmp_path: Path) -> Iterator[RoomProcesses]:
+    with room_processes(tmp_path) as place:
         place.room()
         yield place
 
@@ -56,7 +56,7 @@ def test_room_and_two_peers() -> None:
     assert run("room_and_two_peers.py") == "True\nhello Carol\n"
 
 
-def test_methods(place: Village) -> None:
+def test_methods(place: RoomProcesses) -> None:
     secrets = {name: str(place.path(name) / "secret") for name in ("a", "c")}
     carol = str(place.id("c"))
     with running("offer_method.py", secrets["a"], place.address(), carol) as offering:
@@ -65,14 +65,14 @@ def test_methods(place: Village) -> None:
         assert line(offering) == f"let in {carol}"
 
 
-def test_streams(place: Village) -> None:
+def test_streams(place: RoomProcesses) -> None:
     assert run("streams.py", place.address()).splitlines() == [
         *("sum 5", "counted 0", "counted 1", "counted 2"),
         *("collected one item", "echoed {'text': 'hello'}"),
     ]
 
 
-def test_a_service(place: Village) -> None:
+def test_a_service(place: RoomProcesses) -> None:
     place.follow("a", "c")
     data = {name: str(place.path(name)) for name in ("a", "c")}
     with web_server() as web, running("offer_service.py", data["a"], place.address(), str(web)) as offering:
@@ -83,12 +83,12 @@ def test_a_service(place: Village) -> None:
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="direct paths need Python 3.11")
-def test_direct_path(place: Village) -> None:
+def test_direct_path(place: RoomProcesses) -> None:
     pytest.importorskip("aioquic")
     assert run("direct_path.py", place.address()) == "begins on: tunnel\nnow on: direct\nTrue True\n"
 
 
-def test_watch_room(place: Village) -> None:
+def test_watch_room(place: RoomProcesses) -> None:
     with running("watch_room.py", str(place.path("other") / "secret"), str(free_port())) as room:
         listening = json.loads(line(room))
         assert listening["event"] == "listening"
