@@ -205,8 +205,8 @@ async def test_a_room_that_ends_its_list_is_entered_again(quick: None) -> None:
     async with room_with_clients() as at:
         client = await at.client()
         (session,) = at.room.server._sessions.values()
-        (req,) = at.room.server._methods._attendance._of[session.number]
-        session.end_stream(req)
+        (reader,) = at.room.server._methods._attendance._of[session.number]
+        session.end_stream(reader.req)
         lost = await client.told("reconnecting")
         assert lost["reason"] == "the room ended its list"
         await client.told("announced", 2)
