@@ -179,6 +179,7 @@ class Link(asyncio.BufferedProtocol):
         "_transport",
         "_watchers",
         "address",
+        "held_at",
         "own_lanes",
         "phase",
         "received",
@@ -213,6 +214,7 @@ class Link(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._holds: set[object] | None = None
+        self.held_at: float | None = None  # when somebody last began to hold it, in the loop's time
         self._watchers: Watchers | None = None
         self._error: SSBError | None = None
         self._paused = False
@@ -337,6 +339,7 @@ class Link(asyncio.BufferedProtocol):
         if self._holds is None:
             self._holds = set()
         self._holds.add(who)
+        self.held_at = self._loop.time()
         if self._transport is not None:
             self._transport.pause_reading()
 

@@ -101,18 +101,20 @@ def _signs(peer: PingSession) -> tuple[object, ...]:
 
 
 async def _served(peer: PingSession, stream: Stream) -> bool:
-    """Wait for the other's serve; return False when it is overdue and nothing moves: some peers only answer.
+    """Wait for the other's serve; return False when it is overdue although we read: some peers only answer.
 
     While it may lie behind what we do not read ourselves we do not serve instead: the other end would take that for an
     answer, and for a proof that we have read all that came before.
     """
+    loop = asyncio.get_running_loop()
     while True:
-        before = _signs(peer)
+        began = loop.time()
         try:
             await _next_within(stream, limits.PING_SECONDS + limits.PING_ANSWER_SECONDS)
             return True
         except asyncio.TimeoutError:
-            if not peer.link.is_held and _signs(peer) == before:
+            held_at = peer.link.held_at
+            if not peer.link.is_held and (held_at is None or held_at < began):
                 return False
 
 

@@ -90,8 +90,8 @@ MORE = "more bytes than were left to send"
         (lambda said: said.tunnels[1].update(bytes=REST - 1), "fewer bytes than arrived after the cut"),
         (lambda said: said.tunnels[1].update(bytes=2 * SIZE), MORE),
         (lambda said: said.tunnels[1].update(bytes=2 * REST + REST // 25 + IN_FLIGHT + PLAIN_BYTES + 1), MORE),
-        (lambda said: said.caller.pop(1), "nobody reported 'cut'"),
-        (lambda said: said.target.pop(2), "nobody reported 'direct_returned'"),
+        (lambda said: said.caller.pop(1), "no part reported 'cut'"),
+        (lambda said: said.target.pop(2), "no part reported 'direct_returned'"),
     ],
 )
 def test_what_does_not_fit_is_noticed(alter: Callable[[Said], object], reason: str) -> None:
