@@ -108,13 +108,13 @@ async def _served(peer: PingSession, stream: Stream) -> bool:
     """
     loop = asyncio.get_running_loop()
     while True:
-        began = loop.time()
+        began, was_held = loop.time(), peer.link.is_held
         try:
             await _next_within(stream, limits.PING_SECONDS + limits.PING_ANSWER_SECONDS)
             return True
         except asyncio.TimeoutError:
             held_at = peer.link.held_at
-            if not peer.link.is_held and (held_at is None or held_at < began):
+            if not (was_held or peer.link.is_held or (held_at is not None and held_at >= began)):
                 return False
 
 

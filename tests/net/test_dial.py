@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -187,3 +188,22 @@ async def test_a_name_server_that_is_silent_has_a_deadline(monkeypatch: pytest.M
     monkeypatch.setattr("ssbfast.net.sockets.resolve", silent)
     with pytest.raises(DeadlineError):
         await dial("several.example", 1, make, seconds=0.05)
+
+
+async def test_an_address_of_one_link_needs_its_interface() -> None:
+    words = "^could not connect: an address fe80:… needs its interface: fe80:…%eth0$"
+    with pytest.raises(SessionEndedError, match=words):
+        await dial("fe80::77", 8008, make)
+
+
+async def test_an_address_of_one_link_is_dialled_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    dialled: list[Any] = []
+
+    async def create_connection(_make: object, host: str, port: int) -> Any:
+        dialled.append((host, port))
+        raise OSError(errno.ENETUNREACH, "")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", create_connection)
+    with pytest.raises(SessionEndedError, match="unreachable"):
+        await dial("fe80::77%lo", 8008, make)
+    assert dialled == [("fe80::77%lo", 8008)]

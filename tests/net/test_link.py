@@ -377,3 +377,29 @@ def test_watchers_may_be_added_while_they_are_looked_at() -> None:
     watchers.release()
     watchers.release()
     assert called == [1, 2, 3]
+
+
+@pytest.mark.parametrize("is_busy", [False, True])
+async def test_the_end_of_a_connection_takes_its_turn(is_busy: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a tick that has taken long already nothing more is done at once than to note that it is over."""
+    async with Two() as two:
+        await two.opened()
+        link = two.there.link
+        number = link.core.id
+        monkeypatch.setattr(two.relay.turns, "is_over", lambda _share: is_busy)
+        told: list[SSBError | None] = []
+        closed = two.there.closed
+
+        def tell(link: Link, error: SSBError | None) -> None:
+            told.append(error)
+            closed(link, error)
+
+        monkeypatch.setattr(two.there, "closed", tell)
+        transport = link.transport
+        link.connection_lost(None)
+        transport.abort()
+        assert not link.is_open
+        assert (two.relay.link(number) is link) == is_busy and bool(told) != is_busy
+        await eventually(lambda: told and two.relay.link(number) is None)
+        await settle()
+        assert len(told) == 1

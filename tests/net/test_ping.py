@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from ssbfast import limits
 from ssbfast.errors import DeadlineError, RemoteError
+from ssbfast.net import ping
 from ssbfast.net.api import Api
 from ssbfast.net.link import Link
 from ssbfast.net.peer import Peer
@@ -197,3 +200,28 @@ async def test_who_takes_what_waits_for_it_is_alive(quick: None, monkeypatch: py
         await asyncio.wait_for(pair.here.wait_closed(), PATIENCE)
         assert isinstance(pair.here.error, DeadlineError)
         assert next(left, None) is None  # not before the last of it was taken
+
+
+async def test_who_does_not_read_does_not_serve_instead(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other end would take that for an answer, and for a proof that all that came before was read."""
+    monkeypatch.setattr(limits, "PING_ANSWER_SECONDS", 0.02)
+    loop = asyncio.get_running_loop()
+    waits: list[float] = []
+
+    class Silent:
+        async def __anext__(self) -> None:
+            waits.append(loop.time())
+            match len(waits):
+                case 1:  # held, and released before we look again
+                    link.held_at = loop.time()
+                case 2:  # held at the end
+                    link.is_held = True
+                case 3:  # held at the beginning, since before
+                    link.held_at, link.is_held = 0.0, False
+            await asyncio.sleep(60)
+
+    link = SimpleNamespace(is_held=False, held_at=None)
+    peer: Any = SimpleNamespace(link=link)
+    stream: Any = Silent()
+    assert await ping._served(peer, stream) is False
+    assert len(waits) == 4
