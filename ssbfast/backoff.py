@@ -1,4 +1,4 @@
-"""How long to wait before the next attempt: longer each time, and at random, so that peers do not come all at once.
+"""The pause before the next attempt: longer each time, and at random, so that peers do not come all at once.
 
 Whatever dials again, dials by this: rooms, targets, standby tunnels, the ssb server.
 """

@@ -1,4 +1,4 @@
-"""What one stranger may hold and spend: the arithmetic of all budgets, without I/O, clock or hidden randomness.
+"""Budgets of what one stranger may hold and spend: arithmetic only, without I/O, clock or hidden randomness.
 
     rings     an address as the networks it lies in: /32 for IPv4; /48, /56 and /64 for IPv6
     Rates     token buckets: what a session, a key and an address may spend a second (calls, lists, opens, …)

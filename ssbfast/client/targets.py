@@ -1,4 +1,4 @@
-"""What a user may give as a room or as a target, and which ways lead there."""
+"""Rooms and targets as a user names them, and the addresses that lead there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all direct paths of an event loop share: the pace of probes, and how many attempts and sockets there may be.
+"""Budgets that all direct paths of an event loop share: the pace of probes, the number of attempts and of sockets.
 
 A program has one event loop, so this is the whole program's. Each attempt says which peer it is with: a peer has its
 part of everything, however many sessions it opens, and by whichever rooms.

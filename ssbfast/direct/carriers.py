@@ -1,4 +1,4 @@
-"""What a session travels by (`direct/carrier_transport.py`): the tunnel it began in, a direct path, a standby tunnel.
+"""The carriers of a session (`direct/carrier_transport.py`): the tunnel it began in, a direct path, a standby tunnel.
 
 Until the session has a carrier, its maker owns it, and ends it when nothing comes of it: `DirectCarrier.open`
 does, and so does the end that dials or accepts a standby. From `begin` on it is the `CarrierTransport`'s to end.

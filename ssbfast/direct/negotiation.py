@@ -1,4 +1,4 @@
-"""How the two ends of a session meet outside of the room: offers, punching, QUIC, and the way back.
+"""Negotiation of direct paths between the two ends of a session: offers, punching, QUIC, and the way back.
 
 One `Negotiation` a session and end. The caller (client of the inner handshake) makes direct paths and dials standbys,
 as its `Carriers` want them; the target answers. All of it is said inside the session (`wire/direct/signaling.py`), so

@@ -1,4 +1,4 @@
-"""What the ends of a session have to agree with their surroundings about, before they meet outside of the room.
+"""Options of direct paths, and the Protocols between a negotiation and what surrounds it.
 
 `Direct` says how paths are made and `PathNews` what became of one. `NegotiationHost` has the sessions and is told.
 """
@@ -116,7 +116,7 @@ class NegotiationHost(Protocol):
     """Owner of sessions that negotiate, asked for what they need and told what becomes of their paths."""
 
     searches: Searches
-    """Whom we have searched for by birthday."""
+    """Peers that we have searched for by birthday."""
 
     @property
     def resources(self) -> Resources:

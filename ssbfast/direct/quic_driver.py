@@ -1,4 +1,4 @@
-"""What drives one QUIC connection: our UDP socket, the loop's clock, and nothing that a stranger could use.
+"""Driver of one QUIC connection: our UDP socket, the loop's clock, and nothing that a stranger could use.
 
 A batch of datagrams is followed by one pass: the owner looks at the events, then everything goes out. Writes of one
 turn of the loop share a pass, too.

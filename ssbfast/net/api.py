@@ -1,4 +1,4 @@
-"""What a peer serves: muxrpc methods by name, each an async function or an async generator."""
+"""The API that a peer serves: muxrpc methods by name, each an async function or an async generator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When queue memory is short: who has to let go of some, and who is not read meanwhile.
+"""Memory pressure: which session is cut when queue memory is short, and which is not read meanwhile.
 
 Bytes that tunnels have under way never count here: the core lets each hold a part of what is left, and a stalled one
 ends (`net/relay.py`). What counts is what a peer alone answers for (`Link.owed`): input that waits for more of it, and
@@ -52,14 +52,16 @@ class Pressure:
         return self._slabs - self._slabs // limits.PRESSURE_PART
 
     def begin(self) -> None:
-        """Begin to care: there are fewer than `ample` left."""
-        self._plan()
+        """Begin to care: there are fewer than `ample` left. Harmless when it has begun."""
+        if self._step is None:
+            self._step = self._relay.loop.call_later(limits.PRESSURE_STEP_SECONDS, self._care)
+            self._relay.plan_check()
 
     def wait(self, source: Link) -> None:
         """Read no more from a session whose input met a full pool."""
         source.hold(self)
         self._waiting.add(source)
-        self._plan()
+        self.begin()
 
     def forget(self, link: Link) -> None:
         """Forget a link that has closed."""
@@ -75,11 +77,6 @@ class Pressure:
     def _lent(self) -> int:
         return self._slabs - self._relay.hub.left
 
-    def _plan(self) -> None:
-        if self._step is None:
-            self._step = self._relay.loop.call_later(limits.PRESSURE_STEP_SECONDS, self._care)
-            self._relay.plan_check()
-
     def _care(self) -> None:
         self._step = None
         hub = self._relay.hub
@@ -90,7 +87,7 @@ class Pressure:
         if self._waiting and hub.left * limits.PRESSURE_ENOUGH_PART >= self._slabs:
             self._read_on()
         if self._waiting or self._lent * limits.PRESSURE_PART > self._slabs:
-            self._plan()
+            self.begin()
         else:
             self._since.clear()
 

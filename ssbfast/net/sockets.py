@@ -1,4 +1,4 @@
-"""What every TCP socket of ours is set to, and what can be asked of one."""
+"""Options of our TCP sockets, and questions to one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a room wants done, for the shell to carry out in order. Sessions are the shell's numbers, `req` is muxrpc's."""
+"""Effects that a room asks its shell to carry out, in order. Sessions are the shell's numbers, `req` is muxrpc's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a peer's store is opened, and how it came to look as it does: numbered migrations, applied in one transaction.
+"""Schema of a peer's store: numbered migrations, applied in one transaction.
 
 The number of the newest migration that a file has seen is its `user_version`. A file with a higher number than we
 know was written by a newer ssbfast: it is not opened, and nothing in it is changed.

@@ -44,7 +44,7 @@ OnProgress = Callable[[int, bool], None]
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What to run. size: bytes to tunnel there and back. calls: how many to time. sabotage: the deliberate fault.
+    """Parameters of a demo. size: bytes to tunnel there and back. calls: how many to time. sabotage: the fault to make.
 
     direct: whether to take a direct path afterwards, and come back.
     """

@@ -1,4 +1,4 @@
-"""What `ssbfast demo` does wrong on purpose: a room that alters one bit of what it relays, and a network gone silent.
+"""Faults that `ssbfast demo` makes on purpose: a room that alters one bit of what it relays, and a network gone silent.
 
 The room is for `--sabotage bit`. It needs the pure backend (SSBFAST_BACKEND=pure), where a relayed byte passes
 through Python; the boxes around the altered byte are then sealed as ever, so that only the tunnel's end can tell.

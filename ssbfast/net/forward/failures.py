@@ -1,4 +1,4 @@
-"""What goes wrong with many connections at once, told once a second."""
+"""Failures of many connections at once, reported once a second."""
 
 from __future__ import annotations
 

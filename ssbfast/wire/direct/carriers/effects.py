@@ -1,4 +1,4 @@
-"""What a session's carriers want done (`carriers.Carriers.effects`): one frozen class each, in order.
+"""Effects that a session's carriers ask for (`carriers.Carriers.effects`): one frozen class each, in order.
 
 "The shell" is the owner of the sockets. S is the inner session; carriers are named by the numbers that `Carriers`
 gave them (0 is the first tunnel).
