@@ -865,3 +865,17 @@ TUNNELS_ENDED: Final = 8
 
 LISTEN_BACKLOG: Final = 1_024
 """Connections that the system keeps for a listening socket until we accept them: as many as `HANDSHAKES`."""
+
+# ---------------------------------------------------------------- members of a room
+
+RECORDS_LOOK_SECONDS: Final = 0.2
+"""How often a room looks for what other processes wrote into its records: one PRAGMA, a few microseconds."""
+
+ALIASES_PER_KEY: Final = 8
+"""Aliases that one key may have in a room."""
+
+ALIAS_REST: Final = 30 * 86_400.0
+"""Seconds that a freed alias is kept from others than its last owner: links to it are about somewhere."""
+
+AUDIT_DAYS: Final = 90
+"""Days that lines of a room's audit log are kept."""
