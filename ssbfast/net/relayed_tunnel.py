@@ -31,6 +31,7 @@ class Ending(enum.Enum):
     STALLED = "stalled"
     GONE = "gone"
     LIMIT = "limit"
+    EXCLUDED = "excluded"
 
 
 class _Leg:

@@ -71,6 +71,10 @@ class Attendance:
         """Return the number of open subscriptions of a session."""
         return len(self._of.get(session, ()))
 
+    def requests(self, session: int) -> tuple[int, ...]:
+        """Return the numbers of the open subscriptions of a session."""
+        return tuple(reader.req for reader in self._of.get(session, ()))
+
     def subscribe(self, session: int, req: int, *, lists: bool, now: float) -> list[StreamItem]:
         """Add a subscriber; its first item lists all attendants (itself included, if announced before)."""
         reader = _Reader(session, req, lists, paused=session in self._paused, stale=True)

@@ -158,8 +158,8 @@ def test_reflectors_are_told_if_there_are_any() -> None:
 
 
 def test_room_info() -> None:
-    info = RoomInfo("room.example", membership=False, features=("tunnel", "room2"))
-    assert info.as_json() == {"name": "room.example", "membership": False, "features": ["tunnel", "room2"]}
+    told = RoomInfo("room.example").as_json(membership=False, features=("tunnel", "room2"))
+    assert told == {"name": "room.example", "membership": False, "features": ["tunnel", "room2"]}
 
 
 # ---------------------------------------------------------------- announcing
