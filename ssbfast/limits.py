@@ -879,3 +879,23 @@ ALIAS_REST: Final = 30 * 86_400.0
 
 AUDIT_DAYS: Final = 90
 """Days that lines of a room's audit log are kept."""
+
+# ---------------------------------------------------------------- WebSocket
+
+WEBSOCKET_MESSAGE: Final = 1 * MiB
+"""Longest message that is sent or taken: nothing waits for the end of one, and JS peers' are below 64 KiB."""
+
+WEBSOCKET_READ: Final = 32 * KiB
+"""Bytes of a connection that are looked at in one go: of frames that carry nothing they hold 5,461, 20 ms of work."""
+
+WEBSOCKET_IDLE_FRAMES: Final = 128
+"""Frames without a byte of the session's (pings, pongs, empty ones) that a peer may send at once."""
+
+WEBSOCKET_IDLE_FRAMES_PER_SECOND: Final = 4.0
+"""The same in the long run: browsers and proxies ping every 20 s or so."""
+
+WEBSOCKET_UPGRADE_SECONDS: Final = 10.0
+"""How long the opening handshake may take, once there is a connection."""
+
+WEBSOCKET_CLOSE_SECONDS: Final = 3.0
+"""How long the answer to a close frame may take; as `GOODBYE_SECONDS`."""
