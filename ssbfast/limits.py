@@ -879,3 +879,18 @@ ALIAS_REST: Final = 30 * 86_400.0
 
 AUDIT_DAYS: Final = 90
 """Days that lines of a room's audit log are kept."""
+
+INVITE_DAYS: Final = 365
+"""Days that an invite may be valid, at the most."""
+
+INVITE_USES: Final = 100
+"""Keys that one invite may let in, at the most."""
+
+SETTING_LETTERS: Final = 200
+"""Characters of a room's name, description and other short texts."""
+
+WEB_SESSION_IDLE: Final = 86_400.0
+"""Seconds that a browser stays signed in without a visit."""
+
+WEB_SESSION_MOST: Final = 30 * 86_400.0
+"""Seconds that a browser stays signed in at the most, however often it is there."""
