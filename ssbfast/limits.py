@@ -899,3 +899,17 @@ WEBSOCKET_UPGRADE_SECONDS: Final = 10.0
 
 WEBSOCKET_CLOSE_SECONDS: Final = 3.0
 """How long the answer to a close frame may take; as `GOODBYE_SECONDS`."""
+INVITE_DAYS: Final = 365
+"""Days that an invite may be valid, at the most."""
+
+INVITE_USES: Final = 100
+"""Keys that one invite may let in, at the most."""
+
+SETTING_LETTERS: Final = 200
+"""Characters of a room's name, description and other short texts."""
+
+WEB_SESSION_IDLE: Final = 86_400.0
+"""Seconds that a browser stays signed in without a visit."""
+
+WEB_SESSION_MOST: Final = 30 * 86_400.0
+"""Seconds that a browser stays signed in at the most, however often it is there."""

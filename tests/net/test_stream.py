@@ -495,9 +495,9 @@ async def test_what_came_before_the_end_is_never_too_late(monkeypatch: pytest.Mo
     async with connected(served.api) as pair:
         stream = pair.here.duplex("echo")
         for n in range(3):
-            stream.arrived(n, 100_000)
+            stream.on_item(n, 100_000)
         assert stream in pair.here.held
-        stream.finished(None)
+        stream.on_end(None)
         assert not pair.here.held and not pair.here.link._holds
         await asyncio.sleep(0.4)
         assert [item async for item in stream] == [0, 1, 2]
