@@ -866,20 +866,6 @@ TUNNELS_ENDED: Final = 8
 LISTEN_BACKLOG: Final = 1_024
 """Connections that the system keeps for a listening socket until we accept them: as many as `HANDSHAKES`."""
 
-# ---------------------------------------------------------------- members of a room
-
-RECORDS_LOOK_SECONDS: Final = 0.2
-"""How often a room looks for what other processes wrote into its records: one PRAGMA, a few microseconds."""
-
-ALIASES_PER_KEY: Final = 8
-"""Aliases that one key may have in a room."""
-
-ALIAS_REST: Final = 30 * 86_400.0
-"""Seconds that a freed alias is kept from others than its last owner: links to it are about somewhere."""
-
-AUDIT_DAYS: Final = 90
-"""Days that lines of a room's audit log are kept."""
-
 # ---------------------------------------------------------------- WebSocket
 
 WEBSOCKET_MESSAGE: Final = 1 * MiB
@@ -899,6 +885,47 @@ WEBSOCKET_UPGRADE_SECONDS: Final = 10.0
 
 WEBSOCKET_CLOSE_SECONDS: Final = 3.0
 """How long the answer to a close frame may take; as `GOODBYE_SECONDS`."""
+
+# ---------------------------------------------------------------- web sites of rooms, as peers ask them
+
+WEB_SECONDS: Final = 10.0
+"""How long a room's web site may take for all that we ask it about one alias or one invite."""
+
+WEB_ANSWER: Final = 64 * KiB
+"""Longest answer of a web site: an alias or an invite has less than 1 KiB."""
+
+WEB_HEAD: Final = 16 * KiB
+"""Longest head of an answer."""
+
+WEB_REDIRECTS: Final = 3
+"""Redirects that are followed, all to the same host."""
+
+WEB_URL: Final = 2_000
+"""Characters of a web address that we ask for."""
+
+ALIAS_LOOKUP_SECONDS: Final = 3_600.0
+"""A refused peer's alias is looked for once in so long at the most."""
+
+ALIAS_LOOKUPS: Final = 60
+"""Refused peers whose alias is looked for in `ALIAS_LOOKUP_SECONDS`: identities are free, and each asks a web site."""
+
+ALIAS_LOOKUP_NAMES: Final = 4
+"""Names of one peer that a room's web site is asked about."""
+
+# ---------------------------------------------------------------- members of a room
+
+RECORDS_LOOK_SECONDS: Final = 0.2
+"""How often a room looks for what other processes wrote into its records: one PRAGMA, a few microseconds."""
+
+ALIASES_PER_KEY: Final = 8
+"""Aliases that one key may have in a room."""
+
+ALIAS_REST: Final = 30 * 86_400.0
+"""Seconds that a freed alias is kept from others than its last owner: links to it are about somewhere."""
+
+AUDIT_DAYS: Final = 90
+"""Days that lines of a room's audit log are kept."""
+
 INVITE_DAYS: Final = 365
 """Days that an invite may be valid, at the most."""
 
