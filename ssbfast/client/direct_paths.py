@@ -323,8 +323,8 @@ class StandbyPeer(Peer):
     def __init__(self, *, on_closed: Callable[[Peer], None]) -> None:
         super().__init__(path="tunnel", on_closed=on_closed)
 
-    def opened(self, link: Link) -> None:
+    def on_open(self, link: Link) -> None:
         tunnel: Any = link.transport
         if isinstance(tunnel, TunnelTransport):
             self.standby = StandbyTunnel(tunnel, link)
-        super().opened(link)
+        super().on_open(link)

@@ -47,7 +47,7 @@ class ClientEvents:
         address = tunnel_address(room.id, self._me) if announced else ";".join(map(str, room.ways))
         self._tell(event, portal=str(room.id), id=str(self._me), address=address, session=room.label, **members)
 
-    def opened(self, event: str, peer: Peer) -> None:
+    def on_open(self, event: str, peer: Peer) -> None:
         """Report `connected` or `accepted`."""
         self._tell(event, peer=str(peer.id), path=peer.path, portal=str(peer.portal), session=peer.label)
 
@@ -56,7 +56,7 @@ class ClientEvents:
         members = {"path": news.path, "rtt_ms": rtt, "took_ms": took, "reason": news.reason, "session": peer.label}
         self._tell("path", peer=str(peer.id), **members)
 
-    def closed(self, peer: Peer) -> None:
+    def on_close(self, peer: Peer) -> None:
         reason = "goodbye" if peer.error is None else str(peer.error)
         members = {"path": peer.path, "portal": str(peer.portal), "reason": reason, "session": peer.label}
         self._tell("closed", peer=str(peer.id), **members)

@@ -262,12 +262,12 @@ class IncomingPeer(Peer):
         self.origin = origin
         self.verdict = Verdict(None, None)
 
-    def opened(self, link: Link) -> None:
-        super().opened(link)
+    def on_open(self, link: Link) -> None:
+        super().on_open(link)
         self._answering.session_opened(self, link)
 
-    def closed(self, link: Link, error: SSBError | None) -> None:
-        super().closed(link, error)
+    def on_close(self, link: Link, error: SSBError | None) -> None:
+        super().on_close(link, error)
         self._answering.session_closed(self, link)
 
 

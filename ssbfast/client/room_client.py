@@ -38,7 +38,7 @@ from ssbfast.ids import MAIN_NETWORK, FeedId, NetworkId
 from ssbfast.keys import Keypair
 from ssbfast.net.api import Api
 from ssbfast.net.dial import dial
-from ssbfast.net.happy_eyeballs import RaceLostError, Standing, most_telling, race
+from ssbfast.net.happy_eyeballs import FailedAddresses, RaceLostError, most_telling, race
 from ssbfast.net.link import Link
 from ssbfast.net.peer import Peer
 from ssbfast.net.ping import keep_alive
@@ -105,7 +105,7 @@ class RoomClient:
         self._private = Private(me, network, contacts, groups)
         self._events = ClientEvents(me.id, on_event)
         self._relay: Relay | None = None
-        self._standing = Standing()
+        self._failed = FailedAddresses()
         self._kept: dict[JoinedRoom, None] = {}
         self._rooms: dict[JoinedRoom, None] = {}
         self._inner: set[Peer] = set()
@@ -213,7 +213,7 @@ class RoomClient:
 
     async def _enter(self, room: JoinedRoom, seconds: float) -> None:
         """Try the ways to a room, once each; the first that leads into it is taken."""
-        ways, problems = self._standing.order(room.ways, KeyedEndpoint.place), list[Exception]()
+        ways, problems = self._failed.order(room.ways, KeyedEndpoint.place), list[Exception]()
         while ways:
             attempts = [functools.partial(self._open, room, way, seconds) for way in ways]
             try:
@@ -259,14 +259,14 @@ class RoomClient:
             peers[link] = peer
             return link
 
-        with self._standing.judging(way.place()):
+        with self._failed.judging(way.place()):
             link = await dial(
                 way.host,
                 way.port,
                 make,
                 seconds=seconds,
                 ready=lambda link: peers[link].wait_opened(),
-                standing=self._standing,
+                failed=self._failed,
                 reached=reached,
             )
         return peers[link], way
@@ -467,7 +467,7 @@ class RoomClient:
 
     def _register(self, event: str, peer: Peer, verdict: Verdict | None) -> None:
         self._inner.add(peer)
-        self._events.opened(event, peer)
+        self._events.on_open(event, peer)
         if self._trust is not None and verdict is not None:
             self._trust.watch(peer, verdict, self._on_unknown)
 
@@ -480,7 +480,7 @@ class RoomClient:
         self._arrivals.discard(peer)
         if self._trust is not None:
             self._trust.forget(peer)
-        self._events.closed(peer)
+        self._events.on_close(peer)
 
     def _on_refused(self, portal: FeedId, who: FeedId, verdict: Verdict) -> None:
         recorded = self._trust is not None and self._trust.refused(portal, who, verdict)

@@ -34,7 +34,7 @@ class _Answered:
     offer: signaling.Offer
 
 
-class Answers:
+class Answerer:
     """Answers of one session's end. Calls come in order; what breaks a rule raises SSBError, for the caller to hear."""
 
     def __init__(self, negotiator: Negotiator) -> None:
@@ -43,11 +43,11 @@ class Answers:
         self._answered: _Answered | None = None
         self._offers: list[float] = []
 
-    def offered(self, called: Called) -> None:
+    def on_offer(self, called: Called) -> None:
         """Begin to answer a call of `direct.offer`."""
         self._negotiator.start(self._answer(called, self._check(called)))
 
-    def synced(self, called: Called) -> None:
+    def on_sync(self, called: Called) -> None:
         """Begin at once to meet the caller of `direct.sync`."""
         sync = signaling.parse_sync(called.args)
         answered = self._answered

@@ -20,7 +20,7 @@ from ssbfast.wire.muxrpc import NOT_ALLOWED
 
 if TYPE_CHECKING:
     from ssbfast.direct.hole_punch import Attempt, Punched
-    from ssbfast.wire.direct.punch.candidates import Whereabouts
+    from ssbfast.wire.direct.punch.candidates import Candidates
 
 _WORTH_SECONDS: Final = 0.5
 """An attempt that has less time left is not worth it."""
@@ -115,7 +115,7 @@ class Caller:
         finally:
             attempt.close()
 
-    async def _punch(self, attempt: Attempt, keys: DirectKeys, theirs: Whereabouts, start_in: float) -> Punched:
+    async def _punch(self, attempt: Attempt, keys: DirectKeys, theirs: Candidates, start_in: float) -> Punched:
         try:
             return await attempt.punch(keys, theirs, start_in, seconds=self._left(start_in))
         finally:

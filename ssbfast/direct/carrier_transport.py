@@ -168,14 +168,14 @@ class CarrierTransport(asyncio.Transport):
         self.step()
 
     def sign_received(self, number: int, rtt: float) -> None:
-        self._carriers.heard(number, self.now(), rtt)
+        self._carriers.data_received(number, self.now(), rtt)
 
     def on_forward_activity(self) -> None:
         """Note that forwarded connections move on a direct path."""
         now = self.now()
         if now - self._stirred >= _STIR_SECONDS:
             self._stirred = now
-            self._carriers.stirred(now)
+            self._carriers.forwarding_moved(now)
             self.step()
 
     def carrier_lost(self, number: int, clean: bool, why: Exception | None = None) -> None:
@@ -188,7 +188,7 @@ class CarrierTransport(asyncio.Transport):
 
     def on_given_up(self, number: int) -> None:
         """Note that the other end says in a standby that the session is over."""
-        self._carriers.given_up(number, self.now())
+        self._carriers.session_dropped(number, self.now())
         self.step()
 
     def on_writable(self) -> None:

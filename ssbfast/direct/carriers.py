@@ -373,7 +373,7 @@ class StandbyCarrier:
         elif not self._over:
             self._session.records_received(self.number, data)
 
-    def given_up(self) -> None:
+    def on_session_dropped(self) -> None:
         """Note that the other end says that it has the session no more."""
         if self.number is not None and not self._over:
             self._session.on_given_up(self.number)
@@ -405,7 +405,7 @@ class RecordStream(Stream):
         self.early = b""
         self.accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def arrived(self, item: Any, size: int) -> None:
+    def on_item(self, item: Any, size: int) -> None:
         if not self.accepted.done():
             self.accepted.set_result(None)
         if not isinstance(item, bytes):
@@ -415,8 +415,8 @@ class RecordStream(Stream):
         else:
             self.early += item
 
-    def finished(self, error: SSBError | None) -> None:
-        super().finished(error)
+    def on_end(self, error: SSBError | None) -> None:
+        super().on_end(error)
         over = SessionEndedError("the standby was ended")
         said_so = self._peer.is_open  # else its session is ending, and tells by itself how: a room may have cut it
         if not self.accepted.done():
@@ -424,5 +424,5 @@ class RecordStream(Stream):
             self.accepted.exception()  # nobody may be waiting
         if self.carrier is not None and said_so:
             if isinstance(error, RemoteError) and error.message == NO_SUCH_SESSION:
-                self.carrier.given_up()
+                self.carrier.on_session_dropped()
             self.carrier.session_over(error or over)

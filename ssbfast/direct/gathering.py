@@ -16,16 +16,16 @@ from ssbfast.errors import SSBError
 
 if TYPE_CHECKING:
     from ssbfast.direct.hole_punch import Attempt
-    from ssbfast.wire.direct.punch.candidates import Whereabouts
+    from ssbfast.wire.direct.punch.candidates import Candidates
 
 
-class Preparation:
+class NextAttempt:
     """Prepared attempts of one end. make: a fresh attempt."""
 
     def __init__(self, make: Callable[[], Attempt]) -> None:
         self._loop = asyncio.get_running_loop()
         self._make = make
-        self._ready: tuple[Attempt, asyncio.Task[Whereabouts]] | None = None
+        self._ready: tuple[Attempt, asyncio.Task[Candidates]] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> None:
@@ -37,7 +37,7 @@ class Preparation:
         self._ready = attempt, task
         self._timer = self._loop.call_later(limits.PREPARED_SECONDS, self.close)
 
-    async def take(self) -> tuple[Attempt, Whereabouts]:
+    async def take(self) -> tuple[Attempt, Candidates]:
         """Return a fresh attempt, and where it can be reached; closing it is the receiver's business.
 
         Raises PunchError, MissingExtraError as `Attempt.gather` does.
@@ -69,7 +69,7 @@ class Preparation:
             self._timer = None
 
 
-def _retrieve(task: asyncio.Task[Whereabouts]) -> None:
+def _retrieve(task: asyncio.Task[Candidates]) -> None:
     """Retrieve a failure that nothing waits for."""
     if not task.cancelled() and not isinstance(task.exception(), SSBError | None):
         task.get_loop().call_exception_handler(

@@ -42,10 +42,10 @@ from ssbfast.wire.direct.punch.attempt import Failed, Nominated, Proven, Punch, 
 from ssbfast.wire.direct.punch.budgets import Place, Stage
 from ssbfast.wire.direct.punch.candidates import (
     Candidate,
+    Candidates,
     Kind,
     NatMapping,
     Surroundings,
-    Whereabouts,
     admit,
     canonical_host,
     is_credible,
@@ -117,7 +117,7 @@ class Attempt:
         self._seen_at: frozenset[str] = frozenset()
         self._answered = 0  # reflectors that told our IPv4 address
         self._no_search: str | None = None
-        self._ours = Whereabouts()
+        self._ours = Candidates()
         self._punch: Punch | None = None
         self._role = Role.CALLER
         self._timer: asyncio.TimerHandle | None = None
@@ -137,7 +137,7 @@ class Attempt:
 
     # ---------------------------------------------------------------- before the punch
 
-    async def gather(self, *, spare: bool = False) -> Whereabouts:
+    async def gather(self, *, spare: bool = False) -> Candidates:
         """Open the sockets, and find out where we can be reached; at most `GATHER_SECONDS`.
 
         spare: it is not waited for yet; it is the first to be given up. `claim` ends that.
@@ -192,7 +192,7 @@ class Attempt:
                 seen[udp].append((reflector, at))
         self._seen_at = frozenset(at[0] for found in seen.values() for _, at in found)
         self._answered = sum(len(found) for udp, found in seen.items() if udp.family == socket.AF_INET)
-        self._ours = Whereabouts(tuple(self._candidates(seen)), self._mapping(seen), self._birthday)
+        self._ours = Candidates(tuple(self._candidates(seen)), self._mapping(seen), self._birthday)
 
     def _candidates(self, seen: dict[UdpSocket, list[tuple[str, Address]]]) -> list[Candidate]:
         """Return what reflectors saw first, then where we speak to our rooms from, then all the rest in the order of
@@ -231,7 +231,7 @@ class Attempt:
     async def punch(
         self,
         keys: DirectKeys,
-        theirs: Whereabouts,
+        theirs: Candidates,
         start_in: float = 0.0,
         *,
         connection: bytes = b"",
@@ -294,7 +294,7 @@ class Attempt:
             self._outcome.set_exception(PunchError("the attempt was given up"))
             self._outcome.exception()  # when nobody waits for it, nobody has to hear of it
 
-    def _plan(self, keys: DirectKeys, theirs: Whereabouts, start: float, seconds: float) -> Punch:
+    def _plan(self, keys: DirectKeys, theirs: Candidates, start: float, seconds: float) -> Punch:
         """Plan where to send to, and whether to search for it."""
         families = [4 if udp.family == socket.AF_INET else 6 for _, udp in self._open_sockets()]
         around = self._surroundings()

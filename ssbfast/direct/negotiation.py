@@ -21,11 +21,11 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from ssbfast import limits
-from ssbfast.direct.answerer import Answers
+from ssbfast.direct.answerer import Answerer
 from ssbfast.direct.caller import Caller
 from ssbfast.direct.carrier_transport import CarrierTransport
 from ssbfast.direct.carriers import DirectCarrier
-from ssbfast.direct.gathering import Preparation
+from ssbfast.direct.gathering import NextAttempt
 from ssbfast.direct.options import NOT_TOLD, Direct, NegotiationHost, PathNews
 from ssbfast.errors import RefusedError, SSBError
 from ssbfast.net.tunnel_transport import TunnelTransport
@@ -39,7 +39,7 @@ from ssbfast.wire.muxrpc import Called, CallKind
 if TYPE_CHECKING:
     from ssbfast.direct.hole_punch import Attempt
     from ssbfast.net.peer import Peer
-    from ssbfast.wire.direct.punch.candidates import Whereabouts
+    from ssbfast.wire.direct.punch.candidates import Candidates
 
 
 class Negotiation:
@@ -62,11 +62,11 @@ class Negotiation:
         carriers.may_be_kept = False  # until `begin`: for those whom we follow or name
         self.carrier_transport = CarrierTransport(carriers, peer.link, tunnel, self)
         self.session_id = session_id(self.export_key)
-        self.preparation = Preparation(self._new_attempt)
+        self.preparation = NextAttempt(self._new_attempt)
         self._datagram = limits.DIRECT_DATAGRAM
         self._tasks: set[asyncio.Task[None]] = set()
         self._caller = Caller(self)
-        self._answers = Answers(self)
+        self._answers = Answerer(self)
         self.began = self._loop.time()
         self._path: DirectCarrier | None = None
         self._closed = False
@@ -196,9 +196,9 @@ class Negotiation:
             if name == signaling.WANT:
                 self._wanted(called)
             elif name == signaling.SYNC:
-                self._answers.synced(called)
+                self._answers.on_sync(called)
             else:
-                self._answers.offered(called)
+                self._answers.on_offer(called)
         except SSBError as error:
             self.refuse(called, str(error))
         return True
@@ -232,7 +232,7 @@ class Negotiation:
 
     # ------------------------------------------------------------ inside
 
-    async def gather(self) -> tuple[Attempt, Whereabouts]:
+    async def gather(self) -> tuple[Attempt, Candidates]:
         """Return a fresh attempt, whose closing is the receiver's business, and where it can be reached: the other end
         may be told right now.
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ssbfast.direct.hole_punch import Attempt
     from ssbfast.net.peer import Peer
     from ssbfast.wire.direct.keys import Role
-    from ssbfast.wire.direct.punch.candidates import Whereabouts
+    from ssbfast.wire.direct.punch.candidates import Candidates
     from ssbfast.wire.muxrpc import Called
 
 
@@ -93,7 +93,7 @@ class Negotiator(Protocol):
     ) -> asyncio.Task[None]:
         """Run work as long as the session lasts. last: called behind it, also when it never got to begin."""
 
-    async def gather(self) -> tuple[Attempt, Whereabouts]:
+    async def gather(self) -> tuple[Attempt, Candidates]:
         """Return a fresh attempt, and where it can be reached. Raises RefusedError when the other end may not know."""
 
     def refuse(self, called: Called, message: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ssbfast import limits
 from ssbfast.errors import DeadlineError, SessionEndedError, SSBError
-from ssbfast.net.happy_eyeballs import RaceLostError, Standing, most_telling
+from ssbfast.net.happy_eyeballs import FailedAddresses, RaceLostError, most_telling
 from ssbfast.net.link import Link
 from ssbfast.net.socket_names import needs_zone, system_reason, with_zone
 from ssbfast.net.sockets import each_address, remote_address, tune_transport
@@ -22,7 +22,7 @@ async def dial(
     *,
     seconds: float = limits.DIAL_SECONDS,
     ready: Callable[[Link], Awaitable[None]] | None = None,
-    standing: Standing | None = None,
+    failed: FailedAddresses | None = None,
     reached: Callable[[], None] = lambda: None,
 ) -> Link:
     """Connect to host:port and start a link that `make` makes.
@@ -31,7 +31,7 @@ async def dial(
     `ready`, which raises SSBError for a link of no use; without it as soon as the connection is there: the handshake
     is then under way, and its outcome goes to the link's handler. Links that are not returned are aborted.
 
-    seconds: for the look-up, and for each connection. standing: remembers which addresses were of no use. reached:
+    seconds: for the look-up, and for each connection. failed: remembers which addresses were of no use. reached:
     called when there is a connection. Raises DeadlineError, SessionEndedError, and what `ready` raises; no text of ours
     has an address.
     """
@@ -59,7 +59,7 @@ async def dial(
         return link
 
     try:
-        return await each_address(host, port, attempt, Link.abort, standing=standing, seconds=seconds)
+        return await each_address(host, port, attempt, Link.abort, failed=failed, seconds=seconds)
     except asyncio.TimeoutError:
         raise late from None
     except RaceLostError as lost:

@@ -125,7 +125,7 @@ def most_telling(problems: Sequence[Exception]) -> Exception:
     return min(problems, key=silence)
 
 
-class Standing:
+class FailedAddresses:
     """Memory of the addresses that were of no use lately: they are tried last for `BAD_WAY_SECONDS`.
 
     Keys are whatever names a way, such as (host, port).

@@ -39,16 +39,16 @@ from ssbfast.wire.handshake import ClientHandshake, ServerHandshake, Session
 class LinkHandler(Protocol):
     """Owner of a link, as far as the link tells it something. Called from within the loop; must not block."""
 
-    def opened(self, link: Link) -> None:
+    def on_open(self, link: Link) -> None:
         """Note that the handshake is done; `link.remote` is proven."""
 
-    def packet(self, link: Link, flags: int, req: int, body: bytes) -> None:
+    def on_packet(self, link: Link, flags: int, req: int, body: bytes) -> None:
         """Take a whole packet that no inlet took."""
 
-    def chunk(self, link: Link, req: int, data: bytes) -> None:
+    def on_chunk(self, link: Link, req: int, data: bytes) -> None:
         """Take bytes for a delivering inlet."""
 
-    def closed(self, link: Link, error: SSBError | None) -> None:
+    def on_close(self, link: Link, error: SSBError | None) -> None:
         """Note, once, that the connection is gone; error is None after goodbyes on both sides."""
 
 
@@ -133,13 +133,13 @@ class LinkRelay(Protocol):
 class _Nobody:
     """Handler of a link that has closed."""
 
-    def opened(self, link: Link) -> None: ...
+    def on_open(self, link: Link) -> None: ...
 
-    def packet(self, link: Link, flags: int, req: int, body: bytes) -> None: ...
+    def on_packet(self, link: Link, flags: int, req: int, body: bytes) -> None: ...
 
-    def chunk(self, link: Link, req: int, data: bytes) -> None: ...
+    def on_chunk(self, link: Link, req: int, data: bytes) -> None: ...
 
-    def closed(self, link: Link, error: SSBError | None) -> None: ...
+    def on_close(self, link: Link, error: SSBError | None) -> None: ...
 
 
 _NOBODY = _Nobody()
@@ -179,8 +179,8 @@ class Link(asyncio.BufferedProtocol):
         "_transport",
         "_watchers",
         "address",
+        "control_lanes",
         "held_at",
-        "own_lanes",
         "phase",
         "received",
         "sent",
@@ -221,7 +221,7 @@ class Link(asyncio.BufferedProtocol):
         self._resting = False  # its input waits for its turn
         self._pause: asyncio.TimerHandle | None = None  # its input waits until then
         self._pause_until = 0.0
-        self.own_lanes: set[native.Lane] | None = None  # what we have to say ourselves, and no tunnel
+        self.control_lanes: set[native.Lane] | None = None  # what we have to say ourselves, and no tunnel
         self._piece = limits.FLUSH_CHUNK
         self._goodbye_due = False  # the packet stream's goodbye follows when all lanes are empty
         self._final = False  # and the box stream's right behind it
@@ -310,19 +310,19 @@ class Link(asyncio.BufferedProtocol):
         if core is None:
             return 0
         unfinished = core.held if self.is_hoarding else 0
-        return unfinished + core.control_queued + sum(lane.queued for lane in self.own_lanes or ())
+        return unfinished + core.control_queued + sum(lane.queued for lane in self.control_lanes or ())
 
     def own(self, lane: native.Lane) -> None:
         """Count what waits in `lane` as ours to say, and not a tunnel's, until `disown`."""
-        if self.own_lanes is None:
-            self.own_lanes = set()
-        self.own_lanes.add(lane)
+        if self.control_lanes is None:
+            self.control_lanes = set()
+        self.control_lanes.add(lane)
 
     def disown(self, lane: native.Lane) -> None:
         """Undo `own`."""
-        if self.own_lanes is not None:
-            self.own_lanes.discard(lane)
-            self.own_lanes = self.own_lanes or None
+        if self.control_lanes is not None:
+            self.control_lanes.discard(lane)
+            self.control_lanes = self.control_lanes or None
 
     @property
     def is_hoarding(self) -> bool:
@@ -444,7 +444,7 @@ class Link(asyncio.BufferedProtocol):
         if watchers is not None:
             watchers.release()
         handler, self._handler = self._handler, _NOBODY  # they hold each other: memory goes back at once
-        handler.closed(self, self._error)
+        handler.on_close(self, self._error)
         self._core = None
 
     def _why_lost(self, exc: Exception | None) -> SSBError | None:
@@ -556,13 +556,13 @@ class Link(asyncio.BufferedProtocol):
 
     def _dispatch(self, kind: int, flags: int, req: int, body: bytes) -> None:
         if kind == native.EV_CHUNK:
-            self._handler.chunk(self, req, body)
+            self._handler.on_chunk(self, req, body)
         elif kind == native.EV_GOODBYE:
             self._heard = True  # authentic, so nothing was cut off before it
             self._peer_left()
         elif self.phase is Phase.OPEN:
             with contextlib.suppress(SessionEndedError):  # an answer that found this session over
-                self._handler.packet(self, flags, req, body)
+                self._handler.on_packet(self, flags, req, body)
 
     # ------------------------------------------------------------ from the handshake
 
@@ -572,7 +572,7 @@ class Link(asyncio.BufferedProtocol):
         self._session = session
         self.phase = Phase.OPEN
         self._core = self._relay.attach(self, session, self._core_limits, self._split)
-        self._handler.opened(self)
+        self._handler.on_open(self)
         if leftover:
             self.data_received(bytearray(leftover))
 

@@ -305,7 +305,7 @@ class Peer:
             if stream.req < 0 and (error is not None or stream.server is not None):
                 # Nothing of the peer's is wanted any more; whether it ever answers our end is its business.
                 if stream.server is None:
-                    stream.finished(None)
+                    stream.on_end(None)
                 self._streams.pop(stream.req, None)
                 stream.release()
         self._tidy(stream.req)
@@ -326,12 +326,12 @@ class Peer:
 
     # ------------------------------------------------------------ LinkHandler
 
-    def opened(self, link: Link) -> None:
+    def on_open(self, link: Link) -> None:
         self._link = link
         if not self._opened.done():
             self._opened.set_result(None)
 
-    def packet(self, link: Link, flags: int, req: int, body: bytes) -> None:
+    def on_packet(self, link: Link, flags: int, req: int, body: bytes) -> None:
         try:
             events = self.mux.receive(flags, req, body)
         except MuxRPCError as error:
@@ -340,12 +340,12 @@ class Peer:
         for event in events:
             self._on_event(event, len(body))
 
-    def chunk(self, link: Link, req: int, data: bytes) -> None:
+    def on_chunk(self, link: Link, req: int, data: bytes) -> None:
         tunnel = self._tunnels.get(-req)
         if tunnel is not None:
             tunnel.received(data)
 
-    def closed(self, link: Link, error: SSBError | None) -> None:
+    def on_close(self, link: Link, error: SSBError | None) -> None:
         self.error = error
         over = error or SessionEndedError("the session is over")
         if not self._opened.done():
@@ -358,7 +358,7 @@ class Peer:
         for event in self.mux.close():
             self._on_event(event, 0)
         for stream in list(self._streams.values()):
-            stream.finished(over)
+            stream.on_end(over)
             stream.release()
         self._streams.clear()
         self._closed.set_result(None)
@@ -369,7 +369,7 @@ class Peer:
         if isinstance(event, Item):
             stream = self._streams.get(event.req)
             if stream is not None:
-                stream.arrived(event.value, size)
+                stream.on_item(event.value, size)
             elif (tunnel := self._tunnels.get(event.req)) is not None:
                 tunnel.item(event.value)
         elif isinstance(event, Answered):
@@ -400,7 +400,7 @@ class Peer:
             return
         stream = self._streams.get(event.req)
         if stream is not None:
-            stream.finished(event.error)
+            stream.on_end(event.error)
             self._tidy(event.req)
 
     # ------------------------------------------------------------ the peer's calls

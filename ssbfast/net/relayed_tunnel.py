@@ -96,7 +96,7 @@ class RelayedTunnel:
         """Bytes queued for the caller, and for the target."""
         return self._legs[0].lane.put, self._legs[1].lane.put
 
-    def packet(self, link: Link, flags: int, req: int, body: bytes) -> None:
+    def on_packet(self, link: Link, flags: int, req: int, body: bytes) -> None:
         """Take a packet that no inlet took, on `link` for `req` (as received): an end is told to the other side.
 
         What comes behind a side's end belongs to nobody and is dropped.

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from ssbfast import limits
-from ssbfast.net.happy_eyeballs import RaceLostError, Standing, race
+from ssbfast.net.happy_eyeballs import FailedAddresses, RaceLostError, race
 from ssbfast.net.name_lookup import interleaved, resolve
 
 T = TypeVar("T")
@@ -92,12 +92,12 @@ def reset(transport: asyncio.Transport) -> None:
 
 
 async def connect(
-    host: str, port: int, prepare: Callable[[socket.socket], None], *, standing: Standing | None = None
+    host: str, port: int, prepare: Callable[[socket.socket], None], *, failed: FailedAddresses | None = None
 ) -> socket.socket:
     """Connect a TCP socket that `prepare` has set up before, and return it.
 
     The addresses of a name are tried one beside the other, see `net/happy_eyeballs.py`; the sockets of those that lose
-    are closed. standing: remembers which were of no use. Raises OSError with the reason of the last one, UnicodeError
+    are closed. failed: remembers which were of no use. Raises OSError with the reason of the last one, UnicodeError
     for what cannot be a name. When cancelled it closes every socket.
     """
 
@@ -105,7 +105,7 @@ async def connect(
         return await _connect_one(one, prepare)
 
     try:
-        return await each_address(host, port, attempt, socket.socket.close, standing=standing)
+        return await each_address(host, port, attempt, socket.socket.close, failed=failed)
     except RaceLostError as lost:
         raise lost.problems[-1] from None
 
@@ -116,7 +116,7 @@ async def each_address(
     attempt: Callable[[Any, Callable[[], None]], Awaitable[T]],
     drop: Callable[[T], None],
     *,
-    standing: Standing | None = None,
+    failed: FailedAddresses | None = None,
     seconds: float | None = None,
 ) -> T:
     """Look a name up and race through its addresses; return what the first attempt to succeed makes.
@@ -125,7 +125,7 @@ async def each_address(
     make all the same. seconds: for the look-up alone. Raises RaceLostError; OSError, UnicodeError and
     asyncio.TimeoutError when no address was found.
     """
-    known = standing or Standing()
+    known = failed or FailedAddresses()
     found = interleaved(await asyncio.wait_for(resolve(host, port), seconds))[: limits.DIAL_ADDRESSES]
     found = known.order(found, lambda one: one[4])
 

@@ -156,7 +156,7 @@ class Stream:
         """Bytes that wait to be taken, as they are counted against the limits."""
         return self._inbox_bytes
 
-    def arrived(self, item: Any, size: int) -> None:
+    def on_item(self, item: Any, size: int) -> None:
         """Take an item from the session, `size` bytes on the wire."""
         size += limits.STREAM_ITEM
         self._inbox.append((item, size))
@@ -204,7 +204,7 @@ class Stream:
             self._waits_indirectly = True
             self.unhold()
 
-    def finished(self, error: SSBError | None) -> None:
+    def on_end(self, error: SSBError | None) -> None:
         """Note from the session that the peer's direction has ended."""
         if not self.ended:
             self.ended = True
@@ -263,7 +263,7 @@ class Stream:
     def _stalled(self) -> None:
         self.unhold()
         _log.warning("a stream was ended: %d bytes of it were not read in time", self._inbox_bytes)
-        self.finished(LimitError(f"what {self.name} brought, {self._inbox_bytes} bytes, was not read in time"))
+        self.on_end(LimitError(f"what {self.name} brought, {self._inbox_bytes} bytes, was not read in time"))
         self._inbox.clear()
         self._inbox_bytes = 0
         self.end_now("not read in time")

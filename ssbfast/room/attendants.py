@@ -96,7 +96,7 @@ class Attendance:
         else:
             del self._of[session]
 
-    def closed(self, session: int) -> None:
+    def session_closed(self, session: int) -> None:
         """Remove all subscribers of a session: its streams are over."""
         for reader in self._of.get(session, ()):
             self.unsubscribe(session, reader.req)

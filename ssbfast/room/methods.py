@@ -207,10 +207,10 @@ class RoomMethods:
             case Answered() | Failed() | Reply():
                 return []
 
-    def closed(self, session: int, now: float) -> list[Effect]:
+    def session_closed(self, session: int, now: float) -> list[Effect]:
         """Forget a session that is over and tell the others. Idempotent."""
-        self._attendance.closed(session)
-        self._pings.closed(session)
+        self._attendance.session_closed(session)
+        self._pings.session_closed(session)
         self._of_2018.discard(session)
         return self._publish(self._portal.close(session), now)
 

@@ -58,7 +58,7 @@ class Pings:
             del self._of[session]
         return True
 
-    def closed(self, session: int) -> None:
+    def session_closed(self, session: int) -> None:
         """Forget all streams of a session."""
         for req in list(self._of.get(session, ())):
             self.ended(session, req)

@@ -12,7 +12,6 @@ from ssbfast.errors import (
     RefusedError,
     RemoteError,
     SessionEndedError,
-    SSBError,
 )
 from ssbfast.server.session import RoomSession
 from ssbfast.wire.muxrpc import Answered, CallKind, Failed
@@ -66,11 +65,11 @@ class OwnCalls:
         else:
             answer.set_exception(event.error)
 
-    def session_lost(self, session: RoomSession, error: SSBError | None = None) -> None:
+    def session_lost(self, session: RoomSession) -> None:
         """Fail all calls on a session that is over."""
         for answer in self._waiting.pop(session, {}).values():
             if not answer.done():
-                answer.set_exception(error or RefusedError("the peer has left"))
+                answer.set_exception(RefusedError("the peer has left"))
 
     def _tidy(self, session: RoomSession) -> None:
         if not self._waiting.get(session, True):

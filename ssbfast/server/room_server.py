@@ -484,7 +484,7 @@ class RoomServer:
         self.books.sessions.remove(session)
         if session.number and self._sessions.pop(session.number, None) is not None:
             self._own_calls.session_lost(session)
-            self.carry_out(self._methods.closed(session.number, self._now()))
+            self.carry_out(self._methods.session_closed(session.number, self._now()))
         if self._emptied is not None and not self._sessions:
             self._emptied.set()
 

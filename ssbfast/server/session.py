@@ -141,13 +141,13 @@ class RoomSession:
 
     # ------------------------------------------------------------ LinkHandler
 
-    def opened(self, link: Link) -> None:
+    def on_open(self, link: Link) -> None:
         self.number = self._room.session_opened(self)
 
-    def packet(self, link: Link, flags: int, req: int, body: bytes) -> None:
+    def on_packet(self, link: Link, flags: int, req: int, body: bytes) -> None:
         splice = self.splices.get(req)
         if splice is not None:
-            splice.packet(link, flags, req, body)
+            splice.on_packet(link, flags, req, body)
             return
         self._room.spend(self, "calls")
         try:
@@ -162,10 +162,10 @@ class RoomSession:
             else:
                 self._room.event_received(self, event)
 
-    def chunk(self, link: Link, req: int, data: bytes) -> None:
+    def on_chunk(self, link: Link, req: int, data: bytes) -> None:
         """Do nothing: a room has no delivering inlets."""
 
-    def closed(self, link: Link, error: SSBError | None) -> None:
+    def on_close(self, link: Link, error: SSBError | None) -> None:
         splices = list(self.splices.values())
         if isinstance(error, ExcludedError):
             ends = [functools.partial(splice.fail, refusal(link.remote), Ending.EXCLUDED) for splice in splices]

@@ -17,12 +17,12 @@ import pytest
 from ssbfast import limits
 from ssbfast.direct import budgets, interfaces
 from ssbfast.direct.budgets import Resources
-from ssbfast.direct.gathering import Preparation
+from ssbfast.direct.gathering import NextAttempt
 from ssbfast.direct.hole_punch import Attempt
 from ssbfast.direct.udp import Address, UdpSocket
 from ssbfast.errors import PunchError
 from ssbfast.wire.direct.keys import DirectKeys, Role
-from ssbfast.wire.direct.punch.candidates import Candidate, Kind, NatMapping, Surroundings, Whereabouts, may_send
+from ssbfast.wire.direct.punch.candidates import Candidate, Candidates, Kind, NatMapping, Surroundings, may_send
 from tests.helpers.rawpeer import eventually
 from tests.helpers.reflectors import claiming, reflector
 
@@ -57,8 +57,8 @@ async def make(shared: Resources) -> AsyncIterator[Make]:
         attempt.close()
 
 
-def here(*ports: int) -> Whereabouts:
-    return Whereabouts(tuple(Candidate("127.0.0.1", port, Kind.HOST) for port in ports))
+def here(*ports: int) -> Candidates:
+    return Candidates(tuple(Candidate("127.0.0.1", port, Kind.HOST) for port in ports))
 
 
 # ---------------------------------------------------------------- places
@@ -133,7 +133,7 @@ async def test_what_is_prepared_is_given_up_first(shared: Resources, make: Make)
         made.append(Attempt(key=ONE, resources=shared, loopback=True))
         return made[-1]
 
-    preparation = Preparation(fresh)
+    preparation = NextAttempt(fresh)
     preparation.begin()
     await eventually(lambda: shared.sockets.total == 2)
     for _ in range(limits.ATTEMPTS_PER_KEY):
@@ -149,7 +149,7 @@ async def test_what_is_prepared_is_given_up_first(shared: Resources, make: Make)
 
 
 async def test_what_was_prepared_has_its_own_time_once_it_is_wanted(shared: Resources, make: Make) -> None:
-    preparation = Preparation(lambda: Attempt(key=ONE, resources=shared, loopback=True))
+    preparation = NextAttempt(lambda: Attempt(key=ONE, resources=shared, loopback=True))
     preparation.begin()
     await eventually(lambda: shared.sockets.total == 2)
     wanted = asyncio.get_running_loop().time()
@@ -276,7 +276,7 @@ async def test_a_farewell_ends(shared: Resources) -> None:
 async def test_there_is_one_search_at_a_time(shared: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
     """256 sockets are enough; who comes second tries without."""
     monkeypatch.setattr(limits, "BIRTHDAY_OPENING", 0.01)
-    easy = Whereabouts((Candidate("198.51.100.9", 5000, Kind.REFLEXIVE),), NatMapping.EASY, True)
+    easy = Candidates((Candidate("198.51.100.9", 5000, Kind.REFLEXIVE),), NatMapping.EASY, True)
     attempts: list[Attempt] = []
     async with reflector(claiming(("198.51.100.7", 4567))) as one, reflector(claiming(("198.51.100.7", 4568))) as two:
         for key in (b"refused", ONE, TWO, THREE):

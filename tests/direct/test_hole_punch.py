@@ -20,7 +20,7 @@ from ssbfast.direct.interfaces import HostAddress
 from ssbfast.direct.udp import Address, UdpSocket
 from ssbfast.errors import LocalProtocolError, PunchError
 from ssbfast.wire.direct.keys import DirectKeys, Role
-from ssbfast.wire.direct.punch.candidates import Candidate, Kind, NatMapping, Whereabouts, admit, parse_whereabouts
+from ssbfast.wire.direct.punch.candidates import Candidate, Candidates, Kind, NatMapping, admit, parse_whereabouts
 from ssbfast.wire.direct.punch.probes import Probe, ProbeKind, Probes
 from tests.helpers.reflectors import claiming, reflector, silent, success
 
@@ -61,8 +61,8 @@ class Wire:
         self.udp.probes = lambda data, source: self.came.put_nowait((data, source))
 
     @property
-    def whereabouts(self) -> Whereabouts:
-        return Whereabouts((Candidate(*self.udp.local, Kind.HOST),))
+    def whereabouts(self) -> Candidates:
+        return Candidates((Candidate(*self.udp.local, Kind.HOST),))
 
     async def check(self) -> tuple[bytes, Address]:
         """The next check that comes: its token and source."""
@@ -96,10 +96,10 @@ async def far() -> AsyncIterator[Wire]:
     wire.udp.close()
 
 
-def only(ours: Whereabouts, host: str) -> Whereabouts:
+def only(ours: Candidates, host: str) -> Candidates:
     """As said over the wire, with the addresses of one kind."""
     said = parse_whereabouts(ours.as_json())
-    return Whereabouts(tuple(item for item in said.candidates if item.host == host), said.mapping, said.birthday)
+    return Candidates(tuple(item for item in said.candidates if item.host == host), said.mapping, said.birthday)
 
 
 async def connect(caller: Attempt, target: Attempt, host: str = "127.0.0.1") -> tuple[Punched, Punched]:
@@ -132,7 +132,7 @@ async def test_only_who_is_proven_on_the_path_may_speak_on_it(attempts: tuple[At
     caller, target = attempts
     await asyncio.gather(caller.gather(), target.gather())
     four, six = Wire(CALLER), Wire(CALLER, "::1")
-    both = Whereabouts((*four.whereabouts.candidates, *six.whereabouts.candidates))
+    both = Candidates((*four.whereabouts.candidates, *six.whereabouts.candidates))
     listening = asyncio.create_task(target.punch(TARGET, both, connection=CONNECTION))
     for wire in (four, six):
         _, source = await wire.check()
@@ -242,7 +242,7 @@ async def test_nothing_leaves_before_the_start(attempts: tuple[Attempt, Attempt]
 # ---------------------------------------------------------------- gathering
 
 
-async def gathered(*reflectors: Address) -> Whereabouts:
+async def gathered(*reflectors: Address) -> Candidates:
     attempt = Attempt(reflectors, loopback=True)
     try:
         return await attempt.gather()
@@ -317,7 +317,7 @@ async def test_a_room_outside_cannot_open_private_networks(lie: str, monkeypatch
     around = attempt._surroundings()
     attempt.close()
     assert around.reflexive == frozenset()
-    named = Whereabouts(tuple(Candidate(host, 5000, Kind.HOST) for host in ("10.0.0.1", "192.168.2.1", "192.168.1.77")))
+    named = Candidates(tuple(Candidate(host, 5000, Kind.HOST) for host in ("10.0.0.1", "192.168.2.1", "192.168.1.77")))
     assert [item.host for item in admit(named, around)] == ["192.168.1.77"]
 
 
@@ -335,7 +335,7 @@ async def test_a_routed_private_network(seen: str, routed: bool, monkeypatch: py
     await attempt.gather()
     around = attempt._surroundings()
     attempt.close()
-    named = Whereabouts(tuple(Candidate(host, 5000, Kind.HOST) for host in ("10.7.7.7", "10.1.2.9", "169.254.169.254")))
+    named = Candidates(tuple(Candidate(host, 5000, Kind.HOST) for host in ("10.7.7.7", "10.1.2.9", "169.254.169.254")))
     assert [item.host for item in admit(named, around)] == (["10.7.7.7", "10.1.2.9"] if routed else ["10.1.2.9"])
 
 
@@ -420,7 +420,7 @@ async def test_the_hard_side_of_a_search(monkeypatch: pytest.MonkeyPatch) -> Non
         await attempt.gather()
     far = Wire(TARGET)
     monkeypatch.setattr(attempt, "_reflectors", [])  # else 127.0.0.1 were one, and no place for a peer
-    easy = Whereabouts((Candidate(*far.udp.local, Kind.REFLEXIVE),), NatMapping.EASY, True)
+    easy = Candidates((Candidate(*far.udp.local, Kind.REFLEXIVE),), NatMapping.EASY, True)
     calling = asyncio.create_task(attempt.punch(CALLER, easy))
     sources = set()
     while len(sources) <= limits.BIRTHDAY_SOCKETS:  # those of the search, and the one of ordinary checks
@@ -450,7 +450,7 @@ async def test_the_easy_side_of_a_search(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(attempt, "_reflectors", [])
     went: list[Address] = []
     monkeypatch.setattr(UdpSocket, "send", lambda self, data, to: went.append(to) or True)
-    hard = Whereabouts((Candidate("127.0.0.1", 5000, Kind.REFLEXIVE),), NatMapping.HARD, True)
+    hard = Candidates((Candidate("127.0.0.1", 5000, Kind.REFLEXIVE),), NatMapping.HARD, True)
     with pytest.raises(PunchError):
         await attempt.punch(CALLER, hard)
     assert {host for host, _ in went} == {"127.0.0.1"}
@@ -460,7 +460,7 @@ async def test_the_easy_side_of_a_search(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.slow
 async def test_why_there_was_no_search_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "PUNCH_SECONDS", 0.05)
-    hard = Whereabouts((Candidate("127.0.0.1", 5000, Kind.REFLEXIVE),), NatMapping.HARD, True)
+    hard = Candidates((Candidate("127.0.0.1", 5000, Kind.REFLEXIVE),), NatMapping.HARD, True)
     for birthday, told in ((True, "; no birthday search: one reflector cannot tell a symmetric NAT"), (False, "")):
         async with reflector(claiming(SEEN)) as one:
             attempt = Attempt([one.address], loopback=True, birthday=birthday)
@@ -473,12 +473,13 @@ async def test_why_there_was_no_search_is_told(monkeypatch: pytest.MonkeyPatch) 
 # ---------------------------------------------------------------- ends
 
 
+@pytest.mark.slow
 async def test_nobody_there(attempts: tuple[Attempt, Attempt], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "PUNCH_SECONDS", 0.05)
     caller, _ = attempts
     await caller.gather()
     with pytest.raises(PunchError, match="no direct path: nothing came through"):
-        await caller.punch(CALLER, Whereabouts())
+        await caller.punch(CALLER, Candidates())
     assert all(udp is not None and udp.is_closed for udp in caller._sockets)
 
 
@@ -515,18 +516,19 @@ async def test_cancelled_while_gathering(attempts: tuple[Attempt, Attempt]) -> N
         attempt.close()
 
 
+@pytest.mark.slow
 async def test_calls_out_of_order(attempts: tuple[Attempt, Attempt], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "PUNCH_SECONDS", 0.02)
     caller, target = attempts
     with pytest.raises(LocalProtocolError):
-        await caller.punch(CALLER, Whereabouts())
+        await caller.punch(CALLER, Candidates())
     await caller.gather()
     with pytest.raises(LocalProtocolError):
         await caller.gather()
     with pytest.raises(PunchError):
-        await caller.punch(CALLER, Whereabouts())
+        await caller.punch(CALLER, Candidates())
     with pytest.raises(LocalProtocolError):
-        await caller.punch(CALLER, Whereabouts())
+        await caller.punch(CALLER, Candidates())
     target.close()
     with pytest.raises(LocalProtocolError):
         await target.gather()

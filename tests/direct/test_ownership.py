@@ -14,7 +14,7 @@ from ssbfast.direct.hole_punch import Attempt
 from ssbfast.direct.udp import UdpSocket
 from ssbfast.wire.direct.keys import Role
 from ssbfast.wire.direct.punch.attempt import Failed
-from ssbfast.wire.direct.punch.candidates import Whereabouts
+from ssbfast.wire.direct.punch.candidates import Candidates
 from tests.helpers.direct import PathPair, direct, keys, raw_caller
 from tests.helpers.rawpeer import eventually, settle
 
@@ -26,7 +26,7 @@ async def punching_attempt() -> tuple[Attempt, list[UdpSocket], asyncio.Task[Any
     attempt = Attempt(loopback=True)
     await attempt.gather()
     sockets = [udp for _, udp in attempt._open_sockets()]
-    task = asyncio.create_task(attempt.punch(keys(Role.CALLER), Whereabouts()))
+    task = asyncio.create_task(attempt.punch(keys(Role.CALLER), Candidates()))
     await settle()
     return attempt, sockets, task
 

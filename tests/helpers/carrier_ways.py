@@ -178,7 +178,7 @@ class DirectPath:
     def _heard(self, role: Role) -> None:
         side = self._sides[role]
         if not self.dead and role in self.ids:
-            side.machine.heard(self.ids[role], self._world.now)
+            side.machine.data_received(self.ids[role], self._world.now)
             side.after()
 
     def ping(self, role: Role) -> None:

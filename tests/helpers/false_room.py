@@ -87,8 +87,8 @@ class RoomSide(RawPeer):
         self.lists: list[int] = []
         self.partners: dict[RawTunnel, RawTunnel] = {}
 
-    def opened(self, link: Link) -> None:
-        super().opened(link)
+    def on_open(self, link: Link) -> None:
+        super().on_open(link)
         self.room.sessions[link.remote] = self
 
     def item(self, req: int, value: Any) -> None:

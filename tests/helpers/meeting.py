@@ -244,5 +244,5 @@ async def meddling(meddler: Meddler) -> AsyncIterator[None]:
         splice = session.splices[req]
         meddler.came(splice, link is splice.caller and req == -splice.reqs[0], bytes(data))
 
-    with mock.patch.object(RelayedTunnel, "_join", join), mock.patch.object(RoomSession, "chunk", chunk):
+    with mock.patch.object(RelayedTunnel, "_join", join), mock.patch.object(RoomSession, "on_chunk", chunk):
         yield

@@ -26,10 +26,10 @@ from ssbfast.wire.direct.punch.budgets import Unanswered
 from ssbfast.wire.direct.punch.candidates import (
     Address,
     Candidate,
+    Candidates,
     Kind,
     NatMapping,
     Surroundings,
-    Whereabouts,
     admit,
     parse_whereabouts,
 )
@@ -169,7 +169,7 @@ class PunchEnd:
         self.net.hosts[self.nat.outer] = self
         self._socket(self.sockets - 1)
 
-    def gather(self, *, birthday: bool = False) -> Whereabouts:
+    def gather(self, *, birthday: bool = False) -> Candidates:
         """What reflectors would say."""
         inner = self.nat.inner, self.ports[0]
         found = [item for item in (self.nat.outbound(inner, server) for server in REFLECTORS) if item is not None]
@@ -179,10 +179,10 @@ class PunchEnd:
         mapping = NatMapping.UNKNOWN
         if found:
             mapping = NatMapping.EASY if len(set(found)) == 1 else NatMapping.HARD
-        self.ours = Whereabouts(tuple(candidates), mapping, birthday)
+        self.ours = Candidates(tuple(candidates), mapping, birthday)
         return parse_whereabouts(self.ours.as_json())
 
-    def begin(self, theirs: Whereabouts, start: float) -> None:
+    def begin(self, theirs: Candidates, start: float) -> None:
         """`Attempt.punch`."""
         around = Surroundings(reflexive=self.ours.reflexive(), reflectors=frozenset(host for host, _ in REFLECTORS))
         remote = admit(theirs, around)

@@ -167,11 +167,11 @@ class RawPeer:
 
     # ------------------------------------------------------------ LinkHandler
 
-    def opened(self, link: Link) -> None:
+    def on_open(self, link: Link) -> None:
         self.link = link
         self.is_open.set()
 
-    def packet(self, link: Link, flags: int, req: int, body: bytes) -> None:
+    def on_packet(self, link: Link, flags: int, req: int, body: bytes) -> None:
         for event in self.mux.receive(flags, req, body):
             if isinstance(event, Reply):
                 with contextlib.suppress(SSBError):
@@ -187,10 +187,10 @@ class RawPeer:
             else:
                 self._ended(event)
 
-    def chunk(self, link: Link, req: int, data: bytes) -> None:
+    def on_chunk(self, link: Link, req: int, data: bytes) -> None:
         self.tunnels[-req].arrived(data)
 
-    def closed(self, link: Link, error: SSBError | None) -> None:
+    def on_close(self, link: Link, error: SSBError | None) -> None:
         self.error = error
         for event in self.mux.close():
             if isinstance(event, Ended):

@@ -108,7 +108,7 @@ class MemoryRoom:
         for event in events:
             if isinstance(event, Ended):
                 self._tunnel(client.session, event)
-        self.carry_out(self.methods.closed(client.session, self.now))
+        self.carry_out(self.methods.session_closed(client.session, self.now))
 
     def advance(self, seconds: float) -> None:
         """Time passes; ticks come when they are due."""

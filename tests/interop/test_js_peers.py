@@ -348,14 +348,14 @@ async def test_pings_go_back_and_forth(portal: str, peers: StartPeer, network: b
     js = await peers("room-client-2/stack6")
     await js.join(portal)
     answers: dict[Stream, int] = {}
-    arrived = Stream.arrived
+    on_item = Stream.on_item
 
     def count(stream: Stream, item: Any, size: int) -> None:
         if isinstance(item, int):
             answers[stream] = answers.get(stream, 0) + 1
-        arrived(stream, item, size)
+        on_item(stream, item, size)
 
-    monkeypatch.setattr(Stream, "arrived", count)
+    monkeypatch.setattr(Stream, "on_item", count)
     async with python_peer(network) as client:
         room = await client.join(portal, announce=False)
         peer = await client.connect(js.id)

@@ -15,7 +15,7 @@ from ssbfast.errors import DeadlineError, SessionEndedError
 from ssbfast.keys import Keypair
 from ssbfast.net.api import Api
 from ssbfast.net.dial import dial
-from ssbfast.net.happy_eyeballs import Standing
+from ssbfast.net.happy_eyeballs import FailedAddresses
 from ssbfast.net.link import Link
 from ssbfast.net.relay import Relay
 from ssbfast.net.sockets import connect, reset_on_close, tune, unacknowledged
@@ -133,10 +133,10 @@ def listener() -> Iterator[int]:
 async def test_a_dead_first_address_is_passed_over_and_remembered(
     monkeypatch: pytest.MonkeyPatch, listener: int
 ) -> None:
-    names, standing = Names(monkeypatch, *DEAD, "127.0.0.1"), Standing()
+    names, failed = Names(monkeypatch, *DEAD, "127.0.0.1"), FailedAddresses()
     async with nothing_left():
         for _ in range(2):
-            link = await asyncio.wait_for(dial("several.example", listener, make, standing=standing), PATIENCE)
+            link = await asyncio.wait_for(dial("several.example", listener, make, failed=failed), PATIENCE)
             assert link.address == ("127.0.0.1", listener)
             link.abort()
             await settle()
@@ -144,7 +144,7 @@ async def test_a_dead_first_address_is_passed_over_and_remembered(
 
 
 async def test_the_service_behind_a_name_too(monkeypatch: pytest.MonkeyPatch, listener: int) -> None:
-    names, standing = Names(monkeypatch, DEAD[0], "127.0.0.1"), Standing()
+    names, failed = Names(monkeypatch, DEAD[0], "127.0.0.1"), FailedAddresses()
     prepared: list[socket.socket] = []
 
     def prepare(sock: socket.socket) -> None:
@@ -152,7 +152,7 @@ async def test_the_service_behind_a_name_too(monkeypatch: pytest.MonkeyPatch, li
         prepared.append(sock)
 
     for _ in range(2):
-        sock = await asyncio.wait_for(connect("several.example", listener, prepare, standing=standing), PATIENCE)
+        sock = await asyncio.wait_for(connect("several.example", listener, prepare, failed=failed), PATIENCE)
         assert sock.getpeername() == ("127.0.0.1", listener)
         linger = sock.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8)
         assert linger[:1] == b"\x01" and linger[4:] == bytes(4)

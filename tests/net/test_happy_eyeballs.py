@@ -9,7 +9,7 @@ import pytest
 
 from ssbfast import limits
 from ssbfast.errors import BusyError, DeadlineError, HandshakeError, SessionEndedError
-from ssbfast.net.happy_eyeballs import RaceLostError, Standing, most_telling, race
+from ssbfast.net.happy_eyeballs import FailedAddresses, RaceLostError, most_telling, race
 from tests.helpers.rawpeer import PATIENCE, settle
 
 
@@ -162,41 +162,41 @@ def test_who_was_reached_tells_most() -> None:
 
 
 async def test_a_way_of_no_use_goes_behind_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    loop, standing = asyncio.get_running_loop(), Standing()
+    loop, failed = asyncio.get_running_loop(), FailedAddresses()
     began = loop.time()
     monkeypatch.setattr(loop, "time", lambda: began)
-    with pytest.raises(OSError, match="no"), standing.judging("a"):
+    with pytest.raises(OSError, match="no"), failed.judging("a"):
         raise OSError("no")
-    assert standing.order("abc", str) == ["b", "c", "a"]
+    assert failed.order("abc", str) == ["b", "c", "a"]
     monkeypatch.setattr(loop, "time", lambda: began + limits.BAD_WAY_SECONDS + 1)
-    assert standing.order("abc", str) == ["a", "b", "c"]
+    assert failed.order("abc", str) == ["a", "b", "c"]
 
 
 async def test_a_way_of_use_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    standing = Standing()
-    with pytest.raises(BusyError), standing.judging("a"):
+    failed = FailedAddresses()
+    with pytest.raises(BusyError), failed.judging("a"):
         raise BusyError
-    with standing.judging("a"):
+    with failed.judging("a"):
         pass
-    assert standing.order("ab", str) == ["a", "b"]
+    assert failed.order("ab", str) == ["a", "b"]
 
 
 @pytest.mark.parametrize(("seconds", "bad"), [(0.0, False), (limits.ATTEMPT_DELAY, True)])
 async def test_who_is_cancelled_was_of_no_use_unless_it_had_just_begun(
     seconds: float, bad: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loop, standing = asyncio.get_running_loop(), Standing()
+    loop, failed = asyncio.get_running_loop(), FailedAddresses()
     began = loop.time()
     monkeypatch.setattr(loop, "time", lambda: began)
-    with pytest.raises(asyncio.CancelledError), standing.judging("a"):
+    with pytest.raises(asyncio.CancelledError), failed.judging("a"):
         monkeypatch.setattr(loop, "time", lambda: began + seconds)
         raise asyncio.CancelledError
-    assert standing.order("ab", str) == (["b", "a"] if bad else ["a", "b"])
+    assert failed.order("ab", str) == (["b", "a"] if bad else ["a", "b"])
 
 
 async def test_no_more_than_so_many_are_remembered() -> None:
-    standing = Standing()
+    failed = FailedAddresses()
     for number in range(limits.BAD_WAYS + 5):
-        with pytest.raises(BusyError), standing.judging(number):
+        with pytest.raises(BusyError), failed.judging(number):
             raise BusyError
-    assert len(standing._bad) == limits.BAD_WAYS and 0 not in standing._bad
+    assert len(failed._bad) == limits.BAD_WAYS and 0 not in failed._bad

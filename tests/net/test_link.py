@@ -388,13 +388,13 @@ async def test_the_end_of_a_connection_takes_its_turn(is_busy: bool, monkeypatch
         number = link.core.id
         monkeypatch.setattr(two.relay.turns, "is_over", lambda _share: is_busy)
         told: list[SSBError | None] = []
-        closed = two.there.closed
+        closed = two.there.on_close
 
         def tell(link: Link, error: SSBError | None) -> None:
             told.append(error)
             closed(link, error)
 
-        monkeypatch.setattr(two.there, "closed", tell)
+        monkeypatch.setattr(two.there, "on_close", tell)
         transport = link.transport
         link.connection_lost(None)
         transport.abort()

@@ -31,13 +31,13 @@ def received(peer: Peer) -> list[object]:
     """What the ping stream that `peer` has just opened receives from now on."""
     seen: list[object] = []
     (stream,) = peer._streams.values()
-    accept = stream.arrived
+    accept = stream.on_item
 
-    def arrived(item: object, size: int) -> None:
+    def on_item(item: object, size: int) -> None:
         seen.append(item)
         accept(item, size)
 
-    stream.arrived = arrived  # type: ignore[method-assign]
+    stream.on_item = on_item  # type: ignore[method-assign]
     return seen
 
 

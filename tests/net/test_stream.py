@@ -466,6 +466,7 @@ async def test_calls_of_other_tasks_that_the_loop_waits_for_are_answered(monkeyp
         assert count == 300
 
 
+@pytest.mark.slow
 async def test_a_loop_that_waits_for_more_than_may_pile_up_loses_its_stream(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -495,9 +496,9 @@ async def test_what_came_before_the_end_is_never_too_late(monkeypatch: pytest.Mo
     async with connected(served.api) as pair:
         stream = pair.here.duplex("echo")
         for n in range(3):
-            stream.arrived(n, 100_000)
+            stream.on_item(n, 100_000)
         assert stream in pair.here.held
-        stream.finished(None)
+        stream.on_end(None)
         assert not pair.here.held and not pair.here.link._holds
         await asyncio.sleep(0.4)
         assert [item async for item in stream] == [0, 1, 2]

@@ -148,8 +148,8 @@ def test_the_end_of_a_session_ends_its_subscriptions() -> None:
     reader(attendance, 1, -1)
     lister(attendance, 1, -2)
     attendance.backlog_passed(1, lost=True)
-    attendance.closed(1)
-    attendance.closed(1)
+    attendance.session_closed(1)
+    attendance.session_closed(1)
     assert attendance.count(1) == 0
     assert attendance.publish([Joined(A)], 5.0) == []
     assert attendance.drained(1, 5.0) == []
@@ -218,7 +218,7 @@ class Views(RuleBasedStateMachine):
     def close(self, session: int) -> None:
         self.views = {key: view for key, view in self.views.items() if key[0] != session}
         self.paused.discard(session)
-        self.attendance.closed(session)
+        self.attendance.session_closed(session)
 
     @rule(n=st.integers(1, 6))
     def change(self, n: int) -> None:
@@ -301,7 +301,7 @@ def test_who_comes_or_goes_in_the_middle_of_a_round_misses_nothing_and_hears_not
         reader(attendance, session)
     first = attendance.publish([Joined(A)], 0)
     assert reader(attendance, 9999) == [state(A)]
-    attendance.closed(readers - 1)
+    attendance.session_closed(readers - 1)
     attendance.publish([Joined(B)], 0)
     rest = [item for call in all_ticks(attendance) for item in call]
     assert seen(rest, 9999) == [{"type": "joined", "id": str(B)}]

@@ -406,7 +406,7 @@ def test_feedback_about_a_session_that_is_over_is_ignored(room: MemoryRoom) -> N
     room.leave(client)
     room.methods.backlog_passed(client.session, lost=True)
     assert room.methods.drained(client.session, 0.0) == []
-    assert room.methods.closed(client.session, 0.0) == []
+    assert room.methods.session_closed(client.session, 0.0) == []
     assert room.methods.handle(client.session, Called(-1, CallKind.ASYNC, ("whoami",), []), 0.0) == []
 
 

@@ -48,7 +48,7 @@ def test_ends() -> None:
     assert not pings.next_tick
     assert pings.received(1, -1, 0.0) == []
     pings.received(1, -2, 0.0)
-    pings.closed(1)
-    pings.closed(1)
+    pings.session_closed(1)
+    pings.session_closed(1)
     assert pings.tick(1000.0) == []
     assert pings.count(1) == 0

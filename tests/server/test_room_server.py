@@ -317,7 +317,7 @@ async def test_who_calls_and_never_reads_loses_the_session_not_the_room_its_memo
         before = psutil.Process().memory_info().rss
         errors: list[SSBError | None] = []
         session = room.server._sessions[max(room.server._sessions)]
-        closed = session.link._handler.closed
+        closed = session.link._handler.on_close
 
         def spied(link: Link, error: SSBError | None) -> None:
             errors.append(error)
@@ -341,11 +341,11 @@ async def test_who_calls_and_never_reads_loses_the_session_not_the_room_its_memo
 
 
 class _Spy:
-    """A link's handler with another `closed`."""
+    """A link's handler with another `on_close`."""
 
     def __init__(self, handler: Any, closed: Any) -> None:
         self._handler = handler
-        self.closed = closed
+        self.on_close = closed
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._handler, name)

@@ -171,7 +171,7 @@ class Carried(asyncio.BufferedProtocol):
 
     # ------------------------------------------------------------ the duplex
 
-    def opened(self, stream: CarriedStream) -> None:
+    def on_open(self, stream: CarriedStream) -> None:
         self.stream = stream
         if self._unread:
             unread, self._unread = self._unread, bytearray()
@@ -279,7 +279,7 @@ class _StreamSide(asyncio.Protocol):
         self._joint = joint
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._joint.opened(cast(CarriedStream, transport))
+        self._joint.on_open(cast(CarriedStream, transport))
 
     def data_received(self, data: bytes) -> None:
         self._joint.deliver(data)

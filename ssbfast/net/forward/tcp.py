@@ -23,7 +23,7 @@ from ssbfast.net.api import Api, OpenStream
 from ssbfast.net.forward import service
 from ssbfast.net.forward.connection import Carried
 from ssbfast.net.forward.failures import Complaint, Complaints
-from ssbfast.net.happy_eyeballs import Standing
+from ssbfast.net.happy_eyeballs import FailedAddresses
 from ssbfast.net.name_lookup import resolve
 from ssbfast.net.peer import Peer
 from ssbfast.net.socket_names import bound_host, with_zone
@@ -208,7 +208,7 @@ class ForwardServer(_Forward):
         super().__init__(per_peer, patience, told)
         self._target = (host, port)
         self._allow = allow
-        self._standing = Standing()
+        self._failed_addresses = FailedAddresses()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def register(self, api: Api) -> None:
@@ -303,7 +303,7 @@ class ForwardServer(_Forward):
 
     async def _dial(self, connection: Carried) -> None:
         # The service may see the connection before we know of it: from the first moment on its close is a reset.
-        sock = await connect(*self._target, prepare=reset_on_close, standing=self._standing)
+        sock = await connect(*self._target, prepare=reset_on_close, failed=self._failed_addresses)
         await asyncio.get_running_loop().create_connection(lambda: connection, sock=sock)
 
 

@@ -26,7 +26,7 @@ from typing import Any, Final
 from ssbfast import limits
 from ssbfast.errors import MuxRPCError
 from ssbfast.wire.direct.keys import EPOCHS, Role
-from ssbfast.wire.direct.punch.candidates import Whereabouts, parse_whereabouts
+from ssbfast.wire.direct.punch.candidates import Candidates, parse_whereabouts
 
 OFFER: Final = "direct.offer"
 SYNC: Final = "direct.sync"
@@ -50,7 +50,7 @@ class Offer:
     """The caller's offer. epoch: of this attempt. datagram: bytes."""
 
     epoch: int
-    whereabouts: Whereabouts
+    whereabouts: Candidates
     datagram: int = limits.DIRECT_DATAGRAM
 
     def as_json(self) -> dict[str, Any]:
@@ -63,7 +63,7 @@ class OfferAnswer:
 
     certificate: bytes = field(repr=False)
     took: float
-    whereabouts: Whereabouts
+    whereabouts: Candidates
     datagram: int = limits.DIRECT_DATAGRAM
 
     def as_json(self) -> dict[str, Any]:

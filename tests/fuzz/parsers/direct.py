@@ -13,8 +13,8 @@ from ssbfast.net.stun_server import answer_to, codec, is_request
 from ssbfast.wire.direct.keys import DirectKeys, Role
 from ssbfast.wire.direct.punch.candidates import (
     PORTS,
+    Candidates,
     Surroundings,
-    Whereabouts,
     admit,
     canonical_host,
     is_sendable,
@@ -55,7 +55,7 @@ def whereabouts(data: bytes) -> None:
     assert parse_whereabouts(found.as_json()) == found
     for item in admit(found, _AROUND):
         assert is_sendable(item.host, item.port)
-    assert isinstance(found, Whereabouts) and canonical_host(text_of(data)) in (None, canonical_host(text_of(data)))
+    assert isinstance(found, Candidates) and canonical_host(text_of(data)) in (None, canonical_host(text_of(data)))
 
 
 def probes(data: bytes) -> None:

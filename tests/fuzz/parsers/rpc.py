@@ -88,7 +88,7 @@ def room_calls(data: bytes) -> None:
     for req, name in enumerate(names, start=2):
         for kind in CallKind:
             room.handle(1, Called(-req, kind, name, args), 0.0)
-    room.closed(1, 1.0)
+    room.session_closed(1, 1.0)
     room.tick(2.0)
 
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from ssbfast import limits
 from ssbfast.errors import MuxRPCError
 from ssbfast.wire.direct import signaling as calls
-from ssbfast.wire.direct.punch.candidates import Candidate, Kind, NatMapping, Whereabouts
+from ssbfast.wire.direct.punch.candidates import Candidate, Candidates, Kind, NatMapping
 
-HERE = Whereabouts((Candidate("192.0.2.1", 4096, Kind.REFLEXIVE),), NatMapping.EASY, birthday=True)
+HERE = Candidates((Candidate("192.0.2.1", 4096, Kind.REFLEXIVE),), NatMapping.EASY, birthday=True)
 EPOCHS = st.integers(1, 2**32 - 1)
 COUNTS = st.integers(0, 2**62 - 1)
 
@@ -69,7 +69,7 @@ def test_the_others_there_and_back(epoch: int, connection: bytes, session: bytes
 
 
 def test_an_offer_without_a_length_means_the_longest() -> None:
-    assert calls.parse_offer([{"epoch": 9}]) == calls.Offer(9, Whereabouts(), limits.DIRECT_DATAGRAM)
+    assert calls.parse_offer([{"epoch": 9}]) == calls.Offer(9, Candidates(), limits.DIRECT_DATAGRAM)
 
 
 @pytest.mark.parametrize("name", PARSERS)

@@ -13,7 +13,7 @@
 A TAKE answers a HOLD of the same carrier. So as long as a standby has brought nothing, no end can have moved there,
 and it may be replaced by another one without loss.
 
-`Moves` is the half of `carriers.Carriers` that knows the rules R1 to R7; the other half knows times and endings.
+`HandoverState` is the half of `carriers.Carriers` that knows the rules R1 to R7; the other half has the times and ends.
 
 Spec: docs/protocol/direct.md, repeated here as far as it matters.
 """
@@ -82,7 +82,7 @@ class Carrier:
     reader: RecordReader = field(default_factory=RecordReader, repr=False)
 
 
-class Moves:
+class HandoverState:
     """The carriers on which the session is sent and read, and the one it moves to."""
 
     __slots__ = (

@@ -45,7 +45,7 @@ from ssbfast.wire.direct.carriers.effects import (
     WantQuic,
     WantStandby,
 )
-from ssbfast.wire.direct.carriers.handover import Carrier, Kind, Moves, Phase
+from ssbfast.wire.direct.carriers.handover import Carrier, HandoverState, Kind, Phase
 from ssbfast.wire.direct.carriers.records import RecordType
 from ssbfast.wire.direct.carriers.timers import Dials, Kept, Progress, Pulse, Upgrades
 from ssbfast.wire.direct.keys import Role
@@ -53,7 +53,7 @@ from ssbfast.wire.direct.keys import Role
 _GIVEN_UP: Final = "the other end has given up the session"
 
 
-class Carriers(Moves):
+class Carriers(HandoverState):
     """One end of a session that may move. Carrier 0 is the first tunnel, in use from the start.
 
     role: which end of the inner session this is. window: W in bytes, the same at both ends.
@@ -195,7 +195,7 @@ class Carriers(Moves):
         """True once the session has ended, in order or not."""
         return self._phase is not Phase.OPEN
 
-    def given_up(self, carrier: int, now: float) -> None:
+    def session_dropped(self, carrier: int, now: float) -> None:
         """Note that the peer, in that standby, says it has dropped the session. Received bytes can still be read."""
         if self._phase is not Phase.OPEN or carrier not in self._carriers:
             return
@@ -287,12 +287,12 @@ class Carriers(Moves):
         except CarrierError as error:
             self._fail(error)
 
-    def stirred(self, now: float) -> None:
+    def forwarding_moved(self, now: float) -> None:
         """Note that forwarded connections move on the direct path: it is as busy as if the session did."""
         self._moved = now
         self._run(now)
 
-    def heard(self, carrier: int, now: float, rtt: float = 0.0) -> None:
+    def data_received(self, carrier: int, now: float, rtt: float = 0.0) -> None:
         """Note that something authentic came on that QUIC path. rtt: its round trip in seconds, 0 if not known."""
         if self._quic is not None and self._quic.id == carrier:
             self._pulse.received(now)

@@ -26,10 +26,10 @@ from ssbfast.wire.direct.punch.candidates import (
     PORTS,
     Address,
     Candidate,
+    Candidates,
     Kind,
     NatMapping,
     Scope,
-    Whereabouts,
     scope_of,
 )
 
@@ -99,7 +99,7 @@ class OpenSockets:
 
 
 def plan(
-    ours: Whereabouts, theirs: Whereabouts, admitted: Sequence[Candidate], families: Sequence[int], randbelow: RandBelow
+    ours: Candidates, theirs: Candidates, admitted: Sequence[Candidate], families: Sequence[int], randbelow: RandBelow
 ) -> Search | None:
     """Return our part in a search; None when there is to be none.
 
@@ -117,7 +117,7 @@ def plan(
     return GuessPorts(families.index(4), seen[0].host, randbelow)
 
 
-def why_not(ours: Whereabouts, theirs: Whereabouts, reflectors: int) -> str | None:
+def why_not(ours: Candidates, theirs: Candidates, reflectors: int) -> str | None:
     """Return why `plan` had no search for an end that would take part in one.
 
     The text is for people; None when the reason is not known here.

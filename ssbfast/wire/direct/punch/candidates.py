@@ -84,7 +84,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Whereabouts:
+class Candidates:
     """The candidates of one side: at most 8, best first."""
 
     candidates: tuple[Candidate, ...] = ()
@@ -221,25 +221,25 @@ def is_sendable(host: object, port: object, *, loopback: bool = False) -> bool:
     return not _among(ip, _NEVER) and (ip.version == 4 or _among(ip, _UNICAST6))
 
 
-def parse_whereabouts(value: object) -> Whereabouts:
+def parse_whereabouts(value: object) -> Candidates:
     """Read a peer's candidates.
 
     value: anything that JSON can say. Looks at the first 8 candidates only; what is none is left out. Never raises.
     """
     if not isinstance(value, Mapping):
-        return Whereabouts()
+        return Candidates()
     listed = value.get("candidates")
     found = [_parse(item) for item in listed[: limits.CANDIDATES]] if isinstance(listed, list) else []
     mapping = value.get("mapping")
     known = {item.value: item for item in NatMapping}
-    return Whereabouts(
+    return Candidates(
         candidates=tuple(dict.fromkeys(item for item in found if item is not None)),
         mapping=known.get(mapping, NatMapping.UNKNOWN) if isinstance(mapping, str) else NatMapping.UNKNOWN,
         birthday=value.get("birthday") is True,
     )
 
 
-def admit(theirs: Whereabouts, around: Surroundings) -> tuple[Candidate, ...]:
+def admit(theirs: Candidates, around: Surroundings) -> tuple[Candidate, ...]:
     """Return the peer's candidates that we send to: at most 8, in its order, none twice. Never raises."""
     out: dict[Address, Candidate] = {}
     for item in theirs.candidates[: limits.CANDIDATES]:

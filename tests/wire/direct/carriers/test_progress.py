@@ -37,7 +37,7 @@ class Simulated:
 
     def send(self, stream: int, offset: int, passes: float | None) -> None:
         self.streams[stream] = offset, passes
-        self.machine.stirred(self.now)
+        self.machine.forwarding_moved(self.now)
         self.take()
 
     def take(self) -> None:
@@ -51,7 +51,7 @@ class Simulated:
         self.now = end
 
     def tick(self) -> None:
-        self.machine.heard(1, self.now, self.rtt)
+        self.machine.data_received(1, self.now, self.rtt)
         self.streams = {
             number: (offset, passes)
             for number, (offset, passes) in self.streams.items()
@@ -131,7 +131,7 @@ def test_signs_of_life_need_not_go_on_until_the_verdict(last: float, reason: str
     machine = with_standby(Role.CALLER)
     machine.waiting(1, {2: 0}, 1.0)
     machine.send(b"x", 1.0)
-    machine.heard(1, last, 0.02)
+    machine.data_received(1, last, 0.02)
     for step in range(5, 4 * 4):
         machine.waiting(1, {2: 0}, step / 4)
         machine.handle_timer(step / 4)
@@ -159,7 +159,7 @@ def test_the_next_path_comes_at_once_the_first_time_and_then_after_the_usual_pau
         caller.waiting(carrier, {2: 0}, now)
         for _ in range(8):
             now += limits.DIRECT_LOOK_SECONDS
-            caller.heard(carrier, now)
+            caller.data_received(carrier, now)
             caller.waiting(carrier, {2: 0}, now)
             caller.handle_timer(now)
         assert "ShortenDatagrams" in kinds(caller.effects())

@@ -89,7 +89,7 @@ def test_standby_dials_back_off_and_hurry_when_needed() -> None:
         assert at is not None
         pauses.append(at - now)
         now = at
-        caller.heard(1, now)
+        caller.data_received(1, now)
         caller.handle_timer(now)
         assert "WantStandby" in kinds(caller.effects())
     assert pauses == [0.5, 1, 2, 4, 8, 16, 32, 60, 60]
@@ -133,10 +133,10 @@ def run_until(machine: Carriers, end: float) -> list[tuple[float, ef.Effect]]:
 
 def test_pings_and_loss_of_a_silent_path() -> None:
     machine = with_standby(Role.TARGET)
-    machine.heard(1, 100.0)
+    machine.data_received(1, 100.0)
     machine.handle_timer(100.0)  # idle since 0: a PING every 15 s
     assert machine.effects()[0] == ef.Ping(1)
-    machine.heard(1, 100.1)
+    machine.data_received(1, 100.1)
     log = run_until(machine, 114.9)
     assert [effect for _, effect in log if not isinstance(effect, ef.Records)] == []
     log = run_until(machine, 120.0)
@@ -155,21 +155,21 @@ def test_pings_every_second_while_busy_and_while_bytes_wait() -> None:
         machine.handle_timer(now)
         if ef.Ping(1) in machine.effects():
             pings.append(now)
-            machine.heard(1, now + 0.01)
+            machine.data_received(1, now + 0.01)
     assert pings == [1, 2, 3, 4, 19, 34, 49]
     machine.send(b"unacked", 49.5)  # and the other end's reader stands still
     for second in range(50, 80):
         machine.handle_timer(float(second))
         assert ef.Ping(1) in machine.effects()
-        machine.heard(1, second + 0.01)
+        machine.data_received(1, second + 0.01)
     assert machine.timer() == 80.0
 
 
 def test_unacknowledged_bytes_are_enough_to_judge() -> None:
     machine = direct(Role.TARGET)
-    machine.heard(1, 10.0)
+    machine.data_received(1, 10.0)
     machine.handle_timer(10.0)
-    machine.heard(1, 10.0)
+    machine.data_received(1, 10.0)
     machine.effects()
     machine.send(b"x", 10.2)
     log = run_until(machine, 12.0)
@@ -203,7 +203,7 @@ def test_keepalives_on_the_standby() -> None:
         assert at is not None
         now = at
         machine.handle_timer(now)
-        machine.heard(1, now)
+        machine.data_received(1, now)
         times += [now for effect in machine.effects() if isinstance(effect, ef.Records)]
     assert times == [60, 120, 180]
 
@@ -366,7 +366,7 @@ def test_the_peer_s_word_in_the_standby_ends_the_session(role: Role, stranded: b
     else:
         machine.data(1, b"last", 1.0)
     machine.effects()
-    machine.given_up(2, 1.1)
+    machine.session_dropped(2, 1.1)
     effects = machine.effects()
     ended = {effect.carrier for effect in effects if isinstance(effect, ef.EndCarrier)}
     assert ended == ({2} if stranded else {1, 2})
@@ -382,7 +382,7 @@ def test_the_word_of_a_standby_that_is_no_more_is_not_heard() -> None:
     machine = with_standby()
     machine.standby_up(3, 1.0)  # it takes the place of carrier 2
     machine.effects()
-    machine.given_up(2, 1.1)
+    machine.session_dropped(2, 1.1)
     assert machine.effects() == [] and machine.path == "direct" and not machine.is_over
 
 

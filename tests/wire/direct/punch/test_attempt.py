@@ -18,7 +18,7 @@ from ssbfast.wire.direct.keys import DirectKeys, Role
 from ssbfast.wire.direct.punch.attempt import Failed, Nominated, Proven, Punch, PunchEffect, PunchState, SendProbe
 from ssbfast.wire.direct.punch.birthday import GuessPorts, OpenSockets, Searches, plan
 from ssbfast.wire.direct.punch.budgets import Unanswered
-from ssbfast.wire.direct.punch.candidates import PORTS, Address, Candidate, Kind, NatMapping, Surroundings, Whereabouts
+from ssbfast.wire.direct.punch.candidates import PORTS, Address, Candidate, Candidates, Kind, NatMapping, Surroundings
 from ssbfast.wire.direct.punch.pace import ProbePace
 from ssbfast.wire.direct.punch.probes import ProbeKind, Probes
 from tests.helpers.natsim import EXPORT_KEY, NatKind, PunchEnd, SimulatedInternet, SimulatedNat, meet
@@ -168,7 +168,7 @@ def test_who_searches(
     part: type | None,
 ) -> None:
     search = plan(
-        Whereabouts((), ours, wanted[0]), Whereabouts((), theirs, wanted[1]), admitted, families, random.randrange
+        Candidates((), ours, wanted[0]), Candidates((), theirs, wanted[1]), admitted, families, random.randrange
     )
     assert type(search) is (part or type(None))
 

@@ -14,10 +14,10 @@ from ssbfast import limits
 from ssbfast.wire.direct.punch.candidates import (
     Address,
     Candidate,
+    Candidates,
     Kind,
     NatMapping,
     Surroundings,
-    Whereabouts,
     admit,
     canonical_host,
     is_credible,
@@ -256,16 +256,16 @@ def test_no_address_twice_by_another_name() -> None:
 
 
 def test_there_and_back() -> None:
-    ours = Whereabouts(
+    ours = Candidates(
         (Candidate("8.8.8.8", 4000, Kind.REFLEXIVE), Candidate("2600::1", 4001, Kind.HOST)), NatMapping.HARD, True
     )
     assert parse_whereabouts(json.loads(json.dumps(ours.as_json()))) == ours
 
 
 def test_what_is_missing() -> None:
-    assert parse_whereabouts({}) == Whereabouts()
-    assert parse_whereabouts({"mapping": "harder", "birthday": 1}) == Whereabouts()
-    assert parse_whereabouts({"mapping": ["easy"], "birthday": "true"}) == Whereabouts()
+    assert parse_whereabouts({}) == Candidates()
+    assert parse_whereabouts({"mapping": "harder", "birthday": 1}) == Candidates()
+    assert parse_whereabouts({"mapping": ["easy"], "birthday": "true"}) == Candidates()
     assert parse_whereabouts({"birthday": True}).birthday
 
 
@@ -317,5 +317,5 @@ def test_sources_of_datagrams_are_looked_at_the_same_way() -> None:
 
 
 def test_repr_shows_no_address() -> None:
-    ours = Whereabouts((Candidate("8.8.8.8", 4567, Kind.HOST),))
+    ours = Candidates((Candidate("8.8.8.8", 4567, Kind.HOST),))
     assert "8.8" not in repr(ours) and "4567" not in repr(ours) and "192.168" not in repr(HOME)

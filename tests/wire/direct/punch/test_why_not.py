@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from ssbfast.wire.direct.punch import birthday
-from ssbfast.wire.direct.punch.candidates import Candidate, Kind, NatMapping, Whereabouts
+from ssbfast.wire.direct.punch.candidates import Candidate, Candidates, Kind, NatMapping
 
 EASY, HARD, UNKNOWN = NatMapping.EASY, NatMapping.HARD, NatMapping.UNKNOWN
 
 
-def end(mapping: NatMapping, wants: bool = True) -> Whereabouts:
-    return Whereabouts((Candidate("192.0.2.1", 4000, Kind.REFLEXIVE),), mapping, wants)
+def end(mapping: NatMapping, wants: bool = True) -> Candidates:
+    return Candidates((Candidate("192.0.2.1", 4000, Kind.REFLEXIVE),), mapping, wants)
 
 
 @pytest.mark.parametrize(
@@ -28,5 +28,5 @@ def end(mapping: NatMapping, wants: bool = True) -> Whereabouts:
         (end(HARD), end(EASY), 2, None),
     ],
 )
-def test_why_not(ours: Whereabouts, theirs: Whereabouts, reflectors: int, why: str | None) -> None:
+def test_why_not(ours: Candidates, theirs: Candidates, reflectors: int, why: str | None) -> None:
     assert birthday.why_not(ours, theirs, reflectors) == why
