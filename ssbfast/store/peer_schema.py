@@ -95,7 +95,7 @@ def connect_to_read(path: Path, *, busy: float = limits.STORE_BUSY_SECONDS) -> s
             return _open(path, busy)
         except sqlite3.OperationalError:
             if _has_log(path):
-                raise  # a part of the store is in there, and without its index nobody can read it
+                raise  # a part of the store is in there; without its index it cannot be read
         return _open_immutable(path)
 
 
