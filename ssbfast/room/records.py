@@ -18,10 +18,6 @@ from typing import Final, Protocol
 from ssbfast.ids import FeedId
 from ssbfast.room.roles import Mode, Role
 
-INVITE_BYTES: Final = 32
-"""Random bytes of the code of an invite, a login link and a web session. The store keeps their SHA-256."""
-
-
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The settings of a room.
@@ -120,7 +116,16 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class AuditLine:
-    """A line of the audit log. action: "block", "invite", …; subject: the peer that it was done to."""
+    """A line of the audit log.
+
+    Attributes:
+        number: It rises by one, and is never given again.
+        time: When it was done.
+        by: Who did it; None for the operator.
+        action: One of `AUDIT_ACTIONS`.
+        subject: The peer that it was done to, if any.
+        detail: "invite 7", an alias, a role, "mode: open → community", …
+    """
 
     number: int
     time: float
@@ -159,6 +164,13 @@ class News:
     settings: Settings
     standings: Mapping[FeedId, Standing]
     is_whole: bool = False
+
+
+AUDIT_ACTIONS: Final = (
+    *("add", "role", "remove", "block", "unblock", "settings", "invite", "revoke invite", "claim", "alias"),
+    *("revoke alias", "link", "use link", "password", "notice", "import"),
+)
+"""What lines of the audit log are about."""
 
 
 class Outcome(str, Enum):
@@ -244,7 +256,19 @@ class RoomRecords(Protocol):
     def create_invite(
         self, hash: bytes, *, by: FeedId | None, note: str = "", expires: float | None = None, uses: int = 1
     ) -> int:
-        """Keep a new invite. hash: SHA-256 of its code. Returns its number."""
+        """Keep a new invite.
+
+        Args:
+            hash: SHA-256 of its code (`ssbfast.room.codes`).
+            by: Its maker: the invite is valid as long as this key may invite. None: the operator, always. For a visitor
+                of the web site who is not signed in, give the room's own id: it is valid while everyone may invite.
+            note: For whom it is, as its maker remembers it.
+            expires: When it ends; None for never.
+            uses: How many keys may claim it.
+
+        Returns:
+            Its number; 0 when its maker was blocked in the meantime, and nothing is kept.
+        """
 
     def invites(self, by: FeedId | None = None, *, all: bool = True) -> Sequence[Invite]:
         """Return invites, newest first: all, or those that `by` made (None: the operator's)."""
@@ -280,7 +304,7 @@ class RoomRecords(Protocol):
             now: The time: a name that was freed is kept from others for `limits.ALIAS_REST` seconds.
 
         Returns:
-            DONE, TAKEN, TOO_MANY or BLOCKED.
+            DONE, TAKEN, TOO_MANY, BLOCKED, or MISSING: no key that may have an alias under the mode, any more.
         """
 
     def revoke_alias(self, name: str, *, by: FeedId | None, owner: FeedId | None = None) -> Outcome:
@@ -289,7 +313,7 @@ class RoomRecords(Protocol):
     # ------------------------------------------------------------ web site
 
     def add_web_session(self, hash: bytes, feed: FeedId, browser: str, now: float) -> None:
-        """Keep a browser's session."""
+        """Keep a browser's session; nothing for a key that is no member any more."""
 
     def web_session(self, hash: bytes) -> WebSession | None:
         """Return a browser's session, expired or not."""

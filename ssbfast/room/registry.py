@@ -111,9 +111,9 @@ class Registry:
     def apply(self, news: News) -> list[Change]:
         """Take the news of the store; return what is different now.
 
-        News that are older than what is known change nothing.
+        News that are older than what is known change nothing, unless they are whole: then the store is another one.
         """
-        if self.number is not None and news.number < self.number:
+        if self.number is not None and news.number < self.number and not news.is_whole:
             return []
         self.number = news.number
         changes: list[Change] = []

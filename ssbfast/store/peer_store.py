@@ -27,7 +27,7 @@ from ssbfast.errors import BadInputError, StoreError
 from ssbfast.ids import FeedId
 from ssbfast.room.denials import Batch, Denial, RandBelow, RoomTally, Row, plan
 from ssbfast.room.tunnel_auth import Reason, Relation
-from ssbfast.store import peer_schema
+from ssbfast.store import database, peer_schema
 
 FILE: Final = "store.sqlite"
 """The store's name in a data directory."""
@@ -91,7 +91,7 @@ class Store:
         self._lock = threading.RLock()
         self._reading = reading
         self._closed = False
-        before = None if peer_schema.is_missing(self.path) else self._look()
+        before = None if database.is_missing(self.path) else self._look()
         self._connection = self._connect(create=not reading)
         self._place = self._last = before or self._look()
         self._opened = 1
@@ -120,7 +120,7 @@ class Store:
         """Read all that decides over admission. Raises BadInputError, in one line, for a store that is damaged."""
         try:
             with self._using():
-                problem = peer_schema.damage(self._connection)
+                problem = database.damage(self._connection)
             self.contacts()
         except StoreError as error:
             raise BadInputError(f"{self.path}: {error}") from None
@@ -275,7 +275,7 @@ class Store:
                     self._follow_name()
                 yield
             except sqlite3.Error as error:
-                raise StoreError(f"the store cannot be used: {peer_schema.cause(self.path, error)}") from None
+                raise StoreError(f"the store cannot be used: {database.cause(self.path, error)}") from None
 
     def _follow_name(self) -> None:
         """Open what has our name now, unless that is what we have open.
@@ -296,7 +296,7 @@ class Store:
         except BadInputError as error:
             raise StoreError(str(error)) from None
         is_other = self._last is None or place.file != self._last.file
-        if is_other and (problem := peer_schema.damage(self._connection)) is not None:
+        if is_other and (problem := database.damage(self._connection)) is not None:
             self._connection.close()
             raise StoreError(f"{self.path} is damaged: {problem}")
         self.exchanged += is_other
@@ -314,7 +314,7 @@ class Store:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise StoreError(f"the store cannot be used: {peer_schema.cause(self.path, error)}") from None
+            raise StoreError(f"the store cannot be used: {database.cause(self.path, error)}") from None
         return _Place((found.st_dev, found.st_ino), (found.st_mtime_ns, found.st_size))
 
     @contextlib.contextmanager
@@ -329,7 +329,7 @@ class Store:
                 yield
                 self._connection.execute("COMMIT")
             except BaseException:
-                peer_schema.roll_back(self._connection)
+                database.roll_back(self._connection)
                 raise
 
     def _fold_log(self) -> None:
@@ -349,7 +349,7 @@ class Store:
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
         with self._transaction("BEGIN IMMEDIATE"):
-            if peer_schema.version_of(self._connection) != peer_schema.VERSION:
+            if database.version_of(self._connection) != peer_schema.VERSION:
                 raise StoreError("a newer version of ssbfast has changed the store: restart this one")
             yield
         with self._lock:

@@ -17,7 +17,7 @@ from ssbfast.client.follow_graph import StoreGraph
 from ssbfast.errors import BadInputError, GraphAwayError, StoreError
 from ssbfast.room.denials import Denial
 from ssbfast.room.tunnel_auth import Reason, Relation, Verdict
-from ssbfast.store import peer_schema
+from ssbfast.store import database
 from ssbfast.store.peer_store import FILE, Store
 from tests.helpers.commands import assert_unusable
 from tests.helpers.processes import run
@@ -167,15 +167,15 @@ async def test_refusals_are_told_without_a_number_while_nothing_can_be_written(t
 def test_a_new_store_appears_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever looks while it is made sees none; and if that fails nothing is left."""
     seen: list[bool] = []
-    migrate = peer_schema._migrate
+    migrate = database._migrate
 
-    def looking(connection: sqlite3.Connection, path: Path) -> None:
+    def looking(connection: sqlite3.Connection, path: Path, schema: database.Schema) -> None:
         seen.append((tmp_path / FILE).exists())
         if len(seen) == 1:
             raise sqlite3.OperationalError("database or disk is full")
-        migrate(connection, path)
+        migrate(connection, path, schema)
 
-    monkeypatch.setattr(peer_schema, "_migrate", looking)
+    monkeypatch.setattr(database, "_migrate", looking)
     with pytest.raises(BadInputError, match="the disk is full"):
         Store(tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -184,9 +184,7 @@ def test_a_new_store_appears_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
 
 
-def test_a_new_store_does_not_inherit_the_log_of_a_removed_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_new_store_does_not_inherit_the_log_of_a_removed_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Store(tmp_path) as store:
         monkeypatch.setattr(store, "_fold_log", lambda: None)
         store.follow(feed(1))
