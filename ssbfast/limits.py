@@ -866,6 +866,52 @@ TUNNELS_ENDED: Final = 8
 LISTEN_BACKLOG: Final = 1_024
 """Connections that the system keeps for a listening socket until we accept them: as many as `HANDSHAKES`."""
 
+# ---------------------------------------------------------------- WebSocket
+
+WEBSOCKET_MESSAGE: Final = 1 * MiB
+"""Longest message that is sent or taken: nothing waits for the end of one, and JS peers' are below 64 KiB."""
+
+WEBSOCKET_READ: Final = 32 * KiB
+"""Bytes of a connection that are looked at in one go: of frames that carry nothing they hold 5,461, 20 ms of work."""
+
+WEBSOCKET_IDLE_FRAMES: Final = 128
+"""Frames without a byte of the session's (pings, pongs, empty ones) that a peer may send at once."""
+
+WEBSOCKET_IDLE_FRAMES_PER_SECOND: Final = 4.0
+"""The same in the long run: browsers and proxies ping every 20 s or so."""
+
+WEBSOCKET_UPGRADE_SECONDS: Final = 10.0
+"""How long the opening handshake may take, once there is a connection."""
+
+WEBSOCKET_CLOSE_SECONDS: Final = 3.0
+"""How long the answer to a close frame may take; as `GOODBYE_SECONDS`."""
+
+# ---------------------------------------------------------------- web sites of rooms, as peers ask them
+
+WEB_SECONDS: Final = 10.0
+"""How long a room's web site may take for all that we ask it about one alias or one invite."""
+
+WEB_ANSWER: Final = 64 * KiB
+"""Longest answer of a web site: an alias or an invite has less than 1 KiB."""
+
+WEB_HEAD: Final = 16 * KiB
+"""Longest head of an answer."""
+
+WEB_REDIRECTS: Final = 3
+"""Redirects that are followed, all to the same host."""
+
+WEB_URL: Final = 2_000
+"""Characters of a web address that we ask for."""
+
+ALIAS_LOOKUP_SECONDS: Final = 3_600.0
+"""A refused peer's alias is looked for once in so long at the most."""
+
+ALIAS_LOOKUPS: Final = 60
+"""Refused peers whose alias is looked for in `ALIAS_LOOKUP_SECONDS`: identities are free, and each asks a web site."""
+
+ALIAS_LOOKUP_NAMES: Final = 4
+"""Names of one peer that a room's web site is asked about."""
+
 # ---------------------------------------------------------------- members of a room
 
 RECORDS_LOOK_SECONDS: Final = 0.2

@@ -53,6 +53,7 @@ def test_schedules(block: int, rounds: int, path: str) -> None:
             raise AssertionError(f"seed {seed}: {difference}\n{last}") from None
 
 
+@pytest.mark.slow
 def test_schedules_reach_everything(rounds: int) -> None:
     """The driver is worth nothing if its traffic dies at the door."""
     seen: set[str] = set()

@@ -101,6 +101,7 @@ def test_a_room_that_is_none_fails(place: RoomProcesses) -> None:
     assert feed(3).short in done.stderr
 
 
+@pytest.mark.slow
 async def test_an_ssb_server_is_asked_instead_of_the_contacts(place: RoomProcesses) -> None:
     server = SsbServer()
     await server.start()

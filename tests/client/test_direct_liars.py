@@ -139,6 +139,7 @@ async def test_nothing_is_sent_to_where_nothing_may_be(how: str) -> None:
         assert probed <= {("198.51.100.7", 2000)}  # the eighth of the thousand, and no other
 
 
+@pytest.mark.slow
 async def test_a_third_party_gets_a_few_small_probes_and_nothing_else(victim: socket.socket) -> None:
     """Nobody can know that an address is not the peer's own. Who is named gets less than the liar has to send."""
     async with meeting(c=None) as met:
@@ -155,6 +156,7 @@ async def test_a_third_party_gets_a_few_small_probes_and_nothing_else(victim: so
         assert not met.target.named("path")
 
 
+@pytest.mark.slow
 async def test_reflected_and_forged_probes_open_nothing(victim: socket.socket) -> None:
     """A third party that answers with what it got, or with junk, during the attempt."""
     async with meeting(c=None) as met:

@@ -132,6 +132,7 @@ async def test_a_room_s_lies_about_a_standby_do_not_end_a_session(how: str, at: 
         await eventually(lambda: met.at.room.splices == 2)  # both ends of one tunnel: the others are gone
 
 
+@pytest.mark.slow
 async def test_a_room_that_lies_to_the_end_costs_the_session_no_sooner_than_the_rule(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -70,6 +70,7 @@ async def test_a_session_leaves_the_room_by_itself_and_says_so() -> None:
         assert not met.caller.named("closed") and not met.target.named("closed")
 
 
+@pytest.mark.slow
 async def test_nothing_of_calls_and_streams_is_lost_when_paths_die() -> None:
     async with meeting() as met:
         stream = met.peer.duplex("echo")
@@ -140,6 +141,7 @@ async def test_a_second_tunnel_of_the_same_peer_is_shown_all_the_same() -> None:
         await met.is_usable()
 
 
+@pytest.mark.slow
 async def test_a_session_outlives_the_room_s_death_while_direct() -> None:
     async with meeting() as met:
         await met.path("direct")
@@ -155,6 +157,7 @@ async def test_a_session_outlives_the_room_s_death_while_direct() -> None:
         assert not met.caller.named("closed") and not met.target.named("closed")
 
 
+@pytest.mark.slow
 async def test_without_a_way_back_it_ends_in_time_with_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "CARRIER_SECONDS", 2.0)
     monkeypatch.setattr(limits, "SLEEP_KEPT", 0)

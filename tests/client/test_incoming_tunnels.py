@@ -223,6 +223,7 @@ async def test_whom_we_expect_keeps_a_slot_while_invented_origins_come_and_go() 
         assert await here.is_let_in(waiting, friend)
 
 
+@pytest.mark.slow
 async def test_a_forged_friend_has_no_more_slots_than_others_and_is_not_let_in() -> None:
     async with place() as here:
         forged, friend = here.friend(), here.friend()

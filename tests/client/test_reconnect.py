@@ -278,6 +278,7 @@ async def test_a_killed_room_is_told_within_5_seconds_and_reached_again_when_it_
             await target.close()
 
 
+@pytest.mark.slow
 async def test_a_room_with_a_delay_of_200_ms() -> None:
     async with room_with_clients() as at, line(at.room.server.port, 0.1) as slow:
         friend = Keypair.generate()

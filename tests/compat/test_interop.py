@@ -137,6 +137,7 @@ async def test_compat_client_native_server(split: bool) -> None:
 
 
 @pytest.mark.parametrize("split", [True, False], ids=["split", "merged"])
+@pytest.mark.slow
 async def test_native_client_compat_server(split: bool) -> None:
     async with recording_server() as it:
         peer, relay = Peer(api=native_api()), Relay(pool=16 * 1024 * 1024)

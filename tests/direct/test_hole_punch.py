@@ -473,6 +473,7 @@ async def test_why_there_was_no_search_is_told(monkeypatch: pytest.MonkeyPatch) 
 # ---------------------------------------------------------------- ends
 
 
+@pytest.mark.slow
 async def test_nobody_there(attempts: tuple[Attempt, Attempt], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "PUNCH_SECONDS", 0.05)
     caller, _ = attempts
@@ -515,6 +516,7 @@ async def test_cancelled_while_gathering(attempts: tuple[Attempt, Attempt]) -> N
         attempt.close()
 
 
+@pytest.mark.slow
 async def test_calls_out_of_order(attempts: tuple[Attempt, Attempt], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "PUNCH_SECONDS", 0.02)
     caller, target = attempts

@@ -187,6 +187,7 @@ async def test_segments_of_any_size_give_the_same(size: int) -> None:
         assert here.received == data
 
 
+@pytest.mark.slow
 async def test_many_tunnels_share_a_session() -> None:
     async with served_room() as room:
         caller, target = await room.raw(), await room.raw(split=True)

@@ -466,6 +466,7 @@ async def test_calls_of_other_tasks_that_the_loop_waits_for_are_answered(monkeyp
         assert count == 300
 
 
+@pytest.mark.slow
 async def test_a_loop_that_waits_for_more_than_may_pile_up_loses_its_stream(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

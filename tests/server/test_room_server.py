@@ -341,7 +341,7 @@ async def test_who_calls_and_never_reads_loses_the_session_not_the_room_its_memo
 
 
 class _Spy:
-    """A link's handler with another `closed`."""
+    """A link's handler with another `on_close`."""
 
     def __init__(self, handler: Any, closed: Any) -> None:
         self._handler = handler

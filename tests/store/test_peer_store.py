@@ -157,6 +157,7 @@ def test_threads_share_one_store(tmp_path: Path) -> None:
         assert len(store.contacts()) == 100
 
 
+@pytest.mark.slow
 def test_several_processes_write_at_once(tmp_path: Path) -> None:
     code = "for n in range(int(sys.argv[2]), int(sys.argv[2]) + 40): store.follow(feed(n)); store.block(feed(n))\n"
     processes = [other_process(code, str(tmp_path), str(start)) for start in (0, 40, 80)]
