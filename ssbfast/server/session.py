@@ -173,7 +173,7 @@ class RoomSession:
             ends = [functools.partial(splice.link_closed, link) for splice in splices]
         for end in ends[: limits.TUNNELS_ENDED]:
             end()
-        for end in ends[limits.TUNNELS_ENDED :]:  # a thousand tunnels take time, which is not everybody's
+        for end in ends[limits.TUNNELS_ENDED :]:  # a thousand tunnels take time: in turns with other work
             self._room.relay.turns.queue(link.share, end)
         self._room.connection_lost(self)
 
