@@ -18,6 +18,7 @@ from typing import Final, Protocol
 from ssbfast.ids import FeedId
 from ssbfast.room.roles import Mode, Role
 
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The settings of a room.
