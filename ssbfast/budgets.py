@@ -387,7 +387,7 @@ class Turns:
     """A fair queue of work. Addresses take turns; within an address its sessions do, each by the time it has used.
 
     Time used beside the queue counts as well (`spent`), so that a busy session that now has to wait comes behind those
-    who did little. Its lead is at most `TURN_LEAD` seconds: no share waits for longer because of what it did before.
+    that did little. Its lead is at most `TURN_LEAD` seconds: no share waits for longer because of what it did before.
     """
 
     def __init__(self) -> None:

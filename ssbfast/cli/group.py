@@ -18,7 +18,7 @@ from ssbfast.cli.standard_error import bounded_stderr, warn
 from ssbfast.errors import SSBError
 
 COMMANDS: Final = {
-    "room": ("room", "Run a room: peers that join can reach each other through it."),
+    "room": ("room.command", "Run a room: peers that join can reach each other through it."),
     "listen": ("listen", "Offer a TCP service to your friends through rooms."),
     "connect": ("connect", "Reach a friend's service through rooms, at a local address."),
     "attendants": ("attendants", "List the peers that are in a room now."),

@@ -21,7 +21,7 @@ import pytest
 from aioice import stun
 
 from ssbfast import FeedId, Keypair, NetworkId, RoomClient
-from ssbfast.cli.room import default_data, run_fast
+from ssbfast.cli.room.run import default_data, run_fast
 from ssbfast.errors import HandshakeError, SessionEndedError
 from ssbfast.keys import load_secret
 from ssbfast.room.tunnel_auth import AllowList

@@ -15,7 +15,7 @@ import pytest
 
 from ssbfast import Keypair, RoomClient, limits
 from ssbfast.cli.output import Printer, describe
-from ssbfast.cli.room import RoomLog
+from ssbfast.cli.room.run import RoomLog
 from tests.helpers.processes import Running, without_time
 from tests.helpers.rawpeer import eventually
 from tests.helpers.room_processes import RoomProcesses, room_processes

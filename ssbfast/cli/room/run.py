@@ -46,7 +46,7 @@ def _host(text: str | None) -> Endpoint | None:
     return None if text is None else read_name(text)
 
 
-@click.command()
+@click.command("room")
 @click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Directory of the room's secret.")
 @click.option(
     "--listen",
@@ -69,7 +69,7 @@ def _host(text: str | None) -> Endpoint | None:
 @network_option
 @group_read_option
 @json_option
-def room(
+def run(
     data: Path | None,
     listen: tuple[Endpoint, ...],
     host: Endpoint | None,
@@ -83,10 +83,12 @@ def room(
 
     It prints its address, an invite to paste into SSB apps, and then each peer that joins or leaves, and each tunnel.
     Ctrl-C or SIGTERM says goodbye to all peers; a second one quits at once. If uvloop is installed, it runs on that.
+    The commands below look after a room; they work whether or not it runs, and a running one follows within a second.
 
     \b
-    Example:
+    Examples:
       ssbfast room --listen 0.0.0.0:8008 --host room.example --name "Our room"
+      ssbfast room members add @ID --role admin
     """
     if udp and no_udp:
         raise BadInputError("either --udp or --no-udp")

@@ -1,0 +1,70 @@
+"""`ssbfast room`: it runs the room, unless one of its commands is given."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, Final
+
+import click
+from click.core import ParameterSource
+
+from ssbfast.cli.room.run import run
+
+COMMANDS: Final = {
+    "members": ("members", "List members; add and remove them, change their roles."),
+    "invite": ("invites", "Make invites, list them, revoke them."),
+    "alias": ("aliases", "List aliases, and revoke them."),
+    "deny": ("denied", "List blocked keys; block and unblock keys."),
+    "mode": ("settings", "Show or change the privacy mode."),
+    "settings": ("settings", "Show or change name, language and other settings."),
+    "login-link": ("links", "Make a link that signs a member in on the web site, once."),
+    "audit": ("audit", "Show who changed what."),
+    "backup": ("archive", "Write all that a room keeps into one file."),
+    "restore": ("archive", "Bring a room back from such a file."),
+    "import-go": ("import_go", "Take over a room of go-ssb-room."),
+}
+"""Every command of a room: the module that has it, and what `--help` says."""
+
+_INHERITED: Final = ("data", "as_json", "network")
+
+
+class RoomGroup(click.Group):
+    """A group that loads a command's module when the command is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"ssbfast.cli.room.{COMMANDS[cmd_name][0]}")
+        command = getattr(module, cmd_name.replace("-", "_"))
+        return command if isinstance(command, click.Command) else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_module, text) in COMMANDS.items()])
+
+
+@click.pass_context
+def _run_or_not(context: click.Context, **options: Any) -> Any:
+    """Run the room when no command is given; else let the command have --data and --json."""
+    if context.invoked_subcommand is None:
+        return context.invoke(run, **options)
+    for option in context.command.params:
+        name = option.name or ""
+        if name not in _INHERITED and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(
+                f"{option.opts[0]} is for a room that is to run, without {context.invoked_subcommand!r}"
+            )
+    return None
+
+
+room = RoomGroup(
+    "room",
+    params=run.params,
+    help=run.help,
+    callback=_run_or_not,
+    invoke_without_command=True,
+    subcommand_metavar="[COMMAND [ARGS]...]",
+)
