@@ -985,3 +985,15 @@ WEB_SESSION_IDLE: Final = 86_400.0
 
 WEB_SESSION_MOST: Final = 30 * 86_400.0
 """Seconds that a browser stays signed in at the most, however often it is there."""
+
+CONTROL_CLIENTS: Final = 8
+"""Commands that may be connected to a room's control socket at a time."""
+
+CONTROL_LINE: Final = 64 * KiB
+"""Bytes of a line that a command may send to a room's control socket."""
+
+CONTROL_SECONDS: Final = 10.0
+"""How long a control socket and a command wait for each other's next line."""
+
+SOCKET_PATH: Final = 100
+"""Bytes of a path below which every system can bind a Unix socket to it: Linux takes 107, BSD 103."""
