@@ -940,3 +940,12 @@ WEB_SESSION_IDLE: Final = 86_400.0
 
 WEB_SESSION_MOST: Final = 30 * 86_400.0
 """Seconds that a browser stays signed in at the most, however often it is there."""
+
+LOGIN_LINK_SECONDS: Final = 900.0
+"""Seconds that a link which signs a member in can be used."""
+
+NOTE_LETTERS: Final = 200
+"""Characters of an invite's note, or of the comment on a blocked key."""
+
+BACKUP_BYTES: Final = 4 * 1024 * MiB
+"""Bytes of a room's store in a backup: more is not brought back."""
