@@ -1009,3 +1009,9 @@ CONTROL_SECONDS: Final = 10.0
 
 SOCKET_PATH: Final = 100
 """Bytes of a path below which every system can bind a Unix socket to it: Linux takes 107, BSD 103."""
+
+SIGN_INS_ASKED: Final = 4
+"""Challenges of rooms that a client's user is asked about at a time; more are refused."""
+
+MEMBERSHIP_SECONDS: Final = 60.0
+"""How often a client that a room does not list asks whether it is a member by now."""
