@@ -135,6 +135,20 @@ ALLOWANCES: Final[Mapping[str, Allowance]] = {
 }
 """Calls, and what of them costs others: announcements, lists, tunnels that are opened, and those to one target."""
 
+WRITES: Final[Mapping[str, Allowance]] = {
+    "registrations": Allowance(
+        Rate(limits.REGISTRATIONS_PER_KEY, limits.REGISTRATIONS_BURST),
+        Rate(limits.REGISTRATIONS_PER_ADDRESS, limits.REGISTRATIONS_ADDRESS_BURST),
+        Rate(limits.REGISTRATIONS_PER_KEY, limits.REGISTRATIONS_BURST),
+    ),
+    "writes": Allowance(
+        Rate(limits.WRITES_PER_KEY, limits.WRITES_BURST),
+        Rate(limits.WRITES_PER_ADDRESS, limits.WRITES_ADDRESS_BURST),
+        Rate(limits.WRITES_PER_KEY, limits.WRITES_BURST),
+    ),
+}
+"""Calls that change a room's records: registrations of aliases, and others. They are refused, not delayed."""
+
 
 class Rates:
     """The units spent of each kind, by session, key and network."""
@@ -171,6 +185,22 @@ class Rates:
             shared = self._spend(kind, ("network", network), allowance.address, now)
             wait = max(wait, min(shared, own))
         return wait
+
+    def take(self, kind: str, key: Hashable, networks: Rings, now: float) -> bool:
+        """Charge one unit to a key and its networks, if all of them have it; return whether they had.
+
+        Nothing is charged otherwise: a refusal costs nothing, and makes nobody wait longer.
+        """
+        allowance = self._allowances[kind]
+        accounts: list[tuple[Hashable, Rate]] = [(("key", key), allowance.key)]
+        accounts += [(("network", network), allowance.address) for network in networks]
+        for account, rate in accounts:
+            bucket = self._buckets.get((kind, account))
+            if bucket is not None and rate.wait(bucket.level(rate.rate, now) + 1.0) > 0:
+                return False
+        for account, rate in accounts:
+            self._spend(kind, account, rate, now)
+        return True
 
     def _spend(self, kind: str, account: Hashable, rate: Rate, now: float) -> float:
         bucket = self._buckets.pop((kind, account), None)
@@ -387,7 +417,7 @@ class Turns:
     """A fair queue of work. Addresses take turns; within an address its sessions do, each by the time it has used.
 
     Time used beside the queue counts as well (`spent`), so that a busy session that now has to wait comes behind those
-    who did little. Its lead is at most `TURN_LEAD` seconds: no share waits for longer because of what it did before.
+    that did little. Its lead is at most `TURN_LEAD` seconds: no share waits for longer because of what it did before.
     """
 
     def __init__(self) -> None:

@@ -926,6 +926,51 @@ ALIAS_REST: Final = 30 * 86_400.0
 AUDIT_DAYS: Final = 90
 """Days that lines of a room's audit log are kept."""
 
+MEMBERS_PER_PACKET: Final = 100
+"""Members in one packet of room.members: 6 KiB, which takes its turn beside tunnels."""
+
+WRITES_WAITING: Final = 64
+"""Calls of all peers that wait for a room's records, some milliseconds each."""
+
+WRITES_WAITING_PER_ADDRESS: Final = 16
+"""The same from one IPv4 address or IPv6 /64 (twice and four times as many from a /56 and a /48)."""
+
+WRITES_WAITING_PER_SESSION: Final = 2
+"""The same of one session."""
+
+REGISTRATIONS_PER_KEY: Final = 30 / 3600.0
+"""Aliases that one key may ask for a second, in the long run: with `REGISTRATIONS_BURST`, 60 in any hour."""
+
+REGISTRATIONS_BURST: Final = 30.0
+"""The same at once."""
+
+REGISTRATIONS_PER_ADDRESS: Final = 300 / 3600.0
+"""The same from one address: each costs a signature's verification and a line in the records."""
+
+REGISTRATIONS_ADDRESS_BURST: Final = 300.0
+"""The same at once."""
+
+WRITES_PER_KEY: Final = 0.1
+"""Other calls a second of one key that change a room's records: it revokes an alias, it signs browsers out."""
+
+WRITES_BURST: Final = 30.0
+"""The same at once."""
+
+WRITES_PER_ADDRESS: Final = 2.0
+"""The same from one address."""
+
+WRITES_ADDRESS_BURST: Final = 300.0
+"""The same at once."""
+
+EXCLUDED_AT_ONCE: Final = 32
+"""Sessions that are cut in one turn of the loop, when a mode changes: 3 ms. The others follow in the next turns."""
+
+SOLUTION_SECONDS: Final = 60.0
+"""What a peer has to solve the challenge of a sign-in: its user is asked."""
+
+SOLUTIONS_PER_SESSION: Final = 4
+"""Challenges that wait for one session."""
+
 INVITE_DAYS: Final = 365
 """Days that an invite may be valid, at the most."""
 
@@ -940,3 +985,15 @@ WEB_SESSION_IDLE: Final = 86_400.0
 
 WEB_SESSION_MOST: Final = 30 * 86_400.0
 """Seconds that a browser stays signed in at the most, however often it is there."""
+
+CONTROL_CLIENTS: Final = 8
+"""Commands that may be connected to a room's control socket at a time."""
+
+CONTROL_LINE: Final = 64 * KiB
+"""Bytes of a line that a command may send to a room's control socket."""
+
+CONTROL_SECONDS: Final = 10.0
+"""How long a control socket and a command wait for each other's next line."""
+
+SOCKET_PATH: Final = 100
+"""Bytes of a path below which every system can bind a Unix socket to it: Linux takes 107, BSD 103."""

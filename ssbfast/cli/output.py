@@ -29,7 +29,7 @@ _PLAIN_WORD: Final = re.compile(r"[A-Za-z0-9_@%+=:,./-][A-Za-z0-9_@%+=:,./~-]*")
 
 
 def clean_line(text: str, length: int = limits.LOG_TEXT) -> str:
-    """Return one line for people, whatever `text` is: its line ends are spaces."""
+    """Return `text` as one line for people: its line ends become spaces."""
     return clean_text(" ".join(text[:length].splitlines()), length)
 
 
@@ -91,7 +91,7 @@ class Printer:
 
     stdout: sys.stdout, which is None in a process that was started without one.
     as_json: one JSON object a line, and `text` is left out; otherwise lines for people.
-    on_broken: called, from the thread, once, when nobody reads any more (`| head`).
+    on_broken: called, from the thread, once, when the reader is gone (`| head`).
     on_failed: called, from the thread, once, when lines cannot be written for another reason.
     words: an event as people read it; `describe` knows a room's.
     """

@@ -65,9 +65,9 @@ class HintingGraph(FollowGraph, Protocol):
 async def judge(
     graph: FollowGraph, who: FeedId, policy: Policy, *, allowed: bool = False, origin_matches: bool = True
 ) -> Verdict:
-    """Decide over a key that is proven, or that we are about to dial. See `room.trust.admit`.
+    """Decide over a key that is proven, or that we are about to dial. See `room.tunnel_auth.admit`.
 
-    The graph is always asked, whatever the policy and however clear the case is, and has `GRAPH_SECONDS` to answer;
+    The graph is always asked, under every policy and however clear the case is, and has `GRAPH_SECONDS` to answer;
     if it does not, or fails, every peer is refused. Raises nothing.
     """
     relation: Relation | None = None

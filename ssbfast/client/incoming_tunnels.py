@@ -1,7 +1,7 @@
 """The target's end of tunnels: incoming tunnels, and the peers that are let in.
 
 A room calls tunnel.connect on us. The caller has `INNER_HELLO_SECONDS` up to message 3, which proves its key; then the
-admission decides. A caller that is let in gets message 4 at once. Every other caller, whatever the reason, gets the
+admission decides. A caller that is let in gets message 4 at once. Every other caller, for every reason, gets the
 same error end `REFUSAL_SECONDS` after message 3.
 
 Callers of one portal's session share `PENDING_INNER` slots up to message 3, and `REFUSED_INNER` behind it. When there
@@ -133,7 +133,7 @@ class Answering:
 
     @property
     def refused(self) -> int:
-        """Return the connections whose end is due, and those that are being decided over."""
+        """Return the connections whose end is due, and those that the admission is deciding over."""
         return sum(len(waiting.refused) for waiting in self._waiting.values())
 
     def on_call(self, relay: Relay, outer: Peer, called: Called) -> bool:
@@ -210,7 +210,7 @@ class Answering:
         """Return whether we would let `who` in by name, as far as we know without asking."""
         if isinstance(self._admission, Trust):
             return self._admission.expects(who)
-        # Another admission may count or tell whom it is asked about: it hears of proven keys only.
+        # Another admission may count or report the keys that it is asked about: it hears of proven keys only.
         return isinstance(self._admission, AllowList) and self._admission.decide(who)
 
     # ------------------------------------------------------------ from the incoming peers
@@ -243,7 +243,7 @@ class Answering:
 class IncomingPeer(Peer):
     """A caller: shown to the application once the handshake has proven it and it was let in.
 
-    outer: the session with the room. origin: who it is by the room's account. verdict: why it was let in.
+    outer: the session with the room. origin: the caller's id as the room gives it. verdict: why it was let in.
     """
 
     def __init__(

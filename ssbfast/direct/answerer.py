@@ -84,7 +84,7 @@ class Answerer:
         negotiator = self._negotiator
         try:
             answer = await self._make_answer(offer)
-        except RefusedError:  # who may not hear our addresses need not hear why
+        except RefusedError:  # a peer that may not hear our addresses need not hear why
             negotiator.refuse(called, unknown_method_message(called.name))
         except SSBError as error:
             negotiator.refuse(called, str(error))

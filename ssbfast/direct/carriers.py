@@ -273,7 +273,7 @@ class DirectCarrier:
     def path_lost(self, path: DirectPath, clean: bool, reason: str) -> None:
         if not self.ready.done():
             self.ready.set_exception(PunchError(f"no direct path: {reason}"))
-            self.ready.exception()  # nobody may be waiting
+            self.ready.exception()  # a failure that nothing awaits is no error
         if self.number is not None:
             self._session.carrier_lost(self.number, clean)
         self._owner.path_over(self)
@@ -421,7 +421,7 @@ class RecordStream(Stream):
         said_so = self._peer.is_open  # else its session is ending, and tells by itself how: a room may have cut it
         if not self.accepted.done():
             self.accepted.set_exception(error if said_so and isinstance(error, RemoteError) else over)
-            self.accepted.exception()  # nobody may be waiting
+            self.accepted.exception()  # a failure that nothing awaits is no error
         if self.carrier is not None and said_so:
             if isinstance(error, RemoteError) and error.message == NO_SUCH_SESSION:
                 self.carrier.on_session_dropped()

@@ -1,6 +1,6 @@
 """Certificates of direct paths: one each, made for one attempt and forgotten with it.
 
-A certificate says nothing about who its owner is: it reaches the other end through the inner session, which has
+A certificate says nothing about its owner's identity: it reaches the other end through the inner session, which has
 proven that. It is P-256 throughout, self-signed, nameless, and trusted only where it is pinned.
 """
 

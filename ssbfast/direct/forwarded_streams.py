@@ -1,8 +1,8 @@
 """All TCP connections of one session that were opened on direct paths, this one's and those of paths that are lost.
 
-New ones get a stream of the path that is up. When it is lost, whoever opened a connection calls `direct.continue` in
-the session, whatever carries that now; the other end waits for the call for `CARRIER_SECONDS`. It may be the first
-that the other end hears of a connection: its first bytes can be lost with the path.
+New ones get a stream of the path that is up. When it is lost, the end that opened a connection calls `direct.continue`
+in the session, on any carrier that this has now; the other end waits `CARRIER_SECONDS` for the call. The call may be
+the first that the other end hears of a connection: its first bytes can be lost with the path.
 """
 
 from __future__ import annotations

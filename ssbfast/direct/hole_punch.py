@@ -7,7 +7,7 @@
     punched = await attempt.punch(keys, theirs)    caller: the path that was chosen;
                                                    target: the one on which the caller's QUIC has come
     path = DirectPath(punched.udp, …)              the socket is its owner's now
-    attempt.hand_to(path)                          target: who may speak QUIC, and what came before there was a path
+    attempt.hand_to(path)                          target: addresses that may speak QUIC, and early datagrams
     attempt.close()                                once QUIC is up, or given up
 
 Until it is closed an attempt answers checks on the socket that won: the other side may be later than we are. Each
@@ -172,7 +172,7 @@ class Attempt:
         return self._ours
 
     def claim(self) -> None:
-        """Note that it is waited for now: it is not spare any more."""
+        """Note that a caller waits for it now: it is not spare any more."""
         self._claimed = True
         if self._place is not None:
             self._place.stage = Stage.WAITING
@@ -259,12 +259,12 @@ class Attempt:
             self._tick()
             return await self._outcome
         except BaseException:
-            self._winner = None  # nobody has taken its socket
+            self._winner = None  # its socket has no other owner
             self.close()
             raise
 
     def hand_to(self, path: QuicTarget) -> None:
-        """Tell the target's path, after `punch`, who may speak, now and later, and give it what has come already."""
+        """Tell the target's path, after `punch`, which addresses may speak, now and later; hand it early datagrams."""
         self._path = path
         for index, address in self._proven:
             if index == self._winner:
@@ -292,7 +292,7 @@ class Attempt:
         self._resources.sockets.end_search(self)
         if not self._outcome.done():
             self._outcome.set_exception(PunchError("the attempt was given up"))
-            self._outcome.exception()  # when nobody waits for it, nobody has to hear of it
+            self._outcome.exception()  # a failure that nothing awaits is no error
 
     def _plan(self, keys: DirectKeys, theirs: Candidates, start: float, seconds: float) -> Punch:
         """Plan where to send to, and whether to search for it."""
@@ -413,7 +413,7 @@ class Attempt:
 
     def _won(self, index: int, address: Address, rtt: float | None) -> None:
         udp = self._sockets[index]
-        if udp is None or self._outcome.done():  # done: whoever waited for it was cancelled
+        if udp is None or self._outcome.done():  # done: the waiting task was cancelled
             self._fail("the socket of the path is closed")
             return
         self._winner = index
@@ -472,7 +472,7 @@ def _open_for_search(beside: Sequence[UdpSocket | None]) -> UdpSocket | None:
 
 
 def _chosen(reflectors: Sequence[Address]) -> list[Address]:
-    """Choose whom to ask: the first port of each IP address, then second ones."""
+    """Choose the reflectors to ask: the first port of each IP address, then second ones."""
     by_host: dict[str, dict[int, None]] = defaultdict(dict)
     for text, port in reflectors:
         host = canonical_host(text)

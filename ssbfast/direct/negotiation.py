@@ -59,7 +59,7 @@ class Negotiation:
         self.export_key = peer.link.session.export_key
         kept = host.resources.kept
         carriers = Carriers(role, most=limits.CARRIER_WINDOW_MAX, chance=random.random, kept=kept)
-        carriers.may_be_kept = False  # until `begin`: for those whom we follow or name
+        carriers.may_be_kept = False  # until `begin`: for peers that we follow or name
         self.carrier_transport = CarrierTransport(carriers, peer.link, tunnel, self)
         self.session_id = session_id(self.export_key)
         self.preparation = NextAttempt(self._new_attempt)
@@ -191,7 +191,7 @@ class Negotiation:
         ):
             return False
         if not self.host.may_meet(self._peer):
-            return False  # who may not hear our addresses need not hear why
+            return False  # a peer that may not hear our addresses need not hear why
         try:
             if name == signaling.WANT:
                 self._wanted(called)
@@ -233,8 +233,7 @@ class Negotiation:
     # ------------------------------------------------------------ inside
 
     async def gather(self) -> tuple[Attempt, Candidates]:
-        """Return a fresh attempt, whose closing is the receiver's business, and where it can be reached: the other end
-        may be told right now.
+        """Return a fresh attempt and its addresses, which the other end may hear right now. The caller closes it.
 
         Raises RefusedError when it may not (any more), PunchError, MissingExtraError.
         """

@@ -50,8 +50,8 @@ class Direct:
 class PathNews:
     """News of a session's path. reason: for people, without addresses or ids.
 
-    rtt: seconds, of a direct path. took: seconds of trying, whether it came to something or not; None when nobody
-    tried, and a direct path was lost.
+    rtt: seconds, of a direct path. took: seconds of trying, whether it came to something or not; None when there
+    was no attempt, and a direct path was lost.
     """
 
     path: Path
@@ -137,7 +137,7 @@ class NegotiationHost(Protocol):
     async def dial_standby(self, negotiator: Negotiator, epoch: int) -> StandbyCarrier | None:
         """Dial a standby and return it, open; None when the peer itself, proven, says that it has no such session.
 
-        Whatever else is in the way, a room's word above all, raises SSBError: it may be gone at the next dial.
+        Every other obstacle, a room's word above all, raises SSBError: it may be gone at the next dial.
         """
 
     def news(self, peer: Peer, news: PathNews) -> None:

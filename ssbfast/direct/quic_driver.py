@@ -24,7 +24,7 @@ _LONG, _RETRY = 0x80, 0x30
 
 
 class QuicListener(Protocol):
-    """QuicListener of a connection."""
+    """Listener to the events of one QUIC connection."""
 
     def quic_events(self) -> None:
         """Look at the connection's events: something has come, or a timer has fired. It must not raise."""
@@ -56,7 +56,7 @@ class QuicDriver:
         self._farewells = limits.DIRECT_FAREWELLS
 
     def start(self, udp: UdpSocket, remote: Address | None) -> None:
-        """Take QUIC's part of the socket. remote: whom a caller dials; None for a target, which is dialled."""
+        """Take QUIC's part of the socket. remote: the address to dial; None for the target, which waits."""
         self._udp, self._remote = udp, remote
         udp.quic = self
         if remote is None:
@@ -157,7 +157,7 @@ class QuicDriver:
 
     def _outgoing(self) -> list[tuple[bytes, Address]]:
         if self._quic.get_peer_address() is None:
-            return []  # a target to which nobody has come yet
+            return []  # a target: the caller has not come yet
         return self._quic.datagrams_to_send(self._loop.time())
 
     def _send(self, datagrams: list[tuple[bytes, Address]]) -> None:
@@ -201,7 +201,7 @@ class QuicDriver:
         if self._udp is not None and self.handshaken:
             self._udp.linger(limits.DIRECT_FAREWELL_SECONDS)
         elif self._udp is not None:
-            self._udp.close()  # nobody at the other end has anything to lose
+            self._udp.close()  # the other end has nothing to lose
         self._owner.quic_ended(code, reason)
 
     def _last_words(self) -> list[tuple[bytes, Address]]:

@@ -69,8 +69,8 @@ class RawTunnel(asyncio.Protocol):
 class Boundary:
     """Finder of the end of a box stream.
 
-    session: the handshake's result, before any box has come. Raises nothing: a broken stream never ends, and whoever
-    reads it in earnest says so.
+    session: the handshake's result, before any box has come. Raises nothing: a broken stream never ends, and the link
+    that reads it reports that.
     """
 
     def __init__(self, session: Session) -> None:
@@ -203,7 +203,7 @@ class StandbyTunnel(asyncio.Transport, asyncio.Protocol):
             self._tunnel.abort()
 
     def cut(self) -> None:
-        """Cut the tunnel, whatever it carries."""
+        """Cut the tunnel and all that it carries."""
         self._tunnel.abort()
 
     # ------------------------------------------------------------ towards the tunnel: asyncio.Protocol

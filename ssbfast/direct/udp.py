@@ -5,7 +5,7 @@
     bit 0x40 set    QUIC (RFC 9000, fixed bit)
 
 A wake-up reads up to `UDP_BATCH` datagrams before QUIC makes its pass over them: one pass costs more than the
-parsing of a datagram. Whatever the network refuses is lost, as datagrams are: nothing is raised.
+parsing of a datagram. A datagram that the network refuses is lost: nothing is raised.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ class Handshaking:
         if isinstance(self._machine, ClientHandshake):
             try:
                 transport.write(self._machine.start())
-            except HandshakeError as error:  # a key that nobody can call, or our own
+            except HandshakeError as error:  # a key that cannot be dialled, or our own
                 self._refuse(error)
 
     def received(self, data: bytes) -> None:
@@ -164,7 +164,7 @@ class Handshaking:
             yes = await asyncio.wait_for(decision, limits.REFUSAL_SECONDS)
         except asyncio.TimeoutError:
             yes = False
-        except Exception as error:  # fail closed, whatever an admission policy trips over
+        except Exception as error:  # fail closed on any error of an admission policy
             context = {"message": "an admission policy failed", "exception": error}
             asyncio.get_running_loop().call_exception_handler(context)
             yes = False

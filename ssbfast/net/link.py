@@ -214,7 +214,7 @@ class Link(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._holds: set[object] | None = None
-        self.held_at: float | None = None  # when somebody last began to hold it, in the loop's time
+        self.held_at: float | None = None  # when a holder last began to hold it, in the loop's time
         self._watchers: Watchers | None = None
         self._error: SSBError | None = None
         self._paused = False
@@ -615,7 +615,7 @@ class Link(asyncio.BufferedProtocol):
             self._said_goodbye(transport)
 
     def look(self) -> None:
-        """Call back those who wait for this link to drain, as far as it has."""
+        """Call back those that wait for this link to drain, as far as it has."""
         watchers = self._watchers
         if watchers is not None and not watchers.look() and self._watchers is watchers:
             self._watchers = None

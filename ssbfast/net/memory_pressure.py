@@ -4,7 +4,7 @@ Bytes that tunnels have under way never count here: the core lets each hold a pa
 ends (`net/relay.py`). What counts is what a peer alone answers for (`Link.owed`): input that waits for more of it, and
 answers and lists that it does not read. From a quarter of the pool on, networks that hold more than an equal part of
 that quarter lose the session that holds most of it, unfinished input first; a session gets a second to let go by
-itself. Sessions that hold less than `HEAVY_SLABS` never lose. Nobody else waits: only a session whose own input met a
+itself. Sessions that hold less than `HEAVY_SLABS` never lose. No other session waits: only one whose own input met a
 pool that was quite full is not read until an eighth is free.
 """
 

@@ -7,7 +7,7 @@ means is none of the relay's business.
 
 Back-pressure: a source whose destination has no room is not read from (`wait`) until the destination has
 drained, or has taken nothing for `stall_seconds`: then the tunnel in question ends with an error. What happens when
-queue memory is short: `net/memory_pressure.py`. Who works in which tick: `net/scheduler.py`.
+queue memory is short: `net/memory_pressure.py`. Which link works in which tick: `net/scheduler.py`.
 """
 
 from __future__ import annotations

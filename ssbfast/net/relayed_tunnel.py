@@ -31,6 +31,7 @@ class Ending(enum.Enum):
     STALLED = "stalled"
     GONE = "gone"
     LIMIT = "limit"
+    EXCLUDED = "excluded"
 
 
 class _Leg:
@@ -98,7 +99,7 @@ class RelayedTunnel:
     def on_packet(self, link: Link, flags: int, req: int, body: bytes) -> None:
         """Take a packet that no inlet took, on `link` for `req` (as received): an end is told to the other side.
 
-        What comes behind a side's end belongs to nobody and is dropped.
+        What comes behind a side's end is dropped.
         """
         leg, other = self._legs if self._is(self._legs[0], link, req) else self._legs[::-1]
         if leg.ended or not flags & native.END:
@@ -159,7 +160,7 @@ class RelayedTunnel:
 
     @staticmethod
     def _tell(leg: _Leg, body: bytes) -> None:
-        with contextlib.suppress(SessionEndedError):  # that side is gone: nobody to tell
+        with contextlib.suppress(SessionEndedError):  # that side is gone
             leg.lane.packet(_END_FLAGS, body)
 
     def _finish(self, reason: Ending) -> None:

@@ -1,9 +1,9 @@
-"""The time that this process was awake: a laptop that sleeps, or a process that is stopped, waits for nobody.
+"""The time that this process was awake: deadlines do not run while the laptop sleeps or the process is stopped.
 
 A peer has so many seconds to do its part. Seconds in which we could not have noticed must not count: else everything is
 overdue at the moment of waking, before a single packet was read. On Linux and macOS the loop's clock stands still while
 the machine sleeps; on Windows it goes on, and it does so everywhere while only this process is stopped (SIGSTOP, a
-virtual machine that is saved). So a heart beats, and where it has missed beats nobody was awake.
+virtual machine that is saved). So a timer beats like a heart; missed beats are time asleep.
 """
 
 from __future__ import annotations

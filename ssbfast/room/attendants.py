@@ -3,8 +3,8 @@
 - room.attendants: one `state` with all attendants, then exactly one `joined` or `left` per change, without a gap.
 - tunnel.endpoints: the whole list; after changes again, at most once in limits.ENDPOINTS_SECONDS.
 - An event is encoded once. So many subscribers are told at a time (limits.ATTENDANCE_STEP), the others each
-  limits.ATTENDANCE_PAUSE later, round by round; whose turn comes late gets several events at once. Who would have to
-  be told what is forgotten by then gets a fresh state.
+  limits.ATTENDANCE_PAUSE later, round by round; a late one gets several events at once. One that
+  has missed events that are forgotten by then gets a fresh state.
 - While a session's backlog is too long nothing is added to it. What its subscribers missed becomes one fresh `state`
   (clients clear and refill their list on any `state`), or one list, once the backlog has drained.
 
@@ -53,9 +53,9 @@ class Attendance:
         self._tie = count()
         self._all: bytes | None = None
         self._news = News()
-        self._round: deque[_Reader] = deque()  # whose turn is to come
+        self._round: deque[_Reader] = deque()  # those not yet told in this round
         self._round_news = 0  # what there was when the round began: at its end all subscribers know it
-        self._since: float | None = None  # there are some who have not been told all
+        self._since: float | None = None  # since when some have not been told all
 
     def compact(self) -> None:
         """Give back the memory that a crowd has left behind."""
@@ -70,6 +70,10 @@ class Attendance:
     def count(self, session: int) -> int:
         """Return the number of open subscriptions of a session."""
         return len(self._of.get(session, ()))
+
+    def requests(self, session: int) -> tuple[int, ...]:
+        """Return the numbers of the open subscriptions of a session."""
+        return tuple(reader.req for reader in self._of.get(session, ()))
 
     def subscribe(self, session: int, req: int, *, lists: bool, now: float) -> list[StreamItem]:
         """Add a subscriber; its first item lists all attendants (itself included, if announced before)."""

@@ -2,7 +2,7 @@
 
 Two sections. *Known* keys (followed or blocked by us) are few, and the newest of each stay. *Strangers* have 64
 places a room and 1,024 in all, given out by reservoir sampling: each refusal of a stranger has the same chance to be
-remembered, early or late, and who sends a flood only crowds out itself. What is not remembered is counted.
+remembered, early or late, and a caller that sends a flood crowds out only itself. What is not remembered is counted.
 
 Refusals gather in a `Batch`; once a second `plan` decides which of them go into the store, and what goes out for
 them. A batch is bounded too: it samples for itself, and `plan` merges two samples into one that is as fair.
@@ -28,7 +28,7 @@ RandBelow = Callable[[int], int]
 class Denial:
     """One refused connection.
 
-    room: through which room it came. origin: who it was. time: seconds since 1970.
+    room: the room it came through. origin: the caller's id. time: seconds since 1970.
     known: `origin` was in our follow graph. proven: message 3 has proved the key.
     number: its name in the store, never given twice; None as long as it is not stored.
     """

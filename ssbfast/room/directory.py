@@ -97,6 +97,10 @@ class Portal:
         """Return how many open sessions a key has."""
         return len(self._of.get(feed, ()))
 
+    def feeds(self) -> list[FeedId]:
+        """Return all keys that have a session, announced or not."""
+        return list(self._of)
+
     def attendants(self) -> list[FeedId]:
         """Return all announced feed ids, in the order of joining."""
         return list(self._announced)

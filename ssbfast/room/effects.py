@@ -83,5 +83,56 @@ class Splice:
     to: FeedId
 
 
-Effect: TypeAlias = Answer | Fail | StreamItem | StreamEnd | Splice | Joined | Left
+@dataclass(frozen=True, slots=True)
+class Exclude:
+    """A session to cut: its key may not have one any more. Its tunnels end with `refusal(feed)`."""
+
+    session: int
+    feed: FeedId
+
+
+@dataclass(frozen=True, slots=True)
+class EndVisits:
+    """The tunnels that lead to a session are to be ended, with `refusal(feed)`; those that it opened stay."""
+
+    session: int
+    feed: FeedId
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterAlias:
+    """An alias to register, once its signature is verified; the answer is its URL. See `alias_rules`."""
+
+    session: int
+    req: int
+    feed: FeedId
+    name: str
+    signature: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeAlias:
+    """An own alias to free; the answer is true."""
+
+    session: int
+    req: int
+    feed: FeedId
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndWebSessions:
+    """All browsers of a key to sign out; the answer is true."""
+
+    session: int
+    req: int
+    feed: FeedId
+
+
+Write: TypeAlias = RegisterAlias | RevokeAlias | EndWebSessions
+"""What the shell does with the room's records, and answers later."""
+
+Effect: TypeAlias = (
+    Answer | Fail | StreamItem | StreamEnd | Splice | Joined | Left | Exclude | EndVisits | Write
+)
 """Joined and Left are news for logs and metrics; subscribers get theirs as StreamItem."""

@@ -278,9 +278,9 @@ class RoomRecords(Protocol):
         """Return the invite of a code, open or not. Whether its maker may still invite is the caller's business."""
 
     def claim_invite(self, hash: bytes, feed: FeedId, now: float) -> Claim:
-        """Claim an invite: one step that lets as many keys in as it has uses, whoever asks at once.
+        """Claim an invite: one step that lets in no more keys than it has uses, however many ask at once.
 
-        The invite must be open, `feed` not blocked, and its maker must still be one who may invite under the mode.
+        The invite must be open, `feed` not blocked, and its maker must still have the right to invite under the mode.
         """
 
     def revoke_invite(self, number: int, *, by: FeedId | None) -> Outcome:
@@ -329,10 +329,10 @@ class RoomRecords(Protocol):
         """End one session of a key, or all; return how many."""
 
     def add_link(self, hash: bytes, feed: FeedId | None, purpose: str, expires: float, *, by: FeedId | None) -> None:
-        """Keep a one-time link. feed: whom it signs in; None: the first key that uses it. purpose: "login", "admin"."""
+        """Keep a one-time link. feed: the key to sign in; None: the first that uses it. purpose: "login", "admin"."""
 
     def take_link(self, hash: bytes, now: float) -> tuple[FeedId | None, str] | None:
-        """Use up a link; return whom it is for and its purpose. None: unknown, expired or used."""
+        """Use up a link; return its key and its purpose. None: unknown, expired or used."""
 
     def password(self, feed: FeedId) -> bytes | None:
         """Return the stored password of a member."""

@@ -75,7 +75,7 @@ class Action(Enum):
 _E, _M, _MOD, _A = Role.EXTERNAL, Role.MEMBER, Role.MODERATOR, Role.ADMIN
 
 _LEAST: Final[dict[Action, tuple[Role | None, Role | None, Role | None]]] = {
-    # The lowest role that may, in the modes Open, Community, Restricted. None: nobody.
+    # The lowest role that may, in the modes Open, Community, Restricted. None: no role.
     Action.SESSION: (_E, _E, _M),
     Action.METADATA: (_E, _E, _M),
     Action.ANNOUNCE: (_E, _M, _M),

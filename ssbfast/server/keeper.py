@@ -1,6 +1,6 @@
 """The keeper of a room's records: it changes the store in a thread, and tells the room at once what is different.
 
-The store is the only truth. Whoever writes to it (a call, the web site, a command in another process), the keeper reads
+The store is the only truth. After each write (by a call, the web site, a command in another process) the keeper reads
 what changed, brings the registry up to date, and calls `on_changes` in the loop. What another process has written is
 seen within `limits.RECORDS_LOOK_SECONDS`.
 """

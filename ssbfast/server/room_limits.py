@@ -166,7 +166,7 @@ class RoomLimits:
     def spend(self, session: RoomSession, kind: str, target: object = None) -> None:
         """Charge a session for something; when it has spent too much it is not read for a while.
 
-        target: whom a tunnel leads to.
+        target: the peer that a tunnel leads to.
         """
         networks = session.networks
         if target is not None:

@@ -9,14 +9,15 @@ import asyncio
 import contextlib
 import secrets
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
 
 from ssbfast import limits, native
 from ssbfast.budgets import rings
-from ssbfast.errors import LimitError, LocalProtocolError, SessionEndedError
+from ssbfast.errors import LimitError, LocalProtocolError, RefusedError, SessionEndedError
 from ssbfast.ids import MAIN_NETWORK, FeedId, NetworkId
 from ssbfast.keys import Keypair
 from ssbfast.net.acceptor import Acceptor
@@ -25,24 +26,60 @@ from ssbfast.net.link import Link
 from ssbfast.net.relay import Relay
 from ssbfast.net.relayed_tunnel import Ending, RelayedTunnel
 from ssbfast.net.sockets import tune_transport
-from ssbfast.room.admission import Admission, OpenMode
+from ssbfast.room.admission import Admission
 from ssbfast.room.directory import Portal, refusal
-from ssbfast.room.effects import Answer, Effect, Fail, Joined, Left, Splice, StreamEnd, StreamItem
-from ssbfast.room.methods import RoomInfo, RoomMethods
+from ssbfast.room.effects import (
+    Answer,
+    Effect,
+    EndVisits,
+    EndWebSessions,
+    Exclude,
+    Fail,
+    Joined,
+    Left,
+    RegisterAlias,
+    RevokeAlias,
+    Splice,
+    StreamEnd,
+    StreamItem,
+)
+from ssbfast.room.methods import RoomInfo, RoomMethods, SolutionTaker
+from ssbfast.room.records import RoomRecords
+from ssbfast.room.registry import AliasesChanged, Change, ModeChanged, Registry, RoleChanged, SettingsChanged
+from ssbfast.server.keeper import Keeper
+from ssbfast.server.own_calls import OwnCalls
 from ssbfast.server.room_limits import RoomCaps, RoomLimits
 from ssbfast.server.session import RoomSession
 from ssbfast.server.stun import Reflecting
+from ssbfast.server.writes import NO_STORE, Writes
 from ssbfast.tables import compact
 from ssbfast.wire.address import Invite, MultiserverAddress
+from ssbfast.wire.address_types import NetAddress
 from ssbfast.wire.handshake import ServerHandshake
-from ssbfast.wire.muxrpc import CallKind
+from ssbfast.wire.muxrpc import Answered, CallKind, Failed
 
 DEFAULT_LISTEN = (Endpoint("", DEFAULT_PORT),)
 EventSink = Callable[[dict[str, Any]], None]
 
+_CHANGED = {
+    RoleChanged: "members_changed",
+    AliasesChanged: "aliases_changed",
+    ModeChanged: "mode_changed",
+    SettingsChanged: "settings_changed",
+}
+"""What `watch` tells of changes of the registry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What one key has open at a room: sessions, and tunnels that begin or end at them."""
+
+    sessions: int
+    tunnels: int
+
 
 class RoomServer:
-    """A portal in Open mode.
+    """A portal. Without records it is open to everyone, and keeps nothing.
 
     Args:
         me: The room's own identity.
@@ -52,7 +89,9 @@ class RoomServer:
         host: The endpoint to publish, when the bound one is not dialable.
         udp: The endpoints that answer STUN binding requests; none if empty. None: the addresses and ports of `listen`
             and one more port, if it is free; if not, `without_udp` or `one_udp_port` tells why.
-        admission: The policy that decides which peers may have a session; every peer may unless given.
+        admission: A policy that decides, beside the records, which peers may have a session.
+        records: The store of members, mode and aliases; see `ssbfast.store`.
+        alias_url: Returns the URL of an alias; unless given, one at the host of the published address.
         on_event: Called in the loop with each event, a dict with the member "event".
         stall_seconds: Seconds that a tunnel's target may take nothing while its source waits.
         pool: Bytes that all tunnels together may hold.
@@ -61,6 +100,8 @@ class RoomServer:
     Attributes:
         me: The room's own identity.
         portal: The room's attendants and tunnels.
+        registry: What is known of keys, in memory.
+        keeper: What changes the records; None without records.
         addresses: The dialable alternatives; empty before `start`.
         port: The TCP port of the first endpoint; 0 before `start`.
         is_wildcard_only: True when the published address can be dialled from this machine only.
@@ -76,6 +117,8 @@ class RoomServer:
         host: Endpoint | None = None,
         udp: Sequence[Endpoint] | None = None,
         admission: Admission | None = None,
+        records: RoomRecords | None = None,
+        alias_url: Callable[[str], str] | None = None,
         on_event: EventSink | None = None,
         stall_seconds: float = limits.STALL_SECONDS,
         pool: int = limits.POOL,
@@ -86,7 +129,18 @@ class RoomServer:
         self._network = network
         self._listen = tuple(listen)
         self._host = host
-        self._admission = admission or OpenMode(me.id)
+        self._admission = admission
+        self._alias_url = alias_url
+        self.registry = Registry(me.id)
+        self.keeper: Keeper | None = None
+        self._writes: Writes | None = None
+        if records is not None:
+            self.keeper = Keeper(records, self.registry, self._on_changes, self._on_records_problem)
+            self._writes = Writes(self, self.keeper, self._now)
+        self._own_calls = OwnCalls()
+        self._excluded: deque[RoomSession] = deque()
+        self._is_crowd_excluded = False
+        self._watchers: list[EventSink] = []
         self._reflecting = Reflecting(udp)
         self._on_event = on_event
         self._stall_seconds = stall_seconds
@@ -94,8 +148,26 @@ class RoomServer:
         self._caps = caps or RoomCaps()
         self._books: RoomLimits | None = None
         self._methods = RoomMethods(
-            self.portal, RoomInfo(name or "ssbfast room"), wall_ms=lambda: int(time.time() * 1000)
+            self.portal,
+            RoomInfo(name or "ssbfast room"),
+            wall_ms=lambda: int(time.time() * 1000),
+            registry=self.registry,
+            has_records=records is not None,
         )
+        self._performers: dict[type[Effect], Callable[[RoomSession, Any], None]] = {
+            Answer: lambda session, effect: session.answer(effect.req, effect.value),
+            Fail: lambda session, effect: session.refuse(effect.req, effect.message),
+            StreamItem: lambda session, effect: session.send_item(
+                effect.req, effect.body, snapshot=effect.snapshot
+            ),
+            StreamEnd: lambda session, effect: session.end_stream(effect.req),
+            Splice: self._splice,
+            Exclude: self._exclude,
+            EndVisits: lambda session, effect: session.end_visits(),
+            RegisterAlias: self._write,
+            RevokeAlias: self._write,
+            EndWebSessions: self._write,
+        }
         self._sessions: dict[int, RoomSession] = {}
         self._next_session = 1
         self._acceptors: list[Acceptor] = []
@@ -121,12 +193,16 @@ class RoomServer:
         await self.close()
 
     async def start(self) -> None:
-        """Listen.
+        """Read the records, and listen.
 
         Raises:
             BadInputError: An endpoint cannot be bound.
             MissingExtraError: `udp` is given, and aioice is not installed.
+            StoreError: The records cannot be read.
         """
+        if self.keeper is not None:
+            self.keeper.load()
+            self._methods.loaded()
         sockets = bind(self._listen)
         try:
             udp = self._reflecting.bind(sockets)
@@ -148,6 +224,8 @@ class RoomServer:
             Acceptor(sock, self._enter, failed=self._on_never_began, full=lambda: self.limit_reached("files"))
             for sock in sockets
         ]
+        if self.keeper is not None:
+            self.keeper.start()
         bound = shown(udp) or None
         self.emit("listening", id=str(self.me.id), address=self.address, invite=str(self.invite), udp=bound)
 
@@ -164,6 +242,10 @@ class RoomServer:
         if self._sessions:
             with contextlib.suppress(asyncio.TimeoutError):  # each link gives up by itself long before
                 await asyncio.wait_for(self._emptied.wait(), 2 * limits.GOODBYE_SECONDS)
+        if self._writes is not None:
+            await self._writes.close()
+        if self.keeper is not None:
+            await self.keeper.close()
         for timer in (self._tick, self._telling, self._sweeping):
             if timer is not None:
                 timer.cancel()
@@ -214,6 +296,121 @@ class RoomServer:
             raise LocalProtocolError("use `async with RoomServer(...)`")
         return self._books
 
+    # ------------------------------------------------------------ for a web site, and whoever else looks on
+
+    @property
+    def is_web(self) -> bool:
+        """True while a web site runs: what the room tells of its features."""
+        return self._methods.is_web
+
+    @is_web.setter
+    def is_web(self, runs: bool) -> None:
+        self._methods.is_web = runs
+
+    @property
+    def sign_ins(self) -> SolutionTaker | None:
+        """The challenges of the web site, which peers solve by httpAuth.sendSolution."""
+        return self._methods.sign_ins
+
+    @sign_ins.setter
+    def sign_ins(self, sign_ins: SolutionTaker | None) -> None:
+        self._methods.sign_ins = sign_ins
+
+    @property
+    def web_addresses(self) -> tuple[str, ...]:
+        """Multiserver addresses beside those of TCP, such as `wss:HOST:443~shs:KEY`; room.metadata tells them."""
+        return self._methods.info.addresses[1:]
+
+    @web_addresses.setter
+    def web_addresses(self, addresses: Sequence[str]) -> None:
+        told = (*map(str, self.addresses[:1]), *addresses) if addresses else ()
+        self._methods.info = replace(self._methods.info, addresses=told)
+
+    @property
+    def tunnels(self) -> int:
+        """Return how many tunnels there are."""
+        return len(self.books.tunnels)
+
+    def load(self, feed: FeedId) -> Load:
+        """Return what a key has open."""
+        sessions = [self._sessions[number] for number in self.portal.sessions(feed)]
+        return Load(len(sessions), sum(len(session.splices) for session in sessions))
+
+    def online(self) -> list[FeedId]:
+        """Return the keys that are announced, in the order of joining."""
+        return self.portal.attendants()
+
+    def visitors(self) -> list[FeedId]:
+        """Return the external keys that have a session."""
+        return [feed for feed in self.portal.feeds() if not self.registry.is_internal(feed)]
+
+    def watch(self, on_event: EventSink) -> Callable[[], None]:
+        """Tell a function of each event of the room, and of changes of members, aliases, mode and settings.
+
+        Args:
+            on_event: Called in the loop with a dict with the member "event"; it must be quick.
+
+        Returns:
+            A function that ends it.
+        """
+
+        def told(event: dict[str, Any]) -> None:  # an object of its own: the same function may watch twice
+            on_event(event)
+
+        self._watchers.append(told)
+        return lambda: self._watchers.remove(told) if told in self._watchers else None
+
+    async def request_solution(self, feed: FeedId, sc: str, cc: str) -> str:
+        """Ask the newest session of a key to solve the challenge of a sign-in.
+
+        Args:
+            feed: The key that wants to sign in.
+            sc: Our nonce.
+            cc: The peer's nonce.
+
+        Returns:
+            What it says is the solution; whether it is one is for the caller to find out.
+
+        Raises:
+            RefusedError: The key has no session, or too many challenges wait there.
+            RemoteError: The peer refuses.
+            DeadlineError: It does not answer in time.
+        """
+        numbers = self.portal.sessions(feed)
+        session = self._sessions.get(numbers[0]) if numbers else None
+        if session is None or not session.link.is_open:
+            raise RefusedError("the peer is not here")
+        return await self._own_calls.request_solution(session, sc, cc)
+
+    def alias_url(self, name: str) -> str:
+        """Return the URL of an alias."""
+        if self._alias_url is not None:
+            return self._alias_url(name)
+        transport = self.addresses[0].transport
+        host = transport.host if isinstance(transport, NetAddress) else "localhost"
+        host = f"[{host}]" if ":" in host else host
+        if self.registry.settings.alias_style == "subdomain":
+            return f"https://{name}.{host}"
+        return f"https://{host}/{name}"
+
+    def adopt(self, host: str) -> Link | None:
+        """Make a link for a connection that came in by another transport than our sockets.
+
+        It has the same gate and limits as others. The caller makes the transport and calls `connection_made`; if it
+        never does, it calls `never_began`.
+
+        Args:
+            host: The address of the peer, an IP literal.
+
+        Returns:
+            The link; None when there is no place for it.
+        """
+        return self._enter(host)
+
+    def never_began(self, link: Link) -> None:
+        """Give back the place of a link whose transport has not come to be."""
+        self._on_never_began(link)
+
     # ------------------------------------------------------------ sessions
 
     def _enter(self, host: str) -> Link | None:
@@ -227,6 +424,7 @@ class RoomServer:
             ServerHandshake(self.me, network=self._network, ephemeral=relay.ephemerals.take()),
             session,
             admit=session.admit,
+            refusal_delay=0.0 if self.keeper is None else limits.REFUSAL_SECONDS,
             share=relay.turns.share(session.networks),
         )
         if self.books.connect(session):
@@ -246,7 +444,10 @@ class RoomServer:
 
     def admit(self, session: RoomSession, who: FeedId) -> bool:
         """Return whether a proven key may have this session."""
-        return self._admission.decide(who) and self.books.enter(session)
+        return self._may_enter(who) and self.books.enter(session)
+
+    def _may_enter(self, who: FeedId) -> bool:
+        return self.registry.decide(who) and (self._admission is None or self._admission.decide(who))
 
     def has_place(self, session: RoomSession) -> bool:
         """Return whether a connection still has its place."""
@@ -261,8 +462,11 @@ class RoomServer:
         self.books.spend(session, kind)
 
     def session_opened(self, session: RoomSession) -> int:
-        """Take a session whose handshake is done; return its number."""
+        """Take a session whose handshake is done; return its number, or 0 when it may not be here any more."""
         self.books.connections.remove(session)
+        if not self.registry.decide(session.link.remote):  # blocked since it was admitted
+            session.exclude()
+            return 0
         self.books.sessions.add(session, session.networks)
         self._plan_sweep()
         number = self._next_session
@@ -279,6 +483,7 @@ class RoomServer:
         self.books.connections.remove(session)
         self.books.sessions.remove(session)
         if session.number and self._sessions.pop(session.number, None) is not None:
+            self._own_calls.session_lost(session)
             self.carry_out(self._methods.session_closed(session.number, self._now()))
         if self._emptied is not None and not self._sessions:
             self._emptied.set()
@@ -287,17 +492,22 @@ class RoomServer:
 
     def event_received(self, session: RoomSession, event: Any) -> None:
         """Handle an event of a session's MuxRPC."""
+        if isinstance(event, Answered | Failed):
+            self._own_calls.take(session, event)
+            return
         effects = self._methods.handle(session.number, event, self._now())
         self._charge(session, effects)
         self.carry_out(effects)
 
     def _charge(self, session: RoomSession, effects: Iterable[Effect]) -> None:
         """Charge a session for what its call costs others."""
+        is_list_charged = False
         for effect in effects:
             if isinstance(effect, Joined | Left):
                 self.books.spend(session, "announcements")
             elif isinstance(effect, StreamItem):
-                if effect.snapshot and effect.session == session.number:
+                if effect.snapshot and effect.session == session.number and not is_list_charged:
+                    is_list_charged = True  # the list of members comes in pieces
                     self.books.spend(session, "lists")
             elif isinstance(effect, Splice):
                 self.books.spend(session, "opens")
@@ -314,8 +524,10 @@ class RoomServer:
 
     def _sweep(self) -> None:
         self._sweeping = None
-        self.books.rates.sweep(self._now(), limits.SWEEP_ENTRIES)
-        if len(self.books.rates):
+        rates = [self.books.rates] if self._writes is None else [self.books.rates, self._writes.rates]
+        for rate in rates:
+            rate.sweep(self._now(), limits.SWEEP_ENTRIES)
+        if any(map(len, rates)):
             self._plan_sweep()
 
     def _tell_limits(self) -> None:
@@ -332,24 +544,10 @@ class RoomServer:
             if session is None or not session.link.is_open:
                 continue
             try:
-                self._carry_out_one(session, effect)
+                self._performers[type(effect)](session, effect)
             except SessionEndedError:
                 continue  # its own end is on the way
         self._plan_tick()
-
-    def _carry_out_one(
-        self, session: RoomSession, effect: Answer | Fail | StreamItem | StreamEnd | Splice
-    ) -> None:
-        if isinstance(effect, Answer):
-            session.answer(effect.req, effect.value)
-        elif isinstance(effect, Fail):
-            session.refuse(effect.req, effect.message)
-        elif isinstance(effect, StreamItem):
-            session.send_item(effect.req, effect.body, snapshot=effect.snapshot)
-        elif isinstance(effect, StreamEnd):
-            session.end_stream(effect.req)
-        else:
-            self._splice(session, effect)
 
     def backlog_passed(self, session: RoomSession, *, lost: bool) -> None:
         self._methods.backlog_passed(session.number, lost=lost)
@@ -424,10 +622,53 @@ class RoomServer:
             reason=ending.value,
         )
 
+    # ------------------------------------------------------------ records
+
+    def _write(self, session: RoomSession, effect: RegisterAlias | RevokeAlias | EndWebSessions) -> None:
+        if self._writes is None:
+            session.refuse(effect.req, NO_STORE)
+        else:
+            self._writes.begin(session, effect)
+
+    def _on_changes(self, changes: Sequence[Change]) -> None:
+        """Let sessions feel what is different in the records, at once."""
+        if self._relay is None:
+            return
+        self._is_crowd_excluded = any(isinstance(change, ModeChanged) for change in changes)
+        self.carry_out(self._methods.changed(changes, self._now()))
+        if self._is_crowd_excluded:
+            self._exclude_some()
+        for name in dict.fromkeys(_CHANGED[type(change)] for change in changes):
+            self._tell_watchers({"event": name})
+
+    def _on_records_problem(self, text: str) -> None:
+        self.emit("records_problem", problem=text)
+
+    def _exclude(self, session: RoomSession, effect: Exclude) -> None:
+        """Cut a session: those of a key at once, the crowd that a mode excludes in turns."""
+        if self._is_crowd_excluded:
+            self._excluded.append(session)
+        else:
+            session.exclude()
+
+    def _exclude_some(self) -> None:
+        for _ in range(min(len(self._excluded), limits.EXCLUDED_AT_ONCE)):
+            self._excluded.popleft().exclude()
+        if self._excluded:
+            self.relay.loop.call_soon(self._exclude_some)
+
+    # ------------------------------------------------------------ events
+
     def emit(self, event: str, **members: Any) -> None:
-        """Report an event to the operator."""
+        """Report an event to the operator, and to whoever watches."""
         if self._on_event is not None:
             self._on_event({"event": event, **members})
+        if self._watchers:
+            self._tell_watchers({"event": event, **members})
+
+    def _tell_watchers(self, event: dict[str, Any]) -> None:
+        for watcher in tuple(self._watchers):
+            watcher(event)
 
 
 class _Inbound(Link):

@@ -14,10 +14,15 @@ from ssbfast.errors import LimitError, MuxRPCError, SSBError
 from ssbfast.ids import FeedId
 from ssbfast.net.link import Link
 from ssbfast.net.relay import Relay
-from ssbfast.net.relayed_tunnel import RelayedTunnel
+from ssbfast.net.relayed_tunnel import Ending, RelayedTunnel
+from ssbfast.room.directory import refusal
 from ssbfast.wire.muxrpc import JSON, MuxRPC, Reply
 
 _ITEM = native.STREAM | native.JSON
+class ExcludedError(SSBError):
+    """The key of a session may not have one any more."""
+
+
 _NONE: Final[Mapping[int, RelayedTunnel]] = MappingProxyType({})
 
 
@@ -113,6 +118,23 @@ class RoomSession:
         """Cut the session: its place goes to another one."""
         self.link.fail(LimitError("the room has no place for this session any more"))
 
+    def exclude(self) -> None:
+        """Cut the session, because its key may not have one any more."""
+        self._end_tunnels(list(self.splices.values())[: limits.TUNNELS_ENDED])
+        self.link.fail(ExcludedError("this key may not have a session any more"))
+
+    def end_visits(self) -> None:
+        """End the tunnels that others have opened to this session."""
+        visits = [splice for splice in self.splices.values() if splice.target is self.link]
+        self._end_tunnels(visits[: limits.TUNNELS_ENDED])
+        for splice in visits[limits.TUNNELS_ENDED :]:
+            self._room.relay.turns.queue(self.link.share, functools.partial(self._end_tunnels, [splice]))
+
+    def _end_tunnels(self, splices: list[RelayedTunnel]) -> None:
+        message = refusal(self.link.remote)
+        for splice in splices:
+            splice.fail(message, Ending.EXCLUDED)
+
     def admit(self, who: FeedId) -> bool:
         """Return whether the key that was proved is let in."""
         return self._room.admit(self, who)
@@ -145,10 +167,14 @@ class RoomSession:
 
     def on_close(self, link: Link, error: SSBError | None) -> None:
         splices = list(self.splices.values())
-        for splice in splices[:limits.TUNNELS_ENDED]:
-            splice.link_closed(link)
-        for splice in splices[limits.TUNNELS_ENDED:]:  # a thousand tunnels take time, which is not everybody's
-            self._room.relay.turns.queue(link.share, functools.partial(splice.link_closed, link))
+        if isinstance(error, ExcludedError):
+            ends = [functools.partial(splice.fail, refusal(link.remote), Ending.EXCLUDED) for splice in splices]
+        else:
+            ends = [functools.partial(splice.link_closed, link) for splice in splices]
+        for end in ends[: limits.TUNNELS_ENDED]:
+            end()
+        for end in ends[limits.TUNNELS_ENDED :]:  # a thousand tunnels take time: in turns with other work
+            self._room.relay.turns.queue(link.share, end)
         self._room.connection_lost(self)
 
     # ------------------------------------------------------------ what the room sends
@@ -158,8 +184,14 @@ class RoomSession:
             self.link.control(*self.mux.answer(req, value))
 
     def refuse(self, req: int, message: str) -> None:
-        if self.mux.is_open(req):
-            self.link.control(*self.mux.fail(req, message))
+        if not self.mux.is_open(req):
+            return
+        packet = self.mux.fail(req, message)
+        feed = self._feed(req)
+        if feed is None or not feed.lane.packet(packet[0], packet[2]):
+            self.link.control(*packet)
+        else:
+            self.link.touched()
 
     def send_item(self, req: int, body: bytes, *, snapshot: bool = False) -> None:
         """Send one item of a subscription.

@@ -281,7 +281,7 @@ class Store:
         """Open what has our name now, unless that is what we have open.
 
         A file that was only written to is opened again, too: SQLite trusts what it has read of a file until another
-        SQLite tells it of a change, and a program that copies a file over it tells nobody.
+        SQLite tells it of a change, and a program that copies a file over it does not.
         """
         place = self._look()
         if place is not None and place == self._place:

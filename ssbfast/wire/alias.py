@@ -1,7 +1,7 @@
 """Aliases: their letters, and the signature by which a user claims one in a room.
 
 An alias is a label of RFC 1035: letters, digits and hyphens, begun by a letter, at most 63 characters. Its owner signs
-this text, in UTF-8, with the key that the room and everyone else knows it by::
+this text, in UTF-8, with the key that the room and all peers know it by::
 
     =room-alias-registration:ROOMID:USERID:ALIAS
 

@@ -87,7 +87,7 @@ def paths() -> list[str]:
 
 @contextlib.contextmanager
 def on_path(path: str) -> Iterator[None]:
-    """Send whatever is done within through the core on this path."""
+    """Let everything in this context use the core on this path."""
     from ssbfast.native import core
 
     core.use_kernel("" if path == "libsodium" else path)
@@ -98,7 +98,7 @@ def on_path(path: str) -> Iterator[None]:
 
 
 def along(path: str, work: Callable[[], Any]) -> Callable[[], Any]:
-    """Return `work`, done on a path."""
+    """Return a function that does `work` on a path."""
 
     def done() -> Any:
         with on_path(path):
@@ -147,7 +147,7 @@ Wrap = Callable[[Callable[[], Any]], Callable[[], Any]]
 
 
 def _kinds() -> Iterator[tuple[str, Any, Any, Wrap]]:
-    """Yield name, sealer, opener, and what its work has to be wrapped in."""
+    """Yield name, sealer, opener, and the function that its work has to be wrapped in."""
     core_paths = paths()
     if core_paths:
         from ssbfast.native import box_stream

@@ -89,8 +89,8 @@ def curve_only() -> Callable[[], bool]:
 
 
 def contests() -> Iterator[Contest]:
-    """One handshake a pass. Of the ceiling more than 1.0 is impossible, but for the ephemeral key of `server part`,
-    which is given: a room makes its own while nobody waits."""
+    """Yield contests of one handshake a pass. A ratio to the ceiling above 1.0 is impossible, except that `server part`
+    is given its ephemeral key: a room makes its own while it is idle."""
     first, third = recorded()
     curve, serve = curve_only(), partial(server_part, first, third)
     contenders = {

@@ -175,7 +175,7 @@ class _Conductor:
         self._news.set()
 
     async def _end_all(self) -> None:
-        """Kill whatever still runs: the parts keep nothing that could be lost."""
+        """Kill every part that still runs: the parts keep nothing that could be lost."""
         for part in self._parts.values():
             if part.process.returncode is None:
                 part.kill()

@@ -1,8 +1,8 @@
 """The three processes of `ssbfast demo`: a room, peer A ("target") and peer C ("caller").
 
-Each says who it is on stdout, gets its orders as one line of JSON on stdin, and reports what happens as lines of
+Each reports its id on stdout, gets its orders as one line of JSON on stdin, and reports what happens as lines of
 JSON. The conductor (`cli/demo/conductor.py`) compares the reports. When stdin ends, the conductor is gone, or wants the
-part to end: the part leaves, whatever it was doing.
+part to end: the part leaves at once.
 """
 
 from __future__ import annotations
@@ -307,7 +307,7 @@ class _PathReports:
             self.direct.set_result(None)
         else:
             self.direct.set_exception(SessionEndedError(f"no direct path came about: {problem}"))
-            self.direct.exception()  # nobody may be waiting
+            self.direct.exception()  # a failure that nothing awaits is no error
 
 
 @asynccontextmanager

@@ -1,6 +1,6 @@
 """`ssb.packet_stream`: numbered messages over a box stream, and the handlers that wait for their answers.
 
-Somebody has to pump: `async for`, `await` of the packet stream, or `MuxRPCAPI.process_messages()`. Answers go to the
+The program has to pump: `async for`, `await` of the packet stream, or `MuxRPCAPI.process_messages()`. Answers go to the
 handlers that `send` returned; what comes out are the peer's own requests.
 """
 
@@ -38,7 +38,7 @@ __all__ = [
 logger = logging.getLogger("packet_stream")
 """The originals' logger, for programs that set its level. Nothing is written to it: messages are private."""
 
-Handler = Any  # PSRequestHandler, PSStreamHandler, or whatever has their `process` and `stop`
+Handler = Any  # PSRequestHandler, PSStreamHandler, or anything with their `process` and `stop`
 
 _HEAD: Final = struct.Struct(">BIi")
 _STREAM: Final = 0x08
@@ -50,7 +50,7 @@ _UNBOX: Final = UnboxStream.read
 
 
 class PacketStream:
-    """Messages over a connection (an SHSClient, an SHSServerConnection, or whatever reads and writes like one)."""
+    """Messages over a connection (an SHSClient, an SHSServerConnection, or anything that reads and writes like one)."""
 
     max_body: ClassVar[int] = limits.ANSWER_BODY
     """Bytes of the longest message that is accepted; PacketError above it."""
@@ -88,7 +88,7 @@ class PacketStream:
     async def __anext__(self) -> PSMessage:
         """Return the peer's next request; answers are given to their handlers on the way.
 
-        To cancel it is to end the reading: whoever waits for an answer is told. (`read` can be cancelled and repeated.)
+        To cancel it is to end the reading: calls that wait for an answer fail. (`read` can be cancelled and repeated.)
         """
         try:
             while True:

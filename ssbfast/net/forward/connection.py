@@ -8,7 +8,7 @@ What happens to bytes in flight
     error of the duplex, or end of its session
                                what came before is written as far as the TCP connection takes it at once; then a RST.
 
-Whatever closes the TCP connection before both directions have finished resets it, also the death of our process.
+A close of the TCP connection before both directions have finished is a reset, also when our process dies.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PIECE = limits.FORWARD_WINDOW // 4
 
 
 class ConnectionListener(Protocol):
-    """ConnectionListener of carried connections: a `ForwardServer` or a `ForwardListener`."""
+    """Listener to the events of carried connections: a `ForwardServer` or a `ForwardListener`."""
 
     buffer: memoryview
     """Where received bytes are put first; all connections of a loop may share one."""

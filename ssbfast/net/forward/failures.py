@@ -15,7 +15,7 @@ from ssbfast.ids import FeedId
 class Complaint:
     """Reason why connections were not carried, or have to wait.
 
-    peer: whose they are, if that is known. reason: in words. count: of how many that goes since it was last told.
+    peer: the other end, if known. reason: in words. count: connections that it concerns since it was last told.
     """
 
     peer: FeedId | None

@@ -6,7 +6,7 @@
     0 KEEPALIVE   nothing; the fields are ignored
     1 HOLD        I can re-send everything from offset on
     2 TAKE        I have all before offset and listen nowhere else; send from here
-    3 ACK         received up to offset, by whatever carrier
+    3 ACK         received up to offset, by any carrier
     4 END         a forwarded stream is offset bytes long
 
 They travel on QUIC stream 0 behind the proofs, or in the duplex `direct.carrier` of a standby tunnel; never raw on a

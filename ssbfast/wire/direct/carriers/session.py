@@ -10,7 +10,7 @@ reports carriers; `effects` says what to do. Bytes in, effects out, time passed 
       │                                           v                                            │
       └── HOLD, TAKE in the standby, goodbye, raw ── DOWN (caller: WantStandby; 30 s) <────────┘
 
-Who does what
+What each end does
     caller  (client of the inner handshake) numbers epochs, makes direct paths, dials standbys, ends older carriers.
     target  takes what the caller brings, with rising epochs; asks for a direct path by AskUpgrade, and for the way back
             by HOLD on the standby.
@@ -132,7 +132,7 @@ class Carriers(HandoverState):
             self._effects.append(Data(self._to.id, data))
 
     def consumed(self, length: int, now: float) -> None:
-        """Note that the session took so many more delivered bytes, by whatever carrier they came.
+        """Note that the session took so many more delivered bytes, by any carrier.
 
         Raises LocalProtocolError for more than there were.
         """
@@ -445,7 +445,7 @@ class Carriers(HandoverState):
         return silent if needed and not self._standby.took else None
 
     def _run(self, now: float) -> None:
-        """Do whatever wishes and pauses allow by now."""
+        """Begin the dials and upgrades that are wanted and due."""
         if self._phase is Phase.OVER and self._forget is not None and now >= self._forget:
             self._end_all(clean=False)
             self._phase = Phase.DEAD

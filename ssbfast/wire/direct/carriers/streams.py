@@ -6,7 +6,7 @@
     Down       the stream is `detached`: what it still brings is dropped
     after it   the opener calls, in S, duplex `direct.continue` [{"epoch", "stream", "received"}], first item back
                {"received"}; each goes on from the other's number (`resume`) up to END: the end of its direction
-    then       the duplex is reliable, whatever carries S: nothing is kept, no record is sent
+    then       the duplex is reliable on any carrier of S: nothing is kept, no record is sent
 
 Bytes in, records and bytes out; no I/O, no clock. The shell writes what `send` returns to the QUIC stream (or, after
 `resume`, to the duplex), and returned records to the records stream. QUIC's own end of stream has no meaning here: a

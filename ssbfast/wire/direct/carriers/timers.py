@@ -218,6 +218,6 @@ class Dials:
         self.at = now + self._backoff.next(limits.RECONNECT_MAX if urgent else None)
 
     def hurry(self, now: float) -> None:
-        """Dial at once, whatever failed before: the session has lost its carrier."""
+        """Dial at once, also after failures: the session has lost its carrier."""
         self._backoff.reset()
         self.at = now

@@ -19,7 +19,7 @@ with it we begin. What a mistimed attempt has spoilt stays so: the next one need
 **Both sides answer a check and send one of their own at once** ("triggered"): behind a NAT that lets in only what was
 asked for, the check that came first is the proof that now both ways are open.
 
-**What others can cause is bounded.** Whatever is not authentic costs one HMAC and leaves nothing behind. Checks come
+**What others can cause is bounded.** An inauthentic datagram costs one HMAC and leaves nothing behind. Checks come
 from at most 4 addresses that the peer did not name, and such as we may send to (`candidates.may_send`). An address that
 answers nothing gets few checks (`budgets.Unanswered`). A check is answered once, so that replays get nothing, and of
 each address few are. Probes leave one at a time, when `pace.ProbePace` gives the attempt its turn: `due` says when the

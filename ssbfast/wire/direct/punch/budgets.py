@@ -80,8 +80,8 @@ class AttemptPlaces:
     """The places of attempts: at most `per_key` with one peer, and `most` in all.
 
     A peer that has all of its own gives up the one that is least far along, the oldest of those. When all places are
-    taken, a spare attempt goes, else one of the peer that has most, if the new one would still have fewer. Who punches
-    is given up only so that a peer with none gets one.
+    taken, a spare attempt goes, else one of the peer that has most, if the new one would still have fewer. One that
+    punches is given up only so that a peer with none gets one.
     """
 
     def __init__(self, most: int = limits.ATTEMPTS, per_key: int = limits.ATTEMPTS_PER_KEY) -> None:

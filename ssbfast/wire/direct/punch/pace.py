@@ -2,7 +2,7 @@
 
 Each attempt has a `Turn`, which says when its next probe is due. `ProbePace.run` lets as many leave as the pace allows,
 one at a time: first the peer that had its turn longest ago, then of its attempts the one that had it longest ago. So a
-peer with many attempts gets no more than one with a single attempt, and who comes and goes gains nothing: a new one
+peer with many attempts gets no more than one with a single attempt, and to leave and come back gains nothing: a new one
 begins at the end of the line.
 
 Guesses of birthday searches have a smaller pace of their own inside of the common one.
