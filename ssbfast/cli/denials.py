@@ -20,7 +20,7 @@ from ssbfast.errors import BadInputError
 from ssbfast.ids import FeedId, NetworkId
 
 if TYPE_CHECKING:
-    from ssbfast.cli.peer_options import RoomAddress
+    from ssbfast.cli.peer_options import Given
     from ssbfast.net.endpoints import Endpoint
     from ssbfast.room.denials import Denial
     from ssbfast.store.peer_store import DenialCount, Store
@@ -148,7 +148,7 @@ def _follow(number: int, data: Path, *, yes: bool, as_json: bool) -> int:
     return 0
 
 
-def _call(number: int, data: Path, *, rooms: tuple[RoomAddress, ...], bind: Endpoint | None, **options: Any) -> int:
+def _call(number: int, data: Path, *, rooms: tuple[Given, ...], bind: Endpoint | None, **options: Any) -> int:
     from ssbfast.store.peer_store import Store
 
     with Store(_existing(data), reading=True) as store:

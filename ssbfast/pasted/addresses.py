@@ -93,7 +93,7 @@ def read_room_or_invite(text: str) -> Room | InviteLink:
         case PrivateTunnelAddress():
             raise BadInputError(f"that is a friend's private tunnel address, not a room's: {_ROOM_FORM}")
         case AliasLink():
-            raise BadInputError(f"that is the address of a web page, or a friend's alias: {_ROOM_FORM}")
+            raise BadInputError(f"that is a friend's alias, not a room's address: {_ROOM_FORM}")
         case InviteLink() as invite:
             return invite
         case AliasUri(address=address):
