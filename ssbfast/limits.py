@@ -671,7 +671,7 @@ GATHER_SECONDS: Final = 1.0
 """What silent reflectors may cost an attempt; when all have answered it goes on at once."""
 
 DOCTOR_SECONDS: Final = 3.0
-"""The same for the doctor, who has more patience: silence is a finding."""
+"""The same for `ssbfast doctor`, which has more patience: silence is a finding."""
 
 HAIRPIN_SECONDS: Final = 0.3
 """What a router on one's own LAN may take to send a datagram back; three are tried."""
