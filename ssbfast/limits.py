@@ -917,6 +917,9 @@ ALIAS_LOOKUP_NAMES: Final = 4
 RECORDS_LOOK_SECONDS: Final = 0.2
 """How often a room looks for what other processes wrote into its records: one PRAGMA, a few microseconds."""
 
+RECORDS_SWEEP_SECONDS: Final = 3_600.0
+"""How often a room forgets what is over in its records: old lines of the audit log, expired links and sign-ins."""
+
 ALIASES_PER_KEY: Final = 8
 """Aliases that one key may have in a room."""
 
@@ -986,6 +989,15 @@ WEB_SESSION_IDLE: Final = 86_400.0
 WEB_SESSION_MOST: Final = 30 * 86_400.0
 """Seconds that a browser stays signed in at the most, however often it is there."""
 
+LOGIN_LINK_SECONDS: Final = 900.0
+"""Seconds that a link which signs a member in can be used."""
+
+NOTE_LETTERS: Final = 200
+"""Characters of an invite's note, or of the comment on a blocked key."""
+
+BACKUP_BYTES: Final = 4 * 1024 * MiB
+"""Bytes of a room's store in a backup: more is not brought back."""
+
 CONTROL_CLIENTS: Final = 8
 """Commands that may be connected to a room's control socket at a time."""
 
@@ -997,3 +1009,9 @@ CONTROL_SECONDS: Final = 10.0
 
 SOCKET_PATH: Final = 100
 """Bytes of a path below which every system can bind a Unix socket to it: Linux takes 107, BSD 103."""
+
+SIGN_INS_ASKED: Final = 4
+"""Challenges of rooms that a client's user is asked about at a time; more are refused."""
+
+MEMBERSHIP_SECONDS: Final = 60.0
+"""How often a client that a room does not list asks whether it is a member by now."""

@@ -346,6 +346,12 @@ class RoomRecords(Protocol):
     def write_notice(self, notice: Notice, *, by: FeedId | None) -> None:
         """Write a notice; an empty body removes it."""
 
+    def web_address(self) -> str | None:
+        """Return the address of the room's web site, as it had it when it ran last; None when it never did."""
+
+    def keep_web_address(self, url: str | None) -> None:
+        """Keep the address of the web site, without a slash at its end, for the links that commands make."""
+
     def audit(self, *, before: int | None = None, count: int = 100) -> Sequence[AuditLine]:
         """Return lines of the audit log, newest first, older than line `before`."""
 

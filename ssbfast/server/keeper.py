@@ -8,6 +8,7 @@ seen within `limits.RECORDS_LOOK_SECONDS`.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -112,9 +113,14 @@ class Keeper:
 
     async def _look(self) -> None:
         seen: object = None
+        loop = asyncio.get_running_loop()
+        sweeps = loop.time()
         while True:
             await asyncio.sleep(limits.RECORDS_LOOK_SECONDS)
             try:
+                if loop.time() >= sweeps:
+                    sweeps = loop.time() + limits.RECORDS_SWEEP_SECONDS
+                    await self._in_thread(partial(self.records.sweep, time.time()))
                 stamp = self.records.stamp()
                 if stamp != seen:
                     await self.refresh()

@@ -170,6 +170,8 @@ class RoomServer:
         }
         self._sessions: dict[int, RoomSession] = {}
         self._next_session = 1
+        self._bytes_ended = 0  # of tunnels that are over
+        self._began = 0.0
         self._acceptors: list[Acceptor] = []
         self._telling: asyncio.TimerHandle | None = None
         self._sweeping: asyncio.TimerHandle | None = None
@@ -214,6 +216,7 @@ class RoomServer:
             answer_body=limits.ROOM_ANSWER, control_backlog=limits.ROOM_BACKLOG, events=limits.TICK_EVENTS
         )
         self._relay = Relay(pool=self._pool, stall_seconds=self._stall_seconds, core_limits=core_limits)
+        self._began = self._now()
         self._books = RoomLimits(self._caps, self._relay.loop.time, self.limit_reached)
         self.port = int(sockets[0].getsockname()[1])
         self.addresses = publish(sockets, self.me.id, self._host)
@@ -330,6 +333,21 @@ class RoomServer:
     def tunnels(self) -> int:
         """Return how many tunnels there are."""
         return len(self.books.tunnels)
+
+    @property
+    def bytes_relayed(self) -> int:
+        """Return the bytes of all tunnels since the start, both directions."""
+        return self._bytes_ended + sum(sum(tunnel.moved) for tunnel in self.books.tunnels)
+
+    @property
+    def seconds(self) -> float:
+        """Return the seconds since the room was started."""
+        return self._now() - self._began
+
+    @property
+    def name(self) -> str:
+        """Return the room's name, as room.metadata tells it."""
+        return self.registry.settings.name or self._methods.info.name
 
     def load(self, feed: FeedId) -> Load:
         """Return what a key has open."""
@@ -611,6 +629,7 @@ class RoomServer:
         began: float,
     ) -> None:
         self.books.tunnels.remove(splice)
+        self._bytes_ended += sum(splice.moved)
         for session, req in zip((caller, target), splice.reqs, strict=True):
             session.detach(-req)
             session.mux.forget(req)

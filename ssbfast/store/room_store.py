@@ -702,6 +702,21 @@ class RoomStore:
             )
             self._run("DELETE FROM claims WHERE invite NOT IN (SELECT number FROM invites)")
 
+    def web_address(self) -> str | None:
+        """Return the address of the room's web site, as it had it when it ran last; None when it never did."""
+        with self._using():
+            found = self._one("SELECT value FROM settings WHERE key = 'web_address'")
+            return None if found is None else str(found)
+
+    def keep_web_address(self, url: str | None) -> None:
+        """Keep the address of the web site, without a slash at its end, for the links that commands make."""
+        if url == self.web_address():
+            return
+        with self._writing():
+            self._run("DELETE FROM settings WHERE key = 'web_address'")
+            if url is not None:
+                self._run("INSERT INTO settings (key, value) VALUES ('web_address', ?)", url)
+
     # ------------------------------------------------------------ filling
 
     def fill(self, contents: Contents) -> None:

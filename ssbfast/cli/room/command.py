@@ -46,9 +46,9 @@ class RoomGroup(click.Group):
             formatter.write_dl([(name, text) for name, (_module, text) in COMMANDS.items()])
 
 
-@click.pass_context
-def _run_or_not(context: click.Context, **options: Any) -> Any:
+def _run_or_not(**options: Any) -> Any:
     """Run the room when no command is given; else let the command have --data and --json."""
+    context = click.get_current_context()
     if context.invoked_subcommand is None:
         return context.invoke(run, **options)
     for option in context.command.params:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -29,6 +30,9 @@ from ssbfast.ids import NetworkId
 from ssbfast.net.endpoints import DEFAULT_PORT, Endpoint
 from ssbfast.pasted.endpoint import read_listen, read_name
 from ssbfast.server.room_server import DEFAULT_LISTEN, RoomServer
+
+if TYPE_CHECKING:
+    from ssbfast.store.room_store import RoomStore
 
 T = TypeVar("T")
 
@@ -95,8 +99,32 @@ def run(
     reflect = () if no_udp else udp or None
     secret = (default_data() if data is None else data) / "secret"
     me = read_secret(secret, create=True)
-    options = {"me": me, "listen": listen, "host": host, "udp": reflect, "name": name, "network": network}
-    return run_until_stopped(lambda printer: _run(printer, secret, **options), as_json=as_json, runner=run_fast)
+    records = open_records(secret.parent)
+    options = {
+        "me": me,
+        "records": records,
+        "listen": listen,
+        "host": host,
+        "udp": reflect,
+        "name": name,
+        "network": network,
+    }
+    with contextlib.nullcontext() if records is None else contextlib.closing(records):
+        return run_until_stopped(lambda printer: _run(printer, secret, **options), as_json=as_json, runner=run_fast)
+
+
+def open_records(data: Path) -> RoomStore | None:
+    """Open the room's store, made if it is missing; None, with a warning, where none is and nothing can be written."""
+    from ssbfast.store.room_store import FILE, RoomStore
+
+    is_new = not os.path.lexists(data / FILE)
+    try:
+        return RoomStore(data)
+    except BadInputError as error:
+        if not is_new or os.path.lexists(data / FILE):
+            raise
+        warn(f"the room keeps no members and blocks nobody: {error}")
+        return None
 
 
 def run_fast(program: Coroutine[Any, Any, T]) -> T:

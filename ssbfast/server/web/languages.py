@@ -141,7 +141,7 @@ def read_po(content: str) -> Iterator[tuple[str, str, tuple[str, ...]]]:
         if line.startswith("#"):
             continue
         word, _, rest = line.partition(" ")
-        if word == "msgid" and "msgid" in entry or not line:
+        if (word == "msgid" and "msgid" in entry) or not line:
             if "msgid" in entry:
                 yield _entry(entry)
             entry = {}

@@ -1,0 +1,80 @@
+"""The state of a running room as plain data, for commands, web site and metrics: no addresses of peers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ssbfast.ids import FeedId
+from ssbfast.net.relayed_tunnel import RelayedTunnel
+from ssbfast.room.roles import Role
+from ssbfast.server.control import Handler
+from ssbfast.server.room_server import RoomServer
+
+
+def status(room: RoomServer) -> dict[str, Any]:
+    """Return the room in figures.
+
+    Returns:
+        id, name, mode, address, seconds (since its start), connections (that have not proved a key), sessions,
+        visitors (sessions' keys that are no internal users), attendants, tunnels, bytes (relayed, both directions,
+        running tunnels included), and members by role when the room keeps them.
+    """
+    registry = room.registry
+    told: dict[str, Any] = {
+        "id": str(room.me.id),
+        "name": room.name,
+        "mode": registry.mode.value,
+        "address": room.address,
+        "seconds": round(room.seconds, 3),
+        "connections": len(room.books.connections),
+        "sessions": len(room.books.sessions),
+        "visitors": len(room.visitors()),
+        "attendants": len(room.online()),
+        "tunnels": room.tunnels,
+        "bytes": room.bytes_relayed,
+    }
+    if room.keeper is not None:
+        roles = (Role.MEMBER, Role.MODERATOR, Role.ADMIN, Role.BLOCKED)
+        told["members"] = {role.word: registry.count(role) for role in roles}
+        told["aliases"] = sum(len(standing.aliases) for standing in registry.keys().values())
+    return told
+
+
+def attendants(room: RoomServer) -> list[dict[str, Any]]:
+    """Return the announced keys in the order of joining: id, role, aliases, sessions, tunnels."""
+    return [_attendant(room, feed) for feed in room.online()]
+
+
+def _attendant(room: RoomServer, feed: FeedId) -> dict[str, Any]:
+    load = room.load(feed)
+    return {
+        "id": str(feed),
+        "role": room.registry.role(feed).word,
+        "aliases": [alias.name for alias in room.registry.aliases_of(feed)],
+        "sessions": load.sessions,
+        "tunnels": load.tunnels,
+    }
+
+
+def tunnels(room: RoomServer) -> list[dict[str, Any]]:
+    """Return the running tunnels, the one with most bytes first: origin, target, seconds, bytes."""
+    found = [_tunnel(room, tunnel) for tunnel in room.books.tunnels]
+    return sorted(found, key=lambda tunnel: -int(tunnel["bytes"]))
+
+
+def _tunnel(room: RoomServer, tunnel: RelayedTunnel) -> dict[str, Any]:
+    return {
+        "origin": tunnel.caller.remote.short,
+        "target": tunnel.target.remote.short,
+        "seconds": round(room.relay.loop.time() - tunnel.began, 3),
+        "bytes": sum(tunnel.moved),
+    }
+
+
+def handlers(room: RoomServer) -> dict[str, Handler]:
+    """Return what the control socket of a room answers."""
+    return {
+        "status": lambda _request: status(room),
+        "attendants": lambda _request: attendants(room),
+        "tunnels": lambda _request: tunnels(room),
+    }

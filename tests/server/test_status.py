@@ -1,0 +1,41 @@
+"""The state of a running room as data: what is in it, and what is not."""
+
+from __future__ import annotations
+
+import json
+
+from ssbfast.server.status import attendants, handlers, status, tunnels
+from tests.helpers.clients import room_with_clients
+from tests.helpers.rawpeer import eventually
+from tests.helpers.served_room import served_room
+
+
+async def test_two_attendants_two_tunnels_and_what_they_carried() -> None:
+    async with served_room() as room:
+        first, second, caller = await room.raw(), await room.raw(), await room.raw(announce=False)
+        here, there = await room.tunnel(caller, first)
+        await room.tunnel(caller, second)
+        here.write(b"x" * 10_000)
+        await eventually(lambda: len(there.received) == 10_000)
+        told = status(room.server)
+        assert (told["sessions"], told["attendants"], told["tunnels"], told["connections"]) == (3, 2, 2, 0)
+        assert told["mode"] == "open" and told["bytes"] == 10_000 and told["seconds"] >= 0
+        assert "members" not in told  # it keeps none
+        listed = tunnels(room.server)
+        assert [tunnel["bytes"] for tunnel in listed] == [10_000, 0]
+        assert listed[0]["origin"] == caller.id.short and listed[0]["target"] == first.id.short
+        assert [(one["id"], one["sessions"], one["tunnels"]) for one in attendants(room.server)] == [
+            (str(first.id), 1, 1),
+            (str(second.id), 1, 1),
+        ]
+        first.link.abort()
+        await eventually(lambda: room.server.tunnels == 1)
+        assert status(room.server)["bytes"] >= 10_000, "what ended tunnels carried counts"
+
+
+async def test_no_address_of_a_peer_is_in_it() -> None:
+    async with room_with_clients() as world:
+        await world.client()
+        answers = {name: answer({}) for name, answer in handlers(world.room.server).items()}
+        del answers["status"]["address"]  # the room's own
+        assert "127.0.0.1" not in json.dumps(answers)
