@@ -151,7 +151,15 @@ class _Offer:
                 if event["event"] in ("announced", "reconnecting"):
                     is_waiting.set()
 
-            client = RoomClient(self.me, network=self.network, trust=trust, api=api, direct=direct, on_event=tell)
+            client = RoomClient(
+                self.me,
+                network=self.network,
+                trust=trust,
+                api=api,
+                direct=direct,
+                on_event=tell,
+                name_denials=True,
+            )
             await stack.enter_async_context(client)
             printer.text(self.introduction())
             for address in addresses:

@@ -100,6 +100,14 @@ def told_addresses(addresses: Sequence[MultiserverAddress], *, is_here: bool) ->
     return tuple(found)
 
 
+def check_owner(alias: Alias, user: FeedId, room: FeedId) -> None:
+    """Check that an alias is of this peer, in this room. Raises AliasError."""
+    if alias.user != user:
+        raise AliasError("the alias is another peer's")
+    if alias.room != room:
+        raise AliasError("the alias is in another room")
+
+
 def _text(answer: dict[str, Any], member: str) -> str:
     value = answer.get(member)
     return value if isinstance(value, str) else ""

@@ -20,11 +20,13 @@ from typing import Any, TypeVar, overload
 from ssbfast import limits
 from ssbfast.client.alias_visits import Visits
 from ssbfast.client.aliases import list_aliases, register_alias, resolve_alias, revoke_alias
+from ssbfast.client.denial_names import DenialNames
 from ssbfast.client.direct_paths import Direct, DirectPaths
 from ssbfast.client.events import ClientEvents, tunnel_address
 from ssbfast.client.incoming_tunnels import SERVED, Answering, Arrivals, IncomingPeer, api_for_rooms
 from ssbfast.client.joined_room import Announce, JoinedRoom, KeyedEndpoint
 from ssbfast.client.reconnect import keep
+from ssbfast.client.sign_in import Consent, serve_sign_in
 from ssbfast.client.targets import Private, parse_target, ways_into, ways_to
 from ssbfast.client.tunnel_auth import Trust, not_dialled
 from ssbfast.client.web_invites import claim_invite
@@ -55,6 +57,7 @@ from ssbfast.wire.address import TunnelAddress
 from ssbfast.wire.alias import Alias
 from ssbfast.wire.direct.keys import Role
 from ssbfast.wire.handshake import ClientHandshake
+from ssbfast.wire.http_auth import is_nonce, new_nonce, solve
 from ssbfast.wire.muxrpc import Called
 from ssbfast.wire.private_tunnel import PrivateTunnelAddress
 
@@ -79,7 +82,10 @@ class RoomClient:
             `direct`. None: sessions stay in the room.
         contacts: Returns the ids to try as owner of a private tunnel address; called in a thread.
         groups: The secrets of groups, to read private tunnel addresses; 32 bytes each.
+        on_sign_in: Called when a room wants to sign a browser in to its web site as us, with a `SignInRequest`; it
+            returns whether our user wants that, or an awaitable of it. None: no room is given a solution.
         on_event: Called in the loop with each event, a dict with the member "event".
+        name_denials: Look for the aliases of peers that we refuse: in the room that we share, and at its web site.
 
     Raises:
         ValueError: `boxing` is unknown, or both `admission` and `trust` are given.
@@ -97,7 +103,9 @@ class RoomClient:
         direct: Direct | None = None,
         contacts: Callable[[], Iterable[FeedId]] | None = None,
         groups: Iterable[bytes] = (),
+        on_sign_in: Consent | None = None,
         on_event: Callable[[dict[str, Any]], None] | None = None,
+        name_denials: bool = False,
     ) -> None:
         if boxing not in ("merged", "split"):
             raise ValueError("boxing is 'merged' or 'split'")
@@ -109,6 +117,8 @@ class RoomClient:
         self._admission = admission
         self._api = api or Api()
         self._for_rooms = api_for_rooms(me.id)
+        if on_sign_in is not None:
+            serve_sign_in(self._for_rooms, me, on_sign_in)
         self._split = boxing == "split"
         self._private = Private(me, network, contacts, groups)
         self._events = ClientEvents(me.id, on_event)
@@ -133,8 +143,9 @@ class RoomClient:
             is_standby=None if direct is None else self._is_standby,
         )
         self._direct = None if direct is None else self._paths(direct)
+        self._names = DenialNames(self._room_of, self._on_named) if name_denials else None
         if trust is not None and trust.denials is not None:
-            trust.denials.listen(self._events.denied)
+            trust.denials.listen(self._on_denied)
 
     async def __aenter__(self: Client) -> Client:
         self._relay = Relay()
@@ -151,6 +162,8 @@ class RoomClient:
             room.is_leaving = True
         await asyncio.gather(*(peer.close() for peer in list(self._inner)))
         await self._visits.close()
+        if self._names is not None:
+            await self._names.close()
         if self._direct is not None:
             self._direct.close()
         await asyncio.gather(*(room.leave() for room in list(self._kept)))
@@ -211,7 +224,9 @@ class RoomClient:
         self._need_relay()
         if address.startswith(_WEB_INVITES):
             address = await self._claim(address)
-        room = JoinedRoom(self.me.id, ways_into(address), announce=announce, listing=listing)
+        room = JoinedRoom(
+            self.me.id, ways_into(address), announce=announce, listing=listing, on_standing=self._events.room
+        )
         self._kept[room] = None
         room.keeper = asyncio.get_running_loop().create_task(
             keep(room, self._enter, self._events.room, stay=stay, wait=wait)
@@ -229,6 +244,29 @@ class RoomClient:
     async def _claim(self, text: str) -> str:
         found = read_room_or_invite(text)
         return await claim_invite(found, self.me.id) if isinstance(found, InviteLink) else found.text
+
+    async def sign_in(self, room: JoinedRoom, sc: str) -> bool:
+        """Sign in the browser that shows a challenge of a room. Whether our user wants that is for the caller to ask.
+
+        Args:
+            room: The room, joined.
+            sc: The challenge, from the web site's `ssb:experimental?action=start-http-auth` URI.
+
+        Returns:
+            Whether the room has accepted the solution.
+
+        Raises:
+            ValueError: `sc` is no challenge.
+            RemoteError: The room serves no sign-in.
+            SessionEndedError: The session with the room is over.
+            DeadlineError: It does not answer in time.
+        """
+        if not is_nonce(sc):
+            raise ValueError("not a challenge of a room")
+        cc = new_nonce()
+        solution = solve(self.me, room.id, sc, cc)
+        answer = await room.session.call("httpAuth.sendSolution", sc, cc, solution, timeout=limits.CALL_SECONDS)
+        return answer is True
 
     async def _enter(self, room: JoinedRoom, seconds: float) -> None:
         """Try the ways to a room, once each; the first that leads into it is taken."""
@@ -567,7 +605,21 @@ class RoomClient:
     def _on_refused(self, portal: FeedId, who: FeedId, verdict: Verdict) -> None:
         recorded = self._trust is not None and self._trust.refused(portal, who, verdict)
         if not recorded and verdict.reason is not None:
-            self._events.denied(Denial(portal, who, verdict.reason, time.time()))
+            self._on_denied(Denial(portal, who, verdict.reason, time.time()))
+
+    def _on_denied(self, denial: Denial) -> None:
+        self._events.denied(denial)
+        if self._names is not None:
+            self._names.on_denied(denial)
+
+    async def _on_named(self, denial: Denial) -> None:
+        """Note the verified alias of a refused peer, and tell it."""
+        if self._trust is not None and self._trust.denials is not None and denial.alias and denial.verified_at:
+            await self._trust.denials.name(denial.room, denial.origin, denial.alias, denial.verified_at)
+        self._events.denied_alias(denial)
+
+    def _room_of(self, portal: FeedId) -> JoinedRoom | None:
+        return next((room for room in self.rooms if room.id == portal), None)
 
     def _need_relay(self) -> Relay:
         if self._relay is None:

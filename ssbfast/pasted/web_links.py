@@ -56,7 +56,7 @@ def alias_link(word: str) -> AliasLink | None:
         name, place = full[1].lower(), full[2].lower()
         if not may_be_alias(name):
             return None
-        return AliasLink((f"https://{place}/{name}", f"https://{place}/alias/{name}", f"https://{name}.{place}/"), name)
+        return alias_at(f"https://{place}", name)
     found = _split(word)
     if found is None:
         return None
@@ -74,6 +74,16 @@ def alias_link(word: str) -> AliasLink | None:
         return None
     path = "/".join(quote(segment) for segment in segments)
     return AliasLink((f"{found.scheme}://{found.netloc}/{path}",), name)
+
+
+def alias_at(site: str, name: str) -> AliasLink:
+    """Return an alias at a web site, wherever there it is. site: `https://HOST`."""
+    scheme, _, place = site.partition("://")
+    urls = [f"{site}/{name}", f"{site}/alias/{name}"]
+    host = urlsplit(site).hostname or ""
+    if "." in host and not is_literal(host):
+        urls.append(f"{scheme}://{name}.{place}/")
+    return AliasLink(tuple(urls), name)
 
 
 def invite_link(word: str) -> InviteLink | None:
