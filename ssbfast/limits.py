@@ -671,7 +671,7 @@ GATHER_SECONDS: Final = 1.0
 """What silent reflectors may cost an attempt; when all have answered it goes on at once."""
 
 DOCTOR_SECONDS: Final = 3.0
-"""The same for the doctor, who has more patience: silence is a finding."""
+"""The same for `ssbfast doctor`, which has more patience: silence is a finding."""
 
 HAIRPIN_SECONDS: Final = 0.3
 """What a router on one's own LAN may take to send a datagram back; three are tried."""
@@ -1009,6 +1009,12 @@ CONTROL_SECONDS: Final = 10.0
 
 SOCKET_PATH: Final = 100
 """Bytes of a path below which every system can bind a Unix socket to it: Linux takes 107, BSD 103."""
+
+SIGN_INS_ASKED: Final = 4
+"""Challenges of rooms that a client's user is asked about at a time; more are refused."""
+
+MEMBERSHIP_SECONDS: Final = 60.0
+"""How often a client that a room does not list asks whether it is a member by now."""
 
 # ---------------------------------------------------------------- the web site of a room
 

@@ -20,82 +20,15 @@ _MEMORY: Final = 64 * 1024 * 1024
 _DIFFERENT: Final = 5
 """Different characters that a password has at the least."""
 
-_BASES: Final = frozenset(
-    [
-        "password",
-        "passwort",
-        "passw0rd",
-        "kennwort",
-        "letmein",
-        "iloveyou",
-        "welcome",
-        "willkommen",
-        "qwerty",
-        "qwertz",
-        "azerty",
-        "qwertyuiop",
-        "qwertzuiop",
-        "asdfghjkl",
-        "yxcvbnm",
-        "zxcvbnm",
-        "abcdef",
-        "abcdefgh",
-        "abcdefghijkl",
-        "abcdefghijklm",
-        "abcdefghijklmnop",
-        "administrator",
-        "admin",
-        "monkey",
-        "dragon",
-        "football",
-        "baseball",
-        "basketball",
-        "superman",
-        "batman",
-        "princess",
-        "sunshine",
-        "starwars",
-        "trustno",
-        "hallo",
-        "hello",
-        "changeme",
-        "secret",
-        "geheim",
-        "schatz",
-        "schalke",
-        "scuttlebutt",
-        "scuttlebot",
-        "ssbfast",
-        "manyverse",
-        "patchwork",
-        "ssbroom",
-        "room",
-        "correcthorsebatterystaple",
-        "correct",
-        "horse",
-        "battery",
-        "staple",
-        "master",
-        "login",
-        "access",
-        "whatever",
-        "computer",
-        "internet",
-        "default",
-        "pokemon",
-        "michael",
-        "jessica",
-        "q1w2e3r4",
-        "q1w2e3r4t5",
-        "q1w2e3r4t5y6",
-        "1q2w3e4r",
-        "1q2w3e4r5t",
-        "1q2w3e4r5t6y",
-        "1qaz2wsx",
-        "1qaz2wsx3edc",
-        "zaq12wsx",
-    ]
-)
+_WORDS: Final = """
+    password passwort passw0rd kennwort letmein iloveyou welcome willkommen qwerty qwertz azerty qwertyuiop qwertzuiop
+    asdfghjkl yxcvbnm zxcvbnm abcdef abcdefgh abcdefghijkl abcdefghijklm abcdefghijklmnop administrator admin monkey
+    dragon football baseball basketball superman batman princess sunshine starwars trustno hallo hello changeme secret
+    geheim schatz schalke scuttlebutt scuttlebot ssbfast manyverse patchwork ssbroom room correcthorsebatterystaple
+    correct horse battery staple master login access whatever computer internet default pokemon michael jessica
+    q1w2e3r4 q1w2e3r4t5 q1w2e3r4t5y6 1q2w3e4r 1q2w3e4r5t 1q2w3e4r5t6y 1qaz2wsx 1qaz2wsx3edc zaq12wsx
+"""
+_BASES: Final = frozenset(_WORDS.split())
 _RUNS: Final = (
     "01234567890123456789",
     "98765432109876543210",
