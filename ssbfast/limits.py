@@ -1009,3 +1009,23 @@ CONTROL_SECONDS: Final = 10.0
 
 SOCKET_PATH: Final = 100
 """Bytes of a path below which every system can bind a Unix socket to it: Linux takes 107, BSD 103."""
+
+# ---------------------------------------------------------------- pages of a room's web site
+
+WEB_PAGE: Final = 50
+"""Members, invites, aliases or blocked keys on one page."""
+
+WEB_AUDIT_PAGE: Final = 100
+"""Lines of the audit log on one page."""
+
+WEB_LIVE_PEOPLE: Final = 60
+"""Peers that the first page after sign-in shows: it is sent again with each change, to all who look at it."""
+
+WEB_LIVE_SECONDS: Final = 1.0
+"""Changes of the room within so long reach a browser together."""
+
+NOTICE_LETTERS: Final = 20_000
+"""Characters of a notice: 60 KB in a form, at the worst."""
+
+WEB_QUERY: Final = 100
+"""Characters of what is searched for."""
