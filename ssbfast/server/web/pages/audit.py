@@ -10,7 +10,7 @@ from ssbfast import limits
 from ssbfast.room.roles import Action
 from ssbfast.server.status import status
 from ssbfast.server.web.pages.common import N_, names_of, number_in
-from ssbfast.server.web.site import Site
+from ssbfast.server.web.site import Site, wall_time
 
 ACTIONS = {
     "add": N_("added"),
@@ -55,7 +55,7 @@ def routes(site: Site) -> list[Route]:
     async def measurements(request: Request) -> Response:
         site.require(request, Action.SEE_AUDIT)
         invites = await site.keeper.read(site.records.invites)
-        now = site.wall_time()
+        now = wall_time()
         return await site.render(
             request,
             "measurements.html",

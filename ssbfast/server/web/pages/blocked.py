@@ -10,8 +10,8 @@ from ssbfast import limits
 from ssbfast.room.records import Outcome
 from ssbfast.room.roles import Action
 from ssbfast.server.web.pages.common import (
-    OUTCOMES,
     N_,
+    OUTCOMES,
     back,
     done,
     feed_in,

@@ -124,7 +124,7 @@ def lines(text: str) -> str:
 
 def _is_odd(char: str) -> bool:
     """Return whether a character is a control, or changes the direction of what others wrote around it."""
-    return unicodedata.category(char) in ("Cc", "Cs", "Co", "Cn") and char not in "\r\n\t" or char in _TURNING
+    return (unicodedata.category(char) in ("Cc", "Cs", "Co", "Cn") and char not in "\r\n\t") or char in _TURNING
 
 
 _TURNING = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")

@@ -15,8 +15,9 @@ from ssbfast import limits
 from ssbfast.ids import FeedId
 from ssbfast.room.roles import Action, Role
 from ssbfast.server.web.event_stream import EventStream
+from ssbfast.server.web.landing import addresses
 from ssbfast.server.web.pages.common import done, names_of
-from ssbfast.server.web.site import Site
+from ssbfast.server.web.site import Site, wall_time
 
 _PARTS = ("numbers", "people")
 """What changes on the page: templates `_live_NAME.html`, and the elements with these ids."""
@@ -40,7 +41,7 @@ def routes(site: Site) -> list[Route]:
         return await site.render(
             request,
             "dashboard.html",
-            addresses=site.addresses(),
+            addresses=addresses(site, request),
             done=done(site, request),
             **await figures(site, request),
         )
@@ -51,7 +52,7 @@ def routes(site: Site) -> list[Route]:
         async def is_allowed() -> bool:
             return site.registry.may(visitor.feed, Action.SEE_ONLINE) and await site.sessions.is_current(visitor)
 
-        return EventStream(site, site.streams, request, _changes(site, request), is_allowed)
+        return EventStream(site, request, _changes(site, request), is_allowed)
 
     return [Route("/dashboard", show), Route("/dashboard/events", events)]
 
@@ -68,7 +69,7 @@ async def figures(site: Site, request: Request) -> dict[str, Any]:
     feed = site.visitor(request).feed
     is_moderator = registry.may(feed, Action.SEE_ALL_INVITES)
     invites = await site.keeper.read(site.records.invites, feed, all=is_moderator)
-    now = site.wall_time()
+    now = wall_time()
     return {
         "people": shown,
         "more": len(online) + len(visitors) - len(shown),
@@ -97,7 +98,7 @@ async def _changes(site: Site, request: Request) -> AsyncIterator[tuple[str, Map
                 yield "gone", {}
                 return
             context = await figures(site, request)
-            parts = {part: site.text_of_template(request, f"_live_{part}.html", **context) for part in _PARTS}
+            parts = {part: site.markup(request, f"_live_{part}.html", **context) for part in _PARTS}
             changed = {part: html for part, html in parts.items() if sent.get(part) != html}
             sent = parts
             if changed:

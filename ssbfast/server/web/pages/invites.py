@@ -15,7 +15,7 @@ from ssbfast.room.records import Invite, Outcome
 from ssbfast.room.roles import Action
 from ssbfast.server.web.errors import WebError
 from ssbfast.server.web.pages.common import N_, back, done, names_of, number_in, one_line, page_of
-from ssbfast.server.web.site import Site
+from ssbfast.server.web.site import Site, wall_time
 from ssbfast.server.web.templating import qr
 
 _DAY = 86_400.0
@@ -48,7 +48,7 @@ def state_of(site: Site, invite: Invite, now: float) -> str:
         return "used"
     if invite.expires is not None and now >= invite.expires:
         return "over"
-    return "open" if invite.by is None or site.may_invite(invite.by) else "asleep"
+    return "open" if invite.by is None or site.registry.may(invite.by, Action.CREATE_INVITE) else "asleep"
 
 
 def routes(site: Site) -> list[Route]:
@@ -58,12 +58,10 @@ def routes(site: Site) -> list[Route]:
         site.require(request, Action.SIGN_IN)
         return await shown(request)
 
-    async def shown(
-        request: Request, status: int = 200, problem: str = "", wanted: Wanted | None = None
-    ) -> Response:
+    async def shown(request: Request, status: int = 200, problem: str = "", wanted: Wanted | None = None) -> Response:
         feed = site.visitor(request).feed
         sees_all = site.registry.may(feed, Action.SEE_ALL_INVITES)
-        now = site.wall_time()
+        now = wall_time()
         found = await site.keeper.read(site.records.invites, feed, all=sees_all)
         rows = [Row(invite, state_of(site, invite, now)) for invite in found]
         rows.sort(key=lambda row: row.state not in ("open", "asleep"))
@@ -99,7 +97,7 @@ def routes(site: Site) -> list[Route]:
         site.spend(request, "invites", str(visitor.feed))
         site.require(request, Action.CREATE_INVITE)
         code = new_code()
-        expires = site.wall_time() + days * _DAY
+        expires = wall_time() + days * _DAY
         number = await site.keeper.run(
             site.records.create_invite, hash_of(code), by=visitor.feed, note=wanted.note, expires=expires, uses=uses
         )

@@ -21,7 +21,7 @@ def routes(site: Site) -> list[Route]:
         if language not in LANGUAGES:
             raise WebError(400)
         response = site.redirect(local_path(form.get("next")))
-        site.remember_language(request, response, language)
+        site.choose_language(request, response, language)
         return response
 
     return [Route("/language", choose, methods=["POST"])]

@@ -20,8 +20,8 @@ from ssbfast.room.roles import STORED_ROLES, Action, Role
 from ssbfast.server.web.errors import WebError
 from ssbfast.server.web.pages.common import (
     CHANGED,
-    OUTCOMES,
     N_,
+    OUTCOMES,
     back,
     done,
     feed_in,
@@ -34,7 +34,7 @@ from ssbfast.server.web.pages.common import (
     read_person,
 )
 from ssbfast.server.web.sessions import Visitor
-from ssbfast.server.web.site import Site
+from ssbfast.server.web.site import Site, wall_time
 from ssbfast.server.web.templating import feed_path, qr
 
 NO_ID = N_("This is no id of Secure Scuttlebutt, and no alias of this room.")
@@ -99,7 +99,7 @@ async def effects_on(site: Site, feed: FeedId) -> dict[str, int]:
     """Return what ends with a key: sessions and tunnels, aliases and invites."""
     load = site.room.load(feed)
     invites = await site.keeper.read(site.records.invites, feed, all=False)
-    now = site.wall_time()
+    now = wall_time()
     return {
         "sessions": load.sessions,
         "tunnels": load.tunnels,
@@ -309,7 +309,7 @@ class _Pages:
         visitor = site.visitor(request)
         must_be(rights_over(site, visitor, feed).link)
         code = new_code()
-        expires = site.wall_time() + limits.LOGIN_LINK_SECONDS
+        expires = wall_time() + limits.LOGIN_LINK_SECONDS
         await site.keeper.run(site.records.add_link, hash_of(code), feed, "login", expires, by=visitor.feed)
         link = site.url(f"/login/link?code={code}")
         return await site.render(

@@ -15,7 +15,7 @@ from ssbfast.room.roles import Action
 from ssbfast.server.web.errors import WebError
 from ssbfast.server.web.languages import NOTICE_LANGUAGES, SOURCE
 from ssbfast.server.web.pages.common import N_, back, done, lines, one_line
-from ssbfast.server.web.site import Site
+from ssbfast.server.web.site import Site, wall_time
 from ssbfast.server.web.templating import markdown
 
 NOTICES = {
@@ -112,7 +112,7 @@ def routes(site: Site) -> list[Route]:
         form = await site.form(request)
         _ = site.text(request)
         title, body = one_line(form.get("title"))[: limits.SETTING_LETTERS], lines(form.get("body"))
-        notice = Notice(name, form.get("language"), title, body, site.wall_time())
+        notice = Notice(name, form.get("language"), title, body, wall_time())
         if notice.language not in NOTICE_LANGUAGES:
             return await editor(request, Notice(name, SOURCE, title, body, 0.0), 400, _(NO_LANGUAGE))
         if len(body) > limits.NOTICE_LETTERS:

@@ -16,7 +16,7 @@ from ssbfast.server.web.errors import WebError
 from ssbfast.server.web.languages import LANGUAGES
 from ssbfast.server.web.pages.common import CHANGED, N_, back, done, is_sure, must_be, number_in, one_line
 from ssbfast.server.web.pages.invites import BAD_DAYS
-from ssbfast.server.web.site import Form, Site
+from ssbfast.server.web.site import Form, Site, wall_time
 
 BAD_LANGUAGE = N_("Choose a language of the list.")
 BAD_STYLE = N_("Choose how aliases are written.")
@@ -50,7 +50,7 @@ async def effects_of(site: Site, mode: Mode) -> Effects:
     is_shut = mode is Mode.RESTRICTED and was is not Mode.RESTRICTED
     present = {feed for feed in (*room.online(), *room.visitors()) if registry.role(feed) is Role.EXTERNAL}
     aliases = sum(len(standing.aliases) for standing in registry.keys().values())
-    now = site.wall_time()
+    now = wall_time()
     asleep = 0
     for invite in await site.keeper.read(site.records.invites):
         if invite.by is None or not invite.is_open(now):
@@ -68,39 +68,50 @@ async def effects_of(site: Site, mode: Mode) -> Effects:
 
 def routes(site: Site) -> list[Route]:
     """Return the routes of settings."""
+    pages = _Pages(site)
+    return [
+        Route("/settings", pages.show, methods=["GET"]),
+        Route("/settings", pages.change, methods=["POST"]),
+        Route("/settings/mode", pages.change_mode, methods=["POST"]),
+    ]
 
-    async def show(request: Request) -> Response:
-        visitor = site.require(request, Action.SIGN_IN)
+
+class _Pages:
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    async def show(self, request: Request) -> Response:
+        visitor = self._site.require(request, Action.SIGN_IN)
         may_any = (Action.CHANGE_MODE, Action.CHANGE_SETTINGS)
-        must_be(any(site.registry.may(visitor.feed, action) for action in may_any))
-        return await shown(request)
+        must_be(any(self._site.registry.may(visitor.feed, action) for action in may_any))
+        return await self._shown(request)
 
-    async def shown(
-        request: Request, status: int = 200, problem: str = "", wanted: Settings | None = None
+    async def _shown(
+        self, request: Request, status: int = 200, problem: str = "", wanted: Settings | None = None
     ) -> Response:
-        return await site.render(
+        return await self._site.render(
             request,
             "settings.html",
             status,
-            settings=wanted or site.registry.settings,
-            mode=site.registry.mode,
-            host=site.room_name,
+            settings=wanted or self._site.registry.settings,
+            mode=self._site.registry.mode,
+            host=self._site.room_name,
             problem=problem,
             letters=limits.SETTING_LETTERS,
             most_days=limits.INVITE_DAYS,
-            done=done(site, request),
+            done=done(self._site, request),
         )
 
-    async def change(request: Request) -> Response:
-        visitor = site.require(request, Action.CHANGE_SETTINGS)
-        form = await site.form(request)
-        _ = site.text(request)
-        wanted, problem = read(form)
+    async def change(self, request: Request) -> Response:
+        visitor = self._site.require(request, Action.CHANGE_SETTINGS)
+        form = await self._site.form(request)
+        _ = self._site.text(request)
+        wanted, problem = self._read(form)
         if problem:
-            return await shown(request, 400, _(problem, most=limits.INVITE_DAYS), wanted)
-        site.require(request, Action.CHANGE_SETTINGS)
-        await site.keeper.run(
-            site.records.change_settings,
+            return await self._shown(request, 400, _(problem, most=limits.INVITE_DAYS), wanted)
+        self._site.require(request, Action.CHANGE_SETTINGS)
+        await self._site.keeper.run(
+            self._site.records.change_settings,
             by=visitor.feed,
             name=wanted.name,
             description=wanted.description,
@@ -109,12 +120,12 @@ def routes(site: Site) -> list[Route]:
             alias_style=wanted.alias_style,
             mode_by=wanted.mode_by,
         )
-        return back(site, "/settings", "saved")
+        return back(self._site, "/settings", "saved")
 
-    def read(form: Form) -> tuple[Settings, str]:
+    def _read(self, form: Form) -> tuple[Settings, str]:
         days, mode_by = number_in(form.get("invite_days")), form.get("mode_by")
         wanted = replace(
-            site.registry.settings,
+            self._site.registry.settings,
             name=one_line(form.get("name"))[: limits.SETTING_LETTERS],
             description=one_line(form.get("description"))[: limits.SETTING_LETTERS],
             language=form.get("language"),
@@ -133,34 +144,28 @@ def routes(site: Site) -> list[Route]:
             problem = BAD_MODE_BY
         return wanted, problem
 
-    async def change_mode(request: Request) -> Response:
+    async def change_mode(self, request: Request) -> Response:
         """Ask once more, with what will happen; then change the mode."""
-        visitor = site.require(request, Action.CHANGE_MODE)
-        form = await site.form(request)
+        visitor = self._site.require(request, Action.CHANGE_MODE)
+        form = await self._site.form(request)
         try:
             mode = Mode(form.get("mode"))
         except ValueError:
             raise WebError(400) from None
-        was = site.registry.mode
+        was = self._site.registry.mode
         if mode is was:
-            return back(site, "/settings")
-        effects = await effects_of(site, mode)
+            return back(self._site, "/settings")
+        effects = await effects_of(self._site, mode)
         if not is_sure(form):
-            return await site.render(request, "mode_ask.html", mode=mode, was=was, effects=effects)
+            return await self._site.render(request, "mode_ask.html", mode=mode, was=was, effects=effects)
         if form.get("was") != was.value:
-            return await shown(request, 409, site.text(request)(CHANGED))
-        site.require(request, Action.CHANGE_MODE)
-        expected = site.registry.settings
+            return await self._shown(request, 409, self._site.text(request)(CHANGED))
+        self._site.require(request, Action.CHANGE_MODE)
+        expected = self._site.registry.settings
         members = effects.turned if form.get("keep") == "yes" else ()
-        outcome = await site.keeper.run(
-            site.records.change_settings, by=visitor.feed, expected=expected, mode=mode, members=members
+        outcome = await self._site.keeper.run(
+            self._site.records.change_settings, by=visitor.feed, expected=expected, mode=mode, members=members
         )
         if outcome is Outcome.INVALID:
-            return await shown(request, 409, site.text(request)(CHANGED))
-        return back(site, "/settings", "mode")
-
-    return [
-        Route("/settings", show, methods=["GET"]),
-        Route("/settings", change, methods=["POST"]),
-        Route("/settings/mode", change_mode, methods=["POST"]),
-    ]
+            return await self._shown(request, 409, self._site.text(request)(CHANGED))
+        return back(self._site, "/settings", "mode")
