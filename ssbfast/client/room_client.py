@@ -23,6 +23,7 @@ from ssbfast.client.events import ClientEvents, tunnel_address
 from ssbfast.client.incoming_tunnels import SERVED, Answering, Arrivals, IncomingPeer, api_for_rooms
 from ssbfast.client.joined_room import Announce, JoinedRoom, KeyedEndpoint
 from ssbfast.client.reconnect import keep
+from ssbfast.client.sign_in import Consent, serve_sign_in
 from ssbfast.client.targets import Private, parse_target, ways_into, ways_to
 from ssbfast.client.tunnel_auth import Trust, not_dialled
 from ssbfast.direct.udp import Address
@@ -49,6 +50,7 @@ from ssbfast.room.tunnel_auth import AllowList, Verdict
 from ssbfast.wire.address import TunnelAddress
 from ssbfast.wire.direct.keys import Role
 from ssbfast.wire.handshake import ClientHandshake
+from ssbfast.wire.http_auth import is_nonce, new_nonce, solve
 from ssbfast.wire.muxrpc import Called
 from ssbfast.wire.private_tunnel import PrivateTunnelAddress
 
@@ -71,6 +73,8 @@ class RoomClient:
             `direct`. None: sessions stay in the room.
         contacts: Returns the ids to try as owner of a private tunnel address; called in a thread.
         groups: The secrets of groups, to read private tunnel addresses; 32 bytes each.
+        on_sign_in: Called when a room wants to sign a browser in to its web site as us, with a `SignInRequest`; it
+            returns whether our user wants that, or an awaitable of it. None: no room is given a solution.
         on_event: Called in the loop with each event, a dict with the member "event".
 
     Raises:
@@ -89,6 +93,7 @@ class RoomClient:
         direct: Direct | None = None,
         contacts: Callable[[], Iterable[FeedId]] | None = None,
         groups: Iterable[bytes] = (),
+        on_sign_in: Consent | None = None,
         on_event: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         if boxing not in ("merged", "split"):
@@ -101,6 +106,8 @@ class RoomClient:
         self._admission = admission
         self._api = api or Api()
         self._for_rooms = api_for_rooms(me.id)
+        if on_sign_in is not None:
+            serve_sign_in(self._for_rooms, me, on_sign_in)
         self._split = boxing == "split"
         self._private = Private(me, network, contacts, groups)
         self._events = ClientEvents(me.id, on_event)
@@ -195,7 +202,9 @@ class RoomClient:
             DeadlineError: The room did not answer in time; not with `wait`.
         """
         listing = announce is True if attendants is None else attendants or announce is True
-        room = JoinedRoom(self.me.id, ways_into(address), announce=announce, listing=listing)
+        room = JoinedRoom(
+            self.me.id, ways_into(address), announce=announce, listing=listing, on_standing=self._events.room
+        )
         self._need_relay()
         self._kept[room] = None
         room.keeper = asyncio.get_running_loop().create_task(
@@ -210,6 +219,29 @@ class RoomClient:
             await asyncio.wait((room.keeper,))
             raise
         return room
+
+    async def sign_in(self, room: JoinedRoom, sc: str) -> bool:
+        """Sign in the browser that shows a challenge of a room. Whether our user wants that is for the caller to ask.
+
+        Args:
+            room: The room, joined.
+            sc: The challenge, from the web site's `ssb:experimental?action=start-http-auth` URI.
+
+        Returns:
+            Whether the room has accepted the solution.
+
+        Raises:
+            ValueError: `sc` is no challenge.
+            RemoteError: The room serves no sign-in.
+            SessionEndedError: The session with the room is over.
+            DeadlineError: It does not answer in time.
+        """
+        if not is_nonce(sc):
+            raise ValueError("not a challenge of a room")
+        cc = new_nonce()
+        solution = solve(self.me, room.id, sc, cc)
+        answer = await room.session.call("httpAuth.sendSolution", sc, cc, solution, timeout=limits.CALL_SECONDS)
+        return answer is True
 
     async def _enter(self, room: JoinedRoom, seconds: float) -> None:
         """Try the ways to a room, once each; the first that leads into it is taken."""

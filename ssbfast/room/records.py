@@ -331,6 +331,9 @@ class RoomRecords(Protocol):
     def add_link(self, hash: bytes, feed: FeedId | None, purpose: str, expires: float, *, by: FeedId | None) -> None:
         """Keep a one-time link. feed: the key to sign in; None: the first that uses it. purpose: "login", "admin"."""
 
+    def find_link(self, hash: bytes, now: float) -> tuple[FeedId | None, str] | None:
+        """Return whom a link is for and its purpose, as `take_link` does; it stays."""
+
     def take_link(self, hash: bytes, now: float) -> tuple[FeedId | None, str] | None:
         """Use up a link; return its key and its purpose. None: unknown, expired or used."""
 

@@ -615,6 +615,12 @@ class RoomStore:
             )
             self._audit("link", by, feed, purpose)
 
+    def find_link(self, hash: bytes, now: float) -> tuple[FeedId | None, str] | None:
+        """Return whom a link is for and its purpose; it stays. None: unknown, expired or used."""
+        with self._using(), _decoding():
+            rows = self._all("SELECT feed, purpose FROM links WHERE hash = ? AND expires > ?", hash, now)
+            return (_feed(rows[0][0]), str(rows[0][1])) if rows else None
+
     def take_link(self, hash: bytes, now: float) -> tuple[FeedId | None, str] | None:
         """Use up a link; return whom it is for and its purpose. None: unknown, expired or used."""
         with self._writing(), _decoding():
