@@ -8,7 +8,7 @@ peers print. Here the same is read from other forms whose meaning is certain, an
     URIs       ssb:feed/ed25519/KEY, ssb:address/multiserver?multiserverAddress=…, ssb:experimental?…
     web        https://alice.room.example, room.example/alice, @alice@room.example; https://room.example/join?invite=…
 
-Whatever has two readings is refused with both.
+A text with two readings is refused, and both are named.
 """
 
 from __future__ import annotations
