@@ -76,6 +76,8 @@ STYLE = """\
 .md-typeset h2.doc-heading, .md-typeset h3.doc-heading { overflow-wrap: anywhere }
 @media screen and (max-width: 44.9em) {
   .md-typeset table:not([class]) td, .md-typeset table:not([class]) th { min-width: 0; padding: 0.6em 0.5em }
+  .md-typeset table:not([class]) code { word-break: normal; overflow-wrap: normal }
+  .md-typeset table:not([class]) td:has(> .doc-md-description) { min-width: 8rem }
 }
 """
 

@@ -54,6 +54,8 @@ class PeerWords:
             case {"event": "forward_problem", "peer": peer, "reason": reason, "count": count}:
                 whose = "" if peer is None else f"{peer} "
                 return f"service {whose}({reason}{f'; {count} connections' if count > 1 else ''})"
+            case {"event": "denied_alias", "origin": origin, "alias": alias}:
+                return f"denied  {origin} ({alias}) was refused"
             case {"event": "denied"}:
                 return self._denied(event)
         return describe(event)

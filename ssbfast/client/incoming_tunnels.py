@@ -43,13 +43,20 @@ from ssbfast.room.tunnel_auth import AllowList, Reason, Verdict
 from ssbfast.wire.handshake import ServerHandshake
 from ssbfast.wire.muxrpc import Called, CallKind
 
-SERVED: Final[Mapping[tuple[str, ...], str]] = MappingProxyType({("tunnel", "connect"): "duplex"})
-"""What `Answering` serves to rooms, for the manifest of sessions with them."""
+SERVED: Final[Mapping[tuple[str, ...], str]] = MappingProxyType(
+    {("tunnel", "connect"): "duplex", ("tunnel", "ping"): "sync", ("whoami",): "sync"}
+)
+"""What `Answering` serves to rooms, and the kinds of `api_for_rooms` that are not async, for the manifest of sessions
+with them: go-muxrpc calls nothing that is not named there."""
 
 
 def api_for_rooms(me: FeedId) -> Api:
     """Return what else rooms may call. It tells no more than the handshake did, and the time: they are not admitted."""
     api = Api()
+
+    @api.call("tunnel.isRoom")
+    async def is_room(_room: Peer, *_args: object) -> bool:
+        return False
 
     @api.call("whoami")
     async def whoami(_room: Peer) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
@@ -16,7 +16,7 @@ from ssbfast.net.ping import keep_alive
 from ssbfast.net.stream import Stream
 from ssbfast.net.timeouts import within
 from ssbfast.wire.address import NetAddress, format_address
-from ssbfast.wire.address_types import MultiserverAddress
+from ssbfast.wire.address_types import MultiserverAddress, WebSocketAddress
 from ssbfast.wire.direct.punch.candidates import PORTS
 from ssbfast.wire.muxrpc import NOT_ALLOWED
 from ssbfast.wire.muxrpc_body import clean_text
@@ -112,17 +112,18 @@ def feed_ids(texts: Sequence[Any]) -> list[FeedId]:
 
 
 class KeyedEndpoint(NamedTuple):
-    """A TCP endpoint, and the key that has to be there."""
+    """A TCP endpoint, and the key that has to be there. web: the WebSocket there, if it is one."""
 
     host: str
     port: int
     key: FeedId
+    web: WebSocketAddress | None = None
 
     def place(self) -> tuple[str, int]:
         return self.host, self.port
 
     def __str__(self) -> str:
-        return format_address(MultiserverAddress(NetAddress(self.host, self.port), self.key))
+        return format_address(MultiserverAddress(self.web or NetAddress(self.host, self.port), self.key))
 
 
 class JoinedRoom:
@@ -137,10 +138,17 @@ class JoinedRoom:
     attendants: the peers in the room, as far as we were told; `changes()` reports arrivals and departures.
     me: our id. announce: be listed: True by subscribing to the list, "2018" by a call, or False.
     listing: have the list kept up to date; without it `attendants` stays empty.
+    on_standing: called with "external" or "announced" when the room makes us the one or the other during a session.
     """
 
     def __init__(
-        self, me: FeedId, ways: Sequence[KeyedEndpoint], *, announce: Announce = True, listing: bool = True
+        self,
+        me: FeedId,
+        ways: Sequence[KeyedEndpoint],
+        *,
+        announce: Announce = True,
+        listing: bool = True,
+        on_standing: Callable[[str, JoinedRoom], None] = lambda event, room: None,
     ) -> None:
         self.ways = tuple(ways)
         self.announce: Announce = announce
@@ -154,7 +162,8 @@ class JoinedRoom:
         self.keeper: asyncio.Task[None] | None = None
         self.is_leaving = False
         self._me = me
-        self._is_member = False
+        self._membership: bool | None = None  # what the room says, if it does
+        self._on_standing = on_standing
         self._listing = listing
         self._peer: Peer | None = None
         self.label: str | None = None
@@ -181,6 +190,11 @@ class JoinedRoom:
     def is_open(self) -> bool:
         """True when we are in the room now."""
         return self._present.is_set() and self.session.is_open
+
+    @property
+    def is_member(self) -> bool:
+        """True when the room takes us for one of its own: peers may reach us through it. See `is_external`."""
+        return not self.is_external
 
     @property
     def is_listed(self) -> bool:
@@ -250,18 +264,66 @@ class JoinedRoom:
         await self._identify(peer)
         self.is_external = False
         try:
-            if self.announce == "2018":
-                await _ask(peer, "tunnel.announce", None)
-            elif self._listing:
-                await self._subscribe(peer)
+            if self._is_closed_to_us:
+                raise RemoteError("the room does not list us")
+            await self._enlist(peer)
         except RemoteError:
-            if self._is_member or self.generation == 2018:
+            if self._membership or self.generation == 2018:
                 raise
-            self.is_external = True
-            await self._set([], ListPace())
+            await self._become_external(peer)
         if not peer.is_open:
             raise peer.error or SessionEndedError("the session is over")
         self._present.set()
+
+    @property
+    def _is_closed_to_us(self) -> bool:
+        """True when the room says that we are no member, and that it does not serve all peers.
+
+        go-ssb-room says the former of strangers in open rooms as well, which list them all the same.
+        """
+        return self._membership is False and bool(self.features) and "room1" not in self.features
+
+    async def _enlist(self, peer: Peer) -> None:
+        """Be listed, as far as that is wanted. Raises RemoteError when the room refuses."""
+        if self.announce == "2018":
+            await _ask(peer, "tunnel.announce", None)
+        elif self._listing:
+            await self._subscribe(peer)
+
+    async def _become_external(self, peer: Peer) -> None:
+        self.is_external = True
+        await self._set([], ListPace())
+        if self._membership is False:
+            peer.background(self._await_membership(peer))
+
+    async def _await_membership(self, peer: Peer) -> None:
+        """Ask now and then whether we are a member by now: a peer that claims an invite stays in its session."""
+        while self.is_external:
+            await asyncio.sleep(limits.MEMBERSHIP_SECONDS)
+            try:
+                self._understand(await _ask(peer, "room.metadata"))
+                if self._membership:
+                    await self._enlist(peer)
+                    self.is_external = False
+            except SSBError:
+                if not peer.is_open:
+                    return
+        if self.announce is not False:
+            self._on_standing("announced", self)
+
+    async def _is_excluded(self, peer: Peer, problem: SSBError) -> bool:
+        """Return whether the room has ended its list because we are no member any more; then we stay as we are."""
+        if not isinstance(problem, RemoteError) or self.generation != 2:
+            return False
+        try:
+            self._understand(await _ask(peer, "room.metadata"))
+        except SSBError:
+            return False
+        if not self._is_closed_to_us:
+            return False
+        await self._become_external(peer)
+        self._on_standing("external", self)
+        return True
 
     def session_lost(self, peer: Peer) -> bool:
         """Take note that a session is over; return whether it was the one with the room."""
@@ -305,7 +367,8 @@ class JoinedRoom:
             name, features = metadata.get("name"), metadata.get("features")
             self.name = clean_text(name, limits.ROOM_NAME) if isinstance(name, str) else None
             texts = features[: limits.ROOM_FEATURES] if isinstance(features, list) else ()
-            self._is_member = metadata.get("membership") is True
+            told = metadata.get("membership")
+            self._membership = told if isinstance(told, bool) else None
             self.features = frozenset(clean_text(item, limits.ERROR_NAME) for item in texts if isinstance(item, str))
         elif metadata is not True:
             raise RemoteError("the other end is not a room")
@@ -340,7 +403,7 @@ class JoinedRoom:
             was_told = listed.done()
             if not was_told:
                 listed.set_exception(problem)
-        if was_told and peer.is_open:
+        if was_told and peer.is_open and not await self._is_excluded(peer, problem) and peer.is_open:
             peer.link.fail(problem)  # a peer that is not listed cannot be reached: join again
 
     async def _follow_attendants(self, stream: Stream, listed: asyncio.Future[None]) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ from ssbfast.net.peer import Peer
 from ssbfast.net.stream import Stream
 from ssbfast.room.tunnel_auth import AllowList
 from ssbfast.wire.handshake import ClientHandshake
-from ssbfast.wire.muxrpc import CallKind, Ended, Failed
+from ssbfast.wire.muxrpc import NOT_ALLOWED, CallKind, Ended, Failed
 from tests.helpers.clients import RecordingClient, echo_api
 from tests.helpers.false_room import false_room
 from tests.helpers.rawpeer import PATIENCE, RawTunnel, eventually
@@ -425,6 +426,27 @@ async def test_link_is_told_by_the_peer_only_when_open() -> None:
     await peer.close()
 
 
+@pytest.mark.parametrize("consent", [None, lambda request: False])
+async def test_a_manifest_names_every_call_that_is_served(consent: Any) -> None:
+    """What the manifest does not name is refused as unknown, whatever its kind."""
+    names = ["tunnel.connect", "tunnel.isRoom", "tunnel.ping", "tunnel.announce", "tunnel.leave", "tunnel.endpoints"]
+    names += ["gossip.ping", "whoami", "manifest", "room.metadata", "room.attendants", "room.members", "blobs.has"]
+    names += ["httpAuth.requestSolution", "httpAuth.sendSolution", "createHistoryStream", "add", "echo"]
+    async with false_room() as room, RecordingClient(on_sign_in=consent) as client:
+        await client.join(room.address)
+        side = room.sessions[client.me.id]
+        manifest = await side.call("manifest")
+        for name in names:
+            group, _, method = name.partition(".")
+            named = manifest.get(group)
+            kind = named.get(method) if isinstance(named, dict) else named if not method else None
+            for asked in (CallKind.ASYNC, CallKind.DUPLEX, CallKind.SOURCE):
+                if kind is not None and asked.value == ("async" if kind == "sync" else kind):
+                    continue
+                error = await side.refused(asked, name)
+                assert error is not None and error.message.endswith(NOT_ALLOWED), (name, asked, error)
+
+
 async def test_manifests_name_what_is_served() -> None:
     """go-muxrpc, and so go-ssb-room, calls nothing else."""
     async with (
@@ -438,9 +460,10 @@ async def test_manifests_name_what_is_served() -> None:
             assert await side.call("manifest") == {
                 "gossip": {"ping": "duplex"},
                 "manifest": "sync",
-                "tunnel": {"connect": "duplex", "ping": "async"},
-                "whoami": "async",
+                "tunnel": {"connect": "duplex", "isRoom": "async", "ping": "sync"},
+                "whoami": "sync",
             }
+            assert await side.call("tunnel.isRoom") is False
             assert await side.call("whoami") == {"id": str(client.me.id)}
             assert isinstance(await side.call("tunnel.ping"), int)
         peer = await caller.connect(target.me.id)

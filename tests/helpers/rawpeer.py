@@ -107,6 +107,7 @@ class RawPeer:
         self.calls: list[Called] = []
         self.answers: dict[int, Any] = {}
         self.items: dict[int, list[Any]] = {}
+        self.ends: dict[int, SSBError | None] = {}
         self.tunnels: dict[int, RawTunnel] = {}
         self.incoming: asyncio.Queue[RawTunnel] = asyncio.Queue()
         self.gone = asyncio.Event()
@@ -146,6 +147,22 @@ class RawPeer:
         req = self.open(CallKind.ASYNC, name, *args)
         await eventually(lambda: req in self.answers or self.gone.is_set())
         return self.answers.pop(req, self.error)
+
+    async def refused(self, kind: CallKind, name: str, *args: Any) -> Any:
+        """The error with which a call or stream of any kind ends; None if it ends without."""
+        req = self.open(kind, name, *args)
+        await eventually(lambda: req in self.answers or req in self.ends or self.gone.is_set())
+        answer = self.answers.pop(req, None) if req in self.answers else self.ends.pop(req, self.error)
+        return answer if isinstance(answer, SSBError) else None
+
+    async def listed(self, name: str, *args: Any) -> list[Any]:
+        """The items of a source that ends by itself. Raises the error with which it ends."""
+        req = self.source(name, *args)
+        await eventually(lambda: req in self.ends or self.gone.is_set())
+        error = self.ends.pop(req, self.error)
+        if error is not None:
+            raise error
+        return self.items.pop(req)
 
     def connect(self, room: FeedId, target: FeedId) -> RawTunnel:
         """The call only; what is written may go right behind it."""
@@ -206,6 +223,7 @@ class RawPeer:
             self.calls.append(event)
 
     def _ended(self, event: Ended) -> None:
+        self.ends[event.req] = event.error
         tunnel = self.tunnels.get(event.req)
         if tunnel is not None and tunnel.ended is None:
             tunnel.ended = event
