@@ -1,4 +1,4 @@
-"""Budgets of what one stranger may hold and spend: arithmetic only, without I/O, clock or hidden randomness.
+"""Budgets for what one stranger may hold and spend: arithmetic only, without I/O, clock or hidden randomness.
 
     rings     an address as the networks it lies in: /32 for IPv4; /48, /56 and /64 for IPv6
     Rates     token buckets: what a session, a key and an address may spend a second (calls, lists, opens, …)
@@ -376,7 +376,7 @@ class Share:
 
     @property
     def network(self) -> str:
-        """The widest network that the share is charged to, "" for our own."""
+        """Return the widest network that the share is charged to, "" for our own."""
         node = self.parent
         while node.parent is not None and node.parent.parent is not None:
             node = node.parent
@@ -387,7 +387,7 @@ class Turns:
     """A fair queue of work. Addresses take turns; within an address its sessions do, each by the time it has used.
 
     Time used beside the queue counts as well (`spent`), so that a busy session that now has to wait comes behind those
-    who did little. Its lead is at most `TURN_LEAD` seconds: no share waits for longer because of what it did before.
+    that did little. Its lead is at most `TURN_LEAD` seconds: no share waits for longer because of what it did before.
     """
 
     def __init__(self) -> None:

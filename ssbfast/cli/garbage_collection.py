@@ -1,7 +1,7 @@
 """Keep a long-running process small and without pauses: when Python looks for garbage, and when memory goes back.
 
 Python's full collections look at every object there is: 150 ms with ten thousand tunnels, whenever their number has
-grown by a quarter, and everybody waits. So they are turned off, which leaves the two younger generations, and done
+grown by a quarter, and every session waits. So they are turned off, which leaves the two younger generations, and done
 here: after a crowd has left, when there is little to look at and much to give back, and else rarely. Memory that a
 burst of work has left behind goes back as well, as soon as it is quiet.
 """

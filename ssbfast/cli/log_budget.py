@@ -1,6 +1,6 @@
 """The bytes that a room writes to its log: a token bucket, and counts of the lines that it does not pay for.
 
-Who comes, goes and tunnels is decided by strangers, so a log of all of it would be as long as they like. Sans-I/O: time
+Strangers decide how often peers join, leave and tunnel, so a full log would be as long as they like. Sans-I/O: time
 is passed in, in seconds, and the bytes are those of the whole line.
 """
 

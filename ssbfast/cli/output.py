@@ -91,7 +91,7 @@ class Printer:
 
     stdout: sys.stdout, which is None in a process that was started without one.
     as_json: one JSON object a line, and `text` is left out; otherwise lines for people.
-    on_broken: called, from the thread, once, when nobody reads any more (`| head`).
+    on_broken: called, from the thread, once, when the reader has gone (`| head`).
     on_failed: called, from the thread, once, when lines cannot be written for another reason.
     words: an event as people read it; `describe` knows a room's.
     """

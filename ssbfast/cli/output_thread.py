@@ -37,7 +37,7 @@ class Writer:
     """A writer to a file descriptor that never blocks its caller. Its thread starts with the first line.
 
     fd: None: all goes nowhere. missing: the line that tells of n lines that were dropped.
-    on_broken: called, from the thread, once, when nobody reads any more (`| head`).
+    on_broken: called, from the thread, once, when the reader has gone (`| head`).
     on_failed: called, from the thread, once, with the first other error (a full disk); what could not be written counts
         as dropped, and later lines are tried again.
     """

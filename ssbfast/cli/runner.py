@@ -19,7 +19,7 @@ Program = Coroutine[Any, Any, int]
 CommandWork = Callable[[Printer], Program]
 
 _LOST: Final = 1
-"""Exit code of work that was done, and whose outcome nobody could be told."""
+"""Exit code of work that was done but whose outcome could not be printed."""
 
 
 SIGNALS: Final = tuple(
@@ -38,7 +38,7 @@ def run_until_stopped(
 ) -> int:
     """Run `work` in a new loop and return its exit code; 0 when a signal, or the reader of our output, ends it.
 
-    Output that cannot be written costs lines and is told once; who has then done all there was to do has failed.
+    Output that cannot be written costs lines and is told once; work that ends by itself after that has failed.
     The first signal cancels the work, which then says its goodbyes; the second quits at once.
     words: an event as people read it. runner: makes the loop.
     """

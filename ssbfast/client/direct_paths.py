@@ -227,7 +227,7 @@ class DirectPaths:
             await within(stream.accepted, limits.STANDBY_ACCEPT_SECONDS)
         except asyncio.TimeoutError:
             raise DeadlineError("the standby was not accepted in time") from None
-        if not inner.is_open:  # its end has been told to nobody
+        if not inner.is_open:  # its end has not been reported
             raise SessionEndedError("the standby is over")
         self._standbys[inner] = carrier
         carrier.open(stream)

@@ -1,7 +1,7 @@
 """One `listen` for each data directory: a room knows a peer by its key, and the last one that comes takes its place.
 
 A lock on a file decides, which the system takes back when its process is gone, however it ends. A Unix socket beside it
-tells who has it. One line of JSON is asked and one answered, to processes of the same user only::
+names its holder. One line of JSON is asked and one answered, to processes of the same user only::
 
     {"ask": "who"}   →   {"command": "listen", "pid": 4711, "since": "2026-11-30T08:15:00Z"}
     anything else    →   {"error": "unknown"}
@@ -40,8 +40,8 @@ _LOCKED_BYTE: Final = 1 << 20  # behind all that is ever read: Windows keeps oth
 class IdentityLock:
     """An async context in which no other process has this data directory for the same command.
 
-    data: the directory, which exists. command: who we are. Entering raises BadInputError, in one line with the other's
-    process id, when it is taken.
+    data: the directory, which exists. command: our command's name. Entering raises BadInputError, in one line
+    with the other's process id, when it is taken.
     """
 
     def __init__(self, data: Path, command: str = "listen") -> None:
@@ -173,7 +173,7 @@ else:
 
 
 def _write(file: int, about: Mapping[str, object]) -> None:
-    """Write who holds the lock. This is a help for others only: a full disk does not matter."""
+    """Write the holder's data into the lock's file. It only helps other processes: a full disk does not matter."""
     with contextlib.suppress(OSError):
         os.lseek(file, 0, os.SEEK_SET)
         os.ftruncate(file, 0)

@@ -210,7 +210,7 @@ class Answering:
         """Return whether we would let `who` in by name, as far as we know without asking."""
         if isinstance(self._admission, Trust):
             return self._admission.expects(who)
-        # Another admission may count or tell whom it is asked about: it hears of proven keys only.
+        # Another admission may count or report the keys that it is asked about: it is asked about proven keys only.
         return isinstance(self._admission, AllowList) and self._admission.decide(who)
 
     # ------------------------------------------------------------ from the incoming peers
@@ -243,7 +243,7 @@ class Answering:
 class IncomingPeer(Peer):
     """A caller: shown to the application once the handshake has proven it and it was let in.
 
-    outer: the session with the room. origin: who it is by the room's account. verdict: why it was let in.
+    outer: the session with the room. origin: its id by the room's account. verdict: why it was let in.
     """
 
     def __init__(

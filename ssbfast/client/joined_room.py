@@ -132,7 +132,7 @@ class JoinedRoom:
     reflectors: where it answers STUN binding requests, as far as it says so: addresses (IP literal, port), all with the
         IP address of our TCP session with it. A room cannot have us send datagrams to others.
     generation: 2 (Rooms 2), 1 (Rooms 1), 2018 (ssb-tunnel's portals, which have no list); 0 before it is known.
-    is_external: the room knows us as an outsider, and neither lists us nor tells us who is there ("Community" rooms).
+    is_external: the room knows us as an outsider, and neither lists us nor tells us its attendants ("Community" rooms).
         No peer reaches us through it; we reach its members.
     attendants: the peers in the room, as far as we were told; `changes()` reports arrivals and departures.
     me: our id. announce: be listed: True by subscribing to the list, "2018" by a call, or False.
@@ -278,7 +278,7 @@ class JoinedRoom:
         elif problem is not None:
             context = {"message": "staying in a room failed", "exception": problem}
             self.first.get_loop().call_exception_handler(context)
-        self.first.exception()  # nobody may be waiting
+        self.first.exception()  # the failure counts as retrieved without a waiter
         for changes in self._listeners:
             changes.end()
 
@@ -341,7 +341,7 @@ class JoinedRoom:
             if not was_told:
                 listed.set_exception(problem)
         if was_told and peer.is_open:
-            peer.link.fail(problem)  # who is not on the list cannot be reached: better to come again
+            peer.link.fail(problem)  # a peer that is not listed cannot be reached: better to join again
 
     async def _follow_attendants(self, stream: Stream, listed: asyncio.Future[None]) -> None:
         pace = ListPace()

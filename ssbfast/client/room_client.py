@@ -248,7 +248,7 @@ class RoomClient:
         peers: dict[Link, Peer] = {}
 
         def make() -> Link:
-            peer = Peer(  # without our api: that is for peers who were let in, and nobody has admitted the room
+            peer = Peer(  # without our api: that is for admitted peers, and the room is none
                 api=self._for_rooms,
                 named=lambda _peer: SERVED,
                 intercept=lambda peer, called: self._answering.on_call(self._need_relay(), peer, called),

@@ -1,7 +1,7 @@
 """The follow graph of a running ssb server (ssb-friends), asked over muxrpc.
 
-    friends.isFollowing [{"source": US, "dest": SOMEBODY}]  → true or false
-    friends.isBlocking  [{"source": US, "dest": SOMEBODY}]  → true or false
+    friends.isFollowing [{"source": US, "dest": PEER}]  → true or false
+    friends.isBlocking  [{"source": US, "dest": PEER}]  → true or false
 
 The server answers these to its masters only: the key that we call with has to be one (`master` in its
 configuration). Spec: ssb-friends README.
@@ -61,7 +61,7 @@ class SsbServerGraph:
         self._backoff = Backoff(limits.GRAPH_RETRY_SECONDS)
         self._retry_at = self._opened_at = 0.0
         self._cache: OrderedDict[FeedId, tuple[float, Relation]] = OrderedDict()
-        self._known: OrderedDict[FeedId, Relation] = OrderedDict()  # of those, however old, who are no strangers
+        self._known: OrderedDict[FeedId, Relation] = OrderedDict()  # relations of any age, strangers left out
         self._asking: dict[FeedId, asyncio.Task[Relation]] = {}
         self._turn = asyncio.Semaphore(limits.GRAPH_CALLS)
         self._watches = Watches()
@@ -175,7 +175,7 @@ class SsbServerGraph:
                 raise GraphAwayError("the ssb server cannot be reached")
             self._retry_at = loop.time() + self._backoff.next()
             session = self._session = loop.create_task(self._dial())
-            session.add_done_callback(_succeeded)  # nobody may be waiting for its failure any more
+            session.add_done_callback(_succeeded)  # a failure counts as retrieved without a waiter
         return await asyncio.shield(session)
 
     async def _dial(self) -> Peer:

@@ -1,4 +1,4 @@
-"""The target's half of a negotiation: what it answers to offers, and how it goes to meet the caller.
+"""The target's half of a negotiation: it answers offers, punches, and accepts QUIC.
 
 An offer is answered with a certificate that was made for it, and takes the place of the one before. SYNC has to name
 it; then the sockets that its addresses belong to are punched with, once.
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class _Answered:
-    """Offer that has been answered and not been synchronised yet."""
+    """An offer that has been answered and not been synchronised yet."""
 
     keys: DirectKeys
     attempt: Attempt
@@ -48,7 +48,7 @@ class Answers:
         self._negotiator.start(self._answer(called, self._check(called)))
 
     def synced(self, called: Called) -> None:
-        """Begin at once to meet the caller of `direct.sync`."""
+        """Begin at once to punch towards the caller of `direct.sync`."""
         sync = signaling.parse_sync(called.args)
         answered = self._answered
         if answered is None or answered.attempt.is_closed or answered.keys.epoch != sync.epoch:
@@ -84,7 +84,7 @@ class Answers:
         negotiator = self._negotiator
         try:
             answer = await self._make_answer(offer)
-        except RefusedError:  # who may not hear our addresses need not hear why
+        except RefusedError:  # a peer that may not hear our addresses is not told why
             negotiator.refuse(called, unknown_method_message(called.name))
         except SSBError as error:
             negotiator.refuse(called, str(error))

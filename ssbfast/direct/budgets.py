@@ -42,7 +42,7 @@ class Resources:
 
     @classmethod
     def shared(cls) -> Resources:
-        """Return those of the running event loop."""
+        """Return the resources of the running event loop."""
         loop = asyncio.get_running_loop()
         found = _by_loop.get(loop)
         if found is None:
@@ -106,7 +106,7 @@ class Resources:
         self._lingering = [item for item in self._lingering if item[1] is not udp]
 
     def _close_lingering(self, key: bytes) -> None:
-        """Close the oldest socket that only says farewell: one of that peer's, or anybody's for a peer without any."""
+        """Close the oldest socket that only says farewell: that peer's own, or any for a peer without one."""
         found = sorted(self._lingering, key=lambda item: item[0] != key)
         if found and (found[0][0] == key or self.sockets.held(key) < _FAMILIES):
             found[0][1].close()

@@ -63,7 +63,7 @@ class Carrier(Protocol):
 
 
 class CarriedSession(Protocol):
-    """Session that travels by carriers, which tell it what happens. carrier: its number."""
+    """A session that travels by carriers, which tell it what happens. carrier: its number."""
 
     @property
     def carriers(self) -> Carriers:
@@ -92,7 +92,7 @@ class CarriedSession(Protocol):
 
 
 class PathListener(Protocol):
-    """Owner of a direct path, told what is not the session's business."""
+    """The owner of a direct path, told of forwarded connections and of its end."""
 
     def path_ready(self, carrier: DirectCarrier) -> None:
         """Note that both proofs have passed: the session has the path now, or it has been ended."""
@@ -108,7 +108,7 @@ class PathListener(Protocol):
 
 
 class FirstTunnel:
-    """Tunnel that the session began in: raw both ways, without records. It becomes that tunnel's protocol."""
+    """The tunnel that the session began in: raw both ways, without records. It becomes that tunnel's protocol."""
 
     def __init__(self, session: CarriedSession, tunnel: TunnelTransport) -> None:
         self._session = session
@@ -273,7 +273,7 @@ class DirectCarrier:
     def path_lost(self, path: DirectPath, clean: bool, reason: str) -> None:
         if not self.ready.done():
             self.ready.set_exception(PunchError(f"no direct path: {reason}"))
-            self.ready.exception()  # nobody may be waiting
+            self.ready.exception()  # the failure counts as retrieved without a waiter
         if self.number is not None:
             self._session.carrier_lost(self.number, clean)
         self._owner.path_over(self)
@@ -393,7 +393,7 @@ class StandbyCarrier:
 
 
 class RecordStream(Stream):
-    """Stream of `direct.carrier`: what comes is acted upon at once, in order with the goodbye behind it.
+    """The stream of `direct.carrier`: it acts on input at once, in order with the goodbye behind it.
 
     accepted: done when the other end has written its first record, which says yes; RemoteError when it has said no by
     itself, and SessionEndedError however else the stream ended.
@@ -421,7 +421,7 @@ class RecordStream(Stream):
         said_so = self._peer.is_open  # else its session is ending, and tells by itself how: a room may have cut it
         if not self.accepted.done():
             self.accepted.set_exception(error if said_so and isinstance(error, RemoteError) else over)
-            self.accepted.exception()  # nobody may be waiting
+            self.accepted.exception()  # the failure counts as retrieved without a waiter
         if self.carrier is not None and said_so:
             if isinstance(error, RemoteError) and error.message == NO_SUCH_SESSION:
                 self.carrier.given_up()

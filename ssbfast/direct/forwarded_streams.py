@@ -1,6 +1,6 @@
 """All TCP connections of one session that were opened on direct paths, this one's and those of paths that are lost.
 
-New ones get a stream of the path that is up. When it is lost, whoever opened a connection calls `direct.continue` in
+New ones get a stream of the path that is up. When it is lost, the opener of a connection calls `direct.continue` in
 the session, whatever carries that now; the other end waits for the call for `CARRIER_SECONDS`. It may be the first
 that the other end hears of a connection: its first bytes can be lost with the path.
 """
@@ -30,7 +30,7 @@ Key = tuple[int, int]
 
 
 class DirectForwards:
-    """Forwarded connections of one session.
+    """The forwarded connections of one session.
 
     service: asked at each new one of the peer's; None: there is none. is_stranded: whether the session has no carrier.
     """

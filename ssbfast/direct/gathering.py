@@ -1,4 +1,4 @@
-"""The attempts of one end of a session: made, gathered, and one of them in advance.
+"""Make and gather attempts for one end of a session, one of them in advance.
 
 A target knows that an offer may come as soon as its session is open. It asks its reflectors then, and not while the
 caller waits for its answer. What was prepared and is not wanted within `PREPARED_SECONDS` is closed: NATs forget. It is
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Preparation:
-    """Prepared attempts of one end. make: a fresh attempt."""
+    """The prepared attempts of one end. make: a fresh attempt."""
 
     def __init__(self, make: Callable[[], Attempt]) -> None:
         self._loop = asyncio.get_running_loop()
@@ -38,7 +38,7 @@ class Preparation:
         self._timer = self._loop.call_later(limits.PREPARED_SECONDS, self.close)
 
     async def take(self) -> tuple[Attempt, Whereabouts]:
-        """Return a fresh attempt, and where it can be reached; closing it is the receiver's business.
+        """Return a fresh attempt and its candidates. The caller of `take` closes it.
 
         Raises PunchError, MissingExtraError as `Attempt.gather` does.
         """

@@ -7,14 +7,14 @@
     punched = await attempt.punch(keys, theirs)    caller: the path that was chosen;
                                                    target: the one on which the caller's QUIC has come
     path = DirectPath(punched.udp, …)              the socket is its owner's now
-    attempt.hand_to(path)                          target: who may speak QUIC, and what came before there was a path
+    attempt.hand_to(path)                          target: allowed addresses, and what came before there was a path
     attempt.close()                                once QUIC is up, or given up
 
 Until it is closed an attempt answers checks on the socket that won: the other side may be later than we are. Each
 attempt needs fresh sockets, for the ports of one that failed may be spoilt: make a new `Attempt`.
 
-What an attempt uses is counted for its peer (`resources.py`): it may get no sockets, and it may be given up for another
-attempt. One that has not begun to punch `OFFER_SECONDS` after it has gathered closes itself.
+What an attempt uses is counted for its peer (`direct/budgets.py`): it may get no sockets, and it may be given up for
+another attempt. One that has not begun to punch `OFFER_SECONDS` after it has gathered closes itself.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ _LONG_HEADER = 0x80
 
 
 class QuicTarget(Protocol):
-    """Path of the target, as far as an attempt knows it (`direct/quic_path.py`)."""
+    """The path of the target, as far as an attempt knows it (`direct/quic_path.py`)."""
 
     def allow(self, address: Address) -> None:
         """Note that a valid probe came from there."""
@@ -73,7 +73,7 @@ class QuicTarget(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Punched:
-    """Path that works. udp: its socket, the receiver's to close from now on. rtt: seconds, None if not measured."""
+    """A path that works. udp: its socket, the receiver's to close from now on. rtt: seconds, None if not measured."""
 
     udp: UdpSocket
     remote: Address = field(repr=False)
@@ -81,7 +81,7 @@ class Punched:
 
 
 class Attempt:
-    """Attempt to open a path; `gather` and `punch` once each, in this order.
+    """An attempt to open a path; `gather` and `punch` once each, in this order.
 
     reflectors: IP literals and ports; a few are asked. key: of the peer. resources: what it is counted in; None: those
     of this event loop. loopback: this machine's own addresses count, too. used: our addresses that are known to lead
@@ -259,12 +259,12 @@ class Attempt:
             self._tick()
             return await self._outcome
         except BaseException:
-            self._winner = None  # nobody has taken its socket
+            self._winner = None  # its socket was not taken
             self.close()
             raise
 
     def hand_to(self, path: QuicTarget) -> None:
-        """Tell the target's path, after `punch`, who may speak, now and later, and give it what has come already."""
+        """Tell the target's path, after `punch`, which addresses may speak, and give it what has come already."""
         self._path = path
         for index, address in self._proven:
             if index == self._winner:
@@ -292,7 +292,7 @@ class Attempt:
         self._resources.sockets.end_search(self)
         if not self._outcome.done():
             self._outcome.set_exception(PunchError("the attempt was given up"))
-            self._outcome.exception()  # when nobody waits for it, nobody has to hear of it
+            self._outcome.exception()  # the failure counts as retrieved without a waiter
 
     def _plan(self, keys: DirectKeys, theirs: Whereabouts, start: float, seconds: float) -> Punch:
         """Plan where to send to, and whether to search for it."""
@@ -413,7 +413,7 @@ class Attempt:
 
     def _won(self, index: int, address: Address, rtt: float | None) -> None:
         udp = self._sockets[index]
-        if udp is None or self._outcome.done():  # done: whoever waited for it was cancelled
+        if udp is None or self._outcome.done():  # done: the waiting task was cancelled
             self._fail("the socket of the path is closed")
             return
         self._winner = index
@@ -472,7 +472,7 @@ def _open_for_search(beside: Sequence[UdpSocket | None]) -> UdpSocket | None:
 
 
 def _chosen(reflectors: Sequence[Address]) -> list[Address]:
-    """Choose whom to ask: the first port of each IP address, then second ones."""
+    """Return the reflectors to ask: the first port of each IP address, then second ones."""
     by_host: dict[str, dict[int, None]] = defaultdict(dict)
     for text, port in reflectors:
         host = canonical_host(text)

@@ -2,7 +2,7 @@
 
 One `Negotiation` a session and end. The caller (client of the inner handshake) makes direct paths and dials standbys,
 as its `Carriers` want them; the target answers. All of it is said inside the session (`wire/direct/signaling.py`), so
-the room neither reads nor alters it, and only peers that were admitted before hear an address of ours.
+the room neither reads nor alters it, and only admitted peers hear an address of ours.
 
     caller                                         target
     direct.offer  our addresses            ─────▶  gathers
@@ -59,7 +59,7 @@ class Negotiation:
         self.export_key = peer.link.session.export_key
         kept = host.resources.kept
         carriers = Carriers(role, most=limits.CARRIER_WINDOW_MAX, chance=random.random, kept=kept)
-        carriers.may_be_kept = False  # until `begin`: for those whom we follow or name
+        carriers.may_be_kept = False  # until `begin`: only peers that we follow or name
         self.carrier_transport = CarrierTransport(carriers, peer.link, tunnel, self)
         self.session_id = session_id(self.export_key)
         self.preparation = Preparation(self._new_attempt)
@@ -191,7 +191,7 @@ class Negotiation:
         ):
             return False
         if not self.host.may_meet(self._peer):
-            return False  # who may not hear our addresses need not hear why
+            return False  # a peer that may not hear our addresses is not told why
         try:
             if name == signaling.WANT:
                 self._wanted(called)
@@ -233,8 +233,8 @@ class Negotiation:
     # ------------------------------------------------------------ inside
 
     async def gather(self) -> tuple[Attempt, Whereabouts]:
-        """Return a fresh attempt, whose closing is the receiver's business, and where it can be reached: the other end
-        may be told right now.
+        """Return a fresh attempt and its candidates, which the other end may be told now. The caller of `gather` closes
+        it.
 
         Raises RefusedError when it may not (any more), PunchError, MissingExtraError.
         """

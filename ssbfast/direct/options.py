@@ -48,10 +48,10 @@ class Direct:
 
 @dataclass(frozen=True, slots=True)
 class PathNews:
-    """News of a session's path. reason: for people, without addresses or ids.
+    """A change of a session's path, or an attempt that failed. reason: for people, without addresses or ids.
 
-    rtt: seconds, of a direct path. took: seconds of trying, whether it came to something or not; None when nobody
-    tried, and a direct path was lost.
+    rtt: seconds, of a direct path. took: seconds of the attempt, successful or not; None without one, when
+    a direct path was lost.
     """
 
     path: Path
@@ -94,7 +94,7 @@ class Negotiator(Protocol):
         """Run work as long as the session lasts. last: called behind it, also when it never got to begin."""
 
     async def gather(self) -> tuple[Attempt, Whereabouts]:
-        """Return a fresh attempt, and where it can be reached. Raises RefusedError when the other end may not know."""
+        """Return a fresh attempt and its candidates. Raises RefusedError when the other end may not know them."""
 
     def refuse(self, called: Called, message: str) -> None:
         """Answer a call with an error, if the session is still open."""
@@ -113,7 +113,7 @@ class Negotiator(Protocol):
 
 
 class NegotiationHost(Protocol):
-    """Owner of sessions that negotiate, asked for what they need and told what becomes of their paths."""
+    """The owner of sessions that negotiate, asked for what they need and told what becomes of their paths."""
 
     searches: Searches
     """Peers that we have searched for by birthday."""
@@ -123,16 +123,16 @@ class NegotiationHost(Protocol):
         """Resources that its sessions share with all others of the process."""
 
     def reflectors(self) -> Sequence[Address]:
-        """Return those that our rooms have, at the addresses at which we reach them."""
+        """Return the reflectors of our rooms, at the addresses at which we reach the rooms."""
 
     def used_addresses(self) -> Collection[str]:
-        """Return those of ours, IP literals, from which the sessions with our rooms come."""
+        """Return our own addresses, IP literals, that the sessions with our rooms come from."""
 
     def may_meet(self, peer: Peer) -> bool:
         """Return whether this peer may hear our addresses, as far as we have been told of changes."""
 
     async def may_hear(self, peer: Peer) -> bool:
-        """Return whether it may, asked anew: right before each telling."""
+        """Return the same as `may_meet`, asked anew: right before addresses are told."""
 
     async def dial_standby(self, negotiator: Negotiator, epoch: int) -> StandbyCarrier | None:
         """Dial a standby and return it, open; None when the peer itself, proven, says that it has no such session.

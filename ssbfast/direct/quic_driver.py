@@ -1,4 +1,4 @@
-"""Driver of one QUIC connection: our UDP socket, the loop's clock, and nothing that a stranger could use.
+"""Driver of one QUIC connection: our UDP socket and the loop's clock; datagrams of strangers are dropped.
 
 A batch of datagrams is followed by one pass: the owner looks at the events, then everything goes out. Writes of one
 turn of the loop share a pass, too.
@@ -24,7 +24,7 @@ _LONG, _RETRY = 0x80, 0x30
 
 
 class QuicListener(Protocol):
-    """QuicListener of a connection."""
+    """The owner of a QUIC connection, told what happens to it."""
 
     def quic_events(self) -> None:
         """Look at the connection's events: something has come, or a timer has fired. It must not raise."""
@@ -34,7 +34,7 @@ class QuicListener(Protocol):
 
 
 class QuicDriver:
-    """Driver of one connection on one socket, which is ours to close from `start` on, however the connection ends.
+    """The driver of one connection on one socket, which is ours to close from `start` on, however the connection ends.
 
     handshaken: QUIC's handshake is complete; the owner sets it. ended: nothing moves any more.
     """
@@ -56,7 +56,7 @@ class QuicDriver:
         self._farewells = limits.DIRECT_FAREWELLS
 
     def start(self, udp: UdpSocket, remote: Address | None) -> None:
-        """Take QUIC's part of the socket. remote: whom a caller dials; None for a target, which is dialled."""
+        """Take QUIC's part of the socket. remote: the address that a caller dials; None for a target."""
         self._udp, self._remote = udp, remote
         udp.quic = self
         if remote is None:
@@ -157,7 +157,7 @@ class QuicDriver:
 
     def _outgoing(self) -> list[tuple[bytes, Address]]:
         if self._quic.get_peer_address() is None:
-            return []  # a target to which nobody has come yet
+            return []  # a target that no caller has reached yet
         return self._quic.datagrams_to_send(self._loop.time())
 
     def _send(self, datagrams: list[tuple[bytes, Address]]) -> None:
@@ -201,7 +201,7 @@ class QuicDriver:
         if self._udp is not None and self.handshaken:
             self._udp.linger(limits.DIRECT_FAREWELL_SECONDS)
         elif self._udp is not None:
-            self._udp.close()  # nobody at the other end has anything to lose
+            self._udp.close()  # the other end has nothing to lose
         self._owner.quic_ended(code, reason)
 
     def _last_words(self) -> list[tuple[bytes, Address]]:

@@ -1,6 +1,6 @@
 """The engine: the C core, or, where that is missing, its twin in plain Python (`ssbfast.pure`).
 
-Everybody imports from here. `BACKEND` says what runs: "avx512", "avx2", "sse2" (x86-64), "neon" (arm64) or "portable"
+Other modules import from here. `BACKEND` is what runs: "avx512", "avx2", "sse2" (x86-64), "neon" (arm64) or "portable"
 (the core with a kernel of its own for the box stream), "libsodium" (the core without) or "pure"; `available()` tells
 which of them this machine offers, and the environment variable SSBFAST_BACKEND forces one. For tests SSBFAST_WITHOUT
 names kernels, with commas, that count as missing: as on a machine without AVX-512, say. This package alone touches

@@ -19,7 +19,7 @@ Enter = Callable[[str], "Link | None"]
 
 
 class Acceptor:
-    """Acceptor of connections on one listening socket, which it owns.
+    """An acceptor of connections on one listening socket, which it owns.
 
     enter: makes the link of a connection, or refuses it.
     failed: called with a link whose connection was gone before it began.

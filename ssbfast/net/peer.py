@@ -56,7 +56,7 @@ _STANDARD: Final[Mapping[Name, str]] = MappingProxyType({("manifest",): "sync", 
 
 
 class Peer:
-    """Session with a peer.
+    """A session with a peer.
 
     Args:
         api: Methods that we serve.
@@ -219,7 +219,7 @@ class Peer:
             raise DeadlineError(f"no answer to {name}") from None
         finally:
             self._answers.pop(req, None)
-            self.mux.end(req)  # a late answer belongs to nobody
+            self.mux.end(req)  # a late answer is dropped
 
     def source(self, name: str, *args: Any) -> Stream:
         """Open a source: iterate over it; `end` cancels it.
@@ -350,7 +350,7 @@ class Peer:
         over = error or SessionEndedError("the session is over")
         if not self._opened.done():
             self._opened.set_exception(over)
-            self._opened.exception()  # nobody may be waiting
+            self._opened.exception()  # the failure counts as retrieved without a waiter
         for task in self._tasks:
             task.cancel()
         for tunnel in list(self._tunnels.values()):

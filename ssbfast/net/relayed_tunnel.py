@@ -24,7 +24,7 @@ _TYPE = 0x03
 
 
 class Ending(enum.Enum):
-    """Reason why a splice is over."""
+    """The reason for the end of a tunnel."""
 
     CLOSED = "closed"
     ERROR = "error"
@@ -34,7 +34,7 @@ class Ending(enum.Enum):
 
 
 class _Leg:
-    """Destination of one direction: a link, and the stream on it."""
+    """The destination of one direction: a link, and the stream on it."""
 
     __slots__ = ("ended", "inlet", "lane", "link", "req")
 
@@ -47,7 +47,7 @@ class _Leg:
 
 
 class RelayedTunnel:
-    """Join of two streams.
+    """Two streams, joined.
 
     caller, target: the links; caller_req, target_req: the numbers we write on them.
     on_over: called once, with the reason, when both directions have ended and nothing more will be read.
@@ -98,7 +98,7 @@ class RelayedTunnel:
     def packet(self, link: Link, flags: int, req: int, body: bytes) -> None:
         """Take a packet that no inlet took, on `link` for `req` (as received): an end is told to the other side.
 
-        What comes behind a side's end belongs to nobody and is dropped.
+        What comes behind a side's end is dropped.
         """
         leg, other = self._legs if self._is(self._legs[0], link, req) else self._legs[::-1]
         if leg.ended or not flags & native.END:
@@ -159,7 +159,7 @@ class RelayedTunnel:
 
     @staticmethod
     def _tell(leg: _Leg, body: bytes) -> None:
-        with contextlib.suppress(SessionEndedError):  # that side is gone: nobody to tell
+        with contextlib.suppress(SessionEndedError):  # that side is gone
             leg.lane.packet(_END_FLAGS, body)
 
     def _finish(self, reason: Ending) -> None:

@@ -1,7 +1,7 @@
-"""Who works in which tick of the event loop: those who use little at once, the others in fair turns.
+"""The order of work in the event loop: sessions that use little work at once, the others in fair turns.
 
 A tick reads from every socket that has something, so that a thousand busy sessions, or one that sends thousands of
-calls, would keep everybody else waiting. So the first `TICK_SECONDS` of work of a tick go to whoever comes first; then
+calls, would keep all others waiting. So the first `TICK_SECONDS` of work of a tick go to what comes first; then
 only sessions that have used little lately go on, and all others are put aside, their input kept in the core and their
 socket not read. `budgets.Turns` says whose turn is next; each tick gives turns for `TICK_SECONDS` again.
 

@@ -1,9 +1,10 @@
-"""The time that this process was awake: a laptop that sleeps, or a process that is stopped, waits for nobody.
+"""The time that this process was awake: a laptop that sleeps, or a process that is stopped, waits for no peer.
 
 A peer has so many seconds to do its part. Seconds in which we could not have noticed must not count: else everything is
 overdue at the moment of waking, before a single packet was read. On Linux and macOS the loop's clock stands still while
 the machine sleeps; on Windows it goes on, and it does so everywhere while only this process is stopped (SIGSTOP, a
-virtual machine that is saved). So a heart beats, and where it has missed beats nobody was awake.
+virtual machine that is saved). So a timer fires at short intervals; a gap between two calls
+of it is time that the process was not awake.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from ssbfast import limits
 
 
 class AwakeClock:
-    """Clock of one loop: seconds from the same beginning as `loop.time()`, less those that were slept away."""
+    """The clock of one loop: seconds from the same beginning as `loop.time()`, less those that were slept away."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop

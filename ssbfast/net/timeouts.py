@@ -18,7 +18,7 @@ async def within(future: asyncio.Future[T], seconds: float | None) -> T:
         done, _ = await asyncio.wait((future,), timeout=seconds)
     finally:
         if not future.cancel() and not future.cancelled():
-            future.exception()  # it counts as retrieved, if nobody gets it any more
+            future.exception()  # the failure counts as retrieved without a waiter
     if not done:
         raise asyncio.TimeoutError
     return future.result()

@@ -1,7 +1,7 @@
 """The engine of `csrc/` once more, in plain Python over PyNaCl.
 
 Executable specification, oracle of the differential tests (`tests/test_backends.py`) and announced fallback where
-the extension is missing. `ssbfast.native` has the same names; everybody else imports from there.
+the extension is missing. `ssbfast.native` has the same names; other modules import from there.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The decision on who may have a session with the room: asked between messages 3 and 4 of the handshake."""
+"""The decision which callers may have a session with the room: asked between messages 3 and 4 of the handshake."""
 
 from __future__ import annotations
 

@@ -3,8 +3,8 @@
 - room.attendants: one `state` with all attendants, then exactly one `joined` or `left` per change, without a gap.
 - tunnel.endpoints: the whole list; after changes again, at most once in limits.ENDPOINTS_SECONDS.
 - An event is encoded once. So many subscribers are told at a time (limits.ATTENDANCE_STEP), the others each
-  limits.ATTENDANCE_PAUSE later, round by round; whose turn comes late gets several events at once. Who would have to
-  be told what is forgotten by then gets a fresh state.
+  limits.ATTENDANCE_PAUSE later, round by round; a subscriber whose turn comes late gets several events at once, or a
+  fresh state if some of them are forgotten by then.
 - While a session's backlog is too long nothing is added to it. What its subscribers missed becomes one fresh `state`
   (clients clear and refill their list on any `state`), or one list, once the backlog has drained.
 
@@ -55,7 +55,7 @@ class Attendance:
         self._news = News()
         self._round: deque[_Reader] = deque()  # whose turn is to come
         self._round_news = 0  # what there was when the round began: at its end all subscribers know it
-        self._since: float | None = None  # there are some who have not been told all
+        self._since: float | None = None  # since when some subscribers miss events
 
     def compact(self) -> None:
         """Give back the memory that a crowd has left behind."""
@@ -63,7 +63,7 @@ class Attendance:
 
     @property
     def next_tick(self) -> float | None:
-        """The time when tick() has something to do."""
+        """Return the time when tick() has something to do."""
         due = self._due[0][0] if self._due else None
         return due if self._since is None else self._since if due is None else min(due, self._since)
 

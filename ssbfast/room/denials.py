@@ -2,7 +2,7 @@
 
 Two sections. *Known* keys (followed or blocked by us) are few, and the newest of each stay. *Strangers* have 64
 places a room and 1,024 in all, given out by reservoir sampling: each refusal of a stranger has the same chance to be
-remembered, early or late, and who sends a flood only crowds out itself. What is not remembered is counted.
+remembered, early or late, and a peer that sends a flood crowds out only itself. The others are counted.
 
 Refusals gather in a `Batch`; once a second `plan` decides which of them go into the store, and what goes out for
 them. A batch is bounded too: it samples for itself, and `plan` merges two samples into one that is as fair.
@@ -28,7 +28,7 @@ RandBelow = Callable[[int], int]
 class Denial:
     """One refused connection.
 
-    room: through which room it came. origin: who it was. time: seconds since 1970.
+    room: the room that it came through. origin: the caller's id. time: seconds since 1970.
     known: `origin` was in our follow graph. proven: message 3 has proved the key.
     number: its name in the store, never given twice; None as long as it is not stored.
     """
@@ -43,7 +43,7 @@ class Denial:
 
     @property
     def address(self) -> str | None:
-        """The origin's tunnel address, if verified: built from the room that we are in and the proven key."""
+        """Return the origin's tunnel address, if verified: built from the room that we are in and the proven key."""
         return format_address(TunnelAddress(self.room, self.origin)) if self.proven else None
 
 

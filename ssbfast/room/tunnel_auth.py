@@ -1,4 +1,4 @@
-"""The decision on who may pass a peer's tunnel ends, asked once the inner handshake has proved the caller's key.
+"""The decision which callers may pass a peer's tunnel ends, asked once the inner handshake has proved the caller's key.
 
 Tunnelled authentication: a peer lets in the keys that it follows and does not block, and the caller applies the same
 rule before it dials; so a tunnel needs a follow in both directions. The room takes no part.

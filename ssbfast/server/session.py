@@ -147,7 +147,7 @@ class RoomSession:
         splices = list(self.splices.values())
         for splice in splices[:limits.TUNNELS_ENDED]:
             splice.link_closed(link)
-        for splice in splices[limits.TUNNELS_ENDED:]:  # a thousand tunnels take time, which is not everybody's
+        for splice in splices[limits.TUNNELS_ENDED:]:  # a thousand tunnels take time: in turns with other sessions
             self._room.relay.turns.queue(link.share, functools.partial(splice.link_closed, link))
         self._room.connection_lost(self)
 

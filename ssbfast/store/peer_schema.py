@@ -23,7 +23,7 @@ from ssbfast import limits
 from ssbfast.errors import BadInputError
 
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
-    # 1: whom we follow and block. Both are statements of their own: unblocking does not forget a follow.
+    # 1: the peers that we follow and block. Both are statements of their own: unblocking does not forget a follow.
     (
         """
         CREATE TABLE contacts (
@@ -95,7 +95,7 @@ def connect_to_read(path: Path, *, busy: float = limits.STORE_BUSY_SECONDS) -> s
             return _open(path, busy)
         except sqlite3.OperationalError:
             if _has_log(path):
-                raise  # a part of the store is in there, and without its index nobody can read it
+                raise  # a part of the store is in there, and cannot be read without its index
         return _open_immutable(path)
 
 

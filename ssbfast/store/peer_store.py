@@ -144,11 +144,11 @@ class Store:
         return self._change(who, lambda relation: replace(relation, blocks=False))
 
     def relation(self, who: FeedId) -> Relation:
-        """Return what we think of `who`."""
+        """Return our relation to `who`."""
         return self.relations((who,))[who]
 
     def relations(self, who: Iterable[FeedId]) -> dict[FeedId, Relation]:
-        """Return what we think of several peers at one moment."""
+        """Return our relations to several peers at one moment."""
         found: dict[FeedId, Relation] = {}
         with self._transaction("BEGIN"):
             for feed in who:
@@ -281,7 +281,7 @@ class Store:
         """Open what has our name now, unless that is what we have open.
 
         A file that was only written to is opened again, too: SQLite trusts what it has read of a file until another
-        SQLite tells it of a change, and a program that copies a file over it tells nobody.
+        SQLite tells it of a change, and a program that copies a file over it tells SQLite nothing.
         """
         place = self._look()
         if place is not None and place == self._place:

@@ -18,7 +18,7 @@ and what is dialled is an ordinary tunnel address. So it works with every room.
 
 Hidden from all but the recipient or the group, even from a peer with a list of all rooms: the portal, and
 without KEY the owner. Two issues cannot be linked. Not hidden: the recipient can test rooms that it guesses, and
-could have made the address itself; the portal sees who calls whom and when; its members see the owner attending;
+could have made the address itself; the portal sees caller, target and time; its members see the owner attending;
 with the owner's or the recipient's stolen key old addresses open.
 
 Spec: this file; after the "privacy ideas" of ssb-tunnel's README.

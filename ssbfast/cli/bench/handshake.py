@@ -89,8 +89,11 @@ def curve_only() -> Callable[[], bool]:
 
 
 def contests() -> Iterator[Contest]:
-    """One handshake a pass. Of the ceiling more than 1.0 is impossible, but for the ephemeral key of `server part`,
-    which is given: a room makes its own while nobody waits."""
+    """Yield contests of one handshake a pass, each beside its ceiling.
+
+    A ratio above 1.0 is impossible, except for `server part`, whose ephemeral key is given: a room makes its own in
+    advance, while no caller waits.
+    """
     first, third = recorded()
     curve, serve = curve_only(), partial(server_part, first, third)
     contenders = {

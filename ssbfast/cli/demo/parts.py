@@ -1,6 +1,6 @@
 """The three processes of `ssbfast demo`: a room, peer A ("target") and peer C ("caller").
 
-Each says who it is on stdout, gets its orders as one line of JSON on stdin, and reports what happens as lines of
+Each prints its id on stdout, gets its orders as one line of JSON on stdin, and reports what happens as lines of
 JSON. The conductor (`cli/demo/conductor.py`) compares the reports. When stdin ends, the conductor is gone, or wants the
 part to end: the part leaves, whatever it was doing.
 """
@@ -307,7 +307,7 @@ class _PathReports:
             self.direct.set_result(None)
         else:
             self.direct.set_exception(SessionEndedError(f"no direct path came about: {problem}"))
-            self.direct.exception()  # nobody may be waiting
+            self.direct.exception()  # the failure counts as retrieved without a waiter
 
 
 @asynccontextmanager

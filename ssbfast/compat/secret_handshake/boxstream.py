@@ -1,7 +1,7 @@
 """The box stream of `secret_handshake.boxstream`, sealed and opened by ssbfast's engine.
 
 State begins with the first byte and is made from `key` and `nonce` alone: `ssbfast.install()` gives these methods to
-classes whose objects were made by somebody else.
+classes whose objects the original code has made.
 """
 
 from __future__ import annotations

@@ -204,7 +204,7 @@ class SHSClientCrypto(SHSCryptoBase):
         return True
 
     def generate_client_auth(self) -> bytes:
-        """Return who we are: 112 bytes."""
+        """Return the proof of our identity: 112 bytes."""
         hello = self._need("hello")
         return crypto_box_afternm(hello, _ZERO_NONCE, self._box_key(self.a_bob))
 

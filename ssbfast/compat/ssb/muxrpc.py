@@ -357,5 +357,5 @@ class MuxRPCAPI:
         body = {"name": name.split("."), "args": args, "type": type_}
         ps_handler = peer.send(body, stream=type_ in _STREAMS)
         if type_ == "sink" and isinstance(ps_handler, PSStreamHandler):
-            ps_handler._abandon()  # nobody takes what a peer sends against the rules
+            ps_handler._abandon()  # what a peer sends against the rules is dropped
         return _get_appropriate_api_handler(type_, peer, ps_handler, req)

@@ -1,6 +1,6 @@
 """`ssb.packet_stream`: numbered messages over a box stream, and the handlers that wait for their answers.
 
-Somebody has to pump: `async for`, `await` of the packet stream, or `MuxRPCAPI.process_messages()`. Answers go to the
+The program has to pump: `async for`, `await` of the packet stream, or `MuxRPCAPI.process_messages()`. Answers go to the
 handlers that `send` returned; what comes out are the peer's own requests.
 """
 
@@ -57,7 +57,7 @@ class PacketStream:
 
     _buffer: bytearray | None = None
     _head: tuple[int, int, int] | None = None
-    """The head of a message whose body has not come: whoever cancels a `read` may read on."""
+    """The head of a message whose body has not come: a program that cancels a `read` may read on."""
     _over = False
     _waits: Waits | None = None
 
@@ -88,7 +88,7 @@ class PacketStream:
     async def __anext__(self) -> PSMessage:
         """Return the peer's next request; answers are given to their handlers on the way.
 
-        To cancel it is to end the reading: whoever waits for an answer is told. (`read` can be cancelled and repeated.)
+        Cancelling it ends the reading: tasks that wait for an answer are told. (`read` can be cancelled and repeated.)
         """
         try:
             while True:

@@ -42,8 +42,8 @@ class SSBSecret(TypedDict):
 def load_ssb_secret(filename: str | None = None) -> SSBSecret:
     """Read a secret file, `~/.ssb/secret` unless another is named.
 
-    Raises ConfigException when it is malformed or its keys do not match, OSError when it cannot be read. Who else may
-    read the file is not looked at; `ssbfast.load_secret` does.
+    Raises ConfigException when it is malformed or its keys do not match, OSError when it cannot be read. The file's
+    permissions are not checked; `ssbfast.load_secret` checks them.
     """
     path = os.path.expanduser("~/.ssb/secret") if filename is None else filename
     with open(path, encoding="utf-8", errors="replace") as file:  # comments may be of any encoding

@@ -13,9 +13,9 @@ from ssbfast.ids import FeedId
 
 @dataclass(frozen=True, slots=True)
 class Complaint:
-    """Reason why connections were not carried, or have to wait.
+    """A reason why connections were not carried, or have to wait.
 
-    peer: whose they are, if that is known. reason: in words. count: of how many that goes since it was last told.
+    peer: the peer of the connections, if known. reason: in words. count: connections since the last report.
     """
 
     peer: FeedId | None

@@ -72,7 +72,7 @@ def get_millis_1970() -> int:
 
 
 class Feed:
-    """A feed of anybody."""
+    """A feed of any author."""
 
     def __init__(self, public_key: VerifyKey) -> None:
         self.public_key = public_key

@@ -10,7 +10,7 @@ reports carriers; `effects` says what to do. Bytes in, effects out, time passed 
       │                                           v                                            │
       └── HOLD, TAKE in the standby, goodbye, raw ── DOWN (caller: WantStandby; 30 s) <────────┘
 
-Who does what
+Roles
     caller  (client of the inner handshake) numbers epochs, makes direct paths, dials standbys, ends older carriers.
     target  takes what the caller brings, with rising epochs; asks for a direct path by AskUpgrade, and for the way back
             by HOLD on the standby.
@@ -99,7 +99,7 @@ class Carriers(Moves):
 
     @property
     def sending(self) -> int | None:
-        """The carrier that takes what the session seals; None while that is only kept."""
+        """Return the carrier that takes what the session seals; None while that is only kept."""
         return None if self._to is None else self._to.id
 
     @property
@@ -300,7 +300,7 @@ class Carriers(Moves):
 
     @property
     def quic(self) -> int | None:
-        """The direct path whose `waiting` is to be reported before each `handle_timer`."""
+        """Return the direct path whose `waiting` is to be reported before each `handle_timer`."""
         return None if self._quic is None else self._quic.id
 
     def waiting(self, carrier: int, oldest: Mapping[int, int], now: float) -> None:

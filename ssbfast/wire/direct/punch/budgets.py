@@ -19,7 +19,7 @@ from ssbfast.wire.direct.punch.candidates import Address
 
 
 class Unanswered:
-    """Checks sent to addresses that have answered none: few to each, whichever peer names it and however often.
+    """Checks sent to addresses that have answered none: few to each address, whichever peers name it, however often.
 
     What a peer claims may be the address of a third party. Only the answer to a check of ours proves that it is not.
     """
@@ -29,7 +29,7 @@ class Unanswered:
 
     @property
     def remembered(self) -> int:
-        """The number of addresses remembered."""
+        """Return the number of addresses remembered."""
         return len(self._sent)
 
     def take(self, address: Address, now: float, *, heard: bool = False) -> bool:
@@ -80,8 +80,8 @@ class AttemptPlaces:
     """The places of attempts: at most `per_key` with one peer, and `most` in all.
 
     A peer that has all of its own gives up the one that is least far along, the oldest of those. When all places are
-    taken, a spare attempt goes, else one of the peer that has most, if the new one would still have fewer. Who punches
-    is given up only so that a peer with none gets one.
+    taken, a spare attempt goes, else one of the peer that has most, if the new one would still have fewer. An
+    attempt that punches is given up only so that a peer with none gets one.
     """
 
     def __init__(self, most: int = limits.ATTEMPTS, per_key: int = limits.ATTEMPTS_PER_KEY) -> None:
@@ -91,7 +91,7 @@ class AttemptPlaces:
 
     @property
     def total(self) -> int:
-        """The number of attempts that have a place."""
+        """Return the number of attempts that have a place."""
         return len(self._places)
 
     def enter(self, key: bytes, stage: Stage, give_up: Callable[[], None]) -> Place | None:
@@ -149,7 +149,7 @@ class SocketPlaces:
 
     @property
     def total(self) -> int:
-        """The number of sockets held, without those of a search."""
+        """Return the number of sockets held, without those of a search."""
         return self._held.total()
 
     def held(self, key: bytes) -> int:
