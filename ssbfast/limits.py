@@ -60,7 +60,7 @@ CONTROL_BACKLOG: Final = 1 * MiB
 """Control packets that wait for one peer. More means that it makes calls and does not read: its session ends."""
 
 ROOM_BACKLOG: Final = 256 * KiB
-"""The same at a room, which answers calls and tells who comes and goes, and has thousands of peers."""
+"""The same at a room, which answers calls and reports joins and departures, and has thousands of peers."""
 
 ROOM_ANSWER: Final = 64 * KiB
 """Longest packet that a room takes in one piece: it makes no call that has a long answer."""
@@ -123,8 +123,8 @@ LOG_ERROR: Final = 2 * KiB
 """Characters of an error or a warning on stderr: two texts of `ERROR_TEXT`."""
 
 LOG_RATE: Final = 512
-"""Bytes a second that a room prints of who comes, goes and tunnels, in the long run: 44 MB a day, whatever strangers
-do."""
+"""Bytes a second that a room's log of joins, departures and tunnels may have in the long run: 44 MB a day, whatever
+strangers do."""
 
 LOG_BURST: Final = 4 * KiB
 """The same at once: some 35 lines of JSON, a household that comes back."""
@@ -378,8 +378,8 @@ VISITS_ADDRESS_BURST: Final = 256.0
 # ---------------------------------------------------------------- turns of the loop (seconds of its time)
 
 TICK_SECONDS: Final = 0.001
-"""Work in one tick of the loop before those who have used much wait for their turn: what a call of somebody who uses
-little has to wait for, twice (there and back)."""
+"""Work in one tick of the loop before sessions that have used much wait for their turn: a call of a session that uses
+little waits for it twice (there and back)."""
 
 TICK_LIGHT_SECONDS: Final = 0.003
 """Work in one tick before all wait for turns, also those that use little: many of them are a crowd as well."""
@@ -401,7 +401,8 @@ LIGHT_SECONDS: Final = 0.01
 """The same at once: ten joins."""
 
 TURN_LEAD: Final = 0.01
-"""By how much the next turn of one who used much may lie behind: with a hundred others who want theirs, one second."""
+"""Seconds of work by which the next turn of a session that used much may lie behind: with a hundred others that wait,
+one second."""
 
 PAUSE_SECONDS: Final = 60.0
 """The longest that a session is not read because of what it has spent."""
@@ -671,7 +672,7 @@ GATHER_SECONDS: Final = 1.0
 """What silent reflectors may cost an attempt; when all have answered it goes on at once."""
 
 DOCTOR_SECONDS: Final = 3.0
-"""The same for the doctor, who has more patience: silence is a finding."""
+"""The same for `ssbfast doctor`, which has more patience: silence is a finding."""
 
 HAIRPIN_SECONDS: Final = 0.3
 """What a router on one's own LAN may take to send a datagram back; three are tried."""
@@ -1015,3 +1016,109 @@ SIGN_INS_ASKED: Final = 4
 
 MEMBERSHIP_SECONDS: Final = 60.0
 """How often a client that a room does not list asks whether it is a member by now."""
+
+# ---------------------------------------------------------------- the web site of a room
+
+SIGN_IN_SECONDS: Final = 180.0
+"""How long a challenge of a sign-in waits for its solution, and a solved one for its browser."""
+
+SIGN_INS: Final = 10_000
+"""Challenges at a time: 5 MB. The oldest gives way."""
+
+SIGN_INS_PER_ADDRESS: Final = 20
+"""The same of one IPv4 address or IPv6 /64, whose oldest gives way."""
+
+WEB_SESSION_NOTED: Final = 300.0
+"""A visit is written down when the last one that was is so long ago: pages cost no write."""
+
+WEB_CONNECTIONS: Final = 256
+"""HTTP connections at a time, beside WebSockets and streams of events."""
+
+WEB_CONNECTIONS_PER_ADDRESS: Final = 64
+"""The same from one IPv4 address or IPv6 /64 (twice and four times as many from a /56 and a /48); not from proxies."""
+
+WEB_HEADER: Final = 16 * KiB
+"""Longest head of a request."""
+
+WEB_HEADER_SECONDS: Final = 10.0
+"""How long the head of a request may take."""
+
+WEB_BODY: Final = 64 * KiB
+"""Longest body of a request: a notice, in a form."""
+
+WEB_BODY_SECONDS: Final = 30.0
+"""How long the body of a request may take, and a peer that takes none of an answer."""
+
+WEB_IDLE_SECONDS: Final = 30.0
+"""How long a connection may wait for its next request."""
+
+WEB_FIELDS: Final = 200
+"""Fields of one form."""
+
+WEB_STREAMS: Final = 1_000
+"""Streams of events at a time."""
+
+WEB_STREAMS_PER_ADDRESS: Final = 8
+"""The same of one IPv4 address or IPv6 /64: a browser with its tabs."""
+
+WEB_STREAM_PING: Final = 15.0
+"""Seconds between pings on a stream of events: less than proxies wait."""
+
+WEB_BUCKETS: Final = 65_536
+"""Addresses whose requests are counted, at a time: 20 MB. The one that came longest ago is forgotten."""
+
+WEB_REQUESTS: Final = 600
+"""Requests a minute of one IPv4 address or IPv6 /64."""
+
+WEB_CLAIMS: Final = 20
+"""Invites a minute that one address may look at, make or claim."""
+
+WEB_ALIASES: Final = 60
+"""Aliases a minute that one address may look up."""
+
+WEB_MISSES: Final = 20
+"""Pages and aliases a minute that are not there and that one address may ask for: names are to be guessed slowly."""
+
+WEB_SIGN_INS: Final = 20
+"""Sign-ins a minute that one address may begin."""
+
+PASSWORD_TRIES: Final = 5
+"""Passwords that may be tried for one key in `PASSWORD_SECONDS`."""
+
+PASSWORD_TRIES_PER_ADDRESS: Final = 20
+"""The same from one address, whatever the keys."""
+
+PASSWORD_SECONDS: Final = 900.0
+"""The time in which they are counted."""
+
+PASSWORD_LETTERS: Final = 12
+"""Characters of a password, at the least."""
+
+PASSWORD_LETTERS_MOST: Final = 256
+"""The same at the most."""
+
+WEB_WORK: Final = 32
+"""Passwords and QR codes that wait for the web site's thread, a tenth of a second each."""
+
+INVITES_PER_KEY: Final = 100
+"""Invites a day that one key may make; in an open room also one address without a key."""
+
+# ---------------------------------------------------------------- pages of a room's web site
+
+WEB_PAGE: Final = 50
+"""Members, invites, aliases or blocked keys on one page."""
+
+WEB_AUDIT_PAGE: Final = 100
+"""Lines of the audit log on one page."""
+
+WEB_LIVE_PEOPLE: Final = 60
+"""Peers that the first page after sign-in shows: it is sent again with each change, to all who look at it."""
+
+WEB_LIVE_SECONDS: Final = 1.0
+"""Changes of the room within so long reach a browser together."""
+
+NOTICE_LETTERS: Final = 20_000
+"""Characters of a notice: 60 KB in a form, at the worst."""
+
+WEB_QUERY: Final = 100
+"""Characters of what is searched for."""

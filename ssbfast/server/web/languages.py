@@ -54,7 +54,7 @@ class Text(gettext.NullTranslations):
         super().__init__()
         self.language = language
         self._catalogue_of = catalogue
-        self._form = gettext.c2py(plural)  # type: ignore[attr-defined]
+        self._form = gettext.c2py(plural)
 
     def __call__(self, message: str, **values: object) -> str:
         """Return a text, with `%(name)s` in it replaced by the values."""

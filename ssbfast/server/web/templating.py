@@ -56,7 +56,7 @@ class Templates:
             static=static_url, door=door, feed_path=feed_path, day=day, stamp=stamp, languages=LANGUAGES, **shared
         )
 
-    def render(self, name: str, text: Text, **context: Any) -> str:
+    def render(self, name: str, text: Text, /, **context: Any) -> str:
         """Return a page.
 
         Args:

@@ -1,0 +1,152 @@
+"""HTTP connections of a web site: uvicorn's, with places for so many, and deadlines for slow peers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from ssbfast import limits
+from ssbfast.budgets import Caps, Places, rings
+from ssbfast.server.web.client_address import Proxies
+
+_SILENT = logging.getLogger("ssbfast.web.connection")
+_SILENT.addHandler(logging.NullHandler())
+_SILENT.propagate = False  # uvicorn's own lines have addresses and paths in them
+_SILENT.setLevel(logging.CRITICAL)
+
+_BAD_REQUEST = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 12\r\n"
+    b"Connection: close\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n\r\nBad request\n"
+)
+
+
+class ConnectionPlaces:
+    """The places of a site's connections. The greediest address loses its idlest one first.
+
+    proxies: whose connections belong to many people, so that they are counted in the whole only.
+    """
+
+    def __init__(self, proxies: Proxies) -> None:
+        self._proxies = proxies
+        caps = Caps(limits.WEB_CONNECTIONS, limits.WEB_CONNECTIONS_PER_ADDRESS)
+        self._strangers: Places[HttpConnection] = Places("web_connections", caps, lambda one: one.worth)
+        whole = Caps(limits.WEB_CONNECTIONS, limits.WEB_CONNECTIONS)
+        self._proxied: Places[HttpConnection] = Places("web_connections", whole, lambda one: one.worth)
+
+    def __len__(self) -> int:
+        return len(self._strangers) + len(self._proxied)
+
+    def enter(self, connection: HttpConnection, host: str) -> bool:
+        """Give a new connection a place; send another one away for it, if that has to be."""
+        places = self._proxied if self._proxies.trusts(host) else self._strangers
+        verdict = places.ask(rings(host))
+        if verdict.leaves is not None:
+            places.remove(verdict.leaves)
+            verdict.leaves.transport.abort()
+        if verdict.enters:
+            places.add(connection, rings(host))
+        return verdict.enters
+
+    def leave(self, connection: HttpConnection) -> None:
+        """Take the place of a connection back."""
+        self._strangers.remove(connection)
+        self._proxied.remove(connection)
+
+
+class HttpConnection(H11Protocol):
+    """One connection. `protocol_class` binds it to the places of a site."""
+
+    places: ConnectionPlaces
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.logger = _SILENT
+        self.access_log = False
+        self.app_state = {**self.app_state, "connection": self}
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_of = ""
+        self._stalled: asyncio.TimerHandle | None = None
+
+    @property
+    def worth(self) -> int | None:
+        """Return what the connection deserves of its place: one whose request is answered just now has it for good."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            return None
+        return 1 if self.timeout_keep_alive_task is not None else 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if not self.places.enter(self, self.client[0] if self.client else ""):
+            transport.abort()
+            return
+        self._wait_for("head", limits.WEB_HEADER_SECONDS)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.leave()
+        super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+
+    def leave(self) -> None:
+        """Give the place back: the connection ends, or becomes a stream or a WebSocket."""
+        self.places.leave(self)
+        self._wait_for("", None)
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.transport.is_closing() or self.transport.get_protocol() is not self:
+            return
+        state = self.conn.their_state
+        if state is h11.SEND_BODY:
+            self._wait_for("body", limits.WEB_BODY_SECONDS)
+        elif state is h11.IDLE:
+            self._wait_for("head", limits.WEB_HEADER_SECONDS)
+        else:
+            self._wait_for("", None)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0] == b"":
+            self._wait_for("", None)  # uvicorn waits for the next request
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        self.leave()
+        super().handle_websocket_upgrade(event)
+
+    def send_400_response(self, msg: str) -> None:
+        self.transport.write(_BAD_REQUEST)
+        self.transport.close()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._stalled is None:
+            self._stalled = self.loop.call_later(limits.WEB_BODY_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+
+    def _wait_for(self, part: str, seconds: float | None) -> None:
+        """Give a part of a request so long, from its beginning."""
+        if part == self._timer_of:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._timer_of = part
+        if seconds is not None:
+            self._timer = self.loop.call_later(seconds, self.transport.abort)
+
+
+def protocol_class(places: ConnectionPlaces) -> Callable[..., HttpConnection]:
+    """Return what `uvicorn.Config(http=…)` takes."""
+    return type("SiteConnection", (HttpConnection,), {"places": places})

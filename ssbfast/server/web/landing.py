@@ -1,0 +1,48 @@
+"""The first page: what the room is, its address, and how to join."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ssbfast.room.records import Notice
+from ssbfast.room.roles import Action, Mode
+from ssbfast.server.web.site import Site
+from ssbfast.server.web.templating import markdown
+
+DESCRIPTION = "description"
+"""The notice that is shown here."""
+
+
+def routes(site: Site) -> list[Route]:
+    """Return the routes of this module."""
+
+    async def landing(request: Request) -> Response:
+        notices = list(await site.keeper.read(site.records.notices))
+        notice = choose(notices, DESCRIPTION, site.language(request), site.registry.settings.language)
+        return await site.render(
+            request,
+            "landing.html",
+            notice=None if notice is None else await site.in_thread(markdown, notice.body),
+            addresses=addresses(site, request),
+            can_invite=site.registry.may(site.visitor(request).feed, Action.CREATE_INVITE),
+        )
+
+    return [Route("/", landing)]
+
+
+def addresses(site: Site, request: Request) -> list[tuple[str, str]]:
+    """Return how peers reach the room: what each form is for, and the form."""
+    say = site.text(request)
+    found = [(say("Address, for every app"), site.address)]
+    found += [(say("Address for browsers"), address) for address in site.room.web_addresses]
+    if site.registry.mode is Mode.OPEN:
+        found.append((say("Invite, for older apps"), str(site.room.invite)))
+    return found
+
+
+def choose(notices: list[Notice], name: str, language: str, default: str) -> Notice | None:
+    """Return a notice in a visitor's language, else in the room's, else in any; None without one."""
+    found = {notice.language: notice for notice in notices if notice.name == name and notice.body}
+    return found.get(language) or found.get(default) or next(iter(found.values()), None)

@@ -1,0 +1,103 @@
+"""The web site of a room, beside it in its own loop: started and ended with it, on sockets that are given."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+from starlette.routing import Route
+from uvicorn import Config, Server
+
+from ssbfast import limits
+from ssbfast.net import websocket
+from ssbfast.net.logs import silence
+from ssbfast.server.web.app import Application
+from ssbfast.server.web.connection import ConnectionPlaces, protocol_class
+from ssbfast.server.web.site import Site
+
+DEFAULT_PORT: Final = 3000
+"""The port of a site, as that of go-ssb-room: a proxy in front of it has 443."""
+
+_GRACE_SECONDS: Final = 2
+
+
+class WebServer:
+    """The web server of one room.
+
+    Args:
+        site: The site.
+        sockets: Sockets that listen; closed with the server.
+        routes: Further routes, as the modules of pages make them.
+        certificate: The files of a certificate and its key; None behind a proxy, or on this machine only.
+
+    Attributes:
+        site: The site.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        sockets: Sequence[socket.socket],
+        *,
+        routes: Iterable[Callable[[Site], list[Route]]] = (),
+        certificate: tuple[str, str] | None = None,
+    ) -> None:
+        self.site = site
+        self._sockets = list(sockets)
+        self.places = ConnectionPlaces(site.proxies)
+        options: dict[str, Any] = {}
+        if certificate is not None:
+            options = {"ssl_certfile": certificate[0], "ssl_keyfile": certificate[1]}
+        silence("uvicorn.error")
+        self._config = Config(
+            Application(site, routes),
+            http=protocol_class(self.places),  # type: ignore[arg-type]
+            ws=websocket.protocol_class(site.room.adopt, client_host=self._client_host),  # type: ignore[arg-type]
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+            backlog=limits.LISTEN_BACKLOG,
+            timeout_keep_alive=int(limits.WEB_IDLE_SECONDS),
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+            h11_max_incomplete_event_size=limits.WEB_HEADER,
+            **options,
+        )
+        self._server = Server(self._config)
+
+    async def __aenter__(self) -> WebServer:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @property
+    def port(self) -> int:
+        """Return the port of the first socket."""
+        return int(self._sockets[0].getsockname()[1])
+
+    async def start(self) -> None:
+        """Answer requests. The room tells from now on that it has a web site."""
+        self._config.load()
+        self._server.lifespan = self._config.lifespan_class(self._config)
+        await self._server.startup(sockets=self._sockets)
+        self.site.room.sign_ins = self.site.sign_ins
+        self.site.room.is_web = True
+
+    async def close(self) -> None:
+        """Stop listening, let answers that have begun end, and say goodbye to peers on WebSockets."""
+        room = self.site.room
+        room.is_web = False
+        room.sign_ins = None
+        self.site.close()
+        with contextlib.suppress(OSError):
+            await self._server.shutdown(sockets=self._sockets)
+
+    def _client_host(self, host: str, headers: Any) -> str:
+        pairs = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.raw_items()]
+        return self.site.proxies.client(host, pairs)
