@@ -26,12 +26,13 @@ from ssbfast.cli.output import Event, Printer, shell_word
 from ssbfast.cli.runner import run_until_stopped
 from ssbfast.cli.standard_error import warn
 from ssbfast.errors import BadInputError
-from ssbfast.ids import NetworkId
+from ssbfast.ids import FeedId, NetworkId
 from ssbfast.net.endpoints import DEFAULT_PORT, Endpoint
 from ssbfast.pasted.endpoint import read_listen, read_name
 from ssbfast.server.room_server import DEFAULT_LISTEN, RoomServer
 
 if TYPE_CHECKING:
+    from ssbfast.cli.room.web import WebPlan, WebSite
     from ssbfast.store.room_store import RoomStore
 
 T = TypeVar("T")
@@ -48,6 +49,14 @@ def _listen(texts: tuple[str, ...]) -> tuple[Endpoint, ...]:
 
 def _host(text: str | None) -> Endpoint | None:
     return None if text is None else read_name(text)
+
+
+def _admin(text: str | None) -> FeedId | None:
+    if text is None:
+        return None
+    from ssbfast.pasted.addresses import read_id
+
+    return read_id(text)
 
 
 @click.command("room")
@@ -70,6 +79,26 @@ def _host(text: str | None) -> Endpoint | None:
 )
 @click.option("--no-udp", is_flag=True, help="Do not answer STUN requests.")
 @click.option("--name", default="", help="Name of the room, for people.")
+@click.option(
+    "--web",
+    is_flag=False,
+    flag_value="",
+    default=None,
+    metavar="[HOST:PORT]",
+    help="Run the room's web site, too: invites, aliases, sign-in. Default: 127.0.0.1:3000, for a proxy with a"
+    " certificate in front of it. A new room is a community then, in which members invite.",
+)
+@click.option("--web-url", metavar="URL", help="Where browsers find the site. Default: https:// and the name of --host.")
+@click.option(
+    "--trust-proxy",
+    multiple=True,
+    metavar="CIDR",
+    help="Network of proxies that tell the addresses of visitors; repeatable. Default: this machine, when the site"
+    " listens on it only.",
+)
+@click.option("--tls-cert", metavar="FILE", help="Certificate chain of the site (PEM), when no proxy has one.")
+@click.option("--tls-key", metavar="FILE", help="Its key (PEM).")
+@click.option("--admin", metavar="@ID", callback=callback(_admin), help="Make this peer an admin of the room.")
 @network_option
 @group_read_option
 @json_option
@@ -80,6 +109,12 @@ def run(
     udp: tuple[Endpoint, ...],
     no_udp: bool,
     name: str,
+    web: str | None,
+    web_url: str | None,
+    trust_proxy: tuple[str, ...],
+    tls_cert: str | None,
+    tls_key: str | None,
+    admin: FeedId | None,
     network: NetworkId,
     as_json: bool,
 ) -> int:
@@ -92,17 +127,22 @@ def run(
     \b
     Examples:
       ssbfast room --listen 0.0.0.0:8008 --host room.example --name "Our room"
+      ssbfast room --web --host room.example --admin @ID
       ssbfast room members add @ID --role admin
     """
     if udp and no_udp:
         raise BadInputError("either --udp or --no-udp")
     reflect = () if no_udp else udp or None
+    plan = _plan(web, web_url, host, trust_proxy, (tls_cert, tls_key))
     secret = (default_data() if data is None else data) / "secret"
     me = read_secret(secret, create=True)
+    is_new = not has_records(secret.parent)
     records = open_records(secret.parent)
+    site = _site(plan, records, is_new=is_new, admin=admin, me=me.id)
     options = {
         "me": me,
         "records": records,
+        "alias_url": None if site is None else site.alias_url,
         "listen": listen,
         "host": host,
         "udp": reflect,
@@ -110,7 +150,53 @@ def run(
         "network": network,
     }
     with contextlib.nullcontext() if records is None else contextlib.closing(records):
-        return run_until_stopped(lambda printer: _run(printer, secret, **options), as_json=as_json, runner=run_fast)
+        return run_until_stopped(
+            lambda printer: _run(printer, secret, site, **options), as_json=as_json, runner=run_fast
+        )
+
+
+def has_records(data: Path) -> bool:
+    """Return whether a room has a store already."""
+    from ssbfast.store.room_store import FILE
+
+    return os.path.lexists(data / FILE)
+
+
+def _plan(
+    web: str | None,
+    url: str | None,
+    host: Endpoint | None,
+    proxies: tuple[str, ...],
+    certificate: tuple[str | None, str | None],
+) -> WebPlan | None:
+    """Read the options of a web site; None without one, which then loads nothing of it."""
+    if web is None:
+        if url or proxies or any(certificate):
+            raise BadInputError("--web-url, --trust-proxy, --tls-cert and --tls-key are for a room with --web")
+        return None
+    from ssbfast.cli.room.web import plan_web
+
+    cert, key = certificate
+    if (cert is None) != (key is None):
+        raise BadInputError("--tls-cert and --tls-key belong together")
+    files = None if cert is None or key is None else (cert, key)
+    return plan_web(web, url=url, host=host, proxies=proxies, certificate=files)
+
+
+def _site(
+    plan: WebPlan | None, records: RoomStore | None, *, is_new: bool, admin: FeedId | None, me: FeedId
+) -> WebSite | None:
+    """Prepare the records for a web site and an admin."""
+    if plan is None and admin is None:
+        return None
+    if records is None:
+        raise BadInputError("a web site and an admin need a directory that can be written")
+    if admin == me:
+        raise BadInputError("--admin: that is the room's own id, not a peer's")
+    from ssbfast.cli.room.web import WebSite, prepare
+
+    links = prepare(records, is_new=is_new, admin=admin, with_web=plan is not None)
+    return None if plan is None else WebSite(plan, links, records)
 
 
 def open_records(data: Path) -> RoomStore | None:
@@ -135,7 +221,7 @@ def run_fast(program: Coroutine[Any, Any, T]) -> T:
     return run(program)
 
 
-async def _run(printer: Printer, secret: Path, **options: Any) -> int:
+async def _run(printer: Printer, secret: Path, site: WebSite | None, **options: Any) -> int:
     log = RoomLog(printer)
 
     def on_event(event: dict[str, Any]) -> None:
@@ -152,7 +238,8 @@ async def _run(printer: Printer, secret: Path, **options: Any) -> int:
                 warn(f"the room runs without UDP, so peers may not learn their addresses: {server.without_udp}")
             if server.one_udp_port is not None:
                 warn(f"one UDP port only, so peers cannot tell a symmetric NAT from others: {server.one_udp_port}")
-            await asyncio.Event().wait()
+            async with contextlib.nullcontext() if site is None else site.open(server, printer):
+                await asyncio.Event().wait()
     return 0
 
 
