@@ -77,7 +77,7 @@ STYLE = """\
 @media screen and (max-width: 44.9em) {
   .md-typeset table:not([class]) td, .md-typeset table:not([class]) th { min-width: 0; padding: 0.6em 0.5em }
   .md-typeset table:not([class]) code { word-break: normal; overflow-wrap: normal }
-  .md-typeset .doc table:not([class]) code { word-break: break-word }
+  .md-typeset table:not([class]) td:has(> .doc-md-description) { min-width: 8rem }
 }
 """
 

@@ -189,7 +189,7 @@ class Rates:
     def take(self, kind: str, key: Hashable, networks: Rings, now: float) -> bool:
         """Charge one unit to a key and its networks, if all of them have it; return whether they had.
 
-        Nothing is charged otherwise: a refusal costs nothing, and makes nobody wait longer.
+        Nothing is charged otherwise: a refusal costs nothing, and lengthens no wait.
         """
         allowance = self._allowances[kind]
         accounts: list[tuple[Hashable, Rate]] = [(("key", key), allowance.key)]

@@ -5,7 +5,7 @@
     SSBError
     ├── LocalProtocolError          this end broke it: a call that this state does not allow
     ├── RemoteProtocolError         the other end broke it: bytes that no honest peer sends
-    │   ├── HandshakeError          the one failure of the secret handshake, whatever went wrong
+    │   ├── HandshakeError          the one failure of the secret handshake, for every cause
     │   │   └── BusyError           closed before a byte of the answer; a SessionEndedError as well
     │   ├── BoxStreamError          a box that is not authentic, empty or too long; bytes after the goodbye
     │   │   └── TruncatedError      the connection ended without goodbye
@@ -107,7 +107,7 @@ class BusyError(HandshakeError, SessionEndedError):
 
 
 class RefusedError(SSBError):
-    """A connection was refused. The text is the same whatever the reason."""
+    """A connection was refused. The text is the same for every reason."""
 
 
 class NotDialledError(RefusedError):

@@ -1101,3 +1101,23 @@ WEB_WORK: Final = 32
 
 INVITES_PER_KEY: Final = 100
 """Invites a day that one key may make; in an open room also one address without a key."""
+
+# ---------------------------------------------------------------- pages of a room's web site
+
+WEB_PAGE: Final = 50
+"""Members, invites, aliases or blocked keys on one page."""
+
+WEB_AUDIT_PAGE: Final = 100
+"""Lines of the audit log on one page."""
+
+WEB_LIVE_PEOPLE: Final = 60
+"""Peers that the first page after sign-in shows: it is sent again with each change, to all who look at it."""
+
+WEB_LIVE_SECONDS: Final = 1.0
+"""Changes of the room within so long reach a browser together."""
+
+NOTICE_LETTERS: Final = 20_000
+"""Characters of a notice: 60 KB in a form, at the worst."""
+
+WEB_QUERY: Final = 100
+"""Characters of what is searched for."""

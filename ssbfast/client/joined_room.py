@@ -276,7 +276,7 @@ class JoinedRoom:
 
     @property
     def _is_closed_to_us(self) -> bool:
-        """True when the room says that we are no member, and that it does not serve everybody.
+        """True when the room says that we are no member, and that it does not serve all peers.
 
         go-ssb-room says the former of strangers in open rooms as well, which list them all the same.
         """
@@ -296,7 +296,7 @@ class JoinedRoom:
             peer.background(self._await_membership(peer))
 
     async def _await_membership(self, peer: Peer) -> None:
-        """Ask now and then whether we are a member by now: whoever claims an invite stays in its session."""
+        """Ask now and then whether we are a member by now: a peer that claims an invite stays in its session."""
         while self.is_external:
             await asyncio.sleep(limits.MEMBERSHIP_SECONDS)
             try:

@@ -330,7 +330,7 @@ class RoomClient:
                 through any); a tunnel address, or text with several (through the room that it names); or a private
                 tunnel address, which is resolved here.
             room: The room to go through; None: any that leads there.
-            anyway: Dial whatever our follow graph says, now and later.
+            anyway: Dial against the word of our follow graph, too, now and later.
 
         Returns:
             The peer, whose session is open.

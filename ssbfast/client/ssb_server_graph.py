@@ -1,7 +1,7 @@
 """The follow graph of a running ssb server (ssb-friends), asked over muxrpc.
 
-    friends.isFollowing [{"source": US, "dest": SOMEBODY}]  → true or false
-    friends.isBlocking  [{"source": US, "dest": SOMEBODY}]  → true or false
+    friends.isFollowing [{"source": US, "dest": PEER}]  → true or false
+    friends.isBlocking  [{"source": US, "dest": PEER}]  → true or false
 
 The server answers these to its masters only: the key that we call with has to be one (`master` in its
 configuration). Spec: ssb-friends README.

@@ -310,7 +310,7 @@ class Lane:
             return self._ok(lib.ssb_lane_write(self._c, source, len(source)))
 
     def packet(self, flags: int, body: Buffer) -> bool:
-        """Queue a whole packet, whatever the share; return False when the pool is full.
+        """Queue a whole packet, without regard to the share; return False when the pool is full.
 
         Raise SessionEndedError when closed.
         """

@@ -128,7 +128,7 @@ def most_telling(problems: Sequence[Exception]) -> Exception:
 class FailedAddresses:
     """Memory of the addresses that were of no use lately: they are tried last for `BAD_WAY_SECONDS`.
 
-    Keys are whatever names a way, such as (host, port).
+    A key names a way to the other end, for example (host, port).
     """
 
     def __init__(self) -> None:

@@ -163,7 +163,7 @@ class WebSocket(asyncio.Transport, asyncio.Protocol):
         self._parser.send_close(CloseCode.NORMAL_CLOSURE)
         self._send()
         self._end_within(limits.WEBSOCKET_CLOSE_SECONDS)
-        if not self._is_reading:  # the peer's close frame is behind what nobody wants any more
+        if not self._is_reading:  # the peer's close frame is behind bytes that are not wanted any more
             self._is_reading = True
             self._connection.resume_reading()
 
@@ -446,7 +446,7 @@ class ClientWebSocket(WebSocket):
     def _refused(self, reason: str) -> None:
         if not self.agreed.done():
             self.agreed.set_exception(SessionEndedError(f"could not connect: {reason}"))
-            self.agreed.exception()  # nobody may be waiting
+            self.agreed.exception()  # a failure that nothing awaits is no error
 
     def _late(self) -> None:
         if not self.agreed.done():

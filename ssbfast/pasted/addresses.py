@@ -7,7 +7,7 @@ peers print. Here the same is read from other forms whose meaning is certain, an
     addresses  net:HOST:PORT~shs:KEY; HOST:PORT~shs:KEY; HOST:PORT:@KEY.ed25519[~SEED] (before multiserver)
     URIs       ssb:feed/ed25519/KEY, ssb:address/multiserver?multiserverAddress=…, ssb:experimental?…
 
-Whatever has two readings is refused with both.
+A text with two readings is refused, and both are named.
 """
 
 from __future__ import annotations

@@ -141,7 +141,7 @@ class RoomLimits:
             self._reached(verdict.reason)
         return verdict.enters
 
-    # ------------------------------------------------------------ who goes first (the least of them)
+    # ------------------------------------------------------------ what goes first (the least of them)
 
     def _silence(self, session: RoomSession) -> tuple[bool, float]:
         """Rank connections: silent ones go first, of these the oldest."""

@@ -10,7 +10,7 @@ from ssbfast import limits
 from ssbfast.store import database
 
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
-    # 1: whom we follow and block. Both are statements of their own: unblocking does not forget a follow.
+    # 1: the peers that we follow and block. Both are statements of their own: unblocking does not forget a follow.
     (
         """
         CREATE TABLE contacts (

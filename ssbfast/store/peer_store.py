@@ -319,7 +319,7 @@ class Store:
 
     @contextlib.contextmanager
     def _transaction(self, begin: str) -> Iterator[None]:
-        """Run all or nothing, whatever interrupts it; inside another transaction, a part of that."""
+        """Run all or nothing, on any interruption; inside another transaction, a part of that."""
         with self._using():
             if self._connection.in_transaction:
                 yield

@@ -17,7 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from ssbfast import limits
 from ssbfast.errors import StoreError
-from ssbfast.server.web import alias_pages, invite_pages, landing, sign_in_pages
+from ssbfast.server.web import alias_pages, invite_pages, landing, pages, sign_in_pages
 from ssbfast.server.web.errors import WebError
 from ssbfast.server.web.request_limits import TooMany
 from ssbfast.server.web.sessions import Cookies
@@ -26,7 +26,7 @@ from ssbfast.server.web.site import Incoming, Site, too_many, wall_time, wants_j
 _LOG = logging.getLogger("ssbfast.web")
 _LOG.addHandler(logging.NullHandler())
 
-MODULES: Final = (landing, invite_pages, sign_in_pages)
+MODULES: Final = (landing, invite_pages, sign_in_pages, pages)
 """The modules of pages: each has `routes(site)`. Aliases come last, because they take every name that is left."""
 
 _CSP: Final = (

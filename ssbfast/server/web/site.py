@@ -329,10 +329,14 @@ class Site:
             headers: Further headers.
             context: What the template gets, beside visitor, room, csrf, path, may and what `Templates` gives.
         """
-        incoming = self.incoming(request)
-        visitor = incoming.visitor
+        body = self.markup(request, template, **context)
+        return Response(body, status, dict(headers or {}), "text/html; charset=utf-8")
+
+    def markup(self, request: Request, template: str, /, **context: Any) -> str:
+        """Return what a template makes, as `render` does: a page, or a part of one for a browser that has it open."""
+        visitor = self.visitor(request)
         settings = self.registry.settings
-        body = self._templates.render(
+        return self._templates.render(
             template,
             self.text(request),
             visitor=visitor,
@@ -342,7 +346,6 @@ class Site:
             may=lambda action: self.registry.may(visitor.feed, Action[action]),
             **context,
         )
-        return Response(body, status, dict(headers or {}), "text/html; charset=utf-8")
 
     def json(self, value: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
         """Return JSON."""
@@ -362,6 +365,13 @@ class Site:
         """Return the language of the pages for a visitor: the chosen one, else the first that its browser wants."""
         accepted = request.headers.get("accept-language", "")
         return language_of(accepted, request.cookies.get(LANGUAGE_COOKIE), self.registry.settings.language)
+
+    def choose_language(self, request: Request, response: Response, language: str) -> None:
+        """Let a browser remember the language that its visitor has chosen."""
+        is_secure = self.incoming(request).cookies.is_secure
+        response.set_cookie(
+            LANGUAGE_COOKIE, language, max_age=31_536_000, path="/", secure=is_secure, httponly=True, samesite="lax"
+        )
 
     def text(self, request: Request) -> Text:
         """Return the texts of a visitor's language."""

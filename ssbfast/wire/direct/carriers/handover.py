@@ -364,7 +364,7 @@ class HandoverState:
 
         An end that listens to a tunnel has one: the other end judges the rest.
 
-        A standby that S is moving to is never silent for long, whatever the move waits for.
+        A standby that S is moving to is never silent for long, also while the move waits.
         """
         if self._stranded is None or self._cut is not None:
             return None

@@ -1,0 +1,67 @@
+"""What was done by whom, and measurements without names: for moderators."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ssbfast import limits
+from ssbfast.room.roles import Action
+from ssbfast.server.status import status
+from ssbfast.server.web.pages.common import N_, names_of, number_in
+from ssbfast.server.web.site import Site, wall_time
+
+ACTIONS = {
+    "add": N_("added"),
+    "role": N_("changed the role of"),
+    "remove": N_("removed"),
+    "block": N_("blocked"),
+    "unblock": N_("unblocked"),
+    "settings": N_("changed the settings"),
+    "invite": N_("made an invite"),
+    "revoke invite": N_("revoked an invite"),
+    "claim": N_("came by an invite"),
+    "alias": N_("registered an alias"),
+    "revoke alias": N_("revoked an alias of"),
+    "link": N_("made a login link for"),
+    "use link": N_("signed in by link"),
+    "password": N_("changed the password of"),
+    "notice": N_("changed a notice"),
+    "import": N_("took over from another room"),
+}
+"""What lines of the audit log are about (`ssbfast.room.records.AUDIT_ACTIONS`)."""
+
+
+def routes(site: Site) -> list[Route]:
+    """Return the routes of both pages."""
+
+    async def audit(request: Request) -> Response:
+        site.require(request, Action.SEE_AUDIT)
+        before = number_in(request.query_params.get("before", "")) or None
+        size = limits.WEB_AUDIT_PAGE
+        found = await site.keeper.read(site.records.audit, before=before, count=size + 1)
+        return await site.render(
+            request,
+            "audit.html",
+            rows=found[:size],
+            older=found[size - 1].number if len(found) > size else None,
+            newest=before is None,
+            actions=ACTIONS,
+            names=names_of(site.registry),
+            days=limits.AUDIT_DAYS,
+        )
+
+    async def measurements(request: Request) -> Response:
+        site.require(request, Action.SEE_AUDIT)
+        invites = await site.keeper.read(site.records.invites)
+        now = wall_time()
+        return await site.render(
+            request,
+            "measurements.html",
+            figures=status(site.room),
+            open_invites=sum(invite.is_open(now) for invite in invites),
+            claimed=sum(invite.used for invite in invites),
+        )
+
+    return [Route("/audit", audit, methods=["GET"]), Route("/measurements", measurements, methods=["GET"])]

@@ -1,0 +1,338 @@
+"""Members: the list with its search, a page for each, and what moderators and admins may do to them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ssbfast import limits
+from ssbfast.ids import FeedId, encode_key
+from ssbfast.room.codes import hash_of, new_code
+from ssbfast.room.records import Outcome, Standing
+from ssbfast.room.roles import STORED_ROLES, Action, Role
+from ssbfast.server.web.errors import WebError
+from ssbfast.server.web.pages.common import (
+    CHANGED,
+    N_,
+    OUTCOMES,
+    back,
+    done,
+    feed_in,
+    is_stored,
+    lines,
+    must_be,
+    names_of,
+    one_line,
+    page_of,
+    read_person,
+)
+from ssbfast.server.web.sessions import Visitor
+from ssbfast.server.web.site import Site, wall_time
+from ssbfast.server.web.templating import feed_path, qr
+
+NO_ID = N_("This is no id of Secure Scuttlebutt, and no alias of this room.")
+OWN_ROOM = N_("This is the id of the room itself.")
+YOURSELF = N_("This is you. To go away from this room, use “Leave the room” on your own page.")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A member in the list."""
+
+    feed: FeedId
+    role: Role
+    names: tuple[str, ...]
+    is_online: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """What a visitor may do to a key.
+
+    Attributes:
+        roles: The roles that it may be given, its own one left out.
+        remove: Remove it from the members.
+        block: Block it.
+        link: Make a login link for it.
+    """
+
+    roles: tuple[Role, ...]
+    remove: bool
+    block: bool
+    link: bool
+
+
+def rights_over(site: Site, visitor: Visitor, target: FeedId) -> Rights:
+    """Return what a visitor may do to a key, as the registry knows both now."""
+    registry, feed = site.registry, visitor.feed
+    if feed is None or target == site.room.me.id:
+        return Rights((), False, False, False)
+    role = registry.role(target)
+    is_over = registry.may_act_on(feed, target) and target != feed
+    may_block = registry.may(feed, Action.BLOCK) and is_over
+    roles = tuple(
+        wanted for wanted in STORED_ROLES if wanted is not role and registry.may(feed, right_for(role, wanted))
+    )
+    return Rights(
+        roles if role is not Role.BLOCKED else (),
+        may_block and is_stored(role),
+        may_block and role is not Role.BLOCKED,
+        registry.may(feed, Action.HELP_SIGN_IN) and is_stored(role),
+    )
+
+
+def right_for(old: Role, new: Role) -> Action:
+    """Return the right that a change of role needs."""
+    if Role.ADMIN in (old, new):
+        return Action.CHANGE_ADMINS
+    return Action.DISMISS_MODERATOR if old is Role.MODERATOR else Action.NOMINATE_MODERATOR
+
+
+async def effects_on(site: Site, feed: FeedId) -> dict[str, int]:
+    """Return what ends with a key: sessions and tunnels, aliases and invites."""
+    load = site.room.load(feed)
+    invites = await site.keeper.read(site.records.invites, feed, all=False)
+    now = wall_time()
+    return {
+        "sessions": load.sessions,
+        "tunnels": load.tunnels,
+        "aliases": len(site.registry.aliases_of(feed)),
+        "invites": sum(invite.is_open(now) for invite in invites),
+    }
+
+
+def routes(site: Site) -> list[Route]:
+    """Return the routes of the members' pages."""
+    pages = _Pages(site)
+    person = "/members/{id}"
+    return [
+        Route("/members", pages.list, methods=["GET"]),
+        Route("/members", pages.add, methods=["POST"]),
+        Route(person, pages.show, methods=["GET"]),
+        Route(f"{person}/role", pages.ask_role, methods=["GET"]),
+        Route(f"{person}/role", pages.role, methods=["POST"]),
+        Route(f"{person}/remove", pages.ask_remove, methods=["GET"]),
+        Route(f"{person}/remove", pages.remove, methods=["POST"]),
+        Route(f"{person}/block", pages.ask_block, methods=["GET"]),
+        Route(f"{person}/block", pages.block, methods=["POST"]),
+        Route(f"{person}/login-link", pages.ask_link, methods=["GET"]),
+        Route(f"{person}/login-link", pages.link, methods=["POST"]),
+    ]
+
+
+class _Pages:
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    # ------------------------------------------------------------ the list
+
+    async def list(self, request: Request) -> Response:
+        self._site.require(request, Action.SEE_MEMBERS)
+        return await self._list(request)
+
+    async def _list(self, request: Request, status: int = 200, problem: str = "", value: str = "") -> Response:
+        site = self._site
+        query = one_line(request.query_params.get("q", ""))[: limits.WEB_QUERY]
+        standings, online = dict(site.registry.keys()), set(site.room.online())
+        rows = await asyncio.to_thread(_rows, standings, query, online)
+        page = page_of(request, rows)
+        return await site.render(
+            request,
+            "members.html",
+            status,
+            page=page,
+            query=query,
+            rest=f"&q={quote(query)}" if query else "",
+            problem=problem,
+            value=value,
+            may_add=site.registry.may(site.visitor(request).feed, Action.NOMINATE_MODERATOR),
+            done=done(site, request),
+        )
+
+    async def add(self, request: Request) -> Response:
+        """Make a key a member."""
+        site = self._site
+        visitor = site.require(request, Action.NOMINATE_MODERATOR)
+        form = await site.form(request)
+        text = one_line(form.get("id"))
+        feed = read_person(site.registry, text)
+        problem = NO_ID if feed is None else OWN_ROOM if feed == site.room.me.id else ""
+        if not problem and feed is not None:
+            site.require(request, Action.NOMINATE_MODERATOR)
+            outcome = await site.keeper.run(site.records.add_member, feed, by=visitor.feed)
+            if outcome is Outcome.DONE:
+                return back(site, f"/members/{feed_path(feed)}", "added")
+            problem = N_("This key is a member already.") if outcome is Outcome.UNCHANGED else OUTCOMES[outcome]
+        return await self._list(request, 400, site.text(request)(problem), text)
+
+    # ------------------------------------------------------------ one member
+
+    async def show(self, request: Request) -> Response:
+        return await self._show(request, self._seen(request))
+
+    def _seen(self, request: Request) -> FeedId:
+        """Return the key of a page that the visitor may see. Others are not told whether there is one: 404."""
+        site = self._site
+        visitor = site.require(request, Action.SEE_MEMBERS)
+        feed = feed_in(request)
+        is_known = is_stored(site.registry.role(feed)) or site.registry.may(visitor.feed, Action.SEE_DENIED)
+        must_be(is_known and feed != site.room.me.id, 404)
+        return feed
+
+    async def _show(self, request: Request, feed: FeedId, status: int = 200, problem: str = "") -> Response:
+        site = self._site
+        visitor = site.visitor(request)
+        is_moderator = site.registry.may(visitor.feed, Action.SEE_DENIED)
+        member = await site.keeper.read(site.records.member, feed)
+        denied = None
+        if is_moderator and site.registry.role(feed) is Role.BLOCKED:
+            every = await site.keeper.read(site.records.denied)
+            denied = next((one for one in every if one.feed == feed), None)
+        aliases = [(alias.name, site.room.alias_url(alias.name)) for alias in site.registry.aliases_of(feed)]
+        return await site.render(
+            request,
+            "member.html",
+            status,
+            feed=feed,
+            role=site.registry.role(feed),
+            member=member,
+            denied=denied,
+            aliases=aliases,
+            names=names_of(site.registry),
+            load=site.room.load(feed) if is_moderator else None,
+            is_online=feed in site.room.online(),
+            rights=rights_over(site, visitor, feed),
+            is_self=visitor.feed == feed,
+            problem=problem,
+            done=done(site, request),
+        )
+
+    async def _ask(self, request: Request, what: str, feed: FeedId, **more: Any) -> Response:
+        """Show the page that names the person and what will happen."""
+        site = self._site
+        return await site.render(
+            request,
+            "member_ask.html",
+            what=what,
+            feed=feed,
+            role=site.registry.role(feed),
+            names=names_of(site.registry)(feed),
+            effects=await effects_on(site, feed),
+            mode=site.registry.mode.value,
+            back=f"/members/{feed_path(feed)}",
+            **more,
+        )
+
+    async def _refused(self, request: Request, feed: FeedId, outcome: Outcome) -> Response:
+        return await self._show(request, feed, 409, self._site.text(request)(OUTCOMES.get(outcome, CHANGED)))
+
+    # ------------------------------------------------------------ role
+
+    async def ask_role(self, request: Request) -> Response:
+        site, feed = self._site, self._seen(request)
+        rights = rights_over(site, site.visitor(request), feed)
+        must_be(bool(rights.roles))
+        return await self._ask(request, "role", feed, roles=rights.roles)
+
+    async def role(self, request: Request) -> Response:
+        """Change a role; a key without one becomes a member with it."""
+        site, feed = self._site, self._seen(request)
+        form = await site.form(request)
+        wanted = next((role for role in STORED_ROLES if role.word == form.get("role")), None)
+        if wanted is None:
+            raise WebError(400)
+        visitor, old = site.visitor(request), site.registry.role(feed)
+        if wanted is not old:
+            must_be(wanted in rights_over(site, visitor, feed).roles)
+        records = site.records
+        if is_stored(old):
+            outcome = await site.keeper.run(records.set_role, feed, wanted, by=visitor.feed, expected=old)
+        else:
+            outcome = await site.keeper.run(records.add_member, feed, wanted, by=visitor.feed)
+        if outcome in (Outcome.DONE, Outcome.UNCHANGED):
+            return back(site, f"/members/{feed_path(feed)}", "role")
+        return await self._refused(request, feed, outcome)
+
+    # ------------------------------------------------------------ remove and block
+
+    async def ask_remove(self, request: Request) -> Response:
+        feed = self._seen(request)
+        must_be(rights_over(self._site, self._site.visitor(request), feed).remove)
+        return await self._ask(request, "remove", feed)
+
+    async def remove(self, request: Request) -> Response:
+        """Remove a member."""
+        site, feed = self._site, self._seen(request)
+        await site.form(request)
+        visitor = site.visitor(request)
+        must_be(rights_over(site, visitor, feed).remove)
+        outcome = await site.keeper.run(site.records.remove_member, feed, by=visitor.feed)
+        if outcome is Outcome.DONE:
+            return back(site, "/members", "removed")
+        return await self._refused(request, feed, outcome)
+
+    async def ask_block(self, request: Request) -> Response:
+        feed = self._seen(request)
+        must_be(rights_over(self._site, self._site.visitor(request), feed).block)
+        return await self._ask(request, "block", feed)
+
+    async def block(self, request: Request) -> Response:
+        """Block a key."""
+        site, feed = self._site, self._seen(request)
+        form = await site.form(request)
+        visitor = site.visitor(request)
+        must_be(rights_over(site, visitor, feed).block)
+        comment = lines(form.get("comment"))[: limits.NOTE_LETTERS]
+        outcome = await site.keeper.run(site.records.block, feed, comment, by=visitor.feed)
+        if outcome is Outcome.DONE:
+            return back(site, "/blocked", "blocked")
+        return await self._refused(request, feed, outcome)
+
+    # ------------------------------------------------------------ login links
+
+    async def ask_link(self, request: Request) -> Response:
+        feed = self._seen(request)
+        must_be(rights_over(self._site, self._site.visitor(request), feed).link)
+        return await self._ask(request, "link", feed)
+
+    async def link(self, request: Request) -> Response:
+        """Make a login link, which is shown once."""
+        site, feed = self._site, self._seen(request)
+        await site.form(request)
+        visitor = site.visitor(request)
+        must_be(rights_over(site, visitor, feed).link)
+        code = new_code()
+        expires = wall_time() + limits.LOGIN_LINK_SECONDS
+        await site.keeper.run(site.records.add_link, hash_of(code), feed, "login", expires, by=visitor.feed)
+        link = site.url(f"/login/link?code={code}")
+        return await site.render(
+            request,
+            "login_link_made.html",
+            feed=feed,
+            names=names_of(site.registry)(feed),
+            link=link,
+            qr=await site.in_thread(qr, link),
+            minutes=int(limits.LOGIN_LINK_SECONDS / 60),
+        )
+
+
+def _rows(standings: Mapping[FeedId, Standing], query: str, online: set[FeedId]) -> Sequence[Row]:
+    """Return the members that a search finds, admins first, then by name. Slow for thousands: for a thread."""
+    word = query.lower()
+    key = query.removeprefix("@").translate(str.maketrans("-_", "+/")).partition(".")[0]
+    found = []
+    for feed, standing in standings.items():
+        if not is_stored(standing.role):
+            continue
+        names = tuple(alias.name for alias in standing.aliases)
+        if word and not any(word in name for name in names) and not encode_key(feed.key).startswith(key or "@"):
+            continue
+        found.append(Row(feed, standing.role, names, feed in online))
+    return sorted(found, key=lambda row: (-row.role, not row.names, row.names, row.feed.key))
