@@ -29,6 +29,7 @@ from ssbfast.errors import BadInputError
 from ssbfast.ids import FeedId, NetworkId
 from ssbfast.net.endpoints import DEFAULT_PORT, Endpoint
 from ssbfast.pasted.endpoint import read_listen, read_name
+from ssbfast.room.roles import Mode
 from ssbfast.server.room_server import DEFAULT_LISTEN, RoomServer
 
 if TYPE_CHECKING:
@@ -88,7 +89,9 @@ def _admin(text: str | None) -> FeedId | None:
     help="Run the room's web site, too: invites, aliases, sign-in. Default: 127.0.0.1:3000, for a proxy with a"
     " certificate in front of it. A new room is a community then, in which members invite.",
 )
-@click.option("--web-url", metavar="URL", help="Where browsers find the site. Default: https:// and the name of --host.")
+@click.option(
+    "--web-url", metavar="URL", help="Where browsers find the site. Default: https:// and the name of --host."
+)
 @click.option(
     "--trust-proxy",
     multiple=True,
@@ -149,7 +152,10 @@ def run(
         "name": name,
         "network": network,
     }
-    with contextlib.nullcontext() if records is None else contextlib.closing(records):
+    with contextlib.ExitStack() as opened:
+        for one in (records, site):
+            if one is not None:
+                opened.callback(one.close)
         return run_until_stopped(
             lambda printer: _run(printer, secret, site, **options), as_json=as_json, runner=run_fast
         )
@@ -226,7 +232,8 @@ async def _run(printer: Printer, secret: Path, site: WebSite | None, **options: 
 
     def on_event(event: dict[str, Any]) -> None:
         if event["event"] == "listening":
-            printer.text(introduction(event, secret, only_here=server.is_wildcard_only))
+            is_open = server.registry.mode is Mode.OPEN
+            printer.text(introduction(event, secret, only_here=server.is_wildcard_only, is_open=is_open))
         if event["event"] != "listening" or printer.as_json:
             log.event(event)
 
@@ -286,12 +293,12 @@ class RoomLog:
         self._printer.put(line)
 
 
-def introduction(listening: dict[str, Any], secret: Path, *, only_here: bool) -> str:
+def introduction(listening: dict[str, Any], secret: Path, *, only_here: bool, is_open: bool = True) -> str:
     """Return what people see first: the room's id, and what to do next."""
     lines = [
         f"Room {listening['id']}",
         f"  address  {shell_word(listening['address'])}",
-        f"  invite   {listening['invite']}",
+        *([f"  invite   {listening['invite']}"] if is_open else []),
         f"  secret   {secret} (this file is the room's identity: keep it safe)",
     ]
     if listening["udp"]:
@@ -302,7 +309,12 @@ def introduction(listening: dict[str, Any], secret: Path, *, only_here: bool) ->
     if only_here:
         lines.append("That address can be dialled from this machine only.")
         lines.append("For other machines, say what they dial: ssbfast room --host NAME[:PORT]")
-    lines.append("Next: ssbfast listen --room ADDRESS --forward HOST:PORT offers a service to friends; or paste the")
-    lines.append("invite into an SSB app, or give the address to RoomClient.join in Python.")
+    if is_open:
+        lines += [
+            "Next: ssbfast listen --room ADDRESS --forward HOST:PORT offers a service to friends; or paste the",
+            "invite into an SSB app, or give the address to RoomClient.join in Python.",
+        ]
+    else:
+        lines.append("Only members may announce themselves here: ssbfast room members, ssbfast room invite.")
     lines.append("Ctrl-C ends the room.")
     return "\n".join(lines)

@@ -107,7 +107,8 @@ def plan_web(
         try:
             ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(*certificate)
         except (OSError, ValueError) as error:
-            raise BadInputError(f"the certificate cannot be used: {error.strerror or type(error).__name__}") from None
+            reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or "it is none"
+            raise BadInputError(f"--tls-cert and --tls-key cannot be used: {reason}") from None
     parse_networks(proxies)
     if not proxies and endpoint.host in (_HERE, "localhost", "::1"):
         proxies = tuple(str(network) for network in LOOPBACK)
@@ -279,8 +280,8 @@ def mismatches(url: str, room: RoomServer) -> list[str]:
     found = []
     if getattr(transport, "host", parts.hostname) != parts.hostname and parts.scheme == "https":
         found.append(
-            f"peers dial {transport.host}, but the web site is {parts.hostname}: apps look for the site at the host that"
-            " they dial, so members cannot sign in from them; let --host and --web-url name the same host"
+            f"peers dial {transport.host}, but the web site is {parts.hostname}: apps look for the site at the host"
+            " that they dial, so members cannot sign in from them; let --host and --web-url name the same host"
         )
     if parts.scheme == "https" and parts.port not in (None, 443):
         found.append(
