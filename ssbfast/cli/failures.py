@@ -35,6 +35,9 @@ _KINDS: Final[dict[type[BaseException], str]] = {
     errors.DeadlineError: "deadline",
     errors.PunchError: "path",
     errors.LimitError: "limit",
+    errors.AliasError: "alias",
+    errors.InviteError: "invite",
+    errors.WebError: "web",
     errors.StoreError: "store",
     errors.GraphAwayError: "graph",
 }

@@ -16,7 +16,7 @@ from ssbfast.net.ping import keep_alive
 from ssbfast.net.stream import Stream
 from ssbfast.net.timeouts import within
 from ssbfast.wire.address import NetAddress, format_address
-from ssbfast.wire.address_types import MultiserverAddress
+from ssbfast.wire.address_types import MultiserverAddress, WebSocketAddress
 from ssbfast.wire.direct.punch.candidates import PORTS
 from ssbfast.wire.muxrpc import NOT_ALLOWED
 from ssbfast.wire.muxrpc_body import clean_text
@@ -112,17 +112,18 @@ def feed_ids(texts: Sequence[Any]) -> list[FeedId]:
 
 
 class KeyedEndpoint(NamedTuple):
-    """A TCP endpoint, and the key that has to be there."""
+    """A TCP endpoint, and the key that has to be there. web: the WebSocket there, if it is one."""
 
     host: str
     port: int
     key: FeedId
+    web: WebSocketAddress | None = None
 
     def place(self) -> tuple[str, int]:
         return self.host, self.port
 
     def __str__(self) -> str:
-        return format_address(MultiserverAddress(NetAddress(self.host, self.port), self.key))
+        return format_address(MultiserverAddress(self.web or NetAddress(self.host, self.port), self.key))
 
 
 class JoinedRoom:

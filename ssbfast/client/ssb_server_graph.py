@@ -52,7 +52,7 @@ class SsbServerGraph:
     def __init__(
         self, address: str, keypair: Keypair, *, source: FeedId | None = None, network: NetworkId = MAIN_NETWORK
     ) -> None:
-        self._host, self._port, self._server = _dialable(address)
+        self._host, self._port, self._server, _web = _dialable(address)
         self._keypair = keypair
         self._source = source or self._server
         self._network = network

@@ -18,10 +18,8 @@ Spec: RFC 6455. Frames are read and written by websockets' sans-I/O layer, which
 from __future__ import annotations
 
 import asyncio
-import functools
 import http
 import logging
-import ssl
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final, TypeAlias, cast
 from typing import Protocol as TypingProtocol
@@ -29,6 +27,7 @@ from typing import Protocol as TypingProtocol
 from ssbfast import limits
 from ssbfast.errors import DeadlineError, MissingExtraError, SessionEndedError
 from ssbfast.net.link import Link
+from ssbfast.net.tls import tls_context
 from ssbfast.wire.address import WebSocketAddress
 from ssbfast.wire.address_types import WS_PORTS
 
@@ -491,9 +490,3 @@ def url_of(address: WebSocketAddress) -> str:
     host = f"[{address.host}]" if ":" in address.host else address.host
     port = "" if address.port == WS_PORTS["wss" if address.secure else "ws"] else f":{address.port}"
     return f"{'wss' if address.secure else 'ws'}://{host}{port}{address.path or '/'}"
-
-
-@functools.cache
-def tls_context() -> ssl.SSLContext:
-    """Return how certificates are checked: as the system says."""
-    return ssl.create_default_context()

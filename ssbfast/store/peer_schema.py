@@ -45,6 +45,11 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         ) WITHOUT ROWID
         """,
     ),
+    # 3: the names of refused peers, once they are verified.
+    (
+        "ALTER TABLE denials ADD COLUMN alias TEXT",
+        "ALTER TABLE denials ADD COLUMN verified_at REAL",
+    ),
 )
 
 VERSION: Final = len(MIGRATIONS)
