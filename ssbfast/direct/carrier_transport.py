@@ -53,7 +53,7 @@ _HANDSHAKE: Final = {Role.CALLER: CLIENT_BYTES, Role.TARGET: SERVER_BYTES}
 
 
 class CarrierListener(Protocol):
-    """Maker of the carriers of a session, told what the session wants."""
+    """The maker of a session's carriers, told which ones the session wants."""
 
     def want_quic(self) -> None:
         """Make a direct path; report it by `quic_up` or `upgrade_failed`."""
@@ -78,7 +78,7 @@ class CarrierListener(Protocol):
 
 
 class CarrierTransport(asyncio.Transport):
-    """Transport of one session. listener: is asked for carriers. link: the session's, open.
+    """The transport of one session. listener: is asked for carriers. link: the session's, open.
 
     Until `take_over` the link goes on over its tunnel, and only wishes and pauses are at work here.
     """

@@ -30,7 +30,7 @@ Key = tuple[int, int]
 
 
 class DirectForwards:
-    """Forwarded connections of one session.
+    """The forwarded connections of one session.
 
     service: asked at each new one of the peer's; None: there is none. is_stranded: whether the session has no carrier.
     """

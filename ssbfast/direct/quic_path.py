@@ -42,7 +42,7 @@ _UNIDIRECTIONAL: Final = 2
 
 
 class DirectHandler(Protocol):
-    """Owner of a path, told what happens. Nothing is called any more once `path_lost` has been."""
+    """The owner of a path, told what happens. Nothing is called any more once `path_lost` has been."""
 
     def path_ready(self, path: DirectPath) -> None:
         """Note that both proofs have passed."""

@@ -217,7 +217,7 @@ class Link:
 
     @property
     def blocked(self) -> Lane | None:
-        """The lane that has no room, after BLOCKED; None means the pool."""
+        """Return the lane that has no room, after BLOCKED; None means the pool."""
         with self._hub._turn:
             lane = lib.ssb_link_blocked(self._c)
             lanes = (inlet.lane for inlet in self._inlets or () if lane)

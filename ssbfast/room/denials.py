@@ -47,7 +47,7 @@ class Denial:
 
     @property
     def address(self) -> str | None:
-        """The origin's tunnel address, if verified: built from the room that we are in and the proven key."""
+        """Return the origin's tunnel address, if verified: built from the room that we are in and the proven key."""
         return format_address(TunnelAddress(self.room, self.origin)) if self.proven else None
 
 

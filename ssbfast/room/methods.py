@@ -263,7 +263,7 @@ class RoomMethods:
 
     @property
     def next_tick(self) -> float | None:
-        """The time when tick() has something to do, None when never."""
+        """Return the time when tick() has something to do, None when never."""
         times = [time for time in (self._attendance.next_tick, self._pings.next_tick) if time is not None]
         return min(times, default=None)
 

@@ -150,7 +150,7 @@ class RoomLimits:
     def _standing(self, session: RoomSession) -> tuple[bool, bool, bool, int, float]:
         """Rank sessions: those without tunnels go first, of these one of the key that has most, of these the newest.
 
-        Those that have only just come get a moment, but those whose tunnels are used stay longer even than they.
+        A new session gets a moment without tunnels; a session whose tunnels are used stays longer than a new one.
         """
         few = islice(session.splices.values(), _LOOKED_AT)
         is_used = any(max(splice.moved) > limits.UNUSED_TUNNEL for splice in few)

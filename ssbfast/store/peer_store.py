@@ -144,11 +144,11 @@ class Store:
         return self._change(who, lambda relation: replace(relation, blocks=False))
 
     def relation(self, who: FeedId) -> Relation:
-        """Return what we think of `who`."""
+        """Return our relation to `who`."""
         return self.relations((who,))[who]
 
     def relations(self, who: Iterable[FeedId]) -> dict[FeedId, Relation]:
-        """Return what we think of several peers at one moment."""
+        """Return our relations to several peers at one moment."""
         found: dict[FeedId, Relation] = {}
         with self._transaction("BEGIN"):
             for feed in who:

@@ -57,7 +57,7 @@ class PacketStream:
 
     _buffer: bytearray | None = None
     _head: tuple[int, int, int] | None = None
-    """The head of a message whose body has not come: whoever cancels a `read` may read on."""
+    """The head of a message whose body has not come: a program that cancels a `read` may read on."""
     _over = False
     _waits: Waits | None = None
 

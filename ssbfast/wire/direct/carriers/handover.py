@@ -360,7 +360,7 @@ class HandoverState:
 
     @property
     def _deadline(self) -> float | None:
-        """The time when the session is over for want of a carrier.
+        """Return the time when the session is over for want of a carrier.
 
         An end that listens to a tunnel has one: the other end judges the rest.
 
