@@ -29,7 +29,6 @@ from ssbfast.errors import BadInputError
 from ssbfast.ids import NetworkId
 from ssbfast.net.endpoints import DEFAULT_PORT, Endpoint
 from ssbfast.pasted.endpoint import read_listen, read_name
-from ssbfast.server.room_server import DEFAULT_LISTEN, RoomServer
 
 if TYPE_CHECKING:
     from ssbfast.store.room_store import RoomStore
@@ -43,7 +42,7 @@ def default_data() -> Path:
 
 
 def _listen(texts: tuple[str, ...]) -> tuple[Endpoint, ...]:
-    return tuple(read_listen(text) for text in texts) or DEFAULT_LISTEN
+    return tuple(read_listen(text) for text in texts)
 
 
 def _host(text: str | None) -> Endpoint | None:
@@ -144,6 +143,9 @@ async def _run(printer: Printer, secret: Path, **options: Any) -> int:
         if event["event"] != "listening" or printer.as_json:
             log.event(event)
 
+    from ssbfast.server.room_server import DEFAULT_LISTEN, RoomServer
+
+    options["listen"] = options["listen"] or DEFAULT_LISTEN
     server = RoomServer(**options, on_event=on_event)
     with contextlib.closing(Tidier(lambda: server.population, server.compact)) as tidier, contextlib.closing(log):
         async with server:
