@@ -41,7 +41,7 @@ REFUSALS: Final = {
 
 
 def may_be_registered(name: str) -> bool:
-    """Return whether anybody may have an alias: its letters are right, and it is no reserved word."""
+    """Return whether an alias can be given out: its letters are right, and it is no reserved word."""
     return is_alias(name) and name not in RESERVED
 
 

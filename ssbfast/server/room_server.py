@@ -79,7 +79,7 @@ class Load:
 
 
 class RoomServer:
-    """A portal. Without records it is open to everyone, and keeps nothing.
+    """A portal. Without records it is open to every peer, and keeps nothing.
 
     Args:
         me: The room's own identity.
@@ -497,7 +497,7 @@ class RoomServer:
         return number
 
     def connection_lost(self, session: RoomSession) -> None:
-        """Take note that a connection is gone, whatever its state was."""
+        """Take note that a connection is gone, in any state."""
         self.books.connections.remove(session)
         self.books.sessions.remove(session)
         if session.number and self._sessions.pop(session.number, None) is not None:
@@ -679,7 +679,7 @@ class RoomServer:
     # ------------------------------------------------------------ events
 
     def emit(self, event: str, **members: Any) -> None:
-        """Report an event to the operator, and to whoever watches."""
+        """Report an event to the operator, and to all watchers."""
         if self._on_event is not None:
             self._on_event({"event": event, **members})
         if self._watchers:

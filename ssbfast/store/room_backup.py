@@ -1,6 +1,6 @@
 """A backup of a room: its secret and its store in one tar file, and a room made from it.
 
-The secret is the room: whoever has the file can be it. So it is readable by its owner only.
+The secret is the room: a thief of the file can pose as it. So it is readable by its owner only.
 """
 
 from __future__ import annotations
