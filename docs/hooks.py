@@ -74,10 +74,14 @@ STYLE = """\
 .md-typeset pre > code { font-size: 0.75em }
 .md-typeset .headerlink { color: inherit }
 .md-typeset h2.doc-heading, .md-typeset h3.doc-heading { overflow-wrap: anywhere }
+.md-typeset code { word-break: normal; overflow-wrap: break-word }
+.md-typeset table:not([class]) thead td, .md-typeset table:not([class]) tbody:first-child tr:first-child td {
+  border-top: 0;
+}
 @media screen and (max-width: 44.9em) {
   .md-typeset table:not([class]) td, .md-typeset table:not([class]) th { min-width: 0; padding: 0.6em 0.5em }
   .md-typeset table:not([class]) code { word-break: normal; overflow-wrap: normal }
-  .md-typeset .doc table:not([class]) code { word-break: break-word }
+  .md-typeset table:not([class]) td:has(> .doc-md-description) { min-width: 8rem }
 }
 """
 

@@ -1,6 +1,6 @@
 """The pause before the next attempt: longer each time, and at random, so that peers do not come all at once.
 
-Whatever dials again, dials by this: rooms, targets, standby tunnels, the ssb server.
+Everything that dials again uses this: rooms, targets, standby tunnels, the ssb server.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Budgets of what one stranger may hold and spend: arithmetic only, without I/O, clock or hidden randomness.
+"""Budgets for what one stranger may hold and spend: arithmetic only, without I/O, clock or hidden randomness.
 
     rings     an address as the networks it lies in: /32 for IPv4; /48, /56 and /64 for IPv6
     Rates     token buckets: what a session, a key and an address may spend a second (calls, lists, opens, …)
@@ -189,7 +189,7 @@ class Rates:
     def take(self, kind: str, key: Hashable, networks: Rings, now: float) -> bool:
         """Charge one unit to a key and its networks, if all of them have it; return whether they had.
 
-        Nothing is charged otherwise: a refusal costs nothing, and makes nobody wait longer.
+        Nothing is charged otherwise: a refusal costs nothing, and lengthens no wait.
         """
         allowance = self._allowances[kind]
         accounts: list[tuple[Hashable, Rate]] = [(("key", key), allowance.key)]
@@ -406,7 +406,7 @@ class Share:
 
     @property
     def network(self) -> str:
-        """The widest network that the share is charged to, "" for our own."""
+        """Return the widest network that the share is charged to, "" for our own."""
         node = self.parent
         while node.parent is not None and node.parent.parent is not None:
             node = node.parent

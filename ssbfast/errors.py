@@ -5,7 +5,7 @@
     SSBError
     ├── LocalProtocolError          this end broke it: a call that this state does not allow
     ├── RemoteProtocolError         the other end broke it: bytes that no honest peer sends
-    │   ├── HandshakeError          the one failure of the secret handshake, whatever went wrong
+    │   ├── HandshakeError          the one failure of the secret handshake, for every cause
     │   │   └── BusyError           closed before a byte of the answer; a SessionEndedError as well
     │   ├── BoxStreamError          a box that is not authentic, empty or too long; bytes after the goodbye
     │   │   └── TruncatedError      the connection ended without goodbye
@@ -19,6 +19,9 @@
     ├── DeadlineError               the peer did not do its part in time
     ├── PunchError                  no direct path to the peer could be opened this time
     ├── LimitError                  one of our own limits was reached (too many calls, queue full)
+    ├── WebError                    a room's web site could not be asked, or its answer cannot be used
+    │   ├── AliasError              an alias that could not be resolved or verified
+    │   └── InviteError             a web invite that could not be claimed
     ├── StoreError                  a peer's store could not be read or written just now
     ├── GraphAwayError              the follow graph cannot be asked: no caller is let in meanwhile
     ├── BadInputError (ValueError)  input from the user cannot be used
@@ -107,7 +110,7 @@ class BusyError(HandshakeError, SessionEndedError):
 
 
 class RefusedError(SSBError):
-    """A connection was refused. The text is the same whatever the reason."""
+    """A connection was refused. The text is the same for every reason."""
 
 
 class NotDialledError(RefusedError):
@@ -132,6 +135,18 @@ class PunchError(SSBError):
 
 class LimitError(SSBError):
     """One of our own limits was reached."""
+
+
+class WebError(SSBError):
+    """A room's web site could not be asked, or its answer cannot be used. The text says which check failed."""
+
+
+class AliasError(WebError):
+    """An alias could not be resolved, or is not what it claims to be. The text says which check failed."""
+
+
+class InviteError(WebError):
+    """A web invite could not be claimed."""
 
 
 class StoreError(SSBError):

@@ -89,7 +89,7 @@ class FeedId:
 
     @property
     def short(self) -> str:
-        """The id as logs show it, `@1b9KP8zn…`: enough to tell peers apart, too little to name one for certain."""
+        """Return the id as logs show it, `@1b9KP8zn…`: it tells peers apart, and names none for certain."""
         return f"@{encode_key(self.key)[:_SHORT]}…"
 
     def __str__(self) -> str:

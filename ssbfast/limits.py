@@ -60,7 +60,7 @@ CONTROL_BACKLOG: Final = 1 * MiB
 """Control packets that wait for one peer. More means that it makes calls and does not read: its session ends."""
 
 ROOM_BACKLOG: Final = 256 * KiB
-"""The same at a room, which answers calls and tells who comes and goes, and has thousands of peers."""
+"""The same at a room, which answers calls and reports joins and departures, and has thousands of peers."""
 
 ROOM_ANSWER: Final = 64 * KiB
 """Longest packet that a room takes in one piece: it makes no call that has a long answer."""
@@ -123,8 +123,8 @@ LOG_ERROR: Final = 2 * KiB
 """Characters of an error or a warning on stderr: two texts of `ERROR_TEXT`."""
 
 LOG_RATE: Final = 512
-"""Bytes a second that a room prints of who comes, goes and tunnels, in the long run: 44 MB a day, whatever strangers
-do."""
+"""Bytes a second that a room's log of joins, departures and tunnels may have in the long run: 44 MB a day, whatever
+strangers do."""
 
 LOG_BURST: Final = 4 * KiB
 """The same at once: some 35 lines of JSON, a household that comes back."""
@@ -378,8 +378,8 @@ VISITS_ADDRESS_BURST: Final = 256.0
 # ---------------------------------------------------------------- turns of the loop (seconds of its time)
 
 TICK_SECONDS: Final = 0.001
-"""Work in one tick of the loop before those who have used much wait for their turn: what a call of somebody who uses
-little has to wait for, twice (there and back)."""
+"""Work in one tick of the loop before sessions that have used much wait for their turn: a call of a session that uses
+little waits for it twice (there and back)."""
 
 TICK_LIGHT_SECONDS: Final = 0.003
 """Work in one tick before all wait for turns, also those that use little: many of them are a crowd as well."""
@@ -401,7 +401,8 @@ LIGHT_SECONDS: Final = 0.01
 """The same at once: ten joins."""
 
 TURN_LEAD: Final = 0.01
-"""By how much the next turn of one who used much may lie behind: with a hundred others who want theirs, one second."""
+"""Seconds of work by which the next turn of a session that used much may lie behind: with a hundred others that wait,
+one second."""
 
 PAUSE_SECONDS: Final = 60.0
 """The longest that a session is not read because of what it has spent."""

@@ -16,7 +16,7 @@ async def main(room_address):
         if event["event"] == "path":
             path_changes.put_nowait(event["path"])
 
-    # Addresses are told only to peers whom we follow or name, so each names the other.
+    # Addresses are told only to peers that we follow or name, so each names the other.
     async with (
         RoomClient(alice_keys, admission=AllowList([carol_keys.id]), direct=direct) as alice,
         RoomClient(carol_keys, admission=AllowList([alice_keys.id]), direct=direct, on_event=on_event) as carol,

@@ -24,8 +24,10 @@ from ssbfast.cli.options import (
 from ssbfast.cli.path_options import PathGate, Paths, path_options, paths_from
 from ssbfast.cli.peer_options import (
     Command,
+    Given,
     RoomAddress,
     TrustOptions,
+    claim,
     load_me,
     open_trust,
     room_option,
@@ -35,11 +37,12 @@ from ssbfast.cli.peer_options import (
     trust_options,
 )
 from ssbfast.cli.peer_output import PeerWords, forward_problem
-from ssbfast.cli.resolve_target import Target, parse, resolve
+from ssbfast.cli.resolve_target import Parsed, Target, look_up, parse, resolve
 from ssbfast.cli.standard_error import warn
 from ssbfast.errors import BadInputError
 from ssbfast.ids import FeedId, NetworkId
 from ssbfast.pasted.hosts import show
+from ssbfast.pasted.web_links import AliasLink, InviteLink
 
 if TYPE_CHECKING:
     from ssbfast.cli.output import Event, Printer
@@ -49,7 +52,7 @@ if TYPE_CHECKING:
 
 
 def calling_options(*, required: bool) -> Callable[[Command], Command]:
-    """Add --room, --bind, --anyway, --connections, and the options for trust and paths."""
+    """Add --room, --bind, --anyway, --connections, and the options for trust and paths. required: --bind is."""
 
     def decorate(command: Command) -> Command:
         bind = click.option(
@@ -60,7 +63,8 @@ def calling_options(*, required: bool) -> Callable[[Command], Command]:
             help="Local address where programs reach the service; port 0 picks a free port.",
         )
         anyway = click.option("--anyway", is_flag=True, help="Dial even if you do not follow the target, or block it.")
-        return room_option(required=required)(bind(anyway(connections_option(trust_options(path_options(command))))))
+        room = room_option(required=False, invites=True)  # an alias says where its room is
+        return room(bind(anyway(connections_option(trust_options(path_options(command))))))
 
     return decorate
 
@@ -71,7 +75,7 @@ def run_call(
     data: Path,
     network: NetworkId,
     as_json: bool,
-    rooms: tuple[RoomAddress, ...],
+    rooms: tuple[Given, ...],
     bind: Endpoint,
     anyway: bool,
     connections: int | None,
@@ -85,16 +89,17 @@ def run_call(
     from ssbfast.cli.runner import run_until_stopped
 
     parsed = parse(text)
-    target = (parsed if isinstance(parsed, Target) else resolve(parsed, rooms, data, network)).through(rooms)
+    if not rooms and not isinstance(parsed, AliasLink) and (not isinstance(parsed, Target) or parsed.room is None):
+        raise click.UsageError("Missing option '--room'.")
     trust.check()
     paths.check()
-    portals = {way.portal for way in target.ways} or {room.portal for room in rooms}
-    rooms = tuple(room for room in rooms if room.portal in portals)  # others need not know of us
+    target, known = _find(parsed, rooms, data, network)
+    portals = {way.portal for way in target.ways} or {room.portal for room in known}
     call = _Call(
         target,
         data=data,
         network=network,
-        rooms=rooms,
+        rooms=tuple(room for room in known if room.portal in portals),  # others need not know of us
         bind=bind,
         anyway=anyway,
         connections=connections,
@@ -102,6 +107,21 @@ def run_call(
         paths=paths,
     )
     return run_until_stopped(call.run, as_json=as_json, words=PeerWords(data_flag(data)))
+
+
+def _find(
+    parsed: Parsed, given: tuple[Given, ...], data: Path, network: NetworkId
+) -> tuple[Target, tuple[RoomAddress, ...]]:
+    """Return the target, and the rooms to look for it in. Raises BadInputError, AliasError, InviteError."""
+    found = look_up(parsed) if isinstance(parsed, AliasLink) else parsed
+    rooms: tuple[RoomAddress, ...]
+    if any(isinstance(room, InviteLink) for room in given):
+        rooms = claim(given, load_me(data).id)
+    else:
+        rooms = tuple(room for room in given if isinstance(room, RoomAddress))
+    if isinstance(found, Target) and found.room is not None and not rooms:
+        rooms = (found.room,)
+    return (found if isinstance(found, Target) else resolve(found, rooms, data, network)).through(rooms), rooms
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,13 +217,15 @@ def _reason(error: OSError) -> str:
 def connect(target: str, **options: Any) -> int:
     """Reach a friend's service: each TCP connection to --bind goes through a tunnel to the friend's service.
 
-    TARGET is the address that `ssbfast listen` printed on the friend's machine (tunnel:… or ptunnel:…), or the friend's
-    @ID. You must follow each other. The tunnel opens as soon as the friend is in the room, and again whenever it was
-    lost; meanwhile new connections wait for 15 seconds. You are not listed in the room.
+    TARGET is the address that `ssbfast listen` printed on the friend's machine (tunnel:… or ptunnel:…), the friend's
+    @ID, or the friend's alias, which needs no --room. You must follow each other. The tunnel opens as soon as the
+    friend is in the room, and again whenever it was lost; meanwhile new connections wait for 15 seconds. You are not
+    listed in the room.
 
     \b
     Examples:
       ssbfast connect @ID --room net:room.example:8008~shs:KEY --bind 127.0.0.1:8080
       ssbfast connect tunnel:PORTAL:TARGET~shs:KEY --room ROOM --bind 127.0.0.1:0
+      ssbfast connect alice.room.example --bind 127.0.0.1:8080
     """
     return run_call(target, trust=trust_from(options), paths=paths_from(options), **options)

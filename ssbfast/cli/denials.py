@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
 from collections.abc import Mapping
@@ -12,23 +13,34 @@ import click
 
 from ssbfast.cli.connect import calling_options, run_call
 from ssbfast.cli.contacts import in_words
-from ssbfast.cli.options import data_flag, has_store, peer_options, say
+from ssbfast.cli.options import callback, data_flag, has_store, peer_options, say
+from ssbfast.cli.output import in_utc
 from ssbfast.cli.path_options import paths_from
 from ssbfast.cli.peer_options import trust_from
 from ssbfast.cli.peer_output import meaning
 from ssbfast.errors import BadInputError
 from ssbfast.ids import FeedId, NetworkId
+from ssbfast.pasted.addresses import read_alias
 
 if TYPE_CHECKING:
-    from ssbfast.cli.peer_options import RoomAddress
+    from ssbfast.cli.peer_options import Given
     from ssbfast.net.endpoints import Endpoint
+    from ssbfast.pasted.web_links import AliasLink
     from ssbfast.room.denials import Denial
     from ssbfast.store.peer_store import DenialCount, Store
+    from ssbfast.wire.alias import Alias
 
 _NUMBER = click.IntRange(1, 2**63 - 1)
 
 
 @click.command()
+@click.argument("number", type=_NUMBER, metavar="[N]", required=False)
+@click.option(
+    "--alias",
+    metavar="ALIAS",
+    callback=callback(lambda text: None if text is None else read_alias(text)),
+    help="Verify that denial N was of this alias's owner, and remember it.",
+)
 @click.option(
     "--follow", type=_NUMBER, metavar="N", help="Follow the peer that was refused. Shows the full id and asks."
 )
@@ -43,9 +55,17 @@ _NUMBER = click.IntRange(1, 2**63 - 1)
 @calling_options(required=False)
 @peer_options
 def denials(
-    follow: int | None, yes: bool, call: int | None, data: Path, network: NetworkId, as_json: bool, **calling: Any
+    number: int | None,
+    alias: AliasLink | Alias | None,
+    follow: int | None,
+    yes: bool,
+    call: int | None,
+    data: Path,
+    network: NetworkId,
+    as_json: bool,
+    **calling: Any,
 ) -> int:
-    """List refused connections. Each keeps its number.
+    """List refused connections, or one of them. Each keeps its number.
 
     A refused peer does not learn why it was refused, nor that you can see it here. To let a peer in, follow it
     (--follow N); it has to follow you too.
@@ -54,9 +74,14 @@ def denials(
     Examples:
       ssbfast denials
       ssbfast denials --follow 3
+      ssbfast denials 3 --alias alice.room.example
     """
     if follow is not None and call is not None:
         raise click.UsageError("--follow and --connect are two things: one at a time")
+    if number is not None and (follow is not None or call is not None):
+        raise click.UsageError("--follow and --connect have a number of their own")
+    if alias is not None and number is None:
+        raise click.UsageError("--alias goes with the number of a denial")
     if yes and follow is None:
         raise click.UsageError("--yes goes with --follow N")
     trust, paths = trust_from(calling), paths_from(calling)
@@ -66,7 +91,12 @@ def denials(
         return _follow(follow, data, yes=yes, as_json=as_json)
     if call is not None:
         return _call(call, data, network=network, as_json=as_json, trust=trust, paths=paths, **calling)
-    _list(data, as_json=as_json)
+    if number is None:
+        _list(data, as_json=as_json)
+    elif alias is None:
+        _show(number, data, as_json=as_json)
+    else:
+        _name(number, alias, data, as_json=as_json)
     return 0
 
 
@@ -91,6 +121,28 @@ def _list(data: Path, *, as_json: bool) -> None:
     click.echo(f"Next: ssbfast denials --follow N{data_flag(data)}" if found else "No connection was refused.")
 
 
+def _show(number: int, data: Path, *, as_json: bool) -> None:
+    from ssbfast.store.peer_store import Store
+
+    with Store(_existing(data), reading=True) as store:
+        denial = _denial(store, number)
+    say(as_event(denial), in_a_line(as_event(denial)), as_json=as_json)
+
+
+def _name(number: int, link: AliasLink | Alias, data: Path, *, as_json: bool) -> None:
+    """Note an alias in a denial, once it is verified that it is that peer's, in that room. Raises AliasError."""
+    from ssbfast.client.aliases import check_owner, resolve_alias
+    from ssbfast.store.peer_store import Store
+
+    with Store(_existing(data)) as store:
+        denial = _denial(store, number)
+        alias = asyncio.run(resolve_alias(link))
+        check_owner(alias, denial.origin, denial.room)
+        store.name_denials(denial.room, denial.origin, str(alias), time.time())
+        named = _denial(store, number)
+    say(as_event(named), f"{named.origin} ({named.alias}) was refused", as_json=as_json)
+
+
 def as_event(denial: Denial) -> dict[str, object]:
     return {
         "event": "denied",
@@ -100,6 +152,8 @@ def as_event(denial: Denial) -> dict[str, object]:
         "address": denial.address,
         "proven": denial.proven,
         "reason": denial.reason.value,
+        "alias": denial.alias,
+        "verified_at": None if denial.verified_at is None else in_utc(denial.verified_at),
         "time": round(denial.time, 3),
     }
 
@@ -108,7 +162,8 @@ def in_a_line(event: Mapping[str, Any]) -> str:
     """Return a `denied` event as the list shows it."""
     number = "" if event["n"] is None else event["n"]
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event["time"]))
-    return f"{number:>5}  {when}  {_short(event['origin'])}  through {_short(event['portal'])}  {meaning(event)}"
+    name = f" ({event['alias']})" if event.get("alias") else ""
+    return f"{number:>5}  {when}  {_short(event['origin'])}{name}  through {_short(event['portal'])}  {meaning(event)}"
 
 
 def _in_figures(room: FeedId, count: DenialCount) -> str:
@@ -148,7 +203,7 @@ def _follow(number: int, data: Path, *, yes: bool, as_json: bool) -> int:
     return 0
 
 
-def _call(number: int, data: Path, *, rooms: tuple[RoomAddress, ...], bind: Endpoint | None, **options: Any) -> int:
+def _call(number: int, data: Path, *, rooms: tuple[Given, ...], bind: Endpoint | None, **options: Any) -> int:
     from ssbfast.store.peer_store import Store
 
     with Store(_existing(data), reading=True) as store:

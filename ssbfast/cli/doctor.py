@@ -1,4 +1,4 @@
-"""`ssbfast doctor`: what this machine's network allows, and so which peers can be reached directly."""
+"""`ssbfast doctor`: say what this machine's network allows, and which peers can be reached directly."""
 
 from __future__ import annotations
 

@@ -35,6 +35,9 @@ _KINDS: Final[dict[type[BaseException], str]] = {
     errors.DeadlineError: "deadline",
     errors.PunchError: "path",
     errors.LimitError: "limit",
+    errors.AliasError: "alias",
+    errors.InviteError: "invite",
+    errors.WebError: "web",
     errors.StoreError: "store",
     errors.GraphAwayError: "graph",
 }
@@ -69,7 +72,7 @@ def print_failure(failure: Failure) -> None:
     try:
         click.echo(json_line(event))
     except OSError:
-        with open(os.devnull, "wb") as nothing:  # nobody flushes the rest at exit
+        with open(os.devnull, "wb") as nothing:  # the rest is not flushed at exit
             os.dup2(nothing.fileno(), sys.stdout.fileno())
 
 

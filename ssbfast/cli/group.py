@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "room": ("room.command", "Run a room: peers that join can reach each other through it."),
     "listen": ("listen", "Offer a TCP service to your friends through rooms."),
     "connect": ("connect", "Reach a friend's service through rooms, at a local address."),
+    "alias": ("alias", "Show, register and revoke aliases: names of peers in rooms."),
     "attendants": ("attendants", "List the peers that are in a room now."),
     "follow": ("contacts", "Follow a peer: it may open tunnels to you."),
     "unfollow": ("contacts", "Stop following a peer."),

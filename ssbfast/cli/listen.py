@@ -22,8 +22,10 @@ from ssbfast.cli.options import (
 )
 from ssbfast.cli.path_options import Paths, path_options, paths_from
 from ssbfast.cli.peer_options import (
+    Given,
     RoomAddress,
     TrustOptions,
+    claim,
     load_me,
     open_trust,
     room_option,
@@ -57,7 +59,7 @@ def _service(text: str) -> Endpoint:
 
 
 @click.command()
-@room_option()
+@room_option(invites=True)
 @click.option(
     "--forward",
     required=True,
@@ -77,7 +79,7 @@ def _service(text: str) -> Endpoint:
 @path_options
 @peer_options
 def listen(
-    rooms: tuple[RoomAddress, ...],
+    rooms: tuple[Given, ...],
     forward: Endpoint,
     private_for: tuple[FeedId, ...],
     connections: int | None,
@@ -100,7 +102,8 @@ def listen(
     options, paths = trust_from(more), paths_from(more)
     options.check()
     paths.check()
-    offer = _Offer(load_me(data), data, network, rooms, forward, private_for, connections, options, paths)
+    me = load_me(data)
+    offer = _Offer(me, data, network, claim(rooms, me.id), forward, private_for, connections, options, paths)
     addresses = offer.private_addresses()
     return run_until_stopped(lambda printer: offer.run(printer, addresses), as_json=as_json, words=_Words(offer))
 
@@ -148,7 +151,15 @@ class _Offer:
                 if event["event"] in ("announced", "reconnecting"):
                     is_waiting.set()
 
-            client = RoomClient(self.me, network=self.network, trust=trust, api=api, direct=direct, on_event=tell)
+            client = RoomClient(
+                self.me,
+                network=self.network,
+                trust=trust,
+                api=api,
+                direct=direct,
+                on_event=tell,
+                name_denials=True,
+            )
             await stack.enter_async_context(client)
             printer.text(self.introduction())
             for address in addresses:

@@ -85,7 +85,7 @@ def _parse_data(text: str | None) -> Path:
 
 
 def parse_host_and_port(text: str | None) -> Endpoint | None:
-    """Read HOST:PORT as `pasted_endpoint.read_service` does; None for an option that was not given."""
+    """Read HOST:PORT as `pasted.endpoint.read_service` does; None for an option that was not given."""
     if text is None:
         return None
     from ssbfast.pasted.endpoint import read_service

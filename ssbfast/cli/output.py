@@ -196,3 +196,12 @@ def amount(n: int) -> str:
             return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.2f} GB"
+
+
+def duration(seconds: float) -> str:
+    """Return a time span for people, in its two largest units: "3 d 4 h"."""
+    whole = int(seconds)
+    for unit, length, below, part in (("d", 86_400, "h", 3_600), ("h", 3_600, "min", 60), ("min", 60, "s", 1)):
+        if whole >= length:
+            return f"{whole // length} {unit} {whole % length // part} {below}"
+    return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, TypeVar
 
 import click
 
@@ -15,7 +15,8 @@ from ssbfast.cli.options import SECRET, callback, has_store, read_secret, severa
 from ssbfast.cli.standard_error import warn
 from ssbfast.errors import BadInputError, BusyError, HandshakeError, SSBError
 from ssbfast.ids import FeedId, NetworkId
-from ssbfast.pasted.addresses import read_id, read_room
+from ssbfast.pasted.addresses import read_id, read_room, read_room_or_invite
+from ssbfast.pasted.web_links import InviteLink
 from ssbfast.room.tunnel_auth import Policy
 
 if TYPE_CHECKING:
@@ -43,6 +44,29 @@ class RoomAddress:
         return cls(*read_room(text))
 
 
+Given: TypeAlias = RoomAddress | InviteLink
+"""A room as it was given: its address, or a web invite."""
+
+
+def parse_given(text: str) -> Given:
+    """Read a room's address or a web invite. Raises BadInputError."""
+    found = read_room_or_invite(text)
+    return found if isinstance(found, InviteLink) else RoomAddress(*found)
+
+
+def claim(rooms: Sequence[Given], me: FeedId) -> tuple[RoomAddress, ...]:
+    """Claim the web invites among rooms, for our id; return the addresses of all. Raises InviteError."""
+    return tuple(_claimed(room, me) if isinstance(room, InviteLink) else room for room in rooms)
+
+
+def _claimed(invite: InviteLink, me: FeedId) -> RoomAddress:
+    from ssbfast.client.web_invites import claim_invite
+
+    room = RoomAddress.parse(asyncio.run(claim_invite(invite, me)))
+    warn(f"you are a member of room {room.portal} now; the invite is used up, so from now on: --room {room.text}")
+    return room
+
+
 @dataclass(frozen=True, slots=True)
 class TrustOptions:
     policy: Policy
@@ -63,16 +87,17 @@ def _ssb_server(text: str | None) -> str | None:
     return None if text is None else RoomAddress.parse(text).text  # both are net: addresses with a key
 
 
-def room_option(*, required: bool = True) -> Callable[[Command], Command]:
-    """Add --room, repeatable."""
+def room_option(*, required: bool = True, invites: bool = False) -> Callable[[Command], Command]:
+    """Add --room, repeatable. invites: also take web invites, which `claim` then claims."""
+    form = "A room's address (net:HOST:PORT~shs:KEY, wss:…)"
     return click.option(
         "--room",
         "rooms",
         multiple=True,
         required=required,
         metavar="ADDRESS",
-        callback=several(RoomAddress.parse),
-        help="A room's address (net:HOST:PORT~shs:KEY) or invite; repeatable.",
+        callback=several(parse_given if invites else RoomAddress.parse),
+        help=f"{form} or invite{', https:…/join?invite=… as well' if invites else ''}; repeatable.",
     )
 
 

@@ -54,11 +54,13 @@ class PeerWords:
             case {"event": "forward_problem", "peer": peer, "reason": reason, "count": count}:
                 whose = "" if peer is None else f"{peer} "
                 return f"service {whose}({reason}{f'; {count} connections' if count > 1 else ''})"
-            case {"event": "denied"}:
+            case {"event": "denied" | "denied_alias"}:
                 return self._denied(event)
         return describe(event)
 
     def _denied(self, event: Event) -> str:
+        if event["event"] == "denied_alias":
+            return f"denied  {event['origin']} ({event['alias']}) was refused"
         if not event["proven"]:
             return f"not dialled: {event['origin']} ({meaning(event)})"
         text = f"denied  {event['origin']} ({meaning(event)})"

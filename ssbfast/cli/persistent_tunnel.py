@@ -30,7 +30,7 @@ class PersistentTunnel:
 
     on_opened: called with each new tunnel.
     on_event: called with an event `waiting` whenever there is a new reason why there is no tunnel.
-    anyway: dial whatever the follow graph says. flag: for commands that are advised, see `PeerWords`.
+    anyway: dial against the word of the follow graph, too. flag: for commands that are advised, see `PeerWords`.
     backoff: the pauses between attempts.
     """
 

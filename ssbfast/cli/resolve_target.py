@@ -1,25 +1,33 @@
-"""The targets of `ssbfast connect`: a feed id, a tunnel address, a private tunnel address."""
+"""The targets of `ssbfast connect`: a feed id, a tunnel address, a private tunnel address, an alias."""
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from ssbfast.cli.options import SECRET, has_store, read_secret
 from ssbfast.cli.peer_options import RoomAddress
 from ssbfast.errors import BadInputError
 from ssbfast.ids import FeedId, NetworkId
 from ssbfast.pasted.addresses import read_target
+from ssbfast.pasted.web_links import AliasLink
 from ssbfast.wire.address_types import TunnelAddress
+from ssbfast.wire.alias import Alias
 from ssbfast.wire.private_tunnel import NOT_FOR_YOU, PrivateResolver, PrivateTunnelAddress
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The peer to reach. ways: through which portals, in order of preference; empty when any room will do."""
+    """The peer to reach. ways: through which portals, in order of preference; empty when any room will do.
+
+    room: where that room is, if the target says so: an alias does.
+    """
 
     who: FeedId
     ways: tuple[TunnelAddress, ...] = ()
+    room: RoomAddress | None = None
 
     def through(self, rooms: tuple[RoomAddress, ...]) -> Target:
         """Return a target with only the ways through one of `rooms`. Raises BadInputError when none is left."""
@@ -27,20 +35,37 @@ class Target:
         ways = tuple(way for way in self.ways if way.portal in portals)
         if self.ways and not ways:
             raise BadInputError(f"none of the rooms is the portal of that address, {self.ways[0].portal}")
-        return Target(self.who, ways)
+        return Target(self.who, ways, self.room)
 
 
-def parse(text: str) -> Target | PrivateTunnelAddress:
+Parsed: TypeAlias = Target | PrivateTunnelAddress | AliasLink
+
+
+def parse(text: str) -> Parsed:
     """Read what was pasted. Raises BadInputError."""
     match read_target(text):
         case FeedId() as who:
             return Target(who)
-        case PrivateTunnelAddress() as private:
-            return private
+        case PrivateTunnelAddress() | AliasLink() as unresolved:
+            return unresolved
+        case Alias() as alias:
+            return _of_alias(alias)
         case ways:
             if len({way.target for way in ways}) > 1:
                 raise BadInputError("the alternatives lead to different targets")
             return Target(ways[0].target, ways)
+
+
+def _of_alias(alias: Alias) -> Target:
+    way = TunnelAddress(alias.room, alias.user)
+    return Target(alias.user, (way,), RoomAddress(alias.address, alias.room))
+
+
+def look_up(link: AliasLink) -> Target:
+    """Ask a web site what an alias stands for. Raises AliasError, BadInputError."""
+    from ssbfast.client.aliases import resolve_alias
+
+    return _of_alias(asyncio.run(resolve_alias(link)))
 
 
 def resolve(

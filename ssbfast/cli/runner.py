@@ -19,7 +19,7 @@ Program = Coroutine[Any, Any, int]
 CommandWork = Callable[[Printer], Program]
 
 _LOST: Final = 1
-"""Exit code of work that was done, and whose outcome nobody could be told."""
+"""Exit code of work that was done but whose outcome could not be printed."""
 
 
 SIGNALS: Final = tuple(

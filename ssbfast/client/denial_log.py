@@ -82,6 +82,14 @@ class DenialLog:
         if self._writer is None:
             self._writer = asyncio.get_running_loop().create_task(self._write_all())
 
+    async def name(self, room: FeedId, origin: FeedId, alias: str, verified_at: float) -> None:
+        """Note a verified alias of a refused peer. What cannot be written is left out."""
+        if self._closed:
+            return
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(StoreError):
+            await loop.run_in_executor(self._worker, self._store.name_denials, room, origin, alias, verified_at)
+
     async def close(self) -> None:
         """Write what has not been written, and close the store. Harmless when closed."""
         if self._closed:

@@ -10,8 +10,9 @@
                                                 a session goes another way now, or could not
     closed        peer, path, portal, reason    its end
     denied        portal, origin, address, proven, reason, time, n    a tunnel that we refused, or did not open
+    denied_alias  portal, origin, alias, verified_at, n   the name of a peer that we refused, found and verified later
 
-All but `denied` have `session`, too: what the events of one session have in common, for `announced` and `reconnecting`
+All but these two have `session`, too: what the events of one session have in common, for `announced` and `reconnecting`
 the session with the room (None as long as there was none).
 """
 
@@ -72,6 +73,11 @@ class ClientEvents:
             time=denial.time,
             n=denial.number,
         )
+
+    def denied_alias(self, denial: Denial) -> None:
+        """Report that the alias of a refused peer is known now."""
+        members = {"alias": denial.alias, "verified_at": denial.verified_at, "n": denial.number}
+        self._tell("denied_alias", portal=str(denial.room), origin=str(denial.origin), **members)
 
     def _tell(self, event: str, **members: Any) -> None:
         if self._listener is None:

@@ -30,7 +30,7 @@ class FollowGraph(Protocol):
     """A source of follows and blocks that reports their changes."""
 
     async def relation(self, who: FeedId) -> Relation:
-        """Return what we think of `who` now. Raises GraphAwayError: then no peer may be let in."""
+        """Return our relation to `who` now. Raises GraphAwayError: then no peer may be let in."""
 
     def watch(self, who: FeedId, relation: Relation | None, changed: Changed) -> Unwatch:
         """Call `changed`, in the loop, whenever the relation is another one than was last believed.
@@ -139,7 +139,7 @@ class MemoryGraph:
         self._watches = Watches()
 
     def set(self, who: FeedId, *, follows: bool | None = None, blocks: bool | None = None) -> None:
-        """Set what we think of `who`.
+        """Set our relation to `who`.
 
         Args:
             who: The peer's id.

@@ -16,7 +16,7 @@ from ssbfast.net.ping import keep_alive
 from ssbfast.net.stream import Stream
 from ssbfast.net.timeouts import within
 from ssbfast.wire.address import NetAddress, format_address
-from ssbfast.wire.address_types import MultiserverAddress
+from ssbfast.wire.address_types import MultiserverAddress, WebSocketAddress
 from ssbfast.wire.direct.punch.candidates import PORTS
 from ssbfast.wire.muxrpc import NOT_ALLOWED
 from ssbfast.wire.muxrpc_body import clean_text
@@ -112,17 +112,18 @@ def feed_ids(texts: Sequence[Any]) -> list[FeedId]:
 
 
 class KeyedEndpoint(NamedTuple):
-    """A TCP endpoint, and the key that has to be there."""
+    """A TCP endpoint, and the key that has to be there. web: the WebSocket there, if it is one."""
 
     host: str
     port: int
     key: FeedId
+    web: WebSocketAddress | None = None
 
     def place(self) -> tuple[str, int]:
         return self.host, self.port
 
     def __str__(self) -> str:
-        return format_address(MultiserverAddress(NetAddress(self.host, self.port), self.key))
+        return format_address(MultiserverAddress(self.web or NetAddress(self.host, self.port), self.key))
 
 
 class JoinedRoom:
@@ -276,7 +277,7 @@ class JoinedRoom:
 
     @property
     def _is_closed_to_us(self) -> bool:
-        """True when the room says that we are no member, and that it does not serve everybody.
+        """True when the room says that we are no member, and that it does not serve all peers.
 
         go-ssb-room says the former of strangers in open rooms as well, which list them all the same.
         """
@@ -296,7 +297,7 @@ class JoinedRoom:
             peer.background(self._await_membership(peer))
 
     async def _await_membership(self, peer: Peer) -> None:
-        """Ask now and then whether we are a member by now: whoever claims an invite stays in its session."""
+        """Ask now and then whether we are a member by now: a peer that claims an invite stays in its session."""
         while self.is_external:
             await asyncio.sleep(limits.MEMBERSHIP_SECONDS)
             try:

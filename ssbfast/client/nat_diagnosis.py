@@ -1,4 +1,4 @@
-"""What this machine's network allows: UDP or not, the NAT's treatment of ports, and so the peers that can be reached.
+"""The diagnosis of this machine's network: UDP, the NAT's treatment of ports, and the peers that can be reached.
 
 Everything is measured with our own sockets and STUN requests to reflectors. How a NAT *filters* cannot be measured so:
 it would take a server that answers from another address than was asked, which our reflectors, for good reasons, do not.

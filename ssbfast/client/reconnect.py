@@ -1,4 +1,4 @@
-"""The keeper of a room: from the first attempt until the room is left, however often its session is lost."""
+"""Keep a room joined: from the first attempt until the room is left, however often its session is lost."""
 
 from __future__ import annotations
 

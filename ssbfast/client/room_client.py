@@ -15,9 +15,12 @@ import functools
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from ssbfast import limits
+from ssbfast.client.alias_visits import Visits
+from ssbfast.client.aliases import list_aliases, register_alias, resolve_alias, revoke_alias
+from ssbfast.client.denial_names import DenialNames
 from ssbfast.client.direct_paths import Direct, DirectPaths
 from ssbfast.client.events import ClientEvents, tunnel_address
 from ssbfast.client.incoming_tunnels import SERVED, Answering, Arrivals, IncomingPeer, api_for_rooms
@@ -26,6 +29,7 @@ from ssbfast.client.reconnect import keep
 from ssbfast.client.sign_in import Consent, serve_sign_in
 from ssbfast.client.targets import Private, parse_target, ways_into, ways_to
 from ssbfast.client.tunnel_auth import Trust, not_dialled
+from ssbfast.client.web_invites import claim_invite
 from ssbfast.direct.udp import Address
 from ssbfast.errors import (
     LocalProtocolError,
@@ -44,15 +48,20 @@ from ssbfast.net.link import Link
 from ssbfast.net.peer import Peer
 from ssbfast.net.ping import keep_alive
 from ssbfast.net.relay import Relay
+from ssbfast.pasted.addresses import read_room_or_invite
+from ssbfast.pasted.web_links import InviteLink
 from ssbfast.room.admission import Admission
 from ssbfast.room.denials import Denial
 from ssbfast.room.tunnel_auth import AllowList, Verdict
 from ssbfast.wire.address import TunnelAddress
+from ssbfast.wire.alias import Alias
 from ssbfast.wire.direct.keys import Role
 from ssbfast.wire.handshake import ClientHandshake
 from ssbfast.wire.http_auth import is_nonce, new_nonce, solve
 from ssbfast.wire.muxrpc import Called
 from ssbfast.wire.private_tunnel import PrivateTunnelAddress
+
+_WEB_INVITES = ("https:", "http:", "ssb:")
 
 Client = TypeVar("Client", bound="RoomClient")
 P = TypeVar("P", bound=Peer)
@@ -76,6 +85,7 @@ class RoomClient:
         on_sign_in: Called when a room wants to sign a browser in to its web site as us, with a `SignInRequest`; it
             returns whether our user wants that, or an awaitable of it. None: no room is given a solution.
         on_event: Called in the loop with each event, a dict with the member "event".
+        name_denials: Look for the aliases of peers that we refuse: in the room that we share, and at its web site.
 
     Raises:
         ValueError: `boxing` is unknown, or both `admission` and `trust` are given.
@@ -95,6 +105,7 @@ class RoomClient:
         groups: Iterable[bytes] = (),
         on_sign_in: Consent | None = None,
         on_event: Callable[[dict[str, Any]], None] | None = None,
+        name_denials: bool = False,
     ) -> None:
         if boxing not in ("merged", "split"):
             raise ValueError("boxing is 'merged' or 'split'")
@@ -116,6 +127,7 @@ class RoomClient:
         self._kept: dict[JoinedRoom, None] = {}
         self._rooms: dict[JoinedRoom, None] = {}
         self._inner: set[Peer] = set()
+        self._visits = Visits(self.join, lambda room: any(peer.portal == room.id for peer in self._inner))
         self._arrivals = Arrivals()
         self._answering = Answering(
             me,
@@ -131,8 +143,9 @@ class RoomClient:
             is_standby=None if direct is None else self._is_standby,
         )
         self._direct = None if direct is None else self._paths(direct)
+        self._names = DenialNames(self._room_of, self._on_named) if name_denials else None
         if trust is not None and trust.denials is not None:
-            trust.denials.listen(self._events.denied)
+            trust.denials.listen(self._on_denied)
 
     async def __aenter__(self: Client) -> Client:
         self._relay = Relay()
@@ -148,6 +161,9 @@ class RoomClient:
         for room in self._kept:
             room.is_leaving = True
         await asyncio.gather(*(peer.close() for peer in list(self._inner)))
+        await self._visits.close()
+        if self._names is not None:
+            await self._names.close()
         if self._direct is not None:
             self._direct.close()
         await asyncio.gather(*(room.leave() for room in list(self._kept)))
@@ -184,7 +200,8 @@ class RoomClient:
         """Join a room; return when we are in.
 
         Args:
-            address: A multiserver address (its alternatives are tried side by side) or a Rooms 1 invite.
+            address: A multiserver address (its alternatives are tried side by side), a Rooms 1 invite, or a web invite
+                (`https://room.example/join?invite=…` or its `ssb:` URI), which is claimed first, for our key.
             announce: Be listed, so that other peers can reach us; "2018" does it as ssb-tunnel of 2018 needs it.
             stay: Come back whenever the session is lost, until `room.leave()`.
             wait: Keep trying when the room cannot be reached at first.
@@ -196,16 +213,20 @@ class RoomClient:
 
         Raises:
             AddressError: The address cannot be read or dialled.
+            InviteError: The web invite could not be claimed.
+            MissingExtraError: It is a WebSocket's, and websockets is not installed.
             HandshakeError: The room has another key, or refused us.
             RemoteError: The other end is no room.
             SessionEndedError: The session ended at first (BusyError: it was closed at once); not with `wait`.
             DeadlineError: The room did not answer in time; not with `wait`.
         """
         listing = announce is True if attendants is None else attendants or announce is True
+        self._need_relay()
+        if address.startswith(_WEB_INVITES):
+            address = await self._claim(address)
         room = JoinedRoom(
             self.me.id, ways_into(address), announce=announce, listing=listing, on_standing=self._events.room
         )
-        self._need_relay()
         self._kept[room] = None
         room.keeper = asyncio.get_running_loop().create_task(
             keep(room, self._enter, self._events.room, stay=stay, wait=wait)
@@ -219,6 +240,10 @@ class RoomClient:
             await asyncio.wait((room.keeper,))
             raise
         return room
+
+    async def _claim(self, text: str) -> str:
+        found = read_room_or_invite(text)
+        return await claim_invite(found, self.me.id) if isinstance(found, InviteLink) else found.text
 
     async def sign_in(self, room: JoinedRoom, sc: str) -> bool:
         """Sign in the browser that shows a challenge of a room. Whether our user wants that is for the caller to ask.
@@ -300,6 +325,7 @@ class RoomClient:
                 ready=lambda link: peers[link].wait_opened(),
                 failed=self._failed,
                 reached=reached,
+                web=way.web,
             )
         return peers[link], way
 
@@ -330,7 +356,7 @@ class RoomClient:
                 through any); a tunnel address, or text with several (through the room that it names); or a private
                 tunnel address, which is resolved here.
             room: The room to go through; None: any that leads there.
-            anyway: Dial whatever our follow graph says, now and later.
+            anyway: Dial against the word of our follow graph, too, now and later.
 
         Returns:
             The peer, whose session is open.
@@ -360,14 +386,76 @@ class RoomClient:
                 problem = problem or error
         raise problem or RefusedError("could not connect")
 
-    async def resolve(self, address: PrivateTunnelAddress) -> TunnelAddress:
-        """Return what a private tunnel address means, as far as our rooms and contacts tell. Nothing is sent.
+    @overload
+    async def resolve(self, address: PrivateTunnelAddress) -> TunnelAddress: ...
+
+    @overload
+    async def resolve(self, address: str) -> Alias: ...
+
+    async def resolve(self, address: PrivateTunnelAddress | str) -> TunnelAddress | Alias:
+        """Return what an alias, or a private tunnel address, means. Nobody is dialled.
+
+        Args:
+            address: An alias: `https://alice.room.example`, `https://room.example/alice`, the same without `https://`,
+                `@alice@room.example`, or its `ssb:` URI. Its web site is asked unless it is a URI, and its signature is
+                verified. Or a private tunnel address, which is looked for among our rooms and contacts.
 
         Raises:
-            RefusedError: The address is not for us, or names a room that we are not in.
+            AliasError: The alias is not there, or a check failed; the text says which.
+            BadInputError: The text is no alias.
+            RefusedError: The private address is not for us, or names a room that we are not in.
             LimitError: There are too many tags to try.
         """
+        if isinstance(address, str):
+            return await resolve_alias(address)
         return await self._private.resolve(address, [room.id for room in self._kept])
+
+    async def consume(self, alias: Alias | str, *, anyway: bool = False) -> Peer:
+        """Open a tunnel to the owner of an alias, through the room that it names.
+
+        A room that we are not in is joined without being listed, and left when no tunnel through it is left.
+
+        Args:
+            alias: What `resolve` has returned, or takes.
+            anyway: As for `connect`.
+
+        Returns:
+            The peer, whose session is open.
+
+        Raises:
+            AliasError: As `resolve` does.
+            SSBError: As `join` and `connect` do.
+        """
+        self._need_relay()
+        found = await resolve_alias(alias) if isinstance(alias, str) else alias
+        target = TunnelAddress(found.room, found.user)
+        if any(room.id == found.room for room in self.rooms):
+            return await self.connect(target, anyway=anyway)
+        async with self._visits.visiting(found) as room:
+            peer = await self.connect(target, room=room, anyway=anyway)
+            self._visits.stay(room, peer)
+        return peer
+
+    async def register_alias(self, room: JoinedRoom, name: str) -> str:
+        """Register an alias of ours in a room; return its web address.
+
+        Args:
+            room: The room, which we have joined.
+            name: A small letter, then letters, digits and hyphens.
+
+        Raises:
+            BadInputError: The name cannot be an alias.
+            RemoteError: The room does not want it: it is taken, we are no member, or the room has no aliases.
+        """
+        return await register_alias(room.session, self.me, name)
+
+    async def revoke_alias(self, room: JoinedRoom, name: str) -> None:
+        """Give up one of our aliases. Raises RemoteError when the room has none of that name for us."""
+        await revoke_alias(room.session, name)
+
+    async def aliases(self, room: JoinedRoom, who: FeedId | None = None) -> list[str]:
+        """Return the aliases that a peer has in a room, as the room says. who: the peer; None: we."""
+        return await list_aliases(room.session, who or self.me.id)
 
     async def _judge(self, room: JoinedRoom, target: FeedId) -> Verdict | None:
         if self._trust is None:
@@ -513,11 +601,26 @@ class RoomClient:
         if self._trust is not None:
             self._trust.forget(peer)
         self._events.on_close(peer)
+        self._visits.on_closed(peer)
 
     def _on_refused(self, portal: FeedId, who: FeedId, verdict: Verdict) -> None:
         recorded = self._trust is not None and self._trust.refused(portal, who, verdict)
         if not recorded and verdict.reason is not None:
-            self._events.denied(Denial(portal, who, verdict.reason, time.time()))
+            self._on_denied(Denial(portal, who, verdict.reason, time.time()))
+
+    def _on_denied(self, denial: Denial) -> None:
+        self._events.denied(denial)
+        if self._names is not None:
+            self._names.on_denied(denial)
+
+    async def _on_named(self, denial: Denial) -> None:
+        """Note the verified alias of a refused peer, and tell it."""
+        if self._trust is not None and self._trust.denials is not None and denial.alias and denial.verified_at:
+            await self._trust.denials.name(denial.room, denial.origin, denial.alias, denial.verified_at)
+        self._events.denied_alias(denial)
+
+    def _room_of(self, portal: FeedId) -> JoinedRoom | None:
+        return next((room for room in self.rooms if room.id == portal), None)
 
     def _need_relay(self) -> Relay:
         if self._relay is None:

@@ -1,7 +1,7 @@
 """The follow graph of a running ssb server (ssb-friends), asked over muxrpc.
 
-    friends.isFollowing [{"source": US, "dest": SOMEBODY}]  → true or false
-    friends.isBlocking  [{"source": US, "dest": SOMEBODY}]  → true or false
+    friends.isFollowing [{"source": US, "dest": PEER}]  → true or false
+    friends.isBlocking  [{"source": US, "dest": PEER}]  → true or false
 
 The server answers these to its masters only: the key that we call with has to be one (`master` in its
 configuration). Spec: ssb-friends README.
@@ -52,7 +52,7 @@ class SsbServerGraph:
     def __init__(
         self, address: str, keypair: Keypair, *, source: FeedId | None = None, network: NetworkId = MAIN_NETWORK
     ) -> None:
-        self._host, self._port, self._server = _dialable(address)
+        self._host, self._port, self._server, _web = _dialable(address)
         self._keypair = keypair
         self._source = source or self._server
         self._network = network

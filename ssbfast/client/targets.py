@@ -11,7 +11,7 @@ from ssbfast.client.joined_room import JoinedRoom, KeyedEndpoint
 from ssbfast.errors import AddressError, LocalProtocolError, RefusedError, SessionEndedError
 from ssbfast.ids import FeedId, NetworkId
 from ssbfast.keys import Keypair
-from ssbfast.wire.address import NetAddress, TunnelAddress, parse_address
+from ssbfast.wire.address import NetAddress, TunnelAddress, WebSocketAddress, parse_address
 from ssbfast.wire.private_tunnel import (
     NOT_FOR_YOU,
     PrivateResolver,
@@ -57,10 +57,14 @@ def keyed_endpoints(address: str) -> list[KeyedEndpoint]:
 
 
 def ways_into(address: str) -> list[KeyedEndpoint]:
-    """Return the ways into a room, never empty. Raises AddressError."""
-    ways = keyed_endpoints(address)
+    """Return the ways into a room, over TCP or a WebSocket, never empty. Raises AddressError."""
+    ways = []
+    for one in parse_address(address):
+        if isinstance(one.transport, NetAddress | WebSocketAddress) and one.shs is not None:
+            web = one.transport if isinstance(one.transport, WebSocketAddress) else None
+            ways.append(KeyedEndpoint(one.transport.host, one.transport.port, one.shs, web))
     if not ways:
-        raise AddressError("needs a net: address with the room's key (net:HOST:PORT~shs:KEY)", 0)
+        raise AddressError("needs a net: or wss: address with the room's key (net:HOST:PORT~shs:KEY)", 0)
     return ways
 
 

@@ -1,4 +1,4 @@
-"""The target's half of a negotiation: what it answers to offers, and how it goes to meet the caller.
+"""The target's half of a negotiation: it answers offers, punches, and accepts QUIC.
 
 An offer is answered with a certificate that was made for it, and takes the place of the one before. SYNC has to name
 it; then the sockets that its addresses belong to are punched with, once.
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class _Answered:
-    """Offer that has been answered and not been synchronised yet."""
+    """An offer that has been answered and not been synchronised yet."""
 
     keys: DirectKeys
     attempt: Attempt

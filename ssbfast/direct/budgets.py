@@ -42,7 +42,7 @@ class Resources:
 
     @classmethod
     def shared(cls) -> Resources:
-        """Return those of the running event loop."""
+        """Return the resources of the running event loop."""
         loop = asyncio.get_running_loop()
         found = _by_loop.get(loop)
         if found is None:

@@ -1,4 +1,4 @@
-"""The caller's half of a negotiation: what it offers, and how it goes to meet the target.
+"""The caller's half of a negotiation: it makes offers, and punches and dials QUIC.
 
 An upgrade is up to three attempts. Each makes an offer, punches with the addresses that the answer names, and opens
 QUIC over the socket that met the other end.

@@ -1,4 +1,4 @@
-"""A session on several carriers, with the sockets: does what `wire/direct/carriers` says, and tells it what happens.
+"""A session on several carriers, with its sockets: it does what `wire/direct/carriers` says, and tells it what happens.
 
 Once a session may move, this is its link's transport. Below it are the tunnel that the session began in, direct paths
 and standby tunnels, each behind the few things that a `Carrier` can do. The link notices nothing but `pause_writing`.
@@ -53,13 +53,13 @@ _HANDSHAKE: Final = {Role.CALLER: CLIENT_BYTES, Role.TARGET: SERVER_BYTES}
 
 
 class CarrierListener(Protocol):
-    """Maker of the carriers of a session, told what the session wants."""
+    """The maker of a session's carriers, told which ones the session wants."""
 
     def want_quic(self) -> None:
-        """Make a direct path: `quic_up` or `upgrade_failed`."""
+        """Make a direct path; report it by `quic_up` or `upgrade_failed`."""
 
     def want_standby(self) -> None:
-        """Dial a standby: `standby_up` or `standby_failed`."""
+        """Dial a standby; report it by `standby_up` or `standby_failed`."""
 
     def ask_upgrade(self) -> None:
         """Ask the caller for a direct path."""
@@ -68,7 +68,7 @@ class CarrierListener(Protocol):
         """Let the next direct paths have the shortest datagrams that there are."""
 
     def path_changed(self, path: Path, reason: str) -> None:
-        """Note that both directions go by that path now."""
+        """Note that both directions use that path now."""
 
     def stream_record(self, number: int, record: Record) -> None:
         """Take a record of a forwarded connection."""
@@ -78,7 +78,7 @@ class CarrierListener(Protocol):
 
 
 class CarrierTransport(asyncio.Transport):
-    """Transport of one session. listener: is asked for carriers. link: the session's, open.
+    """The transport of one session. listener: is asked for carriers. link: the session's, open.
 
     Until `take_over` the link goes on over its tunnel, and only wishes and pauses are at work here.
     """
@@ -107,11 +107,11 @@ class CarrierTransport(asyncio.Transport):
 
     @property
     def carriers(self) -> Carriers:
-        """Machine; after calling it, `step`."""
+        """State machine of the carriers; call `step` after each call of it."""
         return self._carriers
 
     def now(self) -> float:
-        """Return the machine's time: that which we were awake."""
+        """Return the machine's time: seconds awake."""
         return self._clock.time()
 
     def has(self, number: int) -> bool:
@@ -144,7 +144,7 @@ class CarrierTransport(asyncio.Transport):
         return self._add(self._carriers.standby_up(epoch, self.now()), carrier)
 
     def step(self) -> None:
-        """Do what the machine wants, after any call of it."""
+        """Carry out the effects of the machine; call this after each call of it."""
         if self._running:
             return  # we are in the midst of it, further out
         self._running = True

@@ -63,7 +63,7 @@ class Carrier(Protocol):
 
 
 class CarriedSession(Protocol):
-    """Session that travels by carriers, which tell it what happens. carrier: its number."""
+    """A session that travels by carriers, which tell it what happens. carrier: its number."""
 
     @property
     def carriers(self) -> Carriers:
@@ -92,7 +92,7 @@ class CarriedSession(Protocol):
 
 
 class PathListener(Protocol):
-    """Owner of a direct path, told what is not the session's business."""
+    """The owner of a direct path, told of forwarded connections and of its end."""
 
     def path_ready(self, carrier: DirectCarrier) -> None:
         """Note that both proofs have passed: the session has the path now, or it has been ended."""
@@ -108,7 +108,7 @@ class PathListener(Protocol):
 
 
 class FirstTunnel:
-    """Tunnel that the session began in: raw both ways, without records. It becomes that tunnel's protocol."""
+    """The tunnel that the session began in: raw both ways, without records. It becomes that tunnel's protocol."""
 
     def __init__(self, session: CarriedSession, tunnel: TunnelTransport) -> None:
         self._session = session
@@ -393,7 +393,7 @@ class StandbyCarrier:
 
 
 class RecordStream(Stream):
-    """Stream of `direct.carrier`: what comes is acted upon at once, in order with the goodbye behind it.
+    """The stream of `direct.carrier`: it acts on input at once, in order with the goodbye behind it.
 
     accepted: done when the other end has written its first record, which says yes; RemoteError when it has said no by
     itself, and SessionEndedError however else the stream ended.

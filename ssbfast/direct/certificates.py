@@ -28,7 +28,7 @@ _LIFE = datetime.timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Certificate and key that the target of a direct path shows, and proves with. `Credentials.make` makes them.
+    """The certificate and key that the target of a direct path shows, and proves with. `Credentials.make` makes them.
 
     certificate: DER, about 250 bytes. key: its private key.
     """

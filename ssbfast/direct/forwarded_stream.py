@@ -31,7 +31,7 @@ _ITEM: Final = native.STREAM | native.JSON
 
 
 class StreamListener(Protocol):
-    """Owner of a path's streams."""
+    """The owner of a path's streams."""
 
     def stream_over(self, stream: DirectStream) -> None:
         """Forget a stream of which nothing is left."""
@@ -272,7 +272,7 @@ class DirectStream:
 
 
 class ContinuedTransport(WindowedTransport):
-    """Transport of `direct.continue`: each end says how far it has come, then it is like any carried connection."""
+    """A transport of `direct.continue`: each end says how far it has come, then it is like any carried connection."""
 
     def __init__(self, carrier: DuplexSession, req: int, protocol: asyncio.Protocol, stream: DirectStream) -> None:
         self._stream = stream
@@ -296,7 +296,7 @@ class ContinuedTransport(WindowedTransport):
 
 
 class _DuplexSide(asyncio.Protocol):
-    """Protocol of the duplex: the stream that it continues."""
+    """The protocol of the duplex, which feeds the stream that it continues."""
 
     def __init__(self, stream: DirectStream) -> None:
         self._stream = stream

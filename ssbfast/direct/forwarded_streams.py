@@ -30,7 +30,7 @@ Key = tuple[int, int]
 
 
 class DirectForwards:
-    """Forwarded connections of one session.
+    """The forwarded connections of one session.
 
     service: asked at each new one of the peer's; None: there is none. is_stranded: whether the session has no carrier.
     """
@@ -214,7 +214,7 @@ class DirectForwards:
         return self._live.get((wish.epoch, wish.stream))
 
     def _welcome(self, epoch: int, carrier: DirectCarrier | None, carried: CarriedStream) -> bool:
-        """Return whether the service takes it."""
+        """Return whether the service takes the stream."""
         service = self._service()
         return service is not None and service.accept_direct(
             self._peer, lambda side: self._enter(epoch, carrier, carried, side)

@@ -1,4 +1,4 @@
-"""The attempts of one end of a session: made, gathered, and one of them in advance.
+"""Make and gather attempts for one end of a session, one of them in advance.
 
 A target knows that an offer may come as soon as its session is open. It asks its reflectors then, and not while the
 caller waits for its answer. What was prepared and is not wanted within `PREPARED_SECONDS` is closed: NATs forget. It is

@@ -13,8 +13,8 @@
 Until it is closed an attempt answers checks on the socket that won: the other side may be later than we are. Each
 attempt needs fresh sockets, for the ports of one that failed may be spoilt: make a new `Attempt`.
 
-What an attempt uses is counted for its peer (`resources.py`): it may get no sockets, and it may be given up for another
-attempt. One that has not begun to punch `OFFER_SECONDS` after it has gathered closes itself.
+What an attempt uses is counted for its peer (`direct/budgets.py`): it may get no sockets, and it may be given up for
+another attempt. One that has not begun to punch `OFFER_SECONDS` after it has gathered closes itself.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ _LONG_HEADER = 0x80
 
 
 class QuicTarget(Protocol):
-    """Path of the target, as far as an attempt knows it (`direct/quic_path.py`)."""
+    """The path of the target, as far as an attempt knows it (`direct/quic_path.py`)."""
 
     def allow(self, address: Address) -> None:
         """Note that a valid probe came from there."""
@@ -73,7 +73,7 @@ class QuicTarget(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Punched:
-    """Path that works. udp: its socket, the receiver's to close from now on. rtt: seconds, None if not measured."""
+    """A path that works. udp: its socket, the receiver's to close from now on. rtt: seconds, None if not measured."""
 
     udp: UdpSocket
     remote: Address = field(repr=False)
@@ -81,7 +81,7 @@ class Punched:
 
 
 class Attempt:
-    """Attempt to open a path; `gather` and `punch` once each, in this order.
+    """An attempt to open a path; `gather` and `punch` once each, in this order.
 
     reflectors: IP literals and ports; a few are asked. key: of the peer. resources: what it is counted in; None: those
     of this event loop. loopback: this machine's own addresses count, too. used: our addresses that are known to lead

@@ -2,7 +2,7 @@
 
 One `Negotiation` a session and end. The caller (client of the inner handshake) makes direct paths and dials standbys,
 as its `Carriers` want them; the target answers. All of it is said inside the session (`wire/direct/signaling.py`), so
-the room neither reads nor alters it, and only peers that were admitted before hear an address of ours.
+the room neither reads nor alters it, and only admitted peers hear an address of ours.
 
     caller                                         target
     direct.offer  our addresses            ─────▶  gathers

@@ -48,7 +48,7 @@ class Direct:
 
 @dataclass(frozen=True, slots=True)
 class PathNews:
-    """News of a session's path. reason: for people, without addresses or ids.
+    """A change of a session's path, or an attempt that failed. reason: for people, without addresses or ids.
 
     rtt: seconds, of a direct path. took: seconds of trying, whether it came to something or not; None when there
     was no attempt, and a direct path was lost.
@@ -113,7 +113,7 @@ class Negotiator(Protocol):
 
 
 class NegotiationHost(Protocol):
-    """Owner of sessions that negotiate, asked for what they need and told what becomes of their paths."""
+    """The owner of sessions that negotiate, asked for what they need and told what becomes of their paths."""
 
     searches: Searches
     """Peers that we have searched for by birthday."""
@@ -123,16 +123,16 @@ class NegotiationHost(Protocol):
         """Resources that its sessions share with all others of the process."""
 
     def reflectors(self) -> Sequence[Address]:
-        """Return those that our rooms have, at the addresses at which we reach them."""
+        """Return the reflectors of our rooms, at the addresses at which we reach the rooms."""
 
     def used_addresses(self) -> Collection[str]:
-        """Return those of ours, IP literals, from which the sessions with our rooms come."""
+        """Return our own addresses, IP literals, that the sessions with our rooms come from."""
 
     def may_meet(self, peer: Peer) -> bool:
         """Return whether this peer may hear our addresses, as far as we have been told of changes."""
 
     async def may_hear(self, peer: Peer) -> bool:
-        """Return whether it may, asked anew: right before each telling."""
+        """Return the same as `may_meet`, asked anew: right before addresses are told."""
 
     async def dial_standby(self, negotiator: Negotiator, epoch: int) -> StandbyCarrier | None:
         """Dial a standby and return it, open; None when the peer itself, proven, says that it has no such session.

@@ -1,6 +1,6 @@
 """aioquic's connection as direct paths need it: bounded memory, and a look at what it knows.
 
-aioquic doubles its receive windows whatever is read, up to any size, and makes room for a gap at once: a few small
+aioquic doubles its receive windows to any size, read or not, and makes room for a gap at once: a few small
 packets with far offsets would take all memory. Here a window is a fixed length beyond what has been delivered, for
 each stream and for all of them together, and tiny before the proofs. That takes overriding methods that aioquic does
 not document; `CHECKED` has them looked for when this is imported, and tests/direct/test_hostile.py has them at

@@ -1,4 +1,4 @@
-"""Driver of one QUIC connection: our UDP socket, the loop's clock, and nothing that a stranger could use.
+"""Driver of one QUIC connection: our UDP socket and the loop's clock; datagrams of strangers are dropped.
 
 A batch of datagrams is followed by one pass: the owner looks at the events, then everything goes out. Writes of one
 turn of the loop share a pass, too.
@@ -34,7 +34,7 @@ class QuicListener(Protocol):
 
 
 class QuicDriver:
-    """Driver of one connection on one socket, which is ours to close from `start` on, however the connection ends.
+    """The driver of one connection on one socket, which is ours to close from `start` on, however the connection ends.
 
     handshaken: QUIC's handshake is complete; the owner sets it. ended: nothing moves any more.
     """

@@ -6,7 +6,7 @@ Streams
     4, 8 … and 1, 5 …   forwarded TCP connections, opened by the caller and by the target
 
 The caller trusts one certificate, which came through the session, and says the first proof; the target knows one
-connection id, drops whatever is not for it before anything is parsed, and answers a right proof with its own. Until
+connection id, drops all that is not for it before anything is parsed, and answers a right proof with its own. Until
 both have passed nothing else may come. What comes wrong ends the path, and the path only.
 
 What happens to bytes in flight
@@ -42,7 +42,7 @@ _UNIDIRECTIONAL: Final = 2
 
 
 class DirectHandler(Protocol):
-    """Owner of a path, told what happens. Nothing is called any more once `path_lost` has been."""
+    """The owner of a path, told what happens. Nothing is called any more once `path_lost` has been."""
 
     def path_ready(self, path: DirectPath) -> None:
         """Note that both proofs have passed."""

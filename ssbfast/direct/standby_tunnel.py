@@ -30,7 +30,7 @@ from ssbfast.wire.handshake import Session
 
 
 class TunnelListener(Protocol):
-    """Owner of the session that a raw tunnel carries."""
+    """The owner of the session that a raw tunnel carries."""
 
     def raw_received(self, tunnel: TunnelTransport, data: bytes) -> None:
         """Take bytes."""
@@ -43,7 +43,7 @@ class TunnelListener(Protocol):
 
 
 class RawTunnel(asyncio.Protocol):
-    """Protocol of a raw tunnel: gives what it brings to the session that it carries."""
+    """The protocol of a raw tunnel: gives what it brings to the session that it carries."""
 
     def __init__(self, owner: TunnelListener, tunnel: TunnelTransport) -> None:
         self._owner = owner
@@ -67,7 +67,7 @@ class RawTunnel(asyncio.Protocol):
 
 
 class Boundary:
-    """Finder of the end of a box stream.
+    """The finder of the end of a box stream.
 
     session: the handshake's result, before any box has come. Raises nothing: a broken stream never ends, and the link
     that reads it reports that.
@@ -97,7 +97,7 @@ class Boundary:
 
 
 class StandbyTunnel(asyncio.Transport, asyncio.Protocol):
-    """Layer between a tunnel and a standby's link: transport to the link, protocol to the tunnel.
+    """A layer between a tunnel and a standby's link: transport to the link, protocol to the tunnel.
 
     To be made when the handshake is done and before any box has come.
     """

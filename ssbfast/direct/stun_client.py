@@ -1,4 +1,4 @@
-"""At which address a reflector sees one of our sockets: a client of STUN binding requests (RFC 8489).
+"""A client of STUN binding requests (RFC 8489): it asks reflectors at which address they see our socket.
 
 The codec is aioice's. Requests are padded, so that no answer is longer than its request: a reflector asked in
 another host's name multiplies nothing. Only XOR-MAPPED-ADDRESS counts, and only from the address that was asked, with
@@ -27,7 +27,7 @@ _SOFTWARE = "ssbfast".ljust(28)
 
 
 class StunClient:
-    """Client for all requests of one socket; it is the socket's receiver of STUN messages."""
+    """A client for all requests of one socket; it is the socket's receiver of STUN messages."""
 
     def __init__(self, udp: UdpSocket) -> None:
         self._udp = udp

@@ -25,7 +25,7 @@ Receiver = Callable[[bytes, Address], None]
 
 
 class QuicSide(Protocol):
-    """Receiver of QUIC datagrams."""
+    """A receiver of QUIC datagrams."""
 
     def datagram(self, data: bytes, source: Address) -> None:
         """Take one datagram."""
@@ -35,7 +35,7 @@ class QuicSide(Protocol):
 
 
 class UdpSocket:
-    """UDP socket and the receivers of what comes in.
+    """A UDP socket and the receivers of what comes in.
 
     stun, probes, quic: may be set at any time; what has no receiver is dropped. local: where it is bound.
     may_send: decides over the addresses that anything is sent to; None: all of them. on_closed, on_lingering: called

@@ -217,7 +217,7 @@ class Link:
 
     @property
     def blocked(self) -> Lane | None:
-        """The lane that has no room, after BLOCKED; None means the pool."""
+        """Return the lane that has no room, after BLOCKED; None means the pool."""
         with self._hub._turn:
             lane = lib.ssb_link_blocked(self._c)
             lanes = (inlet.lane for inlet in self._inlets or () if lane)
@@ -310,7 +310,7 @@ class Lane:
             return self._ok(lib.ssb_lane_write(self._c, source, len(source)))
 
     def packet(self, flags: int, body: Buffer) -> bool:
-        """Queue a whole packet, whatever the share; return False when the pool is full.
+        """Queue a whole packet, without regard to the share; return False when the pool is full.
 
         Raise SessionEndedError when closed.
         """

@@ -18,7 +18,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class DirectService(Protocol):
-    """Service that connections on direct paths lead to (`net/forward/tcp.py`)."""
+    """A service that connections on direct paths lead to (`net/forward/tcp.py`)."""
 
     def accept_direct(self, peer: Any, open_stream: OpenStream) -> bool:
         """Take a connection of this `Peer`; False when it is not welcome."""

@@ -1,9 +1,10 @@
-"""Reach a peer over TCP: connect, tune the socket, run the handshake on top."""
+"""Reach a peer over TCP or a WebSocket: connect, tune the socket, run the handshake on top."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from ssbfast.net.happy_eyeballs import FailedAddresses, RaceLostError, most_tell
 from ssbfast.net.link import Link
 from ssbfast.net.socket_names import needs_zone, system_reason, with_zone
 from ssbfast.net.sockets import each_address, remote_address, tune_transport
+from ssbfast.wire.address import WebSocketAddress
 
 
 async def dial(
@@ -24,6 +26,7 @@ async def dial(
     ready: Callable[[Link], Awaitable[None]] | None = None,
     failed: FailedAddresses | None = None,
     reached: Callable[[], None] = lambda: None,
+    web: WebSocketAddress | None = None,
 ) -> Link:
     """Connect to host:port and start a link that `make` makes.
 
@@ -32,16 +35,15 @@ async def dial(
     is then under way, and its outcome goes to the link's handler. Links that are not returned are aborted.
 
     seconds: for the look-up, and for each connection. failed: remembers which addresses were of no use. reached:
-    called when there is a connection. Raises DeadlineError, SessionEndedError, and what `ready` raises; no text of ours
-    has an address.
+    called when there is a connection. web: the WebSocket that is there, if it is one. Raises DeadlineError,
+    SessionEndedError, MissingExtraError, and what `ready` raises; no text of ours has an address.
     """
-    loop = asyncio.get_running_loop()
     late = DeadlineError(f"no connection within {seconds:g} seconds")
 
     async def attempt(one: Any, note: Callable[[], None]) -> Link:
         if needs_zone(one[4]):
             raise SessionEndedError("could not connect: an address fe80:… needs its interface: fe80:…%eth0")
-        connecting = loop.create_connection(make, with_zone(one[4]), one[4][1])
+        connecting = _connect(make, with_zone(one[4]), one[4][1], web)
         try:
             transport, link = await asyncio.wait_for(connecting, seconds)
         except asyncio.TimeoutError:
@@ -68,10 +70,23 @@ async def dial(
         raise _ours(error) from None
 
 
+async def _connect(
+    make: Callable[[], Link], host: str, port: int, web: WebSocketAddress | None
+) -> tuple[asyncio.BaseTransport, Link]:
+    if web is None:
+        return await asyncio.get_running_loop().create_connection(make, host, port)
+    from ssbfast.net.websocket import open_websocket  # an extra has what it needs
+
+    link = await open_websocket(web, make, host, port)
+    return link.transport, link
+
+
 def _ours(error: Exception) -> SSBError:
     """Return a foreign error as one of ours, in the kernel's words: asyncio's own text holds addresses."""
     if isinstance(error, SSBError):
         return error
+    if isinstance(error, ssl.SSLError):
+        return SessionEndedError("could not connect: the certificate there cannot be believed")
     if not isinstance(error, OSError) or isinstance(error, socket.gaierror) or not error.errno:
         return SessionEndedError("could not connect: name not found")  # its numbers are other ones
     return SessionEndedError(f"could not connect: {system_reason(error)}")

@@ -27,7 +27,7 @@ _END = native.STREAM | native.END | native.JSON
 
 
 class DuplexSession(Protocol):
-    """Session that carries a duplex, as far as the duplex needs it."""
+    """A session that carries a duplex, as far as the duplex needs it."""
 
     @property
     def link(self) -> Link: ...
@@ -168,7 +168,7 @@ class DuplexTransport(asyncio.Transport):
         return True
 
     def _pushed(self, n: int) -> None:
-        """Note that n bytes are on their way."""
+        """Note that n bytes are in the lane."""
 
     def _pause_protocol(self) -> None:
         if not self._protocol_paused:

@@ -1,4 +1,4 @@
-"""Where a room listens: the sockets it binds and the addresses it tells people."""
+"""Endpoints of a room: the sockets that it binds and the addresses that it publishes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PORT_MAX: Final = 65_535
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Address to listen at.
+    """An address to listen at.
 
     Attributes:
         host: A name or IP address; empty for every IPv4 and IPv6 address of this machine.

@@ -21,7 +21,7 @@ Admit = Callable[[FeedId], "bool | Awaitable[bool]"]
 
 
 class ProvenLink(Protocol):
-    """Link whose ends a handshake proves, as far as the handshake needs it."""
+    """A link whose ends a handshake proves, as far as the handshake needs it."""
 
     share: Share
 
@@ -33,7 +33,7 @@ class ProvenLink(Protocol):
 
 
 class Handshaking:
-    """Driver of one handshake over a link's transport; it ends in `link.completed` or `link.fail`.
+    """The driver of one handshake over a link's transport; it ends in `link.completed` or `link.fail`.
 
     deadline: seconds up to message 3 (as server) or message 4 (as client).
     refusal_delay: seconds between message 3 and the end of a refused connection.

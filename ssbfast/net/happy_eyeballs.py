@@ -32,7 +32,7 @@ _OVERTAKEN: Final = 0.8
 
 
 class RaceLostError(Exception):
-    """Failure of every attempt. problems: why, in the order of the attempts; never empty."""
+    """A failure of every attempt. problems: why, in the order of the attempts; never empty."""
 
     def __init__(self, problems: Sequence[Exception]) -> None:
         super().__init__("every attempt has failed")
@@ -91,7 +91,7 @@ class _Race(Generic[T]):
         self._next_at = max(self._next_at, self._loop.time() + limits.ANSWER_DELAY)
 
     def _has_won(self, task: asyncio.Future[T]) -> bool:
-        """Return whether it has; of one that has failed nothing is left but its problem."""
+        """Return whether an attempt has succeeded; of a failed one only its problem is kept."""
         problem = task.exception()
         if problem is None:
             return True
@@ -128,20 +128,20 @@ def most_telling(problems: Sequence[Exception]) -> Exception:
 class FailedAddresses:
     """Memory of the addresses that were of no use lately: they are tried last for `BAD_WAY_SECONDS`.
 
-    Keys are whatever names a way, such as (host, port).
+    A key names a way to the other end, for example (host, port).
     """
 
     def __init__(self) -> None:
         self._bad: dict[object, float] = {}
 
     def order(self, ways: Sequence[K], key: Callable[[K], object]) -> list[K]:
-        """Return the addresses as given, those behind that were of no use."""
+        """Return the addresses as given, those that did not work lately last."""
         now = asyncio.get_running_loop().time()
         return sorted(ways, key=lambda way: self._bad.get(key(way), 0.0) > now)
 
     @contextlib.contextmanager
     def judging(self, key: object) -> Iterator[None]:
-        """Note how an attempt ends. One that is overtaken was of no use, unless it had just begun."""
+        """Note how an attempt ends. One that is overtaken counts as failed, unless it had just begun."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:

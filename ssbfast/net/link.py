@@ -37,7 +37,7 @@ from ssbfast.wire.handshake import ClientHandshake, ServerHandshake, Session
 
 
 class LinkHandler(Protocol):
-    """Owner of a link, as far as the link tells it something. Called from within the loop; must not block."""
+    """The owner of a link, as far as the link tells it something. Called from within the loop; must not block."""
 
     def on_open(self, link: Link) -> None:
         """Note that the handshake is done; `link.remote` is proven."""
@@ -53,7 +53,7 @@ class LinkHandler(Protocol):
 
 
 class Phase(enum.Enum):
-    """Phase of a link. It only ever moves downwards in this list."""
+    """The phase of a link. It only ever moves downwards in this list."""
 
     HANDSHAKE = enum.auto()
     OPEN = enum.auto()
@@ -93,7 +93,7 @@ class Watchers:
 
 
 class LinkRelay(Protocol):
-    """Relay whose loop, buffer and queue memory a link shares, as far as the link needs it."""
+    """A relay whose loop, buffer and queue memory a link shares, as far as the link needs it."""
 
     loop: asyncio.AbstractEventLoop
     turns: LoopTurns
@@ -131,7 +131,7 @@ class LinkRelay(Protocol):
 
 
 class _Nobody:
-    """Handler of a link that has closed."""
+    """The handler of a link that has closed."""
 
     def on_open(self, link: Link) -> None: ...
 
@@ -148,7 +148,7 @@ _NOBODY = _Nobody()
 class Link(asyncio.BufferedProtocol):
     """One secured connection.
 
-    handshake: whose turn it is to prove what; a `ServerHandshake` asks `admit` before it answers.
+    handshake: the state machine of our role; a `ServerHandshake` asks `admit` before it answers.
     deadline: seconds for everything up to message 3 (server) or message 4 (client).
     refusal_delay: seconds between message 3 and the end of a refused connection, so that a refusal tells
         nothing by its timing.

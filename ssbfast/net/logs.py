@@ -12,7 +12,7 @@ from ssbfast.ids import FeedId
 
 
 class Log:
-    """Logger of one part of the package."""
+    """The logger of one part of the package."""
 
     def __init__(self, part: str) -> None:
         self._logger = logging.getLogger(f"ssbfast.{part}")

@@ -19,7 +19,7 @@ from ssbfast.net.link import Link
 
 
 class PressedRelay(Protocol):
-    """Relay whose queue memory is cared for, as far as that care needs it."""
+    """The relay whose queue memory `Pressure` guards: the part of it that `Pressure` needs."""
 
     loop: asyncio.AbstractEventLoop
     hub: native.Hub
@@ -32,7 +32,7 @@ class PressedRelay(Protocol):
 
 
 class Pressure:
-    """Care for the queue memory of one relay."""
+    """The guard of one relay's queue memory."""
 
     def __init__(self, relay: PressedRelay) -> None:
         self._relay = relay
@@ -52,7 +52,7 @@ class Pressure:
         return self._slabs - self._slabs // limits.PRESSURE_PART
 
     def begin(self) -> None:
-        """Begin to care: there are fewer than `ample` left. Harmless when it has begun."""
+        """Begin: fewer slabs than `ample` are left. Harmless when it has begun."""
         if self._step is None:
             self._step = self._relay.loop.call_later(limits.PRESSURE_STEP_SECONDS, self._care)
             self._relay.plan_check()

@@ -23,7 +23,7 @@ _Question: TypeAlias = tuple[str | None, int, int, int]
 
 
 class _Resolver:
-    """Resolver with at most `RESOLVER_THREADS` daemon threads; each ends when there is nothing to look up.
+    """A resolver with at most `RESOLVER_THREADS` daemon threads; each ends when there is nothing to look up.
 
     A question that is being asked already is not asked again: both callers wait for the same answer.
     """

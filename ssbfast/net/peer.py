@@ -56,7 +56,7 @@ _STANDARD: Final[Mapping[Name, str]] = MappingProxyType({("manifest",): "sync", 
 
 
 class Peer:
-    """Session with a peer.
+    """A session with a peer.
 
     Args:
         api: Methods that we serve.

@@ -23,11 +23,11 @@ from ssbfast.wire.muxrpc import CallKind
 S = TypeVar("S", bound=Stream)
 
 class PingStream(Stream):
-    """Stream of a gossip.ping: open as long as the session, however idle that is."""
+    """The stream of a gossip.ping: open as long as the session, however idle that is."""
 
 
 class PingSession(StreamSession, Protocol):
-    """Session that pings keep alive, as far as they need it."""
+    """A session that pings keep alive, as far as they need it."""
 
     def open_as(self, make: Callable[[Any, int], S], kind: CallKind, name: str, args: tuple[Any, ...]) -> S:
         """Open a stream of a class of its own."""

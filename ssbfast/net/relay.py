@@ -1,9 +1,9 @@
 """The relay engine of one event loop: what all its links share, and the splices between them.
 
 One receive buffer for every socket, one pool of queue memory, and two moments of a tick at which all links are
-flushed that have something to send: right after its first read, so that a lonely frame does not wait for another turn
-of the loop, and at its end, for all the rest: sealed that late, bytes of many sources fill whole boxes. What a packet
-means is none of the relay's business.
+flushed that have something to send: right after its first read, so that a single frame does not wait for another turn
+of the loop, and at its end for all the rest: sealed that late, bytes of many sources fill whole boxes. The relay does
+not interpret packets.
 
 Back-pressure: a source whose destination has no room is not read from (`wait`) until the destination has
 drained, or has taken nothing for `stall_seconds`: then the tunnel in question ends with an error. What happens when
@@ -30,7 +30,7 @@ _ALONE = 8  # so many reads have to come alone before it is taken for granted; e
 
 @dataclass(slots=True)
 class _Wait:
-    """Source that is not read from."""
+    """A source that is not read from."""
 
     lane: native.Lane
     since: float
@@ -39,7 +39,7 @@ class _Wait:
 
 @dataclass(slots=True)
 class _Outlet:
-    """End of a lane: its link, and what to do when it stalls."""
+    """The end of a lane: its link, and what to do when it stalls."""
 
     link: Link
     stalled: Callable[[], None]
@@ -48,7 +48,7 @@ class _Outlet:
 
 
 class Relay:
-    """Shared part of the links of one event loop.
+    """The shared part of the links of one event loop.
 
     pool: bytes of queue memory for all of them.
     stall_seconds: how long a destination may take nothing while a source waits for it.

@@ -24,7 +24,7 @@ _TYPE = 0x03
 
 
 class Ending(enum.Enum):
-    """Reason why a splice is over."""
+    """The reason for the end of a tunnel."""
 
     CLOSED = "closed"
     ERROR = "error"
@@ -35,7 +35,7 @@ class Ending(enum.Enum):
 
 
 class _Leg:
-    """Destination of one direction: a link, and the stream on it."""
+    """The destination of one direction: a link, and the stream on it."""
 
     __slots__ = ("ended", "inlet", "lane", "link", "req")
 
@@ -48,7 +48,7 @@ class _Leg:
 
 
 class RelayedTunnel:
-    """Join of two streams.
+    """Two streams, joined.
 
     caller, target: the links; caller_req, target_req: the numbers we write on them.
     on_over: called once, with the reason, when both directions have ended and nothing more will be read.

@@ -15,7 +15,7 @@ from ssbfast import limits
 
 
 class AwakeClock:
-    """Clock of one loop: seconds from the same beginning as `loop.time()`, less those that were slept away."""
+    """The clock of one loop: seconds from the same beginning as `loop.time()`, less those that were slept away."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop

@@ -32,7 +32,7 @@ _log = Log("stream")
 
 
 class StreamSession(Protocol):
-    """Session that a stream is part of, as far as the stream needs it."""
+    """A session that a stream is part of, as far as the stream needs it."""
 
     mux: MuxRPC
     waiters: dict[asyncio.Task[Any] | None, bool]

@@ -1,4 +1,4 @@
-"""Where do I come from? A room's answer to that question: STUN binding requests (RFC 8489) over UDP.
+"""A room's reflectors: they answer STUN binding requests (RFC 8489) over UDP with the sender's public address.
 
     request   type 0x0001 ‖ length of the attributes ‖ magic cookie ‖ 12 random bytes ‖ attributes    20 bytes at least
     answer    type 0x0101 ‖ 12 or 24 ‖ the same cookie ‖ the same 12 bytes ‖ XOR-MAPPED-ADDRESS       32 or 44 bytes
@@ -35,7 +35,7 @@ _ANCILLARY: Final = 64
 
 
 class Reflector:
-    """Reflector on one bound UDP socket: answers requests from the address that they came to.
+    """A reflector on one bound UDP socket: answers requests from the address that they came to.
 
     limiter: shared by all sockets of a room. clock: seconds, by default the loop's. The socket is ours from now on.
     Raises MissingExtraError without aioice.

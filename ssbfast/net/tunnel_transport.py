@@ -19,7 +19,7 @@ class TunnelTransport(DuplexTransport):
     """One end of a tunnel.
 
     carrier: the session with the portal. req: the number we write on it. protocol: the inner link.
-    portal: whose session it is; `get_extra_info("portal")` tells it.
+    portal: the id of the room; `get_extra_info("portal")` tells it.
     """
 
     _gone = "the session with the room ended"

@@ -18,10 +18,8 @@ Spec: RFC 6455. Frames are read and written by websockets' sans-I/O layer, which
 from __future__ import annotations
 
 import asyncio
-import functools
 import http
 import logging
-import ssl
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final, TypeAlias, cast
 from typing import Protocol as TypingProtocol
@@ -29,6 +27,7 @@ from typing import Protocol as TypingProtocol
 from ssbfast import limits
 from ssbfast.errors import DeadlineError, MissingExtraError, SessionEndedError
 from ssbfast.net.link import Link
+from ssbfast.net.tls import tls_context
 from ssbfast.wire.address import WebSocketAddress
 from ssbfast.wire.address_types import WS_PORTS
 
@@ -163,7 +162,7 @@ class WebSocket(asyncio.Transport, asyncio.Protocol):
         self._parser.send_close(CloseCode.NORMAL_CLOSURE)
         self._send()
         self._end_within(limits.WEBSOCKET_CLOSE_SECONDS)
-        if not self._is_reading:  # the peer's close frame is behind what nobody wants any more
+        if not self._is_reading:  # the peer's close frame is behind bytes that are not wanted any more
             self._is_reading = True
             self._connection.resume_reading()
 
@@ -446,7 +445,7 @@ class ClientWebSocket(WebSocket):
     def _refused(self, reason: str) -> None:
         if not self.agreed.done():
             self.agreed.set_exception(SessionEndedError(f"could not connect: {reason}"))
-            self.agreed.exception()  # nobody may be waiting
+            self.agreed.exception()  # a failure that nothing awaits is no error
 
     def _late(self) -> None:
         if not self.agreed.done():
@@ -491,9 +490,3 @@ def url_of(address: WebSocketAddress) -> str:
     host = f"[{address.host}]" if ":" in address.host else address.host
     port = "" if address.port == WS_PORTS["wss" if address.secure else "ws"] else f":{address.port}"
     return f"{'wss' if address.secure else 'ws'}://{host}{port}{address.path or '/'}"
-
-
-@functools.cache
-def tls_context() -> ssl.SSLContext:
-    """Return how certificates are checked: as the system says."""
-    return ssl.create_default_context()

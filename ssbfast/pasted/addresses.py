@@ -6,8 +6,9 @@ peers print. Here the same is read from other forms whose meaning is certain, an
     ids        @KEY.ed25519, KEY.ed25519, @KEY, KEY; the key in either alphabet of base64, with or without padding
     addresses  net:HOST:PORT~shs:KEY; HOST:PORT~shs:KEY; HOST:PORT:@KEY.ed25519[~SEED] (before multiserver)
     URIs       ssb:feed/ed25519/KEY, ssb:address/multiserver?multiserverAddress=…, ssb:experimental?…
+    web        https://alice.room.example, room.example/alice, @alice@room.example; https://room.example/join?invite=…
 
-Whatever has two readings is refused with both.
+A text with two readings is refused, and both are named.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple, TypeAlias
 
-from ssbfast.errors import AddressError, BadInputError
+from ssbfast.errors import AddressError, AliasError, BadInputError
 from ssbfast.ids import FeedId, NetworkId
 from ssbfast.pasted.address_repair import repaired
 from ssbfast.pasted.key_text import read_feed
-from ssbfast.pasted.ssb_uri import Alias, Uri, is_uri, parse_uri
+from ssbfast.pasted.ssb_uri import AliasUri, Uri, is_uri, parse_uri
 from ssbfast.pasted.tidy_text import name_of, tidy
+from ssbfast.pasted.web_links import AliasLink, InviteLink, alias_link, invite_link
 from ssbfast.wire.address import (
     MultiserverAddress,
     NetAddress,
@@ -31,14 +33,20 @@ from ssbfast.wire.address import (
     format_address,
     parse_address,
 )
+from ssbfast.wire.alias import Alias, decode_signature
 from ssbfast.wire.private_tunnel import PREFIX, PrivateTunnelAddress, parse_private_tunnel
 
 _ROOM_FORM: Final = "a room's address reads net:HOST:PORT~shs:KEY"
 _ID_FORM: Final = "an id reads @, 44 characters, .ed25519"
 _TARGET_FORM: Final = "give a friend's id (@….ed25519) or tunnel address (tunnel:…)"
+_ALIAS_FORM: Final = "an alias reads alice.room.example or room.example/alice"
+_INVITE: Final = "that is a web invite: open it in an SSB app, or ask for the room's address"
 
 _Addresses: TypeAlias = tuple[MultiserverAddress, ...]
-_Found: TypeAlias = FeedId | _Addresses | PrivateTunnelAddress | Alias
+_Found: TypeAlias = FeedId | _Addresses | PrivateTunnelAddress | AliasUri | AliasLink | InviteLink
+
+
+_DIALLED: Final = (NetAddress, WebSocketAddress)
 
 
 class Room(NamedTuple):
@@ -53,8 +61,14 @@ def read_id(text: str) -> FeedId:
     match _read(text, _ID_FORM):
         case FeedId() as feed:
             return feed
-        case Alias(user=user):
+        case AliasUri(user=user):
             return user
+        case AliasLink():
+            raise BadInputError(
+                f"that is an alias; `ssbfast alias show` tells whose it is: {_ID_FORM}"
+            )
+        case InviteLink():
+            raise BadInputError(f"{_INVITE}; {_ID_FORM}")
         case PrivateTunnelAddress(owner=owner):
             if owner is None:
                 raise BadInputError(f"that is a private tunnel address, which hides whose it is: {_ID_FORM}")
@@ -64,23 +78,45 @@ def read_id(text: str) -> FeedId:
 
 
 def read_room(text: str) -> Room:
-    """Read a room's address or invite. Raises BadInputError."""
+    """Read a room's address or Rooms 1 invite. Raises BadInputError."""
+    found = read_room_or_invite(text)
+    if isinstance(found, InviteLink):
+        raise BadInputError(f"{_INVITE}; {_ROOM_FORM}")
+    return found
+
+
+def read_room_or_invite(text: str) -> Room | InviteLink:
+    """Do the same, and read web invites, which are claimed before the room is known. Raises BadInputError."""
     match _read(text, _ROOM_FORM):
         case FeedId():
             raise BadInputError(f"that is an id, which does not say where the room is: {_ROOM_FORM}")
         case PrivateTunnelAddress():
             raise BadInputError(f"that is a friend's private tunnel address, not a room's: {_ROOM_FORM}")
-        case Alias(room=addresses):
-            return _room(addresses)
+        case AliasLink():
+            raise BadInputError(f"that is a friend's alias, not a room's address: {_ROOM_FORM}")
+        case InviteLink() as invite:
+            return invite
+        case AliasUri(address=address):
+            return _room(_addresses(tidy(address), _ROOM_FORM))
         case addresses:
             return _room(addresses)
 
 
-def read_target(text: str) -> FeedId | PrivateTunnelAddress | tuple[TunnelAddress, ...]:
-    """Read the peer to reach: an id, a tunnel address with its alternatives, or a private one. Raises BadInputError."""
+def read_target(text: str) -> FeedId | PrivateTunnelAddress | tuple[TunnelAddress, ...] | AliasLink | Alias:
+    """Read the peer to reach. Raises BadInputError.
+
+    Returns:
+        An id, a tunnel address with its alternatives, a private one, an alias that a web site has to be asked about,
+        or one that is whole and verified.
+    """
     match _read(text, _TARGET_FORM):
-        case Alias(portal=portal, user=user):
-            return (TunnelAddress(portal, user),)
+        case AliasUri() as uri:
+            try:
+                return _verified(uri, _TARGET_FORM)
+            except AliasError as error:
+                raise BadInputError(f"{error}: {_TARGET_FORM}") from None
+        case InviteLink():
+            raise BadInputError(f"{_INVITE}; {_TARGET_FORM}")
         case tuple() as addresses:
             found = tuple(one.transport for one in addresses if isinstance(one.transport, TunnelAddress))
             if not found:
@@ -88,6 +124,25 @@ def read_target(text: str) -> FeedId | PrivateTunnelAddress | tuple[TunnelAddres
             return found
         case other:
             return other
+
+
+def read_alias(text: str) -> AliasLink | Alias:
+    """Read an alias. Raises BadInputError for other text, AliasError for one that is whole and false."""
+    match _read(text, _ALIAS_FORM):
+        case AliasUri() as uri:
+            return _verified(uri, _ALIAS_FORM)
+        case AliasLink() as link:
+            return link
+        case _:
+            raise BadInputError(f"that is no alias: {_ALIAS_FORM}")
+
+
+def _verified(uri: AliasUri, form: str) -> Alias:
+    signature = decode_signature(uri.signature)
+    if signature is None:
+        raise AliasError("the alias's signature cannot be read")
+    addresses = tuple(one for one in _addresses(tidy(uri.address), form) if one.shs is not None)
+    return Alias(uri.name.lower(), uri.user, uri.portal, addresses, signature)
 
 
 def read_network(text: str) -> NetworkId:
@@ -99,7 +154,7 @@ def read_network(text: str) -> NetworkId:
 
 
 def _room(addresses: _Addresses) -> Room:
-    keys = {one.shs for one in addresses if isinstance(one.transport, NetAddress) and one.shs is not None}
+    keys = {one.shs for one in addresses if isinstance(one.transport, _DIALLED) and one.shs is not None}
     if not keys:
         raise BadInputError(f"{_no_room(addresses)}: {_ROOM_FORM}")
     if len(keys) > 1:
@@ -111,10 +166,8 @@ def _no_room(addresses: _Addresses) -> str:
     kinds = [type(one.transport) for one in addresses]
     if TunnelAddress in kinds:
         return "that is the address of a peer behind a room, not the room's own"
-    if NetAddress in kinds:
+    if NetAddress in kinds or WebSocketAddress in kinds:
         return "the address has no key (was it cut off?)"
-    if WebSocketAddress in kinds:
-        return "that is a WebSocket address, which ssbfast does not dial; the room has another"
     if OnionAddress in kinds:
         return "that is an address within Tor, which ssbfast does not dial; the room may have another"
     if UnixAddress in kinds:
@@ -145,6 +198,9 @@ def _read(text: str, form: str) -> _Found:
     word = _one_word(tidy(text), form)
     if _PERCENT.match(word):
         word = tidy(_unquoted(word))
+    link = invite_link(word) or alias_link(word)
+    if link is not None:
+        return link
     _refuse_others(word, form)
     try:
         return _parse(word, form)
@@ -185,7 +241,7 @@ def _refuse_others(word: str, form: str) -> None:
     """Name what is certainly neither an id nor an address. Its text is not repeated: invites are secret."""
     if _WEB.match(word):
         if _WEB_INVITE.search(word):
-            raise BadInputError(f"that is a web invite: open it in an SSB app, or ask for the room's address; {form}")
+            raise BadInputError(f"{_INVITE}; {form}")
         raise BadInputError(f"that is the address of a web page: {form}")
     found = _HASH.fullmatch(word)
     if found is not None or word[:1] in "%&":
@@ -208,11 +264,9 @@ def _parse(word: str, form: str) -> _Found:
 
 
 def _from_uri(uri: Uri, form: str) -> _Found:
-    if isinstance(uri, FeedId):
-        return uri
     if isinstance(uri, str):
         return _addresses(tidy(uri), form)
-    return Alias(uri.portal, uri.user, _addresses(tidy(uri.address), form))
+    return uri
 
 
 def _addresses(word: str, form: str) -> _Addresses:

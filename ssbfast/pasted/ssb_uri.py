@@ -4,9 +4,10 @@
 
     ssb:feed/ed25519/KEY              KEY in the alphabet for URLs; also ssb://feed/…, and feed/classic
     ssb:address/multiserver?multiserverAddress=ADDRESS     also …/multiserver/ADDRESS
-    ssb:experimental?action=ACTION&…&multiserverAddress=ADDRESS     consume-alias has roomId and userId, too
+    ssb:experimental?action=ACTION&…&multiserverAddress=ADDRESS
+        consume-alias has alias, signature, roomId and userId, too; claim-http-invite has invite and postTo instead
 
-Spec: ssb-uri-spec; rooms2, "Consume alias".
+Spec: ssb-uri-spec; SIP 7, "Consume alias"; SIP 5.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from urllib.parse import unquote
 from ssbfast.errors import BadInputError
 from ssbfast.ids import FeedId
 from ssbfast.pasted.key_text import read_feed
-from ssbfast.wire.address import MultiserverAddress
+from ssbfast.pasted.web_links import InviteLink, invite_from
 
 _SCHEME: Final = "ssb:"
 _ACTIONS: Final = {
-    "claim-http-invite": "a web invite: open it in an SSB app, or ask for the room's address",
+    "claim-http-invite": "a web invite that is not whole: ask for the room's address",
     "start-http-auth": "a link to sign in to a room's web site, without its address",
     "consume-alias": "an alias without the room's address",
 }
@@ -30,24 +31,17 @@ _KINDS: Final = {"message": "an SSB message id", "blob": "an SSB blob id"}
 
 
 @dataclass(frozen=True, slots=True)
-class Alias:
-    """The name of a peer in a room. room: its addresses; portal: its id; user: the peer that has the name."""
-
-    portal: FeedId
-    user: FeedId
-    room: tuple[MultiserverAddress, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class AliasUri:
-    """An alias as it stands in the URI. address: the room's, not yet read."""
+    """An alias as it stands in a URI, neither read nor verified. address: the room's. name, signature: or empty."""
 
     portal: FeedId
     user: FeedId
     address: str
+    name: str
+    signature: str
 
 
-Uri: TypeAlias = FeedId | AliasUri | str
+Uri: TypeAlias = FeedId | AliasUri | InviteLink | str
 
 
 def is_uri(text: str) -> bool:
@@ -84,11 +78,15 @@ def _experimental(members: dict[str, str], form: str) -> Uri:
     action = members.get("action", "").lower()
     what = _ACTIONS.get(action, "a URI for SSB apps")
     if action == "claim-http-invite":
-        raise BadInputError(f"that is {what}; {form}")
+        invite = invite_from(members.get("invite", ""), members.get("postto", ""))
+        if invite is None:
+            raise BadInputError(f"that is {what}; {form}")
+        return invite
     address = _address(members.get("multiserveraddress", ""), what, form)
     if action != "consume-alias" or "roomid" not in members or "userid" not in members:
         return address
-    return AliasUri(_member(members["roomid"], form), _member(members["userid"], form), address)
+    room, user = (_member(members[name], form) for name in ("roomid", "userid"))
+    return AliasUri(room, user, address, members.get("alias", ""), members.get("signature", ""))
 
 
 def _member(text: str, form: str) -> FeedId:

@@ -253,7 +253,7 @@ class Lane:
 
     @in_turn
     def packet(self, flags: int, body: Buffer) -> bool:
-        """Queue a whole packet behind the rest, whatever the share; return False when the pool has no room."""
+        """Queue a whole packet behind the rest, without regard to the share; False when the pool has no room."""
         if not len(body):
             raise LocalProtocolError("an empty body ends the session: send `true` with the end flag")
         out = self._opened()

@@ -97,7 +97,7 @@ class Link:
     @property
     @in_turn
     def blocked(self) -> Lane | None:
-        """The lane that has no room; None when it is the pool, or nothing."""
+        """Return the lane that has no room; None when it is the pool, or nothing."""
         return self.incoming.blocked
 
     @property

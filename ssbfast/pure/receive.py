@@ -245,7 +245,7 @@ class Incoming:
         self._rest = b""
 
     def _open_box(self) -> int:
-        """Open the next box, wherever its beginning lies; keep input that is not enough for one."""
+        """Open the next box, which may begin in kept input; keep input that is not enough for one."""
         while self._input.bytes + len(self._rest) >= self._need or not self._input.bytes:
             kept = min(self._need, self._input.bytes)
             fresh = self._need - kept

@@ -63,7 +63,7 @@ class Attendance:
 
     @property
     def next_tick(self) -> float | None:
-        """The time when tick() has something to do."""
+        """Return the time when tick() has something to do."""
         due = self._due[0][0] if self._due else None
         return due if self._since is None else self._since if due is None else min(due, self._since)
 

@@ -31,6 +31,8 @@ class Denial:
     room: the room it came through. origin: the caller's id. time: seconds since 1970.
     known: `origin` was in our follow graph. proven: message 3 has proved the key.
     number: its name in the store, never given twice; None as long as it is not stored.
+    alias: the origin's name in the room, as people write it: only once its owner's signature, the owner and the room
+        were verified, at `verified_at`.
     """
 
     room: FeedId
@@ -40,10 +42,12 @@ class Denial:
     known: bool = False
     proven: bool = True
     number: int | None = None
+    alias: str | None = None
+    verified_at: float | None = None
 
     @property
     def address(self) -> str | None:
-        """The origin's tunnel address, if verified: built from the room that we are in and the proven key."""
+        """Return the origin's tunnel address, if verified: built from the room that we are in and the proven key."""
         return format_address(TunnelAddress(self.room, self.origin)) if self.proven else None
 
 

@@ -109,7 +109,7 @@ class Portal:
         """Return the newest announced session of `target`, for a tunnel that `session` asks for.
 
         portal: what the caller names, None when it names none (clients of 2018).
-        Raises RefusedError, with the same text whatever the reason.
+        Raises RefusedError, with the same text for every reason.
         """
         sessions = self._announced.get(target)
         wrong = portal is not None and portal != self.me

@@ -122,7 +122,7 @@ class RoomMethods:
     """The calls of all sessions of one room: events in, effects out.
 
     wall_ms: the wall clock, milliseconds since 1970; `now` is any clock that does not jump, in seconds.
-    registry: who may do what; all may do all of an open room unless given. has_records: there is a store behind it.
+    registry: what each key may do; in an open room, unless given, everything. has_records: there is a store behind it.
     is_web: a web site runs. sign_ins: its challenges.
     Sessions are opened with portal.open(); everything else about the portal goes through here, so that subscribers
     hear of it. Events of spliced tunnels belong to the shell (passing them here does nothing), and so do the numbers of
@@ -193,7 +193,7 @@ class RoomMethods:
     # ------------------------------------------------------------ what happens
 
     def handle(self, session: int, event: MuxEvent, now: float) -> list[Effect]:
-        """Handle one event of a session's MuxRPC. Whatever the peer sent, nothing is raised."""
+        """Handle one event of a session's MuxRPC. No input of a peer raises."""
         if session not in self._portal:
             return []
         match event:
@@ -217,8 +217,8 @@ class RoomMethods:
     def changed(self, changes: Iterable[Change], now: float) -> list[Effect]:
         """Let sessions feel what is different in the registry, which has taken it over already.
 
-        A key that may have no session is cut. One that is external now is not listed any more, hears no more who is
-        there, and nobody's tunnels lead to it; those that it opened stay. Idempotent.
+        A key that may have no session is cut. One that is external now is not listed any more, hears no more of
+        attendants, and no tunnels lead to it; those that it opened stay. Idempotent.
         """
         feeds: dict[FeedId, None] = {}
         for change in changes:
@@ -263,7 +263,7 @@ class RoomMethods:
 
     @property
     def next_tick(self) -> float | None:
-        """The time when tick() has something to do, None when never."""
+        """Return the time when tick() has something to do, None when never."""
         times = [time for time in (self._attendance.next_tick, self._pings.next_tick) if time is not None]
         return min(times, default=None)
 

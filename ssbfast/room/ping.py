@@ -24,7 +24,7 @@ class Pings:
 
     @property
     def next_tick(self) -> float | None:
-        """The time when tick() has something to do."""
+        """Return the time when tick() has something to do."""
         return next(iter(self._serves.values()), None)
 
     def count(self, session: int) -> int:

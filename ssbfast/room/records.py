@@ -122,7 +122,7 @@ class AuditLine:
     Attributes:
         number: It rises by one, and is never given again.
         time: When it was done.
-        by: Who did it; None for the operator.
+        by: The key that did it; None for the operator.
         action: One of `AUDIT_ACTIONS`.
         subject: The peer that it was done to, if any.
         detail: "invite 7", an alias, a role, "mode: open → community", …
@@ -192,7 +192,7 @@ class Claim:
     """What claiming an invite came to.
 
     Attributes:
-        outcome: DONE, UNCHANGED (the key is a member already: nothing is used up), or INVALID, whatever the reason.
+        outcome: DONE, UNCHANGED (the key is a member already: nothing is used up), or INVALID, for every other reason.
     """
 
     outcome: Outcome

@@ -49,7 +49,7 @@ class OwnCalls:
             raise DeadlineError("the peer has not answered in time") from None
         finally:
             waiting.pop(req, None)
-            session.mux.end(req)  # a late answer belongs to nobody
+            session.mux.end(req)  # a late answer is dropped
             self._tidy(session)
         if not isinstance(value, str):
             raise RemoteError("the answer is no text")

@@ -141,7 +141,7 @@ class RoomLimits:
             self._reached(verdict.reason)
         return verdict.enters
 
-    # ------------------------------------------------------------ who goes first (the least of them)
+    # ------------------------------------------------------------ what goes first (the least of them)
 
     def _silence(self, session: RoomSession) -> tuple[bool, float]:
         """Rank connections: silent ones go first, of these the oldest."""
@@ -150,7 +150,7 @@ class RoomLimits:
     def _standing(self, session: RoomSession) -> tuple[bool, bool, bool, int, float]:
         """Rank sessions: those without tunnels go first, of these one of the key that has most, of these the newest.
 
-        Those that have only just come get a moment, but those whose tunnels are used stay longer even than they.
+        A new session gets a moment without tunnels; a session whose tunnels are used stays longer than a new one.
         """
         few = islice(session.splices.values(), _LOOKED_AT)
         is_used = any(max(splice.moved) > limits.UNUSED_TUNNEL for splice in few)

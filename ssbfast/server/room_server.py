@@ -10,7 +10,7 @@ import contextlib
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
@@ -79,7 +79,7 @@ class Load:
 
 
 class RoomServer:
-    """A portal. Without records it is open to everyone, and keeps nothing.
+    """A portal. Without records it is open to every peer, and keeps nothing.
 
     Args:
         me: The room's own identity.
@@ -442,7 +442,6 @@ class RoomServer:
             ServerHandshake(self.me, network=self._network, ephemeral=relay.ephemerals.take()),
             session,
             admit=session.admit,
-            refusal_delay=0.0 if self.keeper is None else limits.REFUSAL_SECONDS,
             share=relay.turns.share(session.networks),
         )
         if self.books.connect(session):
@@ -460,9 +459,14 @@ class RoomServer:
     def is_closing(self) -> bool:
         return self._emptied is not None
 
-    def admit(self, session: RoomSession, who: FeedId) -> bool:
-        """Return whether a proven key may have this session."""
-        return self._may_enter(who) and self.books.enter(session)
+    def admit(self, session: RoomSession, who: FeedId) -> bool | Awaitable[bool]:
+        """Return whether a proven key may have this session.
+
+        Where there are members, every refusal takes equally long, and hears nothing: it tells no key what it is here.
+        """
+        if self._may_enter(who) and self.books.enter(session):
+            return True
+        return False if self.keeper is None else _refuse()
 
     def _may_enter(self, who: FeedId) -> bool:
         return self.registry.decide(who) and (self._admission is None or self._admission.decide(who))
@@ -497,7 +501,7 @@ class RoomServer:
         return number
 
     def connection_lost(self, session: RoomSession) -> None:
-        """Take note that a connection is gone, whatever its state was."""
+        """Take note that a connection is gone, in any state."""
         self.books.connections.remove(session)
         self.books.sessions.remove(session)
         if session.number and self._sessions.pop(session.number, None) is not None:
@@ -679,7 +683,7 @@ class RoomServer:
     # ------------------------------------------------------------ events
 
     def emit(self, event: str, **members: Any) -> None:
-        """Report an event to the operator, and to whoever watches."""
+        """Report an event to the operator, and to all watchers."""
         if self._on_event is not None:
             self._on_event({"event": event, **members})
         if self._watchers:
@@ -688,6 +692,11 @@ class RoomServer:
     def _tell_watchers(self, event: dict[str, Any]) -> None:
         for watcher in tuple(self._watchers):
             watcher(event)
+
+
+async def _refuse() -> bool:
+    await asyncio.sleep(limits.REFUSAL_SECONDS)
+    return False
 
 
 class _Inbound(Link):

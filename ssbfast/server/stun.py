@@ -1,4 +1,4 @@
-"""A room's reflectors: the sockets they have, and what becomes of a room that cannot have them."""
+"""A room's reflectors: the sockets that they use, and the fallback of a room that cannot bind them."""
 
 from __future__ import annotations
 

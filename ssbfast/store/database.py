@@ -78,7 +78,7 @@ def connect_to_read(path: Path, schema: Schema, *, busy: float = limits.STORE_BU
             return _open(path, schema, busy)
         except sqlite3.OperationalError:
             if _has_log(path):
-                raise  # a part of the store is in there, and without its index nobody can read it
+                raise  # a part of the store is in there; without its index it cannot be read
         return _open_immutable(path, schema)
 
 
@@ -115,7 +115,7 @@ def _of_file_system(path: Path) -> str | None:
 
 @contextlib.contextmanager
 def _one_line(path: Path) -> Iterator[None]:
-    """Make BadInputError of whatever goes wrong with the file."""
+    """Turn every error about the file into BadInputError."""
     try:
         yield
     except BadInputError:

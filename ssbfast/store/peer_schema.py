@@ -10,7 +10,7 @@ from ssbfast import limits
 from ssbfast.store import database
 
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
-    # 1: whom we follow and block. Both are statements of their own: unblocking does not forget a follow.
+    # 1: the peers that we follow and block. Both are statements of their own: unblocking does not forget a follow.
     (
         """
         CREATE TABLE contacts (
@@ -44,6 +44,11 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             places INTEGER NOT NULL
         ) WITHOUT ROWID
         """,
+    ),
+    # 3: the names of refused peers, once they are verified.
+    (
+        "ALTER TABLE denials ADD COLUMN alias TEXT",
+        "ALTER TABLE denials ADD COLUMN verified_at REAL",
     ),
 )
 

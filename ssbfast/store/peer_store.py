@@ -32,7 +32,7 @@ from ssbfast.store import database, peer_schema
 FILE: Final = "store.sqlite"
 """The store's name in a data directory."""
 
-_DENIAL: Final = "room, origin, reason, time, known, proven, number"
+_DENIAL: Final = "room, origin, reason, time, known, proven, number, alias, verified_at"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +144,11 @@ class Store:
         return self._change(who, lambda relation: replace(relation, blocks=False))
 
     def relation(self, who: FeedId) -> Relation:
-        """Return what we think of `who`."""
+        """Return our relation to `who`."""
         return self.relations((who,))[who]
 
     def relations(self, who: Iterable[FeedId]) -> dict[FeedId, Relation]:
-        """Return what we think of several peers at one moment."""
+        """Return our relations to several peers at one moment."""
         found: dict[FeedId, Relation] = {}
         with self._transaction("BEGIN"):
             for feed in who:
@@ -231,6 +231,18 @@ class Store:
             rows = self._all(f"SELECT {_DENIAL} FROM denials WHERE number = ?", number)
             with _decoding():
                 return _denial(rows[0]) if rows else None
+
+    def name_denials(self, room: FeedId, origin: FeedId, alias: str, verified_at: float) -> int:
+        """Note a verified alias of a refused peer in all that is remembered of it; return how many that are."""
+        with self._writing():
+            cursor = self._run(
+                "UPDATE denials SET alias = ?, verified_at = ? WHERE room = ? AND origin = ? AND proven",
+                alias,
+                verified_at,
+                room.key,
+                origin.key,
+            )
+            return cursor.rowcount
 
     def denial_counts(self) -> dict[FeedId, DenialCount]:
         """Return the refusals of each room in figures, those included that are not remembered."""
@@ -319,7 +331,7 @@ class Store:
 
     @contextlib.contextmanager
     def _transaction(self, begin: str) -> Iterator[None]:
-        """Run all or nothing, whatever interrupts it; inside another transaction, a part of that."""
+        """Run all or nothing, on any interruption; inside another transaction, a part of that."""
         with self._using():
             if self._connection.in_transaction:
                 yield
@@ -371,6 +383,16 @@ def _decoding() -> Iterator[None]:
         raise StoreError("the store cannot be used: it is damaged (there are values that cannot be)") from None
 
 
-def _denial(row: tuple[bytes, bytes, str, float, int, int, int]) -> Denial:
-    room, origin, reason, when, known, proven, number = row
-    return Denial(FeedId(room), FeedId(origin), Reason(reason), float(when), bool(known), bool(proven), number)
+def _denial(row: tuple[bytes, bytes, str, float, int, int, int, str | None, float | None]) -> Denial:
+    room, origin, reason, when, known, proven, number, alias, verified_at = row
+    return Denial(
+        FeedId(room),
+        FeedId(origin),
+        Reason(reason),
+        float(when),
+        bool(known),
+        bool(proven),
+        number,
+        None if alias is None else str(alias),
+        None if verified_at is None else float(verified_at),
+    )

@@ -432,9 +432,9 @@ class RoomStore:
             return _invite(rows[0]) if rows else None
 
     def claim_invite(self, hash: bytes, feed: FeedId, now: float) -> Claim:
-        """Claim an invite: one step that lets as many keys in as it has uses, whoever asks at once.
+        """Claim an invite: one step that lets in no more keys than it has uses, however many ask at once.
 
-        The invite must be open, `feed` not blocked, and its maker must still be one who may invite under the mode.
+        The invite must be open, `feed` not blocked, and its maker must still have the right to invite under the mode.
         """
         with self._writing():
             rows = self._all(f"SELECT number, by FROM invites WHERE hash = ? AND {_OPEN_INVITE}", hash, now)
@@ -622,7 +622,7 @@ class RoomStore:
             return (_feed(rows[0][0]), str(rows[0][1])) if rows else None
 
     def take_link(self, hash: bytes, now: float) -> tuple[FeedId | None, str] | None:
-        """Use up a link; return whom it is for and its purpose. None: unknown, expired or used."""
+        """Use up a link; return its key and its purpose. None: unknown, expired or used."""
         with self._writing(), _decoding():
             rows = self._all("SELECT feed, purpose, expires FROM links WHERE hash = ?", hash)
             if not rows:
@@ -815,7 +815,7 @@ class RoomStore:
 
     @contextlib.contextmanager
     def _transaction(self, begin: str) -> Iterator[None]:
-        """Run all or nothing, whatever interrupts it."""
+        """Run all or nothing, on any interruption."""
         with self._using():
             self._connection.execute(begin)
             try:

@@ -1,4 +1,4 @@
-"""Multiserver addresses: where a peer can be reached, and by what means.
+"""Multiserver addresses, which say where and by which protocols a peer can be reached.
 
 ::
 

@@ -174,7 +174,7 @@ class MultiserverAddress:
 
     @property
     def peer(self) -> FeedId | None:
-        """The id to be found there: the shs key, for a tunnel else its target; None if the address does not say."""
+        """Return the id of the peer there: the shs key, else a tunnel's target; None if the address has neither."""
         if self.shs is None and isinstance(self.transport, TunnelAddress):
             return self.transport.target
         return self.shs

@@ -16,13 +16,16 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from dataclasses import dataclass, field
 from typing import Final
 
 from nacl.exceptions import BadSignatureError
 from nacl.signing import VerifyKey
 
+from ssbfast.errors import AliasError
 from ssbfast.ids import FeedId
 from ssbfast.keys import Keypair
+from ssbfast.wire.address_types import MultiserverAddress, format_address
 
 SIGNATURE_SUFFIX: Final = ".sig.ed25519"
 SIGNATURE_BYTES: Final = 64
@@ -89,3 +92,48 @@ def verify(user: FeedId, message: bytes, signature: bytes) -> bool:
 def verify_alias(room: FeedId, user: FeedId, alias: str, signature: bytes) -> bool:
     """Return whether `user` has signed that it has the alias in the room."""
     return verify(user, registration_text(room, user, alias), signature)
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """The name of a peer in a room, as its owner has signed it: there is none whose signature is wrong.
+
+    Attributes:
+        name: The name.
+        user: The peer that has it.
+        room: The room's id.
+        addresses: The room's addresses, at least one; each has the room's key.
+        signature: 64 bytes.
+        url: Where a web site told it, without its query; None when it came otherwise.
+
+    Raises:
+        AliasError: It is not what it claims to be; the text names the first check that failed.
+    """
+
+    name: str
+    user: FeedId
+    room: FeedId
+    addresses: tuple[MultiserverAddress, ...] = field(repr=False)
+    signature: bytes = field(repr=False)
+    url: str | None = None
+
+    def __post_init__(self) -> None:
+        if not may_be_alias(self.name):
+            raise AliasError("the alias has letters that no alias has")
+        if not self.addresses or any(one.shs != self.room for one in self.addresses):
+            raise AliasError("the alias's address is not its room's")
+        if not verify_alias(self.room, self.user, self.name, self.signature):
+            raise AliasError("the alias is not signed by its owner for this room")
+
+    @property
+    def address(self) -> str:
+        """The room's addresses, joined by `;`."""
+        return format_address(self.addresses)
+
+    def __str__(self) -> str:
+        """Return the alias as people write it: `alice.room.example`, `room.example/alice`."""
+        if self.url is None:
+            return self.name
+        place = self.url.partition("://")[2]
+        host, _, path = place.partition("/")
+        return host if not path.strip("/") else f"{host}/{self.name}"

@@ -15,7 +15,7 @@
       consume server accept   <── 80 bytes ──                 create server accept
     COMPLETED                                               COMPLETED
 
-The tables below are all there is to the order; the cryptography is in `handshake_messages`. Whatever goes wrong ends
+The tables below are all there is to the order; the cryptography is in `handshake_messages`. Every error ends
 in FAILED, with the one HandshakeError, and every later call raises it again: not one byte is sent after a failure.
 How long a peer may take is the caller's business.
 

@@ -69,7 +69,7 @@ class Ephemeral:
 
     @property
     def public(self) -> bytes:
-        """The public key, computed when first asked for: garbage sent to a server costs it no curve arithmetic."""
+        """Return the public key, computed on first use: garbage sent to a server costs it no curve arithmetic."""
         if self._public is None:
             self._public = crypto_scalarmult_base(bytes(self._secret))
         return self._public

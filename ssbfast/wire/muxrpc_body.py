@@ -102,7 +102,7 @@ def error_body(message: str, name: str = "Error") -> bytes:
 
 
 def read_error(value: JSON) -> RemoteError:
-    """Return a peer's error as ours: texts cut and cleaned, whatever came in place of an error object."""
+    """Return a peer's error as ours: texts cut and cleaned, for any value in place of an error object."""
     if isinstance(value, str):
         return RemoteError(clean_text(value, limits.ERROR_TEXT))
     message = value.get("message") if isinstance(value, dict) else None

@@ -47,6 +47,8 @@ def test_the_list(data: Path) -> None:
         "address": format_address(TunnelAddress(ROOM, feed(1))),
         "proven": True,
         "reason": "stranger",
+        "alias": None,
+        "verified_at": None,
         "time": "1970-01-01T00:00:01.000Z",
     }
     assert (second["n"], second["origin"]) == (2, str(feed(2)))

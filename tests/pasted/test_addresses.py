@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
@@ -10,12 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ssbfast.cli.peer_options import RoomAddress
-from ssbfast.errors import BadInputError, FeedIdError
+from ssbfast.errors import AliasError, BadInputError, FeedIdError
 from ssbfast.ids import MAIN_NETWORK, FeedId, encode_key
+from ssbfast.keys import Keypair
 from ssbfast.limits import PASTED_TEXT
-from ssbfast.pasted.addresses import read_id, read_network, read_room, read_target
+from ssbfast.pasted.addresses import read_alias, read_id, read_network, read_room, read_room_or_invite, read_target
 from ssbfast.pasted.endpoint import read_listen, read_name, read_reflector, read_service
+from ssbfast.pasted.web_links import AliasLink, InviteLink
 from ssbfast.wire.address import ROOM_SEED, TunnelAddress, parse_address
+from ssbfast.wire.alias import Alias, sign_alias
 from tests.helpers.commands import assert_unusable, succeed
 from tests.helpers.processes import run
 from tests.helpers.rooms import feed
@@ -171,7 +175,153 @@ def test_a_room_in_every_form(text: str, printed: str) -> None:
 
 def test_an_alias_names_a_room_and_somebody_in_it() -> None:
     assert read_room(ALIAS).portal == PORTAL
-    assert read_target(ALIAS) == (TunnelAddress(PORTAL, WHO),)
+    assert read_id(ALIAS) == WHO
+
+
+ALICE = Keypair.generate()
+
+
+def alias_uri(signature: str, *, name: str = "alice", room: FeedId = PORTAL, key: str = PORTAL_KEY) -> str:
+    members = {
+        "alias": name,
+        "userId": str(ALICE.id),
+        "signature": signature,
+        "roomId": str(room),
+        "multiserverAddress": f"net:room.example:8008~shs:{key}",
+    }
+    pairs = "&".join(f"{member}={quote(value, safe='')}" for member, value in members.items())
+    return f"ssb:experimental?action=consume-alias&{pairs}"
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda text: text,
+        lambda text: text.removesuffix(".sig.ed25519"),
+        lambda text: text.removesuffix(".sig.ed25519").replace("+", "-").replace("/", "_"),
+    ],
+)
+def test_an_alias_in_a_uri_is_verified(form: Callable[[str], str]) -> None:
+    signature = form(sign_alias(ALICE, PORTAL, "alice"))
+    found = read_target(alias_uri(signature))
+    assert isinstance(found, Alias)
+    assert (found.name, found.user, found.room) == ("alice", ALICE.id, PORTAL)
+    assert found.address == f"net:room.example:8008~shs:{PORTAL_KEY}"
+    assert read_alias(alias_uri(signature)) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (alias_uri(sign_alias(ALICE, PORTAL, "bob")), "not signed by its owner"),
+        (alias_uri(sign_alias(ALICE, WHO, "alice")), "not signed by its owner"),
+        (alias_uri(sign_alias(Keypair.generate(), PORTAL, "alice")), "not signed by its owner"),
+        (alias_uri("x"), "signature cannot be read"),
+        (alias_uri(""), "signature cannot be read"),
+        (alias_uri(sign_alias(ALICE, PORTAL, "alice"), key=KEY), "not its room's"),
+        (alias_uri(sign_alias(ALICE, PORTAL, "a_b"), name="a_b"), "letters"),
+    ],
+)
+def test_a_false_alias_in_a_uri_leads_nowhere(text: str, words: str) -> None:
+    with pytest.raises(BadInputError, match=words):
+        read_target(text)
+    with pytest.raises(AliasError, match=words):
+        read_alias(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "url", "name"),
+    [
+        ("https://alice.room.example", "https://alice.room.example/", "alice"),
+        ("https://Alice.Room.example/?encoding=json", "https://alice.room.example/", "alice"),
+        ("https://room.example/alice", "https://room.example/alice", "alice"),
+        ("https://room.example/alias/alice/", "https://room.example/alias/alice", "alice"),
+        ("https://room.example:8443/a-b", "https://room.example:8443/a-b", "a-b"),
+        ("alice.room.example", "https://alice.room.example/", "alice"),
+        ("room.example/alice", "https://room.example/alice", "alice"),
+        ("room.example/alias/4lice", "https://room.example/alias/4lice", "4lice"),
+        ("<https://room.example/alice>.", "https://room.example/alice", "alice"),
+        ("http://127.0.0.1:3000/alice", "http://127.0.0.1:3000/alice", "alice"),
+        ("http://[::1]:3000/alice", "http://[::1]:3000/alice", "alice"),
+        ("http://localhost:3000/alias/alice", "http://localhost:3000/alias/alice", "alice"),
+        ("https://m\u00fcller.example/alice", "https://xn--mller-kva.example/alice", "alice"),
+        ("@alice@room.example", "https://room.example/alice", "alice"),
+    ],
+)
+def test_an_alias_in_every_form(text: str, url: str, name: str) -> None:
+    for found in (read_alias(text), read_target(text)):
+        assert isinstance(found, AliasLink)
+        assert found.urls[0] == url
+        assert found.name == name
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://room.example",
+        "https://room.example/",
+        "https://room.example/a/b",
+        "https://room.example/al_ice",
+        "https://user@room.example/alice",
+        "https://room.example/" + "a" * 64,
+        "https://room.example:0/alice",
+        "https://127.0.0.1/",
+        "http://room.example/alice",
+        "ftp://room.example/alice",
+        "room.example",
+        "192.168.1.1",
+        "alice.room.example:8008",
+        "@alice",
+        "@@room.example",
+        ID,
+        ROOM,
+    ],
+)
+def test_what_is_no_alias_is_refused(text: str) -> None:
+    with pytest.raises(BadInputError):
+        read_alias(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "invite"),
+    [
+        ("https://room.example/join?invite=abc", InviteLink(url="https://room.example/join?invite=abc")),
+        ("room.example/join?token=a_b-c", InviteLink(url="https://room.example/join?token=a_b-c")),
+        ("https://room.example/join?x=1&invite=abc", InviteLink(url="https://room.example/join?x=1&invite=abc")),
+        (
+            "ssb:experimental?action=claim-http-invite&invite=abc&postTo=https%3A%2F%2Froom.example%2Fclaim",
+            InviteLink(code="abc", post_to="https://room.example/claim"),
+        ),
+    ],
+)
+def test_a_web_invite_is_read_where_it_can_be_claimed(text: str, invite: InviteLink) -> None:
+    assert read_room_or_invite(text) == invite
+    assert "abc" not in repr(invite)
+    for read in (read_room, read_id, read_target):
+        with pytest.raises(BadInputError, match="that is a web invite"):
+            read(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://room.example/join?invite=abc",
+        "https://room.example/join",
+        "https://room.example/join?invite=",
+        "https://room.example/join?invite=a%20b",
+        "ssb:experimental?action=claim-http-invite&invite=abc",
+        "ssb:experimental?action=claim-http-invite&postTo=https%3A%2F%2Froom.example%2Fclaim",
+        "ssb:experimental?action=claim-http-invite&invite=abc&postTo=http%3A%2F%2Froom.example%2Fclaim",
+    ],
+)
+def test_a_web_invite_that_is_not_whole_is_refused(text: str) -> None:
+    with pytest.raises(BadInputError):
+        read_room_or_invite(text)
+
+
+@pytest.mark.parametrize("text", [f"wss://room.example~shs:{KEY}", f"wss:room.example:443~shs:{KEY}"])
+def test_a_room_behind_a_websocket(text: str) -> None:
+    assert RoomAddress.parse(text) == RoomAddress(f"wss://room.example~shs:{KEY}", WHO)
 
 
 NOT_IDS = [
@@ -202,7 +352,8 @@ NOT_IDS = [
     (PRIVATE, "hides whose it is"),
     (f"{ID} {PORTAL}", "more than one"),
     (f"my id is {ID}", "several words"),
-    ("https://room.example/alice", "that is the address of a web page"),
+    ("https://room.example/alice", "that is an alias"),
+    ("https://room.example/a/b", "that is the address of a web page"),
     (TUNNEL[:70], "cut off"),
     (f"{TUNNEL};tunnel:{PORTAL}:{PORTAL}", "different peers"),
     (f"@{KEY[:5]}\u2013{KEY[6:]}.ed25519", "U+2013 (en dash)"),
@@ -224,6 +375,7 @@ def test_what_is_no_id_is_named(text: str, words: str) -> None:
         (TUNNEL, "behind a room"),
         (PRIVATE, "private tunnel address"),
         ("https://room.example/join?token=0123456789abcdef", "that is a web invite"),
+        ("https://room.example/alice", "a friend's alias"),
         ("http://room.example/join?invite=0123456789abcdef", "that is a web invite"),
         ("room.example/join?token=0123456789abcdef", "that is a web invite"),
         (
@@ -254,7 +406,8 @@ def test_what_is_no_id_is_named(text: str, words: str) -> None:
         (f"net:stra\u00dfe.example:8008~shs:{KEY}", "strasse.example or xn--strae-oqa.example"),
         (f"net:a\u2013b:8008~shs:{KEY}", "U+2013 (en dash)"),
         (f"net:a\u2713b:8008~shs:{KEY}", "U+2713 (check mark)"),
-        (f"ws://room.example~shs:{KEY}", "WebSocket"),
+        ("wss://room.example", "has no key"),
+        ("alice.room.example", "a friend's alias"),
         (f"onion:abc.onion:8008~shs:{KEY}", "Tor"),
         (f"unix:/tmp/x~shs:{KEY}", "a socket of one machine"),
         (f"net:room.example:8008~shs:{KEY}:{PORTAL_KEY}", "an invite of a pub"),
@@ -301,12 +454,9 @@ def test_every_command_reads_what_was_pasted(tmp_path: Path) -> None:
     for action in ("follow", "unfollow", "block", "unblock"):
         assert succeed(action, f"\u201c{KEY}\u201d,", *data).startswith(ID)
     web = "https://room.example/join?token=0123456789abcdef"
-    room = ("--room", web)
     for arguments in (
-        ("attendants", *room),
-        ("doctor", *room),
-        ("listen", *room, "--forward", "8000"),
-        ("connect", ID, *room, "--bind", "0"),
+        ("attendants", "--room", web),
+        ("doctor", "--room", web),
         ("listen", "--room", ROOM, "--forward", "8000", "--ssb-server", web),
         ("listen", "--room", ROOM, "--forward", "8000", "--allow", web),
         ("listen", "--room", ROOM, "--forward", "8000", "--private-for", web),
@@ -327,7 +477,8 @@ PIECES = st.sampled_from(
 
 @given(st.one_of(st.text(max_size=200), st.lists(PIECES | st.characters(), max_size=12).map("".join)))
 def test_any_text_is_read_or_refused(text: str) -> None:
-    for read in (read_id, read_room, read_target, read_network, read_service, read_listen, read_name, read_reflector):
+    readers = (read_id, read_room, read_room_or_invite, read_target, read_alias, read_network)
+    for read in (*readers, read_service, read_listen, read_name, read_reflector):
         try:
             read(text)  # type: ignore[operator]
         except BadInputError as error:

@@ -1,1 +1,1 @@
-"""`ssbfast bench`: how fast this machine is, on each of its kernels, beside libsodium."""
+"""`ssbfast bench`: measure this machine on each of its kernels, beside libsodium."""

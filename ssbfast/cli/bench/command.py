@@ -1,4 +1,4 @@
-"""`ssbfast bench`: how fast this machine is, side by side with libsodium and with plain Python."""
+"""`ssbfast bench`: measure this machine, side by side with libsodium and with plain Python."""
 
 from __future__ import annotations
 

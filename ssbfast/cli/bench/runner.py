@@ -1,7 +1,7 @@
 """`ssbfast bench`: contests between ways to do one thing, and what they come to.
 
 A contest has contenders that do the same work. Each has to give the right answer before anything is timed; then they
-take turns, so that whatever else the machine does meets all alike. A ratio is the median of the ratios of each round,
+take turns, so that all other work of the machine meets all alike. A ratio is the median of the ratios of each round,
 by CPU time: only ratios of one run mean anything.
 """
 

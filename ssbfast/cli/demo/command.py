@@ -1,4 +1,4 @@
-"""`ssbfast demo`: it shows that a tunnel works, how fast it is, and what the room sees of it."""
+"""`ssbfast demo`: show that a tunnel works, its speed, and what the room sees of it."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ def to_write(data: Path) -> AbstractContextManager[RoomStore]:
 
 
 def _must_be_room(data: Path) -> None:
-    """A mistyped directory must not become a room without anybody noticing."""
+    """Refuse a directory without a room: a mistyped one must not silently become a room."""
     if not os.path.lexists(data / SECRET):
         raise BadInputError(f"there is no room in {data}: it is made when it first runs, by {next_command('', data)}")
 
@@ -183,7 +183,7 @@ def id_or_none(feed: FeedId | None) -> str | None:
 
 
 def must_not_be_last_admin(outcome: Outcome, who: FeedId, data: Path) -> None:
-    """Raise SSBError when the room refused, since nobody else is an admin."""
+    """Raise SSBError when the room refused because the key is its last admin."""
     from ssbfast.room.records import Outcome
 
     if outcome is Outcome.LAST_ADMIN:

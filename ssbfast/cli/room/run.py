@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,12 +26,14 @@ from ssbfast.cli.output import Event, Printer, shell_word
 from ssbfast.cli.runner import run_until_stopped
 from ssbfast.cli.standard_error import warn
 from ssbfast.errors import BadInputError
-from ssbfast.ids import NetworkId
+from ssbfast.ids import FeedId, NetworkId
 from ssbfast.net.endpoints import DEFAULT_PORT, Endpoint
 from ssbfast.pasted.endpoint import read_listen, read_name
-from ssbfast.server.room_server import DEFAULT_LISTEN, RoomServer
+from ssbfast.room.roles import Mode
 
 if TYPE_CHECKING:
+    from ssbfast.cli.room.web import WebPlan, WebSite
+    from ssbfast.server.room_server import RoomServer
     from ssbfast.store.room_store import RoomStore
 
 T = TypeVar("T")
@@ -43,11 +45,19 @@ def default_data() -> Path:
 
 
 def _listen(texts: tuple[str, ...]) -> tuple[Endpoint, ...]:
-    return tuple(read_listen(text) for text in texts) or DEFAULT_LISTEN
+    return tuple(read_listen(text) for text in texts)
 
 
 def _host(text: str | None) -> Endpoint | None:
     return None if text is None else read_name(text)
+
+
+def _admin(text: str | None) -> FeedId | None:
+    if text is None:
+        return None
+    from ssbfast.pasted.addresses import read_id
+
+    return read_id(text)
 
 
 @click.command("room")
@@ -70,6 +80,28 @@ def _host(text: str | None) -> Endpoint | None:
 )
 @click.option("--no-udp", is_flag=True, help="Do not answer STUN requests.")
 @click.option("--name", default="", help="Name of the room, for people.")
+@click.option(
+    "--web",
+    is_flag=False,
+    flag_value="",
+    default=None,
+    metavar="[HOST:PORT]",
+    help="Run the room's web site, too: invites, aliases, sign-in. Default: 127.0.0.1:3000, for a proxy with a"
+    " certificate in front of it. A new room is a community then, in which members invite.",
+)
+@click.option(
+    "--web-url", metavar="URL", help="Where browsers find the site. Default: https:// and the name of --host."
+)
+@click.option(
+    "--trust-proxy",
+    multiple=True,
+    metavar="CIDR",
+    help="Network of proxies that tell the addresses of visitors; repeatable. Default: this machine, when the site"
+    " listens on it only.",
+)
+@click.option("--tls-cert", metavar="FILE", help="Certificate chain of the site (PEM), when no proxy has one.")
+@click.option("--tls-key", metavar="FILE", help="Its key (PEM).")
+@click.option("--admin", metavar="@ID", callback=callback(_admin), help="Make this peer an admin of the room.")
 @network_option
 @group_read_option
 @json_option
@@ -80,6 +112,12 @@ def run(
     udp: tuple[Endpoint, ...],
     no_udp: bool,
     name: str,
+    web: str | None,
+    web_url: str | None,
+    trust_proxy: tuple[str, ...],
+    tls_cert: str | None,
+    tls_key: str | None,
+    admin: FeedId | None,
     network: NetworkId,
     as_json: bool,
 ) -> int:
@@ -92,25 +130,79 @@ def run(
     \b
     Examples:
       ssbfast room --listen 0.0.0.0:8008 --host room.example --name "Our room"
+      ssbfast room --web --host room.example --admin @ID
       ssbfast room members add @ID --role admin
     """
     if udp and no_udp:
         raise BadInputError("either --udp or --no-udp")
     reflect = () if no_udp else udp or None
+    plan = _plan(web, web_url, host, trust_proxy, (tls_cert, tls_key))
     secret = (default_data() if data is None else data) / "secret"
     me = read_secret(secret, create=True)
+    is_new = not has_records(secret.parent)
     records = open_records(secret.parent)
+    site = _site(plan, records, is_new=is_new, admin=admin, me=me.id)
     options = {
         "me": me,
         "records": records,
+        "alias_url": None if site is None else site.alias_url,
         "listen": listen,
         "host": host,
         "udp": reflect,
         "name": name,
         "network": network,
     }
-    with contextlib.nullcontext() if records is None else contextlib.closing(records):
-        return run_until_stopped(lambda printer: _run(printer, secret, **options), as_json=as_json, runner=run_fast)
+    with contextlib.ExitStack() as opened:
+        for one in (records, site):
+            if one is not None:
+                opened.callback(one.close)
+        return run_until_stopped(
+            lambda printer: _run(printer, secret, site, **options), as_json=as_json, runner=run_fast
+        )
+
+
+def has_records(data: Path) -> bool:
+    """Return whether a room has a store already."""
+    from ssbfast.store.room_store import FILE
+
+    return os.path.lexists(data / FILE)
+
+
+def _plan(
+    web: str | None,
+    url: str | None,
+    host: Endpoint | None,
+    proxies: tuple[str, ...],
+    certificate: tuple[str | None, str | None],
+) -> WebPlan | None:
+    """Read the options of a web site; None without one, which then loads nothing of it."""
+    if web is None:
+        if url or proxies or any(certificate):
+            raise BadInputError("--web-url, --trust-proxy, --tls-cert and --tls-key are for a room with --web")
+        return None
+    from ssbfast.cli.room.web import plan_web
+
+    cert, key = certificate
+    if (cert is None) != (key is None):
+        raise BadInputError("--tls-cert and --tls-key belong together")
+    files = None if cert is None or key is None else (cert, key)
+    return plan_web(web, url=url, host=host, proxies=proxies, certificate=files)
+
+
+def _site(
+    plan: WebPlan | None, records: RoomStore | None, *, is_new: bool, admin: FeedId | None, me: FeedId
+) -> WebSite | None:
+    """Prepare the records for a web site and an admin."""
+    if plan is None and admin is None:
+        return None
+    if records is None:
+        raise BadInputError("a web site and an admin need a directory that can be written")
+    if admin == me:
+        raise BadInputError("--admin: that is the room's own id, not a peer's")
+    from ssbfast.cli.room.web import WebSite, prepare
+
+    links = prepare(records, is_new=is_new, admin=admin, with_web=plan is not None)
+    return None if plan is None else WebSite(plan, links, records)
 
 
 def open_records(data: Path) -> RoomStore | None:
@@ -127,6 +219,20 @@ def open_records(data: Path) -> RoomStore | None:
         return None
 
 
+@contextlib.asynccontextmanager
+async def served_control(data: Path, server: RoomServer) -> AsyncIterator[None]:
+    """Answer `ssbfast room status` and its like by a control socket while the room runs."""
+    from ssbfast.server.control import Control
+    from ssbfast.server.status import handlers
+
+    control = Control(data, handlers(server))
+    await control.start()
+    try:
+        yield
+    finally:
+        await control.close()
+
+
 def run_fast(program: Coroutine[Any, Any, T]) -> T:
     """Run as `asyncio.run`, on uvloop where that is installed: a fifth less CPU for small frames, the same for bulk."""
     run: Callable[[Coroutine[Any, Any, T]], T] = asyncio.run
@@ -135,24 +241,29 @@ def run_fast(program: Coroutine[Any, Any, T]) -> T:
     return run(program)
 
 
-async def _run(printer: Printer, secret: Path, **options: Any) -> int:
+async def _run(printer: Printer, secret: Path, site: WebSite | None, **options: Any) -> int:
     log = RoomLog(printer)
 
     def on_event(event: dict[str, Any]) -> None:
         if event["event"] == "listening":
-            printer.text(introduction(event, secret, only_here=server.is_wildcard_only))
+            is_open = server.registry.mode is Mode.OPEN
+            printer.text(introduction(event, secret, only_here=server.is_wildcard_only, is_open=is_open))
         if event["event"] != "listening" or printer.as_json:
             log.event(event)
 
+    from ssbfast.server.room_server import DEFAULT_LISTEN, RoomServer
+
+    options["listen"] = options["listen"] or DEFAULT_LISTEN
     server = RoomServer(**options, on_event=on_event)
     with contextlib.closing(Tidier(lambda: server.population, server.compact)) as tidier, contextlib.closing(log):
-        async with server:
+        async with server, served_control(secret.parent, server):
             tidier.start()
             if server.without_udp is not None:
                 warn(f"the room runs without UDP, so peers may not learn their addresses: {server.without_udp}")
             if server.one_udp_port is not None:
                 warn(f"one UDP port only, so peers cannot tell a symmetric NAT from others: {server.one_udp_port}")
-            await asyncio.Event().wait()
+            async with contextlib.nullcontext() if site is None else site.open(server, printer):
+                await asyncio.Event().wait()
     return 0
 
 
@@ -199,12 +310,12 @@ class RoomLog:
         self._printer.put(line)
 
 
-def introduction(listening: dict[str, Any], secret: Path, *, only_here: bool) -> str:
+def introduction(listening: dict[str, Any], secret: Path, *, only_here: bool, is_open: bool = True) -> str:
     """Return what people see first: the room's id, and what to do next."""
     lines = [
         f"Room {listening['id']}",
         f"  address  {shell_word(listening['address'])}",
-        f"  invite   {listening['invite']}",
+        *([f"  invite   {listening['invite']}"] if is_open else []),
         f"  secret   {secret} (this file is the room's identity: keep it safe)",
     ]
     if listening["udp"]:
@@ -215,7 +326,12 @@ def introduction(listening: dict[str, Any], secret: Path, *, only_here: bool) ->
     if only_here:
         lines.append("That address can be dialled from this machine only.")
         lines.append("For other machines, say what they dial: ssbfast room --host NAME[:PORT]")
-    lines.append("Next: ssbfast listen --room ADDRESS --forward HOST:PORT offers a service to friends; or paste the")
-    lines.append("invite into an SSB app, or give the address to RoomClient.join in Python.")
+    if is_open:
+        lines += [
+            "Next: ssbfast listen --room ADDRESS --forward HOST:PORT offers a service to friends; or paste the",
+            "invite into an SSB app, or give the address to RoomClient.join in Python.",
+        ]
+    else:
+        lines.append("Only members may announce themselves here: ssbfast room members, ssbfast room invite.")
     lines.append("Ctrl-C ends the room.")
     return "\n".join(lines)

@@ -105,7 +105,7 @@ class PSStreamHandler:
     _error: Exception | None = None
     _waits: Waits | None = None
     _stuck = False
-    """Nobody took anything for `limits.STALL_SECONDS`: the program waits for something that we cannot know of."""
+    """Nothing was taken for `limits.STALL_SECONDS`: the program waits for something that we cannot know of."""
     _overfull = False
 
     def __init__(self, req: int) -> None:

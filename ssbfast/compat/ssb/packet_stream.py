@@ -57,7 +57,7 @@ class PacketStream:
 
     _buffer: bytearray | None = None
     _head: tuple[int, int, int] | None = None
-    """The head of a message whose body has not come: whoever cancels a `read` may read on."""
+    """The head of a message whose body has not come: a program that cancels a `read` may read on."""
     _over = False
     _waits: Waits | None = None
 
@@ -79,7 +79,7 @@ class PacketStream:
 
     @property
     def is_connected(self) -> bool:
-        """Return whether the connection is open. False from the end of reading on, whatever ended it."""
+        """Return whether the connection is open. False as soon as the reading has ended, for any reason."""
         return not self._over and bool(self.connection.is_connected)
 
     def __aiter__(self) -> AsyncIterator[PSMessage]:

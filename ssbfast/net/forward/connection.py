@@ -46,7 +46,7 @@ class ConnectionListener(Protocol):
 
 
 class CarriedStream(Protocol):
-    """Carrier of a connection: a duplex of the session, or a stream of a direct path."""
+    """The carrier of a connection: a duplex of the session, or a stream of a direct path."""
 
     sent: int
     got: int
@@ -72,7 +72,7 @@ class CarriedStream(Protocol):
 
 
 class Carried(asyncio.BufferedProtocol):
-    """Joint of a TCP connection and a duplex; towards the TCP connection it is the protocol.
+    """The joint of a TCP connection and a duplex; towards the TCP connection it is the protocol.
 
     Either side may be there first: the duplex where a peer calls, the TCP connection where a program does.
     """
@@ -273,7 +273,7 @@ class Carried(asyncio.BufferedProtocol):
 
 
 class _StreamSide(asyncio.Protocol):
-    """Face of the joint towards the duplex, whose callbacks have the same names as the TCP connection's."""
+    """The face of the joint towards the duplex, whose callbacks have the same names as the TCP connection's."""
 
     def __init__(self, joint: Carried) -> None:
         self._joint = joint

@@ -13,7 +13,7 @@ from ssbfast.ids import FeedId
 
 @dataclass(frozen=True, slots=True)
 class Complaint:
-    """Reason why connections were not carried, or have to wait.
+    """A reason why connections were not carried, or have to wait.
 
     peer: the other end, if known. reason: in words. count: connections that it concerns since it was last told.
     """

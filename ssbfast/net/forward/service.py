@@ -1,4 +1,4 @@
-"""The TCP service behind a forward: whether it listens, and in which words to say that it does not."""
+"""The TCP service behind a forward: checks whether it listens, and messages for when it does not."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FAILURES: Final = (OSError, UnicodeError, asyncio.TimeoutError)
 
 
 def why_not(error: BaseException, host: str, port: int) -> str:
-    """Say for ourselves why there was no connection. error: one of `FAILURES`."""
+    """Return why there was no connection, in words for our own user. error: one of `FAILURES`."""
     place = show(host, port)
     if isinstance(error, asyncio.TimeoutError) or getattr(error, "errno", None) == errno.ETIMEDOUT:
         return f"{place} does not answer"
@@ -36,7 +36,7 @@ def why_not(error: BaseException, host: str, port: int) -> str:
 
 
 def told_to_peers(error: BaseException) -> str:
-    """Say the same for those at the other end."""
+    """Return the same in words for the peer."""
     return NOT_THERE if isinstance(error, ConnectionRefusedError) else NO_ANSWER
 
 

@@ -57,7 +57,7 @@ class Traffic:
 
 
 class _Forward:
-    """Common part of both ends of a forward: connections, their count and their end."""
+    """The common part of both ends of a forward: connections, their count and their end."""
 
     def __init__(self, per_peer: int, patience: float, told: Callable[[Complaint], None] | None) -> None:
         self.buffer = memoryview(bytearray(limits.FORWARD_READ))
@@ -180,7 +180,7 @@ def is_direct(peer: Peer) -> bool:
 
 
 class ForwardServer(_Forward):
-    """Offer of the TCP service at host:port to peers.
+    """An offer of the TCP service at host:port to peers.
 
         server = ForwardServer("127.0.0.1", 8080)
         server.register(api)
@@ -308,7 +308,7 @@ class ForwardServer(_Forward):
 
 
 class ForwardListener(_Forward):
-    """Local TCP port that leads to what a peer offers.
+    """A local TCP port that leads to what a peer offers.
 
         async with ForwardListener("127.0.0.1", 8080) as listener:
             listener.peer = await client.connect(friend)

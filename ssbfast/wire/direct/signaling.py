@@ -88,7 +88,7 @@ class Sync:
 
 @dataclass(frozen=True, slots=True)
 class StandBy:
-    """The session that a tunnel stands by for. session: 32 bytes, `direct_keys.session_id`."""
+    """The session that a tunnel stands by for. session: 32 bytes, `wire.direct.keys.session_id`."""
 
     session: bytes = field(repr=False)
     epoch: int

@@ -67,7 +67,7 @@ datetime: Final = _Clock()
 
 
 def get_millis_1970() -> int:
-    """Return now, in milliseconds since 1970, whatever the time zone."""
+    """Return now, in milliseconds since 1970, in any time zone."""
     return (datetime.utcnow().replace(tzinfo=timezone.utc) - _EPOCH) // timedelta(milliseconds=1)
 
 

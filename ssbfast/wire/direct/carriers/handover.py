@@ -360,11 +360,11 @@ class HandoverState:
 
     @property
     def _deadline(self) -> float | None:
-        """The time when the session is over for want of a carrier.
+        """Return the time when the session is over for want of a carrier.
 
         An end that listens to a tunnel has one: the other end judges the rest.
 
-        A standby that S is moving to is never silent for long, whatever the move waits for.
+        A standby that S is moving to is never silent for long, also while the move waits.
         """
         if self._stranded is None or self._cut is not None:
             return None

@@ -178,7 +178,7 @@ class Receiving:
 
     @property
     def due(self) -> float | None:
-        """The time when `ack` has something to send."""
+        """Return the time when `ack` has something to send."""
         return self._due
 
     def ack(self, now: float, at_once: bool = False) -> int | None:

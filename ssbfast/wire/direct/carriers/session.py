@@ -99,7 +99,7 @@ class Carriers(HandoverState):
 
     @property
     def sending(self) -> int | None:
-        """The carrier that takes what the session seals; None while that is only kept."""
+        """Return the carrier that takes what the session seals; None while that is only kept."""
         return None if self._to is None else self._to.id
 
     @property
@@ -300,7 +300,7 @@ class Carriers(HandoverState):
 
     @property
     def quic(self) -> int | None:
-        """The direct path whose `waiting` is to be reported before each `handle_timer`."""
+        """Return the direct path whose `waiting` is to be reported before each `handle_timer`."""
         return None if self._quic is None else self._quic.id
 
     def waiting(self, carrier: int, oldest: Mapping[int, int], now: float) -> None:

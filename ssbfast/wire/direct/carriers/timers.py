@@ -31,7 +31,7 @@ class Pulse:
 
     @property
     def last(self) -> float:
-        """The time of the last authentic sign of life."""
+        """Return the time of the last authentic sign of life."""
         return self._heard
 
     def received(self, now: float) -> None:
@@ -155,7 +155,7 @@ class Upgrades:
 
     @property
     def at(self) -> float | None:
-        """The time to begin, maybe in the past; None while that is not wanted or under way."""
+        """Return the time to begin, maybe in the past; None while that is not wanted or under way."""
         return self._at if self.wanted and not self._running else None
 
     def begin(self, now: float, *, asked: bool = False) -> None:

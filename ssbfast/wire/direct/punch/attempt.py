@@ -136,7 +136,7 @@ class Punch:
         self._state = PunchState.WAITING
         self._start = start
         self._prefer_until = float("inf")
-        self._answers: deque[tuple[float, _Pair, bytes]] = deque()  # since when it waits, for whom, its token
+        self._answers: deque[tuple[float, _Pair, bytes]] = deque()  # since when it waits, its pair, its token
         self._answered_last = False
         self._unnamed = 0  # pairs that the peer did not name
         self._effects: list[PunchEffect] = []

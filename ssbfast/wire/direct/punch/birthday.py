@@ -142,7 +142,7 @@ def _is_outside(host: str) -> bool:
 
 
 class Searches:
-    """The peers searched for, and when: one search a peer in ten minutes, whatever becomes of it."""
+    """The peers searched for, and when: one search a peer in ten minutes, also when it fails."""
 
     def __init__(self) -> None:
         self._last: dict[FeedId, float] = {}  # in order of time

@@ -19,7 +19,7 @@ from ssbfast.wire.direct.punch.candidates import Address
 
 
 class Unanswered:
-    """Checks sent to addresses that have answered none: few to each, whichever peer names it and however often.
+    """Checks sent to addresses that have answered none: few to each address, whichever peers name it, however often.
 
     What a peer claims may be the address of a third party. Only the answer to a check of ours proves that it is not.
     """
@@ -29,7 +29,7 @@ class Unanswered:
 
     @property
     def remembered(self) -> int:
-        """The number of addresses remembered."""
+        """Return the number of addresses remembered."""
         return len(self._sent)
 
     def take(self, address: Address, now: float, *, heard: bool = False) -> bool:
@@ -91,7 +91,7 @@ class AttemptPlaces:
 
     @property
     def total(self) -> int:
-        """The number of attempts that have a place."""
+        """Return the number of attempts that have a place."""
         return len(self._places)
 
     def enter(self, key: bytes, stage: Stage, give_up: Callable[[], None]) -> Place | None:
@@ -149,7 +149,7 @@ class SocketPlaces:
 
     @property
     def total(self) -> int:
-        """The number of sockets held, without those of a search."""
+        """Return the number of sockets held, without those of a search."""
         return self._held.total()
 
     def held(self, key: bytes) -> int:

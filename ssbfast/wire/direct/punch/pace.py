@@ -1,4 +1,4 @@
-"""The one pace at which all attempts of a process send probes, and the order of their turns. Time is passed in.
+"""The common pace of probes for all attempts of a process, and the order of their turns. Time is passed in.
 
 Each attempt has a `Turn`, which says when its next probe is due. `ProbePace.run` lets as many leave as the pace allows,
 one at a time: first the peer that had its turn longest ago, then of its attempts the one that had it longest ago. So a

@@ -1,0 +1,321 @@
+"""`ssbfast room --web`: the web site beside the room, and what its operator is told at the start."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import io
+import socket
+import ssl
+import sys
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from ssbfast import limits
+from ssbfast.cli.output import Printer
+from ssbfast.cli.standard_error import warn
+from ssbfast.errors import BadInputError, MissingExtraError
+from ssbfast.ids import FeedId, encode_key
+from ssbfast.net.endpoints import Endpoint, bind
+from ssbfast.pasted.endpoint import read_service
+from ssbfast.pasted.hosts import show
+from ssbfast.room.codes import hash_of, new_code
+from ssbfast.room.records import Outcome
+from ssbfast.room.roles import Mode, Role
+from ssbfast.server.room_server import RoomServer
+
+if TYPE_CHECKING:
+    from ssbfast.store.room_store import RoomStore
+
+DEFAULT_PORT: Final = 3000
+"""The port of a site behind a proxy, as that of go-ssb-room."""
+
+TLS_PORT: Final = 443
+_CHECK_SECONDS: Final = 5.0
+_CHECK_ANSWER: Final = 64 * 1024
+_HERE: Final = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class WebPlan:
+    """A web site that is to run.
+
+    Attributes:
+        endpoint: Where it listens.
+        url: Where browsers find it; empty for this machine only.
+        proxies: Networks of proxies.
+        certificate: The files of certificate and key; None without TLS of its own.
+    """
+
+    endpoint: Endpoint
+    url: str
+    proxies: tuple[str, ...]
+    certificate: tuple[str, str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class FirstLinks:
+    """What an operator gets at the start: paths behind the site's URL. None for what is not needed."""
+
+    admin: str | None = None
+    invite: str | None = None
+
+
+def plan_web(
+    web: str,
+    *,
+    url: str | None,
+    host: Endpoint | None,
+    proxies: tuple[str, ...],
+    certificate: tuple[str, str] | None,
+) -> WebPlan:
+    """Read the options of a web site.
+
+    Args:
+        web: HOST:PORT, PORT, or empty for the default.
+        url: Where browsers find it.
+        host: What the room is told that peers dial; its site is there, too, unless `url` says otherwise.
+        proxies: Networks of proxies.
+        certificate: The files of certificate and key.
+
+    Raises:
+        BadInputError: One of them makes no sense.
+        MissingExtraError: The extra `web` is not installed.
+    """
+    try:
+        import jinja2  # noqa: F401
+        import markdown_it  # noqa: F401
+        import segno  # noqa: F401
+        import starlette  # noqa: F401
+        import uvicorn  # noqa: F401
+        import websockets  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(f"--web needs an extra ({error.name}): pip install 'ssbfast[web]'") from None
+    from ssbfast.server.web.client_address import LOOPBACK, SiteName, parse_networks
+
+    default = Endpoint("", TLS_PORT) if certificate else Endpoint(_HERE, DEFAULT_PORT)
+    endpoint = read_service(web) if web else default
+    if url is None and host is not None:
+        url = f"https://{show(host.host, 443).rpartition(':')[0]}"
+    if url is not None:
+        url = SiteName(url if "://" in url else f"https://{url}").url
+    if certificate is not None:
+        try:
+            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(*certificate)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or "it is none"
+            raise BadInputError(f"--tls-cert and --tls-key cannot be used: {reason}") from None
+    parse_networks(proxies)
+    if not proxies and endpoint.host in (_HERE, "localhost", "::1"):
+        proxies = tuple(str(network) for network in LOOPBACK)
+    return WebPlan(endpoint, url or "", proxies, certificate)
+
+
+def prepare(records: RoomStore, *, is_new: bool, admin: FeedId | None, with_web: bool) -> FirstLinks:
+    """Do what a room's first start with a web site needs; return links to tell its operator.
+
+    Args:
+        records: The room's store.
+        is_new: True when it was made just now.
+        admin: Who becomes an admin.
+        with_web: True for a room with a web site, which needs members: a new one is a Community.
+
+    Raises:
+        BadInputError: The admin's key is blocked.
+    """
+    if is_new and with_web:
+        records.change_settings(by=None, mode=Mode.COMMUNITY)
+    if admin is not None:
+        if records.add_member(admin, Role.ADMIN, by=None) is Outcome.BLOCKED:
+            raise BadInputError("--admin: that key is blocked in this room")
+        records.set_role(admin, Role.ADMIN, by=None)
+    if not with_web:
+        return FirstLinks()
+    has_admin = any(member.role is Role.ADMIN for member in records.members())
+    admin_link = invite = None
+    now = time.time()
+    if admin is not None or not has_admin:
+        code = new_code()
+        purpose = "login" if admin is not None else "admin"
+        records.add_link(hash_of(code) or b"", admin, purpose, now + limits.LOGIN_LINK_SECONDS, by=None)
+        admin_link = f"/login/link?code={code}"
+    if is_new:
+        code = new_code()
+        records.create_invite(hash_of(code) or b"", by=None, note="first", expires=now + 30 * 86_400.0)
+        invite = f"/join?invite={code}"
+    return FirstLinks(admin_link, invite)
+
+
+class WebSite:
+    """The web site of a room that is about to run.
+
+    Args:
+        plan: Its options.
+        links: What the operator is told.
+        records: The room's store.
+
+    Raises:
+        BadInputError: It cannot listen.
+    """
+
+    def __init__(self, plan: WebPlan, links: FirstLinks, records: RoomStore) -> None:
+        self._plan = plan
+        self._links = links
+        self._records = records
+        self._sockets = bind([plan.endpoint])
+        port = self._sockets[0].getsockname()[1]
+        scheme = "https" if plan.certificate else "http"
+        self.url = plan.url or f"{scheme}://localhost:{port}"
+        self.room: RoomServer | None = None
+
+    def close(self) -> None:
+        """Stop listening, if it never began."""
+        for sock in self._sockets:
+            sock.close()
+
+    def alias_url(self, name: str) -> str:
+        """Return the URL of an alias, in the style that the room's settings say."""
+        scheme, _, host = self.url.partition("://")
+        if self.room is not None and self.room.registry.settings.alias_style == "subdomain":
+            return f"{scheme}://{name}.{host}"
+        return f"{self.url}/{name}"
+
+    @contextlib.asynccontextmanager
+    async def open(self, room: RoomServer, printer: Printer) -> AsyncIterator[None]:
+        """Run the site beside a room that runs, and tell the operator of it."""
+        from ssbfast.server.web.client_address import Proxies, parse_networks
+        from ssbfast.server.web.server import WebServer
+        from ssbfast.server.web.site import Site
+
+        self.room = room
+        self._records.keep_web_address(self.url)
+        site = Site(room, self.url, proxies=Proxies(parse_networks(self._plan.proxies)))
+        room.web_addresses = [web_address(self.url, room.me.id)]
+        async with WebServer(site, self._sockets, certificate=self._plan.certificate):
+            self._tell(printer)
+            checking = asyncio.create_task(self._check(printer))
+            try:
+                yield
+            finally:
+                checking.cancel()
+                await asyncio.gather(checking, return_exceptions=True)
+
+    # ------------------------------------------------------------ words
+
+    def _tell(self, printer: Printer) -> None:
+        admin = self.url + self._links.admin if self._links.admin else None
+        invite = self.url + self._links.invite if self._links.invite else None
+        if printer.as_json:
+            printer.event({"event": "web_listening", "url": self.url, "admin_link": admin, "invite": invite})
+            return
+        lines = ["", f"Web site {self.url}"]
+        if self.url.partition("://")[2] != (where := self._where()):
+            lines.append(f"  listens  {where}")
+        if admin is not None:
+            lines.append(f"  admin    {admin}")
+            lines.append("           (signs an admin in, once, within 15 minutes: give it to nobody)")
+        if invite is not None:
+            lines.append(f"  invite   {invite}")
+            lines.append("           (lets one person in, within 30 days; the QR code is the same)")
+        printer.text("\n".join(lines))
+        if invite is not None and sys.stdout is not None and sys.stdout.isatty():
+            printer.text(_qr(invite))
+
+    def _where(self) -> str:
+        return show(*self._sockets[0].getsockname()[:2])
+
+    async def _check(self, printer: Printer) -> None:
+        """Tell what is missing for the internet, as far as this machine can see."""
+        if self.room is None:
+            return
+        problems = mismatches(self.url, self.room)
+        if urlsplit(self.url).hostname not in ("localhost", "127.0.0.1", "::1"):
+            loop = asyncio.get_running_loop()
+            problems += await loop.run_in_executor(None, self._look, self.room)
+        for problem in problems:
+            warn(problem)
+        if printer.as_json:
+            printer.event({"event": "web_checked", "problems": problems})
+
+    def _look(self, room: RoomServer) -> list[str]:
+        transport: Any = room.addresses[0].transport
+        parts = urlsplit(self.url)
+        host = parts.hostname or ""
+        try:
+            socket.getaddrinfo(host, None)
+        except (OSError, UnicodeError):
+            return [f"{host} has no address yet: add A and AAAA records to its DNS that lead to this machine"]
+        problems = []
+        if not _answers(transport.host, transport.port):
+            problems.append(
+                f"port {transport.port} of {transport.host} does not answer from here: open it in the firewall, and"
+                " forward it in the router (some routers do not let machines reach themselves: then try from outside)"
+            )
+        if not _leads_here(self.url, encode_key(room.me.id.key)):
+            name = parts.netloc
+            problems.append(
+                f"{self.url} does not lead to this site: put a proxy with a certificate in front of it, as Caddy with"
+                f" these lines: {name} {{ reverse_proxy {self._where()} }}"
+            )
+        return problems
+
+
+def web_address(url: str, key: FeedId) -> str:
+    """Return the multiserver address by which peers reach a room over WebSockets."""
+    parts = urlsplit(url)
+    is_secure = parts.scheme == "https"
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    port = parts.port or (443 if is_secure else 80)
+    return f"{'wss' if is_secure else 'ws'}:{host}:{port}~shs:{encode_key(key.key)}"
+
+
+def mismatches(url: str, room: RoomServer) -> list[str]:
+    """Return what of a site's URL some apps do not cope with: they go to port 443 of the host that they dial."""
+    parts = urlsplit(url)
+    transport: Any = room.addresses[0].transport
+    found = []
+    if getattr(transport, "host", parts.hostname) != parts.hostname and parts.scheme == "https":
+        found.append(
+            f"peers dial {transport.host}, but the web site is {parts.hostname}: apps look for the site at the host"
+            " that they dial, so members cannot sign in from them; let --host and --web-url name the same host"
+        )
+    if parts.scheme == "https" and parts.port not in (None, 443):
+        found.append(
+            f"the web site is at port {parts.port}: apps look for it at 443, so members cannot sign in from them"
+        )
+    return found
+
+
+def _answers(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), _CHECK_SECONDS).close()
+    except OSError:
+        return False
+    return True
+
+
+def _leads_here(url: str, key: str) -> bool:
+    """Return whether a URL leads to the site of this room: its first page holds the room's key."""
+    parts = urlsplit(url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=_CHECK_SECONDS)
+    try:
+        connection.request("GET", "/")
+        answer = connection.getresponse()
+        return answer.status == http.client.OK and key in answer.read(_CHECK_ANSWER).decode("utf-8", "replace")
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _qr(text: str) -> str:
+    import segno
+
+    out = io.StringIO()
+    segno.make(text, error="l", micro=False).terminal(out, border=2, compact=True)
+    return out.getvalue()
