@@ -1,79 +1,113 @@
-"""What a room knows of keys in memory, and what it says is different after news."""
+"""What a room knows of keys without asking its store, and what it says is different."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
+from ssbfast.ids import FeedId
 from ssbfast.room.records import Alias, News, Settings, Standing
 from ssbfast.room.registry import AliasesChanged, ModeChanged, Registry, RoleChanged, SettingsChanged
-from ssbfast.room.roles import Action, Mode, Role
+from ssbfast.room.roles import Action, Mode, Role, may
 from tests.helpers.rooms import feed
 
-A, B, C = feed(1), feed(2), feed(3)
-COMMUNITY = Settings(mode=Mode.COMMUNITY)
+ME, ALICE, BOB, CARLA = feed(0), feed(1), feed(2), feed(3)
 
 
-def alias(name: str, number: int) -> Alias:
-    return Alias(name, feed(number), bytes(64), 1.0)
+def alias(name: str, who: FeedId) -> Alias:
+    return Alias(name, who, bytes(64), 1.0)
 
 
-def filled() -> Registry:
-    registry = Registry(feed(9), COMMUNITY)
-    registry.apply(News(1, COMMUNITY, {A: Standing(Role.MEMBER, (alias("a", 1),)), B: Standing(Role.BLOCKED)}, True))
-    return registry
+def standing(role: Role, *aliases: Alias) -> Standing:
+    return Standing(role, aliases)
 
 
-def test_it_knows_what_it_was_told() -> None:
-    registry = filled()
-    assert [registry.role(id) for id in (A, B, C)] == [Role.MEMBER, Role.BLOCKED, Role.EXTERNAL]
-    assert [registry.is_internal(id) for id in (A, B, C)] == [True, False, False]
-    assert [registry.decide(id) for id in (A, B, C, feed(9))] == [True, False, True, False]
-    assert registry.alias("a") == alias("a", 1) and registry.alias("b") is None
-    assert registry.aliases_of(A) == (alias("a", 1),) and registry.aliases_of(C) == ()
-    assert [registry.count(role) for role in (Role.MEMBER, Role.BLOCKED, Role.ADMIN)] == [1, 1, 0]
-    assert registry.may(None, Action.SESSION) and not registry.may(None, Action.ATTENDANTS)
-    assert set(registry.keys()) == {A, B}
+@pytest.fixture
+def registry() -> Registry:
+    found = Registry(ME)
+    standings = {ALICE: standing(Role.ADMIN, alias("alice", ALICE)), BOB: standing(Role.BLOCKED)}
+    found.apply(News(5, Settings(), standings, is_whole=True))
+    return found
 
 
-def test_changes_are_told_once() -> None:
-    registry = filled()
-    news = News(2, COMMUNITY, {A: Standing(Role.BLOCKED), B: Standing(Role.EXTERNAL)})
-    changes = [
-        RoleChanged(A, Role.MEMBER, Role.BLOCKED),
-        AliasesChanged(A),
-        RoleChanged(B, Role.BLOCKED, Role.EXTERNAL),
+def test_before_any_news_everyone_may_come() -> None:
+    registry = Registry(ME)
+    assert (registry.number, registry.mode, registry.role(ALICE)) == (None, Mode.OPEN, Role.EXTERNAL)
+    assert registry.decide(ALICE) and registry.is_internal(ALICE)
+    assert not registry.decide(ME)
+    assert registry.aliases_of(ALICE) == () and registry.alias("alice") is None
+
+
+def test_roles_and_aliases(registry: Registry) -> None:
+    assert [registry.role(who) for who in (ALICE, BOB, CARLA)] == [Role.ADMIN, Role.BLOCKED, Role.EXTERNAL]
+    assert registry.alias("alice") == alias("alice", ALICE)
+    assert registry.aliases_of(ALICE) == (alias("alice", ALICE),)
+    assert [registry.count(role) for role in (Role.ADMIN, Role.MEMBER, Role.BLOCKED)] == [1, 0, 1]
+    assert set(registry.keys()) == {ALICE, BOB}
+    assert not registry.decide(BOB) and registry.decide(CARLA)
+    assert registry.may_act_on(ALICE, BOB) and not registry.may_act_on(CARLA, ALICE)
+
+
+@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("action", Action)
+def test_it_decides_as_the_table_does(registry: Registry, mode: Mode, action: Action) -> None:
+    registry.apply(News(6, Settings(mode=mode, mode_by=Role.MODERATOR), {CARLA: standing(Role.MODERATOR)}))
+    for who in (ALICE, BOB, CARLA, feed(9)):
+        assert registry.may(who, action) == may(registry.role(who), mode, action, mode_by=Role.MODERATOR)
+    assert registry.may(None, action) == may(Role.EXTERNAL, mode, action)
+    assert registry.decide(feed(9)) == (mode is not Mode.RESTRICTED)
+    assert registry.is_internal(feed(9)) == (mode is Mode.OPEN)
+    assert registry.is_internal(CARLA) and not registry.is_internal(BOB)
+
+
+def test_what_is_different(registry: Registry) -> None:
+    moved = replace(alias("alice", CARLA), since=2.0)
+    changes = registry.apply(
+        News(
+            7,
+            Settings(mode=Mode.COMMUNITY),
+            {ALICE: standing(Role.EXTERNAL), CARLA: standing(Role.MEMBER, moved), BOB: standing(Role.BLOCKED)},
+        )
+    )
+    assert changes == [
+        ModeChanged(Mode.OPEN, Mode.COMMUNITY),
+        SettingsChanged(),
+        RoleChanged(ALICE, Role.ADMIN, Role.EXTERNAL),
+        AliasesChanged(ALICE),
+        RoleChanged(CARLA, Role.EXTERNAL, Role.MEMBER),
+        AliasesChanged(CARLA),
     ]
-    assert registry.apply(news) == changes
-    assert registry.apply(news) == []
-    assert registry.alias("a") is None and set(registry.keys()) == {A}
+    assert registry.alias("alice") == moved and set(registry.keys()) == {BOB, CARLA}
+    assert registry.number == 7
 
 
-def test_old_news_change_nothing_but_whole_ones_are_of_another_store() -> None:
-    registry = filled()
-    assert registry.apply(News(0, Settings(), {C: Standing(Role.ADMIN)})) == []
-    assert registry.role(C) is Role.EXTERNAL and registry.mode is Mode.COMMUNITY
-    assert registry.apply(News(0, COMMUNITY, {C: Standing(Role.ADMIN)}, is_whole=True)) == [
-        RoleChanged(C, Role.EXTERNAL, Role.ADMIN),
-        RoleChanged(A, Role.MEMBER, Role.EXTERNAL),
-        AliasesChanged(A),
-        RoleChanged(B, Role.BLOCKED, Role.EXTERNAL),
-    ]
-    assert registry.number == 0
+@pytest.mark.parametrize("taker_first", [False, True])
+def test_a_name_that_changes_hands(registry: Registry, taker_first: bool) -> None:
+    moved = alias("alice", CARLA)
+    both = [(ALICE, standing(Role.ADMIN)), (CARLA, standing(Role.EXTERNAL, moved))]
+    registry.apply(News(6, Settings(), dict(reversed(both) if taker_first else both)))
+    assert registry.alias("alice") == moved
 
 
-def test_an_alias_that_goes_from_one_key_to_another() -> None:
-    registry = filled()
-    taken = {C: Standing(Role.MEMBER, (alias("a", 3),)), A: Standing(Role.MEMBER)}
-    registry.apply(News(2, COMMUNITY, taken))
-    found = registry.alias("a")
-    assert found is not None and found.feed == C
+def test_the_same_again_changes_nothing(registry: Registry) -> None:
+    standings = dict(registry.keys())
+    assert registry.apply(News(6, Settings(), standings)) == []
+    assert registry.apply(News(7, Settings(), {})) == []
+    assert registry.apply(News(8, Settings(), standings, is_whole=True)) == []
+    assert registry.apply(News(9, Settings(name="Room"), {})) == [SettingsChanged()]
 
 
-def test_modes_and_settings() -> None:
-    registry = filled()
-    named = replace(COMMUNITY, name="The room")
-    assert registry.apply(News(2, named, {})) == [SettingsChanged()]
-    closed = replace(named, mode=Mode.RESTRICTED)
-    assert registry.apply(News(3, closed, {})) == [ModeChanged(Mode.COMMUNITY, Mode.RESTRICTED), SettingsChanged()]
-    assert not registry.decide(C) and registry.decide(A)
-    assert registry.apply(News(4, closed, {})) == []
+def test_whole_news_take_away_what_they_lack(registry: Registry) -> None:
+    changes = registry.apply(News(9, Settings(), {CARLA: standing(Role.MEMBER)}, is_whole=True))
+    assert set(registry.keys()) == {CARLA} and registry.alias("alice") is None
+    assert {change.feed for change in changes if isinstance(change, RoleChanged)} == {ALICE, BOB, CARLA}
+    assert registry.decide(BOB)
+
+
+def test_old_news(registry: Registry) -> None:
+    assert registry.apply(News(4, Settings(mode=Mode.RESTRICTED), {ALICE: standing(Role.EXTERNAL)})) == []
+    assert (registry.mode, registry.role(ALICE), registry.number) == (Mode.OPEN, Role.ADMIN, 5)
+    # of another store, which has taken the place of the one before
+    assert registry.apply(News(2, Settings(), {BOB: standing(Role.BLOCKED)}, is_whole=True)) != []
+    assert (registry.role(ALICE), registry.number) == (Role.EXTERNAL, 2)

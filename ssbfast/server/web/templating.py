@@ -24,6 +24,7 @@ MINUTE: Final = 60
 HOUR: Final = 60 * MINUTE
 DAY: Final = 24 * HOUR
 _HUES: Final = 10
+_ROW: Final = 6
 _WINDOWS: Final = (
     '<rect x="11" y="11" width="10" height="8" rx="1.5" class="pane"/>',
     '<circle cx="16" cy="14" r="4.5" class="pane"/>',
@@ -53,7 +54,7 @@ class Templates:
             lstrip_blocks=True,
         )
         self.environment.globals.update(
-            static=static_url, door=door, feed_path=feed_path, day=day, stamp=stamp, languages=LANGUAGES, **shared
+            static=static_url, door=door, doors=doors, feed_path=feed_path, day=day, stamp=stamp, languages=LANGUAGES, **shared
         )
 
     def render(self, name: str, text: Text, /, **context: Any) -> str:
@@ -131,6 +132,12 @@ def door(feed: FeedId | None, size: str = "") -> Markup:
     )
 
 
+def doors(seed: str) -> Markup:
+    """Return a row of doors, for the looks: they are of nobody, and the same each time. seed: the room's id."""
+    parts = [door(FeedId(hashlib.sha256(f"{seed} {number}".encode()).digest())) for number in range(_ROW)]
+    return Markup('<div class="doors" aria-hidden="true">') + Markup("").join(parts) + Markup("</div>")
+
+
 # ---------------------------------------------------------------- QR codes
 
 
@@ -185,4 +192,8 @@ def markdown(source: str) -> Markup:
 
     Long notices take milliseconds: call it in a thread.
     """
-    return Markup(_MARKDOWN.render(source))
+    tokens = _MARKDOWN.parse(source)
+    for token in tokens:
+        if token.type in ("heading_open", "heading_close"):  # the page has the first one
+            token.tag = f"h{min(6, int(token.tag[1]) + 1)}"
+    return Markup(_MARKDOWN.renderer.render(tokens, _MARKDOWN.options, {}))
