@@ -56,7 +56,9 @@ async def resolve_alias(text: str | AliasLink | Alias) -> Alias:
         except WebError as error:
             problem = problem or AliasError(str(error))
         else:
-            return alias_from(answer, link.name, url)
+            if not isinstance(answer, dict) or answer.get("status") == _GOOD:
+                return alias_from(answer, link.name, url)
+            problem = problem or AliasError("the room has no such alias")
     raise problem or AliasError("the web site did not answer in time")
 
 
