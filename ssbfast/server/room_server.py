@@ -10,7 +10,7 @@ import contextlib
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
@@ -456,7 +456,6 @@ class RoomServer:
             ServerHandshake(self.me, network=self._network, ephemeral=relay.ephemerals.take()),
             session,
             admit=session.admit,
-            refusal_delay=0.0 if self.keeper is None else limits.REFUSAL_SECONDS,
             share=relay.turns.share(session.networks),
         )
         if self.books.connect(session):
@@ -475,11 +474,16 @@ class RoomServer:
     def is_closing(self) -> bool:
         return self._emptied is not None
 
-    def admit(self, session: RoomSession, who: FeedId) -> bool:
-        """Return whether a proven key may have this session."""
-        is_admitted = self._may_enter(who) and self.books.enter(session)
-        self.measures.handshakes["proven" if is_admitted else "refused"] += 1
-        return is_admitted
+    def admit(self, session: RoomSession, who: FeedId) -> bool | Awaitable[bool]:
+        """Return whether a proven key may have this session.
+
+        Where there are members, every refusal takes equally long, and hears nothing: it tells no key what it is here.
+        """
+        if self._may_enter(who) and self.books.enter(session):
+            self.measures.handshakes["proven"] += 1
+            return True
+        self.measures.handshakes["refused"] += 1
+        return False if self.keeper is None else _refuse()
 
     def _may_enter(self, who: FeedId) -> bool:
         return self.registry.decide(who) and (self._admission is None or self._admission.decide(who))
@@ -708,6 +712,11 @@ class RoomServer:
     def _tell_watchers(self, event: dict[str, Any]) -> None:
         for watcher in tuple(self._watchers):
             watcher(event)
+
+
+async def _refuse() -> bool:
+    await asyncio.sleep(limits.REFUSAL_SECONDS)
+    return False
 
 
 class _Inbound(Link):
