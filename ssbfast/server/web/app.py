@@ -58,7 +58,7 @@ _TITLES: Final = {
 _TEXTS: Final = {
     400: "The request is not one that this site knows.",
     401: "This page is for members who are signed in.",
-    403: "This page is for others than you.",
+    403: "Your role in this room does not allow it.",
     404: "The address is wrong, or what was here is gone.",
     405: "This page is opened in another way.",
     413: "What you sent is longer than this site takes.",
