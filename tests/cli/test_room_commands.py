@@ -335,6 +335,17 @@ def test_the_audit_log(data: Path) -> None:
     assert "block" in line and B in line and ME.short in line
 
 
+def test_what_others_wrote_begins_no_line(data: Path) -> None:
+    evil = f"x\n{B}  admin\x1b[2J"
+    with RoomStore(data) as store:
+        store.create_invite(bytes(32), by=load_secret(data / "secret").id, note=evil)
+        store.block(ME, evil, by=OTHER)
+    for names in (["invite"], ["deny"]):
+        (line,) = room(data, *names).splitlines()
+        assert "\x1b" not in line and "admin" in line
+    assert "by a visitor" in room(data, "invite")
+
+
 def test_backup_and_restore(tmp_path: Path, data: Path) -> None:
     room(data, "members", "add", A)
     file = tmp_path / "backup.tar"

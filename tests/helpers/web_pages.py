@@ -130,9 +130,7 @@ class Place:
         if feed is None:
             return Browser(self.port, None, language)
         token = new_code()
-        await self.web.site.keeper.run(
-            self.store.add_web_session, hash_of(token), feed, "Firefox", time.time()
-        )
+        await self.web.site.keeper.run(self.store.add_web_session, hash_of(token), feed, "Firefox", time.time())
         return Browser(self.port, token, language)
 
     async def alias(self, name: str, feed: FeedId) -> None:

@@ -54,7 +54,14 @@ class Templates:
             lstrip_blocks=True,
         )
         self.environment.globals.update(
-            static=static_url, door=door, doors=doors, feed_path=feed_path, day=day, stamp=stamp, languages=LANGUAGES, **shared
+            static=static_url,
+            door=door,
+            doors=doors,
+            feed_path=feed_path,
+            day=day,
+            stamp=stamp,
+            languages=LANGUAGES,
+            **shared,
         )
 
     def render(self, name: str, text: Text, /, **context: Any) -> str:
@@ -174,7 +181,7 @@ def ago(text: Text, seconds: float) -> str:
 def until(text: Text, seconds: float) -> str:
     """Return how long something still is valid: "3 days left"."""
     if seconds <= 0:
-        return text("over")
+        return text("expired")
     if seconds < HOUR:
         return text.plural("%(n)s minute left", "%(n)s minutes left", max(1, int(seconds / MINUTE)))
     if seconds < DAY:
