@@ -46,6 +46,7 @@ from ssbfast.room.effects import (
 from ssbfast.room.methods import RoomInfo, RoomMethods, SolutionTaker
 from ssbfast.room.records import RoomRecords
 from ssbfast.room.registry import AliasesChanged, Change, ModeChanged, Registry, RoleChanged, SettingsChanged
+from ssbfast.room.roles import Mode, Role
 from ssbfast.server.keeper import Keeper
 from ssbfast.server.measures import Measures
 from ssbfast.server.own_calls import OwnCalls
@@ -371,7 +372,10 @@ class RoomServer:
 
     def visitors(self) -> list[FeedId]:
         """Return the external keys that have a session."""
-        return [feed for feed in self.portal.feeds() if not self.registry.is_internal(feed)]
+        if self.registry.mode is Mode.OPEN:
+            return []
+        role = self.registry.role
+        return [feed for feed in self.portal.feeds() if role(feed) < Role.MEMBER]
 
     def watch(self, on_event: EventSink) -> Callable[[], None]:
         """Tell a function of each event of the room, and of changes of members, aliases, mode and settings.
@@ -711,7 +715,11 @@ class RoomServer:
 
     def _tell_watchers(self, event: dict[str, Any]) -> None:
         for watcher in tuple(self._watchers):
-            watcher(event)
+            try:
+                watcher(event)
+            except Exception as error:  # it looks on only: no session and no write may fail for it
+                context = {"message": "an event of the room could not be told", "exception": error}
+                self.relay.loop.call_exception_handler(context)
 
 
 async def _refuse() -> bool:
