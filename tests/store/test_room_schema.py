@@ -93,8 +93,11 @@ def test_damaged_in_the_middle(tmp_path: Path) -> None:
         for n in range(300):
             store.add_member(feed(n), by=None)
         store.check()
+    with closing(sqlite3.connect(tmp_path / FILE)) as connection:
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'members'").fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
     content = bytearray((tmp_path / FILE).read_bytes())
-    content[len(content) // 2 :] = b"\xff" * (len(content) - len(content) // 2)  # the schema is in the other half
+    content[(page - 1) * size : page * size] = b"\xff" * size
     (tmp_path / FILE).write_bytes(content)
     with RoomStore(tmp_path) as store:
         with pytest.raises(StoreError) as caught:
