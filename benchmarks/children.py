@@ -1,6 +1,7 @@
 """Programs in a process of their own: our room, a server that only shakes hands, the target. See `processes.py`.
 
     python -m benchmarks.children room [uvloop]
+    python -m benchmarks.children web
     python -m benchmarks.children handshakes
     python -m benchmarks.children target ADDRESS-OF-ROOM [direct]
 
@@ -13,7 +14,10 @@ import asyncio
 import base64
 import hashlib
 import json
+import socket
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
@@ -95,6 +99,26 @@ async def run_room() -> None:
         await _ready(address=room.address)
 
 
+async def run_room_with_web() -> None:
+    """The same room with its web site and records, and an admin who is signed in: `cookie` is the browser's."""
+    from ssbfast.room.codes import hash_of, new_code
+    from ssbfast.room.roles import Role
+    from ssbfast.server.web.client_address import LOOPBACK, Proxies
+    from ssbfast.server.web.server import WebServer
+    from ssbfast.server.web.site import Site
+    from ssbfast.store.room_store import RoomStore
+
+    admin, code = keypair("admin").id, new_code()
+    with tempfile.TemporaryDirectory(prefix="ssbfast-bench-") as data, RoomStore(data) as records:
+        records.add_member(admin, Role.ADMIN, by=None)
+        records.add_web_session(hash_of(code) or b"", admin, "a browser", time.time())
+        room = RoomServer(ROOM, network=NETWORK, listen=[Endpoint("127.0.0.1", 0)], records=records)
+        sock = socket.create_server(("127.0.0.1", 0), backlog=1024)
+        url = f"http://localhost:{sock.getsockname()[1]}"
+        async with room, WebServer(Site(room, url, proxies=Proxies(LOOPBACK)), [sock]) as web:
+            await _ready(address=room.address, web=web.port, cookie=f"ssb={code}")
+
+
 async def run_handshakes() -> None:
     """A server that lets everybody in and has nothing to offer."""
     relay = Relay()
@@ -137,6 +161,7 @@ async def _ready(**what: Any) -> None:
 def main(args: list[str]) -> None:
     programs: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {
         "room": run_room,
+        "web": run_room_with_web,
         "handshakes": run_handshakes,
         "target": run_target,
     }

@@ -165,21 +165,21 @@ class Attendant:
         self.link: Link | None = None
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def opened(self, link: Link) -> None:
+    def on_open(self, link: Link) -> None:
         self.link = link
         if self._call is None:
             self._done(None)
         else:
             link.control(*MuxRPC().call(self._call[0], self._call[1], [])[1])
 
-    def packet(self, link: Link, flags: int, req: int, body: bytes) -> None:
+    def on_packet(self, link: Link, flags: int, req: int, body: bytes) -> None:
         if req < 0:  # the answer to our only call
             self._done(None)
 
-    def chunk(self, link: Link, req: int, data: bytes) -> None:
+    def on_chunk(self, link: Link, req: int, data: bytes) -> None:
         """Never: there are no inlets."""
 
-    def closed(self, link: Link, error: SSBError | None) -> None:
+    def on_close(self, link: Link, error: SSBError | None) -> None:
         self._done(error or SSBError("the room has closed the session"))
 
     def _done(self, error: SSBError | None) -> None:

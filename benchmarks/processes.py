@@ -129,6 +129,8 @@ def why_not(kind: str) -> str | None:
         if not (program := os.environ.get(GO_ROOM)):
             return f"{GO_ROOM} does not name its server binary"
         return None if os.access(program, os.X_OK) else f"{GO_ROOM} names something that cannot be run"
+    if kind.endswith("-web"):
+        return None if importlib.util.find_spec("uvicorn") else "the extra web is not installed"
     if kind.endswith("-uvloop"):
         return None if importlib.util.find_spec("uvloop") else "uvloop is not installed"
     if kind not in _ON_NODE:
@@ -142,8 +144,9 @@ def why_not(kind: str) -> str | None:
 def room(kind: str) -> Iterator[Room]:
     """Run a room in a process of its own, on a port of its own choice.
 
-    kind: "ssbfast"; "ssbfast-PATH" for another backend, "ssbfast-uvloop" for another event loop; "ssb-room";
-    "go-ssb-room". "handshakes" (and so on) and "js-handshakes" are servers that shake hands and do nothing else.
+    kind: "ssbfast"; "ssbfast-PATH" for another backend, "ssbfast-uvloop" for another event loop, "ssbfast-web" with its
+    web site; "ssb-room"; "go-ssb-room". "handshakes" (and so on) and "js-handshakes" are servers that shake hands and
+    do nothing else.
     """
     with tempfile.TemporaryDirectory(prefix="ssbfast-bench-") as directory:
         process = _started(kind, directory)
@@ -163,6 +166,8 @@ def _started(kind: str, directory: str) -> Child:
         return Child([sys.executable, "-m", "benchmarks.go_room", os.environ[GO_ROOM], directory], ROOT)
     program, _, path = kind.partition("-")
     command = ["room" if program == "ssbfast" else program]
+    if path == "web":
+        return _python([path])
     if path == "uvloop":
         return _python([*command, path])
     return _python(command, {"SSBFAST_BACKEND": path} if path else {})

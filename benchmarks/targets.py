@@ -167,8 +167,19 @@ STALLED: Final = Row(
     "peak of memory ÷ cap; p99 of calls beside it ÷ alone",
     (Target(1.0, ("memory to cap",), at_most=True), Target(2.0, ("p99 beside to alone",), at_most=True)),
 )
+WEB: Final = Row(
+    "web site of a room",
+    "its budgets; the same room without it; the same calls without requests beside them",
+    "ours ÷ baseline",
+    (
+        Target(1.0, ("memory to 12 MiB", "start to 0.6 s", "page to 20 ms"), at_most=True),
+        Target(1.0, ("WebSocket to 12 KiB", "attendant to 6.5 KiB"), at_most=True),
+        Target(2.0, ("p99 beside 200 pages a second to alone",), at_most=True),
+        Target(1.03, ("CPU a GB to without",), at_most=True),
+    ),
+)
 
 ROWS: Final = (
     *(IN_C, ONE_IN_C, NATIVE, BATCHED, TO_JS, COMPAT, HANDSHAKES),
-    *(RELAY, BOUND, ROOM, LATENCY, IDLE, STALLED),
+    *(RELAY, BOUND, ROOM, LATENCY, IDLE, STALLED, WEB),
 )

@@ -32,6 +32,7 @@ _HOMES: Final = {
     "StoreGraph": "ssbfast.client.follow_graph",
     "SsbServerGraph": "ssbfast.client.ssb_server_graph",
     "DenialLog": "ssbfast.client.denial_log",
+    "SignInRequest": "ssbfast.client.sign_in",
     "Direct": "ssbfast.direct.options",
     "ForwardServer": "ssbfast.net.forward.tcp",
     "ForwardListener": "ssbfast.net.forward.tcp",
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from ssbfast.client.denial_log import DenialLog
     from ssbfast.client.follow_graph import MemoryGraph, StoreGraph
     from ssbfast.client.room_client import RoomClient
+    from ssbfast.client.sign_in import SignInRequest
     from ssbfast.client.ssb_server_graph import SsbServerGraph
     from ssbfast.client.tunnel_auth import Trust
     from ssbfast.compat.installing import install, uninstall
@@ -78,6 +80,7 @@ __all__ = [
     "RoomClient",
     "RoomServer",
     "SSBError",
+    "SignInRequest",
     "SsbServerGraph",
     "StoreGraph",
     "Trust",

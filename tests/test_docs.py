@@ -80,9 +80,14 @@ def test_the_commands_of_the_tunnel_page(tmp_path: Path) -> None:
 def test_commands_and_options_exist(page: str) -> None:
     context = click.Context(group)
     for words in commands(page):
-        command = group.get_command(context, words[0])
-        assert command is not None, words
-        options = {name for parameter in command.params for name in parameter.opts}
+        command: click.Command | None = group
+        options: set[str] = set()
+        for word in words:
+            if not isinstance(command, click.Group) or (found := command.get_command(context, word)) is None:
+                break
+            command = found
+            options |= {name for parameter in command.params for name in parameter.opts}
+        assert command is not group, words
         assert {word for word in words if word.startswith("--")} <= options, words
 
 

@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+
+def _new(name: str) -> str:
+    from ssbfast.client.aliases import new_alias
+
+    return new_alias(name)
+
+
 _room = click.argument("room", metavar="ROOM", callback=callback(parse_given))
 _name = click.argument("name", metavar="NAME")
 
@@ -65,7 +72,7 @@ def show(link: AliasLink | Alias, as_json: bool) -> None:
 
 @alias.command()
 @_room
-@_name
+@click.argument("name", metavar="NAME", callback=callback(_new))
 @peer_options
 def register(room: Given, name: str, data: Path, network: NetworkId, as_json: bool) -> None:
     """Register an alias of yours in a room where you are a member. Prints its web address.
@@ -115,9 +122,7 @@ def list_(room: Given, who: FeedId | None, data: Path, network: NetworkId, as_js
         click.echo("There are no aliases.", err=True)
 
 
-def _in(
-    given: Given, work: Callable[[RoomClient, JoinedRoom], Awaitable[T]], data: Path, network: NetworkId
-) -> T:
+def _in(given: Given, work: Callable[[RoomClient, JoinedRoom], Awaitable[T]], data: Path, network: NetworkId) -> T:
     """Join a room without being listed, do something there, and leave."""
     me = load_me(data)
     (room,) = claim((given,), me.id)

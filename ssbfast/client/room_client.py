@@ -601,6 +601,7 @@ class RoomClient:
         if self._trust is not None:
             self._trust.forget(peer)
         self._events.on_close(peer)
+        self._visits.on_closed(peer)
 
     def _on_refused(self, portal: FeedId, who: FeedId, verdict: Verdict) -> None:
         recorded = self._trust is not None and self._trust.refused(portal, who, verdict)

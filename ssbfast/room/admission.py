@@ -1,4 +1,7 @@
-"""The decision which keys may have a session with the room: made between messages 3 and 4 of the handshake."""
+"""The decision which keys may have a session with us: made between messages 3 and 4 of the handshake.
+
+`ssbfast.room.registry` makes it for rooms, `ssbfast.room.tunnel_auth` for tunnels.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +15,3 @@ class Admission(Protocol):
 
     def decide(self, id: FeedId) -> bool:
         """Return whether `id` may have a session."""
-
-
-class OpenMode:
-    """Admission for all keys, as internal users at once. Spec: SIP 7, privacy mode "Open".
-
-    me: the room's own key, which is refused: a caller with it could only be a copy of the room.
-    """
-
-    def __init__(self, me: FeedId) -> None:
-        self._me = me
-
-    def decide(self, id: FeedId) -> bool:
-        """Return whether `id` may have a session."""
-        return id != self._me

@@ -13,7 +13,8 @@ RESERVED: Final = frozenset(
     (  # First segments of the paths that the web site serves, now or perhaps later: `https://HOST/ALIAS` is one.
         "account", "admin", "alias", "aliases", "api", "assets", "audit", "blocked", "claim", "create-invite",
         "dashboard", "denied", "docs", "events", "favicon", "healthz", "help", "htmx", "icon", "invite",
-        "invites", "join", "join-fallback", "join-manually", "language", "login", "logout", "me", "measurements", "members",
+        "invites", "join", "join-fallback", "join-manually", "language", "login", "logout", "me", "measurements",
+        "members",
         "metrics", "news", "notices", "privacy", "robots", "room", "rooms", "security", "settings", "setup",
         "sign-in", "signin", "sse", "static", "status", "terms", "well-known", "withssb", "ws", "wss",
         # Hosts that people expect below the room's own: `https://ALIAS.HOST` is one.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
@@ -45,7 +45,7 @@ class SessionRoom(Protocol):
     def limit_reached(self, limit: str) -> None:
         """Take note that a limit was reached."""
 
-    def admit(self, session: RoomSession, who: FeedId) -> bool:
+    def admit(self, session: RoomSession, who: FeedId) -> bool | Awaitable[bool]:
         """Return whether a proven key may have this session."""
 
     def session_opened(self, session: RoomSession) -> int:
@@ -135,7 +135,7 @@ class RoomSession:
         for splice in splices:
             splice.fail(message, Ending.EXCLUDED)
 
-    def admit(self, who: FeedId) -> bool:
+    def admit(self, who: FeedId) -> bool | Awaitable[bool]:
         """Return whether the key that was proved is let in."""
         return self._room.admit(self, who)
 

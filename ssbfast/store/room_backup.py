@@ -74,10 +74,14 @@ def restore(source: Path, data: Path) -> FeedId:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _scratch(data) as scratch:
             names = _unpack(source, scratch)
-            room = load_secret(scratch / SECRET).id
+            try:
+                room = load_secret(scratch / SECRET).id
+                if FILE in names:
+                    with RoomStore(scratch) as store:
+                        store.check()
+            except BadInputError as error:  # it names the files where they are just now
+                raise BadInputError(str(error).replace(f"{scratch}{os.sep}", f"{source}: ")) from None
             if FILE in names:
-                with RoomStore(scratch) as store:
-                    store.check()
                 _publish(scratch / FILE, data / FILE)
             _publish(scratch / SECRET, data / SECRET)
     return room

@@ -30,7 +30,15 @@ DEADLINE: Final = 30.0
 LINE_LIMIT: Final = 64 * 1024 * 1024
 """Bytes of one answer line: a snapshot of many attendants, or items handed back."""
 
-Kind = Literal["room-client-2/stack6", "room-client-2/stack8", "rooms-1", "tunnel-2018", "portal", "portal-2018"]
+Kind = Literal[
+    "room-client-2/stack6",
+    "room-client-2/stack8",
+    "room-client-2/ws",
+    "rooms-1",
+    "tunnel-2018",
+    "portal",
+    "portal-2018",
+]
 How = Literal["disconnect", "destroy", "close"]
 JSON = Any
 

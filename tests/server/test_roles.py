@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +167,11 @@ async def test_a_room_without_records_has_none_of_it() -> None:
                 error = await peer.refused(kind, name, "a", "b")
                 assert error.message.endswith("not in list of allowed methods")
         assert (await peer.call("room.metadata"))["features"] == ["tunnel", "room1", "room2"]
+
+
+def test_a_room_loads_no_sqlite_of_itself() -> None:
+    program = "import sys, ssbfast; ssbfast.RoomServer; sys.exit('sqlite3' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 async def test_the_manifest_names_what_a_room_with_records_serves(tmp_path: Path) -> None:

@@ -240,7 +240,8 @@ async def test_a_peer_that_does_not_answer_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with kept_room(tmp_path) as room:
-        peer, sc, cc = await room.room.raw(MEMBER), new_nonce(), new_nonce()
+        peer, sc, cc = await room.room.raw(MEMBER, announce=False), new_nonce(), new_nonce()
+        (session,) = room.server._sessions.values()
         waiting = [
             asyncio.create_task(room.server.request_solution(MEMBER.id, sc, cc))
             for _ in range(limits.SOLUTIONS_PER_SESSION)
@@ -255,6 +256,7 @@ async def test_a_peer_that_does_not_answer_is_not_waited_for(
         monkeypatch.setattr(limits, "SOLUTION_SECONDS", 0.05)
         with pytest.raises(DeadlineError):
             await room.server.request_solution(MEMBER.id, sc, cc)
+        assert session.mux.open_streams == 0
         late = peer.calls.pop()
         peer.link.control(*peer.mux.answer(late.req, "late"))
         assert await peer.call("whoami")
@@ -296,6 +298,19 @@ async def test_a_client_solves_nothing_without_consent(answer: Any, later: bool,
 
 
 # ---------------------------------------------------------------- those that look on
+
+
+async def test_a_watcher_that_fails_stops_nothing(tmp_path: Path) -> None:
+    reported: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: reported.append(context))
+    async with kept_room(tmp_path) as room:
+        told: list[dict[str, Any]] = []
+        room.server.watch(lambda event: told[event["event"]])  # type: ignore[call-overload]
+        room.server.watch(told.append)
+        await room.add(Keypair.generate().id)
+        await room.room.raw(MEMBER)
+        assert [event["event"] for event in told] == ["members_changed", "joined"]
+        assert len(reported) == 2 and all(isinstance(context["exception"], TypeError) for context in reported)
 
 
 async def test_watchers_are_told_of_events_and_changes(tmp_path: Path) -> None:

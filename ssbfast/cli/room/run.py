@@ -30,12 +30,10 @@ from ssbfast.ids import FeedId, NetworkId
 from ssbfast.net.endpoints import DEFAULT_PORT, Endpoint
 from ssbfast.pasted.endpoint import read_listen, read_name
 from ssbfast.room.roles import Mode
-from ssbfast.server.control import Control
-from ssbfast.server.room_server import DEFAULT_LISTEN, RoomServer
-from ssbfast.server.status import handlers
 
 if TYPE_CHECKING:
     from ssbfast.cli.room.web import WebPlan, WebSite
+    from ssbfast.server.room_server import RoomServer
     from ssbfast.store.room_store import RoomStore
 
 T = TypeVar("T")
@@ -47,7 +45,7 @@ def default_data() -> Path:
 
 
 def _listen(texts: tuple[str, ...]) -> tuple[Endpoint, ...]:
-    return tuple(read_listen(text) for text in texts) or DEFAULT_LISTEN
+    return tuple(read_listen(text) for text in texts)
 
 
 def _host(text: str | None) -> Endpoint | None:
@@ -224,6 +222,9 @@ def open_records(data: Path) -> RoomStore | None:
 @contextlib.asynccontextmanager
 async def served_control(data: Path, server: RoomServer) -> AsyncIterator[None]:
     """Answer `ssbfast room status` and its like by a control socket while the room runs."""
+    from ssbfast.server.control import Control
+    from ssbfast.server.status import handlers
+
     control = Control(data, handlers(server))
     await control.start()
     try:
@@ -250,6 +251,9 @@ async def _run(printer: Printer, secret: Path, site: WebSite | None, **options: 
         if event["event"] != "listening" or printer.as_json:
             log.event(event)
 
+    from ssbfast.server.room_server import DEFAULT_LISTEN, RoomServer
+
+    options["listen"] = options["listen"] or DEFAULT_LISTEN
     server = RoomServer(**options, on_event=on_event)
     with contextlib.closing(Tidier(lambda: server.population, server.compact)) as tidier, contextlib.closing(log):
         async with server, served_control(secret.parent, server):

@@ -18,7 +18,7 @@ def _base(text: str | None) -> str | None:
     """Read the address of a web site, to be put before a path."""
     if text is None:
         return None
-    base = text.strip().rstrip("/")
+    base = text.strip()
     if "://" not in base:
         base = f"https://{base}"
     try:
@@ -28,7 +28,7 @@ def _base(text: str | None) -> str | None:
         has_port = False
     if not has_port or parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise BadInputError(f"{text!r} is no address of a web site; it reads https://HOST")
-    return base
+    return base.rstrip("/")
 
 
 url_option = click.option(

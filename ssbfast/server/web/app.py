@@ -19,7 +19,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from ssbfast import limits
 from ssbfast.errors import StoreError
-from ssbfast.server.web import alias_pages, invite_pages, landing, pages, sign_in_pages
+from ssbfast.room.alias_rules import RESERVED
+from ssbfast.server.web import alias_pages, invite_pages, landing, metrics, pages, sign_in_pages
 from ssbfast.server.web.errors import WebError
 from ssbfast.server.web.request_limits import TooMany
 from ssbfast.server.web.sessions import Cookies
@@ -28,7 +29,7 @@ from ssbfast.server.web.site import Incoming, Site, too_many, wall_time, wants_j
 _LOG = logging.getLogger("ssbfast.web")
 _LOG.addHandler(logging.NullHandler())
 
-MODULES: Final = (landing, invite_pages, sign_in_pages, pages)
+MODULES: Final = (landing, invite_pages, sign_in_pages, metrics, pages)
 """The modules of pages: each has `routes(site)`. Aliases come last, because they take every name that is left."""
 
 _CSP: Final = (
@@ -59,7 +60,7 @@ _TITLES: Final = {
 _TEXTS: Final = {
     400: "The request is not one that this site knows.",
     401: "This page is for members who are signed in.",
-    403: "This page is for others than you.",
+    403: "Your role in this room does not allow it.",
     404: "The address is wrong, or what was here is gone.",
     405: "This page is opened in another way.",
     413: "What you sent is longer than this site takes.",
@@ -91,11 +92,13 @@ class Application:
         if scope["type"] != "http":
             return
         is_started = False
+        began = self._site.now()
 
         async def guarded(message: Message) -> None:
             nonlocal is_started
             if message["type"] == "http.response.start":
                 is_started = True
+                self._count(scope["path"], message["status"], self._site.now() - began)
                 message = {**message, "headers": self._headers(scope, message["headers"])}
             await send(message)
 
@@ -113,6 +116,14 @@ class Application:
             if isinstance(error, WebError) and error.status == http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
                 await _drain(receive)
             await (await self._error(request, error))(scope, receive, guarded)
+
+    def _count(self, path: str, status: int, seconds: float) -> None:
+        """Count an answer. What visitors may write in a path is no label: there are only so many."""
+        first = path.split("/", 2)[1] if path.startswith("/") else ""
+        route = first if first in RESERVED else "alias" if first else "landing"
+        measures = self._site.room.measures
+        measures.requests[route, status] += 1
+        measures.request_seconds.add(seconds)
 
     # ------------------------------------------------------------ before
 

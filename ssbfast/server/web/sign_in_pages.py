@@ -39,7 +39,7 @@ FIRST_PAGE: Final = "/dashboard"
 
 REFUSED: Final = "No member of this room has confirmed this sign-in."
 UNCONFIRMED: Final = "Your app has not confirmed it yet."
-WRONG_PASSWORD: Final = "Name or password are wrong."
+WRONG_PASSWORD: Final = "The name or the password is wrong."
 BAD_LINK: Final = "This link is not valid: it was used, it is too old, or it never was one."
 
 

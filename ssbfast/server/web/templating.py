@@ -24,6 +24,7 @@ MINUTE: Final = 60
 HOUR: Final = 60 * MINUTE
 DAY: Final = 24 * HOUR
 _HUES: Final = 10
+_ROW: Final = 6
 _WINDOWS: Final = (
     '<rect x="11" y="11" width="10" height="8" rx="1.5" class="pane"/>',
     '<circle cx="16" cy="14" r="4.5" class="pane"/>',
@@ -53,7 +54,14 @@ class Templates:
             lstrip_blocks=True,
         )
         self.environment.globals.update(
-            static=static_url, door=door, feed_path=feed_path, day=day, stamp=stamp, languages=LANGUAGES, **shared
+            static=static_url,
+            door=door,
+            doors=doors,
+            feed_path=feed_path,
+            day=day,
+            stamp=stamp,
+            languages=LANGUAGES,
+            **shared,
         )
 
     def render(self, name: str, text: Text, /, **context: Any) -> str:
@@ -131,6 +139,12 @@ def door(feed: FeedId | None, size: str = "") -> Markup:
     )
 
 
+def doors(seed: str) -> Markup:
+    """Return a row of doors, for the looks: they are of nobody, and the same each time. seed: the room's id."""
+    parts = [door(FeedId(hashlib.sha256(f"{seed} {number}".encode()).digest())) for number in range(_ROW)]
+    return Markup('<div class="doors" aria-hidden="true">') + Markup("").join(parts) + Markup("</div>")
+
+
 # ---------------------------------------------------------------- QR codes
 
 
@@ -167,7 +181,7 @@ def ago(text: Text, seconds: float) -> str:
 def until(text: Text, seconds: float) -> str:
     """Return how long something still is valid: "3 days left"."""
     if seconds <= 0:
-        return text("over")
+        return text("expired")
     if seconds < HOUR:
         return text.plural("%(n)s minute left", "%(n)s minutes left", max(1, int(seconds / MINUTE)))
     if seconds < DAY:
@@ -185,4 +199,8 @@ def markdown(source: str) -> Markup:
 
     Long notices take milliseconds: call it in a thread.
     """
-    return Markup(_MARKDOWN.render(source))
+    tokens = _MARKDOWN.parse(source)
+    for token in tokens:
+        if token.type in ("heading_open", "heading_close"):  # the page has the first one
+            token.tag = f"h{min(6, int(token.tag[1]) + 1)}"
+    return Markup(_MARKDOWN.renderer.render(tokens, _MARKDOWN.options, {}))

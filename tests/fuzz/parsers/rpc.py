@@ -76,7 +76,7 @@ def _check(mux: MuxRPC, event: MuxEvent) -> None:
 def room_calls(data: bytes) -> None:
     """Whatever arguments a call of each kind has, a room raises nothing, and answers or opens something."""
     portal = Portal(_ME)
-    room = RoomMethods(portal, RoomInfo("room"), wall_ms=lambda: 0)
+    room = RoomMethods(portal, RoomInfo("room"), wall_ms=lambda: 0, has_records=True)
     for session, feed in _SESSIONS.items():
         portal.open(session, feed)
     room.handle(2, Called(-1, CallKind.ASYNC, ("tunnel", "announce"), []), 0.0)

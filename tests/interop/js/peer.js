@@ -135,6 +135,12 @@ const commands = {
 
   call: (args) => promise((done) => remote(args, 'async')(done)),
 
+  // {section, name, args}: an async method of one of the peer's own plugins; for a session its id is handed back.
+  plugin: async ({ section, name, args = [] }) => {
+    const value = await promise((done) => ssb[section][name](...args, done))
+    return value && value.stream ? value.id : value
+  },
+
   // {keep}: hands back the first so many items (none by default). Reads to the end, or aborts after `take` items.
   source: (args) =>
     promise((done) => {

@@ -4,6 +4,7 @@
 // kind                  stack         plugins
 // room-client-2/stack6  6.4           ssb-conn, ssb-room-client 2
 // room-client-2/stack8  8.1           the same, with the configuration re-shaped (see `forStack8`)
+// room-client-2/ws      6.4           ssb-conn, ssb-room-client 2, ssb-ws: dials WebSockets, too
 // rooms-1               6.4           ssb-conn, ssb-room 1.3 `tunnel/client`
 // tunnel-2018           6.4           ssb-conn (ping only), ssb-tunnel 2.0
 // portal                6.3 (its own) ssb-conn, ssb-room 1.3 `tunnel/server`, `invite`, `ssb-shims` (no web pages)
@@ -18,6 +19,10 @@ const ROOM_DIR = path.dirname(require.resolve('ssb-room/package.json'))
 const KINDS = {
   'room-client-2/stack6': { stack: 'secret-stack', plugins: () => [require('ssb-conn'), require('ssb-room-client')] },
   'room-client-2/stack8': { stack: 'secret-stack-8', plugins: () => [require('ssb-conn'), require('ssb-room-client')] },
+  'room-client-2/ws': {
+    stack: 'secret-stack',
+    plugins: () => [require('ssb-ws'), require('ssb-conn'), require('ssb-room-client')]
+  },
   'rooms-1': { stack: 'secret-stack', plugins: () => [require('ssb-conn'), require('ssb-room/tunnel/client')] },
   'tunnel-2018': { stack: 'secret-stack', plugins: () => [require('ssb-conn'), require('ssb-tunnel')] },
   portal: {
@@ -52,6 +57,7 @@ function forStack8 (plugin) {
 function connections (options, listens, portal) {
   const incoming = {}
   const outgoing = { net: [{ transform: 'shs' }] }
+  if (options.kind.endsWith('/ws')) outgoing.ws = [{ transform: 'shs' }]
   if (listens) {
     incoming.net = [{ scope: 'public', transform: 'shs', host: options.host, port: options.port }]
   }

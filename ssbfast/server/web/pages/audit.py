@@ -13,22 +13,22 @@ from ssbfast.server.web.pages.common import N_, names_of, number_in
 from ssbfast.server.web.site import Site, wall_time
 
 ACTIONS = {
-    "add": N_("added"),
-    "role": N_("changed the role of"),
-    "remove": N_("removed"),
-    "block": N_("blocked"),
-    "unblock": N_("unblocked"),
-    "settings": N_("changed the settings"),
-    "invite": N_("made an invite"),
-    "revoke invite": N_("revoked an invite"),
-    "claim": N_("came by an invite"),
-    "alias": N_("registered an alias"),
-    "revoke alias": N_("revoked an alias of"),
-    "link": N_("made a login link for"),
-    "use link": N_("signed in by link"),
-    "password": N_("changed the password of"),
-    "notice": N_("changed a notice"),
-    "import": N_("took over from another room"),
+    "add": N_("%(who)s added %(whom)s"),
+    "role": N_("%(who)s changed the role of %(whom)s"),
+    "remove": N_("%(who)s removed %(whom)s"),
+    "block": N_("%(who)s blocked %(whom)s"),
+    "unblock": N_("%(who)s unblocked %(whom)s"),
+    "settings": N_("%(who)s changed the settings"),
+    "invite": N_("%(who)s made an invite"),
+    "revoke invite": N_("%(who)s revoked an invite"),
+    "claim": N_("%(who)s joined by invite"),
+    "alias": N_("%(who)s registered an alias"),
+    "revoke alias": N_("%(who)s revoked an alias of %(whom)s"),
+    "link": N_("%(who)s made a login link for %(whom)s"),
+    "use link": N_("%(who)s signed in by link"),
+    "password": N_("%(who)s changed the password of %(whom)s"),
+    "notice": N_("%(who)s changed a notice"),
+    "import": N_("%(who)s took over %(whom)s from another room"),
 }
 """What lines of the audit log are about (`ssbfast.room.records.AUDIT_ACTIONS`)."""
 

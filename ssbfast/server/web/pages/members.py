@@ -37,9 +37,9 @@ from ssbfast.server.web.sessions import Visitor
 from ssbfast.server.web.site import Site, wall_time
 from ssbfast.server.web.templating import feed_path, qr
 
-NO_ID = N_("This is no id of Secure Scuttlebutt, and no alias of this room.")
+NO_ID = N_("This is neither an SSB id nor an alias of this room.")
 OWN_ROOM = N_("This is the id of the room itself.")
-YOURSELF = N_("This is you. To go away from this room, use “Leave the room” on your own page.")
+YOURSELF = N_("This is you. To leave, use “Leave the room” on your own page.")
 
 
 @dataclass(frozen=True, slots=True)

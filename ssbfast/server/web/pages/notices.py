@@ -27,7 +27,7 @@ NOTICES = {
 """The notices that a room may have, with their titles; the first is shown on the front page."""
 
 TOO_LONG = N_("A notice has at most %(most)s characters.")
-NO_LANGUAGE = N_("Choose a language of the list.")
+NO_LANGUAGE = N_("Choose a language from the list.")
 
 
 def best_of(notices: Sequence[Notice], name: str, *languages: str) -> Notice | None:

@@ -18,7 +18,7 @@ from ssbfast.server.web.pages.common import CHANGED, N_, back, done, is_sure, mu
 from ssbfast.server.web.pages.invites import BAD_DAYS
 from ssbfast.server.web.site import Form, Site, wall_time
 
-BAD_LANGUAGE = N_("Choose a language of the list.")
+BAD_LANGUAGE = N_("Choose a language from the list.")
 BAD_STYLE = N_("Choose how aliases are written.")
 BAD_MODE_BY = N_("Choose who may change the mode.")
 
