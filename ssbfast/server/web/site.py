@@ -153,7 +153,7 @@ class Site:
         self.keeper: Keeper = room.keeper
         self.name = SiteName(base_url)
         self.proxies = proxies or Proxies()
-        self.limits = request_limits or RequestLimits()
+        self.limits = RequestLimits() if request_limits is None else request_limits
         self.sessions = Sessions(self.keeper, room.registry)
         self.sign_ins = SignIns(room.me.id, self._may_sign_in, self._on_settled)
         self.streams = EventStreams()
@@ -345,9 +345,8 @@ class Site:
             visitor=visitor,
             room=RoomView(self.room_name, str(self.room.me.id), settings.mode, settings.description),
             csrf=self.csrf(request),
-            path=request.url.path,
             may=lambda action: self.registry.may(visitor.feed, Action[action]),
-            **context,
+            **{"path": request.url.path, **context},
         )
 
     def json(self, value: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
