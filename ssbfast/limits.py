@@ -1040,11 +1040,20 @@ WEB_CONNECTIONS_PER_ADDRESS: Final = 64
 WEB_HEADER: Final = 16 * KiB
 """Longest head of a request."""
 
+WEB_HEADERS: Final = 100
+"""Headers of a request."""
+
 WEB_HEADER_SECONDS: Final = 10.0
 """How long the head of a request may take."""
 
 WEB_BODY: Final = 64 * KiB
 """Longest body of a request: a notice, in a form."""
+
+WEB_DRAIN: Final = 2 * MiB
+"""What is read and thrown away of a longer one, before its sender is told."""
+
+WEB_DRAIN_SECONDS: Final = 1.0
+"""How long that may pause."""
 
 WEB_BODY_SECONDS: Final = 30.0
 """How long the body of a request may take, and a peer that takes none of an answer."""

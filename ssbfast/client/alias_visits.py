@@ -9,7 +9,6 @@ from typing import Protocol
 
 from ssbfast.client.joined_room import Announce, JoinedRoom
 from ssbfast.ids import FeedId
-from ssbfast.net.peer import Peer
 from ssbfast.wire.alias import Alias
 
 
@@ -22,7 +21,7 @@ class Join(Protocol):
 
 
 class Visit:
-    """One room. joining: done when we are in. users: how many are opening a tunnel, or have one."""
+    """One room. joining: done when we are in. users: how many are opening a tunnel."""
 
     def __init__(self, room: FeedId, joining: asyncio.Task[JoinedRoom]) -> None:
         self.room = room
@@ -40,12 +39,11 @@ class Visits:
         self._join = join
         self._is_used = is_used
         self._visits: dict[FeedId, Visit] = {}
-        self._peers: dict[Peer, Visit] = {}
         self._leaving: set[asyncio.Task[None]] = set()
 
     @contextlib.asynccontextmanager
     async def visiting(self, alias: Alias) -> AsyncIterator[JoinedRoom]:
-        """Be in the alias's room. Several who visit it at once share one session."""
+        """Be in the alias's room, to open a tunnel. Several that do so at once share one session with it."""
         visit = self._visits.get(alias.room)
         if visit is None or (visit.joining.done() and not _is_in(visit)):
             joining = self._join(alias.address, announce=False, stay=False, attendants=False)
@@ -54,22 +52,13 @@ class Visits:
         try:
             yield await asyncio.shield(visit.joining)
         finally:
-            self._drop(visit)
+            visit.users -= 1
+            self._leave_if_unused(visit)
 
-    def stay(self, room: JoinedRoom, peer: Peer) -> None:
-        """Stay in a room for as long as a peer's session lasts."""
-        visit = self._visits.get(room.id)
-        if visit is not None and peer.is_open:
-            visit.users += 1
-            self._peers[peer] = visit
-
-    def on_closed(self, peer: Peer) -> None:
-        """Take note that a peer's session has ended, whichever it was."""
-        visit = self._peers.pop(peer, None)
-        if visit is not None:
-            self._drop(visit)
-        for other in list(self._visits.values()):
-            self._leave_if_unused(other)
+    def on_closed(self) -> None:
+        """Take note that a tunnel has ended, whichever it was: leave the rooms that no tunnel goes through."""
+        for visit in list(self._visits.values()):
+            self._leave_if_unused(visit)
 
     async def close(self) -> None:
         """Leave all rooms."""
@@ -78,10 +67,6 @@ class Visits:
         await asyncio.gather(*(visit.joining for visit in self._visits.values()), return_exceptions=True)
         self._visits.clear()
         await asyncio.gather(*self._leaving, return_exceptions=True)
-
-    def _drop(self, visit: Visit) -> None:
-        visit.users -= 1
-        self._leave_if_unused(visit)
 
     def _leave_if_unused(self, visit: Visit) -> None:
         if visit.users > 0 or (_is_in(visit) and self._is_used(visit.joining.result())):

@@ -56,7 +56,9 @@ async def resolve_alias(text: str | AliasLink | Alias) -> Alias:
         except WebError as error:
             problem = problem or AliasError(str(error))
         else:
-            return alias_from(answer, link.name, url)
+            if not isinstance(answer, dict) or answer.get("status") == _GOOD:
+                return alias_from(answer, link.name, url)
+            problem = problem or AliasError("the room has no such alias")
     raise problem or AliasError("the web site did not answer in time")
 
 
@@ -130,7 +132,8 @@ async def register_alias(session: Peer, me: Keypair, name: str) -> str:
         BadInputError: The name cannot be an alias.
         RemoteError: The room does not want it; the text is the room's.
     """
-    url = await session.call("room.registerAlias", new_alias(name), sign_alias(me, session.id, name), timeout=limits.CALL_SECONDS)
+    signature = sign_alias(me, session.id, new_alias(name))
+    url = await session.call("room.registerAlias", name, signature, timeout=limits.CALL_SECONDS)
     if not isinstance(url, str):
         raise RemoteError("the room did not tell the alias's address")
     return clean_text(url, limits.WEB_URL)

@@ -432,9 +432,7 @@ class RoomClient:
         if any(room.id == found.room for room in self.rooms):
             return await self.connect(target, anyway=anyway)
         async with self._visits.visiting(found) as room:
-            peer = await self.connect(target, room=room, anyway=anyway)
-            self._visits.stay(room, peer)
-        return peer
+            return await self.connect(target, room=room, anyway=anyway)
 
     async def register_alias(self, room: JoinedRoom, name: str) -> str:
         """Register an alias of ours in a room; return its web address.
@@ -601,7 +599,7 @@ class RoomClient:
         if self._trust is not None:
             self._trust.forget(peer)
         self._events.on_close(peer)
-        self._visits.on_closed(peer)
+        self._visits.on_closed()
 
     def _on_refused(self, portal: FeedId, who: FeedId, verdict: Verdict) -> None:
         recorded = self._trust is not None and self._trust.refused(portal, who, verdict)

@@ -36,6 +36,8 @@ from ssbfast.room.effects import (
     EndWebSessions,
     Exclude,
     Fail,
+    Joined,
+    Left,
     RegisterAlias,
     RevokeAlias,
     Splice,
@@ -228,14 +230,14 @@ class RoomMethods:
             elif isinstance(change, ModeChanged):
                 feeds |= dict.fromkeys(self._portal.feeds())
         affected = [feed for feed in feeds if self._portal.count(feed) and not self._registry.is_internal(feed)]
-        left: Changes = ()
+        left: list[Joined | Left] = []
         effects: list[Effect] = []
         for feed in affected:
             stays = self._registry.decide(feed)
             for session in self._portal.sessions(feed):
                 left += self._portal.leave(session)
                 effects += self._demote(session, feed) if stays else [Exclude(session, feed)]
-        return [*self._publish(left, now), *effects]
+        return [*self._publish(tuple(left), now), *effects]
 
     def _demote(self, session: int, feed: FeedId) -> list[Effect]:
         self._of_2018.discard(session)

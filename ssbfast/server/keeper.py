@@ -30,6 +30,7 @@ class Keeper:
         registry: What the room knows of it in memory.
         on_changes: Called in the loop with what is different, in order; before the call that changed it returns.
         on_problem: Called with one line when the store cannot be read, once until it can be again.
+        on_written: Called with the seconds that a change took.
     """
 
     def __init__(
@@ -38,11 +39,13 @@ class Keeper:
         registry: Registry,
         on_changes: Callable[[Sequence[Change]], None],
         on_problem: Callable[[str], None] = lambda text: None,
+        on_written: Callable[[float], None] = lambda seconds: None,
     ) -> None:
         self.records = records
         self.registry = registry
         self._on_changes = on_changes
         self._on_problem = on_problem
+        self._on_written = on_written
         self._thread: ThreadPoolExecutor | None = None
         self._looking: asyncio.Task[None] | None = None
         self._has_problem = False
@@ -98,11 +101,13 @@ class Keeper:
     async def _change(self, call: Callable[[], T]) -> T:
         since = self.registry.number
 
-        def work() -> tuple[T, News]:
+        def work() -> tuple[T, News, float]:
+            began = time.perf_counter()
             result = call()
-            return result, self.records.news(since)
+            return result, self.records.news(since), time.perf_counter() - began
 
-        result, news = await self._in_thread(work)
+        result, news, took = await self._in_thread(work)
+        self._on_written(took)
         self._apply(news)
         return result
 

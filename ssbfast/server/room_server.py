@@ -46,7 +46,9 @@ from ssbfast.room.effects import (
 from ssbfast.room.methods import RoomInfo, RoomMethods, SolutionTaker
 from ssbfast.room.records import RoomRecords
 from ssbfast.room.registry import AliasesChanged, Change, ModeChanged, Registry, RoleChanged, SettingsChanged
+from ssbfast.room.roles import Mode, Role
 from ssbfast.server.keeper import Keeper
+from ssbfast.server.measures import Measures
 from ssbfast.server.own_calls import OwnCalls
 from ssbfast.server.room_limits import RoomCaps, RoomLimits
 from ssbfast.server.session import RoomSession
@@ -102,6 +104,7 @@ class RoomServer:
         portal: The room's attendants and tunnels.
         registry: What is known of keys, in memory.
         keeper: What changes the records; None without records.
+        measures: What was counted since the start.
         addresses: The dialable alternatives; empty before `start`.
         port: The TCP port of the first endpoint; 0 before `start`.
         is_wildcard_only: True when the published address can be dialled from this machine only.
@@ -134,8 +137,11 @@ class RoomServer:
         self.registry = Registry(me.id)
         self.keeper: Keeper | None = None
         self._writes: Writes | None = None
+        self.measures = Measures()
         if records is not None:
-            self.keeper = Keeper(records, self.registry, self._on_changes, self._on_records_problem)
+            self.keeper = Keeper(
+                records, self.registry, self._on_changes, self._on_records_problem, self.measures.write_seconds.add
+            )
             self._writes = Writes(self, self.keeper, self._now)
         self._own_calls = OwnCalls()
         self._excluded: deque[RoomSession] = deque()
@@ -170,6 +176,7 @@ class RoomServer:
         }
         self._sessions: dict[int, RoomSession] = {}
         self._next_session = 1
+        self._adopted: set[RoomSession] = set()  # those that came by another transport
         self._bytes_ended = 0  # of tunnels that are over
         self._began = 0.0
         self._acceptors: list[Acceptor] = []
@@ -349,6 +356,11 @@ class RoomServer:
         """Return the room's name, as room.metadata tells it."""
         return self.registry.settings.name or self._methods.info.name
 
+    @property
+    def adopted(self) -> int:
+        """Return how many sessions came by another transport than our sockets: WebSockets."""
+        return sum(session.number > 0 for session in self._adopted)
+
     def load(self, feed: FeedId) -> Load:
         """Return what a key has open."""
         sessions = [self._sessions[number] for number in self.portal.sessions(feed)]
@@ -360,7 +372,10 @@ class RoomServer:
 
     def visitors(self) -> list[FeedId]:
         """Return the external keys that have a session."""
-        return [feed for feed in self.portal.feeds() if not self.registry.is_internal(feed)]
+        if self.registry.mode is Mode.OPEN:
+            return []
+        role = self.registry.role
+        return [feed for feed in self.portal.feeds() if role(feed) < Role.MEMBER]
 
     def watch(self, on_event: EventSink) -> Callable[[], None]:
         """Tell a function of each event of the room, and of changes of members, aliases, mode and settings.
@@ -423,7 +438,10 @@ class RoomServer:
         Returns:
             The link; None when there is no place for it.
         """
-        return self._enter(host)
+        link = self._enter(host)
+        if link is not None and isinstance(link.handler, RoomSession):
+            self._adopted.add(link.handler)
+        return link
 
     def never_began(self, link: Link) -> None:
         """Give back the place of a link whose transport has not come to be."""
@@ -454,6 +472,7 @@ class RoomServer:
         session = link.handler
         if isinstance(session, RoomSession):
             self.books.connections.remove(session)
+            self._adopted.discard(session)
 
     @property
     def is_closing(self) -> bool:
@@ -465,7 +484,9 @@ class RoomServer:
         Where there are members, every refusal takes equally long, and hears nothing: it tells no key what it is here.
         """
         if self._may_enter(who) and self.books.enter(session):
+            self.measures.handshakes["proven"] += 1
             return True
+        self.measures.handshakes["refused"] += 1
         return False if self.keeper is None else _refuse()
 
     def _may_enter(self, who: FeedId) -> bool:
@@ -504,6 +525,8 @@ class RoomServer:
         """Take note that a connection is gone, in any state."""
         self.books.connections.remove(session)
         self.books.sessions.remove(session)
+        self._adopted.discard(session)
+        self.measures.handshakes["ended"] += 1
         if session.number and self._sessions.pop(session.number, None) is not None:
             self._own_calls.session_lost(session)
             self.carry_out(self._methods.session_closed(session.number, self._now()))
@@ -684,6 +707,7 @@ class RoomServer:
 
     def emit(self, event: str, **members: Any) -> None:
         """Report an event to the operator, and to all watchers."""
+        self.measures.event(event, members)
         if self._on_event is not None:
             self._on_event({"event": event, **members})
         if self._watchers:
@@ -691,7 +715,11 @@ class RoomServer:
 
     def _tell_watchers(self, event: dict[str, Any]) -> None:
         for watcher in tuple(self._watchers):
-            watcher(event)
+            try:
+                watcher(event)
+            except Exception as error:  # it looks on only: no session and no write may fail for it
+                context = {"message": "an event of the room could not be told", "exception": error}
+                self.relay.loop.call_exception_handler(context)
 
 
 async def _refuse() -> bool:

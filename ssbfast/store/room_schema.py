@@ -73,6 +73,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             PRIMARY KEY (invite, feed)
         ) WITHOUT ROWID
         """,
+        "CREATE INDEX claims_feed ON claims (feed)",
         # freed: kept from others for a while
         f"""
         CREATE TABLE aliases (

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sqlite3
 import threading
 import time
@@ -844,6 +845,8 @@ class RoomStore:
         return None if row is None else row[0]
 
 
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_LANGUAGE: Final = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 _TEXTS: Final = ("name", "description", "language", "alias_style")
 _SHORT: Final = ("mode", "mode_by", "language", "invite_days", "alias_style")
 """Settings whose values stand in the audit log."""
@@ -864,6 +867,10 @@ def check_settings(settings: Settings) -> None:
         text = getattr(settings, name)
         if not isinstance(text, str) or len(text) > limits.SETTING_LETTERS:
             raise BadInputError(f"the {name} has at most {limits.SETTING_LETTERS} characters")
+        if _CONTROL.search(text):
+            raise BadInputError(f"the {name} is one line of text")
+    if _LANGUAGE.fullmatch(settings.language) is None:
+        raise BadInputError("the language is given by its code: en, de, pt-BR")
 
 
 def _check_role(role: Role) -> None:

@@ -15,10 +15,13 @@ import pytest
 from ssbfast import Keypair, RoomClient
 from ssbfast.cli.group import group
 from ssbfast.cli.room.command import COMMANDS
+from ssbfast.cli.room.run import open_records
+from ssbfast.errors import BadInputError
 from ssbfast.keys import load_secret
 from ssbfast.room.codes import hash_of
 from ssbfast.room.records import Outcome
 from ssbfast.room.roles import Mode
+from ssbfast.store import room_store
 from ssbfast.store.room_store import FILE, RoomStore
 from tests.helpers.commands import BAD_IDS, assert_unusable, events, failed, succeed
 from tests.helpers.go_rooms import GoRoomFiles
@@ -335,6 +338,17 @@ def test_the_audit_log(data: Path) -> None:
     assert "block" in line and B in line and ME.short in line
 
 
+def test_what_others_wrote_begins_no_line(data: Path) -> None:
+    evil = f"x\n{B}  admin\x1b[2J"
+    with RoomStore(data) as store:
+        store.create_invite(bytes(32), by=load_secret(data / "secret").id, note=evil)
+        store.block(ME, evil, by=OTHER)
+    for names in (["invite"], ["deny"]):
+        (line,) = room(data, *names).splitlines()
+        assert "\x1b" not in line and "admin" in line
+    assert "by a visitor" in room(data, "invite")
+
+
 def test_backup_and_restore(tmp_path: Path, data: Path) -> None:
     room(data, "members", "add", A)
     file = tmp_path / "backup.tar"
@@ -371,6 +385,35 @@ def test_import_go(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------- a room that runs
+
+
+@pytest.mark.parametrize("damage", ["newer", "empty"])
+def test_a_room_does_not_run_on_a_store_that_it_cannot_read(data: Path, damage: str) -> None:
+    """Who was blocked in it must not come in because of that."""
+    RoomStore(data).close()
+    if damage == "newer":
+        raw(data, "PRAGMA user_version = 99")
+    else:
+        (data / FILE).write_bytes(b"")
+    before = snapshot(data)
+    assert_unusable(run("room", "--data", str(data), "--listen", "127.0.0.1:0", "--no-udp"), str(data / FILE), damage)
+    assert snapshot(data) == before
+
+
+def test_a_room_runs_where_nothing_can_be_written(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As it did when it kept nothing: a secret in a read-only volume is enough."""
+
+    def refuse(*_args: object, **_options: object) -> None:
+        raise BadInputError("the file system is read-only")
+
+    monkeypatch.setattr(room_store, "RoomStore", refuse)
+    assert open_records(data) is None
+    assert "keeps no members" in capsys.readouterr().err
+    (data / FILE).write_bytes(b"")
+    with pytest.raises(BadInputError):
+        open_records(data)
 
 
 def test_a_running_room_follows(data: Path) -> None:

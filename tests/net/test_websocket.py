@@ -18,6 +18,7 @@ from ssbfast.errors import AddressError, DeadlineError, HandshakeError, SessionE
 from ssbfast.ids import encode_key
 from ssbfast.keys import Keypair
 from ssbfast.net import websocket
+from ssbfast.net.link import Phase
 from ssbfast.net.websocket import ServerWebSocket, protocol_class
 from ssbfast.room.tunnel_auth import AllowList
 from tests.helpers import tls
@@ -473,6 +474,16 @@ async def test_a_room_that_is_closed_says_goodbye_over_a_websocket() -> None:
         await room.server.close()
         await joined.wait_left()
         assert joined.session.error is None
+
+
+async def test_who_leaves_without_waiting_is_heard_out() -> None:
+    async with served_room() as room, websocket_of(room.server) as place, RecordingClient() as client:
+        joined = await client.join(place.address, stay=False)
+        (session,) = room.server._sessions.values()
+        session.link.finish()
+        await joined.wait_left()
+        await eventually(lambda: session.link.phase is Phase.CLOSED)
+        assert joined.session.error is None and session.link._error is None
 
 
 async def test_a_lost_websocket_is_dialled_again() -> None:

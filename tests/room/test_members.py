@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
+import ssbfast
 from ssbfast import limits
 from ssbfast.keys import Keypair
 from ssbfast.room.alias_rules import RESERVED, is_signed, may_be_registered
@@ -130,6 +133,15 @@ def test_a_registration_is_an_effect_whose_signature_is_checked_later() -> None:
     assert effects == [RegisterAlias(5, req, me.id, "alice", signature)]
     assert is_signed(room.portal.me, effects[0])
     assert not is_signed(feed(8), effects[0])
+
+
+def test_every_first_segment_of_the_web_site_is_a_reserved_word() -> None:
+    """An alias is one, too: `https://HOST/ALIAS`."""
+    web = Path(ssbfast.__file__).parent / "server" / "web"
+    sources = [path.read_text(encoding="utf-8") for path in web.rglob("*.py")]
+    paths = {path for source in sources for path in re.findall(r'(?:Route|Mount)\(\s*"/([^"]*)"', source)}
+    segments = {path.partition("/")[0] for path in paths} - {"", "{alias}"}
+    assert segments and segments <= RESERVED
 
 
 def test_reserved_words_are_no_aliases() -> None:

@@ -300,6 +300,19 @@ async def test_a_client_solves_nothing_without_consent(answer: Any, later: bool,
 # ---------------------------------------------------------------- those that look on
 
 
+async def test_a_watcher_that_fails_stops_nothing(tmp_path: Path) -> None:
+    reported: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: reported.append(context))
+    async with kept_room(tmp_path) as room:
+        told: list[dict[str, Any]] = []
+        room.server.watch(lambda event: told[event["event"]])  # type: ignore[call-overload]
+        room.server.watch(told.append)
+        await room.add(Keypair.generate().id)
+        await room.room.raw(MEMBER)
+        assert [event["event"] for event in told] == ["members_changed", "joined"]
+        assert len(reported) == 2 and all(isinstance(context["exception"], TypeError) for context in reported)
+
+
 async def test_watchers_are_told_of_events_and_changes(tmp_path: Path) -> None:
     async with kept_room(tmp_path) as room:
         first: list[dict[str, Any]] = []

@@ -90,11 +90,14 @@ def test_a_newer_version_comes_while_we_run(tmp_path: Path) -> None:
 
 def test_damaged_in_the_middle(tmp_path: Path) -> None:
     with RoomStore(tmp_path) as store:
-        for n in range(100):
+        for n in range(300):
             store.add_member(feed(n), by=None)
         store.check()
+    with closing(sqlite3.connect(tmp_path / FILE)) as connection:
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'members'").fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
     content = bytearray((tmp_path / FILE).read_bytes())
-    content[8192:] = b"\xff" * (len(content) - 8192)
+    content[(page - 1) * size : page * size] = b"\xff" * size
     (tmp_path / FILE).write_bytes(content)
     with RoomStore(tmp_path) as store:
         with pytest.raises(StoreError) as caught:

@@ -239,6 +239,9 @@ def test_members_with_the_mode_in_one_step(store: RoomStore) -> None:
         {"invite_days": 0},
         {"invite_days": limits.INVITE_DAYS + 1},
         {"name": "x" * (limits.SETTING_LETTERS + 1)},
+        {"name": "two\nlines"},
+        {"language": "English, please"},
+        {"language": ""},
     ],
 )
 def test_settings_that_cannot_be(tmp_path: Path, store: RoomStore, bad: dict[str, object]) -> None:

@@ -98,6 +98,37 @@ def store(tmp_path: Path) -> Iterator[RoomStore]:
         yield store
 
 
+@pytest.mark.parametrize(
+    ("before", "step"),
+    [
+        ([], ("add", feed(1), None, Role.ADMIN)),
+        ([("add", feed(1), None, Role.MEMBER)], ("role", feed(1), None, Role.ADMIN)),
+        ([("add", feed(1), None, Role.MEMBER)], ("remove", feed(1), feed(2), False)),
+        ([("add", feed(1), None, Role.MEMBER)], ("block", feed(1), feed(2), False)),
+        ([("alias", "alice", feed(1), True)], ("remove", feed(1), feed(2), False)),
+        ([("alias", "alice", feed(1), False)], ("block", feed(1), feed(2), False)),
+        ([("block", feed(1), None, False)], ("unblock", feed(1), feed(2))),
+        ([], ("mode", Mode.COMMUNITY, feed(1))),
+        ([("invite", 1, None)], ("claim", 1, feed(1))),
+        ([("invite", 1, feed(2))], ("claim", 1, feed(1))),
+        ([], ("alias", "alice", feed(1), True)),
+        ([], ("alias", "alice", feed(1), False)),
+        ([("alias", "alice", feed(1), True)], ("free", "alice", feed(2))),
+    ],
+)
+def test_each_change_is_in_the_news(store: RoomStore, before: list[tuple[Any, ...]], step: tuple[Any, ...]) -> None:
+    for name, *values in before:
+        STEPS[name](store, *values)
+    old = store.news(None)
+    STEPS[step[0]](store, *step[1:])
+    news, whole = store.news(old.number), store.news(None)
+    assert not news.is_whole
+    assert old.standings.get(feed(1)) != whole.standings.get(feed(1))
+    known = {who: one for who, one in {**old.standings, **news.standings}.items() if one.role or one.aliases}
+    assert known == whole.standings
+    assert set(news.standings) == {feed(1)}
+
+
 def test_one_change_is_one_standing(store: RoomStore) -> None:
     for n in range(10):
         store.add_member(feed(n), by=None)

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from ssbfast.cli.options import say
+from ssbfast.cli.output import clean_line
 from ssbfast.cli.room.common import called, id_or_none, names_of, room_options, to_read
 from ssbfast.room.records import AuditLine
 
@@ -30,7 +31,7 @@ def audit(count: int, data: Path, as_json: bool) -> None:
     names = {}
     if store is not None:
         with store as records:
-            found, names = list(records.audit(count=count)), names_of(records)
+            found, names = list(records.audit(count=count)), names_of(records, data)
     for line in reversed(found):
         event = {
             "event": "audit",
@@ -42,8 +43,7 @@ def audit(count: int, data: Path, as_json: bool) -> None:
             "detail": line.detail,
         }
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(line.time))
-        subject = "" if line.subject is None else str(line.subject)
-        text = f"{line.number:>5}  {when}  {called(line.by, names)}  {line.action}  {subject}  {line.detail}"
-        say(event, " ".join(text.rstrip().replace("    ", "  ").split("\n")), as_json=as_json)
+        words = [called(line.by, names), line.action, str(line.subject or ""), clean_line(line.detail)]
+        say(event, f"{line.number:>5}  {when}  {'  '.join(filter(None, words))}", as_json=as_json)
     if not found and not as_json:
         click.echo("Nobody has changed anything yet.")

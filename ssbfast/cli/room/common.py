@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 OPERATOR: Final = "operator"
+VISITOR: Final = "a visitor"
 
 
 # ---------------------------------------------------------------- options
@@ -165,9 +166,11 @@ def day(seconds: float | None) -> str:
     return "never" if seconds is None else time.strftime("%Y-%m-%d", time.localtime(seconds))
 
 
-def names_of(store: RoomStore) -> dict[FeedId, str]:
-    """Return an alias of each key that has one."""
-    return {alias.feed: alias.name for alias in reversed(store.aliases())}
+def names_of(store: RoomStore, data: Path) -> dict[FeedId, str]:
+    """Return an alias of each key that has one. In the room's own name act visitors who are not signed in."""
+    names = {alias.feed: alias.name for alias in reversed(store.aliases())}
+    me = room_id(data)
+    return names if me is None else {**names, me: VISITOR}
 
 
 def called(feed: FeedId | None, names: Mapping[FeedId, str]) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ssbfast.cli.options import say
+from ssbfast.cli.output import clean_line
 from ssbfast.cli.room.common import (
     ListGroup,
     called,
@@ -102,7 +103,7 @@ def _list(data: Path, *, as_json: bool) -> None:
     names = {}
     if store is not None:
         with store as records:
-            found, names = list(records.denied()), names_of(records)
+            found, names = list(records.denied()), names_of(records, data)
     for one in found:
         event = {
             "event": "denied",
@@ -112,6 +113,6 @@ def _list(data: Path, *, as_json: bool) -> None:
             "since": round(one.since, 3),
         }
         text = f"{one.feed}  since {day(one.since)}  by {called(one.by, names)}"
-        say(event, f"{text}  {one.comment}".rstrip(), as_json=as_json)
+        say(event, f"{text}  {clean_line(one.comment)}".rstrip(), as_json=as_json)
     if not found and not as_json:
         click.echo(f"This room blocks nobody. Next: {next_command('deny add @ID', data)}")

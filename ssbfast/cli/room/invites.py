@@ -10,6 +10,7 @@ import click
 
 from ssbfast import limits
 from ssbfast.cli.options import say
+from ssbfast.cli.output import clean_line
 from ssbfast.cli.room.common import (
     ListGroup,
     called,
@@ -125,7 +126,7 @@ def _list(data: Path, *, as_json: bool) -> None:
     now = time.time()
     if store is not None:
         with store as records:
-            names, news = names_of(records), records.news(None)
+            names, news = names_of(records, data), records.news(None)
             for one in records.invites():
                 standing = None if one.by is None else news.standings.get(one.by)
                 role = Role.OPERATOR if one.by is None else standing.role if standing else Role.EXTERNAL
@@ -134,7 +135,7 @@ def _list(data: Path, *, as_json: bool) -> None:
         event: dict[str, Any] = {"event": "invite", "number": one.number, "by": id_or_none(one.by), "note": one.note}
         event |= {"created": one.created, "expires": one.expires, "uses": one.uses, "used": one.used, "state": state}
         text = f"{one.number:>5}  {state:9}  {one.used} of {one.uses} used  until {day(one.expires)}"
-        say(event, f"{text}  by {called(one.by, names)}  {one.note}".rstrip(), as_json=as_json)
+        say(event, f"{text}  by {called(one.by, names)}  {clean_line(one.note)}".rstrip(), as_json=as_json)
     if not found and not as_json:
         click.echo(f"This room has no invites. Next: {next_command('invite create', data)}")
 

@@ -139,7 +139,7 @@ def _list(data: Path, *, as_json: bool) -> None:
     found, aliases, names = [], {}, {}
     if store is not None:
         with store as records:
-            found, names = list(records.members()), names_of(records)
+            found, names = list(records.members()), names_of(records, data)
             aliases = _by_owner([(alias.feed, alias.name) for alias in records.aliases()])
     for member in found:
         event = {

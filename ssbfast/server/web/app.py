@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import http
 import logging
 import secrets
 import traceback
@@ -17,7 +19,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from ssbfast import limits
 from ssbfast.errors import StoreError
-from ssbfast.server.web import alias_pages, invite_pages, landing, pages, sign_in_pages
+from ssbfast.room.alias_rules import RESERVED
+from ssbfast.server.web import alias_pages, invite_pages, landing, metrics, pages, sign_in_pages
 from ssbfast.server.web.errors import WebError
 from ssbfast.server.web.request_limits import TooMany
 from ssbfast.server.web.sessions import Cookies
@@ -26,7 +29,7 @@ from ssbfast.server.web.site import Incoming, Site, too_many, wall_time, wants_j
 _LOG = logging.getLogger("ssbfast.web")
 _LOG.addHandler(logging.NullHandler())
 
-MODULES: Final = (landing, invite_pages, sign_in_pages, pages)
+MODULES: Final = (landing, invite_pages, sign_in_pages, metrics, pages)
 """The modules of pages: each has `routes(site)`. Aliases come last, because they take every name that is left."""
 
 _CSP: Final = (
@@ -89,11 +92,13 @@ class Application:
         if scope["type"] != "http":
             return
         is_started = False
+        began = self._site.now()
 
         async def guarded(message: Message) -> None:
             nonlocal is_started
             if message["type"] == "http.response.start":
                 is_started = True
+                self._count(scope["path"], message["status"], self._site.now() - began)
                 message = {**message, "headers": self._headers(scope, message["headers"])}
             await send(message)
 
@@ -108,7 +113,17 @@ class Application:
             if is_started:
                 self._report(error)
                 raise
+            if isinstance(error, WebError) and error.status == http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+                await _drain(receive)
             await (await self._error(request, error))(scope, receive, guarded)
+
+    def _count(self, path: str, status: int, seconds: float) -> None:
+        """Count an answer. What visitors may write in a path is no label: there are only so many."""
+        first = path.split("/", 2)[1] if path.startswith("/") else ""
+        route = first if first in RESERVED else "alias" if first else "landing"
+        measures = self._site.room.measures
+        measures.requests[route, status] += 1
+        measures.request_seconds.add(seconds)
 
     # ------------------------------------------------------------ before
 
@@ -130,6 +145,8 @@ class Application:
             raise too_many(error.seconds) from None
         if int_of(request.headers.get("content-length")) > limits.WEB_BODY:
             raise WebError(413)
+        if len(headers) > limits.WEB_HEADERS:
+            raise WebError(400)
         if is_plain(request, site.proxies.trusts(peer)) and site.name.is_secure and not host.is_loopback:
             target = site.name.url + request.url.path + (f"?{request.url.query}" if request.url.query else "")
             raise WebError(308, headers={"Location": target})
@@ -186,7 +203,7 @@ class Application:
             title=say(_TITLES.get(known.status, _TITLES[400])),
             message=say(text),
             incident=known.incident,
-            status_code=known.status,
+            path="/",  # nothing of the request: pages that are not there are all the same
         )
 
     def _known(self, error: Exception) -> WebError:
@@ -217,6 +234,19 @@ class Application:
     async def _health(self, request: Request) -> Response:
         is_draining = self._site.is_draining or self._site.room.is_closing
         return Response("draining\n" if is_draining else "ok\n", 503 if is_draining else 200, media_type="text/plain")
+
+
+async def _drain(receive: Receive) -> None:
+    """Read some of a body that is too long, and throw it away: who is still sending does not hear that it is."""
+    read = 0
+    try:
+        while read < limits.WEB_DRAIN:
+            message = await asyncio.wait_for(receive(), limits.WEB_DRAIN_SECONDS)
+            read += len(message.get("body", b""))
+            if message["type"] != "http.request" or not message.get("more_body"):
+                return
+    except asyncio.TimeoutError:
+        return
 
 
 def is_plain(request: Request, is_proxied: bool) -> bool:

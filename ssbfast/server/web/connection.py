@@ -100,9 +100,16 @@ class HttpConnection(H11Protocol):
             self._stalled = None
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self.transport.is_closing() or self.transport.get_protocol() is not self:
-            return
+        view = memoryview(data)
+        for at in range(0, len(data), limits.WEB_HEADER):  # h11 looks at the length of a head that is not whole only
+            super().data_received(bytes(view[at : at + limits.WEB_HEADER]))
+            if self.transport.is_closing():
+                return
+            if self.transport.get_protocol() is not self:
+                rest = bytes(view[at + limits.WEB_HEADER :])
+                if rest:
+                    self.transport.get_protocol().data_received(rest)  # type: ignore[attr-defined]
+                return
         state = self.conn.their_state
         if state is h11.SEND_BODY:
             self._wait_for("body", limits.WEB_BODY_SECONDS)
@@ -113,8 +120,9 @@ class HttpConnection(H11Protocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0] == b"":
-            self._wait_for("", None)  # uvicorn waits for the next request
+        if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
+            is_next_there = self.conn.trailing_data[0] != b""  # else uvicorn waits for it
+            self._wait_for("head" if is_next_there else "", limits.WEB_HEADER_SECONDS if is_next_there else None)
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         self.leave()

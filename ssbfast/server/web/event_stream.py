@@ -39,7 +39,7 @@ class EventStream(Response):
         events: Events,
         is_allowed: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
-        super().__init__(media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+        super().__init__(media_type="text/event-stream", headers={"X-Accel-Buffering": "no", "Connection": "close"})
         del self.headers["content-length"]
         self._streams = site.streams
         self._events = events

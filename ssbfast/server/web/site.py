@@ -125,6 +125,7 @@ class Site:
         base_url: Where browsers find the site: `https://room.example`.
         proxies: The proxies whose word about addresses is believed.
         request_limits: What one address may ask.
+        metrics_token: With it `/metrics` may be read from elsewhere than this machine.
 
     Attributes:
         name: The site's name, and which others are answered.
@@ -144,6 +145,7 @@ class Site:
         *,
         proxies: Proxies | None = None,
         request_limits: RequestLimits | None = None,
+        metrics_token: str | None = None,
     ) -> None:
         if room.keeper is None:
             raise LocalProtocolError("a web site needs a room with records")
@@ -151,10 +153,11 @@ class Site:
         self.keeper: Keeper = room.keeper
         self.name = SiteName(base_url)
         self.proxies = proxies or Proxies()
-        self.limits = request_limits or RequestLimits()
+        self.limits = RequestLimits() if request_limits is None else request_limits
         self.sessions = Sessions(self.keeper, room.registry)
         self.sign_ins = SignIns(room.me.id, self._may_sign_in, self._on_settled)
         self.streams = EventStreams()
+        self.metrics_token = metrics_token
         self.is_draining = False
         self._settled: dict[str, asyncio.Event] = {}
         self._thread: ThreadPoolExecutor | None = None
@@ -342,9 +345,8 @@ class Site:
             visitor=visitor,
             room=RoomView(self.room_name, str(self.room.me.id), settings.mode, settings.description),
             csrf=self.csrf(request),
-            path=request.url.path,
             may=lambda action: self.registry.may(visitor.feed, Action[action]),
-            **context,
+            **{"path": request.url.path, **context},
         )
 
     def json(self, value: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
