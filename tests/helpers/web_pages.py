@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import http.client
+import json
 import re
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -57,6 +58,33 @@ class _Words(HTMLParser):
         self.words.append(data)
 
 
+class Stream:
+    """A stream of events."""
+
+    def __init__(self, port: int, path: str, headers: Mapping[str, str]) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        self._connection.request("GET", path, headers=dict(headers))
+        self._answer = self._connection.getresponse()
+
+    async def next(self) -> tuple[str, Any]:
+        """Return the next event with its data, pings left out; ("", None) at the end."""
+        return await asyncio.to_thread(self._next)
+
+    def _next(self) -> tuple[str, Any]:
+        name = ""
+        while line := self._answer.readline().decode():
+            if line.startswith("event: "):
+                name = line[7:].strip()
+            elif line.startswith("data: ") and name != "ping":
+                return name, json.loads(line[6:])
+        return "", None
+
+    def close(self) -> None:
+        """Go away."""
+        self._answer.close()
+        self._connection.close()
+
+
 @dataclass
 class Browser:
     """A browser. token: its session's, None for a visitor."""
@@ -77,15 +105,9 @@ class Browser:
             self._ask, "POST", path, body, {"Content-Type": "application/x-www-form-urlencoded"}
         )
 
-    async def stream(self, path: str) -> http.client.HTTPResponse:
+    async def stream(self, path: str) -> Stream:
         """Open a stream of events; the caller closes it."""
-
-        def ask() -> http.client.HTTPResponse:
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
-            connection.request("GET", path, headers=self._headers({}))
-            return connection.getresponse()
-
-        return await asyncio.to_thread(ask)
+        return await asyncio.to_thread(Stream, self.port, path, self._headers({}))
 
     def _headers(self, more: Mapping[str, str]) -> dict[str, str]:
         cookies = {"Cookie": f"ssb={self.token}"} if self.token else {}

@@ -85,7 +85,8 @@ def routes(site: Site) -> list[Route]:
         site.require(request, Action.CREATE_INVITE)
         form = await site.form(request)
         _ = site.text(request)
-        wanted = Wanted(one_line(form.get("note"))[: limits.NOTE_LETTERS], form.get("days"), form.get("uses"))
+        days_text, uses_text = (one_line(form.get(name))[: limits.WEB_QUERY] for name in ("days", "uses"))
+        wanted = Wanted(one_line(form.get("note"))[: limits.NOTE_LETTERS], days_text, uses_text)
         days, uses = number_in(wanted.days), number_in(wanted.uses)
         problem = ""
         if not 1 <= days <= limits.INVITE_DAYS:
