@@ -14,7 +14,6 @@ import click
 from ssbfast.cli.connect import calling_options, run_call
 from ssbfast.cli.contacts import in_words
 from ssbfast.cli.options import callback, data_flag, has_store, peer_options, say
-from ssbfast.cli.output import in_utc
 from ssbfast.cli.path_options import paths_from
 from ssbfast.cli.peer_options import trust_from
 from ssbfast.cli.peer_output import meaning
@@ -153,7 +152,7 @@ def as_event(denial: Denial) -> dict[str, object]:
         "proven": denial.proven,
         "reason": denial.reason.value,
         "alias": denial.alias,
-        "verified_at": None if denial.verified_at is None else in_utc(denial.verified_at),
+        "verified_at": denial.verified_at,
         "time": round(denial.time, 3),
     }
 

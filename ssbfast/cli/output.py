@@ -61,8 +61,10 @@ def json_line(event: Event) -> str:
 
 
 def _stamped(event: Event) -> Event:
-    """Return an event with its `time`: its own, given in seconds, or now."""
+    """Return an event with its `time`: its own, given in seconds, or now. `verified_at` is a time, too."""
     seconds = event.get("time")
+    if isinstance(verified_at := event.get("verified_at"), float):
+        event = {**event, "verified_at": in_utc(verified_at)}
     stamp = in_utc(seconds if isinstance(seconds, float) else time.time())
     first = {"event": event["event"]} if "event" in event else {}
     return {**first, **event, "time": stamp}

@@ -97,9 +97,7 @@ class Browser:
         if address is not None:
             self.always["X-Forwarded-For"] = address
 
-    async def ask(
-        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
-    ) -> Answer:
+    async def ask(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
         sent = {"Host": self.host, "Connection": "close", **self.always}
         if self.cookies:
             sent["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
