@@ -132,7 +132,7 @@ def test_wheels_are_tested_with_what_there_is_everywhere() -> None:
     """matplotlib has no wheels for musl on ARM; whatever draws is skipped without it."""
     (extra,) = re.findall(r"^test = \[\n(.*?)^\]", SETTINGS, re.M | re.S)
     assert "pytest" in extra and "matplotlib" not in extra
-    assert 'test-extras = ["room", "test"]' in SETTINGS
+    assert 'test-extras = ["web", "test"]' in SETTINGS
 
 
 def test_wheels_are_not_tested_by_attacks() -> None:

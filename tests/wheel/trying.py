@@ -110,7 +110,7 @@ class Place:
         if compilers := [name for name in COMPILERS if shutil.which(name, path=self.path)]:
             raise Failure(f"there is a compiler: {', '.join(compilers)}")
         run(python, "-m", "venv", folder / "venv")
-        self.run("-m", "pip", "install", "--quiet", "--only-binary", ":all:", f"{wheel}[room,direct,test]")
+        self.run("-m", "pip", "install", "--quiet", "--only-binary", ":all:", f"{wheel}[web,direct,test]")
 
     def environment(self) -> dict[str, str]:
         kept = {
