@@ -34,6 +34,7 @@ Kind = Literal[
     "room-client-2/stack6",
     "room-client-2/stack8",
     "room-client-2/ws",
+    "room-client-2/web",
     "rooms-1",
     "tunnel-2018",
     "portal",
@@ -223,6 +224,10 @@ class JSPeer:
     async def call(self, peer: str, name: str, *args: JSON, **fields: JSON) -> JSON:
         """Call the async method `name` ("test.add") of `peer`, an id with which there is a session."""
         return await self.request("call", peer=peer, name=name.split("."), args=list(args), **fields)
+
+    async def plugin(self, section: str, name: str, *args: JSON) -> JSON:
+        """Call an async method of one of the peer's own plugins."""
+        return await self.request("plugin", section=section, name=name, args=list(args))
 
     async def source(self, peer: str, name: str, *args: JSON, **fields: JSON) -> Measured:
         """Read a source to its end. keep: how many items to hand back; take: abort after so many."""

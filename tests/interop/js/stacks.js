@@ -5,6 +5,7 @@
 // room-client-2/stack6  6.4           ssb-conn, ssb-room-client 2
 // room-client-2/stack8  8.1           the same, with the configuration re-shaped (see `forStack8`)
 // room-client-2/ws      6.4           ssb-conn, ssb-room-client 2, ssb-ws: dials WebSockets, too
+// room-client-2/web     6.4           ssb-conn, ssb-room-client 2, ssb-http-invite-client, ssb-http-auth-client
 // rooms-1               6.4           ssb-conn, ssb-room 1.3 `tunnel/client`
 // tunnel-2018           6.4           ssb-conn (ping only), ssb-tunnel 2.0
 // portal                6.3 (its own) ssb-conn, ssb-room 1.3 `tunnel/server`, `invite`, `ssb-shims` (no web pages)
@@ -22,6 +23,15 @@ const KINDS = {
   'room-client-2/ws': {
     stack: 'secret-stack',
     plugins: () => [require('ssb-ws'), require('ssb-conn'), require('ssb-room-client')]
+  },
+  'room-client-2/web': {
+    stack: 'secret-stack',
+    plugins: () => [
+      require('ssb-conn'),
+      require('ssb-room-client'),
+      require('ssb-http-invite-client'),
+      require('ssb-http-auth-client')
+    ]
   },
   'rooms-1': { stack: 'secret-stack', plugins: () => [require('ssb-conn'), require('ssb-room/tunnel/client')] },
   'tunnel-2018': { stack: 'secret-stack', plugins: () => [require('ssb-conn'), require('ssb-tunnel')] },
