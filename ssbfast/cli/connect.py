@@ -39,7 +39,7 @@ from ssbfast.cli.peer_options import (
 from ssbfast.cli.peer_output import PeerWords, forward_problem
 from ssbfast.cli.resolve_target import Parsed, Target, look_up, parse, resolve
 from ssbfast.cli.standard_error import warn
-from ssbfast.errors import BadInputError
+from ssbfast.errors import AliasError, BadInputError
 from ssbfast.ids import FeedId, NetworkId
 from ssbfast.pasted.hosts import show
 from ssbfast.pasted.web_links import AliasLink, InviteLink
@@ -81,10 +81,11 @@ def run_call(
     connections: int | None,
     trust: TrustOptions,
     paths: Paths,
+    only: FeedId | None = None,
 ) -> int:
     """Keep a tunnel to what `text` names, and carry every connection to `bind` through it. Returns the exit code.
 
-    Raises BadInputError before anything is dialled, made or changed.
+    only: the one peer that it may be. Raises BadInputError before anything is dialled, made or changed.
     """
     from ssbfast.cli.runner import run_until_stopped
 
@@ -94,6 +95,8 @@ def run_call(
     trust.check()
     paths.check()
     target, known = _find(parsed, rooms, data, network)
+    if only not in (None, target.who):
+        raise AliasError("the alias is another peer's now")
     portals = {way.portal for way in target.ways} or {room.portal for room in known}
     call = _Call(
         target,

@@ -209,9 +209,10 @@ def _call(number: int, data: Path, *, rooms: tuple[Given, ...], bind: Endpoint |
         denial = _denial(store, number)
     if denial.address is None:
         raise BadInputError(f"denial {number} has no verified address")
-    if not rooms or bind is None:
+    if bind is None or not (rooms or denial.alias):
         raise BadInputError(f"--connect needs --bind HOST:PORT, and --room with the address of {denial.room}")
-    return run_call(denial.address, data=data, rooms=rooms, bind=bind, **options)
+    target = denial.address if rooms or denial.alias is None else denial.alias  # which says where the room is
+    return run_call(target, data=data, rooms=rooms, bind=bind, only=denial.origin, **options)
 
 
 def _existing(data: Path) -> Path:

@@ -41,6 +41,10 @@ class Visits:
         self._visits: dict[FeedId, Visit] = {}
         self._leaving: set[asyncio.Task[None]] = set()
 
+    def has(self, room: JoinedRoom) -> bool:
+        """Return whether we are in a room only to visit."""
+        return any(_is_in(visit) and visit.joining.result() is room for visit in self._visits.values())
+
     @contextlib.asynccontextmanager
     async def visiting(self, alias: Alias) -> AsyncIterator[JoinedRoom]:
         """Be in the alias's room, to open a tunnel. Several that do so at once share one session with it."""
@@ -73,6 +77,8 @@ class Visits:
             return
         if self._visits.get(visit.room) is visit:
             del self._visits[visit.room]
+        if _is_in(visit):
+            visit.joining.result().is_leaving = True  # nobody else begins anything there
         leaving = asyncio.ensure_future(_leave(visit.joining))
         self._leaving.add(leaving)
         leaving.add_done_callback(self._leaving.discard)

@@ -20,13 +20,18 @@ from ssbfast.ids import FeedId
 from ssbfast.keys import Keypair
 from ssbfast.net.peer import Peer
 from ssbfast.pasted.addresses import read_alias
-from ssbfast.pasted.web_links import AliasLink, is_loopback
+from ssbfast.pasted.web_links import AliasLink, alias_link, is_loopback
 from ssbfast.wire.address import MultiserverAddress, NetAddress, WebSocketAddress, parse_address
 from ssbfast.wire.alias import Alias, decode_signature, is_alias, may_be_alias, sign_alias
 from ssbfast.wire.muxrpc_body import clean_text
 
 _GOOD: Final = "successful"
 _JSON: Final = "?encoding=json"
+
+
+def names_alias(text: str) -> bool:
+    """Return whether a text is an alias by its form."""
+    return text.startswith("ssb:experimental?") or alias_link(text) is not None
 
 
 async def resolve_alias(text: str | AliasLink | Alias) -> Alias:

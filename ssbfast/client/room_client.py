@@ -19,7 +19,7 @@ from typing import Any, TypeVar, overload
 
 from ssbfast import limits
 from ssbfast.client.alias_visits import Visits
-from ssbfast.client.aliases import list_aliases, register_alias, resolve_alias, revoke_alias
+from ssbfast.client.aliases import list_aliases, names_alias, register_alias, resolve_alias, revoke_alias
 from ssbfast.client.denial_names import DenialNames
 from ssbfast.client.direct_paths import Direct, DirectPaths
 from ssbfast.client.events import ClientEvents, tunnel_address
@@ -342,7 +342,7 @@ class RoomClient:
 
     async def connect(
         self,
-        target: FeedId | TunnelAddress | PrivateTunnelAddress | str,
+        target: FeedId | TunnelAddress | PrivateTunnelAddress | Alias | str,
         *,
         room: JoinedRoom | None = None,
         anyway: bool = False,
@@ -353,8 +353,8 @@ class RoomClient:
 
         Args:
             target: A feed id, or the text of one (reached through the given room, else through those that list it, else
-                through any); a tunnel address, or text with several (through the room that it names); or a private
-                tunnel address, which is resolved here.
+                through any); a tunnel address, or text with several (through the room that it names); a private tunnel
+                address, which is resolved here; or an alias, as `consume` takes it.
             room: The room to go through; None: any that leads there.
             anyway: Dial against the word of our follow graph, too, now and later.
 
@@ -369,8 +369,14 @@ class RoomClient:
             SessionEndedError: The session with the room, or the tunnel, ended first.
             LocalProtocolError: The room is not joined.
         """
-        found = parse_target(target) if isinstance(target, str) else target
         self._need_relay()
+        if isinstance(target, str) and names_alias(target):
+            target = await resolve_alias(target)
+        if isinstance(target, Alias):
+            if room is None:
+                return await self.consume(target, anyway=anyway)
+            target = TunnelAddress(target.room, target.user)
+        found = parse_target(target) if isinstance(target, str) else target
         if isinstance(found, PrivateTunnelAddress):
             found = await self.resolve(found)
         problem: SSBError | None = None
@@ -429,8 +435,9 @@ class RoomClient:
         self._need_relay()
         found = await resolve_alias(alias) if isinstance(alias, str) else alias
         target = TunnelAddress(found.room, found.user)
-        if any(room.id == found.room for room in self.rooms):
-            return await self.connect(target, anyway=anyway)
+        for joined in self.rooms:
+            if joined.id == found.room and not joined.is_leaving and not self._visits.has(joined):
+                return await self.connect(target, room=joined, anyway=anyway)
         async with self._visits.visiting(found) as room:
             return await self.connect(target, room=room, anyway=anyway)
 

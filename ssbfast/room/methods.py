@@ -116,6 +116,9 @@ class SolutionTaker(Protocol):
     def solve(self, feed: FeedId, sc: str, cc: str, sol: str, now: float) -> bool:
         """Take a peer's solution of the challenge `sc`; return whether it is one."""
 
+    def forget(self, feed: FeedId) -> None:
+        """Drop what a peer has solved and no browser has used yet."""
+
 
 _Handler: TypeAlias = Callable[[int, Called, float], list[Effect]]
 

@@ -13,6 +13,7 @@ from ssbfast.errors import SessionEndedError, StoreError
 from ssbfast.ids import FeedId
 from ssbfast.room import alias_rules
 from ssbfast.room.effects import EndWebSessions, RegisterAlias, RevokeAlias, Write
+from ssbfast.room.methods import SolutionTaker
 from ssbfast.room.records import Outcome
 from ssbfast.room.registry import Registry
 from ssbfast.room.roles import Action, Mode
@@ -30,6 +31,10 @@ class WritingRoom(Protocol):
     @property
     def registry(self) -> Registry:
         """Return what the room knows of keys."""
+
+    @property
+    def sign_ins(self) -> SolutionTaker | None:
+        """Return the challenges of the web site."""
 
     def alias_url(self, name: str) -> str:
         """Return the URL of an alias."""
@@ -131,5 +136,7 @@ class Writes:
         return (None, True) if outcome is Outcome.DONE else (alias_rules.UNKNOWN, None)
 
     async def _end_web_sessions(self, effect: EndWebSessions) -> tuple[str | None, Any]:
+        if self._room.sign_ins is not None:
+            self._room.sign_ins.forget(effect.feed)
         await self._keeper.run(self._keeper.records.end_web_sessions, effect.feed)
         return None, True

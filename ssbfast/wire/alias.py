@@ -30,6 +30,8 @@ from ssbfast.wire.address_types import MultiserverAddress, format_address
 SIGNATURE_SUFFIX: Final = ".sig.ed25519"
 SIGNATURE_BYTES: Final = 64
 
+_HERE: Final = "http://"  # which is on this machine
+
 _REGISTERED: Final = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 _RESOLVED: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/]{86}==")
@@ -134,6 +136,8 @@ class Alias:
         """Return the alias as people write it: `alice.room.example`, `room.example/alice`."""
         if self.url is None:
             return self.name
-        place = self.url.partition("://")[2]
-        host, _, path = place.partition("/")
-        return host if not path.strip("/") else f"{host}/{self.name}"
+        place = self.url.removeprefix("https://")
+        host, slash, path = place.removeprefix(_HERE).partition("/")
+        if slash and path.strip("/"):
+            host = f"{host}/{self.name}"
+        return f"{_HERE}{host}" if place.startswith(_HERE) else host

@@ -178,7 +178,7 @@ def refused(tmp_path: Path) -> Path:
 async def test_a_denial_gets_its_name(refused: Path, site: WebSite) -> None:
     site.pages["/alice"] = tells(alias_json(ALICE, ROOM, ADDRESS))
     data = ("--data", str(refused))
-    name = f"127.0.0.1:{site.port}/alice"
+    name = f"{site.url}/alice"
     said = await out("denials", "1", "--alias", f"{site.url}/alice", *data)
     assert said.strip() == f"{ALICE.id} ({name}) was refused"
     rows = [json.loads(line) for line in (await out("denials", *data, "--json")).splitlines()]
@@ -205,6 +205,30 @@ async def test_a_false_name_changes_nothing(refused: Path, site: WebSite, told: 
     failed(done, 1, "alias", words)
     with Store(refused) as store:
         assert {denial.alias for denial in store.denials()} == {None}
+
+
+@pytest.mark.parametrize("is_hers", [True, False])
+async def test_a_named_denial_says_where_to_call_back(tmp_path: Path, site: WebSite, is_hers: bool) -> None:
+    data = tmp_path / "peer"
+    me = load_secret(data / "secret", True)
+    async with served_room() as room, RecordingClient(admission=AllowList([me.id])) as alice:
+        await alice.join(room.server.address)
+        with Store(data) as store:
+            batch = Batch(RANDBELOW)
+            batch.add(Denial(room.server.me.id, alice.me.id, Reason.STRANGER, 1.0))
+            store.record(batch, RANDBELOW)
+            store.name_denials(room.server.me.id, alice.me.id, f"{site.url}/alice", 2.0)
+        owner = alice.me if is_hers else ALICE
+        site.pages["/alice"] = tells(alias_json(owner, room.server.me.id, room.server.address))
+        arguments = ("denials", "--connect", "1", "--bind", "127.0.0.1:0", "--anyway", "--data", str(data), "--json")
+        if not is_hers:
+            failed(await command(*arguments), 1, "alias", "another peer's now")
+            return
+        calling = await asyncio.to_thread(Running, *arguments)
+        with calling:
+            assert (await asyncio.to_thread(calling.event, "connected"))["peer"] == str(alice.me.id)
+            calling.signal(signal.SIGTERM)
+            assert await asyncio.to_thread(calling.wait) == 0
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ssbfast import limits
 from ssbfast.client import aliases, web_request
@@ -19,7 +21,15 @@ from ssbfast.client.denial_log import DenialLog
 from ssbfast.client.follow_graph import MemoryGraph
 from ssbfast.client.tunnel_auth import Trust
 from ssbfast.client.web_invites import claim_invite
-from ssbfast.errors import AliasError, BadInputError, InviteError, RefusedError, SessionEndedError, SSBError
+from ssbfast.errors import (
+    AliasError,
+    BadInputError,
+    InviteError,
+    LocalProtocolError,
+    RefusedError,
+    SessionEndedError,
+    SSBError,
+)
 from ssbfast.ids import FeedId, encode_key
 from ssbfast.keys import Keypair
 from ssbfast.pasted.addresses import read_room_or_invite
@@ -71,7 +81,7 @@ async def test_an_alias_is_resolved(site: WebSite, path: str, page: Any) -> None
     site.pages[path] = page(truth())
     found = await resolve_alias(f"{site.url}{path}")
     assert (found.name, found.user, found.room, found.address) == ("alice", ALICE.id, ROOM, ADDRESS)
-    assert str(found) == f"127.0.0.1:{site.port}/alice"
+    assert str(found) == f"{site.url}/alice"
     assert site.targets == [f"{path}?encoding=json"]
     assert b"Cookie" not in site.heads[0] and b"Accept: application/json" in site.heads[0]
 
@@ -244,6 +254,24 @@ def test_an_alias_cannot_be_made_up() -> None:
         Alias("alice", ALICE.id, ROOM, addresses, bytes(64))
 
 
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=40),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+TOLD = st.fixed_dictionaries({}, optional={name: st.just(value) | JSON for name, value in truth().items()})
+
+
+@given(TOLD | JSON)
+def test_whatever_a_web_site_says_is_an_alias_or_an_error(answer: Any) -> None:
+    try:
+        found = aliases.alias_from(answer, "alice", "https://room.example/alice")
+    except AliasError as error:
+        assert_says_little(error)
+    else:
+        assert (found.user, found.room) == (ALICE.id, ROOM)
+
+
 def test_how_people_write_it() -> None:
     def alias(url: str) -> str:
         return str(aliases.alias_from(truth(), "alice", url))
@@ -291,6 +319,46 @@ async def test_a_room_that_we_are_in_is_not_joined_and_not_left(site: WebSite) -
             await peer.close()
             await asyncio.sleep(0)
             assert caller.rooms == (joined,)
+
+
+async def test_a_visit_that_begins_as_another_ends() -> None:
+    async with served_room() as room, RecordingClient() as caller:
+        admission = AllowList([caller.me.id])
+        async with RecordingClient(admission=admission) as target:
+            await target.join(room.server.address)
+            alias = await caller.resolve(alias_uri(target.me, room.server.me.id, room.server.address))
+            peer = await caller.consume(alias)
+            for turns in range(8):
+                beginning = asyncio.ensure_future(caller.consume(alias))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                await peer.close()
+                peer = await beginning
+                assert await peer.call("add", 1, 2) == 3
+            await peer.close()
+            for _ in range(3):  # at once, while the room is being left
+                await (await caller.consume(alias)).close()
+            await eventually(lambda: not caller.staying)
+
+
+async def test_an_alias_is_a_target(site: WebSite) -> None:
+    async with served_room() as room, RecordingClient() as caller:
+        admission = AllowList([caller.me.id])
+        async with RecordingClient(admission=admission) as target:
+            await target.join(room.server.address)
+            site.pages["/alice"] = tells(alias_json(target.me, room.server.me.id, room.server.address))
+            uri = alias_uri(target.me, room.server.me.id, room.server.address)
+            for text in (f"{site.url}/alice", uri):
+                peer = await caller.connect(text)
+                assert peer.id == target.me.id
+                await peer.close()
+            await eventually(lambda: not caller.staying)
+            joined = await caller.join(room.server.address)
+            peer = await caller.connect(await caller.resolve(uri), room=joined)
+            assert await peer.call("add", 1, 2) == 3
+            elsewhere = alias_uri(target.me, ROOM, ADDRESS)
+            with pytest.raises(LocalProtocolError):
+                await caller.connect(elsewhere, room=joined)
 
 
 async def test_a_visit_that_comes_to_nothing_leaves_nothing() -> None:
@@ -435,7 +503,7 @@ async def test_a_denial_has_a_name_only_when_that_is_verified(
     if lie is not None:
         assert named == [] and stored == [(None, None)] * 2
         return
-    assert [event["alias"] for event in named] == [f"127.0.0.1:{site.port}/alice"] * 2
+    assert [event["alias"] for event in named] == [f"{site.url}/alice"] * 2
     assert all(alias == named[0]["alias"] and verified is not None for alias, verified in stored)
 
 

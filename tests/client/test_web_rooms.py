@@ -81,7 +81,7 @@ async def test_a_refused_visitor_is_named(tmp_path: Path) -> None:
                 await caller.connect(target.me.id)
             named = await target.told("denied_alias")
             assert named["origin"] == str(caller.me.id)
-            assert named["alias"] == f"127.0.0.1:{place.port}/mallory"
+            assert named["alias"] == f"{place.url}/mallory"
         await trust.close()
     with Store(tmp_path / "peer") as store:
         assert [denial.alias for denial in store.denials()] == [named["alias"]]

@@ -444,6 +444,26 @@ async def test_an_app_signs_all_browsers_out(site: ServedSite) -> None:
     assert [(await browser.get("/logout")).status for browser in browsers] == [401] * 3
 
 
+async def test_an_app_that_signs_out_everywhere_means_waiting_browsers_too(site: ServedSite) -> None:
+    me, browser, cc = await site.member(), site.browser(), new_nonce()
+    page = await browser.get("/login")
+    peer = await site.room.raw(me, announce=False)
+    solution = solve(me, site.id, challenge(page), cc)
+    assert await peer.call("httpAuth.sendSolution", challenge(page), cc, solution) is True
+    assert await peer.call("httpAuth.invalidateAllSolutions") is True
+    assert (await browser.form("/login/finish", {"csrf": page.csrf})).status == 403
+
+
+async def test_a_member_that_is_removed_between_solution_and_finish_stays_out(site: ServedSite) -> None:
+    me, browser = await site.member(), site.browser()
+    page = await browser.get("/login")
+    async with app(site, me) as client:
+        assert await client.sign_in(client.joined, challenge(page))  # type: ignore[attr-defined]
+    await site.site.keeper.run(site.store.remove_member, me.id, by=None)
+    assert (await browser.form("/login/finish", {"csrf": page.csrf})).status == 403
+    assert "ssb" not in browser.cookies
+
+
 @pytest.mark.parametrize("loss", ["removed", "blocked"])
 async def test_who_loses_its_role_is_out_at_the_next_request(site: ServedSite, loss: str) -> None:
     me = await site.member()
