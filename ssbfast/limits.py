@@ -1131,3 +1131,6 @@ NOTICE_LETTERS: Final = 20_000
 
 WEB_QUERY: Final = 100
 """Characters of what is searched for."""
+
+CERTIFICATE_LOOK_SECONDS: Final = 30.0
+"""How often a site looks whether its certificate was renewed."""

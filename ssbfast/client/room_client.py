@@ -221,12 +221,13 @@ class RoomClient:
             DeadlineError: The room did not answer in time; not with `wait`.
         """
         listing = announce is True if attendants is None else attendants or announce is True
-        self._need_relay()
         if address.startswith(_WEB_INVITES):
+            self._need_relay()
             address = await self._claim(address)
         room = JoinedRoom(
             self.me.id, ways_into(address), announce=announce, listing=listing, on_standing=self._events.room
         )
+        self._need_relay()
         self._kept[room] = None
         room.keeper = asyncio.get_running_loop().create_task(
             keep(room, self._enter, self._events.room, stay=stay, wait=wait)
@@ -369,14 +370,15 @@ class RoomClient:
             SessionEndedError: The session with the room, or the tunnel, ended first.
             LocalProtocolError: The room is not joined.
         """
-        self._need_relay()
         if isinstance(target, str) and names_alias(target):
+            self._need_relay()
             target = await resolve_alias(target)
         if isinstance(target, Alias):
             if room is None:
                 return await self.consume(target, anyway=anyway)
             target = TunnelAddress(target.room, target.user)
         found = parse_target(target) if isinstance(target, str) else target
+        self._need_relay()
         if isinstance(found, PrivateTunnelAddress):
             found = await self.resolve(found)
         problem: SSBError | None = None

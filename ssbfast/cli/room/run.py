@@ -139,6 +139,7 @@ def run(
     plan = _plan(web, web_url, host, trust_proxy, (tls_cert, tls_key))
     secret = (default_data() if data is None else data) / "secret"
     me = read_secret(secret, create=True)
+    name = name or (host.host if host is not None else "")
     is_new = not has_records(secret.parent)
     records = open_records(secret.parent)
     site = _site(plan, records, is_new=is_new, admin=admin, me=me.id)

@@ -140,6 +140,8 @@ class SiteName:
             raise BadInputError("not the URL of a web site: it reads https://HOST or https://HOST:PORT")
         self.scheme = parts.scheme
         self.host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        if _HOST.fullmatch(self.host) is None:
+            raise BadInputError("not the URL of a web site: its host has strange characters")
         self.port = port or (443 if parts.scheme == "https" else 80)
         self.netloc = self.host if port is None or port == self._default else f"{self.host}:{port}"
         self.url = f"{self.scheme}://{self.netloc}"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from starlette.routing import Route
@@ -68,6 +70,9 @@ class WebServer:
             **options,
         )
         self._server = Server(self._config)
+        self._certificate = certificate
+        self._seen = self._stamp()
+        self._looking: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> WebServer:
         await self.start()
@@ -88,6 +93,8 @@ class WebServer:
         await self._server.startup(sockets=self._sockets)
         self.site.room.sign_ins = self.site.sign_ins
         self.site.room.is_web = True
+        if self._certificate is not None:
+            self._looking = asyncio.get_running_loop().create_task(self._look())
 
     async def close(self) -> None:
         """Stop listening, let answers that have begun end, and say goodbye to peers on WebSockets."""
@@ -95,8 +102,32 @@ class WebServer:
         room.is_web = False
         room.sign_ins = None
         self.site.close()
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
         with contextlib.suppress(OSError):
             await self._server.shutdown(sockets=self._sockets)
+
+    async def _look(self) -> None:
+        """Take a renewed certificate for new connections; keep the old one when it cannot be used."""
+        while True:
+            await asyncio.sleep(limits.CERTIFICATE_LOOK_SECONDS)
+            stamp = self._stamp()
+            if stamp is None or stamp == self._seen or self._certificate is None or self._config.ssl is None:
+                continue
+            self._seen = stamp
+            try:
+                self._config.ssl.load_cert_chain(*self._certificate)
+                self.site.room.emit("certificate_loaded")
+            except (OSError, ValueError):
+                self.site.room.emit("certificate_problem")
+
+    def _stamp(self) -> tuple[int, ...] | None:
+        """Return something that differs once the files of the certificate do; None while one is away."""
+        try:
+            return tuple(Path(file).stat().st_mtime_ns for file in self._certificate or ())
+        except OSError:
+            return None
 
     def _client_host(self, host: str, headers: Any) -> str:
         pairs = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.raw_items()]

@@ -75,9 +75,7 @@ async def test_an_unknown_alias_is_a_failure_that_apps_can_read(site: ServedSite
 
 
 @pytest.mark.parametrize("suffix", ["", "?encoding=json"])
-async def test_in_a_restricted_room_an_alias_is_an_unknown_page(
-    site: ServedSite, alice: Keypair, suffix: str
-) -> None:
+async def test_in_a_restricted_room_an_alias_is_an_unknown_page(site: ServedSite, alice: Keypair, suffix: str) -> None:
     await site.mode(Mode.RESTRICTED)
     seen = {
         (await site.browser(host=host).get(path + suffix)).plain

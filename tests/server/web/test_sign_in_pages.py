@@ -538,5 +538,3 @@ async def test_only_the_family_of_a_browser_is_kept(site: ServedSite) -> None:
     me = await site.member()
     await site.signed_in(me, User_Agent="Mozilla/5.0 (X11; Linux x86_64; rv:120.0) Gecko/20100101 Firefox/120.0")
     assert [session.browser for session in site.store.web_sessions(me.id)] == ["Firefox"]
-
-

@@ -14,6 +14,7 @@ from ssbfast.room.codes import hash_of, new_code
 from ssbfast.room.records import Invite, Outcome
 from ssbfast.room.roles import Action
 from ssbfast.server.web.errors import WebError
+from ssbfast.server.web.invite_pages import claim_uri, invite_url
 from ssbfast.server.web.pages.common import N_, back, done, names_of, number_in, one_line, page_of
 from ssbfast.server.web.site import Site, wall_time
 from ssbfast.server.web.templating import qr
@@ -104,10 +105,17 @@ def routes(site: Site) -> list[Route]:
         )
         if not number:
             raise WebError(403)
-        link = site.url(f"/join?invite={code}")
+        link = invite_url(site, code)
         image = await site.in_thread(qr, link)
         return await site.render(
-            request, "invite_made.html", link=link, qr=image, expires=expires, uses=uses, back="/invites"
+            request,
+            "invite_made.html",
+            link=link,
+            uri=claim_uri(site, code),
+            qr=image,
+            expires=expires,
+            uses=uses,
+            back="/invites",
         )
 
     async def revoke(request: Request) -> Response:
