@@ -14,7 +14,8 @@ from tests.helpers.require import require
 USERS = (
     "tutorial/",
     *(f"howto/{page}/" for page in ("run-a-room", "moderate-a-room", "tunnel-a-service")),
-    *(f"howto/{page}/" for page in ("use-from-python", "come-from-pyssb")),
+    *(f"howto/{page}/" for page in ("use-from-python", "come-from-pyssb", "coming-from-go-ssb-room")),
+    *(f"howto/{page}/" for page in ("run-a-room-for-people", "be-a-member")),
     *(f"topics/{page}/" for page in ("who-gets-in", "direct-paths", "private-addresses", "under-load")),
 )
 INTERNALS = ("architecture/", "kernels/", "protocol/direct/", "reference/wire/", "reference/net/", "benchmarks/")
