@@ -264,7 +264,7 @@ class WebSocket(asyncio.Transport, asyncio.Protocol):
     def _take_turn(self) -> None:
         self._is_queued = False
         data = self._unread
-        if data is None or self._is_lost or self._is_over or (self._inbox is not None and not self._is_closing):
+        if data is None or self._is_lost or self._is_over:
             return
         self._unread = None
         self._read(data)

@@ -306,7 +306,7 @@ async def test_a_link_that_rests_gets_what_came_before_a_close() -> None:
 
 
 async def test_many_small_frames_take_turns() -> None:
-    ends = Ends(LinkStub(rest_after=3000))
+    ends = Ends(LinkStub(room=100, rest_after=3000))
     frames = [bytes([n % 256]) for n in range(10_000)]
     ends.say(*map(binary, frames), Frame(Opcode.CLOSE, b"\x03\xe8"))
     at_once = len(ends.link.got)
@@ -323,7 +323,7 @@ async def test_many_small_frames_take_turns() -> None:
 
 
 async def test_we_close_while_much_is_unread() -> None:
-    ends = Ends(LinkStub(rest_after=1))
+    ends = Ends(LinkStub(room=10, rest_after=1))
     ends.say(*[binary(b"x")] * 10_000, Frame(Opcode.CLOSE, b"\x03\xe8"))
     ends.here.close()
     await eventually(lambda: ends.raw.calls[-1] == "close")
