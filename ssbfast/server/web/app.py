@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from email.utils import formatdate
 from typing import Final
+from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -21,6 +22,7 @@ from ssbfast import limits
 from ssbfast.errors import StoreError
 from ssbfast.room.alias_rules import RESERVED
 from ssbfast.server.web import alias_pages, invite_pages, landing, metrics, pages, sign_in_pages
+from ssbfast.server.web.client_address import RequestHost
 from ssbfast.server.web.errors import WebError
 from ssbfast.server.web.request_limits import TooMany
 from ssbfast.server.web.sessions import Cookies
@@ -31,6 +33,8 @@ _LOG.addHandler(logging.NullHandler())
 
 MODULES: Final = (landing, invite_pages, sign_in_pages, metrics, pages)
 """The modules of pages: each has `routes(site)`. Aliases come last, because they take every name that is left."""
+
+HEALTH: Final = "/healthz"
 
 _CSP: Final = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self';"
@@ -81,7 +85,7 @@ class Application:
 
     def __init__(self, site: Site, more: Iterable[Callable[[Site], list[Route]]] = ()) -> None:
         self._site = site
-        routes: list[BaseRoute] = [Route("/static/{path:path}", self._static), Route("/healthz", self._health)]
+        routes: list[BaseRoute] = [Route("/static/{path:path}", self._static), Route(HEALTH, self._health)]
         for make in (*(module.routes for module in MODULES), *more, alias_pages.routes):
             routes += make(site)
         self._router = Router(routes, redirect_slashes=False, default=self._not_found)
@@ -133,8 +137,10 @@ class Application:
         peer = scope["client"][0] if scope.get("client") else ""
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         host = site.name.read(request.headers.get("host", ""), scope["scheme"])
+        if host is None and request.url.path == HEALTH:  # asked by address, by whatever looks after the process
+            host = RequestHost(True, None, "")
         if host is None:
-            raise WebError(400, "this site has another name")
+            raise WebError(400, "This site has another name.")
         is_secure = scope["scheme"] == "https" or (site.name.is_secure and not host.is_loopback)
         network = site.network(peer, headers)
         incoming = Incoming(host, network, Cookies(is_secure))
@@ -147,9 +153,10 @@ class Application:
             raise WebError(413)
         if len(headers) > limits.WEB_HEADERS:
             raise WebError(400)
+        if "transfer-encoding" in request.headers and "content-length" in request.headers:
+            raise WebError(400, headers={"Connection": "close"})  # a proxy may have seen another end of the body
         if is_plain(request, site.proxies.trusts(peer)) and site.name.is_secure and not host.is_loopback:
-            target = site.name.url + request.url.path + (f"?{request.url.query}" if request.url.query else "")
-            raise WebError(308, headers={"Location": target})
+            raise WebError(308, headers={"Location": site.name.url + same_target(scope)})
         if host.alias is None and not request.url.path.startswith("/static/"):
             cookies = request.cookies
             incoming.pre = _short(cookies.get(incoming.cookies.pre))
@@ -253,6 +260,12 @@ def is_plain(request: Request, is_proxied: bool) -> bool:
     """Return whether a trusted proxy says that the browser came without TLS."""
     said = request.headers.get("x-forwarded-proto", "").rpartition(",")[2].strip().lower()
     return is_proxied and said == "http"
+
+
+def same_target(scope: Scope) -> str:
+    """Return path and query of a request as they stand in a URL: whatever is in them, it is ASCII without blanks."""
+    path, query = quote(scope["path"], safe="/@:~+=,;"), quote(scope["query_string"], safe="/@:~+=,;%&?")
+    return (path if path.startswith("/") else "/") + (f"?{query}" if query else "")
 
 
 def int_of(text: str | None) -> int:
