@@ -113,9 +113,10 @@ class SignInPages:
             raise WebError(403, REFUSED) from None
         is_right = is_solution(site.room.me.id, feed, sc, cc, solution)
         if not is_right or not site.registry.may(feed, Action.SIGN_IN):
+            site.room.measures.sign_ins["app", "refused"] += 1
             raise WebError(403, REFUSED)
         response = await site.render(request, "login_done.html", feed=feed)
-        await site.sign_in(request, response, feed)
+        await site.sign_in(request, response, feed, "app")
         return response
 
     async def _on_another_screen(self, request: Request, sc: str) -> Response:
@@ -187,7 +188,7 @@ class SignInPages:
             raise WebError(403, REFUSED)
         if done.link is not None:
             await self._make_admin(done.feed, done.link)
-        return await self._sign_in(request, done.feed)
+        return await self._sign_in(request, done.feed, "browser" if done.link is None else "admin_link")
 
     async def _make_admin(self, feed: FeedId, link: bytes) -> None:
         """Use up the link by which the first admin of a room comes in."""
@@ -201,11 +202,11 @@ class SignInPages:
         if outcome is Outcome.UNCHANGED:
             await site.keeper.run(site.records.set_role, feed, Role.ADMIN, by=None)
 
-    async def _sign_in(self, request: Request, feed: FeedId) -> Response:
+    async def _sign_in(self, request: Request, feed: FeedId, way: str) -> Response:
         if not self._site.registry.may(feed, Action.SIGN_IN):
             raise WebError(403, REFUSED)
         response = self._site.redirect(FIRST_PAGE)
-        await self._site.sign_in(request, response, feed)
+        await self._site.sign_in(request, response, feed, way)
         return response
 
     # ------------------------------------------------------------ by link
@@ -235,7 +236,7 @@ class SignInPages:
         taken = await site.keeper.run(site.records.take_link, hashed, wall_time())
         if taken is None or taken[0] is None:
             raise WebError(403, BAD_LINK)
-        return await self._sign_in(request, taken[0])
+        return await self._sign_in(request, taken[0], "link")
 
     # ------------------------------------------------------------ by password
 
@@ -256,11 +257,12 @@ class SignInPages:
         stored = None if feed is None else await site.keeper.read(site.records.password, feed)
         is_right = await site.in_thread(passwords.is_right, form.get("password"), stored)
         if not is_right or feed is None or not site.registry.may(feed, Action.SIGN_IN):
+            site.room.measures.sign_ins["password", "refused"] += 1
             if wants_json(request):
                 raise WebError(403, WRONG_PASSWORD)
             error = site.text(request)(WRONG_PASSWORD)
             return await site.render(request, "login_password.html", 403, error=error, name=given)
-        return await self._sign_in(request, feed)
+        return await self._sign_in(request, feed, "password")
 
     def _who(self, given: str) -> FeedId | None:
         alias = self._site.registry.alias(given.lower())
