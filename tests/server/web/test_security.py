@@ -384,7 +384,9 @@ async def test_slow_peers_are_cut_off(hurry: None, site: ServedSite, data: bytes
 async def test_a_body_has_its_own_time(site: ServedSite, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "WEB_HEADER_SECONDS", 0.2)
     reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
-    writer.write(b"POST /claim HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{")
+    writer.write(
+        b"POST /claim HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{"
+    )
     await asyncio.sleep(0.5)
     writer.write(b"}")
     assert (await read_answer(reader)).status == 200
