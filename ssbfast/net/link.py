@@ -280,6 +280,10 @@ class Link(asyncio.BufferedProtocol):
         """True when a valid message of the handshake has come."""
         return self._shaking is None or self._shaking.has_spoken
 
+    def in_turn(self, work: Callable[[], None]) -> None:
+        """Do work of this link's when its turn among others has come."""
+        self._relay.turns.queue(self.share, work)
+
     def control(self, flags: int, req: int, body: bytes) -> None:
         """Queue a control packet. A peer that lets a whole backlog of them pile up loses its session."""
         if self.phase is not Phase.OPEN or self._core is None:

@@ -70,12 +70,15 @@ class WebSocket(asyncio.Transport, asyncio.Protocol):
         "_is_full",
         "_is_lost",
         "_is_over",
+        "_is_queued",
         "_is_reading",
         "_link",
         "_loop",
         "_parser",
         "_raw",
+        "_raw_reads",
         "_timer",
+        "_unread",
     )
 
     def __init__(self, parser: Protocol) -> None:
@@ -86,7 +89,10 @@ class WebSocket(asyncio.Transport, asyncio.Protocol):
         self._raw: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._inbox: memoryview | None = None  # what the link has not taken
+        self._unread: memoryview | None = None  # what the parser has not taken
+        self._is_queued = False  # it has a turn
         self._is_reading = True
+        self._raw_reads = True
         self._is_full = False  # the other end takes nothing just now
         self._is_closing = False  # closed by the link
         self._is_over = False  # nothing more comes from the peer that counts
@@ -138,16 +144,15 @@ class WebSocket(asyncio.Transport, asyncio.Protocol):
         return self._is_reading and not self.is_closing()
 
     def pause_reading(self) -> None:
-        if self._is_reading:
-            self._is_reading = False
-            self._connection.pause_reading()
+        self._is_reading = False
+        self._steer()
 
     def resume_reading(self) -> None:
         if self._is_reading or self._is_lost:
             return
         self._is_reading = True
         if self._inbox is None:
-            self._connection.resume_reading()
+            self._steer()
         else:
             self._loop.call_soon(self._go_on)
 
@@ -162,9 +167,8 @@ class WebSocket(asyncio.Transport, asyncio.Protocol):
         self._parser.send_close(CloseCode.NORMAL_CLOSURE)
         self._send()
         self._end_within(limits.WEBSOCKET_CLOSE_SECONDS)
-        if not self._is_reading:  # the peer's close frame is behind bytes that are not wanted any more
-            self._is_reading = True
-            self._connection.resume_reading()
+        self._queue_rest()
+        self._steer()  # the peer's close frame is behind bytes that are not wanted any more
 
     def abort(self) -> None:
         self._is_closing = True
@@ -185,26 +189,17 @@ class WebSocket(asyncio.Transport, asyncio.Protocol):
         self._end_within(limits.WEBSOCKET_UPGRADE_SECONDS)
 
     def data_received(self, data: bytes) -> None:
-        pieces: list[bytes | bytearray | memoryview] = []
-        view = memoryview(data)
-        for at in range(0, len(view), limits.WEBSOCKET_READ):
-            if self._is_over or self._is_lost:
-                break
-            self._parse(view[at : at + limits.WEBSOCKET_READ], pieces)
-        if pieces and not self._is_closing and not self._is_lost:
-            if self._inbox is not None:  # TLS may bring some more after we have paused
-                pieces.insert(0, self._inbox)
-            self._inbox = memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))
-            self._deliver()
-        if self._is_over:
-            self._end()
+        if self._unread is not None:  # TLS may bring some more after we have paused
+            self._unread = memoryview(b"".join((self._unread, data)))
+        else:
+            self._read(memoryview(data))
 
     def eof_received(self) -> bool:
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._is_lost = self._is_over = True
-        self._inbox = None
+        self._inbox = self._unread = None
         self._cancel_timer()
         link = self._link
         if link is not None:
@@ -238,11 +233,58 @@ class WebSocket(asyncio.Transport, asyncio.Protocol):
         self._link = link
         link.connection_made(self)
 
-    def _parse(self, data: memoryview, pieces: list[bytes | bytearray | memoryview]) -> None:
-        """Take bytes of the connection; what their frames carry comes behind `pieces`."""
+    def _read(self, data: memoryview) -> None:
+        """Take what was read, as much of it as this turn allows."""
+        pieces: list[bytes | bytearray | memoryview] = []
+        frames = at = 0
+        while at < len(data) and frames <= limits.WEBSOCKET_FRAMES and not (self._is_over or self._is_lost):
+            frames += self._parse(data[at : at + limits.WEBSOCKET_READ], pieces)
+            at += limits.WEBSOCKET_READ
+        if at < len(data) and not (self._is_over or self._is_lost):
+            self._unread = data[at:]
+        if pieces and not self._is_closing and not self._is_lost:
+            if self._inbox is not None:
+                pieces.insert(0, self._inbox)
+            self._inbox = memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+            self._deliver()
+        if self._is_over and not self._is_lost:
+            self._end()
+        else:
+            self._queue_rest()
+            self._steer()
+
+    def _queue_rest(self) -> None:
+        """Let what is unread have its turn, unless the link has to take something else first."""
+        if self._unread is None or self._is_queued or self._link is None or self._is_lost:
+            return
+        if self._inbox is None or self._is_closing:
+            self._is_queued = True
+            self._link.in_turn(self._take_turn)
+
+    def _take_turn(self) -> None:
+        self._is_queued = False
+        data = self._unread
+        if data is None or self._is_lost or self._is_over:
+            return
+        self._unread = None
+        self._read(data)
+
+    def _steer(self) -> None:
+        """Read from the connection exactly while what comes can be taken."""
+        if self._is_lost or self._raw is None:
+            return
+        wanted = self._is_closing or (self._is_reading and self._inbox is None)
+        wanted = wanted and self._unread is None
+        if wanted is not self._raw_reads:
+            self._raw_reads = wanted
+            (self._raw.resume_reading if wanted else self._raw.pause_reading)()
+
+    def _parse(self, data: memoryview, pieces: list[bytes | bytearray | memoryview]) -> int:
+        """Take bytes; what their frames carry comes behind `pieces`. Return how many frames they were."""
         parser = self._parser
         parser.receive_data(data)  # type: ignore[arg-type]  # it is only added to a bytearray
-        for event in parser.events_received():
+        events = parser.events_received()
+        for event in events:
             if isinstance(event, Frame):
                 self._take(event, pieces)
             else:
@@ -252,6 +294,7 @@ class WebSocket(asyncio.Transport, asyncio.Protocol):
         if parser.close_rcvd is not None or parser.parser_exc is not None or parser.handshake_exc is not None:
             self._is_over = True
         self._send(in_answer=True)
+        return len(events)
 
     def _take(self, frame: Frame, pieces: list[bytes | bytearray | memoryview]) -> None:
         if frame.opcode is Opcode.TEXT:
@@ -311,7 +354,8 @@ class WebSocket(asyncio.Transport, asyncio.Protocol):
             if self._is_over:
                 self._end()
             else:
-                self._connection.resume_reading()
+                self._queue_rest()
+                self._steer()
 
     def _end_within(self, seconds: float) -> None:
         self._cancel_timer()

@@ -17,11 +17,12 @@ from cryptography.x509.oid import NameOID
 
 @functools.cache
 def certificate(name: str = "localhost") -> bytes:
-    """A self-signed certificate for `name` and 127.0.0.1, with its key, in PEM."""
+    """A self-signed certificate for `name`, names below it, and 127.0.0.1 for localhost; with its key, in PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     who = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.timezone.utc)
-    names = [x509.DNSName(name), *([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))] if name == "localhost" else [])]
+    local = [x509.DNSName(name), x509.DNSName(f"*.{name}")]
+    names = [*local, *([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))] if name == "localhost" else [])]
     built = (
         x509.CertificateBuilder()
         .subject_name(who)

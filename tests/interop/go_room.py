@@ -24,29 +24,36 @@ def binary() -> Path | None:
     return Path(named) if named and Path(named).is_file() else None
 
 
-class GoRoom:
-    """A running room. address: as its members dial it."""
+DOMAIN = "room.test"
 
-    def __init__(self, data: Path, port: int) -> None:
+
+class GoRoom:
+    """A running room. address: as its members dial it; web: the port of its web site, which expects a proxy."""
+
+    def __init__(self, data: Path, port: int, web: int) -> None:
         self._data = data
+        self.web = web
         self.id = FeedId.parse(json.loads((data / "secret").read_text())["id"])
         self.address = f"net:127.0.0.1:{port}~shs:{str(self.id).removeprefix('@').removesuffix('.ed25519')}"
 
-    def add_member(self, feed: FeedId) -> None:
-        """Make a key a member, as its dashboard does."""
+    def add_member(self, feed: FeedId, role: int = 1) -> None:
+        """Make a key a member, as its dashboard and its program insert-user do."""
+        self.run("INSERT INTO members (role, pub_key) VALUES (?, ?)", role, str(feed))
+
+    def run(self, statement: str, *values: object) -> None:
         with closing(sqlite3.connect(self._data / "roomdb", timeout=PATIENCE)) as database, database:
-            database.execute("INSERT INTO members (role, pub_key) VALUES (1, ?)", (str(feed),))
+            database.execute(statement, values)
 
 
 @asynccontextmanager
-async def go_room(data: Path, mode: str) -> AsyncIterator[GoRoom]:
+async def go_room(data: Path, mode: str, *arguments: str) -> AsyncIterator[GoRoom]:
     """Run a room in a mode until the end of the block."""
     program = binary()
     assert program is not None, WHY
     port, web = free_port(), free_port()
     process = await asyncio.create_subprocess_exec(
         *(str(program), "-repo", str(data), "-lismux", f"127.0.0.1:{port}", "-lishttp", f"127.0.0.1:{web}"),
-        *("-https-domain", "room.test", "-mode", mode, "-nounixsock", "-dbg", ""),
+        *("-https-domain", DOMAIN, "-mode", mode, "-nounixsock", "-dbg", "", *arguments),
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -56,7 +63,7 @@ async def go_room(data: Path, mode: str) -> AsyncIterator[GoRoom]:
             assert line, "the room has ended"
         reading = asyncio.create_task(process.stderr.read())  # else it stops when the pipe is full
         await _until_it_listens(port)
-        yield GoRoom(data, port)
+        yield GoRoom(data, port, web)
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)
     finally:

@@ -91,6 +91,9 @@ class LinkStub:
             self.rest_after = None
             self.transport.pause_reading()
 
+    def in_turn(self, work: Any) -> None:
+        asyncio.get_running_loop().call_soon(work)
+
     def pause_writing(self) -> None:
         self.calls.append("full")
 
@@ -300,6 +303,31 @@ async def test_a_link_that_rests_gets_what_came_before_a_close() -> None:
     ends.here.resume_reading()
     await asyncio.sleep(0)
     assert ends.link.got == BYTES and ends.raw.calls[-1] == "close"
+
+
+async def test_many_small_frames_take_turns() -> None:
+    ends = Ends(LinkStub(room=100, rest_after=3000))
+    frames = [bytes([n % 256]) for n in range(10_000)]
+    ends.say(*map(binary, frames), Frame(Opcode.CLOSE, b"\x03\xe8"))
+    at_once = len(ends.link.got)
+    assert limits.WEBSOCKET_FRAMES < at_once < 3000 and ends.raw.calls[-1] == "pause"
+    ends.say(binary(b"never"))  # TLS has some more; it is behind the close frame
+    await eventually(lambda: len(ends.link.got) >= 3000)
+    assert not ends.here.is_reading()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert len(ends.link.got) < 10_000
+    ends.here.resume_reading()
+    await eventually(lambda: ends.raw.calls[-1] == "close")
+    assert ends.link.got == b"".join(frames)
+
+
+async def test_we_close_while_much_is_unread() -> None:
+    ends = Ends(LinkStub(room=10, rest_after=1))
+    ends.say(*[binary(b"x")] * 10_000, Frame(Opcode.CLOSE, b"\x03\xe8"))
+    ends.here.close()
+    await eventually(lambda: ends.raw.calls[-1] == "close")
+    assert ends.close_code() == 1000
 
 
 async def test_a_link_that_rests_for_ever_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
