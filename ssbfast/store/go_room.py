@@ -1,7 +1,8 @@
 """What go-ssb-room keeps, read from its data directory: `secret`, and the SQLite file `roomdb`.
 
 Only the tables that matter are read, and of them only the columns that every version since 1.0 has. Passwords are not
-taken: they are bcrypt's. Whatever cannot be read is left out, with one line that says so.
+taken: they are bcrypt's. Nor are the notices that a new room has, which nobody wrote. Whatever cannot be read is left
+out, with one line that says so.
 
 Source: the migrations of go-ssb-room 2.0 (facts only).
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import datetime
+import hashlib
 import re
 import sqlite3
 import time
@@ -28,6 +30,7 @@ from ssbfast.room.roles import Mode, Role
 from ssbfast.store import database, room_backup
 from ssbfast.store.room_store import Contents
 from ssbfast.wire.alias import may_be_alias, verify_alias
+from ssbfast.wire.muxrpc_body import clean_text
 
 FILE: Final = "roomdb"
 SECRET: Final = "secret"
@@ -40,6 +43,21 @@ _NOTICES: Final = {
     "NoticeCodeOfConduct": "conduct",
     "NoticePrivacyPolicy": "privacy",
 }
+_TITLE: Final = ("description", "en")
+"""The notice whose title its web site shows as the room's name."""
+
+_PLACEHOLDERS: Final = frozenset(
+    {
+        "18c182f553c4cfd4",
+        "302e88ab16edb635",
+        "3a527f41205bb17c",
+        "262a0c9fdddc00a7",
+        "cdea556700f6c4d6",
+        "01c512f4978847cf",
+    }
+)
+"""How the SHA-256 of title, line feed and content begins, for the notices that a new room has."""
+
 _NEEDED: Final = ("members", "aliases", "invites", "denied_keys")
 _TIME: Final = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.\d+)?(?: ?(Z|[+-]\d\d:?\d\d))?")
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
@@ -110,13 +128,15 @@ class _Reader:
             raise BadInputError(f"{path} is not of a go-ssb-room that we know: it has no table {missing[0]}")
         denied = self._denied()
         members = self._members({one.feed for one in denied})
+        notices = self._notices(tables)
+        name = next((one.title for one in notices if (one.name, one.language) == _TITLE), "")
         contents = Contents(
-            settings=self._settings(tables),
+            settings=self._settings(tables, clean_text(name, limits.SETTING_LETTERS)),
             members=members,
             denied=denied,
             aliases=self._aliases({member.feed for member in members}),
             invites=self._invites({member.feed for member in members}),
-            notices=self._notices(tables),
+            notices=notices,
         )
         with_password: list[FeedId] = []
         if "fallback_passwords" in tables:
@@ -185,7 +205,7 @@ class _Reader:
                 found.append((hash, Invite(0, by, "", self._time(created), None, 1, 0, None)))
         return found
 
-    def _settings(self, tables: set[str]) -> Settings:
+    def _settings(self, tables: set[str], room_name: str) -> Settings:
         mode, language = Mode.COMMUNITY, ""
         if "config" in tables:
             columns = {row[1] for row in self._rows("PRAGMA table_info(config)")}
@@ -196,7 +216,7 @@ class _Reader:
                     self._left_out.append(f"privacy mode {number!r}: it becomes community")
             if "defaultLanguage" in columns:
                 language = "".join(str(text) for (text,) in self._rows("SELECT defaultLanguage FROM config"))
-        return Settings(mode=mode, language=_language(language) or "en")
+        return Settings(mode=mode, name=room_name, language=_language(language) or "en")
 
     def _notices(self, tables: set[str]) -> list[Notice]:
         if not {"pins", "notices", "pin_notices"} <= tables:
@@ -208,6 +228,8 @@ class _Reader:
             " ORDER BY notices.id"
         )
         for pin, spoken, title, body in rows:
+            if hashlib.sha256(f"{title}\n{body}".encode()).hexdigest()[:16] in _PLACEHOLDERS:
+                continue
             language = _language(str(spoken))
             name = _NOTICES.get(str(pin))
             if name is None or language is None or (name, language) in found:

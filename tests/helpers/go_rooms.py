@@ -25,10 +25,11 @@ TABLES = (
     "CREATE TABLE pins (id INTEGER PRIMARY KEY, name TEXT UNIQUE)",
     "CREATE TABLE notices (id INTEGER PRIMARY KEY AUTOINCREMENT, title TEXT, content TEXT, language TEXT)",
     "CREATE TABLE pin_notices (notice_id INTEGER, pin_id INTEGER, PRIMARY KEY (notice_id, pin_id))",
-    "CREATE TABLE config (id INTEGER PRIMARY KEY CHECK (id = 0), privacyMode INTEGER, defaultLanguage TEXT)",
-    "INSERT INTO config VALUES (0, 2, 'en')",
-    "INSERT INTO pins VALUES (1, 'NoticeDescription'), (2, 'NoticeNews'), (3, 'NoticePrivacyPolicy'),"
-    " (4, 'NoticeCodeOfConduct')",
+    "CREATE TABLE config (id INTEGER PRIMARY KEY CHECK (id = 0), privacyMode INTEGER, defaultLanguage TEXT,"
+    " use_subdomain_for_aliases BOOLEAN)",
+    "INSERT INTO config VALUES (0, 2, 'en', 1)",
+    "INSERT INTO pins VALUES (1, 'NoticeDescription'), (2, 'NoticeNews'), (3, 'NoticeCodeOfConduct'),"
+    " (4, 'NoticePrivacyPolicy')",
 )
 
 

@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import html
 import http.client
+import json
 import os
 import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
@@ -25,6 +27,7 @@ from tests.interop.go_room import DOMAIN, GoRoom
 
 _CSRF = re.compile(r'name="gorilla.csrf.Token" value="([^"]+)"')
 _BELOW = re.compile(rb"(?i)\bhost: ([a-z0-9-]+)\." + DOMAIN.encode())
+_FORM = "application/x-www-form-urlencoded"
 _AGENT = "Mozilla/5.0 (X11; Linux x86_64)"
 
 
@@ -61,7 +64,11 @@ class GoBrowser:
         assert status == 200 and found, text
         return html.unescape(found[1])
 
-    def _ask(self, method: str, path: str, body: str | None) -> tuple[int, str]:
+    async def post_json(self, path: str, value: Any) -> Any:
+        _status, text = await asyncio.to_thread(self._ask, "POST", path, json.dumps(value), "application/json")
+        return json.loads(text)
+
+    def _ask(self, method: str, path: str, body: str | None, kind: str = _FORM) -> tuple[int, str]:
         headers = {
             "Host": DOMAIN,
             "X-Forwarded-Proto": "https",
@@ -70,7 +77,7 @@ class GoBrowser:
             "Cookie": "; ".join(f"{name}={value}" for name, value in self._cookies.items()),
         }
         if body is not None:
-            headers["Content-Type"] = "application/x-www-form-urlencoded"
+            headers["Content-Type"] = kind
         with contextlib.closing(
             http.client.HTTPConnection("127.0.0.1", self._room.web, timeout=PATIENCE)
         ) as connection:

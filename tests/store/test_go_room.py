@@ -42,8 +42,9 @@ def furnish(files: GoRoomFiles) -> None:
     files.invite(CODE, admin)
     files.invite(bytes(50), admin, active=False)
     files.notice(1, "en-GB", "About", "*A room*")
+    files.notice(2, "en-GB", "News", "Some recent updates...")  # what a new room has
     files.notice(1, "de-DE", "Über", "*Ein Raum*")
-    files.notice(4, "en-GB", "Conduct", "Be kind.")
+    files.notice(3, "en-GB", "Conduct", "Be kind.")
     files.run("INSERT INTO fallback_passwords (password_hash, member_id) VALUES (x'00', ?)", member)
 
 
@@ -73,7 +74,8 @@ def test_all_of_it(tmp_path: Path, files: GoRoomFiles) -> None:
             ("description", "de", "*Ein Raum*"),
             ("description", "en", "*A room*"),
         ]
-        assert store.news(None).settings.mode is Mode.COMMUNITY
+        settings = store.news(None).settings
+        assert (settings.mode, settings.name) == (Mode.COMMUNITY, "About")
         assert not store.news(0).is_whole and len(store.news(0).standings) == 4
         # an invite that go-ssb-room made lets one key in
         hash = hash_of(AN_INVITE)

@@ -21,6 +21,7 @@ from ssbfast import limits
 from ssbfast.errors import StoreError
 from ssbfast.room.alias_rules import RESERVED
 from ssbfast.server.web import alias_pages, invite_pages, landing, metrics, pages, sign_in_pages
+from ssbfast.server.web.client_address import RequestHost
 from ssbfast.server.web.errors import WebError
 from ssbfast.server.web.request_limits import TooMany
 from ssbfast.server.web.sessions import Cookies
@@ -31,6 +32,8 @@ _LOG.addHandler(logging.NullHandler())
 
 MODULES: Final = (landing, invite_pages, sign_in_pages, metrics, pages)
 """The modules of pages: each has `routes(site)`. Aliases come last, because they take every name that is left."""
+
+HEALTH: Final = "/healthz"
 
 _CSP: Final = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self';"
@@ -81,7 +84,7 @@ class Application:
 
     def __init__(self, site: Site, more: Iterable[Callable[[Site], list[Route]]] = ()) -> None:
         self._site = site
-        routes: list[BaseRoute] = [Route("/static/{path:path}", self._static), Route("/healthz", self._health)]
+        routes: list[BaseRoute] = [Route("/static/{path:path}", self._static), Route(HEALTH, self._health)]
         for make in (*(module.routes for module in MODULES), *more, alias_pages.routes):
             routes += make(site)
         self._router = Router(routes, redirect_slashes=False, default=self._not_found)
@@ -133,8 +136,10 @@ class Application:
         peer = scope["client"][0] if scope.get("client") else ""
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         host = site.name.read(request.headers.get("host", ""), scope["scheme"])
+        if host is None and request.url.path == HEALTH:  # asked by address, by whatever looks after the process
+            host = RequestHost(True, None, "")
         if host is None:
-            raise WebError(400, "this site has another name")
+            raise WebError(400, "This site has another name.")
         is_secure = scope["scheme"] == "https" or (site.name.is_secure and not host.is_loopback)
         network = site.network(peer, headers)
         incoming = Incoming(host, network, Cookies(is_secure))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import time
@@ -11,6 +12,7 @@ from typing import Final
 from starlette.responses import Response
 
 from ssbfast import limits
+from ssbfast.errors import StoreError
 from ssbfast.ids import FeedId
 from ssbfast.room.codes import hash_of, new_code
 from ssbfast.room.records import RoomRecords
@@ -82,7 +84,8 @@ class Sessions:
         if now - session.seen > limits.WEB_SESSION_IDLE or now - session.created > limits.WEB_SESSION_MOST:
             return NOBODY
         if now - session.seen > limits.WEB_SESSION_NOTED:
-            await self._keeper.run(self._records.touch_web_session, hashed, now)
+            with contextlib.suppress(StoreError):  # a full disk shuts nobody out
+                await self._keeper.run(self._records.touch_web_session, hashed, now)
         return Visitor(session.feed, self._registry.role(session.feed), hashed, token)
 
     async def is_current(self, visitor: Visitor) -> bool:

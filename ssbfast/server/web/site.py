@@ -272,9 +272,9 @@ class Site:
         try:
             value = json.loads(await self.body(request))
         except (ValueError, RecursionError):
-            raise WebError(400, "the body is no JSON") from None
+            raise WebError(400, "The body is no JSON.") from None
         if not isinstance(value, dict):
-            raise WebError(400, "the body is no JSON object")
+            raise WebError(400, "The body is no JSON object.")
         return value
 
     async def open_form(self, request: Request) -> Form:
@@ -285,7 +285,7 @@ class Site:
         try:
             return Form(parse_qsl(text, keep_blank_values=True, max_num_fields=limits.WEB_FIELDS))
         except ValueError:
-            raise WebError(400, "the form has too many fields") from None
+            raise WebError(400, "The form has too many fields.") from None
 
     async def form(self, request: Request) -> Form:
         """Read a form of a page of ours.
@@ -298,7 +298,7 @@ class Site:
         secret = incoming.visitor.token or incoming.pre
         form = await self.open_form(request)
         if secret is None or incoming.new_pre is not None or not is_csrf_token(secret, form.get("csrf")):
-            raise WebError(403, "this form is out of date: go back, reload the page and try again")
+            raise WebError(403, "This form is out of date: go back, reload the page and try again.")
         return form
 
     def _check_origin(self, request: Request) -> None:
@@ -309,7 +309,7 @@ class Site:
         else:
             is_ours = origin in (None, self.incoming(request).host.origin)
         if not is_ours:
-            raise WebError(403, "this form was sent by another site")
+            raise WebError(403, "This form was sent by another site.")
 
     # ------------------------------------------------------------ answers
 

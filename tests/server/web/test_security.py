@@ -217,6 +217,11 @@ async def test_host_names(tmp_path: Path, host: str, status: int) -> None:
         assert "evil" not in answer.text
 
 
+async def test_health_is_told_by_any_name(site: ServedSite) -> None:
+    assert (await site.browser(host="10.1.2.3:3000").get("/healthz")).body == b"ok\n"
+    assert (await site.browser(host="10.1.2.3:3000").get("/")).status == 400
+
+
 async def test_links_hold_the_sites_own_name(tmp_path: Path) -> None:
     async with served_site(tmp_path, base_url=f"https://{HOST}", mode=Mode.OPEN) as site:
         browser = site.browser(host="localhost")
@@ -384,9 +389,8 @@ async def test_slow_peers_are_cut_off(hurry: None, site: ServedSite, data: bytes
 async def test_a_body_has_its_own_time(site: ServedSite, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "WEB_HEADER_SECONDS", 0.2)
     reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
-    writer.write(
-        b"POST /claim HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{"
-    )
+    head = b"POST /claim HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n"
+    writer.write(head + b"{")
     await asyncio.sleep(0.5)
     writer.write(b"}")
     assert (await read_answer(reader)).status == 200
