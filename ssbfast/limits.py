@@ -993,6 +993,9 @@ WEB_SESSION_IDLE: Final = 86_400.0
 WEB_SESSION_MOST: Final = 30 * 86_400.0
 """Seconds that a browser stays signed in at the most, however often it is there."""
 
+WEB_SESSIONS_PER_KEY: Final = 32
+"""Browsers in which one key is signed in: the one that was here longest ago gives way."""
+
 LOGIN_LINK_SECONDS: Final = 900.0
 """Seconds that a link which signs a member in can be used."""
 
@@ -1075,6 +1078,9 @@ WEB_STREAMS_PER_ADDRESS: Final = 8
 
 WEB_STREAM_PING: Final = 15.0
 """Seconds between pings on a stream of events: less than proxies wait."""
+
+WEB_STREAM_CHECK: Final = 5.0
+"""Seconds after which a stream that has something to say asks again whether its browser is signed in."""
 
 WEB_BUCKETS: Final = 65_536
 """Addresses whose requests are counted, at a time: 20 MB. The one that came longest ago is forgotten."""

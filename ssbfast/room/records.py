@@ -337,6 +337,13 @@ class RoomRecords(Protocol):
     def take_link(self, hash: bytes, now: float) -> tuple[FeedId | None, str] | None:
         """Use up a link; return its key and its purpose. None: unknown, expired or used."""
 
+    def take_admin_link(self, hash: bytes, feed: FeedId, now: float) -> Outcome:
+        """Use up a link that makes its first user an admin, and make the key one, in one step.
+
+        Returns DONE; BLOCKED for a blocked key, whose link stays; INVALID for a link that is none, or for somebody, or
+        expired, or used. All links of this kind are used up with it.
+        """
+
     def password(self, feed: FeedId) -> bytes | None:
         """Return the stored password of a member."""
 

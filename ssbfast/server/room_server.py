@@ -681,6 +681,9 @@ class RoomServer:
         if self._relay is None:
             return
         self._is_crowd_excluded = any(isinstance(change, ModeChanged) for change in changes)
+        for change in changes:
+            if isinstance(change, RoleChanged) and self.sign_ins is not None and change.new < Role.MEMBER:
+                self.sign_ins.forget(change.feed)
         self.carry_out(self._methods.changed(changes, self._now()))
         if self._is_crowd_excluded:
             self._exclude_some()

@@ -512,7 +512,8 @@ class RoomStore:
             now: The time: a name that was freed is kept from others for `limits.ALIAS_REST` seconds.
 
         Returns:
-            DONE, TAKEN, TOO_MANY, BLOCKED, or MISSING: no key that may have an alias under the mode, any more.
+            DONE, UNCHANGED, TAKEN, TOO_MANY, BLOCKED, or MISSING: no key that may have an alias under the mode, any
+            more.
         """
         with self._writing(), _decoding():
             role = self._role(feed)
@@ -525,6 +526,8 @@ class RoomStore:
             if rows:
                 old = _alias(rows[0])
                 is_own = old.feed == feed and old.freed is None
+                if is_own and old.signature == signature:
+                    return Outcome.UNCHANGED
                 if old.feed != feed and (old.freed is None or now < old.freed + limits.ALIAS_REST):
                     return Outcome.TAKEN
             count = self._one("SELECT count(*) FROM aliases WHERE feed = ? AND freed IS NULL", feed.key)
@@ -545,6 +548,13 @@ class RoomStore:
             if not rows or owner not in (None, FeedId(rows[0][0])):
                 return Outcome.MISSING
             self._run("UPDATE aliases SET freed = ? WHERE name = ?", self._now(), name)
+            # No key keeps more names from others than it may have: the one that was freed longest ago is free.
+            self._run(
+                "DELETE FROM aliases WHERE name IN (SELECT name FROM aliases WHERE feed = ? AND freed IS NOT NULL"
+                " ORDER BY freed DESC, name LIMIT -1 OFFSET ?)",
+                rows[0][0],
+                limits.ALIASES_PER_KEY,
+            )
             self._audit("revoke alias", by, FeedId(rows[0][0]), name)
             return Outcome.DONE
 
@@ -560,7 +570,7 @@ class RoomStore:
     # ------------------------------------------------------------ web site
 
     def add_web_session(self, hash: bytes, feed: FeedId, browser: str, now: float) -> None:
-        """Keep a browser's session; nothing for a key that is no member any more."""
+        """Keep a browser's session; nothing for a key that is no member any more. The idlest beyond the limit ends."""
         with self._writing():
             if self._is_member(feed):
                 self._run(
@@ -570,6 +580,13 @@ class RoomStore:
                     now,
                     now,
                     browser,
+                )
+                self._run(
+                    "DELETE FROM web_sessions WHERE hash IN (SELECT hash FROM web_sessions WHERE feed = ? AND hash != ?"
+                    " ORDER BY seen DESC, hash LIMIT -1 OFFSET ?)",
+                    feed.key,
+                    hash,
+                    limits.WEB_SESSIONS_PER_KEY - 1,
                 )
 
     def web_session(self, hash: bytes) -> WebSession | None:
@@ -634,6 +651,29 @@ class RoomStore:
                 return None
             self._audit("use link", feed, feed, purpose)
             return feed, purpose
+
+    def take_admin_link(self, hash: bytes, feed: FeedId, now: float) -> Outcome:
+        """Use up a link that makes its first user an admin, and make the key one: all or nothing.
+
+        Returns DONE; BLOCKED for a blocked key, whose link stays; INVALID for a link that is none, or for somebody, or
+        expired, or used. All links of this kind are used up with it: a room that was started twice has two.
+        """
+        with self._writing():
+            purpose = self._one("SELECT purpose FROM links WHERE hash = ? AND feed IS NULL AND expires > ?", hash, now)
+            if purpose is None:
+                return Outcome.INVALID
+            before = self._role(feed)
+            if before is Role.BLOCKED:
+                return Outcome.BLOCKED
+            self._run("DELETE FROM links WHERE feed IS NULL")
+            self._audit("use link", feed, feed, str(purpose))
+            if before is Role.EXTERNAL:
+                self._insert_member(feed, Role.ADMIN, None)
+                self._audit("add", None, feed, Role.ADMIN.word)
+            elif before is not Role.ADMIN:
+                self._run("UPDATE members SET role = ? WHERE feed = ?", int(Role.ADMIN), feed.key)
+                self._audit("role", None, feed, f"{before.word} → {Role.ADMIN.word}")
+            return Outcome.DONE
 
     def password(self, feed: FeedId) -> bytes | None:
         """Return the stored password of a member."""

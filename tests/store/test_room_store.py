@@ -503,6 +503,57 @@ def test_links_work_once_and_in_time(store: RoomStore) -> None:
     assert store.take_link(hash_number(3), 99.0) is None
 
 
+@pytest.mark.parametrize("me", [STRANGER, MEMBER, MOD, ADMIN])
+def test_the_first_admins_link_is_used_up_by_making_one(store: RoomStore, me: FeedId) -> None:
+    for n in (1, 2):
+        store.add_link(hash_number(n), None, "admin", 100.0, by=None)
+    store.add_link(hash_number(3), MEMBER, "login", 100.0, by=None)
+    assert store.take_admin_link(hash_number(3), me, 99.0) is Outcome.INVALID  # is somebody's
+    assert store.take_admin_link(hash_number(9), me, 99.0) is Outcome.INVALID
+    assert store.take_admin_link(hash_number(1), me, 100.0) is Outcome.INVALID
+    assert store.take_admin_link(hash_number(1), me, 99.0) is Outcome.DONE
+    assert (member := store.member(me)) is not None and member.role is Role.ADMIN
+    for n in (1, 2):  # a room that was started twice has two
+        assert store.take_admin_link(hash_number(n), STRANGER, 99.0) is Outcome.INVALID
+    assert store.find_link(hash_number(3), 99.0) == (MEMBER, "login")
+    assert store.news(0).standings[me].role is Role.ADMIN
+
+
+def test_a_blocked_key_uses_up_no_link(store: RoomStore) -> None:
+    store.add_link(hash_number(1), None, "admin", 100.0, by=None)
+    store.block(STRANGER, "", by=None)
+    assert store.take_admin_link(hash_number(1), STRANGER, 99.0) is Outcome.BLOCKED
+    assert store.find_link(hash_number(1), 99.0) == (None, "admin")
+
+
+def test_a_key_is_signed_in_in_so_many_browsers(store: RoomStore) -> None:
+    most = limits.WEB_SESSIONS_PER_KEY
+    store.add_web_session(hash_number(999), ADMIN, "Firefox", 0.0)
+    for n in range(most + 5):
+        store.add_web_session(hash_number(n), MEMBER, "Firefox", float(n))
+    assert {one.hash for one in store.web_sessions(MEMBER)} == {hash_number(n) for n in range(5, most + 5)}
+    store.add_web_session(hash_number(500), MEMBER, "Firefox", 0.0)  # a clock that went back: the new one stays
+    assert store.web_session(hash_number(500)) is not None
+    assert len(store.web_sessions(MEMBER)) == most and store.web_sessions(ADMIN)
+
+
+def test_a_key_keeps_few_names_from_others(store: RoomStore, clock: Clock) -> None:
+    """Else one key freezes all short names there are, by registering and revoking."""
+    for n in range(20):
+        assert register(store, f"name{n:02}", MEMBER, now=clock.now) is Outcome.DONE
+        assert store.revoke_alias(f"name{n:02}", by=MEMBER) is Outcome.DONE
+        clock.now += 1
+    taken = [n for n in range(20) if register(store, f"name{n:02}", MOD, now=clock.now, most=99) is Outcome.TAKEN]
+    assert taken == list(range(20 - limits.ALIASES_PER_KEY, 20))
+
+
+def test_the_same_registration_writes_nothing(store: RoomStore) -> None:
+    assert register(store, "alice", MEMBER) is Outcome.DONE
+    lines = len(store.audit())
+    assert register(store, "alice", MEMBER) is Outcome.UNCHANGED
+    assert len(store.audit()) == lines
+
+
 def test_passwords(store: RoomStore) -> None:
     assert store.set_password(STRANGER, b"x", by=None) is Outcome.MISSING
     assert store.set_password(MEMBER, b"\x00stored", by=MEMBER) is Outcome.DONE

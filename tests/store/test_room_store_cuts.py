@@ -38,6 +38,8 @@ ACTIONS: dict[str, Callable[[RoomStore], Any]] = {
     "free": lambda store: store.revoke_alias("alice", by=None),
     "link": lambda store: store.add_link(hash_number(9), feed(2), "login", 1e12, by=None),
     "use link": lambda store: store.take_link(hash_number(4), 5.0),
+    "admin link": lambda store: store.take_admin_link(hash_number(5), feed(9), 5.0),
+    "admin link of a member": lambda store: store.take_admin_link(hash_number(5), feed(2), 5.0),
     "password": lambda store: store.set_password(feed(2), b"other", by=None),
     "notice": lambda store: store.write_notice(Notice("news", "en", "", "x", 5.0), by=None),
     "session": lambda store: store.add_web_session(hash_number(9), feed(2), "Firefox", 5.0),
@@ -58,6 +60,7 @@ def furnish(store: RoomStore) -> None:
     store.register_alias("alice", feed(2), SIGNATURE, most=8, makes_member=False, now=5.0)
     store.add_web_session(hash_number(3), feed(2), "Firefox", 5.0)
     store.add_link(hash_number(4), feed(2), "login", 1e12, by=None)
+    store.add_link(hash_number(5), None, "admin", 1e12, by=None)
     store.set_password(feed(2), b"stored", by=None)
 
 

@@ -35,15 +35,16 @@ def routes(site: Site) -> list[Route]:
 
 
 def subdomain(site: Site) -> Callable[[Request], Awaitable[Response]]:
-    """Return what answers requests to ALIAS.HOST."""
+    """Return what answers requests to ALIAS.HOST: for "/", or what proxies set up for go-ssb-room make of it."""
     show = _pages(site)
 
     async def by_host(request: Request) -> Response:
-        if request.url.path != "/":
+        name = site.incoming(request).host.alias or ""
+        if request.url.path not in ("/", f"/alias/{name}"):
             raise WebError(404)
         if request.method not in ("GET", "HEAD"):
             raise WebError(405, headers={"Allow": "GET, HEAD"})
-        return await show(request, site.incoming(request).host.alias or "")
+        return await show(request, name)
 
     return by_host
 

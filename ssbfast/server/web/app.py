@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from email.utils import formatdate
 from typing import Final
+from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -152,9 +153,10 @@ class Application:
             raise WebError(413)
         if len(headers) > limits.WEB_HEADERS:
             raise WebError(400)
+        if "transfer-encoding" in request.headers and "content-length" in request.headers:
+            raise WebError(400, headers={"Connection": "close"})  # a proxy may have seen another end of the body
         if is_plain(request, site.proxies.trusts(peer)) and site.name.is_secure and not host.is_loopback:
-            target = site.name.url + request.url.path + (f"?{request.url.query}" if request.url.query else "")
-            raise WebError(308, headers={"Location": target})
+            raise WebError(308, headers={"Location": site.name.url + same_target(scope)})
         if host.alias is None and not request.url.path.startswith("/static/"):
             cookies = request.cookies
             incoming.pre = _short(cookies.get(incoming.cookies.pre))
@@ -258,6 +260,12 @@ def is_plain(request: Request, is_proxied: bool) -> bool:
     """Return whether a trusted proxy says that the browser came without TLS."""
     said = request.headers.get("x-forwarded-proto", "").rpartition(",")[2].strip().lower()
     return is_proxied and said == "http"
+
+
+def same_target(scope: Scope) -> str:
+    """Return path and query of a request as they stand in a URL: whatever is in them, it is ASCII without blanks."""
+    path, query = quote(scope["path"], safe="/@:~+=,;"), quote(scope["query_string"], safe="/@:~+=,;%&?")
+    return (path if path.startswith("/") else "/") + (f"?{query}" if query else "")
 
 
 def int_of(text: str | None) -> int:

@@ -74,9 +74,14 @@ class HttpConnection(H11Protocol):
 
     @property
     def worth(self) -> int | None:
-        """Return what the connection deserves of its place: one whose request is answered just now has it for good."""
+        """Return what the connection deserves of its place: one whose request is answered just now has it for good.
+
+        Not so one that still sends its request, or that takes nothing of its answer: that costs it nothing, and would
+        shut the site.
+        """
+        is_waited_for = self.conn.their_state is h11.SEND_BODY or self._stalled is not None
         if self.cycle is not None and not self.cycle.response_complete:
-            return None
+            return 0 if is_waited_for else None
         return 1 if self.timeout_keep_alive_task is not None else 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]

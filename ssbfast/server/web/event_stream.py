@@ -26,7 +26,7 @@ class EventStream(Response):
         site: The site.
         request: The request.
         events: What is sent. It is closed when the browser goes.
-        is_allowed: Asked with every ping; False ends the stream.
+        is_allowed: Asked before something is sent, once in `WEB_STREAM_CHECK` seconds; False ends the stream.
 
     Raises:
         WebError: 429, when the visitor or the site has too many.
@@ -66,6 +66,8 @@ class EventStream(Response):
         gone = asyncio.ensure_future(_disconnected(receive))
         closing = asyncio.ensure_future(self._closing.wait())
         following: asyncio.Future[tuple[str, Mapping[str, Any]]] = asyncio.ensure_future(_next(self._events))
+        loop = asyncio.get_running_loop()
+        asks = loop.time() + limits.WEB_STREAM_CHECK
         try:
             await send(_chunk(b": \n\n"))
             while True:
@@ -74,9 +76,11 @@ class EventStream(Response):
                 )
                 if gone in done or closing in done:
                     return
-                if following not in done:
-                    if self._is_allowed is not None and not await self._is_allowed():
+                if self._is_allowed is not None and loop.time() >= asks:
+                    asks = loop.time() + limits.WEB_STREAM_CHECK
+                    if not await self._is_allowed():
                         return
+                if following not in done:
                     await send(_event("ping", {}))
                     continue
                 try:

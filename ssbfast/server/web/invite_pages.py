@@ -87,6 +87,8 @@ async def make_invite(
         expires=wall_time() + seconds,
         uses=uses,
     )
+    if not number:  # blocked in the meantime
+        raise WebError(403)
     return code, number
 
 

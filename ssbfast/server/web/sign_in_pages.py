@@ -23,7 +23,7 @@ from ssbfast.errors import BadInputError, FeedIdError, SSBError
 from ssbfast.ids import FeedId
 from ssbfast.pasted.addresses import read_id
 from ssbfast.room.records import Outcome
-from ssbfast.room.roles import Action, Role
+from ssbfast.room.roles import Action
 from ssbfast.room.sign_in import SignIn, SignInState
 from ssbfast.server.web import passwords
 from ssbfast.server.web.errors import WebError
@@ -193,14 +193,9 @@ class SignInPages:
     async def _make_admin(self, feed: FeedId, link: bytes) -> None:
         """Use up the link by which the first admin of a room comes in."""
         site = self._site
-        if site.registry.role(feed) is Role.BLOCKED:
-            raise WebError(403, REFUSED)
-        taken = await site.keeper.run(site.records.take_link, link, wall_time())
-        if taken is None or taken[0] is not None:
-            raise WebError(403, BAD_LINK)
-        outcome = await site.keeper.run(site.records.add_member, feed, Role.ADMIN, by=None)
-        if outcome is Outcome.UNCHANGED:
-            await site.keeper.run(site.records.set_role, feed, Role.ADMIN, by=None)
+        outcome = await site.keeper.run(site.records.take_admin_link, link, feed, wall_time())
+        if outcome is not Outcome.DONE:
+            raise WebError(403, REFUSED if outcome is Outcome.BLOCKED else BAD_LINK)
 
     async def _sign_in(self, request: Request, feed: FeedId, way: str) -> Response:
         if not self._site.registry.may(feed, Action.SIGN_IN):

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import time
 from datetime import datetime, timezone
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -191,13 +191,17 @@ def until(text: Text, seconds: float) -> str:
 
 # ---------------------------------------------------------------- notices
 
+_NOTICES: Final = 32
+"""Notices whose HTML is kept: 2 MB at the worst."""
+
 _MARKDOWN: Final = MarkdownIt("commonmark", {"html": False, "linkify": False}).disable(["image", "html_block"])
 
 
+@lru_cache(_NOTICES)
 def markdown(source: str) -> Markup:
     """Return a notice as HTML. HTML in it is shown as text; images, which would ask other servers, are left out.
 
-    Long notices take milliseconds: call it in a thread.
+    Long notices take a tenth of a second, the first time: call it in a thread.
     """
     tokens = _MARKDOWN.parse(source)
     for token in tokens:

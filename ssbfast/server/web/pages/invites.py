@@ -121,7 +121,7 @@ def routes(site: Site) -> list[Route]:
     async def revoke(request: Request) -> Response:
         visitor = site.require(request, Action.SIGN_IN)
         await site.form(request)
-        number = int(request.path_params["number"])
+        number = number_in(str(request.path_params["number"]))
         if not await may_revoke(number, visitor.feed):
             raise WebError(404)
         outcome = await site.keeper.run(site.records.revoke_invite, number, by=visitor.feed)
@@ -136,5 +136,5 @@ def routes(site: Site) -> list[Route]:
     return [
         Route("/invites", show, methods=["GET"]),
         Route("/invites", create, methods=["POST"]),
-        Route("/invites/{number:int}/revoke", revoke, methods=["POST"]),
+        Route("/invites/{number}/revoke", revoke, methods=["POST"]),
     ]

@@ -1,0 +1,157 @@
+"""What a fresh and hostile reader tried on the site: each of these went wrong once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from markdown_it.token import Token
+
+from ssbfast import limits
+from ssbfast.room.records import Notice
+from ssbfast.room.roles import Role
+from ssbfast.server.web import templating
+from ssbfast.wire.http_auth import new_nonce, solve
+from tests.helpers.rawpeer import PATIENCE, eventually
+from tests.helpers.served_site import ServedSite, next_event, served_site
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[ServedSite]:
+    async with served_site(tmp_path) as site:
+        yield site
+
+
+async def opened(site: ServedSite, data: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
+    writer.write(data)
+    await writer.drain()
+    return reader, writer
+
+
+# ---------------------------------------------------------------- odd input
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "9" * 20, "²", "0", "-1", "x"])
+async def test_odd_numbers_of_invites_are_404(site: ServedSite, number: str) -> None:
+    browser = await site.signed_in(await site.member(Role.MODERATOR))
+    answer = await browser.submit("/me", f"/invites/{quote(number)}/revoke")
+    assert answer.status in (303, 404), answer.status
+    assert (await site.browser().get(f"/invites/{quote(number)}/revoke")).status == 405
+
+
+@pytest.mark.parametrize("path", ["/%00", "/%0d%0aX:y", "/%e2%82%ac", "/a%3fb", "//evil.example", "/login?sc=%00+%2b"])
+async def test_the_way_to_tls_keeps_the_path(tmp_path: Path, path: str) -> None:
+    async with served_site(tmp_path, base_url="https://room.example") as site:
+        browser = site.browser(host="room.example")
+        answer = await browser.get(path, X_Forwarded_Proto="http")
+        where = answer.header("location")
+        assert answer.status == 308 and where is not None
+        assert where.lower() == "https://room.example" + path.lower()
+
+
+async def test_two_lengths_of_a_body_are_refused_and_the_connection_ends(site: ServedSite) -> None:
+    host = f"Host: 127.0.0.1:{site.port}\r\n"
+    body = b"0\r\n\r\nGET /healthz HTTP/1.1\r\n" + host.encode() + b"\r\n"
+    head = f"POST /claim HTTP/1.1\r\n{host}Transfer-Encoding: chunked\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    reader, writer = await opened(site, head + body)
+    found = await asyncio.wait_for(reader.read(), PATIENCE)
+    writer.close()
+    assert found.startswith(b"HTTP/1.1 400 ") and found.count(b"HTTP/1.1 ") == 1
+
+
+# ---------------------------------------------------------------- places
+
+
+async def test_who_never_sends_the_body_shuts_nobody_out(
+    site: ServedSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A body has 30 seconds, and one network after the other could have held all places so."""
+    monkeypatch.setattr(site.web.places._proxied, "caps", type(site.web.places._proxied.caps)(8, 8))
+    head = f"POST /language HTTP/1.1\r\nHost: 127.0.0.1:{site.port}\r\nContent-Length: 9\r\n"
+    head += "Content-Type: application/x-www-form-urlencoded\r\n\r\n"
+    held = [await opened(site, head.encode()) for _ in range(8)]
+    await eventually(lambda: sum(one.worth == 0 and one.cycle is not None for one in site.web.places._proxied) == 8)
+    assert (await site.browser().get("/healthz")).status == 200
+    for _, writer in held:
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+# ---------------------------------------------------------------- streams
+
+
+async def test_the_stream_of_a_browser_that_signed_out_ends_while_the_room_is_busy(
+    site: ServedSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pings only asked whether it is signed in, and where something happens all the time there are none."""
+    monkeypatch.setattr(limits, "WEB_LIVE_SECONDS", 0.01)
+    monkeypatch.setattr(limits, "WEB_STREAM_CHECK", 0.0)
+    me = await site.member()
+    browser = await site.signed_in(me)
+    reader, writer, status = await browser.events("/dashboard/events")
+    assert (status, await next_event(reader)) == (200, "part")
+    await site.site.keeper.run(site.store.end_web_sessions, me.id)
+
+    async def stir() -> None:
+        while True:
+            await site.member()
+
+    stirring = asyncio.create_task(stir())
+    try:
+        await asyncio.wait_for(reader.read(), PATIENCE)
+    finally:
+        stirring.cancel()
+        await asyncio.gather(stirring, return_exceptions=True)
+        writer.close()
+
+
+# ---------------------------------------------------------------- sign-in
+
+
+async def test_what_a_key_solved_is_gone_with_its_role(site: ServedSite) -> None:
+    """It is not there again when the key is."""
+    me = await site.member()
+    ins, now = site.site.sign_ins, asyncio.get_running_loop().time()
+    sign_in = ins.begin(b"browser", "network", now)
+    cc = new_nonce()
+    assert ins.solve(me.id, sign_in.sc, cc, solve(me, site.id, sign_in.sc, cc), now)
+    await site.site.keeper.run(site.store.block, me.id, "", by=None)
+    await site.site.keeper.run(site.store.unblock, me.id, by=None)
+    await site.member(me=me)
+    assert ins.finish(b"browser", now) is None
+
+
+async def test_an_invite_of_somebody_who_was_just_blocked_is_not_told(
+    site: ServedSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    me = await site.member()
+    browser = await site.signed_in(me)
+    csrf = (await browser.get("/create-invite")).csrf
+    monkeypatch.setattr(site.store, "create_invite", lambda *_args, **_options: 0)
+    assert (await browser.form("/create-invite", {"csrf": csrf})).status == 403
+
+
+# ---------------------------------------------------------------- work
+
+
+async def test_a_notice_is_made_into_html_once(site: ServedSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long one takes a tenth of a second, and each visitor of the front page asks for it."""
+    body = "[" * 3000
+    await site.site.keeper.run(site.store.write_notice, Notice("description", "en", "", body, 1.0), by=None)
+    calls = []
+    parse = templating._MARKDOWN.parse
+
+    def counted(source: str) -> list[Token]:
+        calls.append(source)
+        return parse(source)
+
+    monkeypatch.setattr(templating._MARKDOWN, "parse", counted)
+    for _ in range(3):
+        assert body in (await site.browser().get("/")).text
+    assert len(calls) == 1
