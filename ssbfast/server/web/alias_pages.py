@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ssbfast.room.records import Alias
+from ssbfast.room.records import AliasRecord
 from ssbfast.room.roles import has_aliases
 from ssbfast.server.web.errors import WebError
 from ssbfast.server.web.invite_pages import intent_for
@@ -49,7 +49,7 @@ def subdomain(site: Site) -> Callable[[Request], Awaitable[Response]]:
     return by_host
 
 
-def alias_uri(site: Site, alias: Alias) -> str:
+def alias_uri(site: Site, alias: AliasRecord) -> str:
     """Return the URI by which an app consumes an alias."""
     members = {
         "action": "consume-alias",
