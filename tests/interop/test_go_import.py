@@ -146,12 +146,13 @@ async def it_works(room: FeedId, address: str, site: str, invites: list[str]) ->
         with pytest.raises(InviteError, match="not valid"):
             await blocked.join(invites[1])
 
-    def page(path: str) -> str:
-        with urlopen(Request(f"{site}{path}", headers={"Accept-Language": "en"})) as answer:
+    def page(path: str, language: str = "en") -> str:
+        with urlopen(Request(f"{site}{path}", headers={"Accept-Language": language})) as answer:
             return str(answer.read().decode())
 
     assert "<em>tea</em>" in await asyncio.to_thread(page, "/")
     assert "<em>tonight</em>" in await asyncio.to_thread(page, "/notices/news")
+    assert "Te." in await asyncio.to_thread(page, "/notices/news", "sv-SE, en")
     assert "To be updated" not in await asyncio.to_thread(page, "/notices/privacy")
     late = RecordingClient()
     async with late:

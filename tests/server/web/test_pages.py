@@ -367,6 +367,11 @@ async def test_a_notice_that_is_missing_in_a_language_falls_back(tmp_path: Path)
         assert "Neues" in (await german.get("/notices/news")).words
         assert "gras" not in (await english.get("/notices/news")).words  # any language, and always the same
         assert "Be kind" in (await german.get("/notices/conduct")).words
+        french = await place.browser(None, "fr-CA, de;q=0.5")  # pages are in German then, notices are not
+        assert "gras" in (await french.get("/notices/news")).words
+        await moderator.post("/notices/description", language="de", body="Hier")
+        await moderator.post("/notices/description", language="fr", body="Ici")
+        assert "Ici" in (await french.get("/")).words and "Hier" in (await german.get("/")).words
         preview = await moderator.post("/notices/news", language="de", title="T", body="*neu*", preview="yes")
         assert "<em>neu</em>" in preview.text and "Neues" in (await german.get("/notices/news")).words
         for language in ("", "English", "de-DE", "../x"):
