@@ -461,6 +461,11 @@ class NamingRoom:
         monkeypatch.setattr("ssbfast.client.denial_names.web_sites", lambda _room: [site.url])
 
 
+@pytest.fixture(autouse=True)
+def _refusals_are_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "REFUSAL_SECONDS", 0.2)
+
+
 async def refused_by(client: RecordingClient, caller: RecordingClient) -> None:
     with pytest.raises(Exception):  # noqa: B017  # whatever the refusal looks like at the caller
         await caller.connect(client.me.id)
