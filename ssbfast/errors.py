@@ -19,7 +19,7 @@
     ├── DeadlineError               the peer did not do its part in time
     ├── PunchError                  no direct path to the peer could be opened this time
     ├── LimitError                  one of our own limits was reached (too many calls, queue full)
-    ├── WebError                    a room's web site could not be asked, or its answer cannot be used
+    ├── WebSiteError                    a room's web site could not be asked, or its answer cannot be used
     │   ├── AliasError              an alias that could not be resolved or verified
     │   └── InviteError             a web invite that could not be claimed
     ├── StoreError                  a peer's store could not be read or written just now
@@ -137,15 +137,15 @@ class LimitError(SSBError):
     """One of our own limits was reached."""
 
 
-class WebError(SSBError):
+class WebSiteError(SSBError):
     """A room's web site could not be asked, or its answer cannot be used. The text says which check failed."""
 
 
-class AliasError(WebError):
+class AliasError(WebSiteError):
     """An alias could not be resolved, or is not what it claims to be. The text says which check failed."""
 
 
-class InviteError(WebError):
+class InviteError(WebSiteError):
     """A web invite could not be claimed."""
 
 

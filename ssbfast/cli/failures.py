@@ -37,7 +37,7 @@ _KINDS: Final[dict[type[BaseException], str]] = {
     errors.LimitError: "limit",
     errors.AliasError: "alias",
     errors.InviteError: "invite",
-    errors.WebError: "web",
+    errors.WebSiteError: "web",
     errors.StoreError: "store",
     errors.GraphAwayError: "graph",
 }

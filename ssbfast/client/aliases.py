@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from ssbfast import limits
 from ssbfast.client.web_request import NotThereError, request_json
-from ssbfast.errors import AddressError, AliasError, BadInputError, FeedIdError, RemoteError, WebError
+from ssbfast.errors import AddressError, AliasError, BadInputError, FeedIdError, RemoteError, WebSiteError
 from ssbfast.ids import FeedId
 from ssbfast.keys import Keypair
 from ssbfast.net.peer import Peer
@@ -49,7 +49,7 @@ async def resolve_alias(text: str | AliasLink | Alias) -> Alias:
     if isinstance(link, Alias):
         return link
     until = asyncio.get_running_loop().time() + limits.WEB_SECONDS
-    problem: WebError | None = None
+    problem: WebSiteError | None = None
     for url in link.urls:
         left = until - asyncio.get_running_loop().time()
         if left <= 0:
@@ -58,7 +58,7 @@ async def resolve_alias(text: str | AliasLink | Alias) -> Alias:
             answer = await request_json(f"{url}{_JSON}", seconds=left)
         except NotThereError:
             problem = problem or AliasError("the room has no such alias")
-        except WebError as error:
+        except WebSiteError as error:
             problem = problem or AliasError(str(error))
         else:
             if not isinstance(answer, dict) or answer.get("status") == _GOOD:

@@ -17,7 +17,7 @@ from dataclasses import replace
 from ssbfast import limits
 from ssbfast.client.aliases import check_owner, list_aliases, resolve_alias
 from ssbfast.client.joined_room import JoinedRoom, KeyedEndpoint
-from ssbfast.errors import SSBError, WebError
+from ssbfast.errors import SSBError, WebSiteError
 from ssbfast.ids import FeedId
 from ssbfast.pasted.web_links import alias_at, is_literal, is_loopback
 from ssbfast.room.denials import Denial
@@ -92,7 +92,7 @@ class DenialNames:
                 try:
                     alias = await resolve_alias(alias_at(site, name))
                     check_owner(alias, denial.origin, denial.room)
-                except WebError:
+                except WebSiteError:
                     continue
                 return alias
         return None

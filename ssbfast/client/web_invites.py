@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from ssbfast import limits
 from ssbfast.client.aliases import told_addresses
 from ssbfast.client.web_request import NotThereError, request_json
-from ssbfast.errors import AddressError, InviteError, WebError
+from ssbfast.errors import AddressError, InviteError, WebSiteError
 from ssbfast.ids import FeedId
 from ssbfast.pasted.web_links import InviteLink, invite_from, is_loopback
 from ssbfast.wire.address import format_address, parse_address
@@ -48,7 +48,7 @@ async def claim_invite(link: InviteLink, me: FeedId) -> str:
         raise InviteError(_NOT_VALID) from None
     except InviteError:
         raise
-    except WebError as error:
+    except WebSiteError as error:
         raise InviteError(str(error)) from None
     return _address(_good(answer), is_here=is_loopback(urlsplit(whole.post_to).hostname or ""))
 

@@ -21,7 +21,7 @@ from typing import Any, Final, TypeVar
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from ssbfast import limits
-from ssbfast.errors import WebError
+from ssbfast.errors import WebSiteError
 from ssbfast.net.socket_names import system_reason
 from ssbfast.net.tls import tls_context
 from ssbfast.pasted.web_links import is_web
@@ -35,7 +35,7 @@ _PORTS: Final = {"http": 80, "https": 443}
 _LATE: Final = "the web site did not answer in time"
 
 
-class NotThereError(WebError):
+class NotThereError(WebSiteError):
     """There is no such page."""
 
 
@@ -51,14 +51,14 @@ async def request_json(url: str, *, body: object = None, seconds: float = limits
         The answer, as `json.loads` reads it.
 
     Raises:
-        WebError: There is no such answer; the text names no host.
+        WebSiteError: There is no such answer; the text names no host.
     """
     data = None if body is None else json.dumps(body).encode()
     deadline = time.monotonic() + seconds
     try:
         return await asyncio.wait_for(_in_thread(lambda: _ask(url, data, deadline)), seconds)
     except asyncio.TimeoutError:
-        raise WebError(_LATE) from None
+        raise WebSiteError(_LATE) from None
 
 
 async def _in_thread(work: Callable[[], T]) -> T:
@@ -91,19 +91,19 @@ async def _in_thread(work: Callable[[], T]) -> T:
 def _ask(url: str, body: bytes | None, deadline: float) -> Any:
     try:
         return _read_json(_get(url, body, deadline))
-    except WebError:
+    except WebSiteError:
         raise
     except TimeoutError:
-        raise WebError(_LATE) from None
+        raise WebSiteError(_LATE) from None
     except ssl.SSLError:
-        raise WebError("the web site's certificate cannot be believed") from None
+        raise WebSiteError("the web site's certificate cannot be believed") from None
     except socket.gaierror:
-        raise WebError("the web site cannot be reached: name not found") from None
+        raise WebSiteError("the web site cannot be reached: name not found") from None
     except OSError as error:
         reason = system_reason(error) if error.errno else "the connection ended"
-        raise WebError(f"the web site cannot be reached: {reason}") from None
+        raise WebSiteError(f"the web site cannot be reached: {reason}") from None
     except (http.client.HTTPException, ValueError):
-        raise WebError("the web site's answer cannot be read") from None
+        raise WebSiteError("the web site's answer cannot be read") from None
 
 
 def _get(url: str, body: bytes | None, deadline: float) -> bytes:
@@ -116,29 +116,29 @@ def _get(url: str, body: bytes | None, deadline: float) -> bytes:
             if status in _GONE:
                 raise NotThereError("the web site has no such page")
             if status not in _OK:
-                raise WebError(f"the web site answers with an error ({status})")
+                raise WebSiteError(f"the web site answers with an error ({status})")
             return answer
         url = _next(parts, location, posting=body is not None)
-    raise WebError("the web site sends us on again and again")
+    raise WebSiteError("the web site sends us on again and again")
 
 
 def _checked(url: str) -> SplitResult:
     parts = urlsplit(url)
     if len(url) > limits.WEB_URL or not is_web(parts) or "@" in parts.netloc:
-        raise WebError("that web address may not be asked: it is not https")
+        raise WebSiteError("that web address may not be asked: it is not https")
     return parts
 
 
 def _next(here: SplitResult, location: str, *, posting: bool) -> str:
-    """Return where a redirect leads. Raises WebError for one that is not followed."""
+    """Return where a redirect leads. Raises WebSiteError for one that is not followed."""
     url = urljoin(here.geturl(), location)
     there = urlsplit(url)
     if posting or not location:
-        raise WebError("the web site sends us somewhere else")
+        raise WebSiteError("the web site sends us somewhere else")
     if there.scheme != here.scheme:
-        raise WebError("the web site sends us from https to something else")
+        raise WebSiteError("the web site sends us from https to something else")
     if (there.hostname, _port(there)) != (here.hostname, _port(here)):
-        raise WebError("the web site sends us to another host")
+        raise WebSiteError("the web site sends us to another host")
     return url
 
 
@@ -190,7 +190,7 @@ def _exchange(sock: socket.socket, parts: SplitResult, body: bytes | None, deadl
         head += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
     text = "".join(f"{line}\r\n" for line in (*head, ""))
     if not text.replace("\r\n", "").isprintable():
-        raise WebError("that web address may not be asked")
+        raise WebSiteError("that web address may not be asked")
     sock.settimeout(_left(deadline))
     sock.sendall(text.encode("ascii") + (body or b""))
     response = http.client.HTTPResponse(_Answering(sock, deadline), method=method)  # type: ignore[arg-type]
@@ -198,7 +198,7 @@ def _exchange(sock: socket.socket, parts: SplitResult, body: bytes | None, deadl
         response.begin()
         answer = b"" if response.status in _MOVED else response.read(limits.WEB_ANSWER + 1)
     if len(answer) > limits.WEB_ANSWER:
-        raise WebError(_LONG)
+        raise WebSiteError(_LONG)
     return response.status, response.getheader("Location") or "", answer
 
 
@@ -233,7 +233,7 @@ class _Answer(io.RawIOBase):
         size = self._sock.recv_into(buffer)
         self._left -= size
         if self._left < 0:
-            raise WebError(_LONG)
+            raise WebSiteError(_LONG)
         return size
 
 
@@ -241,4 +241,4 @@ def _read_json(answer: bytes) -> Any:
     try:
         return json.loads(answer)
     except (ValueError, RecursionError):
-        raise WebError("the web site's answer is not JSON") from None
+        raise WebSiteError("the web site's answer is not JSON") from None

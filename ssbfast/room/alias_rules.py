@@ -46,6 +46,17 @@ def may_be_registered(name: str) -> bool:
     return is_alias(name) and name not in RESERVED
 
 
+def alias_url(site: str, name: str, style: str) -> str:
+    """Return the URL of an alias. site: `https://HOST`. style: "path" or "subdomain".
+
+    Reserved words are aliases of rooms that were imported: pages are at `/WORD`, and they are below `/alias`.
+    """
+    scheme, _, host = site.partition("://")
+    if style == "subdomain":
+        return f"{scheme}://{name}.{host}"
+    return f"{site}/alias/{name}" if name in RESERVED else f"{site}/{name}"
+
+
 def is_signed(room: FeedId, effect: RegisterAlias) -> bool:
     """Return whether the signature of a registration is its owner's. Takes 0.1 ms."""
     return verify_alias(room, effect.feed, effect.name, effect.signature)

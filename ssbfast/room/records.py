@@ -65,7 +65,7 @@ class Denied:
 
 
 @dataclass(frozen=True, slots=True)
-class Alias:
+class AliasRecord:
     """An alias. signature: its owner's, 64 bytes. freed: when its owner revoked it; None while it is in use."""
 
     name: str
@@ -146,7 +146,7 @@ class Standing:
     """
 
     role: Role
-    aliases: tuple[Alias, ...] = ()
+    aliases: tuple[AliasRecord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +296,7 @@ class RoomRecords(Protocol):
 
     # ------------------------------------------------------------ aliases
 
-    def aliases(self) -> Sequence[Alias]:
+    def aliases(self) -> Sequence[AliasRecord]:
         """Return all aliases in use, by name."""
 
     def register_alias(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from ssbfast.ids import FeedId
-from ssbfast.room.records import Alias, News, Settings, Standing
+from ssbfast.room.records import AliasRecord, News, Settings, Standing
 from ssbfast.room.roles import Action, Mode, Role, may, may_act_on
 
 _NOTHING = Standing(Role.EXTERNAL)
@@ -62,7 +62,7 @@ class Registry:
         self.number: int | None = None
         self.settings = settings or Settings()
         self._standings: dict[FeedId, Standing] = {}
-        self._aliases: dict[str, Alias] = {}
+        self._aliases: dict[str, AliasRecord] = {}
         self._counts: Counter[Role] = Counter()
 
     @property
@@ -92,11 +92,11 @@ class Registry:
         """Return whether a key has a tunnel address here: an internal user."""
         return self.may(feed, Action.ANNOUNCE)
 
-    def alias(self, name: str) -> Alias | None:
+    def alias(self, name: str) -> AliasRecord | None:
         """Return an alias in use."""
         return self._aliases.get(name)
 
-    def aliases_of(self, feed: FeedId) -> tuple[Alias, ...]:
+    def aliases_of(self, feed: FeedId) -> tuple[AliasRecord, ...]:
         """Return the aliases in use of a key."""
         return self._standings.get(feed, _NOTHING).aliases
 

@@ -27,6 +27,7 @@ from ssbfast.net.relay import Relay
 from ssbfast.net.relayed_tunnel import Ending, RelayedTunnel
 from ssbfast.net.sockets import tune_transport
 from ssbfast.room.admission import Admission
+from ssbfast.room.alias_rules import alias_url
 from ssbfast.room.directory import Portal, refusal
 from ssbfast.room.effects import (
     Answer,
@@ -421,9 +422,7 @@ class RoomServer:
         transport = self.addresses[0].transport
         host = transport.host if isinstance(transport, NetAddress) else "localhost"
         host = f"[{host}]" if ":" in host else host
-        if self.registry.settings.alias_style == "subdomain":
-            return f"https://{name}.{host}"
-        return f"https://{host}/{name}"
+        return alias_url(f"https://{host}", name, self.registry.settings.alias_style)
 
     def adopt(self, host: str) -> Link | None:
         """Make a link for a connection that came in by another transport than our sockets.

@@ -25,7 +25,7 @@ from ssbfast import limits
 from ssbfast.errors import BadInputError, FeedIdError
 from ssbfast.ids import FeedId
 from ssbfast.keys import Keypair, load_secret
-from ssbfast.room.records import Alias, Denied, Invite, Member, Notice, Settings
+from ssbfast.room.records import AliasRecord, Denied, Invite, Member, Notice, Settings
 from ssbfast.room.roles import Mode, Role
 from ssbfast.store import database, room_backup
 from ssbfast.store.room_store import Contents
@@ -178,7 +178,7 @@ class _Reader:
             found[feed] = Member(feed, _ROLES.get(role, Role.MEMBER), since)
         return list(found.values())
 
-    def _aliases(self, members: set[FeedId]) -> list[Alias]:
+    def _aliases(self, members: set[FeedId]) -> list[AliasRecord]:
         found = []
         for name, member, signature in self._rows("SELECT name, member_id, signature FROM aliases ORDER BY id"):
             owner = self._feeds.get(member)
@@ -189,7 +189,7 @@ class _Reader:
             elif not isinstance(signature, bytes) or not verify_alias(self._me.id, owner, str(name), signature):
                 self._left_out.append(f"alias {name!r}: its signature is not valid")
             else:
-                found.append(Alias(name, owner, signature, self._now))
+                found.append(AliasRecord(name, owner, signature, self._now))
         return found
 
     def _invites(self, members: set[FeedId]) -> list[tuple[bytes, Invite]]:

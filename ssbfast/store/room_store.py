@@ -27,7 +27,7 @@ from ssbfast import limits
 from ssbfast.errors import BadInputError, StoreError
 from ssbfast.ids import FeedId
 from ssbfast.room.records import (
-    Alias,
+    AliasRecord,
     AuditLine,
     Claim,
     Denied,
@@ -69,7 +69,7 @@ class Contents:
     settings: Settings
     members: Sequence[Member] = ()
     denied: Sequence[Denied] = ()
-    aliases: Sequence[Alias] = ()
+    aliases: Sequence[AliasRecord] = ()
     invites: Sequence[tuple[bytes, Invite]] = ()
     notices: Sequence[Notice] = ()
 
@@ -205,7 +205,7 @@ class RoomStore:
         return Standing(self._role(feed), tuple(_alias(row) for row in rows))
 
     def _all_standings(self) -> dict[FeedId, Standing]:
-        aliases: dict[FeedId, list[Alias]] = {}
+        aliases: dict[FeedId, list[AliasRecord]] = {}
         for row in self._all(f"SELECT {_ALIAS} FROM aliases WHERE freed IS NULL ORDER BY name"):
             alias = _alias(row)
             aliases.setdefault(alias.feed, []).append(alias)
@@ -511,7 +511,7 @@ class RoomStore:
 
     # ------------------------------------------------------------ aliases
 
-    def aliases(self) -> Sequence[Alias]:
+    def aliases(self) -> Sequence[AliasRecord]:
         """Return all aliases in use, by name."""
         with self._using(), _decoding():
             rows = self._all(f"SELECT {_ALIAS} FROM aliases WHERE freed IS NULL ORDER BY name")
@@ -556,7 +556,7 @@ class RoomStore:
                 self._insert_member(feed, Role.MEMBER, feed)
                 self._audit("add", feed, feed, Role.MEMBER.word)
             since = old.since if is_own else now
-            self._insert_alias(Alias(name, feed, signature, since))
+            self._insert_alias(AliasRecord(name, feed, signature, since))
             self._audit("alias", feed, feed, name)
             return Outcome.DONE
 
@@ -577,7 +577,7 @@ class RoomStore:
             self._audit("revoke alias", by, FeedId(rows[0][0]), name)
             return Outcome.DONE
 
-    def _insert_alias(self, alias: Alias) -> None:
+    def _insert_alias(self, alias: AliasRecord) -> None:
         self._run(
             "INSERT OR REPLACE INTO aliases (name, feed, signature, since, freed) VALUES (?, ?, ?, ?, NULL)",
             alias.name,
@@ -966,9 +966,9 @@ def _invite(row: Sequence[Any]) -> Invite:
     return Invite(int(number), _feed(by), note, created, expires, uses, used, revoked)
 
 
-def _alias(row: Sequence[Any]) -> Alias:
+def _alias(row: Sequence[Any]) -> AliasRecord:
     name, feed, signature, since, freed = row
-    return Alias(name, FeedId(feed), bytes(signature), float(since), freed)
+    return AliasRecord(name, FeedId(feed), bytes(signature), float(since), freed)
 
 
 def _web_session(row: Sequence[Any]) -> WebSession:

@@ -21,6 +21,7 @@ from ssbfast.keys import load_secret
 from ssbfast.room.codes import hash_of
 from ssbfast.room.records import Outcome
 from ssbfast.room.roles import Mode
+from ssbfast.server import control
 from ssbfast.store import room_store
 from ssbfast.store.room_store import FILE, RoomStore
 from tests.helpers.commands import BAD_IDS, assert_unusable, events, failed, succeed
@@ -297,10 +298,55 @@ def test_the_mode(data: Path) -> None:
     (event,) = told(data, "mode")
     assert event == {"event": "mode", "mode": "open", "changed": False}
     (event,) = told(data, "mode", "restricted")
-    assert event == {"event": "mode", "mode": "restricted", "changed": True}
+    assert event == {"event": "mode", "mode": "restricted", "changed": True, "kept": [], "lost": []}
     assert "as before" in room(data, "mode", "restricted")
     assert room(data, "mode", "community").startswith("restricted → community\n")
     refused(data, "mode", "anarchy", words=("anarchy", "community"))
+
+
+def test_keeping_who_is_present(data: Path) -> None:
+    refused(data, "mode", "community", "--keep-present", words=("no room runs",))
+    refused(data, "mode", "open", "--keep-present", words=("community and restricted",))
+    refused(data, "mode", "--keep-present", words=("community and restricted",))
+    assert room(data, "mode").startswith("open")
+
+    async def visit(running: Running) -> None:
+        one, other, member = (Keypair.generate() for _ in range(3))
+        address = running.event("listening")["address"]
+        await asyncio.to_thread(room, data, "members", "add", str(member.id))
+        async with RoomClient(one) as a, RoomClient(other) as b, RoomClient(member) as c:
+            for client in (a, b, c):
+                await client.join(address)
+                assert running.event("joined")["id"] == client.me.id.short
+            (event,) = await asyncio.to_thread(told, data, "mode", "community")
+            assert event["changed"] and not event["kept"]
+            assert event["lost"] == [str(one.id), str(other.id)]
+        await asyncio.to_thread(room, data, "mode", "open")
+        while (await asyncio.to_thread(control.ask, data, "status"))["mode"] != "open":
+            await asyncio.sleep(0.05)
+        async with RoomClient(one) as a, RoomClient(other) as b, RoomClient(member) as c:
+            for client in (a, b, c):
+                await client.join(address)
+            text = await asyncio.to_thread(room, data, "mode", "restricted", "--keep-present")
+            assert all(f"{who.id} is a member now" in text for who in (one, other)) and str(member.id) not in text
+            assert len(await asyncio.to_thread(told, data, "members")) == 3
+            assert len(await asyncio.to_thread(told, data, "attendants")) == 3
+
+    with Running("room", "--data", str(data), "--listen", "127.0.0.1:0", "--no-udp", "--json") as running:
+        asyncio.run(visit(running))
+
+
+def test_what_is_lost_is_said(data: Path) -> None:
+    async def visit(running: Running) -> None:
+        async with RoomClient(Keypair.generate()) as one:
+            await one.join(running.event("listening")["address"])
+            running.event("joined")
+            assert f"ssbfast room members add {one.me.id} --data" in await asyncio.to_thread(
+                room, data, "mode", "community"
+            )
+
+    with Running("room", "--data", str(data), "--listen", "127.0.0.1:0", "--no-udp", "--json") as running:
+        asyncio.run(visit(running))
 
 
 def test_settings(data: Path) -> None:

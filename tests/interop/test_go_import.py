@@ -82,7 +82,9 @@ async def test_all_of_it(tmp_path: Path) -> None:
         room.add_member(ADMIN.id, 3)
         await operator.join(room.address)
         invites = await furnish(room, operator)
-        await alice.register_alias(await alice.join(room.address), "alice")
+        joined = await alice.join(room.address)
+        await alice.register_alias(joined, "alice")
+        await alice.register_alias(joined, "news")  # a page of ours
         await gone.register_alias(await gone.join(room.address), "gone")
         room.run("INSERT INTO fallback_passwords (password_hash, member_id) VALUES (x'00', 1)")
         browser = GoBrowser(room)
@@ -96,7 +98,7 @@ async def test_all_of_it(tmp_path: Path) -> None:
     (event,) = await command("import-go", str(old), "--data", str(new), "--yes")
     assert files(old) == before
     assert (event["id"], event["mode"]) == (str(room.id), "community")
-    assert (event["members"], event["denied"], event["aliases"], event["invites"]) == (4, 1, 1, 2)
+    assert (event["members"], event["denied"], event["aliases"], event["invites"]) == (4, 1, 2, 2)
     assert event["notices"] == 3 and event["left_out"] == [] and event["with_password"] == [str(ADMIN.id)]
     assert load_secret(new / "secret").id == room.id
     assert {one["id"]: one["role"] for one in await command("members", "--data", str(new))} == {
@@ -129,8 +131,8 @@ async def it_works(room: FeedId, address: str, site: str, invites: list[str]) ->
         RecordingClient(BLOCKED) as blocked,
     ):
         joined = await alice.join(address)
-        assert joined.is_member and await alice.aliases(joined) == ["alice"]
-        for path in ("alice", "alias/alice"):
+        assert joined.is_member and await alice.aliases(joined) == ["alice", "news"]
+        for path in ("alice", "alias/alice", "alias/news"):
             alias = await resolve_alias(f"{site}/{path}")
             assert (alias.user, alias.room) == (ALICE.id, room)
         shown = await asyncio.to_thread(run, "alias", "show", f"{site}/alias/alice", "--json")
@@ -146,12 +148,13 @@ async def it_works(room: FeedId, address: str, site: str, invites: list[str]) ->
         with pytest.raises(InviteError, match="not valid"):
             await blocked.join(invites[1])
 
-    def page(path: str) -> str:
-        with urlopen(Request(f"{site}{path}", headers={"Accept-Language": "en"})) as answer:
+    def page(path: str, language: str = "en") -> str:
+        with urlopen(Request(f"{site}{path}", headers={"Accept-Language": language})) as answer:
             return str(answer.read().decode())
 
     assert "<em>tea</em>" in await asyncio.to_thread(page, "/")
     assert "<em>tonight</em>" in await asyncio.to_thread(page, "/notices/news")
+    assert "Te." in await asyncio.to_thread(page, "/notices/news", "sv-SE, en")
     assert "To be updated" not in await asyncio.to_thread(page, "/notices/privacy")
     late = RecordingClient()
     async with late:

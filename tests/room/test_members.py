@@ -7,10 +7,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import ssbfast
 from ssbfast import limits
 from ssbfast.keys import Keypair
-from ssbfast.room.alias_rules import RESERVED, is_signed, may_be_registered
+from ssbfast.room.alias_rules import RESERVED, alias_url, is_signed, may_be_registered
 from ssbfast.room.directory import Portal
 from ssbfast.room.effects import EndVisits, Exclude, Fail, Left, RegisterAlias, StreamItem
 from ssbfast.room.member_list import MemberList
@@ -148,3 +150,16 @@ def test_every_first_segment_of_the_web_site_is_a_reserved_word() -> None:
 def test_reserved_words_are_no_aliases() -> None:
     assert may_be_registered("alice") and not may_be_registered("Alice")
     assert not any(may_be_registered(word) for word in RESERVED)
+
+
+@pytest.mark.parametrize(
+    ("name", "style", "url"),
+    [
+        ("alice", "path", "https://room.example:8443/alice"),
+        ("alice", "subdomain", "https://alice.room.example:8443"),
+        ("news", "path", "https://room.example:8443/alias/news"),  # imported: our own rooms give it to nobody
+        ("news", "subdomain", "https://news.room.example:8443"),
+    ],
+)
+def test_where_an_alias_is(name: str, style: str, url: str) -> None:
+    assert alias_url("https://room.example:8443", name, style) == url

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from ssbfast.ids import FeedId
-from ssbfast.room.records import Alias, News, Settings, Standing
+from ssbfast.room.records import AliasRecord, News, Settings, Standing
 from ssbfast.room.registry import AliasesChanged, ModeChanged, Registry, RoleChanged, SettingsChanged
 from ssbfast.room.roles import Action, Mode, Role, may
 from tests.helpers.rooms import feed
@@ -16,11 +16,11 @@ from tests.helpers.rooms import feed
 ME, ALICE, BOB, CARLA = feed(0), feed(1), feed(2), feed(3)
 
 
-def alias(name: str, who: FeedId) -> Alias:
-    return Alias(name, who, bytes(64), 1.0)
+def alias(name: str, who: FeedId) -> AliasRecord:
+    return AliasRecord(name, who, bytes(64), 1.0)
 
 
-def standing(role: Role, *aliases: Alias) -> Standing:
+def standing(role: Role, *aliases: AliasRecord) -> Standing:
     return Standing(role, aliases)
 
 

@@ -22,6 +22,7 @@ TOOLS = ("env", "sh", "ip", "node", "npm", "mount", "umount", "prlimit")
 
 LEFT_OUT = {
     "tests/interop/test_js_baseline.py": "JavaScript against JavaScript: nothing of ours",
+    "tests/browser": "looks at pages in a browser; the same for every Python",
     "tests/c": "compiles the core by itself",
     "tests/fuzz": "compiles the core by itself",
     "tests/nat": "compiles its routers; the same processes as elsewhere, behind NATs",
@@ -39,6 +40,8 @@ SMOKE = (
     "tests/net/test_stream.py",
     "tests/net/test_tunnel_transport.py",
     "tests/server/test_room_server.py",
+    "tests/server/web/test_invite_pages.py",
+    "tests/store/test_room_store.py",
     "tests/cli/test_connect.py",
     "tests/compat/test_programs.py",
 )

@@ -9,7 +9,7 @@ import click
 from ssbfast.cli.options import say
 from ssbfast.cli.room.common import ListGroup, day, is_alone, next_command, room_options, to_read, to_write
 from ssbfast.errors import BadInputError
-from ssbfast.room.records import Alias, Outcome
+from ssbfast.room.records import AliasRecord, Outcome
 
 
 @click.group("alias", cls=ListGroup)
@@ -59,7 +59,7 @@ def revoke_alias(name: str, data: Path, as_json: bool) -> None:
 
 def _list(data: Path, *, as_json: bool) -> None:
     store = to_read(data)
-    found: list[Alias] = []
+    found: list[AliasRecord] = []
     if store is not None:
         with store as records:
             found = list(records.aliases())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
@@ -10,9 +11,12 @@ import click
 
 from ssbfast import limits
 from ssbfast.cli.options import say
-from ssbfast.cli.room.common import room_options, to_read, to_write
+from ssbfast.cli.room.common import next_command, room_options, to_read, to_write
+from ssbfast.errors import BadInputError
+from ssbfast.ids import FeedId
 from ssbfast.room.records import Outcome, Settings
 from ssbfast.room.roles import Mode, Role
+from ssbfast.server import control
 
 _EFFECTS: Final = {
     Mode.OPEN: "Every peer may join, see who is there, and have aliases; everyone may make invites.",
@@ -25,30 +29,52 @@ _EFFECTS: Final = {
 @click.argument(
     "to", metavar="[open|community|restricted]", type=click.Choice([mode.value for mode in Mode]), required=False
 )
+@click.option("--keep-present", is_flag=True, help="Make the peers members that are in the running room now.")
 @room_options
-def mode(to: str | None, data: Path, as_json: bool) -> None:
+def mode(to: str | None, keep_present: bool, data: Path, as_json: bool) -> None:
     """Show or change the privacy mode.
 
     open: every peer may join. community: members see each other, others may call members who have an alias.
-    restricted: members only. A running room follows within a second.
+    restricted: members only. A running room follows within a second. Who is in an open room is no member by that.
 
     \b
     Examples:
       ssbfast room mode
-      ssbfast room mode community
+      ssbfast room mode community --keep-present
     """
+    if keep_present and to in (None, Mode.OPEN.value):
+        raise click.UsageError("--keep-present is for the modes community and restricted")
     before = _read(data)
     changed = False
     after = before.mode
+    kept: list[FeedId] = []
+    lost: list[FeedId] = []
     if to is not None:
         after = Mode(to)
+        if keep_present:
+            kept = _present(data)
+        elif before.mode is Mode.OPEN and after is not Mode.OPEN:
+            with contextlib.suppress(BadInputError):  # it does not run
+                lost = _present(data)
         with to_write(data) as store:
-            changed = store.change_settings(by=None, mode=after) is Outcome.DONE
-    event = {"event": "mode", "mode": after.value, "changed": changed}
-    text = f"{before.mode.value} → {after.value}" if changed else after.value
+            changed = store.change_settings(by=None, mode=after, members=kept) is Outcome.DONE
+    event: dict[str, Any] = {"event": "mode", "mode": after.value, "changed": changed}
+    if to is not None:
+        event |= {"kept": [str(one) for one in kept], "lost": [str(one) for one in lost]}
+    lines = [f"{before.mode.value} → {after.value}" if after is not before.mode else after.value, _EFFECTS[after]]
     if to is not None and not changed:
-        text += " (as before)"
-    say(event, f"{text}\n{_EFFECTS[after]}", as_json=as_json)
+        lines[0] += " (as before)"
+    lines += [f"{one} is a member now." for one in kept]
+    if lost:
+        lines.append("These were there, and are no members. To make one a member:")
+        lines += [f"  {next_command(f'members add {one}', data)}" for one in lost]
+    say(event, "\n".join(lines), as_json=as_json)
+
+
+def _present(data: Path) -> list[FeedId]:
+    """Return who is in the running room without being a member. Raises BadInputError when it does not run."""
+    found = control.ask(data, "attendants")
+    return [FeedId.parse(one["id"]) for one in found if one["role"] == Role.EXTERNAL.word]
 
 
 @click.command("settings")

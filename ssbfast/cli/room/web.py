@@ -23,6 +23,7 @@ from ssbfast.ids import FeedId, encode_key
 from ssbfast.net.endpoints import Endpoint, bind
 from ssbfast.pasted.endpoint import read_service
 from ssbfast.pasted.hosts import show
+from ssbfast.room.alias_rules import alias_url
 from ssbfast.room.codes import hash_of, new_code
 from ssbfast.room.records import Outcome
 from ssbfast.room.roles import Mode, Role
@@ -179,10 +180,7 @@ class WebSite:
 
     def alias_url(self, name: str) -> str:
         """Return the URL of an alias, in the style that the room's settings say."""
-        scheme, _, host = self.url.partition("://")
-        if self.room is not None and self.room.registry.settings.alias_style == "subdomain":
-            return f"{scheme}://{name}.{host}"
-        return f"{self.url}/{name}"
+        return alias_url(self.url, name, "path" if self.room is None else self.room.registry.settings.alias_style)
 
     @contextlib.asynccontextmanager
     async def open(self, room: RoomServer, printer: Printer) -> AsyncIterator[None]:

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ssbfast.room.records import Alias
+from ssbfast.room.records import AliasRecord
 from ssbfast.room.roles import has_aliases
 from ssbfast.server.web.errors import WebError
 from ssbfast.server.web.invite_pages import intent_for
@@ -35,20 +35,21 @@ def routes(site: Site) -> list[Route]:
 
 
 def subdomain(site: Site) -> Callable[[Request], Awaitable[Response]]:
-    """Return what answers requests to ALIAS.HOST."""
+    """Return what answers requests to ALIAS.HOST: for "/", or what proxies set up for go-ssb-room make of it."""
     show = _pages(site)
 
     async def by_host(request: Request) -> Response:
-        if request.url.path != "/":
+        name = site.incoming(request).host.alias or ""
+        if request.url.path not in ("/", f"/alias/{name}"):
             raise WebError(404)
         if request.method not in ("GET", "HEAD"):
             raise WebError(405, headers={"Allow": "GET, HEAD"})
-        return await show(request, site.incoming(request).host.alias or "")
+        return await show(request, name)
 
     return by_host
 
 
-def alias_uri(site: Site, alias: Alias) -> str:
+def alias_uri(site: Site, alias: AliasRecord) -> str:
     """Return the URI by which an app consumes an alias."""
     members = {
         "action": "consume-alias",

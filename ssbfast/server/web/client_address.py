@@ -71,7 +71,7 @@ class Proxies:
 
     def _last(self, host: str, chain: list[str]) -> str:
         for hop in reversed(chain):
-            address = _address(_without_port(hop.strip()))
+            address = _of_hop(hop.strip())
             if address is None:
                 break
             host = str(address)
@@ -85,10 +85,16 @@ def bucket(host: str) -> str:
     return rings(host)[-1]
 
 
-def _without_port(hop: str) -> str:
+def _of_hop(hop: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Read an address with or without a port; after IPv6 that has no brackets, too, as far as it is not one more part.
+
+    The proxies of go-ssb-room are told to write $remote_addr:$remote_port.
+    """
     if hop.startswith("["):
-        return hop[1:].partition("]")[0]
-    return hop.partition(":")[0] if hop.count(":") == 1 else hop
+        return _address(hop[1:].partition("]")[0])
+    if hop.count(":") == 1:
+        return _address(hop.partition(":")[0])
+    return _address(hop) or _address(hop.rpartition(":")[0])
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

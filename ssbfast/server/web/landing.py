@@ -6,10 +6,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ssbfast.room.records import Notice
 from ssbfast.room.roles import Action, Mode
+from ssbfast.server.web.notice_choice import notice_html
 from ssbfast.server.web.site import Site
-from ssbfast.server.web.templating import markdown
 
 DESCRIPTION = "description"
 """The notice that is shown here."""
@@ -19,12 +18,11 @@ def routes(site: Site) -> list[Route]:
     """Return the routes of this module."""
 
     async def landing(request: Request) -> Response:
-        notices = list(await site.keeper.read(site.records.notices))
-        notice = choose(notices, DESCRIPTION, site.language(request), site.registry.settings.language)
+        notice = await notice_html(site, request, DESCRIPTION)
         return await site.render(
             request,
             "landing.html",
-            notice=None if notice is None else await site.in_thread(markdown, notice.body),
+            notice=None if notice is None else notice[1],
             addresses=addresses(site, request),
             can_invite=site.registry.may(site.visitor(request).feed, Action.CREATE_INVITE),
         )
@@ -40,9 +38,3 @@ def addresses(site: Site, request: Request) -> list[tuple[str, str]]:
     if site.registry.mode is Mode.OPEN:
         found.append((say("Invite, for older apps"), str(site.room.invite)))
     return found
-
-
-def choose(notices: list[Notice], name: str, language: str, default: str) -> Notice | None:
-    """Return a notice in a visitor's language, else in the room's, else in any; None without one."""
-    found = {notice.language: notice for notice in notices if notice.name == name and notice.body}
-    return found.get(language) or found.get(default) or next(iter(found.values()), None)

@@ -97,19 +97,22 @@ def language_of(accepted: str, chosen: str | None = None, default: str = SOURCE)
     """
     if chosen in LANGUAGES:
         return chosen
-    wishes = []
+    found = next((code for code in wishes(accepted) if code in LANGUAGES), default)
+    return found if found in LANGUAGES else SOURCE
+
+
+def wishes(accepted: str) -> list[str]:
+    """Return the languages that a header Accept-Language names, the dearest first: "en" for "en-GB"."""
+    found = []
     for place, part in enumerate(accepted.split(",")[:_PREFERENCES]):
         tag, _, quality = part.partition(";")
         weight = 1.0
         if quality:
-            found = _QUALITY.fullmatch(quality)
-            weight = float(found[1]) if found else 0.0
-        code = tag.strip().lower().partition("-")[0]
-        if code in LANGUAGES and weight > 0:
-            wishes.append((-weight, place, code))
-    if wishes:
-        return min(wishes)[2]
-    return default if default in LANGUAGES else SOURCE
+            match = _QUALITY.fullmatch(quality)
+            weight = float(match[1]) if match else 0.0
+        if weight > 0:
+            found.append((-weight, place, tag.strip().lower().partition("-")[0]))
+    return [code for _weight, _place, code in sorted(found)]
 
 
 @cache

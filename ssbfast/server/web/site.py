@@ -28,7 +28,7 @@ from ssbfast.server.keeper import Keeper
 from ssbfast.server.room_server import RoomServer
 from ssbfast.server.web.client_address import Headers, Proxies, RequestHost, SiteName, bucket
 from ssbfast.server.web.errors import WebError
-from ssbfast.server.web.languages import Text, language_of, text_of
+from ssbfast.server.web.languages import LANGUAGES, Text, language_of, text_of, wishes
 from ssbfast.server.web.request_limits import RequestLimits, TooMany
 from ssbfast.server.web.sessions import NOBODY, Cookies, Sessions, Visitor, csrf_token, is_csrf_token
 from ssbfast.server.web.templating import STATIC, Templates, static_url
@@ -367,6 +367,12 @@ class Site:
         """Return the language of the pages for a visitor: the chosen one, else the first that its browser wants."""
         accepted = request.headers.get("accept-language", "")
         return language_of(accepted, request.cookies.get(LANGUAGE_COOKIE), self.registry.settings.language)
+
+    def notice_languages(self, request: Request) -> list[str]:
+        """Return the languages in which a visitor reads notices, the dearest first: more than pages have."""
+        chosen = request.cookies.get(LANGUAGE_COOKIE)
+        first = [chosen] if chosen in LANGUAGES else []
+        return [*first, *wishes(request.headers.get("accept-language", "")), self.registry.settings.language]
 
     def choose_language(self, request: Request, response: Response, language: str) -> None:
         """Let a browser remember the language that its visitor has chosen."""

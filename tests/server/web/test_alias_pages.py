@@ -30,7 +30,15 @@ async def alice(site: ServedSite) -> Keypair:
     return me
 
 
-@pytest.mark.parametrize(("host", "path"), [(HOST, "/alice-2"), (HOST, "/alias/alice-2"), (f"alice-2.{HOST}", "/")])
+PLACES = [
+    (HOST, "/alice-2"),
+    (HOST, "/alias/alice-2"),
+    (f"alice-2.{HOST}", "/"),
+    (f"alice-2.{HOST}", "/alias/alice-2"),  # from a proxy that was set up for go-ssb-room
+]
+
+
+@pytest.mark.parametrize(("host", "path"), PLACES)
 async def test_json_is_that_of_sip_7(site: ServedSite, alice: Keypair, host: str, path: str) -> None:
     answer = await site.browser(host=host).get(f"{path}?encoding=json")
     assert answer.status == 200 and answer.header("content-type") == "application/json"
@@ -48,7 +56,7 @@ async def test_json_is_that_of_sip_7(site: ServedSite, alice: Keypair, host: str
     assert decoded is not None and verify_alias(site.id, alice.id, "alice-2", decoded)
 
 
-@pytest.mark.parametrize(("host", "path"), [(HOST, "/alice-2"), (HOST, "/alias/alice-2"), (f"alice-2.{HOST}", "/")])
+@pytest.mark.parametrize(("host", "path"), PLACES)
 async def test_the_page_holds_the_uri_of_sip_7(site: ServedSite, alice: Keypair, host: str, path: str) -> None:
     page = await site.browser(host=host).get(path)
     assert page.status == 200
@@ -144,4 +152,5 @@ async def test_an_alias_page_has_no_session(site: ServedSite, alice: Keypair) ->
     answer = await site.browser(host=f"alice-2.{HOST}").get("/")
     assert not answer.cookies
     assert (await site.browser(host=f"alice-2.{HOST}").form("/", {})).status == 405
+    assert (await site.browser(host=f"alice-2.{HOST}").get("/alias/bob")).status == 404
     assert FeedId.parse(str(alice.id)) == alice.id

@@ -86,6 +86,28 @@ async def _part(stream: Stream) -> dict[str, str]:
     return dict(data)
 
 
+async def test_the_first_page_is_drawn_once_for_all_who_see_the_same(tmp_path: Path, monkeypatch: Any) -> None:
+    async with web_room(tmp_path) as place:
+        drawn: list[str] = []
+        markup = place.web.site.markup
+
+        def counted(request: Any, template: str, /, **context: Any) -> str:
+            drawn.append(template)
+            return markup(request, template, **context)
+
+        monkeypatch.setattr(place.web.site, "markup", counted)
+        members = [await place.browser(await place.member()) for _ in range(3)]
+        moderator = await place.browser(await place.member(Role.MODERATOR))
+        german = await place.browser(await place.member(), "de")
+        pages = [(await one.get("/dashboard")).text for one in (*members, *members, moderator, german)]
+        assert len(drawn) - drawn.count("dashboard.html") == 3 * 2  # three kinds of viewers, two parts
+        assert "online" in pages[0] and 'href="/blocked"' in pages[-2] and "Mitglieder" in pages[-1]
+        await place.invite(None)
+        await place.member()
+        assert "<dd>1</dd>" in (await moderator.get("/dashboard")).text.partition("open invites")[2]
+        assert "<dd>6</dd>" in (await members[0].get("/dashboard")).text.partition(">members<")[2]
+
+
 async def test_many_people_are_cut_short(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(limits, "WEB_LIVE_PEOPLE", 1)
     async with web_room(tmp_path) as place:
@@ -345,6 +367,11 @@ async def test_a_notice_that_is_missing_in_a_language_falls_back(tmp_path: Path)
         assert "Neues" in (await german.get("/notices/news")).words
         assert "gras" not in (await english.get("/notices/news")).words  # any language, and always the same
         assert "Be kind" in (await german.get("/notices/conduct")).words
+        french = await place.browser(None, "fr-CA, de;q=0.5")  # pages are in German then, notices are not
+        assert "gras" in (await french.get("/notices/news")).words
+        await moderator.post("/notices/description", language="de", body="Hier")
+        await moderator.post("/notices/description", language="fr", body="Ici")
+        assert "Ici" in (await french.get("/")).words and "Hier" in (await german.get("/")).words
         preview = await moderator.post("/notices/news", language="de", title="T", body="*neu*", preview="yes")
         assert "<em>neu</em>" in preview.text and "Neues" in (await german.get("/notices/news")).words
         for language in ("", "English", "de-DE", "../x"):

@@ -18,7 +18,7 @@ import pytest
 from ssbfast import limits
 from ssbfast.budgets import Rate
 from ssbfast.room.roles import Mode, Role
-from ssbfast.server.web.client_address import Proxies, parse_networks
+from ssbfast.server.web.client_address import Proxies, bucket, parse_networks
 from ssbfast.server.web.request_limits import RATES
 from tests.helpers.rawpeer import PATIENCE, eventually
 from tests.helpers.served_site import LAVISH_RATES, Answer, Browser, ServedSite, read_answer, served_site
@@ -279,6 +279,8 @@ def test_who_comes_through_proxies() -> None:
     assert client("10.0.0.1", x_forwarded_for="6.6.6.6, 1.1.1.1, 10.9.9.9") == "1.1.1.1"
     assert client("10.0.0.1", x_forwarded_for="1.1.1.1:5555") == "1.1.1.1"
     assert client("10.0.0.1", x_forwarded_for="[2001:db8::1]:5555") == "2001:db8::1"
+    assert client("10.0.0.1", x_forwarded_for="2001:db8:1:2:3:4:5:6:5555") == "2001:db8:1:2:3:4:5:6"
+    assert bucket(client("10.0.0.1", x_forwarded_for="2001:db8:1:2::3:5555")) == bucket("2001:db8:1:2::3")
     assert client("10.0.0.1", x_forwarded_for="1.1.1.1, rubbish") == "10.0.0.1"
     assert client("10.0.0.1", x_forwarded_for="1.1.1.1, rubbish, 10.0.0.2") == "10.0.0.2"
     assert client("::1", forwarded='for=6.6.6.6, for="[2001:db8::1]:99";proto=https') == "2001:db8::1"

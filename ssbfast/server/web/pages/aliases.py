@@ -7,14 +7,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ssbfast import limits
-from ssbfast.room.records import Alias, Outcome
+from ssbfast.room.records import AliasRecord, Outcome
 from ssbfast.room.roles import Action, has_aliases
 from ssbfast.server.web.errors import WebError
 from ssbfast.server.web.pages.common import back, done, names_of, page_of
 from ssbfast.server.web.site import Site
 
 
-def may_revoke(site: Site, request: Request, alias: Alias) -> bool:
+def may_revoke(site: Site, request: Request, alias: AliasRecord) -> bool:
     """Return whether a visitor may revoke an alias."""
     feed = site.visitor(request).feed
     if feed is None:
@@ -48,7 +48,7 @@ def routes(site: Site) -> list[Route]:
             done=done(site, request),
         )
 
-    def meant(request: Request) -> Alias:
+    def meant(request: Request) -> AliasRecord:
         site.require(request, Action.SIGN_IN)
         alias = site.registry.alias(str(request.path_params["name"]))
         if alias is None or not may_revoke(site, request, alias):

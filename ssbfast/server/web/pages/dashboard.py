@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import contextlib
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from ssbfast import limits
 from ssbfast.ids import FeedId
-from ssbfast.room.roles import Action, Role
+from ssbfast.room.roles import STORED_ROLES, Action, Role
 from ssbfast.server.web.event_stream import EventStream
 from ssbfast.server.web.landing import addresses
 from ssbfast.server.web.pages.common import done, names_of
 from ssbfast.server.web.site import Site, wall_time
 
-_PARTS = ("numbers", "people")
+_PARTS: Final = ("numbers", "people")
 """What changes on the page: templates `_live_NAME.html`, and the elements with these ids."""
+
+_SHARE: Final = 20
+"""Snapshots take at most one part in so many of the time."""
+
+_MINUTE: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +42,141 @@ class Present:
     is_visitor: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The room at one moment, as everybody who may see it sees it."""
+
+    people: tuple[Present, ...]
+    online: int
+    visitors: int
+    tunnels: int
+    members: int
+    blocked: int
+
+
+class Board:
+    """What is shown of the room, worked out and drawn once for all who look.
+
+    A snapshot of a room with 10,000 attendants takes milliseconds: there is a new one only when something has happened,
+    and so rarely that all of them take a small part of the time.
+    """
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._snapshot: Snapshot | None = None
+        self._cost = 0.0
+        self._made = 0.0
+        self._is_watching = False
+        self._drawn: dict[tuple[object, ...], str] = {}
+        self._invites: dict[object, tuple[int | None, float, int]] = {}
+        self._viewers: set[asyncio.Event] = set()
+        self._is_stale = True
+
+    def _on_event(self, _event: Mapping[str, Any]) -> None:
+        self._is_stale = True
+        for viewer in self._viewers:
+            viewer.set()
+
+    @contextlib.contextmanager
+    def viewer(self) -> Iterator[asyncio.Event]:
+        """Give an event that is set whenever something has happened."""
+        stirred = asyncio.Event()
+        self._viewers.add(stirred)
+        try:
+            yield stirred
+        finally:
+            self._viewers.discard(stirred)
+
+    @property
+    def is_behind(self) -> bool:
+        """Return whether something has happened since the last snapshot."""
+        return self._is_stale
+
+    def snapshot(self) -> Snapshot:
+        """Return the room as it is, or as it was a moment ago."""
+        if not self._is_watching:
+            self._site.room.watch(self._on_event)
+            self._is_watching = True
+        now = time.perf_counter()
+        if self._snapshot is None or (self._is_stale and now - self._made >= self._cost * _SHARE):
+            self._is_stale = False
+            self._snapshot = _look(self._site)
+            self._drawn.clear()
+            self._made = time.perf_counter()
+            self._cost = self._made - now
+        return self._snapshot
+
+    async def open_invites(self, feed: FeedId | None, *, all: bool) -> int:
+        """Return how many invites are open: a member's, or all."""
+        key, number, now = None if all else feed, self._site.registry.number, wall_time()
+        found = self._invites.get(key)
+        if found is None or found[0] != number or now - found[1] > _MINUTE:
+            invites = await self._site.keeper.read(self._site.records.open_invites, now)
+            if len(self._invites) >= limits.WEB_STREAMS:
+                self._invites.clear()
+            found = self._invites[key] = (number, now, sum(invites.values()) if all else invites.get(feed, 0))
+        return found[2]
+
+    async def figures(self, request: Request) -> dict[str, Any]:
+        """Return what a visitor sees of the room."""
+        site, feed = self._site, self._site.visitor(request).feed
+        sees_all = site.registry.may(feed, Action.SEE_ALL_INVITES)
+        open_invites = await self.open_invites(feed, all=sees_all)
+        shown = self.snapshot()
+        return {
+            "people": shown.people,
+            "more": shown.online + shown.visitors - len(shown.people),
+            "online": shown.online,
+            "visitors": shown.visitors,
+            "tunnels": shown.tunnels,
+            "members": shown.members,
+            "blocked": shown.blocked if site.registry.may(feed, Action.SEE_DENIED) else None,
+            "open_invites": open_invites,
+            "is_moderator": sees_all,
+        }
+
+    async def parts(self, request: Request) -> dict[str, str]:
+        """Return the parts of the page that change. Who sees the same gets the same text, drawn once."""
+        context = await self.figures(request)
+        language = self._site.language(request)
+        found = {}
+        for part in _PARTS:
+            key = (part, language, context["blocked"] is None, context["is_moderator"], context["open_invites"])
+            if key not in self._drawn:
+                self._drawn[key] = self._site.markup(request, f"_live_{part}.html", **context)
+            found[part] = self._drawn[key]
+        return found
+
+
+def _look(site: Site) -> Snapshot:
+    room, registry = site.room, site.registry
+    online, visitors = room.online(), room.visitors()
+    names = names_of(registry)
+    people = [Present(feed, names(feed), registry.role(feed), False) for feed in online[: limits.WEB_LIVE_PEOPLE]]
+    places = limits.WEB_LIVE_PEOPLE - len(people)
+    people += [Present(feed, (), registry.role(feed), True) for feed in visitors[:places]]
+    roles = Counter(standing.role for standing in registry.keys().values())
+    return Snapshot(
+        tuple(people),
+        len(online),
+        len(visitors),
+        room.tunnels,
+        sum(roles[role] for role in STORED_ROLES),
+        roles[Role.BLOCKED],
+    )
+
+
 def routes(site: Site) -> list[Route]:
     """Return the routes of the first page."""
+    board = Board(site)
 
     async def show(request: Request) -> Response:
         site.require(request, Action.SIGN_IN)
+        parts: dict[str, Any] = {
+            part: Markup(html) for part, html in (await board.parts(request)).items()
+        }  # templates'
         return await site.render(
-            request,
-            "dashboard.html",
-            addresses=addresses(site, request),
-            done=done(site, request),
-            **await figures(site, request),
+            request, "dashboard.html", addresses=addresses(site, request), done=done(site, request), **parts
         )
 
     async def events(request: Request) -> Response:
@@ -52,56 +185,26 @@ def routes(site: Site) -> list[Route]:
         async def is_allowed() -> bool:
             return site.registry.may(visitor.feed, Action.SEE_ONLINE) and await site.sessions.is_current(visitor)
 
-        return EventStream(site, request, _changes(site, request), is_allowed)
+        return EventStream(site, request, _changes(site, board, request), is_allowed)
 
     return [Route("/dashboard", show), Route("/dashboard/events", events)]
 
 
-async def figures(site: Site, request: Request) -> dict[str, Any]:
-    """Return what the page shows of the room as it is now."""
-    room, registry = site.room, site.registry
-    online, visitors = room.online(), room.visitors()
-    names = names_of(registry)
-    shown = [Present(feed, names(feed), registry.role(feed), False) for feed in online[: limits.WEB_LIVE_PEOPLE]]
-    places = limits.WEB_LIVE_PEOPLE - len(shown)
-    shown += [Present(feed, (), registry.role(feed), True) for feed in visitors[:places]]
-    stored = (Role.MEMBER, Role.MODERATOR, Role.ADMIN)
-    feed = site.visitor(request).feed
-    is_moderator = registry.may(feed, Action.SEE_ALL_INVITES)
-    invites = await site.keeper.read(site.records.open_invites, wall_time())
-    return {
-        "people": shown,
-        "more": len(online) + len(visitors) - len(shown),
-        "online": len(online),
-        "visitors": len(visitors),
-        "tunnels": room.tunnels,
-        "members": sum(registry.count(role) for role in stored),
-        "blocked": registry.count(Role.BLOCKED) if registry.may(feed, Action.SEE_DENIED) else None,
-        "open_invites": sum(invites.values()) if is_moderator else invites.get(feed, 0),
-        "is_moderator": is_moderator,
-    }
-
-
-async def _changes(site: Site, request: Request) -> AsyncIterator[tuple[str, Mapping[str, Any]]]:
+async def _changes(site: Site, board: Board, request: Request) -> AsyncIterator[tuple[str, Mapping[str, Any]]]:
     """Yield the parts of the page that are different, at most once in `WEB_LIVE_SECONDS`."""
     feed = site.visitor(request).feed
-    stirred = asyncio.Event()
-    stirred.set()
-    undo = site.room.watch(lambda _event: stirred.set())
     sent: dict[str, str] = {}
-    try:
+    with board.viewer() as stirred:
         while True:
-            await stirred.wait()
             stirred.clear()
             if not site.registry.may(feed, Action.SEE_ONLINE):
                 yield "gone", {}
                 return
-            context = await figures(site, request)
-            parts = {part: site.markup(request, f"_live_{part}.html", **context) for part in _PARTS}
+            parts = await board.parts(request)
             changed = {part: html for part, html in parts.items() if sent.get(part) != html}
             sent = parts
             if changed:
                 yield "part", changed
             await asyncio.sleep(limits.WEB_LIVE_SECONDS)
-    finally:
-        undo()
+            if not board.is_behind:
+                await stirred.wait()

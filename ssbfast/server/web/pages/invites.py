@@ -58,8 +58,10 @@ async def page_in(site: Site, feed: FeedId | None, sees_all: bool, number: int, 
     found, total = await site.keeper.read(
         site.records.invites_page, feed, all=sees_all, now=now, first=(number - 1) * size, count=size
     )
-    rows = [Row(invite, state_of(site, invite, now)) for invite in found]
-    return Page(rows, number, max(1, -(-total // size)), total)
+    count = max(1, -(-total // size))
+    if number > count:
+        return await page_in(site, feed, sees_all, count, now)
+    return Page([Row(invite, state_of(site, invite, now)) for invite in found], number, count, total)
 
 
 def routes(site: Site) -> list[Route]:
@@ -72,16 +74,12 @@ def routes(site: Site) -> list[Route]:
     async def shown(request: Request, status: int = 200, problem: str = "", wanted: Wanted | None = None) -> Response:
         feed = site.visitor(request).feed
         sees_all = site.registry.may(feed, Action.SEE_ALL_INVITES)
-        now = wall_time()
-        wished = max(1, number_in(request.query_params.get("page", "1"), 1))
-        page = await page_in(site, feed, sees_all, wished, now)
-        if wished > page.count:
-            page = await page_in(site, feed, sees_all, page.count, now)
+        number = max(1, number_in(request.query_params.get("page", "1"), 1))
         return await site.render(
             request,
             "invites.html",
             status,
-            page=page,
+            page=await page_in(site, feed, sees_all, number, wall_time()),
             sees_all=sees_all,
             may_invite=site.registry.may(feed, Action.CREATE_INVITE),
             wanted=wanted or Wanted(days=str(site.registry.settings.invite_days)),

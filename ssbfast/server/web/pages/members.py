@@ -129,6 +129,7 @@ def routes(site: Site) -> list[Route]:
 class _Pages:
     def __init__(self, site: Site) -> None:
         self._site = site
+        self._order: tuple[int | None, list[FeedId]] | None = None  # of which line of the audit log
 
     # ------------------------------------------------------------ the list
 
@@ -139,14 +140,20 @@ class _Pages:
     async def _list(self, request: Request, status: int = 200, problem: str = "", value: str = "") -> Response:
         site = self._site
         query = one_line(request.query_params.get("q", ""))[: limits.WEB_QUERY]
-        standings, online = dict(site.registry.keys()), set(site.room.online())
-        rows = await asyncio.to_thread(_rows, standings, query, online)
-        page = page_of(request, rows)
+        standings = dict(site.registry.keys())
+        if self._order is None or self._order[0] != site.registry.number:
+            number = site.registry.number
+            self._order = number, await asyncio.to_thread(_order, standings)
+        order = [feed for feed in self._order[1] if feed in standings] if query else self._order[1]
+        page = page_of(request, await asyncio.to_thread(_found, standings, order, query) if query else order)
+        online, names = set(site.room.online()), names_of(site.registry)
+        rows = [Row(feed, site.registry.role(feed), names(feed), feed in online) for feed in page.items]
         return await site.render(
             request,
             "members.html",
             status,
             page=page,
+            rows=rows,
             query=query,
             rest=f"&q={quote(query)}" if query else "",
             problem=problem,
@@ -322,16 +329,22 @@ class _Pages:
         )
 
 
-def _rows(standings: Mapping[FeedId, Standing], query: str, online: set[FeedId]) -> Sequence[Row]:
-    """Return the members that a search finds, admins first, then by name. Slow for thousands: for a thread."""
+def _order(standings: Mapping[FeedId, Standing]) -> list[FeedId]:
+    """Return all members, admins first, then by name. Slow for thousands: for a thread."""
+    keys = [
+        (-standing.role, not standing.aliases, standing.aliases[0].name if standing.aliases else "", feed.key, feed)
+        for feed, standing in standings.items()
+        if is_stored(standing.role)
+    ]
+    return [key[-1] for key in sorted(keys)]
+
+
+def _found(standings: Mapping[FeedId, Standing], order: Sequence[FeedId], query: str) -> list[FeedId]:
+    """Return the members whose alias contains a text, or whose id begins with it. For a thread."""
     word = query.lower()
-    key = query.removeprefix("@").translate(str.maketrans("-_", "+/")).partition(".")[0]
-    found = []
-    for feed, standing in standings.items():
-        if not is_stored(standing.role):
-            continue
-        names = tuple(alias.name for alias in standing.aliases)
-        if word and not any(word in name for name in names) and not encode_key(feed.key).startswith(key or "@"):
-            continue
-        found.append(Row(feed, standing.role, names, feed in online))
-    return sorted(found, key=lambda row: (-row.role, not row.names, row.names, row.feed.key))
+    key = query.removeprefix("@").translate(str.maketrans("-_", "+/")).partition(".")[0] or "@"
+    return [
+        feed
+        for feed in order
+        if encode_key(feed.key).startswith(key) or any(word in alias.name for alias in standings[feed].aliases)
+    ]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,6 +12,7 @@ from ssbfast.room.records import Notice
 from ssbfast.room.roles import Action
 from ssbfast.server.web.errors import WebError
 from ssbfast.server.web.languages import NOTICE_LANGUAGES, SOURCE
+from ssbfast.server.web.notice_choice import notice_html
 from ssbfast.server.web.pages.common import N_, back, done, lines, one_line
 from ssbfast.server.web.site import Site, wall_time
 from ssbfast.server.web.templating import markdown
@@ -28,22 +27,6 @@ NOTICES = {
 
 TOO_LONG = N_("A notice has at most %(most)s characters.")
 NO_LANGUAGE = N_("Choose a language from the list.")
-
-
-def best_of(notices: Sequence[Notice], name: str, *languages: str) -> Notice | None:
-    """Return a notice in the first of some languages that there is one in; else in English, else in any."""
-    found = {notice.language: notice for notice in notices if notice.name == name}
-    for language in (*languages, SOURCE, *sorted(found)):
-        if language in found:
-            return found[language]
-    return None
-
-
-async def notice_html(site: Site, request: Request, name: str) -> tuple[Notice, Markup] | None:
-    """Return a notice in the visitor's language, and its text as HTML; None when there is none."""
-    every = await site.keeper.read(site.records.notices)
-    notice = best_of(every, name, site.language(request), site.registry.settings.language)
-    return None if notice is None else (notice, await site.in_thread(markdown, notice.body))
 
 
 def routes(site: Site) -> list[Route]:
