@@ -68,7 +68,8 @@ class Pair:
             return value
 
         listener = RoomClient(self.a, trust=Trust(self.graph), api=api, on_event=self._a_told)
-        host, port, _ = ways_into(self.address)[0]
+        way = ways_into(self.address)[0]
+        host, port = way.host, way.port
         async with far_away(host, port) as far, listener, RoomClient(self.c) as self.caller:
             self.far = self.address.replace(f":{port}~", f":{far}~")
             await listener.join(self.address)

@@ -26,7 +26,7 @@ class AttackProcess:
     """One attack process. seed: decides all that is random."""
 
     def __init__(self, address: str, listener: str, seed: int) -> None:
-        self.host, self.port, self.room = ways_into(address)[0]
+        self.host, self.port, self.room = ways_into(address)[0][:3]
         self.listener = FeedId.parse(listener)
         self.rng = random.Random(seed)
         self.did: Counter[str] = Counter()
