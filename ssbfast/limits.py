@@ -970,7 +970,7 @@ WRITES_ADDRESS_BURST: Final = 300.0
 """The same at once."""
 
 EXCLUDED_AT_ONCE: Final = 32
-"""Sessions that are cut in one turn of the loop, when a mode changes: 3 ms. The others follow in the next turns."""
+"""Keys that feel a new mode in one turn of the loop: 3 ms. The others follow in the next turns."""
 
 SOLUTION_SECONDS: Final = 60.0
 """What a peer has to solve the challenge of a sign-in: its user is asked."""

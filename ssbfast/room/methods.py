@@ -46,7 +46,7 @@ from ssbfast.room.effects import (
 )
 from ssbfast.room.member_list import MemberList
 from ssbfast.room.ping import Pings
-from ssbfast.room.registry import Change, ModeChanged, Registry, RoleChanged
+from ssbfast.room.registry import Change, Registry, RoleChanged
 from ssbfast.room.roles import Action, features, has_aliases
 from ssbfast.wire.alias import decode_signature
 from ssbfast.wire.muxrpc import (
@@ -222,16 +222,21 @@ class RoomMethods:
     def changed(self, changes: Iterable[Change], now: float) -> list[Effect]:
         """Let sessions feel what is different in the registry, which has taken it over already.
 
-        A key that may have no session is cut. One that is external now is not listed any more, hears no more of
-        attendants, and no tunnels lead to it; those that it opened stay. Idempotent.
+        Where the mode is another one, the caller lets all keys that have sessions feel it, by `settle`.
         """
         feeds: dict[FeedId, None] = {}
         for change in changes:
             if isinstance(change, RoleChanged):
                 self._members.put(change.feed, self._registry.role(change.feed))
                 feeds[change.feed] = None
-            elif isinstance(change, ModeChanged):
-                feeds |= dict.fromkeys(self._portal.feeds())
+        return self.settle(feeds, now)
+
+    def settle(self, feeds: Iterable[FeedId], now: float) -> list[Effect]:
+        """Let the sessions of keys feel what these may do now.
+
+        A key that may have no session is cut. One that is external now is not listed any more, hears no more of
+        attendants, and no tunnels lead to it; those that it opened stay. Idempotent.
+        """
         affected = [feed for feed in feeds if self._portal.count(feed) and not self._registry.is_internal(feed)]
         left: list[Joined | Left] = []
         effects: list[Effect] = []

@@ -274,6 +274,14 @@ class RoomRecords(Protocol):
     def invites(self, by: FeedId | None = None, *, all: bool = True) -> Sequence[Invite]:
         """Return invites, newest first: all, or those that `by` made (None: the operator's)."""
 
+    def invites_page(
+        self, by: FeedId | None = None, *, all: bool = True, now: float, first: int, count: int
+    ) -> tuple[Sequence[Invite], int]:
+        """Return some of the same invites, open ones first, and how many there are in all."""
+
+    def open_invites(self, now: float) -> Mapping[FeedId | None, int]:
+        """Return how many open invites each maker has (None: the operator); those without any are left out."""
+
     def find_invite(self, hash: bytes) -> Invite | None:
         """Return the invite of a code, open or not. Whether its maker may still invite is the caller's business."""
 

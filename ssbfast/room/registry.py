@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -62,6 +63,7 @@ class Registry:
         self.settings = settings or Settings()
         self._standings: dict[FeedId, Standing] = {}
         self._aliases: dict[str, AliasRecord] = {}
+        self._counts: Counter[Role] = Counter()
 
     @property
     def mode(self) -> Mode:
@@ -100,7 +102,7 @@ class Registry:
 
     def count(self, role: Role) -> int:
         """Return how many keys have exactly this role."""
-        return sum(standing.role is role for standing in self._standings.values())
+        return self._counts[role]
 
     def keys(self) -> Mapping[FeedId, Standing]:
         """Return all keys that have a role or are blocked."""
@@ -137,6 +139,8 @@ class Registry:
             if self._aliases.get(alias.name) == alias:
                 del self._aliases[alias.name]
         self._aliases.update({alias.name: alias for alias in new.aliases})
+        self._counts[old.role] -= feed in self._standings
+        self._counts[new.role] += new != _NOTHING
         if new == _NOTHING:
             self._standings.pop(feed, None)
         else:

@@ -145,8 +145,7 @@ class RoomServer:
             )
             self._writes = Writes(self, self.keeper, self._now)
         self._own_calls = OwnCalls()
-        self._excluded: deque[RoomSession] = deque()
-        self._is_crowd_excluded = False
+        self._crowd: deque[FeedId] = deque()  # keys that a new mode has not reached yet
         self._watchers: list[EventSink] = []
         self._reflecting = Reflecting(udp)
         self._on_event = on_event
@@ -169,7 +168,7 @@ class RoomServer:
             ),
             StreamEnd: lambda session, effect: session.end_stream(effect.req),
             Splice: self._splice,
-            Exclude: self._exclude,
+            Exclude: lambda session, effect: session.exclude(),
             EndVisits: lambda session, effect: session.end_visits(),
             RegisterAlias: self._write,
             RevokeAlias: self._write,
@@ -679,31 +678,28 @@ class RoomServer:
         """Let sessions feel what is different in the records, at once."""
         if self._relay is None:
             return
-        self._is_crowd_excluded = any(isinstance(change, ModeChanged) for change in changes)
         for change in changes:
             if isinstance(change, RoleChanged) and self.sign_ins is not None and change.new < Role.MEMBER:
                 self.sign_ins.forget(change.feed)
+        is_under_way = bool(self._crowd)
+        if any(isinstance(change, ModeChanged) for change in changes):
+            self._crowd.clear()
+            self._crowd.extend(self.portal.feeds())
         self.carry_out(self._methods.changed(changes, self._now()))
-        if self._is_crowd_excluded:
-            self._exclude_some()
+        if not is_under_way:
+            self._reach_some()
         for name in dict.fromkeys(_CHANGED[type(change)] for change in changes):
             self._tell_watchers({"event": name})
 
     def _on_records_problem(self, text: str) -> None:
         self.emit("records_problem", problem=text)
 
-    def _exclude(self, session: RoomSession, effect: Exclude) -> None:
-        """Cut a session: those of a key at once, the crowd that a mode excludes in turns."""
-        if self._is_crowd_excluded:
-            self._excluded.append(session)
-        else:
-            session.exclude()
-
-    def _exclude_some(self) -> None:
-        for _ in range(min(len(self._excluded), limits.EXCLUDED_AT_ONCE)):
-            self._excluded.popleft().exclude()
-        if self._excluded:
-            self.relay.loop.call_soon(self._exclude_some)
+    def _reach_some(self) -> None:
+        """Let some keys feel a new mode; the others follow in the next turns of the loop."""
+        some = [self._crowd.popleft() for _ in range(min(len(self._crowd), limits.EXCLUDED_AT_ONCE))]
+        if self._crowd:
+            self.relay.loop.call_soon(self._reach_some)
+        self.carry_out(self._methods.settle(some, self._now()))
 
     # ------------------------------------------------------------ events
 

@@ -17,7 +17,7 @@ import re
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import TracebackType
@@ -421,10 +421,29 @@ class RoomStore:
 
     def invites(self, by: FeedId | None = None, *, all: bool = True) -> Sequence[Invite]:
         """Return invites, newest first: all, or those that `by` made (None: the operator's)."""
-        where, values = ("", ()) if all else ("WHERE by IS ?", (_key(by),))
+        where, values = _made_by(by, all)
         with self._using(), _decoding():
             rows = self._all(f"SELECT {_INVITE} FROM invites {where} ORDER BY number DESC", *values)
             return [_invite(row) for row in rows]
+
+    def invites_page(
+        self, by: FeedId | None = None, *, all: bool = True, now: float, first: int, count: int
+    ) -> tuple[Sequence[Invite], int]:
+        """Return some of the same invites, open ones first, and how many there are in all."""
+        where, values = _made_by(by, all)
+        with self._transaction("BEGIN"), _decoding():
+            total = int(self._one(f"SELECT count(*) FROM invites {where}", *values))
+            rows = self._all(
+                f"SELECT {_INVITE} FROM invites {where} ORDER BY ({_OPEN_INVITE}) DESC, number DESC LIMIT ? OFFSET ?",
+                *(*values, now, count, first),
+            )
+            return [_invite(row) for row in rows], total
+
+    def open_invites(self, now: float) -> Mapping[FeedId | None, int]:
+        """Return how many open invites each maker has (None: the operator); those without any are left out."""
+        with self._using(), _decoding():
+            rows = self._all(f"SELECT by, count(*) FROM invites WHERE {_OPEN_INVITE} GROUP BY by", now)
+            return {_feed(by): int(count) for by, count in rows}
 
     def find_invite(self, hash: bytes) -> Invite | None:
         """Return the invite of a code, open or not. Whether its maker may still invite is the caller's business."""
@@ -916,6 +935,11 @@ def check_settings(settings: Settings) -> None:
 def _check_role(role: Role) -> None:
     if role not in STORED_ROLES:
         raise BadInputError("a member's role is member, moderator or admin")
+
+
+def _made_by(by: FeedId | None, all: bool) -> tuple[str, tuple[object, ...]]:
+    """Return the condition on invites, and its values."""
+    return ("", ()) if all else ("WHERE by IS ?", (_key(by),))
 
 
 def _text(value: object) -> str:

@@ -55,7 +55,8 @@ class Room:
         self.settings = self.settings if mode is None else Settings(mode=mode)
         keys = {"a": A, "b": B, "c": C}
         news = News(self.number, self.settings, {keys[name]: Standing(role) for name, role in standings.items()})
-        return self.methods.changed(self.registry.apply(news), 0.0)
+        effects = self.methods.changed(self.registry.apply(news), 0.0)
+        return effects if mode is None else [*effects, *self.methods.settle(self.portal.feeds(), 0.0)]
 
 
 def told(session: int, req: int, kind: str, id: Any) -> StreamItem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
 import pytest
@@ -111,3 +112,15 @@ def test_old_news(registry: Registry) -> None:
     # of another store, which has taken the place of the one before
     assert registry.apply(News(2, Settings(), {BOB: standing(Role.BLOCKED)}, is_whole=True)) != []
     assert (registry.role(ALICE), registry.number) == (Role.EXTERNAL, 2)
+
+
+def test_roles_are_counted_as_they_change() -> None:
+    """Each page with figures asks: the keys are not counted anew."""
+    rng = random.Random(1)
+    registry = Registry(feed(0))
+    for number in range(1, 400):
+        key, role = feed(rng.randrange(1, 9)), rng.choice(list(Role)[:5])
+        names = (alias("a", key),) if rng.random() < 0.3 else ()
+        registry.apply(News(number, Settings(), {key: Standing(role, names)}, is_whole=rng.random() < 0.1))
+        roles = [one.role for one in registry.keys().values()]
+        assert [registry.count(role) for role in Role] == [roles.count(role) for role in Role]

@@ -677,3 +677,19 @@ def test_a_closed_store(store: RoomStore) -> None:
     for use in (store.stamp, store.members):
         with pytest.raises(StoreError, match="closed"):
             use()
+
+
+def test_open_invites_and_pages_of_invites(store: RoomStore, clock: Clock) -> None:
+    numbers = [
+        store.create_invite(hash_number(n), by=by, expires=expires)
+        for n, (by, expires) in enumerate([(MOD, 50.0), (MOD, 100.0), (MEMBER, None), (None, None), (MOD, None)])
+    ]
+    store.claim_invite(hash_number(4), STRANGER, 1.0)
+    assert store.open_invites(60.0) == {MOD: 1, MEMBER: 1, None: 1}
+    over, first, mine, operators, used = numbers
+    pages = [store.invites_page(now=60.0, first=at, count=2) for at in range(0, 8, 2)]
+    found = [[one.number for one in page] for page, _ in pages]
+    assert found == [[operators, mine], [first, used], [over], []]
+    assert {total for _, total in pages} == {5}
+    some, total = store.invites_page(MOD, all=False, now=60.0, first=0, count=9)
+    assert ([one.number for one in some], total) == ([first, used, over], 3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import importlib
 import platform
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -34,6 +35,7 @@ def routes(site: Site) -> list[Route]:
             raise WebError(404)
         site.room.measures.lag_seconds = await _lag()
         invites = await site.keeper.read(_invites, site)
+        await asyncio.to_thread(importlib.import_module, "prometheus_client.exposition")  # takes its time, once
         from prometheus_client.exposition import generate_latest  # 5 MiB that a room without readers saves
         from prometheus_client.registry import CollectorRegistry
 

@@ -54,14 +54,14 @@ def routes(site: Site) -> list[Route]:
 
     async def measurements(request: Request) -> Response:
         site.require(request, Action.SEE_AUDIT)
-        invites = await site.keeper.read(site.records.invites)
-        now = wall_time()
+        open_invites = await site.keeper.read(site.records.open_invites, wall_time())
+        claimed = await site.keeper.read(lambda: sum(invite.used for invite in site.records.invites()))
         return await site.render(
             request,
             "measurements.html",
             figures=status(site.room),
-            open_invites=sum(invite.is_open(now) for invite in invites),
-            claimed=sum(invite.used for invite in invites),
+            open_invites=sum(open_invites.values()),
+            claimed=claimed,
         )
 
     return [Route("/audit", audit, methods=["GET"]), Route("/measurements", measurements, methods=["GET"])]

@@ -111,10 +111,10 @@ class Board:
         key, number, now = None if all else feed, self._site.registry.number, wall_time()
         found = self._invites.get(key)
         if found is None or found[0] != number or now - found[1] > _MINUTE:
-            invites = await self._site.keeper.read(self._site.records.invites, feed, all=all)
+            invites = await self._site.keeper.read(self._site.records.open_invites, now)
             if len(self._invites) >= limits.WEB_STREAMS:
                 self._invites.clear()
-            found = self._invites[key] = (number, now, sum(invite.is_open(now) for invite in invites))
+            found = self._invites[key] = (number, now, sum(invites.values()) if all else invites.get(feed, 0))
         return found[2]
 
     async def figures(self, request: Request) -> dict[str, Any]:

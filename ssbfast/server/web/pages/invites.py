@@ -15,7 +15,7 @@ from ssbfast.room.records import Invite, Outcome
 from ssbfast.room.roles import Action
 from ssbfast.server.web.errors import WebError
 from ssbfast.server.web.invite_pages import claim_uri, invite_url
-from ssbfast.server.web.pages.common import N_, back, done, names_of, number_in, one_line, page_of
+from ssbfast.server.web.pages.common import N_, Page, back, done, names_of, number_in, one_line
 from ssbfast.server.web.site import Site, wall_time
 from ssbfast.server.web.templating import qr
 
@@ -52,6 +52,18 @@ def state_of(site: Site, invite: Invite, now: float) -> str:
     return "open" if invite.by is None or site.registry.may(invite.by, Action.CREATE_INVITE) else "asleep"
 
 
+async def page_in(site: Site, feed: FeedId | None, sees_all: bool, number: int, now: float) -> Page[Row]:
+    """Return one page of the invites that a visitor sees; the store sorts them, for there may be many."""
+    size = limits.WEB_PAGE
+    found, total = await site.keeper.read(
+        site.records.invites_page, feed, all=sees_all, now=now, first=(number - 1) * size, count=size
+    )
+    count = max(1, -(-total // size))
+    if number > count:
+        return await page_in(site, feed, sees_all, count, now)
+    return Page([Row(invite, state_of(site, invite, now)) for invite in found], number, count, total)
+
+
 def routes(site: Site) -> list[Route]:
     """Return the routes of invites."""
 
@@ -62,15 +74,12 @@ def routes(site: Site) -> list[Route]:
     async def shown(request: Request, status: int = 200, problem: str = "", wanted: Wanted | None = None) -> Response:
         feed = site.visitor(request).feed
         sees_all = site.registry.may(feed, Action.SEE_ALL_INVITES)
-        now = wall_time()
-        found = await site.keeper.read(site.records.invites, feed, all=sees_all)
-        rows = [Row(invite, state_of(site, invite, now)) for invite in found]
-        rows.sort(key=lambda row: row.state not in ("open", "asleep"))
+        number = max(1, number_in(request.query_params.get("page", "1"), 1))
         return await site.render(
             request,
             "invites.html",
             status,
-            page=page_of(request, rows),
+            page=await page_in(site, feed, sees_all, number, wall_time()),
             sees_all=sees_all,
             may_invite=site.registry.may(feed, Action.CREATE_INVITE),
             wanted=wanted or Wanted(days=str(site.registry.settings.invite_days)),

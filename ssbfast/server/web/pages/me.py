@@ -55,10 +55,10 @@ class _Pages:
 
     async def _shown(self, request: Request, status: int = 200, **problems: Any) -> Response:
         feed = self._own(request)
-        records, now = self._site.records, wall_time()
+        records = self._site.records
         member = await self._site.keeper.read(records.member, feed)
         sessions = await self._site.keeper.read(records.web_sessions, feed)
-        invites = await self._site.keeper.read(records.invites, feed, all=False)
+        invites = await self._site.keeper.read(records.open_invites, wall_time())
         return await self._site.render(
             request,
             "me.html",
@@ -69,7 +69,7 @@ class _Pages:
             aliases=[
                 (alias.name, self._site.room.alias_url(alias.name)) for alias in self._site.registry.aliases_of(feed)
             ],
-            open_invites=sum(invite.is_open(now) for invite in invites),
+            open_invites=invites.get(feed, 0),
             sessions=[(session, session.hash == self._site.visitor(request).session_hash) for session in sessions],
             done=done(self._site, request),
             **{"problem": "", **problems},

@@ -98,13 +98,12 @@ def right_for(old: Role, new: Role) -> Action:
 async def effects_on(site: Site, feed: FeedId) -> dict[str, int]:
     """Return what ends with a key: sessions and tunnels, aliases and invites."""
     load = site.room.load(feed)
-    invites = await site.keeper.read(site.records.invites, feed, all=False)
-    now = wall_time()
+    invites = await site.keeper.read(site.records.open_invites, wall_time())
     return {
         "sessions": load.sessions,
         "tunnels": load.tunnels,
         "aliases": len(site.registry.aliases_of(feed)),
-        "invites": sum(invite.is_open(now) for invite in invites),
+        "invites": invites.get(feed, 0),
     }
 
 

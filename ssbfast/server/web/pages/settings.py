@@ -50,13 +50,12 @@ async def effects_of(site: Site, mode: Mode) -> Effects:
     is_shut = mode is Mode.RESTRICTED and was is not Mode.RESTRICTED
     present = {feed for feed in (*room.online(), *room.visitors()) if registry.role(feed) is Role.EXTERNAL}
     aliases = sum(len(standing.aliases) for standing in registry.keys().values())
-    now = wall_time()
     asleep = 0
-    for invite in await site.keeper.read(site.records.invites):
-        if invite.by is None or not invite.is_open(now):
-            continue
-        role = registry.role(invite.by)
-        asleep += may(role, was, Action.CREATE_INVITE) and not may(role, mode, Action.CREATE_INVITE)
+    for maker, count in (await site.keeper.read(site.records.open_invites, wall_time())).items():
+        if maker is not None:
+            role = registry.role(maker)
+            falls_asleep = may(role, was, Action.CREATE_INVITE) and not may(role, mode, Action.CREATE_INVITE)
+            asleep += count if falls_asleep else 0
     return Effects(
         turned=strangers if was is Mode.OPEN and mode is not Mode.OPEN else (),
         cut=len(present) if is_shut else 0,
