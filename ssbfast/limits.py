@@ -1025,6 +1025,9 @@ MEMBERSHIP_SECONDS: Final = 60.0
 
 # ---------------------------------------------------------------- the web site of a room
 
+SIGN_IN_REFUSAL_SECONDS: Final = 2.0
+"""How long a refused sign-in that an app began takes at the least: a quick one would tell who is not online."""
+
 SIGN_IN_SECONDS: Final = 180.0
 """How long a challenge of a sign-in waits for its solution, and a solved one for its browser."""
 

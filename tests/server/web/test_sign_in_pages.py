@@ -29,6 +29,11 @@ async def site(tmp_path: Path) -> AsyncIterator[ServedSite]:
         yield site
 
 
+@pytest.fixture(autouse=True)
+def _refusals_are_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "SIGN_IN_REFUSAL_SECONDS", 0.1)
+
+
 @asynccontextmanager
 async def app(site: ServedSite, me: Keypair, consent: Any = lambda request: True) -> AsyncIterator[RoomClient]:
     """An app of a member, which is in the room."""
@@ -52,6 +57,27 @@ def challenge(page: Answer) -> str:
 
 
 # ---------------------------------------------------------------- begun by an app
+
+
+async def test_refusals_wait_alike_so_that_none_tells_who_is_online(
+    site: ServedSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stranger, a member who is away, and one whose app refuses: each waits until the same time."""
+    slept: list[float] = []
+    sleep = asyncio.sleep
+
+    async def counted(seconds: float) -> None:
+        slept.append(seconds)
+        await sleep(0)
+
+    away, here = await site.member(), await site.member()
+    async with app(site, here, lambda request: False):
+        monkeypatch.setattr(limits, "SIGN_IN_REFUSAL_SECONDS", 1000.0)
+        monkeypatch.setattr("ssbfast.server.web.sign_in_pages.asyncio.sleep", counted)
+        answers = [await site.browser().get(by_app(me.id)) for me in (Keypair.generate(), away, here)]
+        waits = [seconds for seconds in slept if seconds > 900]
+    assert len(waits) == 3 and {answer.status for answer in answers} == {403}
+    assert len({answer.plain for answer in answers}) == 1
 
 
 async def test_an_app_signs_its_browser_in(site: ServedSite) -> None:
