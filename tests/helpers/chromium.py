@@ -46,8 +46,17 @@ class Window:
             self.problems.append(f"request: {request.url}")
 
     async def open(self, path: str) -> int:
-        """Open a page; return its status."""
-        response = await self.page.goto(path if path.startswith("http") else self.base + path)
+        """Open a page; return its status. A page that leaves by itself at that moment does not win."""
+        from playwright.async_api import Error
+
+        url = path if path.startswith("http") else self.base + path
+        try:
+            response = await self.page.goto(url)
+        except Error as error:
+            if "interrupted by another navigation" not in error.message:
+                raise
+            await self.page.wait_for_load_state()
+            response = await self.page.goto(url)
         assert response is not None
         return int(response.status)
 
