@@ -20,6 +20,16 @@ SLOW_KINDS = ("nat", "mutants", "interop")
 """Markers of tests that are slow one and all."""
 SLOW_FOLDERS = ("c", "fuzz")
 """Tests that compile the core for themselves."""
+SLOW_FILES = (
+    "test_sign_in_pages.py",
+    "test_security.py",
+    "test_room_commands.py",
+    "test_room_store_cuts.py",
+    "test_js_rooms2.py",
+    "test_js_websocket.py",
+    "test_js_web.py",
+)
+"""Tests that begin a room, a site or a process for each case: half a minute a file."""
 
 settings.register_profile("full", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 settings.register_profile(
@@ -31,7 +41,8 @@ settings.load_profile("quick" if QUICK else "full")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what is slow as a kind: people's quick run (`-m "not slow"`) leaves it out."""
     for item in items:
-        if item.path.parent.name in SLOW_FOLDERS or any(item.get_closest_marker(kind) for kind in SLOW_KINDS):
+        is_slow = item.path.parent.name in SLOW_FOLDERS or item.path.name in SLOW_FILES
+        if is_slow or any(item.get_closest_marker(kind) for kind in SLOW_KINDS):
             item.add_marker("slow")
 
 
