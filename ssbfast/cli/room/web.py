@@ -60,7 +60,7 @@ class WebPlan:
 
 @dataclass(frozen=True, slots=True)
 class FirstLinks:
-    """What an operator gets at the start: paths behind the site's URL. None for what is not needed."""
+    """Paths behind the site's URL that an operator is told at the start. None for a link that is not needed."""
 
     admin: str | None = None
     invite: str | None = None
