@@ -1,4 +1,4 @@
-"""Parts that the commands of a room share: its directory and store, ids and aliases as people give them, and their words."""
+"""Parts that the commands of a room share: its directory and store, ids and aliases as people give them, and words."""
 
 from __future__ import annotations
 
