@@ -97,6 +97,9 @@ class Browser:
         if address is not None:
             self.always["X-Forwarded-For"] = address
 
+    async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection("127.0.0.1", self.site.port)
+
     async def ask(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
         sent = {"Host": self.host, "Connection": "close", **self.always}
         if self.cookies:
@@ -104,7 +107,7 @@ class Browser:
         if body or method == "POST":
             sent["Content-Length"] = str(len(body))
         sent |= headers or {}
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.site.port)
+        reader, writer = await self.open()
         try:
             lines = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
             writer.write(f"{method} {path} HTTP/1.1\r\n{lines}\r\n".encode("latin-1") + body)
@@ -139,7 +142,7 @@ class Browser:
 
     async def events(self, path: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, int]:
         """Open a stream of events; return its reader, its writer and the status."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.site.port)
+        reader, writer = await self.open()
         cookie = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         writer.write(f"GET {path} HTTP/1.1\r\nHost: {self.host}\r\nCookie: {cookie}\r\n\r\n".encode())
         head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE)

@@ -256,8 +256,8 @@ class WebSite:
         if not _leads_here(self.url, encode_key(room.me.id.key)):
             name = parts.netloc
             problems.append(
-                f"{self.url} does not lead to this site: put a proxy with a certificate in front of it, as Caddy with"
-                f" these lines: {name} {{ reverse_proxy {self._where()} }}"
+                f"{self.url} does not lead to this site: put a proxy with a certificate in front of it, as with"
+                f" Caddy: caddy reverse-proxy --from {name} --to {self._where()}"
             )
         return problems
 

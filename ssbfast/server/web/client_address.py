@@ -52,8 +52,8 @@ class Proxies:
 
         Args:
             host: The other end of the connection.
-            headers: The request's, with small names. When X-Forwarded-For and Forwarded differ, one of them was not
-                written by the proxy, and neither is believed.
+            headers: The request's, with small names. X-Forwarded-For is believed before Forwarded, which proxies pass
+                on as visitors wrote it.
         """
         if not self.trusts(host):
             return host
@@ -66,8 +66,7 @@ class Proxies:
                 for element in value.decode("latin-1").split(","):
                     found = _FORWARDED_FOR.search(element)
                     standard.append(found[1].strip('"') if found else "")
-        hops = {self._last(host, chain) for chain in (ours, standard) if chain}
-        return hops.pop() if len(hops) == 1 else host
+        return self._last(host, ours or standard)
 
     def _last(self, host: str, chain: list[str]) -> str:
         for hop in reversed(chain):
