@@ -30,11 +30,13 @@ BAD_SIGNATURE: Final = "signature is not valid"
 NO_ALIASES: Final = "this room has no aliases"
 MEMBERS_ONLY: Final = "only members may have an alias"
 TOO_MANY: Final = "too many aliases"
+FULL: Final = "the room is full: ask its moderators"
 UNKNOWN: Final = "no such alias"
 
 REFUSALS: Final = {
     Outcome.TAKEN: TAKEN,
     Outcome.TOO_MANY: TOO_MANY,
+    Outcome.FULL: FULL,
     Outcome.BLOCKED: MEMBERS_ONLY,
     Outcome.MISSING: MEMBERS_ONLY,
 }

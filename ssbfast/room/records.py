@@ -182,6 +182,7 @@ class Outcome(str, Enum):
     MISSING = "missing"
     TAKEN = "taken"
     TOO_MANY = "too many"
+    FULL = "full"
     LAST_ADMIN = "last admin"
     BLOCKED = "blocked"
     INVALID = "invalid"
@@ -192,14 +193,34 @@ class Claim:
     """What claiming an invite came to.
 
     Attributes:
-        outcome: DONE, UNCHANGED (the key is a member already: nothing is used up), or INVALID, for every other reason.
+        outcome: DONE, UNCHANGED (the key is a member already: nothing is used up), FULL (the room takes no more members
+            that come by themselves; nothing is used up), or INVALID, for every other reason.
     """
 
     outcome: Outcome
 
 
+@dataclass(frozen=True, slots=True)
+class NewInvite:
+    """What making an invite came to.
+
+    Attributes:
+        outcome: DONE, BLOCKED (its maker was blocked in the meantime), or FULL (there are enough invites of visitors
+            and of members that came by themselves).
+        number: Its number; 0 when nothing is kept.
+    """
+
+    outcome: Outcome
+    number: int = 0
+
+
 class RoomRecords(Protocol):
-    """The store of a room. Every method may be called from any thread, and raises StoreError when it cannot be used."""
+    """The store of a room. Every method may be called from any thread, and raises StoreError when it cannot be used.
+
+    In an open room everyone may become a member, by an alias or by the invite of a visitor. Members that came so, and
+    those that such members have let in, are limited in all, with their invites and aliases (`limits.SELF_JOINED_…`);
+    no one else is. A member that is made a moderator is no longer one of them.
+    """
 
     # ------------------------------------------------------------ what memory holds
 
@@ -256,7 +277,7 @@ class RoomRecords(Protocol):
 
     def create_invite(
         self, hash: bytes, *, by: FeedId | None, note: str = "", expires: float | None = None, uses: int = 1
-    ) -> int:
+    ) -> NewInvite:
         """Keep a new invite.
 
         Args:
@@ -266,9 +287,6 @@ class RoomRecords(Protocol):
             note: For whom it is, as its maker remembers it.
             expires: When it ends; None for never.
             uses: How many keys may claim it.
-
-        Returns:
-            Its number; 0 when its maker was blocked in the meantime, and nothing is kept.
         """
 
     def invites(self, by: FeedId | None = None, *, all: bool = True) -> Sequence[Invite]:
@@ -299,21 +317,19 @@ class RoomRecords(Protocol):
     def aliases(self) -> Sequence[AliasRecord]:
         """Return all aliases in use, by name."""
 
-    def register_alias(
-        self, name: str, feed: FeedId, signature: bytes, *, most: int, makes_member: bool, now: float
-    ) -> Outcome:
-        """Register an alias, or renew the signature of an own one.
+    def register_alias(self, name: str, feed: FeedId, signature: bytes, *, most: int, now: float) -> Outcome:
+        """Register an alias, or renew the signature of an own one. In an open room it makes a member.
 
         Args:
             name: The alias.
             feed: Its owner.
             signature: 64 bytes that were verified.
             most: Aliases that a key may have.
-            makes_member: Make the key a member with it, as in Open mode.
             now: The time: a name that was freed is kept from others for `limits.ALIAS_REST` seconds.
 
         Returns:
-            DONE, TAKEN, TOO_MANY, BLOCKED, or MISSING: no key that may have an alias under the mode, any more.
+            DONE, UNCHANGED, TAKEN, TOO_MANY, BLOCKED, FULL (see above), or MISSING: no key that may have an alias under
+            the mode, any more.
         """
 
     def revoke_alias(self, name: str, *, by: FeedId | None, owner: FeedId | None = None) -> Outcome:
@@ -374,4 +390,4 @@ class RoomRecords(Protocol):
         """Return lines of the audit log, newest first, older than line `before`."""
 
     def sweep(self, now: float) -> None:
-        """Forget what is over: old audit lines, web sessions, links, and the rest of freed names."""
+        """Forget what is over: old and surplus audit lines, web sessions, links, and the rest of freed names."""

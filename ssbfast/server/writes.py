@@ -16,7 +16,7 @@ from ssbfast.room.effects import EndWebSessions, RegisterAlias, RevokeAlias, Wri
 from ssbfast.room.methods import SolutionTaker
 from ssbfast.room.records import Outcome
 from ssbfast.room.registry import Registry
-from ssbfast.room.roles import Action, Mode
+from ssbfast.room.roles import Action
 from ssbfast.server.keeper import Keeper
 from ssbfast.server.session import RoomSession
 
@@ -123,7 +123,6 @@ class Writes:
             effect.feed,
             effect.signature,
             most=limits.ALIASES_PER_KEY,
-            makes_member=registry.mode is Mode.OPEN,
             now=time.time(),
         )
         if outcome not in (Outcome.DONE, Outcome.UNCHANGED):

@@ -125,6 +125,12 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         )
         """,
     ),
+    # 2: members that came in by themselves, or by the invite of a key that did: they are limited in all.
+    (
+        "ALTER TABLE members ADD COLUMN self_joined INTEGER NOT NULL DEFAULT 0 CHECK (self_joined IN (0, 1))",
+        "UPDATE members SET self_joined = 1 WHERE by = feed AND role = 1",
+        "CREATE INDEX members_self_joined ON members (feed) WHERE self_joined",
+    ),
 )
 
 VERSION: Final = len(MIGRATIONS)

@@ -33,6 +33,7 @@ from ssbfast.room.records import (
     Denied,
     Invite,
     Member,
+    NewInvite,
     News,
     Notice,
     Outcome,
@@ -51,6 +52,9 @@ _INVITE: Final = "number, by, note, created, expires, uses, used, revoked"
 _ALIAS: Final = "name, feed, signature, since, freed"
 _SESSION: Final = "hash, feed, created, seen, browser"
 _OPEN_INVITE: Final = "used < uses AND revoked IS NULL AND (expires IS NULL OR expires > ?)"
+_BY_STRANGERS: Final = "by IS NOT NULL AND by NOT IN (SELECT feed FROM members WHERE NOT self_joined)"
+_OF_STRANGERS: Final = "feed NOT IN (SELECT feed FROM members WHERE NOT self_joined)"
+"""Invites and aliases of those that are limited in all: members that came by themselves, and keys that are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +281,7 @@ class RoomStore:
                 return Outcome.UNCHANGED
             if self._is_last_admin(before) and not force:
                 return Outcome.LAST_ADMIN
-            self._run("UPDATE members SET role = ? WHERE feed = ?", int(role), feed.key)
+            self._update_role(feed, role)
             self._audit("role", by, feed, f"{before.word} → {role.word}")
             return Outcome.DONE
 
@@ -329,15 +333,36 @@ class RoomStore:
             self._audit("unblock", by, feed)
             return Outcome.DONE
 
-    def _insert_member(self, feed: FeedId, role: Role, by: FeedId | None, invite: int | None = None) -> None:
+    def _insert_member(
+        self, feed: FeedId, role: Role, by: FeedId | None, invite: int | None = None, self_joined: bool = False
+    ) -> None:
         self._run(
-            "INSERT INTO members (feed, role, since, by, invite) VALUES (?, ?, ?, ?, ?)",
+            "INSERT INTO members (feed, role, since, by, invite, self_joined) VALUES (?, ?, ?, ?, ?, ?)",
             feed.key,
             int(role),
             self._now(),
             _key(by),
             invite,
+            self_joined,
         )
+
+    def _update_role(self, feed: FeedId, role: Role) -> None:
+        self._run(
+            "UPDATE members SET role = ?, self_joined = self_joined AND ? WHERE feed = ?",
+            int(role),
+            role is Role.MEMBER,
+            feed.key,
+        )
+
+    def _is_stranger(self, feed: FeedId | None) -> bool:
+        """Return whether a key counts with all that come by themselves. None: the operator."""
+        if feed is None:
+            return False
+        return self._one("SELECT 1 FROM members WHERE feed = ? AND NOT self_joined", feed.key) is None
+
+    def _has_place(self) -> bool:
+        """Return whether one more member may come by itself."""
+        return bool(self._one("SELECT count(*) < ? FROM members WHERE self_joined", limits.SELF_JOINED_MEMBERS))
 
     def _is_last_admin(self, role: Role) -> bool:
         return role is Role.ADMIN and self._one("SELECT count(*) FROM members WHERE role = ?", int(Role.ADMIN)) == 1
@@ -398,7 +423,7 @@ class RoomStore:
 
     def create_invite(
         self, hash: bytes, *, by: FeedId | None, note: str = "", expires: float | None = None, uses: int = 1
-    ) -> int:
+    ) -> NewInvite:
         """Keep a new invite.
 
         Args:
@@ -408,16 +433,32 @@ class RoomStore:
             note: For whom it is, as its maker remembers it.
             expires: When it ends; None for never.
             uses: How many keys may claim it.
-
-        Returns:
-            Its number; 0 when its maker was blocked in the meantime, and nothing is kept.
         """
         with self._writing():
             if by is not None and self._role(by) is Role.BLOCKED:
-                return 0
+                return NewInvite(Outcome.BLOCKED)
+            if self._is_stranger(by) and not self._make_place_for_invite(by):
+                return NewInvite(Outcome.FULL)
             number = self._insert_invite(hash, by, note, self._now(), expires, uses)
             self._audit("invite", by, None, f"invite {number}")
-            return number
+            return NewInvite(Outcome.DONE, number)
+
+    def _make_place_for_invite(self, by: FeedId | None) -> bool:
+        """Return whether a stranger may have one more open invite; of those that are over, forget the oldest."""
+        now, most = self._now(), limits.SELF_JOINED_INVITES
+        count = f"SELECT count(*) FROM invites WHERE {_OPEN_INVITE} AND "
+        if self._one(count + _BY_STRANGERS, now) >= most and (
+            self._one("SELECT 1 FROM members WHERE feed = ?", _key(by)) is None
+            or self._one(count + "by = ?", now, _key(by)) >= limits.SELF_JOINED_INVITES_SHARE
+        ):
+            return False
+        self._run(
+            f"DELETE FROM invites WHERE number IN (SELECT number FROM invites WHERE {_BY_STRANGERS}"
+            f" AND NOT ({_OPEN_INVITE}) ORDER BY number DESC LIMIT -1 OFFSET ?)",
+            now,
+            most,
+        )
+        return True
 
     def invites(self, by: FeedId | None = None, *, all: bool = True) -> Sequence[Invite]:
         """Return invites, newest first: all, or those that `by` made (None: the operator's)."""
@@ -464,12 +505,15 @@ class RoomStore:
             number, by = rows[0]
             if role in STORED_ROLES:
                 return Claim(Outcome.UNCHANGED)
+            self_joined = self._is_stranger(_feed(by))
+            if self_joined and not self._has_place():
+                return Claim(Outcome.FULL)
             used = self._run(
                 f"UPDATE invites SET used = used + 1 WHERE number = ? AND {_OPEN_INVITE}", number, now
             ).rowcount
             if used != 1:
                 return Claim(Outcome.INVALID)
-            self._insert_member(feed, Role.MEMBER, _feed(by), number)
+            self._insert_member(feed, Role.MEMBER, _feed(by), number, self_joined)
             self._run("INSERT OR REPLACE INTO claims (invite, feed, time) VALUES (?, ?, ?)", number, feed.key, now)
             self._audit("claim", feed, feed, f"invite {number}")
             return Claim(Outcome.DONE)
@@ -517,22 +561,19 @@ class RoomStore:
             rows = self._all(f"SELECT {_ALIAS} FROM aliases WHERE freed IS NULL ORDER BY name")
             return [_alias(row) for row in rows]
 
-    def register_alias(
-        self, name: str, feed: FeedId, signature: bytes, *, most: int, makes_member: bool, now: float
-    ) -> Outcome:
-        """Register an alias, or renew the signature of an own one.
+    def register_alias(self, name: str, feed: FeedId, signature: bytes, *, most: int, now: float) -> Outcome:
+        """Register an alias, or renew the signature of an own one. In an open room it makes a member.
 
         Args:
             name: The alias.
             feed: Its owner.
             signature: 64 bytes that were verified.
             most: Aliases that a key may have.
-            makes_member: Make the key a member with it, as in Open mode.
             now: The time: a name that was freed is kept from others for `limits.ALIAS_REST` seconds.
 
         Returns:
-            DONE, UNCHANGED, TAKEN, TOO_MANY, BLOCKED, or MISSING: no key that may have an alias under the mode, any
-            more.
+            DONE, UNCHANGED, TAKEN, TOO_MANY, BLOCKED, FULL (`RoomRecords`), or MISSING: no key that may have an alias
+            under the mode, any more.
         """
         with self._writing(), _decoding():
             role = self._role(feed)
@@ -552,13 +593,23 @@ class RoomStore:
             count = self._one("SELECT count(*) FROM aliases WHERE feed = ? AND freed IS NULL", feed.key)
             if not is_own and count >= most:
                 return Outcome.TOO_MANY
-            if makes_member and role is Role.EXTERNAL:
-                self._insert_member(feed, Role.MEMBER, feed)
+            if not is_own and self._is_stranger(feed) and self._are_aliases_full(count):
+                return Outcome.FULL
+            if role is Role.EXTERNAL:
+                if not self._has_place():
+                    return Outcome.FULL
+                self._insert_member(feed, Role.MEMBER, feed, self_joined=True)
                 self._audit("add", feed, feed, Role.MEMBER.word)
             since = old.since if is_own else now
             self._insert_alias(AliasRecord(name, feed, signature, since))
             self._audit("alias", feed, feed, name)
             return Outcome.DONE
+
+    def _are_aliases_full(self, own: int) -> bool:
+        """Return whether a stranger may not have one more alias. own: how many it has."""
+        if own < limits.SELF_JOINED_ALIASES_SHARE:
+            return False
+        return bool(self._one(f"SELECT count(*) >= ? FROM aliases WHERE {_OF_STRANGERS}", limits.SELF_JOINED_ALIASES))
 
     def revoke_alias(self, name: str, *, by: FeedId | None, owner: FeedId | None = None) -> Outcome:
         """Free an alias. owner: only if it is this key's. Returns DONE or MISSING."""
@@ -690,7 +741,7 @@ class RoomStore:
                 self._insert_member(feed, Role.ADMIN, None)
                 self._audit("add", None, feed, Role.ADMIN.word)
             elif before is not Role.ADMIN:
-                self._run("UPDATE members SET role = ? WHERE feed = ?", int(Role.ADMIN), feed.key)
+                self._update_role(feed, Role.ADMIN)
                 self._audit("role", None, feed, f"{before.word} → {Role.ADMIN.word}")
             return Outcome.DONE
 
@@ -749,12 +800,13 @@ class RoomStore:
             ]
 
     def sweep(self, now: float) -> None:
-        """Forget what is over: old audit lines, web sessions, links, and the rest of freed names."""
+        """Forget what is over: old and surplus audit lines, web sessions, links, and the rest of freed names."""
         old = now - limits.AUDIT_DAYS * 86_400.0
         with self._writing():
             # From the oldest on, without a gap: `news` asks whether it has all lines since one.
             first = self._one("SELECT min(number) FROM audit WHERE time >= ?", old)
             self._run("DELETE FROM audit WHERE ? IS NULL OR number < ?", first, first)
+            self._run("DELETE FROM audit WHERE number <= ?", self._newest() - limits.AUDIT_LINES)
             self._run("DELETE FROM links WHERE expires <= ?", now)
             self._run(
                 "DELETE FROM web_sessions WHERE seen <= ? OR created <= ?",

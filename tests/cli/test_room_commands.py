@@ -199,7 +199,7 @@ def test_members(data: Path) -> None:
 
 def test_aliases_stand_for_ids(data: Path) -> None:
     with RoomStore(data) as store:
-        store.register_alias("alice", ME, SIGNATURE, most=8, makes_member=True, now=1.0)
+        store.register_alias("alice", ME, SIGNATURE, most=8, now=1.0)
     (event,) = told(data, "members", "role", "alice", "admin")
     assert event["id"] == A
     (member,) = told(data, "members")
@@ -286,7 +286,7 @@ def test_aliases(data: Path) -> None:
     assert "no aliases" in room(data, "alias")
     with RoomStore(data) as store:
         for name in ("bob", "alice"):
-            store.register_alias(name, ME, SIGNATURE, most=8, makes_member=True, now=1.0)
+            store.register_alias(name, ME, SIGNATURE, most=8, now=1.0)
     assert [(one["alias"], one["id"]) for one in told(data, "alias")] == [("alice", A), ("bob", A)]
     (event,) = told(data, "alias", "revoke", "bob")
     assert event == {"event": "alias_revoked", "alias": "bob"}

@@ -196,7 +196,6 @@ class ServedSite:
             me.id,
             decode_signature(signature),
             most=8,
-            makes_member=False,
             now=0.0,
         )
         return signature

@@ -158,9 +158,7 @@ class Place:
     async def alias(self, name: str, feed: FeedId) -> None:
         """Register an alias without asking for a real signature."""
         signature = hashlib.sha512(name.encode()).digest()
-        await self.web.site.keeper.run(
-            self.store.register_alias, name, feed, signature, most=8, makes_member=False, now=time.time()
-        )
+        await self.web.site.keeper.run(self.store.register_alias, name, feed, signature, most=8, now=time.time())
 
     async def invite(self, by: FeedId | None = None, **options: Any) -> str:
         """Make an invite; return its code."""

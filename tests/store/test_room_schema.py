@@ -15,7 +15,7 @@ from ssbfast.room.roles import Role
 from ssbfast.store import room_schema
 from ssbfast.store.peer_store import Store
 from ssbfast.store.room_store import FILE, RoomStore
-from tests.helpers.room_stores import raw
+from tests.helpers.room_stores import dump, raw
 from tests.helpers.rooms import feed
 from tests.helpers.stores import snapshot
 
@@ -164,6 +164,15 @@ def test_from_every_older_number(tmp_path: Path, number: int) -> None:
         assert [(one.feed, one.role, one.since) for one in store.members()] == [(feed(5), Role.ADMIN, 12.5)]
         store.block(feed(6), "", by=None)
     assert schema(tmp_path) == schema(tmp_path / "new")
+
+
+def test_members_of_an_older_store_that_came_by_an_alias(tmp_path: Path) -> None:
+    at_version(tmp_path, 1)
+    insert = "INSERT INTO members (feed, role, since, by) VALUES (x'{}', {}, 1, x'{}')"
+    keys = [feed(n).key.hex() for n in (7, 8, 9)]
+    raw(tmp_path, *(insert.format(key, role, keys[0]) for key, role in zip(keys, (1, 1, 2), strict=True)))
+    RoomStore(tmp_path).close()
+    assert {row[0] for row in dump(tmp_path)["members"] if row[6]} == {feed(7).key}
 
 
 def test_a_later_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

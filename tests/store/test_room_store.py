@@ -16,7 +16,7 @@ import pytest
 from ssbfast import limits
 from ssbfast.errors import BadInputError, StoreError
 from ssbfast.ids import FeedId
-from ssbfast.room.records import AUDIT_ACTIONS, Claim, Notice, Outcome, RoomRecords, Settings
+from ssbfast.room.records import AUDIT_ACTIONS, Claim, NewInvite, Notice, Outcome, RoomRecords, Settings
 from ssbfast.room.roles import Mode, Role
 from ssbfast.store.room_store import FILE, RoomStore
 from tests.helpers.room_stores import SIGNATURE, Clock, dump, hash_number, newest
@@ -43,7 +43,7 @@ def store(tmp_path: Path, clock: Clock) -> Iterator[RoomStore]:
 
 
 def register(store: RoomStore, name: str, who: FeedId, *, most: int = 8, now: float = 1_000_000.0) -> Outcome:
-    return store.register_alias(name, who, SIGNATURE, most=most, makes_member=False, now=now)
+    return store.register_alias(name, who, SIGNATURE, most=most, now=now)
 
 
 def test_it_is_a_store_of_records(store: RoomStore) -> None:
@@ -151,8 +151,8 @@ def furnish(store: RoomStore, who: FeedId) -> None:
     assert register(store, "alice", who) is Outcome.DONE
     assert register(store, "resting", who) is Outcome.DONE
     assert store.revoke_alias("resting", by=who, owner=who) is Outcome.DONE
-    assert store.create_invite(hash_number(1), by=who) > 0
-    assert store.create_invite(hash_number(2), by=who, uses=2) > 0
+    assert store.create_invite(hash_number(1), by=who).number > 0
+    assert store.create_invite(hash_number(2), by=who, uses=2).number > 0
     assert store.claim_invite(hash_number(2), feed(77), now) == DONE
     store.add_web_session(hash_number(3), who, "Firefox", now)
     store.add_link(hash_number(4), who, "login", now + 100, by=None)
@@ -266,7 +266,7 @@ def test_the_web_address_is_no_setting(store: RoomStore) -> None:
 
 
 def test_an_invite_lets_as_many_in_as_it_says(store: RoomStore) -> None:
-    number = store.create_invite(hash_number(9), by=ADMIN, note="group", uses=2)
+    number = store.create_invite(hash_number(9), by=ADMIN, note="group", uses=2).number
     assert store.claim_invite(hash_number(9), feed(10), 5.0) == DONE
     assert store.claim_invite(hash_number(9), feed(10), 5.0) == UNCHANGED
     assert store.claim_invite(hash_number(9), feed(11), 5.0) == DONE
@@ -296,7 +296,7 @@ def test_expired_revoked_and_blocked(store: RoomStore) -> None:
     store.create_invite(hash_number(1), by=None, expires=100.0)
     assert store.claim_invite(hash_number(1), STRANGER, 100.0) == INVALID
     assert store.claim_invite(hash_number(1), STRANGER, 99.9) == DONE
-    number = store.create_invite(hash_number(2), by=None)
+    number = store.create_invite(hash_number(2), by=None).number
     assert store.revoke_invite(number, by=MOD) is Outcome.DONE
     assert store.revoke_invite(number, by=MOD) is Outcome.MISSING
     assert store.revoke_invite(2**70, by=MOD) is Outcome.MISSING
@@ -343,7 +343,7 @@ def test_an_invite_of_a_demoted_moderator(store: RoomStore) -> None:
 
 def test_a_key_that_was_just_blocked_makes_no_invite_and_no_link(store: RoomStore) -> None:
     store.block(MEMBER, "", by=MOD)
-    assert store.create_invite(hash_number(1), by=MEMBER) == 0
+    assert store.create_invite(hash_number(1), by=MEMBER) == NewInvite(Outcome.BLOCKED)
     store.add_link(hash_number(2), MEMBER, "login", 1e12, by=None)
     store.add_link(hash_number(3), None, "admin", 1e12, by=MEMBER)
     store.add_web_session(hash_number(4), MEMBER, "Firefox", 5.0)
@@ -354,8 +354,8 @@ def test_a_key_that_was_just_blocked_makes_no_invite_and_no_link(store: RoomStor
 
 
 def test_invites_of_one_maker(store: RoomStore) -> None:
-    mine = store.create_invite(hash_number(1), by=MEMBER)
-    operators = store.create_invite(hash_number(2), by=None)
+    mine = store.create_invite(hash_number(1), by=MEMBER).number
+    operators = store.create_invite(hash_number(2), by=None).number
     assert [one.number for one in store.invites()] == [operators, mine]
     assert [one.number for one in store.invites(MEMBER, all=False)] == [mine]
     assert [one.number for one in store.invites(None, all=False)] == [operators]
@@ -435,7 +435,7 @@ def test_aliases(store: RoomStore) -> None:
 
 def test_an_own_alias_is_signed_anew(store: RoomStore) -> None:
     register(store, "alice", MEMBER, most=1)
-    again = store.register_alias("alice", MEMBER, bytes(64), most=1, makes_member=False, now=2_000_000.0)
+    again = store.register_alias("alice", MEMBER, bytes(64), most=1, now=2_000_000.0)
     assert again is Outcome.DONE
     (alias,) = store.aliases()
     assert (alias.signature, alias.since) == (bytes(64), 1_000_000.0)
@@ -453,11 +453,9 @@ def test_a_freed_name_rests_for_others(store: RoomStore, clock: Clock) -> None:
 
 
 def test_in_open_mode_an_alias_makes_a_member(store: RoomStore) -> None:
-    def register_as_stranger(name: str, makes_member: bool = True) -> Outcome:
-        return store.register_alias(name, STRANGER, SIGNATURE, most=8, makes_member=makes_member, now=5.0)
+    def register_as_stranger(name: str) -> Outcome:
+        return store.register_alias(name, STRANGER, SIGNATURE, most=8, now=5.0)
 
-    assert register_as_stranger("x", makes_member=False) is Outcome.DONE
-    assert store.member(STRANGER) is None
     assert register_as_stranger("y") is Outcome.DONE
     assert store.member(STRANGER) is not None
     store.remove_member(STRANGER, by=None)
@@ -681,7 +679,7 @@ def test_a_closed_store(store: RoomStore) -> None:
 
 def test_open_invites_and_pages_of_invites(store: RoomStore, clock: Clock) -> None:
     numbers = [
-        store.create_invite(hash_number(n), by=by, expires=expires)
+        store.create_invite(hash_number(n), by=by, expires=expires).number
         for n, (by, expires) in enumerate([(MOD, 50.0), (MOD, 100.0), (MEMBER, None), (None, None), (MOD, None)])
     ]
     store.claim_invite(hash_number(4), STRANGER, 1.0)

@@ -34,7 +34,7 @@ ACTIONS: dict[str, Callable[[RoomStore], Any]] = {
     "invite": lambda store: store.create_invite(hash_number(9), by=feed(2)),
     "claim": lambda store: store.claim_invite(hash_number(1), feed(9), 5.0),
     "revoke invite": lambda store: store.revoke_invite(1, by=feed(2)),
-    "alias": lambda store: store.register_alias("new", feed(9), SIGNATURE, most=8, makes_member=True, now=5.0),
+    "alias": lambda store: store.register_alias("new", feed(9), SIGNATURE, most=8, now=5.0),
     "free": lambda store: store.revoke_alias("alice", by=None),
     "link": lambda store: store.add_link(hash_number(9), feed(2), "login", 1e12, by=None),
     "use link": lambda store: store.take_link(hash_number(4), 5.0),
@@ -57,7 +57,7 @@ def furnish(store: RoomStore) -> None:
     store.add_member(feed(2), Role.MODERATOR, by=feed(1))
     store.block(feed(3), "", by=None)
     store.create_invite(hash_number(1), by=feed(2))
-    store.register_alias("alice", feed(2), SIGNATURE, most=8, makes_member=False, now=5.0)
+    store.register_alias("alice", feed(2), SIGNATURE, most=8, now=5.0)
     store.add_web_session(hash_number(3), feed(2), "Firefox", 5.0)
     store.add_link(hash_number(4), feed(2), "login", 1e12, by=None)
     store.add_link(hash_number(5), None, "admin", 1e12, by=None)

@@ -34,9 +34,7 @@ STEPS: dict[str, Callable[..., object]] = {
     "invite": lambda store, n, by: store.find_invite(hash_number(n)) or store.create_invite(hash_number(n), by=by),
     "claim": lambda store, n, who: store.claim_invite(hash_number(n), who, 5.0),
     "revoke": lambda store, n, by: store.revoke_invite(n, by=by),
-    "alias": lambda store, name, who, makes: store.register_alias(
-        name, who, SIGNATURE, most=2, makes_member=makes, now=store._now()
-    ),
+    "alias": lambda store, name, who: store.register_alias(name, who, SIGNATURE, most=2, now=store._now()),
     "free": lambda store, name, by: store.revoke_alias(name, by=by),
     "sweep": lambda store: store.sweep(store._now()),
 }
@@ -57,7 +55,7 @@ CHANGES = st.one_of(
     step("invite", NUMBERS, BY),
     step("claim", NUMBERS, FEEDS),
     step("revoke", NUMBERS, BY),
-    step("alias", NAMES, FEEDS, st.booleans()),
+    step("alias", NAMES, FEEDS),
     step("free", NAMES, BY),
     step("sweep"),
     step("days", st.sampled_from([1.0, 31.0, 100.0])),
@@ -105,15 +103,14 @@ def store(tmp_path: Path) -> Iterator[RoomStore]:
         ([("add", feed(1), None, Role.MEMBER)], ("role", feed(1), None, Role.ADMIN)),
         ([("add", feed(1), None, Role.MEMBER)], ("remove", feed(1), feed(2), False)),
         ([("add", feed(1), None, Role.MEMBER)], ("block", feed(1), feed(2), False)),
-        ([("alias", "alice", feed(1), True)], ("remove", feed(1), feed(2), False)),
-        ([("alias", "alice", feed(1), False)], ("block", feed(1), feed(2), False)),
+        ([("alias", "alice", feed(1))], ("remove", feed(1), feed(2), False)),
+        ([("alias", "alice", feed(1))], ("block", feed(1), feed(2), False)),
         ([("block", feed(1), None, False)], ("unblock", feed(1), feed(2))),
         ([], ("mode", Mode.COMMUNITY, feed(1))),
         ([("invite", 1, None)], ("claim", 1, feed(1))),
         ([("invite", 1, feed(2))], ("claim", 1, feed(1))),
-        ([], ("alias", "alice", feed(1), True)),
-        ([], ("alias", "alice", feed(1), False)),
-        ([("alias", "alice", feed(1), True)], ("free", "alice", feed(2))),
+        ([], ("alias", "alice", feed(1))),
+        ([("alias", "alice", feed(1))], ("free", "alice", feed(2))),
     ],
 )
 def test_each_change_is_in_the_news(store: RoomStore, before: list[tuple[Any, ...]], step: tuple[Any, ...]) -> None:

@@ -76,7 +76,7 @@ def create_invite(uses: int, days: int | None, note: str, url: str | None, data:
     with to_write(data) as store:
         settings = store.news(None).settings
         expires = time.time() + (days or settings.invite_days) * 86_400.0
-        number = store.create_invite(hash, by=None, note=note, expires=expires, uses=uses)
+        number = store.create_invite(hash, by=None, note=note, expires=expires, uses=uses).number
         base = web_address(url, store)
     link = None if base is None else f"{base}/join?invite={code}"
     event = {"event": "invite_created", "number": number, "invite": code, "url": link}

@@ -16,8 +16,9 @@ from ssbfast import limits
 from ssbfast.errors import BadInputError
 from ssbfast.ids import FeedId
 from ssbfast.pasted.addresses import read_id
+from ssbfast.room.alias_rules import FULL
 from ssbfast.room.codes import new_code
-from ssbfast.room.records import Outcome
+from ssbfast.room.records import NewInvite, Outcome
 from ssbfast.room.roles import Action, features
 from ssbfast.server.web.errors import WebError
 from ssbfast.server.web.site import Site, code_hash, media_type, wall_time, wants_json
@@ -25,6 +26,7 @@ from ssbfast.server.web.templating import qr
 
 INVALID: Final = "this invite is not valid"
 INVALID_PAGE: Final = "This invite is not valid: it was used, it is too old, or it never was one."
+FULL_PAGE: Final = "The room takes no more people that come by themselves. Ask its moderators for an invite."
 BAD_ID: Final = "this is not an SSB id"
 BAD_ID_PAGE: Final = "That is not an SSB id. It begins with @ and ends with .ed25519."
 CLAIM: Final = "/claim"
@@ -79,7 +81,7 @@ async def make_invite(
     """
     code = new_code()
     seconds = (days or site.registry.settings.invite_days) * 86_400.0
-    number = await site.keeper.run(
+    made = await site.keeper.run(
         site.records.create_invite,
         code_hash(code),
         by=by or site.room.me.id,
@@ -87,9 +89,16 @@ async def make_invite(
         expires=wall_time() + seconds,
         uses=uses,
     )
-    if not number:  # blocked in the meantime
+    check_made(made)
+    return code, made.number
+
+
+def check_made(made: NewInvite) -> None:
+    """Raise WebError when an invite was not made."""
+    if made.outcome is Outcome.FULL:
+        raise WebError(403, FULL_PAGE)
+    if made.outcome is not Outcome.DONE:  # blocked in the meantime
         raise WebError(403)
-    return code, number
 
 
 class InvitePages:
@@ -139,15 +148,13 @@ class InvitePages:
             form = await site.open_form(request)
             given, code = form.get("id"), form.get("invite")
         feed = self._read(given)
-        problem = BAD_ID if feed is None else None
-        if feed is not None and not await self._claim(feed, code):
-            problem = INVALID
+        problem = BAD_ID if feed is None else await self._claim(feed, code)
         if is_json or wants_json(request):
             return _failed(site, problem) if problem else site.json(self._claimed())
         if problem is not None:
             if problem == BAD_ID and isinstance(code, str) and await self._is_valid(code):
                 return await self._join_page(request, code, BAD_ID_PAGE, 400)
-            raise WebError(404, INVALID_PAGE)
+            raise WebError(403, FULL_PAGE) if problem == FULL else WebError(404, INVALID_PAGE)
         return await site.render(request, "claimed.html", address=site.address, feed=feed)
 
     async def create_form(self, request: Request) -> Response:
@@ -191,11 +198,14 @@ class InvitePages:
             and (invite.by is None or registry.may(invite.by, Action.CREATE_INVITE))
         )
 
-    async def _claim(self, feed: FeedId, code: object) -> bool:
+    async def _claim(self, feed: FeedId, code: object) -> str | None:
+        """Claim an invite; return what is wrong, None for nothing."""
         if not isinstance(code, str) or not 0 < len(code) <= _CODE_LETTERS:
-            return False
+            return INVALID
         claim = await self._site.keeper.run(self._site.records.claim_invite, code_hash(code), feed, wall_time())
-        return claim.outcome in (Outcome.DONE, Outcome.UNCHANGED)
+        if claim.outcome in (Outcome.DONE, Outcome.UNCHANGED):
+            return None
+        return FULL if claim.outcome is Outcome.FULL else INVALID
 
     def _read(self, given: Any) -> FeedId | None:
         if not isinstance(given, str) or len(given) > limits.ADDRESS_TEXT:

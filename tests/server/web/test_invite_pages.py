@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
+from ssbfast import limits
 from ssbfast.ids import FeedId
 from ssbfast.keys import Keypair
 from ssbfast.room.codes import hash_of, new_code
@@ -266,6 +267,24 @@ async def test_a_page_shows_the_new_invite(tmp_path: Path) -> None:
         page = await site.browser().ask("POST", "/create-invite")
         assert page.status == 200 and f"http://127.0.0.1:{site.port}/join?invite=" in page.text
         assert page.header("cache-control") == "no-store"
+
+
+async def test_a_room_that_is_full_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = {"status": "failed", "error": "the room is full: ask its moderators"}
+    monkeypatch.setattr(limits, "SELF_JOINED_MEMBERS", 1)
+    monkeypatch.setattr(limits, "SELF_JOINED_INVITES", 2)
+    async with served_site(tmp_path, mode=Mode.OPEN) as site:
+        browser, someone = site.browser(), Keypair.generate().id
+        made = [(await browser.ask("POST", "/create-invite", headers={"Accept": "application/json"})) for _ in range(3)]
+        assert [one.status for one in made] == [200, 200, 403]
+        assert "Ask its moderators" in made[2].json()["error"]
+        first, second = (one.json()["url"].partition("invite=")[2] for one in made[:2])
+        assert (await site.claim(first, Keypair.generate().id))["status"] == "successful"
+        assert await site.claim(second, someone) == full
+        page = await browser.form("/claim", {"id": str(someone), "invite": second})
+        assert page.status == 403 and "Ask its moderators" in page.text
+        assert (await site.claim(await site.invite(), someone))["status"] == "successful"
+        assert (await site.claim(second, someone))["status"] == "successful"  # a member already
 
 
 # ---------------------------------------------------------------- what others write meanwhile

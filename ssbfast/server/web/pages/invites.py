@@ -14,7 +14,7 @@ from ssbfast.room.codes import hash_of, new_code
 from ssbfast.room.records import Invite, Outcome
 from ssbfast.room.roles import Action
 from ssbfast.server.web.errors import WebError
-from ssbfast.server.web.invite_pages import claim_uri, invite_url
+from ssbfast.server.web.invite_pages import check_made, claim_uri, invite_url
 from ssbfast.server.web.pages.common import N_, Page, back, done, names_of, number_in, one_line
 from ssbfast.server.web.site import Site, wall_time
 from ssbfast.server.web.templating import qr
@@ -109,11 +109,10 @@ def routes(site: Site) -> list[Route]:
         site.require(request, Action.CREATE_INVITE)
         code = new_code()
         expires = wall_time() + days * _DAY
-        number = await site.keeper.run(
+        made = await site.keeper.run(
             site.records.create_invite, hash_of(code), by=visitor.feed, note=wanted.note, expires=expires, uses=uses
         )
-        if not number:
-            raise WebError(403)
+        check_made(made)
         link = invite_url(site, code)
         image = await site.in_thread(qr, link)
         return await site.render(
