@@ -8,6 +8,7 @@ from typing import Any, Final
 import click
 from click.core import ParameterSource
 
+from ssbfast.cli.config_file import loaded_config
 from ssbfast.cli.room.run import run
 
 COMMANDS: Final = {
@@ -17,6 +18,7 @@ COMMANDS: Final = {
     "deny": ("denied", "List blocked keys; block and unblock keys."),
     "mode": ("settings", "Show or change the privacy mode."),
     "settings": ("settings", "Show or change name, language and other settings."),
+    "config": ("config", "Check the file of options, and show what is set."),
     "login-link": ("links", "Make a link that signs a member in on the web site, once."),
     "status": ("live", "Show how a running room does."),
     "attendants": ("live", "List the peers that can be reached through a running room."),
@@ -28,7 +30,7 @@ COMMANDS: Final = {
 }
 """Every command of a room: the module that has it, and what `--help` says."""
 
-_INHERITED: Final = ("data", "as_json", "network")
+_INHERITED: Final = ("config", "data", "as_json", "network")
 
 
 class RoomGroup(click.Group):
@@ -52,6 +54,8 @@ class RoomGroup(click.Group):
 def _run_or_not(**options: Any) -> Any:
     """Run the room when no command is given; else let the command have --data and --json."""
     context = click.get_current_context()
+    if (config := loaded_config()) is not None and context.invoked_subcommand != "config":
+        config.must_be_right()
     if context.invoked_subcommand is None:
         return context.invoke(run, **options)
     for option in context.command.params:
@@ -69,5 +73,6 @@ room = RoomGroup(
     help=run.help,
     callback=_run_or_not,
     invoke_without_command=True,
+    context_settings=run.context_settings,
     subcommand_metavar="[COMMAND [ARGS]...]",
 )

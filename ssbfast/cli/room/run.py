@@ -7,10 +7,11 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from ssbfast.cli.config_file import config_option
 from ssbfast.cli.garbage_collection import Tidier
 from ssbfast.cli.log_budget import LogBudget
 from ssbfast.cli.options import (
@@ -60,7 +61,12 @@ def _admin(text: str | None) -> FeedId | None:
     return read_id(text)
 
 
-@click.command("room")
+CONFIG: Final = "room.toml"
+"""The file of options in /etc/ssbfast."""
+
+
+@click.command("room", context_settings={"auto_envvar_prefix": "SSBFAST_ROOM"})
+@config_option(CONFIG)
 @click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Directory of the room's secret.")
 @click.option(
     "--listen",
@@ -120,12 +126,14 @@ def run(
     admin: FeedId | None,
     network: NetworkId,
     as_json: bool,
+    config: Path | None,
 ) -> int:
     """Run a room: peers that join can reach each other through it.
 
     It prints its address, an invite to paste into SSB apps, and then each peer that joins or leaves, and each tunnel.
     Ctrl-C or SIGTERM says goodbye to all peers; a second one quits at once. If uvloop is installed, it runs on that.
     The commands below look after a room; they work whether or not it runs, and a running one follows within a second.
+    Each option can stand in a file (--config), and in the environment: SSBFAST_ROOM_HOST is --host.
 
     \b
     Examples:
