@@ -1071,6 +1071,9 @@ WEB_HEADER: Final = 16 * KiB
 WEB_HEADERS: Final = 100
 """Headers of a request."""
 
+TLS_SECONDS: Final = 10.0
+"""For the handshake of TLS, before a connection to a web site can ask for anything."""
+
 WEB_HEADER_SECONDS: Final = 10.0
 """How long the head of a request may take."""
 

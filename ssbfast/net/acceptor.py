@@ -9,31 +9,41 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
 from ssbfast import limits
-from ssbfast.net.link import Link
 
-Enter = Callable[[str], "Link | None"]
-"""Gets the host that a connection comes from; returns its link, or None to close it at once."""
+P = TypeVar("P", bound=asyncio.BaseProtocol)
 
 
-class Acceptor:
+class Acceptor(Generic[P]):
     """An acceptor of connections on one listening socket, which it owns.
 
-    enter: makes the link of a connection, or refuses it.
-    failed: called with a link whose connection was gone before it began.
+    enter: gets a connection and the host that it comes from; makes its protocol, or returns None to close it at once.
+    failed: called with a protocol whose connection was gone before it began.
     full: called when the process has no file left for a connection.
+    tls: None, or what a connection begins with.
     """
 
     def __init__(
-        self, sock: socket.socket, enter: Enter, *, failed: Callable[[Link], None], full: Callable[[], None]
+        self,
+        sock: socket.socket,
+        enter: Callable[[socket.socket, str], P | None],
+        *,
+        failed: Callable[[P], None],
+        full: Callable[[], None],
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._sock = sock
         self._enter = enter
         self._failed = failed
         self._full = full
+        self._tls: dict[str, Any] = {}
+        if tls is not None:
+            self._tls = {"ssl": tls, "ssl_handshake_timeout": limits.TLS_SECONDS}
         self._beginning: set[asyncio.Task[None]] = set()
         self._task = self._loop.create_task(self._accept())
 
@@ -60,17 +70,17 @@ class Acceptor:
                 await asyncio.sleep(0)
 
     def _begin(self, sock: socket.socket, host: str) -> None:
-        link = self._enter(host)
-        if link is None:
+        protocol = self._enter(sock, host)
+        if protocol is None:
             sock.close()
             return
-        task = self._loop.create_task(self._connect(sock, link))
+        task = self._loop.create_task(self._connect(sock, protocol))
         self._beginning.add(task)
         task.add_done_callback(self._beginning.discard)
 
-    async def _connect(self, sock: socket.socket, link: Link) -> None:
+    async def _connect(self, sock: socket.socket, protocol: P) -> None:
         try:
-            await self._loop.connect_accepted_socket(lambda: link, sock)
-        except OSError:
+            await self._loop.connect_accepted_socket(lambda: protocol, sock, **self._tls)
+        except OSError:  # also what is no TLS
             sock.close()
-            self._failed(link)
+            self._failed(protocol)

@@ -179,7 +179,7 @@ class RoomServer:
         self._adopted: set[RoomSession] = set()  # those that came by another transport
         self._bytes_ended = 0  # of tunnels that are over
         self._began = 0.0
-        self._acceptors: list[Acceptor] = []
+        self._acceptors: list[Acceptor[Link]] = []
         self._telling: asyncio.TimerHandle | None = None
         self._sweeping: asyncio.TimerHandle | None = None
         self._tick: asyncio.TimerHandle | None = None
@@ -231,7 +231,12 @@ class RoomServer:
         self._methods.info = replace(self._methods.info, stun=reflectors(sockets, udp))
         self._reflecting.start()
         self._acceptors = [
-            Acceptor(sock, self._enter, failed=self._on_never_began, full=lambda: self.limit_reached("files"))
+            Acceptor(
+                sock,
+                lambda _sock, host: self._enter(host),
+                failed=self._on_never_began,
+                full=lambda: self.limit_reached("files"),
+            )
             for sock in sockets
         ]
         if self.keeper is not None:

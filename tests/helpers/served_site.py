@@ -225,6 +225,7 @@ async def served_site(
     base_url: str | None = None,
     rates: Mapping[str, Rate] = LAVISH_RATES,
     proxies: Proxies | None = None,
+    certificate: tuple[str, str] | None = None,
     **options: Any,
 ) -> AsyncIterator[ServedSite]:
     """Open a room with a site. Nothing may be left of either."""
@@ -242,7 +243,7 @@ async def served_site(
                 proxies=proxies or Proxies(LOOPBACK),
                 request_limits=RequestLimits(rates),
             )
-            async with WebServer(site, sockets) as web:
+            async with WebServer(site, sockets, certificate=certificate) as web:
                 yield ServedSite(room, store, web, port)
                 for peer in room.peers:
                     if not peer.gone.is_set():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -47,7 +49,7 @@ class ConnectionPlaces:
         verdict = places.ask(rings(host))
         if verdict.leaves is not None:
             places.remove(verdict.leaves)
-            verdict.leaves.transport.abort()
+            verdict.leaves.abort()
         if verdict.enters:
             places.add(connection, rings(host))
         return verdict.enters
@@ -59,9 +61,13 @@ class ConnectionPlaces:
 
 
 class HttpConnection(H11Protocol):
-    """One connection. `protocol_class` binds it to the places of a site."""
+    """One connection. `protocol_class` binds it to the places of a site.
+
+    sock: its socket, until it begins: a handshake of TLS may come before that.
+    """
 
     places: ConnectionPlaces
+    sock: socket.socket | None = None
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -86,10 +92,16 @@ class HttpConnection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if not self.places.enter(self, self.client[0] if self.client else ""):
-            transport.abort()
-            return
+        self.sock = None
         self._wait_for("head", limits.WEB_HEADER_SECONDS)
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        if self.sock is None:
+            self.transport.abort()
+            return
+        with contextlib.suppress(OSError):  # it is gone already
+            self.sock.shutdown(socket.SHUT_RDWR)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.leave()

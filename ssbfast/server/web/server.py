@@ -14,9 +14,10 @@ from uvicorn import Config, Server
 
 from ssbfast import limits
 from ssbfast.net import websocket
+from ssbfast.net.acceptor import Acceptor
 from ssbfast.net.logs import silence
 from ssbfast.server.web.app import Application
-from ssbfast.server.web.connection import ConnectionPlaces, protocol_class
+from ssbfast.server.web.connection import ConnectionPlaces, HttpConnection, protocol_class
 from ssbfast.server.web.site import Site
 
 DEFAULT_PORT: Final = 3000
@@ -63,13 +64,13 @@ class WebServer:
             proxy_headers=False,
             server_header=False,
             date_header=False,
-            backlog=limits.LISTEN_BACKLOG,
             timeout_keep_alive=int(limits.WEB_IDLE_SECONDS),
             timeout_graceful_shutdown=_GRACE_SECONDS,
             h11_max_incomplete_event_size=limits.WEB_HEADER,
             **options,
         )
         self._server = Server(self._config)
+        self._acceptors: list[Acceptor[HttpConnection]] = []
         self._certificate = certificate
         self._seen = self._stamp()
         self._looking: asyncio.Task[None] | None = None
@@ -90,9 +91,20 @@ class WebServer:
         """Answer requests. The room tells from now on that it has a web site."""
         self._config.load()
         self._server.lifespan = self._config.lifespan_class(self._config)
-        await self._server.startup(sockets=self._sockets)
-        self.site.room.sign_ins = self.site.sign_ins
-        self.site.room.is_web = True
+        await self._server.startup(sockets=[])
+        room = self.site.room
+        self._acceptors = [
+            Acceptor(
+                sock,
+                self._enter,
+                failed=self.places.leave,
+                full=lambda: room.limit_reached("files"),
+                tls=self._config.ssl,
+            )
+            for sock in self._sockets
+        ]
+        room.sign_ins = self.site.sign_ins
+        room.is_web = True
         if self._certificate is not None:
             self._looking = asyncio.get_running_loop().create_task(self._look())
 
@@ -105,8 +117,18 @@ class WebServer:
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.gather(self._looking, return_exceptions=True)
+        for acceptor in self._acceptors:
+            await acceptor.close()
         with contextlib.suppress(OSError):
-            await self._server.shutdown(sockets=self._sockets)
+            await self._server.shutdown(sockets=[])
+
+    def _enter(self, sock: socket.socket, host: str) -> HttpConnection | None:
+        """Make the protocol of a connection; return None when it has no place."""
+        connection: HttpConnection = self._config.http_protocol_class(  # type: ignore[call-arg,assignment]
+            config=self._config, server_state=self._server.server_state, app_state={}
+        )
+        connection.sock = sock
+        return connection if self.places.enter(connection, host) else None
 
     async def _look(self) -> None:
         """Take a renewed certificate for new connections; keep the old one when it cannot be used."""

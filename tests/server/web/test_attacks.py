@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -12,10 +13,12 @@ import pytest
 from markdown_it.token import Token
 
 from ssbfast import limits
+from ssbfast.budgets import Caps
 from ssbfast.room.records import Notice
 from ssbfast.room.roles import Role
 from ssbfast.server.web import templating
 from ssbfast.wire.http_auth import new_nonce, solve
+from tests.helpers import tls
 from tests.helpers.rawpeer import PATIENCE, eventually
 from tests.helpers.served_site import ServedSite, next_event, served_site
 
@@ -81,6 +84,37 @@ async def test_who_never_sends_the_body_shuts_nobody_out(
         writer.close()
         with suppress(ConnectionError):
             await writer.wait_closed()
+
+
+async def test_connections_that_never_begin_tls_have_places_too(tmp_path: Path) -> None:
+    """They were counted from the first request on, and each held a file for a minute."""
+    file = tmp_path / "certificate.pem"
+    file.write_bytes(tls.certificate("localhost"))
+    async with served_site(tmp_path / "room", base_url="https://localhost", certificate=(str(file), str(file))) as site:
+        site.web.places._proxied.caps = Caps(8, 8)
+        held = [await opened(site, b"") for _ in range(12)]
+        await eventually(lambda: sum(reader.at_eof() for reader, _ in held) == 4)
+        honest = {"ssl": tls.trusting(), "server_hostname": "localhost"}
+        reader, writer = await asyncio.open_connection("127.0.0.1", site.port, **honest)  # type: ignore[arg-type]
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert (await asyncio.wait_for(reader.read(), PATIENCE)).startswith(b"HTTP/1.1 200 ")
+        for writer in (writer, *(writer for _, writer in held)):
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+
+async def test_a_visitor_in_a_crowd_that_says_nothing_is_answered(site: ServedSite) -> None:
+    """All that had come were accepted in one turn, and the visitor lost its place before its request was read."""
+    site.web.places._proxied.caps = Caps(64, 64)
+    with ExitStack() as stack:
+        visitor, *_crowd = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", site.port))) for _ in range(400)
+        ]
+        visitor.sendall(f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{site.port}\r\n\r\n".encode())
+        visitor.setblocking(False)
+        answer = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(visitor, 100), PATIENCE)
+    assert answer.startswith(b"HTTP/1.1 200 ")
 
 
 # ---------------------------------------------------------------- streams
