@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from ssbfast import limits, native
+from ssbfast import native
 from ssbfast.direct.standby_tunnel import RawTunnel, StandbyTunnel
 from ssbfast.errors import LocalProtocolError, PunchError, RemoteError, SessionEndedError, SSBError
 from ssbfast.net.stream import Stream
@@ -113,7 +113,7 @@ class FirstTunnel:
     def __init__(self, session: CarriedSession, tunnel: TunnelTransport) -> None:
         self._session = session
         self._tunnel = tunnel
-        self._full = tunnel.get_write_buffer_size() > limits.TUNNEL_SHARE // 2
+        self._full = tunnel.is_full
         tunnel.set_protocol(RawTunnel(self, tunnel))
 
     def begin(self, number: int) -> None:

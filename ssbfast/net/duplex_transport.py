@@ -91,6 +91,11 @@ class DuplexTransport(asyncio.Transport):
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """Ignore the protocol's choice: the limits are the stream's share of its link."""
 
+    @property
+    def is_full(self) -> bool:
+        """True while the protocol is paused: its size alone does not tell, between the two limits."""
+        return self._protocol_paused
+
     def write(self, data: Any) -> None:
         if self._ended_local or self._lost or not data:
             return

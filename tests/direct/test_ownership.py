@@ -78,7 +78,7 @@ class Owner:
 
 def opening(owner: Owner) -> tuple[DirectCarrier, PathPair]:
     """A way of the caller's, and both ends of its path."""
-    nobody: Any = SimpleNamespace(lost=lambda *_args: None)
+    nobody: Any = SimpleNamespace(carrier_lost=lambda *_args: None, sign_received=lambda *_args: None)
     anyone: Any = owner
     carrier = DirectCarrier(nobody, anyone)
     ends = PathPair()
