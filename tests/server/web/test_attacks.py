@@ -70,9 +70,7 @@ async def test_two_lengths_of_a_body_are_refused_and_the_connection_ends(site: S
 # ---------------------------------------------------------------- places
 
 
-async def test_who_never_sends_the_body_shuts_nobody_out(
-    site: ServedSite, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_who_never_sends_the_body_shuts_nobody_out(site: ServedSite, monkeypatch: pytest.MonkeyPatch) -> None:
     """A body has 30 seconds, and one network after the other could have held all places so."""
     monkeypatch.setattr(site.web.places._proxied, "caps", type(site.web.places._proxied.caps)(8, 8))
     head = f"POST /language HTTP/1.1\r\nHost: 127.0.0.1:{site.port}\r\nContent-Length: 9\r\n"
@@ -98,19 +96,17 @@ async def test_connections_that_never_begin_tls_have_places_too(tmp_path: Path) 
         reader, writer = await asyncio.open_connection("127.0.0.1", site.port, **honest)  # type: ignore[arg-type]
         writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         assert (await asyncio.wait_for(reader.read(), PATIENCE)).startswith(b"HTTP/1.1 200 ")
-        for writer in (writer, *(writer for _, writer in held)):
-            writer.close()
+        for _, one in [(reader, writer), *held]:
+            one.close()
             with suppress(ConnectionError):
-                await writer.wait_closed()
+                await one.wait_closed()
 
 
 async def test_a_visitor_in_a_crowd_that_says_nothing_is_answered(site: ServedSite) -> None:
     """All that had come were accepted in one turn, and the visitor lost its place before its request was read."""
     site.web.places._proxied.caps = Caps(64, 64)
     with ExitStack() as stack:
-        visitor, *_crowd = [
-            stack.enter_context(socket.create_connection(("127.0.0.1", site.port))) for _ in range(400)
-        ]
+        visitor, *_crowd = [stack.enter_context(socket.create_connection(("127.0.0.1", site.port))) for _ in range(400)]
         visitor.sendall(f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{site.port}\r\n\r\n".encode())
         visitor.setblocking(False)
         answer = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(visitor, 100), PATIENCE)
