@@ -185,6 +185,7 @@ class Outcome(str, Enum):
     FULL = "full"
     LAST_ADMIN = "last admin"
     BLOCKED = "blocked"
+    FORBIDDEN = "forbidden"
     INVALID = "invalid"
 
 
@@ -205,7 +206,7 @@ class NewInvite:
     """What making an invite came to.
 
     Attributes:
-        outcome: DONE, BLOCKED (its maker was blocked in the meantime), or FULL (there are enough invites of visitors
+        outcome: DONE, FORBIDDEN (its maker may not invite), or FULL (there are enough invites of visitors
             and of members that came by themselves).
         number: Its number; 0 when nothing is kept.
     """
@@ -216,6 +217,10 @@ class NewInvite:
 
 class RoomRecords(Protocol):
     """The store of a room. Every method may be called from any thread, and raises StoreError when it cannot be used.
+
+    What `by` may do (`ssbfast.room.roles`) is decided in the transaction, by the role that it has then: a method that
+    changes something returns FORBIDDEN, and changes nothing, if its role or the mode does not allow it. None, the
+    operator, may do everything.
 
     In an open room everyone may become a member, by an alias or by the invite of a visitor. Members that came so, and
     those that such members have let in, are limited in all, with their invites and aliases (`limits.SELF_JOINED_…`);
@@ -244,7 +249,7 @@ class RoomRecords(Protocol):
     def set_role(
         self, feed: FeedId, role: Role, *, by: FeedId | None, expected: Role | None = None, force: bool = False
     ) -> Outcome:
-        """Change a member's role.
+        """Change a member's role. A lower one ends the login links for it, and those that it made.
 
         Returns DONE, UNCHANGED, MISSING (no member, or its role is not `expected`), or LAST_ADMIN, unless `force`.
         """
@@ -352,8 +357,13 @@ class RoomRecords(Protocol):
     def end_web_sessions(self, feed: FeedId, hash: bytes | None = None) -> int:
         """End one session of a key, or all; return how many."""
 
-    def add_link(self, hash: bytes, feed: FeedId | None, purpose: str, expires: float, *, by: FeedId | None) -> None:
-        """Keep a one-time link. feed: the key to sign in; None: the first that uses it. purpose: "login", "admin"."""
+    def add_link(
+        self, hash: bytes, feed: FeedId | None, purpose: str, expires: float, *, by: FeedId | None
+    ) -> Outcome:
+        """Keep a one-time link. feed: the key to sign in; None: the first that uses it. purpose: "login", "admin".
+
+        Returns DONE, or MISSING for a key that is no member.
+        """
 
     def find_link(self, hash: bytes, now: float) -> tuple[FeedId | None, str] | None:
         """Return whom a link is for and its purpose, as `take_link` does; it stays."""
@@ -377,8 +387,8 @@ class RoomRecords(Protocol):
     def notices(self) -> Sequence[Notice]:
         """Return all notices."""
 
-    def write_notice(self, notice: Notice, *, by: FeedId | None) -> None:
-        """Write a notice; an empty body removes it."""
+    def write_notice(self, notice: Notice, *, by: FeedId | None) -> Outcome:
+        """Write a notice; an empty body removes it. Returns DONE."""
 
     def web_address(self) -> str | None:
         """Return the address of the room's web site, as it had it when it ran last; None when it never did."""

@@ -128,6 +128,13 @@ def may_act_on(actor: Role, target: Role) -> bool:
     return actor >= Role.ADMIN or target < Role.ADMIN
 
 
+def right_for(old: Role, new: Role) -> Action:
+    """Return the right that a change of a key's role needs."""
+    if Role.ADMIN in (old, new):
+        return Action.CHANGE_ADMINS
+    return Action.DISMISS_MODERATOR if old is Role.MODERATOR else Action.NOMINATE_MODERATOR
+
+
 def has_aliases(mode: Mode) -> bool:
     """Return whether a room of this mode serves aliases."""
     return mode is not Mode.RESTRICTED

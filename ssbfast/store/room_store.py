@@ -17,7 +17,7 @@ import re
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import TracebackType
@@ -41,7 +41,7 @@ from ssbfast.room.records import (
     Standing,
     WebSession,
 )
-from ssbfast.room.roles import STORED_ROLES, Action, Mode, Role, may
+from ssbfast.room.roles import STORED_ROLES, Action, Mode, Role, may, may_act_on, right_for
 from ssbfast.store import database, room_schema
 
 FILE: Final = "room.sqlite"
@@ -227,6 +227,18 @@ class RoomStore:
     def _is_member(self, feed: FeedId) -> bool:
         return self._role(feed) in STORED_ROLES
 
+    def _may(self, by: FeedId | None, action: Action) -> bool:
+        """Return whether a key has a right now. None: the operator has all."""
+        if by is None:
+            return True
+        with _decoding():
+            settings = self._settings()
+        return may(self._role(by), settings.mode, action, mode_by=settings.mode_by)
+
+    def _may_do_to(self, by: FeedId | None, action: Action, role: Role) -> bool:
+        """Return whether a key may do something to another one, which has a role."""
+        return by is None or (self._may(by, action) and may_act_on(self._role(by), role))
+
     def _audit(self, action: str, by: FeedId | None, subject: FeedId | None = None, detail: str = "") -> None:
         """Write a line. Each change of a key's role, block or aliases has a line with that key as its subject: `news`
         reads nothing else."""
@@ -257,6 +269,8 @@ class RoomStore:
         _check_role(role)
         with self._writing():
             before = self._role(feed)
+            if not self._may(by, right_for(before, role)):
+                return Outcome.FORBIDDEN
             if before is Role.BLOCKED:
                 return Outcome.BLOCKED
             if before in STORED_ROLES:
@@ -268,13 +282,15 @@ class RoomStore:
     def set_role(
         self, feed: FeedId, role: Role, *, by: FeedId | None, expected: Role | None = None, force: bool = False
     ) -> Outcome:
-        """Change a member's role.
+        """Change a member's role. A lower one ends the login links for it, and those that it made.
 
         Returns DONE, UNCHANGED, MISSING (no member, or its role is not `expected`), or LAST_ADMIN, unless `force`.
         """
         _check_role(role)
         with self._writing():
             before = self._role(feed)
+            if not self._may(by, right_for(before, role)):
+                return Outcome.FORBIDDEN
             if before not in STORED_ROLES or expected not in (None, before):
                 return Outcome.MISSING
             if before is role:
@@ -282,6 +298,8 @@ class RoomStore:
             if self._is_last_admin(before) and not force:
                 return Outcome.LAST_ADMIN
             self._update_role(feed, role)
+            if role < before:
+                self._run("DELETE FROM links WHERE feed = ? OR by = ?", feed.key, feed.key)
             self._audit("role", by, feed, f"{before.word} → {role.word}")
             return Outcome.DONE
 
@@ -292,6 +310,8 @@ class RoomStore:
         """
         with self._writing():
             before = self._role(feed)
+            if by != feed and not self._may_do_to(by, Action.BLOCK, before):
+                return Outcome.FORBIDDEN
             if before not in STORED_ROLES:
                 return Outcome.MISSING
             if self._is_last_admin(before) and not force:
@@ -310,6 +330,8 @@ class RoomStore:
         """Block a key and remove all it has here, as `remove_member` does. Returns DONE, UNCHANGED or LAST_ADMIN."""
         with self._writing():
             before = self._role(feed)
+            if not self._may_do_to(by, Action.BLOCK, before):
+                return Outcome.FORBIDDEN
             if before is Role.BLOCKED:
                 return Outcome.UNCHANGED
             if self._is_last_admin(before) and not force:
@@ -328,6 +350,8 @@ class RoomStore:
     def unblock(self, feed: FeedId, *, by: FeedId | None) -> Outcome:
         """Unblock a key; nothing comes back by itself. Returns DONE or MISSING."""
         with self._writing():
+            if not self._may(by, Action.BLOCK):
+                return Outcome.FORBIDDEN
             if not self._run("DELETE FROM denied WHERE feed = ?", feed.key).rowcount:
                 return Outcome.MISSING
             self._audit("unblock", by, feed)
@@ -382,7 +406,7 @@ class RoomStore:
         `members` may be given beside them: keys to make members in the same transaction. Returns DONE, UNCHANGED, or
         INVALID when the settings are not `expected` any more. Raises BadInputError for a value that cannot be.
         """
-        new_members: Iterable[FeedId] = changed.pop("members", ())  # type: ignore[assignment]
+        new_members: Sequence[FeedId] = changed.pop("members", ())  # type: ignore[assignment]
         with self._writing():
             with _decoding():
                 before = self._settings()
@@ -390,6 +414,8 @@ class RoomStore:
                 return Outcome.INVALID
             after = replace(before, **changed)  # type: ignore[arg-type]
             check_settings(after)
+            if not self._may_change(by, before, after, new_members):
+                return Outcome.FORBIDDEN
             added = [feed for feed in dict.fromkeys(new_members) if self._role(feed) is Role.EXTERNAL]
             for feed in added:
                 self._insert_member(feed, Role.MEMBER, by)
@@ -398,6 +424,15 @@ class RoomStore:
                 return Outcome.DONE if added else Outcome.UNCHANGED
             self._write_settings(before, after, by)
             return Outcome.DONE
+
+    def _may_change(self, by: FeedId | None, before: Settings, after: Settings, members: Sequence[FeedId]) -> bool:
+        """Return whether a key may change the mode, and the other settings, as far as they are changed."""
+        rights = set()
+        if members or after.mode is not before.mode:
+            rights.add(Action.CHANGE_MODE)
+        if replace(after, mode=before.mode) != before:
+            rights.add(Action.CHANGE_SETTINGS)
+        return all(self._may(by, right) for right in rights)
 
     def _settings(self) -> Settings:
         texts = dict(self._all("SELECT key, value FROM settings"))
@@ -435,8 +470,8 @@ class RoomStore:
             uses: How many keys may claim it.
         """
         with self._writing():
-            if by is not None and self._role(by) is Role.BLOCKED:
-                return NewInvite(Outcome.BLOCKED)
+            if not self._may(by, Action.CREATE_INVITE):
+                return NewInvite(Outcome.FORBIDDEN)
             if self._is_stranger(by) and not self._make_place_for_invite(by):
                 return NewInvite(Outcome.FULL)
             number = self._insert_invite(hash, by, note, self._now(), expires, uses)
@@ -500,7 +535,7 @@ class RoomStore:
         with self._writing():
             rows = self._all(f"SELECT number, by FROM invites WHERE hash = ? AND {_OPEN_INVITE}", hash, now)
             role = self._role(feed)
-            if not rows or role is Role.BLOCKED or not self._may_invite(_feed(rows[0][1])):
+            if not rows or role is Role.BLOCKED or not self._may(_feed(rows[0][1]), Action.CREATE_INVITE):
                 return Claim(Outcome.INVALID)
             number, by = rows[0]
             if role in STORED_ROLES:
@@ -523,6 +558,9 @@ class RoomStore:
         if not 0 < number < 2**63:
             return Outcome.MISSING
         with self._writing():
+            is_own = by is not None and self._one("SELECT by FROM invites WHERE number = ?", number) == by.key
+            if not self._may(by, Action.SIGN_IN if is_own else Action.SEE_ALL_INVITES):
+                return Outcome.FORBIDDEN
             now = self._now()
             changed = self._run(
                 "UPDATE invites SET revoked = ? WHERE number = ? AND used < uses AND revoked IS NULL", now, number
@@ -531,13 +569,6 @@ class RoomStore:
                 return Outcome.MISSING
             self._audit("revoke invite", by, None, f"invite {number}")
             return Outcome.DONE
-
-    def _may_invite(self, maker: FeedId | None) -> bool:
-        if maker is None:
-            return True
-        with _decoding():
-            mode = self._settings().mode
-        return may(self._role(maker), mode, Action.CREATE_INVITE)
 
     def _insert_invite(
         self, hash: bytes, by: FeedId | None, note: str, created: float, expires: float | None, uses: int
@@ -617,6 +648,8 @@ class RoomStore:
             rows = self._all("SELECT feed FROM aliases WHERE name = ? AND freed IS NULL", name)
             if not rows or owner not in (None, FeedId(rows[0][0])):
                 return Outcome.MISSING
+            if not self._may_revoke_alias(by, FeedId(rows[0][0])):
+                return Outcome.FORBIDDEN
             self._run("UPDATE aliases SET freed = ? WHERE name = ?", self._now(), name)
             # No key keeps more names from others than it may have: the one that was freed longest ago is free.
             self._run(
@@ -627,6 +660,11 @@ class RoomStore:
             )
             self._audit("revoke alias", by, FeedId(rows[0][0]), name)
             return Outcome.DONE
+
+    def _may_revoke_alias(self, by: FeedId | None, owner: FeedId) -> bool:
+        if by == owner:
+            return self._may(by, Action.REVOKE_OWN_ALIAS)
+        return self._may_do_to(by, Action.REVOKE_ANY_ALIAS, self._role(owner))
 
     def _insert_alias(self, alias: AliasRecord) -> None:
         self._run(
@@ -685,14 +723,18 @@ class RoomStore:
                 "DELETE FROM web_sessions WHERE feed = ? AND (? IS NULL OR hash = ?)", feed.key, hash, hash
             ).rowcount
 
-    def add_link(self, hash: bytes, feed: FeedId | None, purpose: str, expires: float, *, by: FeedId | None) -> None:
+    def add_link(
+        self, hash: bytes, feed: FeedId | None, purpose: str, expires: float, *, by: FeedId | None
+    ) -> Outcome:
         """Keep a one-time link. feed: whom it signs in; None: the first key that uses it. purpose: "login", "admin".
 
-        Nothing is kept for or by a blocked key.
+        Returns DONE, or MISSING for a key that is no member.
         """
         with self._writing():
-            if any(key is not None and self._role(key) is Role.BLOCKED for key in (feed, by)):
-                return
+            if not self._may(by, Action.CHANGE_ADMINS if feed is None else Action.HELP_SIGN_IN):
+                return Outcome.FORBIDDEN
+            if feed is not None and not self._is_member(feed):
+                return Outcome.MISSING
             self._run(
                 "INSERT OR REPLACE INTO links (hash, feed, purpose, expires, by) VALUES (?, ?, ?, ?, ?)",
                 hash,
@@ -702,6 +744,7 @@ class RoomStore:
                 _key(by),
             )
             self._audit("link", by, feed, purpose)
+            return Outcome.DONE
 
     def find_link(self, hash: bytes, now: float) -> tuple[FeedId | None, str] | None:
         """Return whom a link is for and its purpose; it stays. None: unknown, expired or used."""
@@ -754,6 +797,8 @@ class RoomStore:
     def set_password(self, feed: FeedId, stored: bytes | None, *, by: FeedId | None) -> Outcome:
         """Set or remove the password of a member. Returns DONE or MISSING."""
         with self._writing():
+            if by != feed and not self._may(by, Action.HELP_SIGN_IN):
+                return Outcome.FORBIDDEN
             if not self._run("UPDATE members SET password = ? WHERE feed = ?", stored, feed.key).rowcount:
                 return Outcome.MISSING
             self._audit("password", by, feed, "removed" if stored is None else "set")
@@ -765,14 +810,17 @@ class RoomStore:
             rows = self._all("SELECT name, language, title, body, changed FROM notices ORDER BY name, language")
             return [Notice(name, language, title, body, float(when)) for name, language, title, body, when in rows]
 
-    def write_notice(self, notice: Notice, *, by: FeedId | None) -> None:
-        """Write a notice; an empty body removes it."""
+    def write_notice(self, notice: Notice, *, by: FeedId | None) -> Outcome:
+        """Write a notice; an empty body removes it. Returns DONE."""
         with self._writing():
+            if not self._may(by, Action.EDIT_NOTICES):
+                return Outcome.FORBIDDEN
             if notice.body:
                 self._insert_notice(notice)
             else:
                 self._run("DELETE FROM notices WHERE name = ? AND language = ?", notice.name, notice.language)
             self._audit("notice", by, None, f"{notice.name} ({notice.language})")
+            return Outcome.DONE
 
     def _insert_notice(self, notice: Notice) -> None:
         self._run(

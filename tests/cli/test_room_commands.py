@@ -376,7 +376,7 @@ def test_login_links(data: Path) -> None:
 
 def test_the_audit_log(data: Path) -> None:
     assert "Nobody" in room(data, "audit")
-    room(data, "members", "add", A)
+    room(data, "members", "add", A, "--role", "moderator")
     with RoomStore(data) as store:
         store.block(OTHER, "", by=ME)
     first, second = told(data, "audit")
@@ -390,6 +390,7 @@ def test_what_others_wrote_begins_no_line(data: Path) -> None:
     evil = f"x\n{B}  admin\x1b[2J"
     with RoomStore(data) as store:
         store.create_invite(bytes(32), by=load_secret(data / "secret").id, note=evil)
+        store.add_member(OTHER, Role.MODERATOR, by=None)
         store.block(ME, evil, by=OTHER)
     for names in (["invite"], ["deny"]):
         (line,) = room(data, *names).splitlines()

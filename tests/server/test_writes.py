@@ -15,6 +15,7 @@ from ssbfast.budgets import WRITES, Rates
 from ssbfast.errors import DeadlineError, RefusedError, RemoteError, StoreError
 from ssbfast.ids import FeedId
 from ssbfast.keys import Keypair
+from ssbfast.room.alias_rules import MEMBERS_ONLY
 from ssbfast.room.roles import Mode, Role
 from ssbfast.server.writes import BUSY, NO_STORE, TOO_OFTEN
 from ssbfast.store.room_store import RoomStore
@@ -104,6 +105,32 @@ async def test_a_session_that_leaves_or_is_cut_while_it_waits(
         assert room.server.registry.alias("gone") is not None  # what was begun is done
         assert room.server.registry.alias("cut") is None
         assert room.store.aliases()[0].name == "gone" and len(room.store.aliases()) == 1
+
+
+@pytest.mark.parametrize("how", ["block", "remove_member", "change_settings"])
+async def test_a_right_that_is_lost_while_a_call_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    async with kept_room(tmp_path) as room:
+        loses = {
+            "block": lambda: room.store.block(MEMBER.id, "", by=None),
+            "remove_member": lambda: room.store.remove_member(MEMBER.id, by=None),
+            "change_settings": lambda: room.store.change_settings(by=None, mode=Mode.RESTRICTED),
+        }
+        method = room.store.register_alias
+
+        def late(*args: Any, **options: Any) -> Any:
+            loses[how]()
+            return method(*args, **options)
+
+        monkeypatch.setattr(room.store, "register_alias", late)
+        peer = await room.room.raw(MEMBER)
+        if how == "block":
+            ask(room, peer, "late")
+            await asyncio.wait_for(peer.gone.wait(), 20)
+        else:
+            assert await register(room, peer, "late") == MEMBERS_ONLY
+        assert room.store.aliases() == []
 
 
 async def test_a_room_closes_when_what_it_writes_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

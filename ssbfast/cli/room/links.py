@@ -28,6 +28,7 @@ def login_link(who: str, url: str | None, data: Path, as_json: bool) -> None:
       ssbfast room login-link alice --url https://room.example
     """
     from ssbfast.room.codes import hash_of, new_code
+    from ssbfast.room.records import Outcome
 
     code = new_code()
     hash = hash_of(code)
@@ -36,9 +37,8 @@ def login_link(who: str, url: str | None, data: Path, as_json: bool) -> None:
     expires = time.time() + limits.LOGIN_LINK_SECONDS
     with to_write(data) as store:
         feed = read_who(who, store, data)
-        if store.member(feed) is None:
+        if store.add_link(hash, feed, "login", expires, by=None) is not Outcome.DONE:
             raise no_member(feed, data)
-        store.add_link(hash, feed, "login", expires, by=None)
         base = web_address(url, store)
     path = f"/login/link?code={code}"
     link = None if base is None else base + path

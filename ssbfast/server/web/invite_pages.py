@@ -81,7 +81,7 @@ async def make_invite(
     """
     code = new_code()
     seconds = (days or site.registry.settings.invite_days) * 86_400.0
-    made = await site.keeper.run(
+    made = await site.change(
         site.records.create_invite,
         code_hash(code),
         by=by or site.room.me.id,
@@ -89,16 +89,14 @@ async def make_invite(
         expires=wall_time() + seconds,
         uses=uses,
     )
-    check_made(made)
+    check_not_full(made)
     return code, made.number
 
 
-def check_made(made: NewInvite) -> None:
-    """Raise WebError when an invite was not made."""
+def check_not_full(made: NewInvite) -> None:
+    """Raise WebError when there was no place for an invite."""
     if made.outcome is Outcome.FULL:
         raise WebError(403, FULL_PAGE)
-    if made.outcome is not Outcome.DONE:  # blocked in the meantime
-        raise WebError(403)
 
 
 class InvitePages:
@@ -202,7 +200,7 @@ class InvitePages:
         """Claim an invite; return what is wrong, None for nothing."""
         if not isinstance(code, str) or not 0 < len(code) <= _CODE_LETTERS:
             return INVALID
-        claim = await self._site.keeper.run(self._site.records.claim_invite, code_hash(code), feed, wall_time())
+        claim = await self._site.change(self._site.records.claim_invite, code_hash(code), feed, wall_time())
         if claim.outcome in (Outcome.DONE, Outcome.UNCHANGED):
             return None
         return FULL if claim.outcome is Outcome.FULL else INVALID

@@ -200,7 +200,7 @@ class SignInPages:
     async def _make_admin(self, feed: FeedId, link: bytes) -> None:
         """Use up the link by which the first admin of a room comes in."""
         site = self._site
-        outcome = await site.keeper.run(site.records.take_admin_link, link, feed, wall_time())
+        outcome = await site.change(site.records.take_admin_link, link, feed, wall_time())
         if outcome is not Outcome.DONE:
             raise WebError(403, REFUSED if outcome is Outcome.BLOCKED else BAD_LINK)
 
@@ -235,7 +235,7 @@ class SignInPages:
             raise WebError(403, BAD_LINK)
         if found[0] is None:  # the first admin's: its key has to be proven first
             return await self._wait_page(request, self._begin(request, link=hashed))
-        taken = await site.keeper.run(site.records.take_link, hashed, wall_time())
+        taken = await site.change(site.records.take_link, hashed, wall_time())
         if taken is None or taken[0] is None:
             raise WebError(403, BAD_LINK)
         return await self._sign_in(request, taken[0], "link")

@@ -20,7 +20,7 @@ from ssbfast import limits
 from ssbfast.errors import LocalProtocolError
 from ssbfast.ids import FeedId
 from ssbfast.room.codes import hash_of, new_code
-from ssbfast.room.records import RoomRecords
+from ssbfast.room.records import Outcome, RoomRecords
 from ssbfast.room.registry import Registry
 from ssbfast.room.roles import Action, Mode
 from ssbfast.room.sign_in import SignIn, SignIns
@@ -167,7 +167,7 @@ class Site:
 
     @property
     def records(self) -> RoomRecords:
-        """Return the room's records, for `keeper.run` and `keeper.read`."""
+        """Return the room's records, for `change` and `keeper.read`."""
         return self.keeper.records
 
     @property
@@ -225,6 +225,18 @@ class Site:
         if not self.registry.may(visitor.feed, action):
             raise WebError(401 if visitor.feed is None else 403)
         return visitor
+
+    async def change(self, method: Callable[..., T], *args: object, **options: object) -> T:
+        """Call a method of the records that changes something, by `keeper.run`.
+
+        Raises:
+            WebError: 403, when the records say that the visitor may not, by the role that it has by then.
+            StoreError: The records cannot be written just now.
+        """
+        result = await self.keeper.run(method, *args, **options)
+        if Outcome.FORBIDDEN in (result, getattr(result, "outcome", None)):
+            raise WebError(403)
+        return result
 
     def spend(self, request: Request, kind: str, account: str | None = None) -> None:
         """Charge a request to its address (or another account) before it is worked on.

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ssbfast.keys import Keypair
 from ssbfast.room.roles import Mode, Role
 from ssbfast.server.web.templating import feed_path
-from tests.helpers.web_pages import Browser, web_room
+from tests.helpers.web_pages import Browser, Place, web_room
 
 ROLES = (Role.EXTERNAL, Role.BLOCKED, Role.MEMBER, Role.MODERATOR, Role.ADMIN)
 """EXTERNAL and BLOCKED: their sessions were there before they lost their role."""
@@ -138,6 +141,71 @@ async def test_forms_need_the_token_and_our_own_page(tmp_path: Path) -> None:
             assert (await admin.post(path, csrf="0" * 64, **fields)).status == 403, path
             assert (await elsewhere.post(path, **fields)).status == 403, path
         assert place.store.news(None) == before
+
+
+class TooLate:
+    """Lets something be written just before a method of a store, as if that had been first in the queue."""
+
+    def __init__(self, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._first: Callable[[], object] | None = None
+        self.calls = 0
+        for name in WRITES:
+            monkeypatch.setattr(place.store, name, self._after(getattr(place.store, name)))
+
+    def _after(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        def later(*args: object, **options: object) -> Any:
+            if self._first is None:
+                return method(*args, **options)
+            first, self._first = self._first, None
+            first()
+            self.calls += 1
+            return method(*args, **options)
+
+        return later
+
+    def begin(self, first: Callable[[], object]) -> None:
+        self._first = first
+
+
+WRITES = (
+    *("add_member", "set_role", "remove_member", "block", "unblock", "change_settings", "create_invite"),
+    *("revoke_invite", "revoke_alias", "add_link", "write_notice"),
+)
+
+
+@pytest.mark.parametrize("how", ["block", "remove_member", "set_role"])
+async def test_what_waits_is_not_done_for_one_that_has_lost_its_role(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    async with web_room(tmp_path) as place:
+        await place.member(Role.ADMIN)
+        other, moderator = await place.member(), await place.member(Role.MODERATOR)
+        await place.alias("other", other)
+        await place.invite(other)
+        people = {"other": feed_path(other), "moderator": feed_path(moderator)}
+        people |= {"blocked": feed_path(await place.member(Role.BLOCKED)), "stranger": str(Keypair.generate().id)}
+        lose = {
+            "block": partial(place.store.block, comment="", by=None),
+            "remove_member": partial(place.store.remove_member, by=None),
+            "set_role": partial(place.store.set_role, role=Role.MEMBER, by=None),
+        }[how]
+        late = TooLate(place, monkeypatch)
+        more = [("/aliases/other/revoke", {}), ("/invites/1/revoke", {})]
+        if how != "set_role":  # members may invite
+            more.append(("/invites", {"days": "3", "uses": "1"}))
+        for number, (path, fields) in enumerate((*FORMS, *FORMS_OF_ADMINS, *more), 1):
+            actor = await place.member(Role.ADMIN)
+            browser = await place.browser(actor)
+            before, invites = place.store.news(None), place.store.invites()
+            late.begin(lambda: lose(actor))  # noqa: B023 - it is called in this turn
+            found = await browser.post(
+                path.format(**people), **{name: value.format(**people) for name, value in fields.items()}
+            )
+            assert (found.status, late.calls) == (403, number), path
+            after = place.store.news(None)
+            assert after.settings == before.settings
+            assert {**after.standings, actor: None} == {**before.standings, actor: None}
+            assert place.store.invites() == invites and not place.store.notices()
 
 
 async def test_moderators_may_do_nothing_to_admins(tmp_path: Path) -> None:

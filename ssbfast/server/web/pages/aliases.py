@@ -71,7 +71,7 @@ def routes(site: Site) -> list[Route]:
         await site.form(request)
         alias = meant(request)
         by = site.visitor(request).feed
-        outcome = await site.keeper.run(site.records.revoke_alias, alias.name, by=by, owner=alias.feed)
+        outcome = await site.change(site.records.revoke_alias, alias.name, by=by, owner=alias.feed)
         return back(site, "/aliases", "freed" if outcome is Outcome.DONE else "")
 
     return [

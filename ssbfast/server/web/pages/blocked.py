@@ -64,7 +64,7 @@ def routes(site: Site) -> list[Route]:
         if not rights_over(site, visitor, feed).block:
             is_over = visitor.feed is not None and site.registry.may_act_on(visitor.feed, feed)
             return await shown(request, 400 if is_over else 403, ALREADY if is_over else NOT_YOURS, text, comment)
-        outcome = await site.keeper.run(site.records.block, feed, comment, by=visitor.feed)
+        outcome = await site.change(site.records.block, feed, comment, by=visitor.feed)
         if outcome is Outcome.DONE:
             return back(site, "/blocked", "blocked")
         return await shown(request, 409, OUTCOMES[outcome], text, comment)
@@ -74,7 +74,7 @@ def routes(site: Site) -> list[Route]:
         feed = feed_in(request)
         await site.form(request)
         site.require(request, Action.BLOCK)
-        outcome = await site.keeper.run(site.records.unblock, feed, by=visitor.feed)
+        outcome = await site.change(site.records.unblock, feed, by=visitor.feed)
         return back(site, "/blocked", "unblocked" if outcome is Outcome.DONE else "")
 
     return [

@@ -14,7 +14,7 @@ from ssbfast.room.codes import hash_of, new_code
 from ssbfast.room.records import Invite, Outcome
 from ssbfast.room.roles import Action
 from ssbfast.server.web.errors import WebError
-from ssbfast.server.web.invite_pages import check_made, claim_uri, invite_url
+from ssbfast.server.web.invite_pages import check_not_full, claim_uri, invite_url
 from ssbfast.server.web.pages.common import N_, Page, back, done, names_of, number_in, one_line
 from ssbfast.server.web.site import Site, wall_time
 from ssbfast.server.web.templating import qr
@@ -109,10 +109,10 @@ def routes(site: Site) -> list[Route]:
         site.require(request, Action.CREATE_INVITE)
         code = new_code()
         expires = wall_time() + days * _DAY
-        made = await site.keeper.run(
+        made = await site.change(
             site.records.create_invite, hash_of(code), by=visitor.feed, note=wanted.note, expires=expires, uses=uses
         )
-        check_made(made)
+        check_not_full(made)
         link = invite_url(site, code)
         image = await site.in_thread(qr, link)
         return await site.render(
@@ -132,7 +132,7 @@ def routes(site: Site) -> list[Route]:
         number = number_in(str(request.path_params["number"]))
         if not await may_revoke(number, visitor.feed):
             raise WebError(404)
-        outcome = await site.keeper.run(site.records.revoke_invite, number, by=visitor.feed)
+        outcome = await site.change(site.records.revoke_invite, number, by=visitor.feed)
         return back(site, "/invites", "revoked" if outcome is Outcome.DONE else "")
 
     async def may_revoke(number: int, feed: FeedId | None) -> bool:

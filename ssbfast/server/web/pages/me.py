@@ -84,12 +84,12 @@ class _Pages:
         if wanted == "others":
             for session in sessions:
                 if session.hash != mine:
-                    await self._site.keeper.run(self._site.records.end_web_sessions, feed, session.hash)
+                    await self._site.change(self._site.records.end_web_sessions, feed, session.hash)
             return back(self._site, "/me", "ended-all")
         found = next((session for session in sessions if session.hash.hex() == wanted), None)
         if found is None:
             raise WebError(404)
-        await self._site.keeper.run(self._site.records.end_web_sessions, feed, found.hash)
+        await self._site.change(self._site.records.end_web_sessions, feed, found.hash)
         return back(self._site, "/login") if found.hash == mine else back(self._site, "/me", "ended")
 
     async def set_password(self, request: Request) -> Response:
@@ -97,7 +97,7 @@ class _Pages:
         form = await self._site.form(request)
         _ = self._site.text(request)
         if "remove" in form:
-            await self._site.keeper.run(self._site.records.set_password, feed, None, by=feed)
+            await self._site.change(self._site.records.set_password, feed, None, by=feed)
             return back(self._site, "/me", "password-gone")
         password = form.get("password")
         if password != form.get("again"):
@@ -108,7 +108,7 @@ class _Pages:
             return await self._shown(request, 400, problem=_(weakness))
         stored = await self._site.in_thread(passwords.store, password)
         self._own(request)
-        await self._site.keeper.run(self._site.records.set_password, feed, stored, by=feed)
+        await self._site.change(self._site.records.set_password, feed, stored, by=feed)
         return back(self._site, "/me", "password")
 
     async def ask_leave(self, request: Request) -> Response:
@@ -129,7 +129,7 @@ class _Pages:
         feed = self._own(request)
         await self._site.form(request)
         self._own(request)
-        outcome = await self._site.keeper.run(self._site.records.remove_member, feed, by=feed)
+        outcome = await self._site.change(self._site.records.remove_member, feed, by=feed)
         if outcome is Outcome.DONE:
             return back(self._site, "/")
         reason = OUTCOMES.get(outcome, LAST_ADMIN)

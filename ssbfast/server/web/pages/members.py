@@ -16,7 +16,7 @@ from ssbfast import limits
 from ssbfast.ids import FeedId, encode_key
 from ssbfast.room.codes import hash_of, new_code
 from ssbfast.room.records import Outcome, Standing
-from ssbfast.room.roles import STORED_ROLES, Action, Role
+from ssbfast.room.roles import STORED_ROLES, Action, Role, right_for
 from ssbfast.server.web.errors import WebError
 from ssbfast.server.web.pages.common import (
     CHANGED,
@@ -86,13 +86,6 @@ def rights_over(site: Site, visitor: Visitor, target: FeedId) -> Rights:
         may_block and role is not Role.BLOCKED,
         registry.may(feed, Action.HELP_SIGN_IN) and is_stored(role),
     )
-
-
-def right_for(old: Role, new: Role) -> Action:
-    """Return the right that a change of role needs."""
-    if Role.ADMIN in (old, new):
-        return Action.CHANGE_ADMINS
-    return Action.DISMISS_MODERATOR if old is Role.MODERATOR else Action.NOMINATE_MODERATOR
 
 
 async def effects_on(site: Site, feed: FeedId) -> dict[str, int]:
@@ -172,7 +165,7 @@ class _Pages:
         problem = NO_ID if feed is None else OWN_ROOM if feed == site.room.me.id else ""
         if not problem and feed is not None:
             site.require(request, Action.NOMINATE_MODERATOR)
-            outcome = await site.keeper.run(site.records.add_member, feed, by=visitor.feed)
+            outcome = await site.change(site.records.add_member, feed, by=visitor.feed)
             if outcome is Outcome.DONE:
                 return back(site, f"/members/{feed_path(feed)}", "added")
             problem = N_("This key is a member already.") if outcome is Outcome.UNCHANGED else OUTCOMES[outcome]
@@ -259,9 +252,9 @@ class _Pages:
             must_be(wanted in rights_over(site, visitor, feed).roles)
         records = site.records
         if is_stored(old):
-            outcome = await site.keeper.run(records.set_role, feed, wanted, by=visitor.feed, expected=old)
+            outcome = await site.change(records.set_role, feed, wanted, by=visitor.feed, expected=old)
         else:
-            outcome = await site.keeper.run(records.add_member, feed, wanted, by=visitor.feed)
+            outcome = await site.change(records.add_member, feed, wanted, by=visitor.feed)
         if outcome in (Outcome.DONE, Outcome.UNCHANGED):
             return back(site, f"/members/{feed_path(feed)}", "role")
         return await self._refused(request, feed, outcome)
@@ -279,7 +272,7 @@ class _Pages:
         await site.form(request)
         visitor = site.visitor(request)
         must_be(rights_over(site, visitor, feed).remove)
-        outcome = await site.keeper.run(site.records.remove_member, feed, by=visitor.feed)
+        outcome = await site.change(site.records.remove_member, feed, by=visitor.feed)
         if outcome is Outcome.DONE:
             return back(site, "/members", "removed")
         return await self._refused(request, feed, outcome)
@@ -296,7 +289,7 @@ class _Pages:
         visitor = site.visitor(request)
         must_be(rights_over(site, visitor, feed).block)
         comment = lines(form.get("comment"))[: limits.NOTE_LETTERS]
-        outcome = await site.keeper.run(site.records.block, feed, comment, by=visitor.feed)
+        outcome = await site.change(site.records.block, feed, comment, by=visitor.feed)
         if outcome is Outcome.DONE:
             return back(site, "/blocked", "blocked")
         return await self._refused(request, feed, outcome)
@@ -316,7 +309,9 @@ class _Pages:
         must_be(rights_over(site, visitor, feed).link)
         code = new_code()
         expires = wall_time() + limits.LOGIN_LINK_SECONDS
-        await site.keeper.run(site.records.add_link, hash_of(code), feed, "login", expires, by=visitor.feed)
+        outcome = await site.change(site.records.add_link, hash_of(code), feed, "login", expires, by=visitor.feed)
+        if outcome is not Outcome.DONE:
+            return await self._refused(request, feed, outcome)
         link = site.url(f"/login/link?code={code}")
         return await site.render(
             request,

@@ -103,7 +103,7 @@ def routes(site: Site) -> list[Route]:
         if "preview" in form:
             return await editor(request, notice, preview=await site.in_thread(markdown, body))
         site.require(request, Action.EDIT_NOTICES)
-        await site.keeper.run(site.records.write_notice, notice, by=visitor.feed)
+        await site.change(site.records.write_notice, notice, by=visitor.feed)
         return back(site, "/notices", "saved")
 
     return [

@@ -109,7 +109,7 @@ class _Pages:
         if problem:
             return await self._shown(request, 400, _(problem, most=limits.INVITE_DAYS), wanted)
         self._site.require(request, Action.CHANGE_SETTINGS)
-        await self._site.keeper.run(
+        await self._site.change(
             self._site.records.change_settings,
             by=visitor.feed,
             name=wanted.name,
@@ -162,7 +162,7 @@ class _Pages:
         self._site.require(request, Action.CHANGE_MODE)
         expected = self._site.registry.settings
         members = effects.turned if form.get("keep") == "yes" else ()
-        outcome = await self._site.keeper.run(
+        outcome = await self._site.change(
             self._site.records.change_settings, by=visitor.feed, expected=expected, mode=mode, members=members
         )
         if outcome is Outcome.INVALID:
