@@ -20,7 +20,7 @@ from ssbfast.errors import BadInputError
 from ssbfast.keys import load_secret
 from ssbfast.room.codes import hash_of
 from ssbfast.room.records import Outcome
-from ssbfast.room.roles import Mode
+from ssbfast.room.roles import Mode, Role
 from ssbfast.server import control
 from ssbfast.store import room_store
 from ssbfast.store.room_store import FILE, RoomStore
