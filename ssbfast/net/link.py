@@ -284,6 +284,10 @@ class Link(asyncio.BufferedProtocol):
         """Do work of this link's when its turn among others has come."""
         self._relay.turns.queue(self.share, work)
 
+    def is_late(self) -> bool:
+        """Return whether work of this link's has to wait for its turn: this tick has done enough."""
+        return self._relay.is_late(self)
+
     def control(self, flags: int, req: int, body: bytes) -> None:
         """Queue a control packet. A peer that lets a whole backlog of them pile up loses its session."""
         if self.phase is not Phase.OPEN or self._core is None:

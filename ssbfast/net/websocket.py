@@ -191,6 +191,10 @@ class WebSocket(asyncio.Transport, asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._unread is not None:  # TLS may bring some more after we have paused
             self._unread = memoryview(b"".join((self._unread, data)))
+        elif self._link is not None and self._link.is_late():
+            self._unread = memoryview(data)
+            self._queue_rest()
+            self._steer()
         else:
             self._read(memoryview(data))
 
@@ -237,9 +241,11 @@ class WebSocket(asyncio.Transport, asyncio.Protocol):
         """Take what was read, as much of it as this turn allows."""
         pieces: list[bytes | bytearray | memoryview] = []
         frames = at = 0
+        size = limits.WEBSOCKET_READ
         while at < len(data) and frames <= limits.WEBSOCKET_FRAMES and not (self._is_over or self._is_lost):
-            frames += self._parse(data[at : at + limits.WEBSOCKET_READ], pieces)
-            at += limits.WEBSOCKET_READ
+            found = self._parse(data[at : at + size], pieces)
+            frames, at = frames + found, at + size
+            size = limits.WEBSOCKET_READ if found > limits.WEBSOCKET_FEW else 2 * size
         if at < len(data) and not (self._is_over or self._is_lost):
             self._unread = data[at:]
         if pieces and not self._is_closing and not self._is_lost:

@@ -67,7 +67,12 @@ class Raw(asyncio.Transport):
 
 
 class LinkStub:
-    """A link as a WebSocket sees it. room: the length of its buffer. rest_after: bytes after which it reads no more."""
+    """A link as a WebSocket sees it.
+
+    room: the length of its buffer. rest_after: bytes after which it reads no more. waits: its tick has done enough.
+    """
+
+    waits = False
 
     def __init__(self, room: int = 1 << 16, rest_after: int | None = None) -> None:
         self.buffer = bytearray(room)
@@ -90,6 +95,9 @@ class LinkStub:
         if self.rest_after is not None and len(self.got) >= self.rest_after:
             self.rest_after = None
             self.transport.pause_reading()
+
+    def is_late(self) -> bool:
+        return self.waits
 
     def in_turn(self, work: Any) -> None:
         asyncio.get_running_loop().call_soon(work)
@@ -242,9 +250,9 @@ async def test_what_breaks_the_rules_ends_it_behind_what_was_good(bad: str, toge
     stream = [*masked(binary(b"good ")), *frames, *masked(last)]
     for piece in [b"".join(stream)] if together else stream:
         ends.here.data_received(piece)
+    await eventually(lambda: ends.raw.calls and ends.raw.calls[-1] == "close")
     assert ends.link.got.startswith(b"good ") and b"never" not in ends.link.got
     assert ends.close_code() == code
-    assert ends.raw.calls[-1] == "close"
     ends.here.write(b"too late")
     assert not ends.raw.written
     ends.here.connection_lost(None)
@@ -310,7 +318,7 @@ async def test_many_small_frames_take_turns() -> None:
     frames = [bytes([n % 256]) for n in range(10_000)]
     ends.say(*map(binary, frames), Frame(Opcode.CLOSE, b"\x03\xe8"))
     at_once = len(ends.link.got)
-    assert limits.WEBSOCKET_FRAMES < at_once < 3000 and ends.raw.calls[-1] == "pause"
+    assert limits.WEBSOCKET_FRAMES < at_once < 3 * limits.WEBSOCKET_FRAMES and ends.raw.calls[-1] == "pause"
     ends.say(binary(b"never"))  # TLS has some more; it is behind the close frame
     await eventually(lambda: len(ends.link.got) >= 3000)
     assert not ends.here.is_reading()
@@ -320,6 +328,27 @@ async def test_many_small_frames_take_turns() -> None:
     ends.here.resume_reading()
     await eventually(lambda: ends.raw.calls[-1] == "close")
     assert ends.link.got == b"".join(frames)
+
+
+async def test_frames_wait_while_the_tick_has_done_enough() -> None:
+    """Each of many connections had its frames looked at as they came, and together they kept all others waiting."""
+    ends = Ends()
+    ends.link.waits = True
+    ends.say(binary(b"first"))
+    assert ends.link.got == b"" and ends.raw.calls[-1] == "pause"
+    ends.say(binary(b", second"))  # TLS has some more
+    await eventually(lambda: ends.raw.calls[-1] == "resume")
+    assert ends.link.got == b"first, second"
+
+
+async def test_long_messages_are_not_cut_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends, sizes = Ends(), []
+    parse = ends.here._parse
+    monkeypatch.setattr(
+        ServerWebSocket, "_parse", lambda _self, data, into: (sizes.append(len(data)), parse(data, into))[1]
+    )
+    ends.say(binary(bytes(256 * 1024)))
+    assert len(sizes) <= 10 and len(ends.link.got) == 256 * 1024
 
 
 async def test_we_close_while_much_is_unread() -> None:
