@@ -15,14 +15,16 @@ import os
 import secrets
 import sqlite3
 import stat
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from types import TracebackType
+from typing import Any, Final, NamedTuple, TypeVar
 
 from ssbfast import limits
-from ssbfast.errors import BadInputError
+from ssbfast.errors import BadInputError, StoreError
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,3 +312,198 @@ def roll_back(connection: sqlite3.Connection) -> None:
     """End a transaction that failed. SQLite may have ended it already; what went wrong before is what counts."""
     with contextlib.suppress(sqlite3.Error):
         connection.execute("ROLLBACK")
+
+
+@contextlib.contextmanager
+def decoding() -> Iterator[None]:
+    """Make our error of values that no ssbfast has written."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError):
+        raise StoreError("the store cannot be used: it is damaged (there are values that cannot be)") from None
+
+
+class Place(NamedTuple):
+    """The file that a name stood for when we looked. file: another one for another file. change: its last write."""
+
+    file: tuple[int, int]
+    change: tuple[int, int]
+
+
+Self = TypeVar("Self", bound="StoreFile")
+
+
+class StoreFile:
+    """A connection to a store, for any thread, one at a time: the frame of the stores.
+
+    The file may be exchanged while we have it open. Each use looks at the name first: the file that is there now is
+    believed, and where there is none, or something that is no store, every method raises StoreError until there is one.
+
+    Methods read within `_using`, read several things at one moment within `_transaction`, and change something within
+    `_writing`.
+
+    Args:
+        path: The store. It is made if it is missing.
+        schema: What is in it.
+        name: What errors call it.
+        busy: Seconds that a write waits for other processes.
+        now: The clock.
+        reading: Only to read, from a store that exists; then it may be on a full disk, or where nothing can be written.
+
+    Attributes:
+        path: The store.
+
+    Raises:
+        BadInputError: In one line, for a store that cannot be used, e.g. one of a newer version (which is left as it
+            is). Every method raises StoreError when the store cannot be read or written just now.
+    """
+
+    def __init__(
+        self, path: Path, schema: Schema, name: str, *, busy: float, now: Callable[[], float], reading: bool
+    ) -> None:
+        self.path = path
+        self._schema = schema
+        self._name = name
+        self._busy = busy
+        self._now = now
+        self._reading = reading
+        self._lock = threading.RLock()
+        self._closed = False
+        before = None if is_missing(path) else self._look()
+        self._connection = self._connect(create=not reading)
+        self._place = self._last = before or self._look()
+
+    def __enter__(self: Self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.path}>"
+
+    def close(self) -> None:
+        """Close the connection. Harmless when it is closed."""
+        with self._lock:
+            self._closed = True
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.close()
+
+    def check(self) -> None:
+        """Read all that decides over admission. Raises BadInputError, in one line, for a store that is damaged."""
+        try:
+            with self._using():
+                problem = damage(self._connection)
+            self._read_all()
+        except StoreError as error:
+            raise BadInputError(f"{self.path}: {error}") from None
+        if problem is not None:
+            raise BadInputError(f"{self.path} is damaged: {problem}")
+
+    # ------------------------------------------------------------ what a kind of store has of its own
+
+    def _read_all(self) -> None:
+        """Read what decides over admission. Raises StoreError."""
+        raise NotImplementedError
+
+    def _is_current(self, place: Place) -> bool:
+        """Return whether what has our name now is what we have open."""
+        return self._place is not None and place.file == self._place.file
+
+    def _on_opened(self, is_other: bool) -> None:
+        """Take note that the connection is a new one. is_other: to another file. Raises StoreError to refuse it."""
+
+    # ------------------------------------------------------------ the file
+
+    def _connect(self, *, create: bool) -> sqlite3.Connection:
+        if self._reading:
+            return connect_to_read(self.path, self._schema, busy=self._busy)
+        return connect(self.path, self._schema, busy=self._busy, create=create)
+
+    def _unusable(self, error: Exception) -> StoreError:
+        return StoreError(f"the {self._name} cannot be used: {cause(self.path, error)}")
+
+    def _look(self) -> Place | None:
+        """Return what has our name; None when there is nothing."""
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._unusable(error) from None
+        return Place((found.st_dev, found.st_ino), (found.st_mtime_ns, found.st_size))
+
+    def _removed(self) -> StoreError:
+        return StoreError(f"the {self._name} {self.path} was removed")
+
+    def _follow_name(self) -> None:
+        """Open what has our name now, unless that is what we have open."""
+        place = self._look()
+        if place is not None and self._is_current(place):
+            return
+        self._place = None
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.close()
+        if place is None:
+            raise self._removed()
+        try:
+            self._connection = self._connect(create=False)
+        except BadInputError as error:
+            raise StoreError(str(error)) from None
+        try:
+            self._on_opened(self._last is None or place.file != self._last.file)
+        except StoreError:
+            self._connection.close()
+            raise
+        self._place = self._last = place
+
+    # ------------------------------------------------------------ transactions
+
+    @contextlib.contextmanager
+    def _using(self) -> Iterator[None]:
+        """Hold the connection for us alone, to the store that is there now, and make our errors of SQLite's."""
+        with self._lock:
+            try:
+                if self._closed:
+                    raise StoreError("the store is closed")
+                if not (self._place and self._connection.in_transaction):
+                    self._follow_name()
+                yield
+            except sqlite3.Error as error:
+                raise self._unusable(error) from None
+
+    @contextlib.contextmanager
+    def _transaction(self, begin: str = "BEGIN") -> Iterator[None]:
+        """Run all or nothing, on any interruption; inside another transaction, a part of that."""
+        with self._using():
+            if self._connection.in_transaction:
+                yield
+                return
+            self._connection.execute(begin)
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                roll_back(self._connection)
+                raise
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Run a transaction that may change something."""
+        with self._transaction("BEGIN IMMEDIATE"):
+            if version_of(self._connection) != self._schema.version:
+                raise StoreError("a newer version of ssbfast has changed the store: restart this one")
+            yield
+
+    def _run(self, statement: str, *values: object) -> sqlite3.Cursor:
+        return self._connection.execute(statement, values)
+
+    def _all(self, statement: str, *values: object) -> list[Any]:
+        return self._run(statement, *values).fetchall()
+
+    def _one(self, statement: str, *values: object) -> Any:
+        """Return the first column of the first row; None when there is none."""
+        row = self._run(statement, *values).fetchone()
+        return None if row is None else row[0]

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
-from pathlib import Path
 from typing import Final
 
-from ssbfast import limits
 from ssbfast.store import database
 
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
@@ -52,21 +49,10 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     ),
 )
 
-VERSION: Final = len(MIGRATIONS)
-
 APPLICATION: Final = 0x73736266
 """`ssbf`, at its place in the file's head: other programs' databases are left alone."""
 
 
-def _schema() -> database.Schema:
+def schema() -> database.Schema:
+    """Return what is in the store of a peer."""
     return database.Schema(MIGRATIONS, APPLICATION, "whom you follow and block")
-
-
-def connect(path: Path, *, busy: float = limits.STORE_BUSY_SECONDS, create: bool = True) -> sqlite3.Connection:
-    """Open the store of a peer at `path` (`database.connect`)."""
-    return database.connect(path, _schema(), busy=busy, create=create)
-
-
-def connect_to_read(path: Path, *, busy: float = limits.STORE_BUSY_SECONDS) -> sqlite3.Connection:
-    """Open the store of a peer at `path` for reading (`database.connect_to_read`)."""
-    return database.connect_to_read(path, _schema(), busy=busy)

@@ -4,9 +4,6 @@ Several processes may use one store at a time: `ssbfast listen` reads what `ssbf
 connection to it. Its methods may be called from any thread; reads take microseconds and never wait for a writer, but a
 write may wait for another process, up to `STORE_BUSY_SECONDS`: programs with an event loop write from a thread
 (`DenialLog` does).
-
-The file may be exchanged while we have it open. Each use looks at the name first: the file that is there now is
-believed, and where there is none, or something that is no store, every method raises StoreError until there is one.
 """
 
 from __future__ import annotations
@@ -14,20 +11,19 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, NamedTuple
+from typing import Final
 
 from ssbfast import limits
-from ssbfast.errors import BadInputError, StoreError
+from ssbfast.errors import StoreError
 from ssbfast.ids import FeedId
 from ssbfast.room.denials import Batch, Denial, RandBelow, RoomTally, Row, plan
 from ssbfast.room.tunnel_auth import Reason, Relation
 from ssbfast.store import database, peer_schema
+from ssbfast.store.database import Place, StoreFile, decoding
 
 FILE: Final = "store.sqlite"
 """The store's name in a data directory."""
@@ -61,20 +57,11 @@ class DenialCount:
         return self.refused - self.kept
 
 
-class _Place(NamedTuple):
-    """The file that a name stood for when we looked. file: another one for another file. change: its last write."""
+class Store(StoreFile):
+    """A connection to the store in `data`, which is made if it is missing (`StoreFile`).
 
-    file: tuple[int, int]
-    change: tuple[int, int]
-
-
-class Store:
-    """A connection to the store in `data`, which is made if it is missing.
-
-    busy: seconds that a write waits for other processes. now: the clock. reading: only to read, from a store that
-        exists; then it may be on a full disk, or on a file system that cannot be written.
-    Raises BadInputError, in one line, for a store that cannot be used, e.g. one of a newer version (which is left as
-    it is). Every method raises StoreError when the store cannot be read or written just now.
+    Attributes:
+        exchanged: How often another file has taken the place of the one that was open.
     """
 
     def __init__(
@@ -85,47 +72,10 @@ class Store:
         now: Callable[[], float] = time.time,
         reading: bool = False,
     ) -> None:
-        self.path = Path(data).expanduser() / FILE
-        self._now = now
-        self._busy = busy
-        self._lock = threading.RLock()
-        self._reading = reading
-        self._closed = False
-        before = None if database.is_missing(self.path) else self._look()
-        self._connection = self._connect(create=not reading)
-        self._place = self._last = before or self._look()
+        path = Path(data).expanduser() / FILE
+        super().__init__(path, peer_schema.schema(), "store", busy=busy, now=now, reading=reading)
         self._opened = 1
         self.exchanged = 0
-        """How often another file has taken the place of the one that was open."""
-
-    def __enter__(self) -> Store:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        return f"<Store {self.path}>"
-
-    def close(self) -> None:
-        """Close the connection. Harmless when it is closed."""
-        with self._lock:
-            self._closed = True
-            with contextlib.suppress(sqlite3.Error):
-                self._connection.close()
-
-    def check(self) -> None:
-        """Read all that decides over admission. Raises BadInputError, in one line, for a store that is damaged."""
-        try:
-            with self._using():
-                problem = database.damage(self._connection)
-            self.contacts()
-        except StoreError as error:
-            raise BadInputError(f"{self.path}: {error}") from None
-        if problem is not None:
-            raise BadInputError(f"{self.path} is damaged: {problem}")
 
     # ------------------------------------------------------------ contacts
 
@@ -150,7 +100,7 @@ class Store:
     def relations(self, who: Iterable[FeedId]) -> dict[FeedId, Relation]:
         """Return our relations to several peers at one moment."""
         found: dict[FeedId, Relation] = {}
-        with self._transaction("BEGIN"):
+        with self._transaction():
             for feed in who:
                 rows = self._all("SELECT follows, blocks FROM contacts WHERE feed = ?", feed.key)
                 found[feed] = Relation(bool(rows[0][0]), bool(rows[0][1])) if rows else Relation()
@@ -160,7 +110,7 @@ class Store:
         """Return all peers that we follow or block, ordered by id."""
         with self._using():
             rows = self._all("SELECT feed, follows, blocks, changed FROM contacts ORDER BY feed")
-            with _decoding():
+            with decoding():
                 return [
                     Contact(FeedId(feed), Relation(bool(follows), bool(blocks)), float(changed))
                     for feed, follows, blocks, changed in rows
@@ -220,7 +170,7 @@ class Store:
         """Return the refused connections that are remembered, oldest first."""
         with self._using():
             rows = self._all(f"SELECT {_DENIAL} FROM denials ORDER BY number")
-            with _decoding():
+            with decoding():
                 return [_denial(row) for row in rows]
 
     def denial(self, number: int) -> Denial | None:
@@ -229,7 +179,7 @@ class Store:
             return None
         with self._using():
             rows = self._all(f"SELECT {_DENIAL} FROM denials WHERE number = ?", number)
-            with _decoding():
+            with decoding():
                 return _denial(rows[0]) if rows else None
 
     def name_denials(self, room: FeedId, origin: FeedId, alias: str, verified_at: float) -> int:
@@ -246,7 +196,7 @@ class Store:
 
     def denial_counts(self) -> dict[FeedId, DenialCount]:
         """Return the refusals of each room in figures, those included that are not remembered."""
-        with self._transaction("BEGIN"):
+        with self._transaction():
             kept = dict(self._all("SELECT room, count(*) FROM denials GROUP BY room"))
             tallies = self._tallies()
         return {
@@ -255,12 +205,12 @@ class Store:
 
     def _rows(self, *, known: bool) -> list[Row]:
         rows = self._all("SELECT room, origin, number FROM denials WHERE known = ? ORDER BY number", known)
-        with _decoding():
+        with decoding():
             return [Row(FeedId(room), FeedId(origin), int(number)) for room, origin, number in rows]
 
     def _tallies(self) -> dict[FeedId, RoomTally]:
         rows = self._all("SELECT room, refused, faults, population, places FROM denial_rooms")
-        with _decoding():
+        with decoding():
             return {FeedId(room): RoomTally(*map(int, numbers)) for room, *numbers in rows}
 
     def _insert(self, denial: Denial) -> int:
@@ -276,73 +226,24 @@ class Store:
         )
         return cursor.lastrowid or 0
 
-    # ------------------------------------------------------------ SQLite
+    # ------------------------------------------------------------ the file
 
-    @contextlib.contextmanager
-    def _using(self) -> Iterator[None]:
-        """Hold the connection for us alone, to the store that is there now, and make our errors of SQLite's."""
-        with self._lock:
-            try:
-                if not self._closed and not (self._place and self._connection.in_transaction):
-                    self._follow_name()
-                yield
-            except sqlite3.Error as error:
-                raise StoreError(f"the store cannot be used: {database.cause(self.path, error)}") from None
+    def _read_all(self) -> None:
+        self.contacts()
 
-    def _follow_name(self) -> None:
-        """Open what has our name now, unless that is what we have open.
+    def _is_current(self, place: Place) -> bool:
+        """Return whether the file is the one that we have open, and nothing but SQLite has written to it.
 
-        A file that was only written to is opened again, too: SQLite trusts what it has read of a file until another
-        SQLite tells it of a change, and a program that copies a file over it does not.
+        SQLite trusts what it has read of a file until another SQLite tells it of a change, and a program that copies a
+        file over it does not: it is opened again.
         """
-        place = self._look()
-        if place is not None and place == self._place:
-            return
-        self._place = None
-        with contextlib.suppress(sqlite3.Error):
-            self._connection.close()
-        if place is None:
-            raise StoreError("the store was removed")
-        try:
-            self._connection = self._connect(create=False)
-        except BadInputError as error:
-            raise StoreError(str(error)) from None
-        is_other = self._last is None or place.file != self._last.file
+        return place == self._place
+
+    def _on_opened(self, is_other: bool) -> None:
         if is_other and (problem := database.damage(self._connection)) is not None:
-            self._connection.close()
             raise StoreError(f"{self.path} is damaged: {problem}")
         self.exchanged += is_other
-        self._place = self._last = place
         self._opened += 1
-
-    def _connect(self, *, create: bool) -> sqlite3.Connection:
-        if self._reading:
-            return peer_schema.connect_to_read(self.path, busy=self._busy)
-        return peer_schema.connect(self.path, busy=self._busy, create=create)
-
-    def _look(self) -> _Place | None:
-        try:
-            found = self.path.stat()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise StoreError(f"the store cannot be used: {database.cause(self.path, error)}") from None
-        return _Place((found.st_dev, found.st_ino), (found.st_mtime_ns, found.st_size))
-
-    @contextlib.contextmanager
-    def _transaction(self, begin: str) -> Iterator[None]:
-        """Run all or nothing, on any interruption; inside another transaction, a part of that."""
-        with self._using():
-            if self._connection.in_transaction:
-                yield
-                return
-            self._connection.execute(begin)
-            try:
-                yield
-                self._connection.execute("COMMIT")
-            except BaseException:
-                database.roll_back(self._connection)
-                raise
 
     def _fold_log(self) -> None:
         """Fold the log into the file itself, as far as no process is reading just now.
@@ -360,27 +261,10 @@ class Store:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        with self._transaction("BEGIN IMMEDIATE"):
-            if database.version_of(self._connection) != peer_schema.VERSION:
-                raise StoreError("a newer version of ssbfast has changed the store: restart this one")
+        with super()._writing():
             yield
         with self._lock:
             self._fold_log()
-
-    def _run(self, statement: str, *values: object) -> sqlite3.Cursor:
-        return self._connection.execute(statement, values)
-
-    def _all(self, statement: str, *values: object) -> list[Any]:
-        return self._run(statement, *values).fetchall()
-
-
-@contextlib.contextmanager
-def _decoding() -> Iterator[None]:
-    """Make our error of values that no ssbfast has written."""
-    try:
-        yield
-    except (ValueError, TypeError):
-        raise StoreError("the store cannot be used: it is damaged (there are values that cannot be)") from None
 
 
 def _denial(row: tuple[bytes, bytes, str, float, int, int, int, str | None, float | None]) -> Denial:

@@ -5,11 +5,8 @@ No table holds an address. Codes, tokens and links are there as SHA-256 of their
 
 from __future__ import annotations
 
-import sqlite3
-from pathlib import Path
 from typing import Final
 
-from ssbfast import limits
 from ssbfast.store import database
 
 _FEED: Final = "BLOB NOT NULL CHECK (typeof({0}) = 'blob' AND length({0}) = 32)"
@@ -133,21 +130,10 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     ),
 )
 
-VERSION: Final = len(MIGRATIONS)
-
 APPLICATION: Final = 0x73736272
 """`ssbr`, at its place in the file's head."""
 
 
-def _schema() -> database.Schema:
+def schema() -> database.Schema:
+    """Return what is in the store of a room."""
     return database.Schema(MIGRATIONS, APPLICATION, "who is a member and who is blocked")
-
-
-def connect(path: Path, *, busy: float = limits.STORE_BUSY_SECONDS, create: bool = True) -> sqlite3.Connection:
-    """Open the store of a room at `path` (`database.connect`)."""
-    return database.connect(path, _schema(), busy=busy, create=create)
-
-
-def connect_to_read(path: Path, *, busy: float = limits.STORE_BUSY_SECONDS) -> sqlite3.Connection:
-    """Open the store of a room at `path` for reading (`database.connect_to_read`)."""
-    return database.connect_to_read(path, _schema(), busy=busy)

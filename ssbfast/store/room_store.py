@@ -4,9 +4,6 @@ Several processes may use one store at a time: a running room sees what `ssbfast
 changes something is one transaction, its lines of the audit log included, so that a process that ends in its middle
 has changed nothing. A `RoomStore` may be used by any thread; a write may wait for another process, up to
 `STORE_BUSY_SECONDS`, so programs with an event loop write from a thread (`ssbfast.server.keeper`).
-
-The file may be exchanged while we have it open. Each use looks at the name first: the file that is there now is
-believed, and where there is none, every method raises StoreError until there is one.
 """
 
 from __future__ import annotations
@@ -17,10 +14,9 @@ import re
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final
 
 from ssbfast import limits
@@ -42,7 +38,8 @@ from ssbfast.room.records import (
     WebSession,
 )
 from ssbfast.room.roles import STORED_ROLES, Action, Mode, Role, may, may_act_on, right_for
-from ssbfast.store import database, room_schema
+from ssbfast.store import room_schema
+from ssbfast.store.database import StoreFile, decoding
 
 FILE: Final = "room.sqlite"
 """The store's name in a data directory."""
@@ -78,19 +75,9 @@ class Contents:
     notices: Sequence[Notice] = ()
 
 
-class RoomStore:
-    """A connection to a room's store (`ssbfast.room.records.RoomRecords`).
-
-    Args:
-        data: The room's data directory. The store in it is made if it is missing.
-        busy: Seconds that a write waits for other processes.
-        now: The clock.
-        reading: Only to read, from a store that exists; then it may be on a full disk, or where nothing can be written.
-
-    Raises:
-        BadInputError: In one line, for a store that cannot be used, e.g. one of a newer version (which is left as it
-            is). Every method raises StoreError when the store cannot be read or written just now.
-    """
+class RoomStore(StoreFile):
+    """A connection to the store in a room's data directory, which is made if it is missing (`StoreFile`,
+    `ssbfast.room.records.RoomRecords`)."""
 
     def __init__(
         self,
@@ -100,14 +87,8 @@ class RoomStore:
         now: Callable[[], float] = time.time,
         reading: bool = False,
     ) -> None:
-        self.path = Path(data).expanduser() / FILE
-        self._now = now
-        self._busy = busy
-        self._reading = reading
-        self._lock = threading.RLock()
-        self._closed = False
-        self._connection = self._connect(create=not reading)
-        self._file = self._look()
+        path = Path(data).expanduser() / FILE
+        super().__init__(path, room_schema.schema(), "room's store", busy=busy, now=now, reading=reading)
         self._is_other = False
         """True from the moment that another file is found under our name until all its news are read."""
         # A connection of its own: a room looks at it from its loop, which must not wait for a write in a thread.
@@ -115,37 +96,14 @@ class RoomStore:
         self._stamp_connection: sqlite3.Connection | None = None
         self._stamp: tuple[int, tuple[int, int]] | None = None
 
-    def __enter__(self) -> RoomStore:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        return f"<RoomStore {self.path}>"
-
     def close(self) -> None:
-        """Close the connection. Harmless when it is closed."""
-        with self._lock, self._stamp_lock:
-            self._closed = True
-            for connection in (self._connection, self._stamp_connection):
-                if connection is not None:
-                    with contextlib.suppress(sqlite3.Error):
-                        connection.close()
+        """Close the connections. Harmless when they are closed."""
+        super().close()
+        with self._stamp_lock:
+            if self._stamp_connection is not None:
+                with contextlib.suppress(sqlite3.Error):
+                    self._stamp_connection.close()
             self._stamp_connection = None
-
-    def check(self) -> None:
-        """Read the file whole. Raises BadInputError, in one line, for a store that is damaged."""
-        try:
-            with self._using():
-                problem = database.damage(self._connection)
-            self.news(None)
-        except StoreError as error:
-            raise BadInputError(f"{self.path}: {error}") from None
-        if problem is not None:
-            raise BadInputError(f"{self.path} is damaged: {problem}")
 
     def backup(self, target: Path) -> None:
         """Write a copy of the store, as it is at one moment, into a new file. Raises StoreError."""
@@ -157,7 +115,7 @@ class RoomStore:
 
     def news(self, since: int | None) -> News:
         """Return what changed since a line of the audit log; all for None, or when that line is not kept any more."""
-        with self._transaction("BEGIN"), _decoding():
+        with self._transaction(), decoding():
             newest = self._newest()
             oldest = self._one("SELECT min(number) FROM audit")
             kept_since = newest if oldest is None else int(oldest) - 1
@@ -189,7 +147,10 @@ class RoomStore:
     def _read_stamp(self) -> tuple[int, tuple[int, int]]:
         if self._closed:
             raise StoreError("the store is closed")
-        file = self._look()
+        place = self._look()
+        if place is None:
+            raise self._removed()
+        file = place.file
         if self._stamp_connection is None or self._stamp is None or self._stamp[1] != file:
             if self._stamp_connection is not None:
                 self._stamp_connection.close()
@@ -231,7 +192,7 @@ class RoomStore:
         """Return whether a key has a right now. None: the operator has all."""
         if by is None:
             return True
-        with _decoding():
+        with decoding():
             settings = self._settings()
         return may(self._role(by), settings.mode, action, mode_by=settings.mode_by)
 
@@ -255,12 +216,12 @@ class RoomStore:
 
     def members(self) -> Sequence[Member]:
         """Return all members, in the order of joining."""
-        with self._using(), _decoding():
+        with self._using(), decoding():
             return [_member(row) for row in self._all(f"SELECT {_MEMBER} FROM members ORDER BY since, feed")]
 
     def member(self, feed: FeedId) -> Member | None:
         """Return one member."""
-        with self._using(), _decoding():
+        with self._using(), decoding():
             rows = self._all(f"SELECT {_MEMBER} FROM members WHERE feed = ?", feed.key)
             return _member(rows[0]) if rows else None
 
@@ -322,7 +283,7 @@ class RoomStore:
 
     def denied(self) -> Sequence[Denied]:
         """Return all blocked keys, newest first."""
-        with self._using(), _decoding():
+        with self._using(), decoding():
             rows = self._all("SELECT feed, comment, by, since FROM denied ORDER BY since DESC, feed")
             return [Denied(FeedId(feed), comment, _feed(by), float(since)) for feed, comment, by, since in rows]
 
@@ -408,7 +369,7 @@ class RoomStore:
         """
         new_members: Sequence[FeedId] = changed.pop("members", ())  # type: ignore[assignment]
         with self._writing():
-            with _decoding():
+            with decoding():
                 before = self._settings()
             if expected not in (None, before):
                 return Outcome.INVALID
@@ -498,7 +459,7 @@ class RoomStore:
     def invites(self, by: FeedId | None = None, *, all: bool = True) -> Sequence[Invite]:
         """Return invites, newest first: all, or those that `by` made (None: the operator's)."""
         where, values = _made_by(by, all)
-        with self._using(), _decoding():
+        with self._using(), decoding():
             rows = self._all(f"SELECT {_INVITE} FROM invites {where} ORDER BY number DESC", *values)
             return [_invite(row) for row in rows]
 
@@ -507,7 +468,7 @@ class RoomStore:
     ) -> tuple[Sequence[Invite], int]:
         """Return some of the same invites, open ones first, and how many there are in all."""
         where, values = _made_by(by, all)
-        with self._transaction("BEGIN"), _decoding():
+        with self._transaction(), decoding():
             total = int(self._one(f"SELECT count(*) FROM invites {where}", *values))
             rows = self._all(
                 f"SELECT {_INVITE} FROM invites {where} ORDER BY ({_OPEN_INVITE}) DESC, number DESC LIMIT ? OFFSET ?",
@@ -517,13 +478,13 @@ class RoomStore:
 
     def open_invites(self, now: float) -> Mapping[FeedId | None, int]:
         """Return how many open invites each maker has (None: the operator); those without any are left out."""
-        with self._using(), _decoding():
+        with self._using(), decoding():
             rows = self._all(f"SELECT by, count(*) FROM invites WHERE {_OPEN_INVITE} GROUP BY by", now)
             return {_feed(by): int(count) for by, count in rows}
 
     def find_invite(self, hash: bytes) -> Invite | None:
         """Return the invite of a code, open or not. Whether its maker may still invite is the caller's business."""
-        with self._using(), _decoding():
+        with self._using(), decoding():
             rows = self._all(f"SELECT {_INVITE} FROM invites WHERE hash = ?", hash)
             return _invite(rows[0]) if rows else None
 
@@ -588,7 +549,7 @@ class RoomStore:
 
     def aliases(self) -> Sequence[AliasRecord]:
         """Return all aliases in use, by name."""
-        with self._using(), _decoding():
+        with self._using(), decoding():
             rows = self._all(f"SELECT {_ALIAS} FROM aliases WHERE freed IS NULL ORDER BY name")
             return [_alias(row) for row in rows]
 
@@ -606,7 +567,7 @@ class RoomStore:
             DONE, UNCHANGED, TAKEN, TOO_MANY, BLOCKED, FULL (`RoomRecords`), or MISSING: no key that may have an alias
             under the mode, any more.
         """
-        with self._writing(), _decoding():
+        with self._writing(), decoding():
             role = self._role(feed)
             if role is Role.BLOCKED:
                 return Outcome.BLOCKED
@@ -644,7 +605,7 @@ class RoomStore:
 
     def revoke_alias(self, name: str, *, by: FeedId | None, owner: FeedId | None = None) -> Outcome:
         """Free an alias. owner: only if it is this key's. Returns DONE or MISSING."""
-        with self._writing(), _decoding():
+        with self._writing(), decoding():
             rows = self._all("SELECT feed FROM aliases WHERE name = ? AND freed IS NULL", name)
             if not rows or owner not in (None, FeedId(rows[0][0])):
                 return Outcome.MISSING
@@ -699,13 +660,13 @@ class RoomStore:
 
     def web_session(self, hash: bytes) -> WebSession | None:
         """Return a browser's session, expired or not."""
-        with self._using(), _decoding():
+        with self._using(), decoding():
             rows = self._all(f"SELECT {_SESSION} FROM web_sessions WHERE hash = ?", hash)
             return _web_session(rows[0]) if rows else None
 
     def web_sessions(self, feed: FeedId) -> Sequence[WebSession]:
         """Return all sessions of a key, newest first."""
-        with self._using(), _decoding():
+        with self._using(), decoding():
             rows = self._all(
                 f"SELECT {_SESSION} FROM web_sessions WHERE feed = ? ORDER BY created DESC, hash", feed.key
             )
@@ -748,13 +709,13 @@ class RoomStore:
 
     def find_link(self, hash: bytes, now: float) -> tuple[FeedId | None, str] | None:
         """Return whom a link is for and its purpose; it stays. None: unknown, expired or used."""
-        with self._using(), _decoding():
+        with self._using(), decoding():
             rows = self._all("SELECT feed, purpose FROM links WHERE hash = ? AND expires > ?", hash, now)
             return (_feed(rows[0][0]), str(rows[0][1])) if rows else None
 
     def take_link(self, hash: bytes, now: float) -> tuple[FeedId | None, str] | None:
         """Use up a link; return its key and its purpose. None: unknown, expired or used."""
-        with self._writing(), _decoding():
+        with self._writing(), decoding():
             rows = self._all("SELECT feed, purpose, expires FROM links WHERE hash = ?", hash)
             if not rows:
                 return None
@@ -806,7 +767,7 @@ class RoomStore:
 
     def notices(self) -> Sequence[Notice]:
         """Return all notices."""
-        with self._using(), _decoding():
+        with self._using(), decoding():
             rows = self._all("SELECT name, language, title, body, changed FROM notices ORDER BY name, language")
             return [Notice(name, language, title, body, float(when)) for name, language, title, body, when in rows]
 
@@ -834,7 +795,7 @@ class RoomStore:
 
     def audit(self, *, before: int | None = None, count: int = 100) -> Sequence[AuditLine]:
         """Return lines of the audit log, newest first, older than line `before`."""
-        with self._using(), _decoding():
+        with self._using(), decoding():
             rows = self._all(
                 "SELECT number, time, by, action, subject, detail FROM audit"
                 " WHERE ? IS NULL OR number < ? ORDER BY number DESC LIMIT ?",
@@ -895,7 +856,7 @@ class RoomStore:
             for table in ("members", "denied", "invites", "aliases"):
                 if self._one(f"SELECT 1 FROM {table} LIMIT 1"):
                     raise BadInputError(f"{self.path} has {table} already; nothing was changed")
-            with _decoding():
+            with decoding():
                 before = self._settings()
             if contents.settings != before:
                 self._write_settings(before, contents.settings, None)
@@ -925,83 +886,13 @@ class RoomStore:
             for notice in contents.notices:
                 self._insert_notice(notice)
 
-    # ------------------------------------------------------------ SQLite
+    # ------------------------------------------------------------ the file
 
-    def _connect(self, *, create: bool) -> sqlite3.Connection:
-        if self._reading:
-            return room_schema.connect_to_read(self.path, busy=self._busy)
-        return room_schema.connect(self.path, busy=self._busy, create=create)
+    def _read_all(self) -> None:
+        self.news(None)
 
-    def _unusable(self, error: Exception) -> StoreError:
-        return StoreError(f"the room's store cannot be used: {database.cause(self.path, error)}")
-
-    def _look(self) -> tuple[int, int]:
-        """Return what identifies the file that has our name. Raises StoreError when there is none."""
-        try:
-            found = self.path.stat()
-        except FileNotFoundError:
-            raise StoreError(f"the room's store was removed: {self.path}") from None
-        except OSError as error:
-            raise self._unusable(error) from None
-        return found.st_dev, found.st_ino
-
-    @contextlib.contextmanager
-    def _using(self) -> Iterator[None]:
-        """Hold the connection for us alone, to the store that is there now, and make our errors of SQLite's."""
-        with self._lock:
-            try:
-                if self._closed:
-                    raise StoreError("the store is closed")
-                if not self._connection.in_transaction:
-                    self._follow_name()
-                yield
-            except sqlite3.Error as error:
-                raise self._unusable(error) from None
-
-    def _follow_name(self) -> None:
-        """Open what has our name now, unless that is what we have open."""
-        file = self._look()
-        if file == self._file:
-            return
-        try:
-            connection = self._connect(create=False)
-        except BadInputError as error:
-            raise StoreError(str(error)) from None
-        with contextlib.suppress(sqlite3.Error):
-            self._connection.close()
-        self._connection = connection
-        self._file = file
-        self._is_other = True
-
-    @contextlib.contextmanager
-    def _transaction(self, begin: str) -> Iterator[None]:
-        """Run all or nothing, on any interruption."""
-        with self._using():
-            self._connection.execute(begin)
-            try:
-                yield
-                self._connection.execute("COMMIT")
-            except BaseException:
-                database.roll_back(self._connection)
-                raise
-
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        with self._transaction("BEGIN IMMEDIATE"):
-            if database.version_of(self._connection) != room_schema.VERSION:
-                raise StoreError("a newer version of ssbfast has changed the store: restart this one")
-            yield
-
-    def _run(self, statement: str, *values: object) -> sqlite3.Cursor:
-        return self._connection.execute(statement, values)
-
-    def _all(self, statement: str, *values: object) -> list[Any]:
-        return self._run(statement, *values).fetchall()
-
-    def _one(self, statement: str, *values: object) -> Any:
-        """Return the first column of the first row; None when there is none."""
-        row = self._run(statement, *values).fetchone()
-        return None if row is None else row[0]
+    def _on_opened(self, is_other: bool) -> None:
+        self._is_other = is_other or self._is_other
 
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -1074,12 +965,3 @@ def _alias(row: Sequence[Any]) -> AliasRecord:
 def _web_session(row: Sequence[Any]) -> WebSession:
     hash, feed, created, seen, browser = row
     return WebSession(bytes(hash), FeedId(feed), float(created), float(seen), browser)
-
-
-@contextlib.contextmanager
-def _decoding() -> Iterator[None]:
-    """Make our error of values that no ssbfast has written."""
-    try:
-        yield
-    except (ValueError, TypeError, KeyError):
-        raise StoreError("the store cannot be used: it is damaged (there are values that cannot be)") from None

@@ -13,7 +13,7 @@ import pytest
 
 from ssbfast.errors import BadInputError, StoreError
 from ssbfast.room.tunnel_auth import Relation
-from ssbfast.store import peer_schema
+from ssbfast.store import database, peer_schema
 from ssbfast.store.peer_store import FILE, Contact, Store
 from tests.helpers.rooms import feed
 from tests.helpers.stores import RANDBELOW, batch, go, line, other_process, posix_only, raw, refusal, snapshot
@@ -23,7 +23,7 @@ from tests.helpers.stores import RANDBELOW, batch, go, line, other_process, posi
 
 def newer(data: Path) -> None:
     Store(data).close()
-    raw(data, f"PRAGMA user_version = {peer_schema.VERSION + 1}", "CREATE TABLE from_the_future (x)")
+    raw(data, f"PRAGMA user_version = {peer_schema.schema().version + 1}", "CREATE TABLE from_the_future (x)")
 
 
 def foreign(data: Path) -> None:
@@ -72,7 +72,7 @@ def test_the_message_says_newer(tmp_path: Path) -> None:
 @posix_only
 def test_newer_by_its_log_alone(tmp_path: Path) -> None:
     """A newer version that crashed: the number stands in the write-ahead log, not in the file yet."""
-    version = peer_schema.VERSION + 1
+    version = peer_schema.schema().version + 1
     process = other_process(
         f"store._connection.execute('PRAGMA user_version = {version}'); os._exit(0)\n", str(tmp_path)
     )
@@ -90,7 +90,7 @@ def test_newer_by_its_log_alone(tmp_path: Path) -> None:
 
 def test_a_newer_version_comes_while_we_run(tmp_path: Path) -> None:
     with Store(tmp_path) as store:
-        raw(tmp_path, f"PRAGMA user_version = {peer_schema.VERSION + 1}")
+        raw(tmp_path, f"PRAGMA user_version = {peer_schema.schema().version + 1}")
         with pytest.raises(StoreError, match="newer version"):
             store.follow(feed(1))
         assert store.contacts() == []
@@ -154,7 +154,7 @@ def schema(data: Path) -> list[tuple[str, str]]:
     return rows
 
 
-@pytest.mark.parametrize("number", range(1, peer_schema.VERSION + 1))
+@pytest.mark.parametrize("number", range(1, peer_schema.schema().version + 1))
 def test_from_every_older_number(tmp_path: Path, number: int) -> None:
     (tmp_path / "new").mkdir()
     at_version(tmp_path, number)
@@ -171,7 +171,6 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pyt
     before = schema(tmp_path)
     broken = (*peer_schema.MIGRATIONS, ("CREATE TABLE fine (x)", "CREATE TABLE contacts (again)"))
     monkeypatch.setattr(peer_schema, "MIGRATIONS", broken)
-    monkeypatch.setattr(peer_schema, "VERSION", len(broken))
     with pytest.raises(BadInputError):
         Store(tmp_path)
     monkeypatch.undo()
@@ -189,8 +188,8 @@ def test_it_is_made_while_another_looks_at_it(tmp_path: Path, monkeypatch: pytes
             if "sqlite_master" in sql and sqlite3.connect is not connect:
                 monkeypatch.undo()
                 with contextlib.suppress(BadInputError):  # it has to wait now, which it does not do for long
-                    peer_schema.connect(path, busy=0.05).close()
+                    database.connect(path, peer_schema.schema(), busy=0.05).close()
             return super().execute(sql, *values)
 
     monkeypatch.setattr(sqlite3, "connect", lambda *args, **how: connect(*args, factory=Slow, **how))
-    peer_schema.connect(path).close()
+    database.connect(path, peer_schema.schema()).close()
