@@ -1019,6 +1019,9 @@ WEB_SESSION_MOST: Final = 30 * 86_400.0
 WEB_SESSIONS_PER_KEY: Final = 32
 """Browsers in which one key is signed in: the one that was here longest ago gives way."""
 
+WEB_SESSIONS_KNOWN: Final = 4_096
+"""Browsers' sessions that are in memory, too: their requests need not ask the store."""
+
 LOGIN_LINK_SECONDS: Final = 900.0
 """Seconds that a link which signs a member in can be used."""
 
@@ -1160,6 +1163,9 @@ WEB_AUDIT_PAGE: Final = 100
 
 WEB_LIVE_PEOPLE: Final = 60
 """Peers that the first page after sign-in shows: it is sent again with each change, to all who look at it."""
+
+WEB_PAGES_DRAWN: Final = 64
+"""Kinds of the first page that are kept as they were drawn: 3 MB at the worst."""
 
 WEB_LIVE_SECONDS: Final = 1.0
 """Changes of the room within so long reach a browser together."""

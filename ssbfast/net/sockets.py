@@ -56,6 +56,13 @@ def tune(sock: socket.socket) -> None:
     _set(sock, _OURS)
 
 
+def no_delay(transport: asyncio.BaseTransport) -> None:
+    """Send what is written at once: asyncio does so for sockets only that were made with the number of TCP."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        _set(sock, _options(_NO_DELAY))
+
+
 def tune_carried(transport: asyncio.BaseTransport) -> None:
     """Set up a TCP connection that is carried: no delay, and keepalive.
 

@@ -31,6 +31,10 @@ class Keeper:
         on_changes: Called in the loop with what is different, in order; before the call that changed it returns.
         on_problem: Called with one line when the store cannot be read, once until it can be again.
         on_written: Called with the seconds that a change took.
+
+    Attributes:
+        version: Another number after each change of the store, by this room or by others: what was read before may be
+            out of date.
     """
 
     def __init__(
@@ -43,6 +47,7 @@ class Keeper:
     ) -> None:
         self.records = records
         self.registry = registry
+        self.version = 0
         self._on_changes = on_changes
         self._on_problem = on_problem
         self._on_written = on_written
@@ -89,7 +94,9 @@ class Keeper:
 
     async def refresh(self) -> None:
         """Apply what others have written by now. Raises StoreError."""
-        self._apply(await self._in_thread(partial(self.records.news, self.registry.number)))
+        news = await self._in_thread(partial(self.records.news, self.registry.number))
+        self.version += 1
+        self._apply(news)
 
     # ------------------------------------------------------------ inside
 
@@ -106,7 +113,10 @@ class Keeper:
             result = call()
             return result, self.records.news(since), time.perf_counter() - began
 
-        result, news, took = await self._in_thread(work)
+        try:
+            result, news, took = await self._in_thread(work)
+        finally:
+            self.version += 1
         self._on_written(took)
         self._apply(news)
         return result
@@ -132,6 +142,7 @@ class Keeper:
                     seen = stamp
                 self._has_problem = False
             except StoreError as error:
+                self.version += 1
                 if not self._has_problem:
                     self._has_problem = True
                     self._on_problem(str(error))

@@ -14,6 +14,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ssbfast import limits
 from ssbfast.budgets import Caps, Places, rings
+from ssbfast.net.sockets import no_delay
 from ssbfast.server.web.client_address import Proxies
 
 _SILENT = logging.getLogger("ssbfast.web.connection")
@@ -60,6 +61,35 @@ class ConnectionPlaces:
         self._proxied.remove(connection)
 
 
+class JoinedWrites:
+    """A transport that sends what is written in one turn of the loop as one piece: an answer with its head."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self.plain = transport
+        self._loop = loop
+        self._pieces: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        """Send bytes at the end of this turn."""
+        if not self._pieces:
+            self._loop.call_soon(self.flush)
+        self._pieces.append(data)
+
+    def flush(self) -> None:
+        """Send at once what waits."""
+        pieces, self._pieces = self._pieces, []
+        if pieces and not self.plain.is_closing():
+            self.plain.write(b"".join(pieces))
+
+    def close(self) -> None:
+        """Send what waits, then close."""
+        self.flush()
+        self.plain.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.plain, name)
+
+
 class HttpConnection(H11Protocol):
     """One connection. `protocol_class` binds it to the places of a site.
 
@@ -93,6 +123,9 @@ class HttpConnection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.sock = None
+        no_delay(transport)
+        self._joined = JoinedWrites(transport, self.loop)
+        self.transport = self._joined  # type: ignore[assignment]  # it has all that uvicorn uses
         self._wait_for("head", limits.WEB_HEADER_SECONDS)
 
     def abort(self) -> None:
@@ -143,6 +176,8 @@ class HttpConnection(H11Protocol):
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         self.leave()
+        self._joined.flush()
+        self.transport = self._joined.plain
         super().handle_websocket_upgrade(event)
 
     def send_400_response(self, msg: str) -> None:

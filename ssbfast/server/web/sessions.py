@@ -15,7 +15,7 @@ from ssbfast import limits
 from ssbfast.errors import StoreError
 from ssbfast.ids import FeedId
 from ssbfast.room.codes import hash_of, new_code
-from ssbfast.room.records import RoomRecords
+from ssbfast.room.records import RoomRecords, WebSession
 from ssbfast.room.registry import Registry
 from ssbfast.room.roles import Action, Role
 from ssbfast.server.keeper import Keeper
@@ -62,11 +62,13 @@ NOBODY: Final = Visitor()
 
 
 class Sessions:
-    """The sessions of a room's web site, in its records."""
+    """The sessions of a room's web site, in its records; in memory, too, until these change."""
 
     def __init__(self, keeper: Keeper, registry: Registry) -> None:
         self._keeper = keeper
         self._registry = registry
+        self._known: dict[bytes, WebSession] = {}  # by hash
+        self._version = keeper.version  # that they are of
 
     @property
     def _records(self) -> RoomRecords:
@@ -77,7 +79,7 @@ class Sessions:
         hashed = hash_of(token)
         if hashed is None:
             return NOBODY
-        session = await self._keeper.read(self._records.web_session, hashed)
+        session = await self._session(hashed)
         now = time.time()
         if session is None or not self._registry.may(session.feed, Action.SIGN_IN):
             return NOBODY
@@ -87,6 +89,21 @@ class Sessions:
             with contextlib.suppress(StoreError):  # a full disk shuts nobody out
                 await self._keeper.run(self._records.touch_web_session, hashed, now)
         return Visitor(session.feed, self._registry.role(session.feed), hashed, token)
+
+    async def _session(self, hashed: bytes) -> WebSession | None:
+        """Return a session of the records, expired or not, without asking them twice between two changes."""
+        if self._version != self._keeper.version:
+            self._version = self._keeper.version
+            self._known.clear()
+        session = self._known.get(hashed)
+        if session is None:
+            version = self._version
+            session = await self._keeper.read(self._records.web_session, hashed)
+            if session is not None and version == self._keeper.version == self._version:
+                if len(self._known) >= limits.WEB_SESSIONS_KNOWN:
+                    del self._known[next(iter(self._known))]
+                self._known[hashed] = session
+        return session
 
     async def is_current(self, visitor: Visitor) -> bool:
         """Return whether a visitor is still signed in: for what goes on after its request."""

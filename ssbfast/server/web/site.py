@@ -31,7 +31,7 @@ from ssbfast.server.web.errors import WebError
 from ssbfast.server.web.languages import LANGUAGES, Text, language_of, text_of, wishes
 from ssbfast.server.web.request_limits import RequestLimits, TooMany
 from ssbfast.server.web.sessions import NOBODY, Cookies, Sessions, Visitor, csrf_token, is_csrf_token
-from ssbfast.server.web.templating import STATIC, Templates, static_url
+from ssbfast.server.web.templating import STATIC, Templates, door, static_url
 
 T = TypeVar("T")
 LANGUAGE_COOKIE: Final = "lang"
@@ -164,6 +164,7 @@ class Site:
         self._waiting = 0
         self._static = _read_static(STATIC)
         self._templates = Templates(url=self.url)
+        self._marks = {"csrf": new_code(), "own_door": new_code()}  # that no alias and no text can hold
 
     @property
     def records(self) -> RoomRecords:
@@ -342,24 +343,46 @@ class Site:
             template: Its name in templates/.
             status: The HTTP status.
             headers: Further headers.
-            context: What the template gets, beside visitor, room, csrf, path, may and what `Templates` gives.
+            context: What the template gets, beside is_signed_in, own_door, room, csrf, path, may and what `Templates`
+                gives.
         """
-        body = self.markup(request, template, **context)
-        return Response(body, status, dict(headers or {}), "text/html; charset=utf-8")
+        own = self._own(request)
+        return self._page(self.markup(request, template, **own, **context).encode(), status, headers)
 
     def markup(self, request: Request, template: str, /, **context: Any) -> str:
-        """Return what a template makes, as `render` does: a page, or a part of one for a browser that has it open."""
+        """Return what a template makes: a page, or a part of one for a browser that has it open.
+
+        What is the visitor's own is given in `context`; all else is the same for all of one role.
+        """
         visitor = self.visitor(request)
         settings = self.registry.settings
         return self._templates.render(
             template,
             self.text(request),
-            visitor=visitor,
+            is_signed_in=visitor.is_signed_in,
             room=RoomView(self.room_name, str(self.room.me.id), settings.mode, settings.description),
-            csrf=self.csrf(request),
             may=lambda action: self.registry.may(visitor.feed, Action[action]),
             **{"path": request.url.path, **context},
         )
+
+    def shared_page(self, request: Request, template: str, /, **context: Any) -> bytes:
+        """Return a page for all members of one role: `own_page` puts in what is a visitor's own."""
+        return self.markup(request, template, **self._marks, **context).encode()
+
+    def own_page(self, request: Request, shared: bytes) -> Response:
+        """Answer with a page that `shared_page` has made."""
+        for name, text in self._own(request).items():
+            shared = shared.replace(self._marks[name].encode(), text.encode())
+        return self._page(shared)
+
+    def _own(self, request: Request) -> dict[str, str]:
+        """Return what of a page is a visitor's own."""
+        visitor = self.visitor(request)
+        return {"csrf": self.csrf(request), "own_door": door(visitor.feed, "small") if visitor.is_signed_in else ""}
+
+    @staticmethod
+    def _page(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+        return Response(body, status, dict(headers or {}), "text/html; charset=utf-8")
 
     def json(self, value: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
         """Return JSON."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from pathlib import Path
@@ -16,7 +17,9 @@ from ssbfast.room.roles import Mode, Role
 from ssbfast.server.web import passwords
 from ssbfast.server.web.pages.common import one_line
 from ssbfast.server.web.pages.language import local_path
-from ssbfast.server.web.templating import feed_of_path, feed_path, markdown
+from ssbfast.server.web.sessions import csrf_token
+from ssbfast.server.web.templating import door, feed_of_path, feed_path, markdown
+from ssbfast.store.room_store import RoomStore
 from tests.helpers.rawpeer import RawPeer, eventually
 from tests.helpers.web_pages import Place, Stream, web_room
 
@@ -481,3 +484,86 @@ def test_markdown_has_no_html_no_images_and_no_first_heading() -> None:
 
 def test_one_line_has_nothing_that_hides() -> None:
     assert one_line(" a\r\nb\x00\u202ec\ud800 ") == "a  bc"
+
+
+# ---------------------------------------------------------------- what is kept in memory
+
+
+async def test_a_browser_s_session_is_read_once_between_two_changes(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(limits, "RECORDS_LOOK_SECONDS", 3_600.0)  # a look at the store is a change, too
+    async with web_room(tmp_path) as place:
+        browser = await place.browser(await place.member())
+        asked: list[bytes] = []
+        read = place.store.web_session
+
+        def counted(hashed: bytes) -> Any:
+            asked.append(hashed)
+            return read(hashed)
+
+        monkeypatch.setattr(place.store, "web_session", counted)
+        assert [(await browser.get("/me")).status for _ in range(4)] == [200] * 4 and len(asked) == 1
+        await place.member()
+        assert (await browser.get("/me")).status == 200 and len(asked) == 2
+
+
+async def test_a_session_that_another_process_ends_is_over(tmp_path: Path) -> None:
+    async with web_room(tmp_path) as place:
+        feed = await place.member()
+        browser = await place.browser(feed)
+        assert (await browser.get("/me")).status == 200
+        with RoomStore(tmp_path) as other:
+            other.end_web_sessions(feed)
+        for _ in range(200):
+            if (await browser.get("/me")).status != 200:
+                break
+            await asyncio.sleep(0.05)
+        assert (await browser.get("/me")).status != 200
+
+
+async def test_a_session_in_memory_expires(tmp_path: Path, monkeypatch: Any) -> None:
+    async with web_room(tmp_path) as place:
+        browser = await place.browser(await place.member())
+        assert (await browser.get("/me")).status == 200
+        monkeypatch.setattr(limits, "WEB_SESSION_IDLE", 0.0)
+        assert (await browser.get("/me")).status != 200
+
+
+async def test_sessions_in_memory_are_so_many(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(limits, "WEB_SESSIONS_KNOWN", 2)
+    async with web_room(tmp_path) as place:
+        browsers = [await place.browser(await place.member()) for _ in range(5)]
+        for browser in browsers:
+            assert (await browser.get("/me")).status == 200
+        assert len(place.web.site.sessions._known) == 2
+
+
+async def test_a_page_that_is_drawn_once_holds_nothing_of_the_first_that_saw_it(tmp_path: Path) -> None:
+    async with web_room(tmp_path) as place:
+        feeds = [await place.member(feed=FeedId(bytes([number]) * 32)) for number in (1, 2)]
+        first, second = [await place.browser(feed) for feed in feeds]
+        pages = [(await browser.get("/dashboard")).text for browser in (first, second)]
+        for page, own, other in ((pages[0], first, second), (pages[1], second, first)):
+            assert own.token and other.token
+            assert csrf_token(own.token) in page and csrf_token(other.token) not in page
+            assert all(mark not in page for mark in place.web.site._marks.values())
+        assert str(door(feeds[0], "small")) != str(door(feeds[1], "small"))
+        assert str(door(feeds[1], "small")) in pages[1] and str(door(feeds[0], "small")) not in pages[1]
+        assert (await second.post("/logout")).status == 303
+
+
+async def test_pages_that_are_kept_are_so_many(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(limits, "WEB_PAGES_DRAWN", 1)
+    async with web_room(tmp_path) as place:
+        feed = await place.member()
+        kept: list[int] = []
+        shared_page = place.web.site.shared_page
+
+        def counted(request: Any, template: str, /, **context: Any) -> bytes:
+            kept.append(1)
+            return shared_page(request, template, **context)
+
+        monkeypatch.setattr(place.web.site, "shared_page", counted)
+        for language in ("en", "en", "de", "en"):
+            page = await (await place.browser(feed, language)).get("/dashboard")
+            assert page.status == 200 and f'lang="{language}"' in page.text
+        assert len(kept) == 3  # the second is the first's; the last one was given up for the German one

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -19,6 +20,7 @@ from ssbfast import limits
 from ssbfast.budgets import Rate
 from ssbfast.room.roles import Mode, Role
 from ssbfast.server.web.client_address import Proxies, bucket, parse_networks
+from ssbfast.server.web.connection import HttpConnection, JoinedWrites
 from ssbfast.server.web.request_limits import RATES
 from tests.helpers.rawpeer import PATIENCE, eventually
 from tests.helpers.served_site import LAVISH_RATES, Answer, Browser, ServedSite, read_answer, served_site
@@ -521,3 +523,23 @@ async def test_while_it_ends_it_says_so(site: ServedSite) -> None:
     site.site.is_draining = True
     answer: Answer = await site.browser().get("/healthz")
     assert answer.status == 503
+
+
+async def test_an_answer_is_sent_at_once_and_in_one_piece(site: ServedSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[bytes] = []
+    delays: list[int] = []
+    start, flush = HttpConnection.connection_made, JoinedWrites.flush
+
+    def counted(joined: JoinedWrites) -> None:
+        if joined._pieces:
+            sent.append(b"".join(joined._pieces))
+        flush(joined)
+
+    def seen(connection: HttpConnection, transport: asyncio.Transport) -> None:
+        start(connection, transport)
+        delays.append(transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    monkeypatch.setattr(JoinedWrites, "flush", counted)
+    monkeypatch.setattr(HttpConnection, "connection_made", seen)
+    answer = await raw(site, b"GET /healthz HTTP/1.1\r\nHost: room.example\r\nConnection: close\r\n\r\n")
+    assert len(delays) == 1 and delays[0] and sent == [answer] and answer.endswith(b"ok\n")

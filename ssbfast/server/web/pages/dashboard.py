@@ -68,6 +68,7 @@ class Board:
         self._made = 0.0
         self._is_watching = False
         self._drawn: dict[tuple[object, ...], str] = {}
+        self._pages: dict[tuple[object, ...], bytes] = {}
         self._invites: dict[object, tuple[int | None, float, int]] = {}
         self._viewers: set[asyncio.Event] = set()
         self._is_stale = True
@@ -102,6 +103,7 @@ class Board:
             self._is_stale = False
             self._snapshot = _look(self._site)
             self._drawn.clear()
+            self._pages.clear()
             self._made = time.perf_counter()
             self._cost = self._made - now
         return self._snapshot
@@ -143,9 +145,23 @@ class Board:
         for part in _PARTS:
             key = (part, language, context["blocked"] is None, context["is_moderator"], context["open_invites"])
             if key not in self._drawn:
+                if len(self._drawn) >= limits.WEB_PAGES_DRAWN:
+                    self._drawn.clear()
                 self._drawn[key] = self._site.markup(request, f"_live_{part}.html", **context)
             found[part] = self._drawn[key]
         return found
+
+    async def page(self, request: Request) -> Response:
+        """Answer with the whole page, drawn once in the same way."""
+        site, parts, said = self._site, await self.parts(request), done(self._site, request)
+        key = (site.visitor(request).role, site.language(request), site.registry.settings, said, *parts.values())
+        if key not in self._pages:
+            if len(self._pages) >= limits.WEB_PAGES_DRAWN:
+                self._pages.clear()
+            safe = {part: Markup(html) for part, html in parts.items()}  # templates'
+            where = addresses(site, request)
+            self._pages[key] = site.shared_page(request, "dashboard.html", addresses=where, done=said, **safe)
+        return site.own_page(request, self._pages[key])
 
 
 def _look(site: Site) -> Snapshot:
@@ -172,12 +188,7 @@ def routes(site: Site) -> list[Route]:
 
     async def show(request: Request) -> Response:
         site.require(request, Action.SIGN_IN)
-        parts: dict[str, Any] = {
-            part: Markup(html) for part, html in (await board.parts(request)).items()
-        }  # templates'
-        return await site.render(
-            request, "dashboard.html", addresses=addresses(site, request), done=done(site, request), **parts
-        )
+        return await board.page(request)
 
     async def events(request: Request) -> Response:
         visitor = site.require(request, Action.SEE_ONLINE)
