@@ -1158,6 +1158,9 @@ INVITES_PER_KEY: Final = 100
 WEB_PAGE: Final = 50
 """Members, invites, aliases or blocked keys on one page."""
 
+WEB_MEMBERS_AT_ONCE: Final = 500
+"""Members that are ordered or looked through in one turn of the loop: a millisecond."""
+
 WEB_AUDIT_PAGE: Final = 100
 """Lines of the audit log on one page."""
 

@@ -105,6 +105,10 @@ class Portal:
         """Return all announced feed ids, in the order of joining."""
         return list(self._announced)
 
+    def is_announced(self, feed: FeedId) -> bool:
+        """Return whether a key has an announced session."""
+        return feed in self._announced
+
     def route(self, session: int, portal: FeedId | None, target: FeedId) -> int:
         """Return the newest announced session of `target`, for a tunnel that `session` asks for.
 

@@ -13,8 +13,10 @@ from ssbfast.ids import FeedId
 from ssbfast.keys import Keypair
 from ssbfast.net.relay import Relay
 from ssbfast.room.codes import hash_of
+from ssbfast.room.records import AliasRecord, Standing
 from ssbfast.room.roles import Mode, Role
 from ssbfast.server.web import passwords
+from ssbfast.server.web.pages import members as members_pages
 from ssbfast.server.web.pages.common import one_line
 from ssbfast.server.web.pages.language import local_path
 from ssbfast.server.web.sessions import csrf_token
@@ -159,6 +161,34 @@ async def test_many_members_have_pages(tmp_path: Path, monkeypatch: Any) -> None
         assert seen == {feed_path(feed) for feed in feeds}
         for odd in ("-1", "x", "99999999999", "%00"):
             assert (await browser.get(f"/members?page={odd}")).status == 200
+
+
+async def test_many_members_are_put_in_order_and_looked_through_in_pieces(monkeypatch: Any) -> None:
+    monkeypatch.setattr(limits, "WEB_MEMBERS_AT_ONCE", 2)
+    feeds = [FeedId(bytes([number]) * 32) for number in range(1, 10)]
+    roles = [Role.MEMBER, Role.ADMIN, Role.BLOCKED, Role.MODERATOR, *[Role.MEMBER] * 5]
+    names = {4: "zoe", 6: "amy", 8: "amy-2"}
+    standings = {
+        feed: Standing(roles[at], (AliasRecord(names[at], feed, b"", 0.0),) if at in names else ())
+        for at, feed in enumerate(feeds)
+    }
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(other())
+    order = await members_pages._order(standings)
+    assert [feeds.index(feed) for feed in order] == [1, 3, 6, 8, 4, 0, 5, 7] and turns >= 8  # pieces
+    turns = 0
+    assert await members_pages._found(standings, order, "AMY") == [feeds[6], feeds[8]] and turns >= 4
+    del standings[feeds[6]]
+    assert await members_pages._found(standings, order, "amy") == [feeds[8]]
+    assert await members_pages._found(standings, order, feed_path(feeds[3])[:9]) == [feeds[3]]
+    task.cancel()
 
 
 async def test_what_a_block_does_stands_on_its_page(tmp_path: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import heapq
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -36,6 +38,8 @@ from ssbfast.server.web.pages.common import (
 from ssbfast.server.web.sessions import Visitor
 from ssbfast.server.web.site import Site, wall_time
 from ssbfast.server.web.templating import feed_path, qr
+
+T = TypeVar("T")
 
 NO_ID = N_("This is neither an SSB id nor an alias of this room.")
 OWN_ROOM = N_("This is the id of the room itself.")
@@ -123,6 +127,7 @@ class _Pages:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._order: tuple[int | None, list[FeedId]] | None = None  # of which line of the audit log
+        self._ordering = asyncio.Lock()
 
     # ------------------------------------------------------------ the list
 
@@ -134,13 +139,10 @@ class _Pages:
         site = self._site
         query = one_line(request.query_params.get("q", ""))[: limits.WEB_QUERY]
         standings = dict(site.registry.keys())
-        if self._order is None or self._order[0] != site.registry.number:
-            number = site.registry.number
-            self._order = number, await asyncio.to_thread(_order, standings)
-        order = [feed for feed in self._order[1] if feed in standings] if query else self._order[1]
-        page = page_of(request, await asyncio.to_thread(_found, standings, order, query) if query else order)
-        online, names = set(site.room.online()), names_of(site.registry)
-        rows = [Row(feed, site.registry.role(feed), names(feed), feed in online) for feed in page.items]
+        order = await self._ordered(standings)
+        page = page_of(request, await _found(standings, order, query) if query else order)
+        is_online, names = site.room.portal.is_announced, names_of(site.registry)
+        rows = [Row(feed, site.registry.role(feed), names(feed), is_online(feed)) for feed in page.items]
         return await site.render(
             request,
             "members.html",
@@ -154,6 +156,14 @@ class _Pages:
             may_add=site.registry.may(site.visitor(request).feed, Action.NOMINATE_MODERATOR),
             done=done(site, request),
         )
+
+    async def _ordered(self, standings: Mapping[FeedId, Standing]) -> Sequence[FeedId]:
+        """Return all members in order; worked out once for all that ask at the same time."""
+        async with self._ordering:
+            number = self._site.registry.number
+            if self._order is None or self._order[0] != number:
+                self._order = number, await _order(standings)
+            return self._order[1]
 
     async def add(self, request: Request) -> Response:
         """Make a key a member."""
@@ -206,7 +216,7 @@ class _Pages:
             aliases=aliases,
             names=names_of(site.registry),
             load=site.room.load(feed) if is_moderator else None,
-            is_online=feed in site.room.online(),
+            is_online=site.room.portal.is_announced(feed),
             rights=rights_over(site, visitor, feed),
             is_self=visitor.feed == feed,
             problem=problem,
@@ -324,22 +334,42 @@ class _Pages:
         )
 
 
-def _order(standings: Mapping[FeedId, Standing]) -> list[FeedId]:
-    """Return all members, admins first, then by name. Slow for thousands: for a thread."""
-    keys = [
-        (-standing.role, not standing.aliases, standing.aliases[0].name if standing.aliases else "", feed.key, feed)
-        for feed, standing in standings.items()
-        if is_stored(standing.role)
-    ]
-    return [key[-1] for key in sorted(keys)]
+async def _order(standings: Mapping[FeedId, Standing]) -> list[FeedId]:
+    """Return all members, admins first, then by name. In pieces, between which the loop goes on."""
+    runs = []
+    for piece in _pieces(standings.items()):
+        keys = [
+            (-standing.role, not standing.aliases, standing.aliases[0].name if standing.aliases else "", feed.key, feed)
+            for feed, standing in piece
+            if is_stored(standing.role)
+        ]
+        runs.append(sorted(keys))
+        await asyncio.sleep(0)
+    found: list[FeedId] = []
+    for merged in _pieces(heapq.merge(*runs)):
+        found += [key[-1] for key in merged]
+        await asyncio.sleep(0)
+    return found
 
 
-def _found(standings: Mapping[FeedId, Standing], order: Sequence[FeedId], query: str) -> list[FeedId]:
-    """Return the members whose alias contains a text, or whose id begins with it. For a thread."""
+async def _found(standings: Mapping[FeedId, Standing], order: Sequence[FeedId], query: str) -> list[FeedId]:
+    """Return the members whose alias contains a text, or whose id begins with it. In pieces, as `_order`."""
     word = query.lower()
     key = query.removeprefix("@").translate(str.maketrans("-_", "+/")).partition(".")[0] or "@"
-    return [
-        feed
-        for feed in order
-        if encode_key(feed.key).startswith(key) or any(word in alias.name for alias in standings[feed].aliases)
-    ]
+    found: list[FeedId] = []
+    for piece in _pieces(order):
+        found += [
+            feed
+            for feed in piece
+            if feed in standings
+            and (encode_key(feed.key).startswith(key) or any(word in alias.name for alias in standings[feed].aliases))
+        ]
+        await asyncio.sleep(0)
+    return found
+
+
+def _pieces(items: Iterable[T]) -> Iterator[list[T]]:
+    """Yield items in lists that take a millisecond."""
+    rest = iter(items)
+    while piece := list(islice(rest, limits.WEB_MEMBERS_AT_ONCE)):
+        yield piece
