@@ -25,6 +25,7 @@ from ssbfast.server.web import alias_pages, invite_pages, landing, metrics, page
 from ssbfast.server.web.client_address import RequestHost
 from ssbfast.server.web.errors import WebError
 from ssbfast.server.web.request_limits import TooMany
+from ssbfast.server.web.request_turns import RequestTurns
 from ssbfast.server.web.sessions import Cookies
 from ssbfast.server.web.site import Incoming, Site, too_many, wall_time, wants_json
 
@@ -90,6 +91,7 @@ class Application:
             routes += make(site)
         self._router = Router(routes, redirect_slashes=False, default=self._not_found)
         self._alias = alias_pages.subdomain(site)
+        self._turns = RequestTurns()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -97,6 +99,7 @@ class Application:
             return
         is_started = False
         began = self._site.now()
+        await self._turns.wait()
 
         async def guarded(message: Message) -> None:
             nonlocal is_started

@@ -90,7 +90,11 @@ class JoinedWrites:
         return getattr(self.plain, name)
 
 
-class HttpConnection(H11Protocol):
+_BUFFER = memoryview(bytearray(limits.WEB_HEADER))
+"""What is read goes through it: of more, h11 would take a head of any length, and a crowd a lot of memory."""
+
+
+class HttpConnection(H11Protocol, asyncio.BufferedProtocol):
     """One connection. `protocol_class` binds it to the places of a site.
 
     sock: its socket, until it begins: a handshake of TLS may come before that.
@@ -149,17 +153,16 @@ class HttpConnection(H11Protocol):
             self._stalled.cancel()
             self._stalled = None
 
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return _BUFFER
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.data_received(bytes(_BUFFER[:nbytes]))
+
     def data_received(self, data: bytes) -> None:
-        view = memoryview(data)
-        for at in range(0, len(data), limits.WEB_HEADER):  # h11 looks at the length of a head that is not whole only
-            super().data_received(bytes(view[at : at + limits.WEB_HEADER]))
-            if self.transport.is_closing():
-                return
-            if self.transport.get_protocol() is not self:
-                rest = bytes(view[at + limits.WEB_HEADER :])
-                if rest:
-                    self.transport.get_protocol().data_received(rest)  # type: ignore[attr-defined]
-                return
+        super().data_received(data)
+        if self.transport.is_closing() or self.transport.get_protocol() is not self:
+            return
         state = self.conn.their_state
         if state is h11.SEND_BODY:
             self._wait_for("body", limits.WEB_BODY_SECONDS)

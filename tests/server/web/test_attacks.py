@@ -11,16 +11,21 @@ from urllib.parse import quote
 
 import pytest
 from markdown_it.token import Token
+from starlette.requests import Request
+from starlette.types import Scope
 
 from ssbfast import limits
 from ssbfast.budgets import Caps
-from ssbfast.room.records import Notice
+from ssbfast.room.records import NewInvite, Notice, Outcome
 from ssbfast.room.roles import Role
 from ssbfast.server.web import templating
+from ssbfast.server.web.app import Application
+from ssbfast.server.web.connection import HttpConnection
+from ssbfast.server.web.site import Incoming
 from ssbfast.wire.http_auth import new_nonce, solve
 from tests.helpers import tls
 from tests.helpers.rawpeer import PATIENCE, eventually
-from tests.helpers.served_site import ServedSite, next_event, served_site
+from tests.helpers.served_site import ServedSite, next_event, read_answer, served_site
 
 
 @pytest.fixture
@@ -113,6 +118,45 @@ async def test_a_visitor_in_a_crowd_that_says_nothing_is_answered(site: ServedSi
     assert answer.startswith(b"HTTP/1.1 200 ")
 
 
+async def test_requests_begin_one_a_tick(site: ServedSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that had come began in one tick, and calls in the room waited for them."""
+    ticks, began = [0], []
+    let_in = Application._let_in
+
+    async def noted(self: Application, scope: Scope, request: Request) -> Incoming:
+        began.append(ticks[0])
+        return await let_in(self, scope, request)
+
+    monkeypatch.setattr(Application, "_let_in", noted)
+    request = f"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:{site.port}\r\n\r\n".encode()
+    connections = [await opened(site, b"") for _ in range(20)]
+
+    async def count() -> None:
+        while len(began) < 60:
+            ticks[0] += 1
+            await asyncio.sleep(0)
+
+    for _, writer in connections:
+        writer.write(request * 3)
+    await asyncio.wait_for(count(), PATIENCE)
+    assert len(set(began)) == 60
+    for reader, writer in connections:
+        await read_answer(reader)
+        writer.close()
+
+
+async def test_little_is_read_at_once(site: ServedSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quarter of a MiB was, and a hundred bodies took a hundred MiB."""
+    sizes: list[int] = []
+    received = HttpConnection.data_received
+    monkeypatch.setattr(
+        HttpConnection, "data_received", lambda self, data: (sizes.append(len(data)), received(self, data))[1]
+    )
+    answer = await site.browser().ask("POST", "/claim", bytes(1_000_000), {"Content-Type": "application/json"})
+    assert answer.status == 413
+    assert sum(sizes) > 100_000 and max(sizes) <= limits.WEB_HEADER
+
+
 # ---------------------------------------------------------------- streams
 
 
@@ -163,7 +207,7 @@ async def test_an_invite_of_somebody_who_was_just_blocked_is_not_told(
     me = await site.member()
     browser = await site.signed_in(me)
     csrf = (await browser.get("/create-invite")).csrf
-    monkeypatch.setattr(site.store, "create_invite", lambda *_args, **_options: 0)
+    monkeypatch.setattr(site.store, "create_invite", lambda *_args, **_options: NewInvite(Outcome.FORBIDDEN))
     assert (await browser.form("/create-invite", {"csrf": csrf})).status == 403
 
 
