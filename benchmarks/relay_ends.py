@@ -236,7 +236,7 @@ def _say(**what: Any) -> None:
 
 
 def main(args: list[str]) -> None:
-    speech: Speech = args[0]  # type: ignore[assignment]
+    speech: Speech = args[0]  # type: ignore[assignment]  # one of its words, as our own command says
     end = _far_end(speech, args[2] if len(args) > 2 else "")
     {"bulk": bulk, "echo": echo}[args[1]](end)
 

@@ -1022,6 +1022,12 @@ WEB_SESSIONS_PER_KEY: Final = 32
 WEB_SESSIONS_KNOWN: Final = 4_096
 """Browsers' sessions that are in memory, too: their requests need not ask the store."""
 
+METRICS_TOKEN_LEAST: Final = 20
+"""Characters of the token for /metrics, at least."""
+
+METRICS_TOKEN_MOST: Final = 200
+"""Characters of the token for /metrics, at most."""
+
 LOGIN_LINK_SECONDS: Final = 900.0
 """Seconds that a link which signs a member in can be used."""
 

@@ -193,7 +193,7 @@ def _exchange(sock: socket.socket, parts: SplitResult, body: bytes | None, deadl
         raise WebSiteError("that web address may not be asked")
     sock.settimeout(_left(deadline))
     sock.sendall(text.encode("ascii") + (body or b""))
-    response = http.client.HTTPResponse(_Answering(sock, deadline), method=method)  # type: ignore[arg-type]
+    response = http.client.HTTPResponse(_Answering(sock, deadline), method=method)  # type: ignore[arg-type]  # makefile is all it uses
     with contextlib.closing(response):
         response.begin()
         answer = b"" if response.status in _MOVED else response.read(limits.WEB_ANSWER + 1)

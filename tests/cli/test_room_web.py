@@ -326,3 +326,32 @@ def test_where_a_site_is(host: Endpoint | None, url: str | None, expected: str) 
     assert plan_web("0.0.0.0:80", url=url, host=host, proxies=(), certificate=None).proxies == ()
     with pytest.raises(BadInputError):
         plan_web("", url="https://a b", host=host, proxies=(), certificate=None)
+
+
+def test_the_token_of_a_file_opens_the_measurements(data: Path, tmp_path: Path) -> None:
+    file, token = tmp_path / "token", "0123456789abcdef0123456789abcdef"
+    file.write_text(f"{token}\n")
+    with start(data, "--json", "--web", "127.0.0.1:0", "--metrics-token-file", str(file)) as room:
+        parts = urlsplit(room.event("web_listening")["url"])
+        found = []
+        for authorization in (f"Bearer {token}", f"Bearer {token[:-1]}"):
+            connection = http.client.HTTPConnection("127.0.0.1", parts.port, timeout=20)
+            headers = {"Host": parts.netloc, "X-Forwarded-For": "192.0.2.7", "Authorization": authorization}
+            connection.request("GET", "/metrics", headers=headers)
+            found.append(connection.getresponse().status)
+            connection.close()
+        assert found == [200, 404]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"short\n", b"x" * 201, b"a token with blanks in it\n", b"\xff" * 32])
+def test_a_token_that_can_be_guessed_or_sent_by_nobody_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    from ssbfast.cli.room.web import plan_web
+
+    file = tmp_path / "token"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(BadInputError, match="--metrics-token-file"):
+        plan_web("", url=None, host=None, proxies=(), certificate=None, metrics_token=file)
+    file.write_bytes(b"x" * 20)
+    plan = plan_web("", url=None, host=None, proxies=(), certificate=None, metrics_token=file)
+    assert plan.metrics_token == "x" * 20

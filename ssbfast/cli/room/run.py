@@ -107,6 +107,12 @@ CONFIG: Final = "room.toml"
 )
 @click.option("--tls-cert", metavar="FILE", help="Certificate chain of the site (PEM), when no proxy has one.")
 @click.option("--tls-key", metavar="FILE", help="Its key (PEM).")
+@click.option(
+    "--metrics-token-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="File with a token, by which /metrics may be read from elsewhere than this machine.",
+)
 @click.option("--admin", metavar="@ID", callback=callback(_admin), help="Make this peer an admin of the room.")
 @network_option
 @group_read_option
@@ -123,6 +129,7 @@ def run(
     trust_proxy: tuple[str, ...],
     tls_cert: str | None,
     tls_key: str | None,
+    metrics_token_file: Path | None,
     admin: FeedId | None,
     network: NetworkId,
     as_json: bool,
@@ -144,7 +151,7 @@ def run(
     if udp and no_udp:
         raise BadInputError("either --udp or --no-udp")
     reflect = () if no_udp else udp or None
-    plan = _plan(web, web_url, host, trust_proxy, (tls_cert, tls_key))
+    plan = _plan(web, web_url, host, trust_proxy, (tls_cert, tls_key), metrics_token_file)
     secret = (default_data() if data is None else data) / "secret"
     me = read_secret(secret, create=True)
     name = name or (host.host if host is not None else "")
@@ -183,11 +190,14 @@ def _plan(
     host: Endpoint | None,
     proxies: tuple[str, ...],
     certificate: tuple[str | None, str | None],
+    metrics_token: Path | None,
 ) -> WebPlan | None:
     """Read the options of a web site; None without one, which then loads nothing of it."""
     if web is None:
-        if url or proxies or any(certificate):
-            raise BadInputError("--web-url, --trust-proxy, --tls-cert and --tls-key are for a room with --web")
+        if url or proxies or any(certificate) or metrics_token:
+            raise BadInputError(
+                "--web-url, --trust-proxy, --tls-cert, --tls-key and --metrics-token-file are for a room with --web"
+            )
         return None
     from ssbfast.cli.room.web import plan_web
 
@@ -195,7 +205,7 @@ def _plan(
     if (cert is None) != (key is None):
         raise BadInputError("--tls-cert and --tls-key belong together")
     files = None if cert is None or key is None else (cert, key)
-    return plan_web(web, url=url, host=host, proxies=proxies, certificate=files)
+    return plan_web(web, url=url, host=host, proxies=proxies, certificate=files, metrics_token=metrics_token)
 
 
 def _site(

@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import http.client
 import io
+import re
 import socket
 import ssl
 import sys
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -39,6 +41,7 @@ TLS_PORT: Final = 443
 _CHECK_SECONDS: Final = 5.0
 _CHECK_ANSWER: Final = 64 * 1024
 _HERE: Final = "127.0.0.1"
+_TOKEN: Final = re.compile(r"[!-~]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +53,14 @@ class WebPlan:
         url: Where browsers find it; empty for this machine only.
         proxies: Networks of proxies.
         certificate: The files of certificate and key; None without TLS of its own.
+        metrics_token: With it `/metrics` may be read from elsewhere; None: from this machine only.
     """
 
     endpoint: Endpoint
     url: str
     proxies: tuple[str, ...]
     certificate: tuple[str, str] | None
+    metrics_token: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,7 @@ def plan_web(
     host: Endpoint | None,
     proxies: tuple[str, ...],
     certificate: tuple[str, str] | None,
+    metrics_token: Path | None = None,
 ) -> WebPlan:
     """Read the options of a web site.
 
@@ -82,12 +88,14 @@ def plan_web(
         host: What the room is told that peers dial; its site is there, too, unless `url` says otherwise.
         proxies: Networks of proxies.
         certificate: The files of certificate and key.
+        metrics_token: The file of the token for `/metrics`.
 
     Raises:
         BadInputError: One of them makes no sense.
         MissingExtraError: The extra `web` is not installed.
     """
     try:
+        # Each is only looked for: the site itself imports it later.
         import jinja2  # noqa: F401
         import markdown_it  # noqa: F401
         import segno  # noqa: F401
@@ -113,7 +121,24 @@ def plan_web(
     parse_networks(proxies)
     if not proxies and endpoint.host in (_HERE, "localhost", "::1"):
         proxies = tuple(str(network) for network in LOOPBACK)
-    return WebPlan(endpoint, url or "", proxies, certificate)
+    token = None if metrics_token is None else _read_token(metrics_token)
+    return WebPlan(endpoint, url or "", proxies, certificate, token)
+
+
+def _read_token(file: Path) -> str:
+    """Read the token of a file: one line, long enough that it cannot be guessed."""
+    try:
+        with file.open(encoding="ascii") as opened:
+            token = opened.read(limits.METRICS_TOKEN_MOST + 2).strip()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it holds other characters than ASCII"
+        raise BadInputError(f"--metrics-token-file cannot be read: {reason}") from None
+    if not limits.METRICS_TOKEN_LEAST <= len(token) <= limits.METRICS_TOKEN_MOST or _TOKEN.fullmatch(token) is None:
+        raise BadInputError(
+            f"--metrics-token-file: one line of {limits.METRICS_TOKEN_LEAST} to {limits.METRICS_TOKEN_MOST} characters"
+            " without blanks, such as: openssl rand -hex 32"
+        )
+    return token
 
 
 def prepare(records: RoomStore, *, is_new: bool, admin: FeedId | None, with_web: bool) -> FirstLinks:
@@ -191,7 +216,12 @@ class WebSite:
 
         self.room = room
         self._records.keep_web_address(self.url)
-        site = Site(room, self.url, proxies=Proxies(parse_networks(self._plan.proxies)))
+        site = Site(
+            room,
+            self.url,
+            proxies=Proxies(parse_networks(self._plan.proxies)),
+            metrics_token=self._plan.metrics_token,
+        )
         room.web_addresses = [web_address(self.url, room.me.id)]
         async with WebServer(site, self._sockets, certificate=self._plan.certificate):
             self._tell(printer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import re
 import time
 from pathlib import Path
@@ -218,6 +219,24 @@ async def test_what_a_block_does_stands_on_its_page(tmp_path: Path) -> None:
         assert "ads" in (await admin.get(path_of(key.id))).words
         await admin.post(f"/blocked/{feed_path(key.id)}/remove")
         assert place.room.registry.role(key.id) is Role.EXTERNAL
+
+
+async def test_a_key_of_the_list_is_blocked_after_its_effects_were_shown(tmp_path: Path) -> None:
+    async with web_room(tmp_path) as place:
+        moderator = await place.browser(await place.member(Role.MODERATOR))
+        peers, key = Peers(place), Keypair.generate()
+        await place.member(feed=key.id)
+        await place.alias("spammer", key.id)
+        await peers.join(key)
+        page = await moderator.post("/blocked", id="spammer", comment='"ads" <b>')
+        assert page.status == 200 and "Block spammer?" in page.words and "1 session and 0 tunnels end" in page.words
+        assert place.room.registry.role(key.id) is Role.MEMBER and place.room.load(key.id).sessions == 1
+        asked = dict(re.findall(r'<input type="hidden" name="(id|sure)" value="([^"]+)"', page.text))
+        comment = re.search(r"<textarea[^>]*>([^<]*)</textarea>", page.text)
+        assert 'action="/blocked"' in page.text and comment and html.unescape(comment[1]) == '"ads" <b>'
+        again = {name: html.unescape(value) for name, value in asked.items()}
+        assert (await moderator.post("/blocked", **again, comment="ads")).status == 303
+        assert place.room.registry.role(key.id) is Role.BLOCKED and place.room.load(key.id).sessions == 0
 
 
 async def test_roles_are_changed_and_looked_at_first(tmp_path: Path) -> None:
@@ -463,7 +482,7 @@ async def test_the_log_tells_who_did_what_in_pages(tmp_path: Path, monkeypatch: 
         moderator = await place.browser(feed)
         bad = [Keypair.generate().id for _ in range(2)]
         for one in bad:
-            await moderator.post("/blocked", id=str(one))
+            await moderator.post("/blocked", id=str(one), sure="yes")
         page = await moderator.get("/audit")
         assert f"guard blocked {bad[0].short}" in page.words and f"guard blocked {bad[1].short}" in page.words
         older = re.search(r"/audit\?before=\d+", page.text)[0]  # type: ignore[index]

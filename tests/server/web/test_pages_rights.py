@@ -81,7 +81,7 @@ FORMS = (
     ("/members/{other}/role", {"role": "moderator"}),
     ("/members/{other}/remove", {}),
     ("/members/{other}/block", {"comment": "x"}),
-    ("/blocked", {"id": "{stranger}"}),
+    ("/blocked", {"id": "{stranger}", "sure": "yes"}),
     ("/blocked/{blocked}/remove", {}),
     ("/notices/news", {"language": "en", "body": "hello"}),
 )

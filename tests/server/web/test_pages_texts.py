@@ -106,7 +106,7 @@ async def test_whatever_people_write_is_text(tmp_path: Path) -> None:
         admin = await place.browser(admin_id)
         for word in NASTY:
             await admin.post("/invites", note=word, days=1, uses=1)
-            await admin.post("/blocked", id=str(Keypair.generate().id), comment=word)
+            await admin.post("/blocked", id=str(Keypair.generate().id), comment=word, sure="yes")
             await admin.post("/notices/news", language="en", title=word, body=f"{word}\n\n[x]({word})\n\n    {word}")
             await admin.post("/notices/description", language="en", title=word, body=word)
             settings = {"name": word, "description": word, "language": "en", "invite_days": 3, "alias_style": "path"}

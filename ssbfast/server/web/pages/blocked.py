@@ -15,13 +15,14 @@ from ssbfast.server.web.pages.common import (
     back,
     done,
     feed_in,
+    is_sure,
     lines,
     names_of,
     one_line,
     page_of,
     read_person,
 )
-from ssbfast.server.web.pages.members import NO_ID, OWN_ROOM, YOURSELF, rights_over
+from ssbfast.server.web.pages.members import NO_ID, OWN_ROOM, YOURSELF, effects_on, rights_over
 from ssbfast.server.web.site import Site
 
 ALREADY = N_("This key is blocked already.")
@@ -64,6 +65,17 @@ def routes(site: Site) -> list[Route]:
         if not rights_over(site, visitor, feed).block:
             is_over = visitor.feed is not None and site.registry.may_act_on(visitor.feed, feed)
             return await shown(request, 400 if is_over else 403, ALREADY if is_over else NOT_YOURS, text, comment)
+        if not is_sure(form):
+            return await site.render(
+                request,
+                "member_ask.html",
+                what="block",
+                feed=feed,
+                names=names_of(site.registry)(feed),
+                effects=await effects_on(site, feed),
+                back="/blocked",
+                comment=comment,
+            )
         outcome = await site.change(site.records.block, feed, comment, by=visitor.feed)
         if outcome is Outcome.DONE:
             return back(site, "/blocked", "blocked")
