@@ -355,8 +355,11 @@ class Places(Generic[Item]):
         return Verdict(least is not None, least, reason)
 
     def _greediest(self, own: str) -> str:
-        """Return the widest network that holds most, of those looked at; the newcomer's own if none holds more."""
-        found = {self._all[item][0] for item in self._some(self._all)}
+        """Return the widest network that holds most, of those looked at; the newcomer's own if none holds more.
+
+        Of several, the one that was looked at longest ago: what has just come is about to say something.
+        """
+        found = dict.fromkeys(self._all[item][0] for item in self._some(self._all))
         most = max(found, key=self.held)
         return own if self.held(own) >= self.held(most) else most
 

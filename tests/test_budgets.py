@@ -140,6 +140,18 @@ def test_whoever_holds_little_loses_nothing_to_whoever_holds_much(whole: int, mo
     assert places.held("m") >= min(modest, whole // 10)  # ten addresses
 
 
+def test_of_addresses_that_hold_as_many_a_newcomer_does_not_lose_its_place_first() -> None:
+    """It was any of them: in a crowd a connection went whose request was on its way."""
+    places: Places[int] = Places("things", Caps(256, 256), lambda _item: 0)
+    for item in range(512):
+        verdict = places.ask((f"address {item}",))
+        if verdict.leaves is not None:
+            assert verdict.leaves < 256
+            places.remove(verdict.leaves)
+        places.add(item, (f"address {item}",))
+    assert set(places) == set(range(256, 512))
+
+
 def test_nobody_who_may_not_be_sent_away_is() -> None:
     places: Places[int] = Places("things", Caps(2, 2), lambda item: None if item < 10 else item)
     places.add(1, ("a",))
