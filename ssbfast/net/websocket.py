@@ -47,7 +47,7 @@ except ModuleNotFoundError as error:
 PATHS: Final = ("/", "/ws")
 """Where rooms answer."""
 
-Adopt: TypeAlias = Callable[[str], "Link | None"]
+TakeConnection: TypeAlias = Callable[[str], "Link | None"]
 """Gets the host that a connection comes from; returns its link, or None when it has no place."""
 
 ClientHost: TypeAlias = Callable[[str, Headers], str]
@@ -388,11 +388,13 @@ class _ServerState(TypingProtocol):
 class ServerWebSocket(WebSocket):
     """A room's end, for one connection that asks to be upgraded."""
 
-    __slots__ = ("_adopt", "_client_host", "_paths", "_peers")
+    __slots__ = ("_client_host", "_paths", "_peers", "_take_connection")
 
-    def __init__(self, adopt: Adopt, client_host: ClientHost, paths: Collection[str], peers: set[Any] | None) -> None:
+    def __init__(
+        self, take_connection: TakeConnection, client_host: ClientHost, paths: Collection[str], peers: set[Any] | None
+    ) -> None:
         super().__init__(ServerProtocol(max_size=limits.WEBSOCKET_MESSAGE, logger=_SILENT))
-        self._adopt = adopt
+        self._take_connection = take_connection
         self._client_host = client_host
         self._paths = paths
         self._peers = peers
@@ -422,7 +424,7 @@ class ServerWebSocket(WebSocket):
         if message.path.partition("?")[0] not in self._paths:
             response = parser.reject(http.HTTPStatus.NOT_FOUND, "")
         elif response.status_code == http.HTTPStatus.SWITCHING_PROTOCOLS:
-            link = self._adopt(self._client_host(_host(self.get_extra_info("peername")), message.headers))
+            link = self._take_connection(self._client_host(_host(self.get_extra_info("peername")), message.headers))
             if link is not None:
                 parser.send_response(response)
                 self._send()
@@ -434,7 +436,7 @@ class ServerWebSocket(WebSocket):
 
 
 def protocol_class(
-    adopt: Adopt,
+    take_connection: TakeConnection,
     *,
     client_host: ClientHost = lambda host, _headers: host,
     paths: Collection[str] = PATHS,
@@ -442,7 +444,8 @@ def protocol_class(
     """Return what `uvicorn.Config(ws=…)` takes: it makes the protocol of each connection that asks to be upgraded.
 
     Args:
-        adopt: Gets the host of a new connection; returns its link (`RoomServer.adopt`), or None to refuse it.
+        take_connection: Gets the host of a new connection; returns its link, or None to refuse it
+            (`RoomServer.take_connection`).
         client_host: Gets the host at the other end of the connection and the request's headers; returns the host that
             counts, which behind a proxy is another one.
         paths: The paths that are answered; all others get a 404.
@@ -452,7 +455,7 @@ def protocol_class(
         config: object = None, server_state: _ServerState | None = None, app_state: object = None, _loop: object = None
     ) -> ServerWebSocket:
         peers = None if server_state is None else server_state.connections
-        return ServerWebSocket(adopt, client_host, paths, peers)
+        return ServerWebSocket(take_connection, client_host, paths, peers)
 
     return make
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 from ssbfast import limits
@@ -13,6 +14,8 @@ from ssbfast.errors import (
     RemoteError,
     SessionEndedError,
 )
+from ssbfast.ids import FeedId
+from ssbfast.room.directory import Portal
 from ssbfast.server.session import RoomSession
 from ssbfast.wire.muxrpc import Answered, CallKind, Failed
 
@@ -22,17 +25,31 @@ _ASK = ("httpAuth", "requestSolution")
 class OwnCalls:
     """The open calls of a room, by session."""
 
-    def __init__(self) -> None:
+    def __init__(self, portal: Portal, sessions: Mapping[int, RoomSession]) -> None:
+        self._portal = portal
+        self._sessions = sessions
         self._waiting: dict[RoomSession, dict[int, asyncio.Future[Any]]] = {}
 
-    async def request_solution(self, session: RoomSession, sc: str, cc: str) -> str:
-        """Ask a peer to solve the challenge of a sign-in.
+    async def request_solution(self, feed: FeedId, sc: str, cc: str) -> str:
+        """Ask the newest session of a key to solve the challenge of a sign-in.
+
+        Args:
+            feed: The key that wants to sign in.
+            sc: Our nonce.
+            cc: The peer's nonce.
+
+        Returns:
+            What it says is the solution; whether it is one is for the caller to find out.
 
         Raises:
-            RefusedError: The session is over, or has enough of them.
+            RefusedError: The key has no session, or too many challenges wait there.
             RemoteError: The peer does not want to, or answers no text.
             DeadlineError: It does not answer in time.
         """
+        numbers = self._portal.sessions(feed)
+        session = self._sessions.get(numbers[0]) if numbers else None
+        if session is None or not session.link.is_open:
+            raise RefusedError("the peer is not here")
         waiting = self._waiting.setdefault(session, {})
         try:
             if len(waiting) >= limits.SOLUTIONS_PER_SESSION:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ from ssbfast import limits
 from ssbfast.budgets import ALLOWANCES, Allowance, Caps, Places, Rates, Rings, Tally, Verdict
 from ssbfast.net.relayed_tunnel import RelayedTunnel
 from ssbfast.net.sockets import files_allowed
+from ssbfast.room.effects import Effect, Joined, Left, Splice, StreamItem
 
 if TYPE_CHECKING:
     from ssbfast.server.session import RoomSession
@@ -47,7 +48,7 @@ class RoomCaps:
 
 
 class RoomLimits:
-    """The books of one room.
+    """The limits of one room.
 
     now: a clock that does not jump, in seconds. reached: told the name of a limit each time it is reached.
     """
@@ -175,3 +176,17 @@ class RoomLimits:
         if seconds > 0:
             self._reached(kind)
             session.link.pause(min(seconds, limits.PAUSE_SECONDS))
+
+    def charge(self, session: RoomSession, effects: Iterable[Effect]) -> None:
+        """Charge a session for what its call costs others."""
+        is_list_charged = False
+        for effect in effects:
+            if isinstance(effect, Joined | Left):
+                self.spend(session, "announcements")
+            elif isinstance(effect, StreamItem):
+                if effect.snapshot and effect.session == session.number and not is_list_charged:
+                    is_list_charged = True  # the list of members comes in pieces
+                    self.spend(session, "lists")
+            elif isinstance(effect, Splice):
+                self.spend(session, "opens")
+                self.spend(session, "visits", effect.to)

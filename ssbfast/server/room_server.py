@@ -7,28 +7,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
 from ssbfast import limits, native
 from ssbfast.budgets import rings
-from ssbfast.errors import LimitError, LocalProtocolError, RefusedError, SessionEndedError
+from ssbfast.errors import LocalProtocolError, SessionEndedError
 from ssbfast.ids import MAIN_NETWORK, FeedId, NetworkId
 from ssbfast.keys import Keypair
 from ssbfast.net.acceptor import Acceptor
 from ssbfast.net.endpoints import DEFAULT_PORT, Endpoint, bind, is_wildcard_only, joined, publish, reflectors, shown
 from ssbfast.net.link import Link
 from ssbfast.net.relay import Relay
-from ssbfast.net.relayed_tunnel import Ending, RelayedTunnel
 from ssbfast.net.sockets import tune_transport
 from ssbfast.room.admission import Admission
-from ssbfast.room.alias_rules import alias_url
-from ssbfast.room.directory import Portal, refusal
+from ssbfast.room.directory import Portal
 from ssbfast.room.effects import (
     Answer,
     Effect,
@@ -44,25 +41,27 @@ from ssbfast.room.effects import (
     StreamEnd,
     StreamItem,
 )
-from ssbfast.room.methods import RoomInfo, RoomMethods, SolutionTaker
+from ssbfast.room.methods import RoomInfo, RoomMethods
 from ssbfast.room.records import RoomRecords
 from ssbfast.room.registry import AliasesChanged, Change, ModeChanged, Registry, RoleChanged, SettingsChanged
-from ssbfast.room.roles import Mode, Role
+from ssbfast.room.roles import Role
+from ssbfast.server.events import EventSink, RoomEvents
 from ssbfast.server.keeper import Keeper
+from ssbfast.server.live_room import LiveRoom
 from ssbfast.server.measures import Measures
 from ssbfast.server.own_calls import OwnCalls
+from ssbfast.server.presence import WebPresence
 from ssbfast.server.room_limits import RoomCaps, RoomLimits
 from ssbfast.server.session import RoomSession
 from ssbfast.server.stun import Reflecting
+from ssbfast.server.tunnels import Tunnels
 from ssbfast.server.writes import NO_STORE, Writes
 from ssbfast.tables import compact
 from ssbfast.wire.address import Invite, MultiserverAddress
-from ssbfast.wire.address_types import NetAddress
 from ssbfast.wire.handshake import ServerHandshake
-from ssbfast.wire.muxrpc import Answered, CallKind, Failed
+from ssbfast.wire.muxrpc import Answered, Failed
 
 DEFAULT_LISTEN = (Endpoint("", DEFAULT_PORT),)
-EventSink = Callable[[dict[str, Any]], None]
 
 _CHANGED = {
     RoleChanged: "members_changed",
@@ -71,14 +70,6 @@ _CHANGED = {
     SettingsChanged: "settings_changed",
 }
 """What `watch` tells of changes of the registry."""
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What one key has open at a room: sessions, and tunnels that begin or end at them."""
-
-    sessions: int
-    tunnels: int
 
 
 class RoomServer:
@@ -106,6 +97,11 @@ class RoomServer:
         registry: What is known of keys, in memory.
         keeper: What changes the records; None without records.
         measures: What was counted since the start.
+        events: Tells of what happens; `events.watch` for those that look on.
+        live: Who is here, and what they have open.
+        tunnels: The tunnels that run.
+        web: What it tells of its web site.
+        own_calls: The calls that it makes on peers.
         addresses: The dialable alternatives; empty before `start`.
         port: The TCP port of the first endpoint; 0 before `start`.
         is_wildcard_only: True when the published address can be dialled from this machine only.
@@ -134,25 +130,26 @@ class RoomServer:
         self._listen = tuple(listen)
         self._host = host
         self._admission = admission
-        self._alias_url = alias_url
         self.registry = Registry(me.id)
         self.keeper: Keeper | None = None
         self._writes: Writes | None = None
         self.measures = Measures()
+        self.events = RoomEvents(on_event, self.measures)
         if records is not None:
             self.keeper = Keeper(
-                records, self.registry, self._on_changes, self._on_records_problem, self.measures.write_seconds.add
+                records,
+                self.registry,
+                self._on_changes,
+                lambda text: self.events.emit("records_problem", problem=text),
+                self.measures.write_seconds.add,
             )
             self._writes = Writes(self, self.keeper, self._now)
-        self._own_calls = OwnCalls()
         self._crowd: deque[FeedId] = deque()  # keys that a new mode has not reached yet
-        self._watchers: list[EventSink] = []
         self._reflecting = Reflecting(udp)
-        self._on_event = on_event
         self._stall_seconds = stall_seconds
         self._pool = pool
         self._caps = caps or RoomCaps()
-        self._books: RoomLimits | None = None
+        self._limits: RoomLimits | None = None
         self._methods = RoomMethods(
             self.portal,
             RoomInfo(name or "ssbfast room"),
@@ -160,6 +157,11 @@ class RoomServer:
             registry=self.registry,
             has_records=records is not None,
         )
+        self._sessions: dict[int, RoomSession] = {}
+        self.web = WebPresence(self, self._methods, alias_url)
+        self.live = LiveRoom(self.portal, self.registry, self._sessions)
+        self.tunnels = Tunnels(self)
+        self.own_calls = OwnCalls(self.portal, self._sessions)
         self._performers: dict[type[Effect], Callable[[RoomSession, Any], None]] = {
             Answer: lambda session, effect: session.answer(effect.req, effect.value),
             Fail: lambda session, effect: session.refuse(effect.req, effect.message),
@@ -167,17 +169,15 @@ class RoomServer:
                 effect.req, effect.body, snapshot=effect.snapshot
             ),
             StreamEnd: lambda session, effect: session.end_stream(effect.req),
-            Splice: self._splice,
+            Splice: lambda session, effect: self.tunnels.open(session, self._sessions.get(effect.target), effect),
             Exclude: lambda session, effect: session.exclude(),
             EndVisits: lambda session, effect: session.end_visits(),
             RegisterAlias: self._write,
             RevokeAlias: self._write,
             EndWebSessions: self._write,
         }
-        self._sessions: dict[int, RoomSession] = {}
         self._next_session = 1
-        self._adopted: set[RoomSession] = set()  # those that came by another transport
-        self._bytes_ended = 0  # of tunnels that are over
+        self._by_websocket: set[RoomSession] = set()  # also those that have not proved a key yet
         self._began = 0.0
         self._acceptors: list[Acceptor[Link]] = []
         self._telling: asyncio.TimerHandle | None = None
@@ -224,7 +224,7 @@ class RoomServer:
         )
         self._relay = Relay(pool=self._pool, stall_seconds=self._stall_seconds, core_limits=core_limits)
         self._began = self._now()
-        self._books = RoomLimits(self._caps, self._relay.loop.time, self.limit_reached)
+        self._limits = RoomLimits(self._caps, self._relay.loop.time, self.limit_reached)
         self.port = int(sockets[0].getsockname()[1])
         self.addresses = publish(sockets, self.me.id, self._host)
         self.is_wildcard_only = self._host is None and is_wildcard_only(sockets)
@@ -234,7 +234,7 @@ class RoomServer:
             Acceptor(
                 sock,
                 lambda _sock, host: self._enter(host),
-                failed=self._on_never_began,
+                failed=self.connection_failed,
                 full=lambda: self.limit_reached("files"),
             )
             for sock in sockets
@@ -242,7 +242,7 @@ class RoomServer:
         if self.keeper is not None:
             self.keeper.start()
         bound = shown(udp) or None
-        self.emit("listening", id=str(self.me.id), address=self.address, invite=str(self.invite), udp=bound)
+        self.events.emit("listening", id=str(self.me.id), address=self.address, invite=str(self.invite), udp=bound)
 
     async def close(self) -> None:
         """Stop listening and say goodbye to all peers; return when all are gone."""
@@ -250,7 +250,7 @@ class RoomServer:
         self._reflecting.close()
         for acceptor in self._acceptors:
             await acceptor.close()
-        for unproven in self.books.connections:
+        for unproven in self.limits.connections:
             unproven.abort()
         for session in list(self._sessions.values()):
             session.link.close()
@@ -284,13 +284,13 @@ class RoomServer:
     @property
     def population(self) -> int:
         """Return how many connections, sessions and tunnels there are."""
-        return len(self.books.connections) + len(self.books.sessions) + len(self.books.tunnels)
+        return len(self.limits.connections) + len(self.limits.sessions) + len(self.limits.tunnels)
 
     def compact(self) -> None:
         """Give memory back that a crowd has left behind."""
         compact(self._sessions)
-        books = self.books
-        for owner in (self._methods, self.relay, books.connections, books.sessions, books.tunnels, books.rates):
+        held = self.limits
+        for owner in (self._methods, self.relay, held.connections, held.sessions, held.tunnels, held.rates):
             owner.compact()
 
     @property
@@ -305,51 +305,11 @@ class RoomServer:
         return self._relay
 
     @property
-    def books(self) -> RoomLimits:
+    def limits(self) -> RoomLimits:
         """Return what peers hold and spend."""
-        if self._books is None:
+        if self._limits is None:
             raise LocalProtocolError("use `async with RoomServer(...)`")
-        return self._books
-
-    # ------------------------------------------------------------ for a web site, and whoever else looks on
-
-    @property
-    def is_web(self) -> bool:
-        """True while a web site runs: what the room tells of its features."""
-        return self._methods.is_web
-
-    @is_web.setter
-    def is_web(self, runs: bool) -> None:
-        self._methods.is_web = runs
-
-    @property
-    def sign_ins(self) -> SolutionTaker | None:
-        """The challenges of the web site, which peers solve by httpAuth.sendSolution."""
-        return self._methods.sign_ins
-
-    @sign_ins.setter
-    def sign_ins(self, sign_ins: SolutionTaker | None) -> None:
-        self._methods.sign_ins = sign_ins
-
-    @property
-    def web_addresses(self) -> tuple[str, ...]:
-        """Multiserver addresses beside those of TCP, such as `wss:HOST:443~shs:KEY`; room.metadata tells them."""
-        return self._methods.info.addresses[1:]
-
-    @web_addresses.setter
-    def web_addresses(self, addresses: Sequence[str]) -> None:
-        told = (*map(str, self.addresses[:1]), *addresses) if addresses else ()
-        self._methods.info = replace(self._methods.info, addresses=told)
-
-    @property
-    def tunnels(self) -> int:
-        """Return how many tunnels there are."""
-        return len(self.books.tunnels)
-
-    @property
-    def bytes_relayed(self) -> int:
-        """Return the bytes of all tunnels since the start, both directions."""
-        return self._bytes_ended + sum(sum(tunnel.moved) for tunnel in self.books.tunnels)
+        return self._limits
 
     @property
     def seconds(self) -> float:
@@ -362,78 +322,17 @@ class RoomServer:
         return self.registry.settings.name or self._methods.info.name
 
     @property
-    def adopted(self) -> int:
-        """Return how many sessions came by another transport than our sockets: WebSockets."""
-        return sum(session.number > 0 for session in self._adopted)
+    def websockets(self) -> int:
+        """Return how many sessions came over WebSockets."""
+        return sum(session.number > 0 for session in self._by_websocket)
 
-    def load(self, feed: FeedId) -> Load:
-        """Return what a key has open."""
-        sessions = [self._sessions[number] for number in self.portal.sessions(feed)]
-        return Load(len(sessions), sum(len(session.splices) for session in sessions))
+    # ------------------------------------------------------------ sessions
 
-    def online(self) -> list[FeedId]:
-        """Return the keys that are announced, in the order of joining."""
-        return self.portal.attendants()
-
-    def visitors(self) -> list[FeedId]:
-        """Return the external keys that have a session."""
-        if self.registry.mode is Mode.OPEN:
-            return []
-        role = self.registry.role
-        return [feed for feed in self.portal.feeds() if role(feed) < Role.MEMBER]
-
-    def watch(self, on_event: EventSink) -> Callable[[], None]:
-        """Tell a function of each event of the room, and of changes of members, aliases, mode and settings.
-
-        Args:
-            on_event: Called in the loop with a dict with the member "event"; it must be quick.
-
-        Returns:
-            A function that ends it.
-        """
-
-        def told(event: dict[str, Any]) -> None:  # an object of its own: the same function may watch twice
-            on_event(event)
-
-        self._watchers.append(told)
-        return lambda: self._watchers.remove(told) if told in self._watchers else None
-
-    async def request_solution(self, feed: FeedId, sc: str, cc: str) -> str:
-        """Ask the newest session of a key to solve the challenge of a sign-in.
-
-        Args:
-            feed: The key that wants to sign in.
-            sc: Our nonce.
-            cc: The peer's nonce.
-
-        Returns:
-            What it says is the solution; whether it is one is for the caller to find out.
-
-        Raises:
-            RefusedError: The key has no session, or too many challenges wait there.
-            RemoteError: The peer refuses.
-            DeadlineError: It does not answer in time.
-        """
-        numbers = self.portal.sessions(feed)
-        session = self._sessions.get(numbers[0]) if numbers else None
-        if session is None or not session.link.is_open:
-            raise RefusedError("the peer is not here")
-        return await self._own_calls.request_solution(session, sc, cc)
-
-    def alias_url(self, name: str) -> str:
-        """Return the URL of an alias."""
-        if self._alias_url is not None:
-            return self._alias_url(name)
-        transport = self.addresses[0].transport
-        host = transport.host if isinstance(transport, NetAddress) else "localhost"
-        host = f"[{host}]" if ":" in host else host
-        return alias_url(f"https://{host}", name, self.registry.settings.alias_style)
-
-    def adopt(self, host: str) -> Link | None:
+    def take_connection(self, host: str) -> Link | None:
         """Make a link for a connection that came in by another transport than our sockets.
 
         It has the same gate and limits as others. The caller makes the transport and calls `connection_made`; if it
-        never does, it calls `never_began`.
+        never does, it calls `connection_failed`.
 
         Args:
             host: The address of the peer, an IP literal.
@@ -443,14 +342,8 @@ class RoomServer:
         """
         link = self._enter(host)
         if link is not None and isinstance(link.handler, RoomSession):
-            self._adopted.add(link.handler)
+            self._by_websocket.add(link.handler)
         return link
-
-    def never_began(self, link: Link) -> None:
-        """Give back the place of a link whose transport has not come to be."""
-        self._on_never_began(link)
-
-    # ------------------------------------------------------------ sessions
 
     def _enter(self, host: str) -> Link | None:
         """Take a connection from `host`; return its link, or None when it has no place."""
@@ -465,17 +358,18 @@ class RoomServer:
             admit=session.admit,
             share=relay.turns.share(session.networks),
         )
-        if self.books.connect(session):
+        if self.limits.connect(session):
             return session.link
         relay.turns.close(session.link.share)
         return None
 
-    def _on_never_began(self, link: Link) -> None:
+    def connection_failed(self, link: Link) -> None:
+        """Give back the place of a link whose transport has not come to be."""
         self.relay.turns.close(link.share)
         session = link.handler
         if isinstance(session, RoomSession):
-            self.books.connections.remove(session)
-            self._adopted.discard(session)
+            self.limits.connections.remove(session)
+            self._by_websocket.discard(session)
 
     @property
     def is_closing(self) -> bool:
@@ -486,7 +380,7 @@ class RoomServer:
 
         Where there are members, every refusal takes equally long, and hears nothing: it tells no key what it is here.
         """
-        if self._may_enter(who) and self.books.enter(session):
+        if self._may_enter(who) and self.limits.enter(session):
             self.measures.handshakes["proven"] += 1
             return True
         self.measures.handshakes["refused"] += 1
@@ -497,7 +391,7 @@ class RoomServer:
 
     def has_place(self, session: RoomSession) -> bool:
         """Return whether a connection still has its place."""
-        return session in self.books.connections and not self.is_closing
+        return session in self.limits.connections and not self.is_closing
 
     def sessions_of(self, who: FeedId) -> int:
         """Return how many sessions a key has."""
@@ -505,15 +399,15 @@ class RoomServer:
 
     def spend(self, session: RoomSession, kind: str) -> None:
         """Charge a session for one of a kind."""
-        self.books.spend(session, kind)
+        self.limits.spend(session, kind)
 
     def session_opened(self, session: RoomSession) -> int:
         """Take a session whose handshake is done; return its number, or 0 when it may not be here any more."""
-        self.books.connections.remove(session)
+        self.limits.connections.remove(session)
         if not self.registry.decide(session.link.remote):  # blocked since it was admitted
             session.exclude()
             return 0
-        self.books.sessions.add(session, session.networks)
+        self.limits.sessions.add(session, session.networks)
         self._plan_sweep()
         number = self._next_session
         self._next_session += 1
@@ -526,12 +420,12 @@ class RoomServer:
 
     def connection_lost(self, session: RoomSession) -> None:
         """Take note that a connection is gone, in any state."""
-        self.books.connections.remove(session)
-        self.books.sessions.remove(session)
-        self._adopted.discard(session)
+        self.limits.connections.remove(session)
+        self.limits.sessions.remove(session)
+        self._by_websocket.discard(session)
         self.measures.handshakes["ended"] += 1
         if session.number and self._sessions.pop(session.number, None) is not None:
-            self._own_calls.session_lost(session)
+            self.own_calls.session_lost(session)
             self.carry_out(self._methods.session_closed(session.number, self._now()))
         if self._emptied is not None and not self._sessions:
             self._emptied.set()
@@ -541,29 +435,15 @@ class RoomServer:
     def event_received(self, session: RoomSession, event: Any) -> None:
         """Handle an event of a session's MuxRPC."""
         if isinstance(event, Answered | Failed):
-            self._own_calls.take(session, event)
+            self.own_calls.take(session, event)
             return
         effects = self._methods.handle(session.number, event, self._now())
-        self._charge(session, effects)
+        self.limits.charge(session, effects)
         self.carry_out(effects)
-
-    def _charge(self, session: RoomSession, effects: Iterable[Effect]) -> None:
-        """Charge a session for what its call costs others."""
-        is_list_charged = False
-        for effect in effects:
-            if isinstance(effect, Joined | Left):
-                self.books.spend(session, "announcements")
-            elif isinstance(effect, StreamItem):
-                if effect.snapshot and effect.session == session.number and not is_list_charged:
-                    is_list_charged = True  # the list of members comes in pieces
-                    self.books.spend(session, "lists")
-            elif isinstance(effect, Splice):
-                self.books.spend(session, "opens")
-                self.books.spend(session, "visits", effect.to)
 
     def limit_reached(self, limit: str) -> None:
         """Report to the operator that a limit was reached, together with others."""
-        if self.books.tally.add(limit) and self._telling is None:
+        if self.limits.tally.add(limit) and self._telling is None:
             self._telling = self.relay.loop.call_later(limits.TALLY_SECONDS, self._tell_limits)
 
     def _plan_sweep(self) -> None:
@@ -572,7 +452,7 @@ class RoomServer:
 
     def _sweep(self) -> None:
         self._sweeping = None
-        rates = [self.books.rates] if self._writes is None else [self.books.rates, self._writes.rates]
+        rates = [self.limits.rates] if self._writes is None else [self.limits.rates, self._writes.rates]
         for rate in rates:
             rate.sweep(self._now(), limits.SWEEP_ENTRIES)
         if any(map(len, rates)):
@@ -580,13 +460,13 @@ class RoomServer:
 
     def _tell_limits(self) -> None:
         self._telling = None
-        self.emit("limited", limits=self.books.tally.take())
+        self.events.emit("limited", limits=self.limits.tally.take())
 
     def carry_out(self, effects: Iterable[Effect]) -> None:
         """Carry out the room's effects, in order."""
         for effect in effects:
             if isinstance(effect, Joined | Left):
-                self.emit("joined" if isinstance(effect, Joined) else "left", id=effect.id.short)
+                self.events.emit("joined" if isinstance(effect, Joined) else "left", id=effect.id.short)
                 continue
             session = self._sessions.get(effect.session)
             if session is None or not session.link.is_open:
@@ -621,56 +501,6 @@ class RoomServer:
     def _now(self) -> float:
         return self.relay.loop.time()
 
-    # ------------------------------------------------------------ tunnels
-
-    def _splice(self, caller: RoomSession, effect: Splice) -> None:
-        target = self._sessions.get(effect.target)
-        if target is None or not target.link.is_open or not self.books.open(caller, target):
-            caller.refuse(effect.req, refusal(effect.to))
-            return
-        try:
-            req, packet = target.mux.call(CallKind.DUPLEX, effect.name, effect.args)
-            target.link.control(*packet)
-        except (LimitError, SessionEndedError):
-            caller.refuse(effect.req, refusal(effect.to))
-            return
-        began = self._now()
-        names = {"origin": effect.origin.short, "target": effect.to.short, "session": secrets.token_hex(4)}
-        splice = RelayedTunnel(
-            self.relay,
-            caller.link,
-            effect.req,
-            target.link,
-            req,
-            lambda splice, ending: self._on_tunnel_closed(splice, ending, caller, target, names, began),
-        )
-        self.books.tunnels.add(splice, caller.networks)
-        caller.attach(-effect.req, splice)
-        target.attach(-req, splice)
-        self.emit("tunnel_opened", **names)
-
-    def _on_tunnel_closed(
-        self,
-        splice: RelayedTunnel,
-        ending: Ending,
-        caller: RoomSession,
-        target: RoomSession,
-        names: dict[str, str],
-        began: float,
-    ) -> None:
-        self.books.tunnels.remove(splice)
-        self._bytes_ended += sum(splice.moved)
-        for session, req in zip((caller, target), splice.reqs, strict=True):
-            session.detach(-req)
-            session.mux.forget(req)
-        self.emit(
-            "tunnel_closed",
-            **names,
-            bytes=sum(splice.moved),
-            seconds=round(self._now() - began, 3),
-            reason=ending.value,
-        )
-
     # ------------------------------------------------------------ records
 
     def _write(self, session: RoomSession, effect: RegisterAlias | RevokeAlias | EndWebSessions) -> None:
@@ -684,8 +514,8 @@ class RoomServer:
         if self._relay is None:
             return
         for change in changes:
-            if isinstance(change, RoleChanged) and self.sign_ins is not None and change.new < Role.MEMBER:
-                self.sign_ins.forget(change.feed)
+            if isinstance(change, RoleChanged) and self.web.sign_ins is not None and change.new < Role.MEMBER:
+                self.web.sign_ins.forget(change.feed)
         is_under_way = bool(self._crowd)
         if any(isinstance(change, ModeChanged) for change in changes):
             self._crowd.clear()
@@ -694,10 +524,7 @@ class RoomServer:
         if not is_under_way:
             self._reach_some()
         for name in dict.fromkeys(_CHANGED[type(change)] for change in changes):
-            self._tell_watchers({"event": name})
-
-    def _on_records_problem(self, text: str) -> None:
-        self.emit("records_problem", problem=text)
+            self.events.tell_watchers(name)
 
     def _reach_some(self) -> None:
         """Let some keys feel a new mode; the others follow in the next turns of the loop."""
@@ -705,24 +532,6 @@ class RoomServer:
         if self._crowd:
             self.relay.loop.call_soon(self._reach_some)
         self.carry_out(self._methods.settle(some, self._now()))
-
-    # ------------------------------------------------------------ events
-
-    def emit(self, event: str, **members: Any) -> None:
-        """Report an event to the operator, and to all watchers."""
-        self.measures.event(event, members)
-        if self._on_event is not None:
-            self._on_event({"event": event, **members})
-        if self._watchers:
-            self._tell_watchers({"event": event, **members})
-
-    def _tell_watchers(self, event: dict[str, Any]) -> None:
-        for watcher in tuple(self._watchers):
-            try:
-                watcher(event)
-            except Exception as error:  # it looks on only: no session and no write may fail for it
-                context = {"message": "an event of the room could not be told", "exception": error}
-                self.relay.loop.call_exception_handler(context)
 
 
 async def _refuse() -> bool:

@@ -20,33 +20,33 @@ def status(room: RoomServer) -> dict[str, Any]:
         running tunnels included), and members by role when the room keeps them.
     """
     registry = room.registry
-    told: dict[str, Any] = {
+    found: dict[str, Any] = {
         "id": str(room.me.id),
         "name": room.name,
         "mode": registry.mode.value,
         "address": room.address,
         "seconds": round(room.seconds, 3),
-        "connections": len(room.books.connections),
-        "sessions": len(room.books.sessions),
-        "visitors": len(room.visitors()),
-        "attendants": len(room.online()),
-        "tunnels": room.tunnels,
-        "bytes": room.bytes_relayed,
+        "connections": len(room.limits.connections),
+        "sessions": len(room.limits.sessions),
+        "visitors": len(room.live.visitors()),
+        "attendants": len(room.live.online()),
+        "tunnels": len(room.tunnels),
+        "bytes": room.tunnels.bytes_relayed,
     }
     if room.keeper is not None:
         roles = (Role.MEMBER, Role.MODERATOR, Role.ADMIN, Role.BLOCKED)
-        told["members"] = {role.word: registry.count(role) for role in roles}
-        told["aliases"] = sum(len(standing.aliases) for standing in registry.keys().values())
-    return told
+        found["members"] = {role.word: registry.count(role) for role in roles}
+        found["aliases"] = sum(len(standing.aliases) for standing in registry.keys().values())
+    return found
 
 
 def attendants(room: RoomServer) -> list[dict[str, Any]]:
     """Return the announced keys in the order of joining: id, role, aliases, sessions, tunnels."""
-    return [_attendant(room, feed) for feed in room.online()]
+    return [_attendant(room, feed) for feed in room.live.online()]
 
 
 def _attendant(room: RoomServer, feed: FeedId) -> dict[str, Any]:
-    load = room.load(feed)
+    load = room.live.load(feed)
     return {
         "id": str(feed),
         "role": room.registry.role(feed).word,
@@ -58,7 +58,7 @@ def _attendant(room: RoomServer, feed: FeedId) -> dict[str, Any]:
 
 def tunnels(room: RoomServer) -> list[dict[str, Any]]:
     """Return the running tunnels, the one with most bytes first: origin, target, seconds, bytes."""
-    found = [_tunnel(room, tunnel) for tunnel in room.books.tunnels]
+    found = [_tunnel(room, tunnel) for tunnel in room.limits.tunnels]
     return sorted(found, key=lambda tunnel: -int(tunnel["bytes"]))
 
 

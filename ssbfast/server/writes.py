@@ -13,11 +13,11 @@ from ssbfast.errors import SessionEndedError, StoreError
 from ssbfast.ids import FeedId
 from ssbfast.room import alias_rules
 from ssbfast.room.effects import EndWebSessions, RegisterAlias, RevokeAlias, Write
-from ssbfast.room.methods import SolutionTaker
 from ssbfast.room.records import Outcome
 from ssbfast.room.registry import Registry
 from ssbfast.room.roles import Action
 from ssbfast.server.keeper import Keeper
+from ssbfast.server.presence import WebPresence
 from ssbfast.server.session import RoomSession
 
 BUSY = "the room is busy: try again later"
@@ -33,11 +33,8 @@ class WritingRoom(Protocol):
         """Return what the room knows of keys."""
 
     @property
-    def sign_ins(self) -> SolutionTaker | None:
-        """Return the challenges of the web site."""
-
-    def alias_url(self, name: str) -> str:
-        """Return the URL of an alias."""
+    def web(self) -> WebPresence:
+        """Return what the room knows of its web site."""
 
     def limit_reached(self, limit: str) -> None:
         """Take note that a limit was reached."""
@@ -127,7 +124,7 @@ class Writes:
         )
         if outcome not in (Outcome.DONE, Outcome.UNCHANGED):
             return alias_rules.REFUSALS.get(outcome, NO_STORE), None
-        return None, self._room.alias_url(effect.name)
+        return None, self._room.web.alias_url(effect.name)
 
     async def _revoke(self, effect: RevokeAlias) -> tuple[str | None, Any]:
         feed: FeedId = effect.feed
@@ -135,7 +132,7 @@ class Writes:
         return (None, True) if outcome is Outcome.DONE else (alias_rules.UNKNOWN, None)
 
     async def _end_web_sessions(self, effect: EndWebSessions) -> tuple[str | None, Any]:
-        if self._room.sign_ins is not None:
-            self._room.sign_ins.forget(effect.feed)
+        if self._room.web.sign_ins is not None:
+            self._room.web.sign_ins.forget(effect.feed)
         await self._keeper.run(self._keeper.records.end_web_sessions, effect.feed)
         return None, True

@@ -103,7 +103,7 @@ async def test_from_the_first_link_to_a_block(tmp_path: Path, language: str, wid
                 assert [one for one in page.problems if " 400 " not in one] == []
             await here.click('form[action$="/block"] button')
             assert "advertises" in await here.page.inner_text("main")
-            assert place.room.load(guest.me.id).sessions == 0
+            assert place.room.live.load(guest.me.id).sessions == 0
             assert await there.open("/dashboard") == 401
             assert here.problems == []
             await here.click(".me" if width > 1000 else ".brand")

@@ -40,7 +40,7 @@ async def test_a_visitor_joins_without_the_list_and_is_told_once(tmp_path: Path)
         await two.told("external")
         assert await (await two.connect(one.me.id)).call("add", 1, 2) == 3
         assert [event["event"] for event in two.events if event["event"] != "connected"] == ["external"]
-        assert room.server.visitors() == [guest.id] and room.server.online() == [one.me.id]
+        assert room.server.live.visitors() == [guest.id] and room.server.live.online() == [one.me.id]
 
 
 async def test_a_visitor_that_becomes_a_member_is_listed_in_the_same_session(tmp_path: Path) -> None:

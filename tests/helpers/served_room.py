@@ -53,9 +53,9 @@ class ServedRoom:
     async def is_empty(self) -> None:
         """Everybody is gone, and nothing is left of them."""
         relay, server = self.server.relay, self.server
-        await eventually(lambda: not server._sessions and not server.books.connections)
+        await eventually(lambda: not server._sessions and not server.limits.connections)
         await eventually(lambda: not relay.turns.is_busy)
-        assert not server.books.sessions and not server.books.tunnels
+        assert not server.limits.sessions and not server.limits.tunnels
         assert len(server.portal) == 0
         await eventually(lambda: relay.hub.lent == 0)
         await eventually(lambda: not relay._links and not relay._outlets and not relay._waiting)

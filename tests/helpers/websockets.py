@@ -30,7 +30,7 @@ class Place:
 @asynccontextmanager
 async def websocket_of(room: RoomServer, tls: ssl.SSLContext | None = None, **options: Any) -> AsyncIterator[Place]:
     loop = asyncio.get_running_loop()
-    made = websocket.protocol_class(lambda host: (place.hosts.append(host), room.adopt(host))[1], **options)
+    made = websocket.protocol_class(lambda host: (place.hosts.append(host), room.take_connection(host))[1], **options)
     server = await loop.create_server(made, "127.0.0.1", 0, ssl=tls)
     place = Place(room.me.id, server.sockets[0].getsockname()[1], secure=tls is not None)
     try:

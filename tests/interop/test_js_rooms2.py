@@ -67,7 +67,7 @@ async def test_a_member_registers_an_alias_and_a_stranger_visits_by_it(
     assert consumed == peer.id
     await use_tunnel(guest, peer)
     assert [event.fields["id"] for event in peer.seen("joined")] == []
-    assert room.server.online() == [FeedId.parse(peer.id)]
+    assert room.server.live.online() == [FeedId.parse(peer.id)]
     await peer.request("plugin", section="roomClient", name="revokeAlias", args=[me, "a-lice"])
     assert await peer.call(me, "room.listAliases", peer.id) == []
     with pytest.raises(JSError, match="no such alias"):

@@ -276,7 +276,7 @@ async def test_a_target_without_a_place_gives_up_a_tunnel_of_the_key_that_has_mo
         assert pairs[0][0].ended is None and used.ended is None
         error = await greedy.connect(room.server.me.id, target.id).wait_ended()
         assert isinstance(error, RemoteError) and error.message == f"could not connect to: {target.id}"
-        assert room.server.books.tally.total == {"tunnels_per_target": 1}
+        assert room.server.limits.tally.total == {"tunnels_per_target": 1}
 
 
 @pytest.mark.parametrize("side", ["caller", "target"])

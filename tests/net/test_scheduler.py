@@ -89,7 +89,7 @@ async def test_who_says_too_much_before_his_turn_is_refused() -> None:
         with contextlib.suppress(ConnectionError):  # it did not read all of that
             assert await reader.read() == b""
         writer.close()
-        await eventually(lambda: not room.server.books.connections)
+        await eventually(lambda: not room.server.limits.connections)
 
 
 async def test_keys_are_made_in_advance_and_wiped() -> None:

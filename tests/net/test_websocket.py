@@ -423,7 +423,7 @@ async def test_the_web_server_ends() -> None:
 
 
 def answer_to(request: bytes, **options: Any) -> tuple[bytes, Raw]:
-    here = protocol_class(options.pop("adopt", lambda _host: LinkStub()), **options)()
+    here = protocol_class(options.pop("take_connection", lambda _host: LinkStub()), **options)()
     raw = Raw()
     here.connection_made(raw)
     here.data_received(request)
@@ -442,7 +442,7 @@ async def test_and_where_they_do_not(path: str) -> None:
 
 
 async def test_no_place_is_a_503() -> None:
-    status, raw = answer_to(upgrade()[1], adopt=lambda _host: None)
+    status, raw = answer_to(upgrade()[1], take_connection=lambda _host: None)
     assert status.startswith(b"HTTP/1.1 503 ") and raw.calls[-1] == "close"
 
 
@@ -472,13 +472,17 @@ async def test_a_slow_upgrade_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_who_a_connection_is_from() -> None:
     hosts: list[str] = []
 
-    def adopt(host: str) -> Any:
+    def take_connection(host: str) -> Any:
         hosts.append(host)
         return LinkStub()
 
     request = upgrade(X_Forwarded_For="192.0.2.7")[1]
-    answer_to(request, adopt=adopt)
-    answer_to(request, adopt=adopt, client_host=lambda host, headers: f"{headers['X-Forwarded-For']} by {host}")
+    answer_to(request, take_connection=take_connection)
+    answer_to(
+        request,
+        take_connection=take_connection,
+        client_host=lambda host, headers: f"{headers['X-Forwarded-For']} by {host}",
+    )
     assert hosts == ["127.0.0.1", "192.0.2.7 by 127.0.0.1"]
 
 
@@ -571,7 +575,7 @@ async def test_another_key_is_refused() -> None:
 async def test_limits_count_websockets_as_well() -> None:
     async with served_room() as room, websocket_of(room.server) as place, RecordingClient() as client:
         await client.join(place.address)
-        assert len(room.server.books.sessions) == 1
+        assert len(room.server.limits.sessions) == 1
         await room.server.close()
         reader, writer = await asyncio.open_connection("127.0.0.1", place.port)
         writer.write(upgrade()[1])
@@ -639,7 +643,8 @@ async def test_uvicorn_hands_over_the_connection() -> None:
         await send({"type": "http.response.body", "body": b"a page"})
 
     async with served_room() as room:
-        config = uvicorn.Config(app, ws=protocol_class(room.server.adopt), http="h11", lifespan="off", log_config=None)
+        ws = protocol_class(room.server.take_connection)
+        config = uvicorn.Config(app, ws=ws, http="h11", lifespan="off", log_config=None)
         config.load()
         server = uvicorn.Server(config)
         server.lifespan = config.lifespan_class(config)

@@ -17,7 +17,7 @@ from ssbfast.keys import Keypair
 from ssbfast.room.methods import MEMBERS_ONLY, NOT_LISTED
 from ssbfast.room.records import News, Standing
 from ssbfast.room.roles import Mode, Role
-from ssbfast.server.room_server import Load
+from ssbfast.server.live_room import Load
 from tests.helpers.kept_room import KEYS, KeptRoom, kept_room
 from tests.helpers.rawpeer import RawPeer, RawTunnel, eventually, settle
 
@@ -76,12 +76,12 @@ async def test_a_blocked_key_with_fifty_sessions_and_twenty_tunnels(tmp_path: Pa
         talking, listening = await room.room.tunnel(one, two)
         stop = asyncio.Event()
         talk_on = asyncio.create_task(talk(talking, listening, stop))
-        assert room.server.load(MEMBER.id) == Load(50, 20)
+        assert room.server.live.load(MEMBER.id) == Load(50, 20)
         await room.block(MEMBER.id)
-        assert MEMBER.id not in room.server.online()
+        assert MEMBER.id not in room.server.live.online()
         assert not any(room.server._sessions[n].link.is_open for n in room.server.portal.sessions(MEMBER.id))
-        await eventually(lambda: room.server.load(MEMBER.id) == Load(0, 0))
-        await eventually(lambda: room.server.tunnels == 1)
+        await eventually(lambda: room.server.live.load(MEMBER.id) == Load(0, 0))
+        await eventually(lambda: len(room.server.tunnels) == 1)
         for here, _there in into:
             assert await reason(here) == f"could not connect to: {MEMBER.id}"
         for _here, there in out:
@@ -114,8 +114,8 @@ async def test_another_process_blocks_a_key(tmp_path: Path) -> None:
 async def test_a_block_between_admission_and_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No await lies between them today; if one ever does, the session is cut all the same."""
     async with kept_room(tmp_path) as room:
-        books, registry = room.server.books, room.server.registry
-        enter = books.enter
+        held, registry = room.server.limits, room.server.registry
+        enter = held.enter
 
         def blocked_meanwhile(session: Any) -> bool:
             let_in = enter(session)
@@ -123,14 +123,14 @@ async def test_a_block_between_admission_and_session(tmp_path: Path, monkeypatch
             room.keeper._apply(news)
             return let_in
 
-        monkeypatch.setattr(books, "enter", blocked_meanwhile)
+        monkeypatch.setattr(held, "enter", blocked_meanwhile)
         peer = RawPeer(MEMBER, room.room.relay)
         room.room.peers.append(peer)
         with contextlib.suppress(SSBError):
             await peer.join(room.server.port, room.server.me.id, announce=False)
         await asyncio.wait_for(peer.gone.wait(), 20)
         assert not room.server._sessions and len(room.server.portal) == 0
-        await eventually(lambda: not room.server.books.sessions)
+        await eventually(lambda: not room.server.limits.sessions)
 
 
 async def test_blocks_and_unblocks_that_race_with_handshakes(tmp_path: Path) -> None:
@@ -152,8 +152,8 @@ async def test_blocks_and_unblocks_that_race_with_handshakes(tmp_path: Path) -> 
             await asyncio.sleep(0.01)
         await room.block(EXTERNAL.id)
         await asyncio.gather(*knocking)
-        await eventually(lambda: room.server.load(EXTERNAL.id) == Load(0, 0))
-        assert EXTERNAL.id not in room.server.online()
+        await eventually(lambda: room.server.live.load(EXTERNAL.id) == Load(0, 0))
+        assert EXTERNAL.id not in room.server.live.online()
 
 
 async def test_a_removed_member_of_a_community_is_a_visitor_at_once(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ async def test_a_removed_member_of_a_community_is_a_visitor_at_once(tmp_path: Pa
         endpoints = victim.source("tunnel.endpoints")
         await eventually(lambda: victim.items[endpoints])
         await room.remove(MEMBER.id)
-        assert MEMBER.id not in room.server.online() and room.server.visitors() == [MEMBER.id]
+        assert MEMBER.id not in room.server.live.online() and room.server.live.visitors() == [MEMBER.id]
         assert await reason(into) == f"could not connect to: {MEMBER.id}"
         for listing in (victim.listing, endpoints):
             await eventually(lambda: {victim.listing, endpoints} <= victim.ends.keys())
@@ -180,7 +180,7 @@ async def test_a_removed_member_of_a_community_is_a_visitor_at_once(tmp_path: Pa
         # A member once more, in the same session.
         await room.add(MEMBER.id)
         assert (await victim.call("room.metadata"))["membership"] is True
-        assert MEMBER.id not in room.server.online()
+        assert MEMBER.id not in room.server.live.online()
         again_listing = victim.source("room.attendants")
         await eventually(lambda: victim.items[again_listing])
         await room.room.tunnel(other, victim)
@@ -195,7 +195,7 @@ async def test_who_loses_membership_unannounced_loses_old_tunnels_too(tmp_path: 
         for here, there in into:
             assert await reason(here) == f"could not connect to: {MEMBER.id}"
             assert await reason(there) == f"could not connect to: {MEMBER.id}"
-        await eventually(lambda: room.server.tunnels == 0)
+        await eventually(lambda: len(room.server.tunnels) == 0)
 
 
 async def test_a_removed_member_of_an_open_room_stays(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ async def test_a_removed_member_of_an_open_room_stays(tmp_path: Path) -> None:
         peer = await room.room.raw(MEMBER)
         await room.remove(MEMBER.id)
         await settle()
-        assert MEMBER.id in room.server.online() and not peer.gone.is_set() and peer.listing not in peer.ends
+        assert MEMBER.id in room.server.live.online() and not peer.gone.is_set() and peer.listing not in peer.ends
 
 
 async def test_a_removed_member_of_a_restricted_room_is_cut(tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ async def test_roles_of_members_change_nothing_of_their_sessions(tmp_path: Path)
             await room.keeper.run(room.store.set_role, MEMBER.id, role, by=None)
         await settle()
         assert not peer.gone.is_set() and peer.listing not in peer.ends
-        assert room.server.online() == [MEMBER.id]
+        assert room.server.live.online() == [MEMBER.id]
 
 
 async def test_a_room_whose_mode_changes_while_all_are_there(tmp_path: Path) -> None:
@@ -230,8 +230,8 @@ async def test_a_room_whose_mode_changes_while_all_are_there(tmp_path: Path) -> 
         into, _ = await room.room.tunnel(member, strangers[0])
         own, far = await room.room.tunnel(strangers[1], member)
         await room.change_mode(Mode.COMMUNITY)
-        await eventually(lambda: room.server.online() == [MEMBER.id])  # a crowd in turns
-        assert set(room.server.visitors()) == {stranger.id for stranger in strangers}
+        await eventually(lambda: room.server.live.online() == [MEMBER.id])  # a crowd in turns
+        assert set(room.server.live.visitors()) == {stranger.id for stranger in strangers}
         assert await reason(into) == f"could not connect to: {strangers[0].id}"
         await eventually(lambda: all(stranger.listing in stranger.ends for stranger in strangers))
         assert (await strangers[5].call("tunnel.announce", None)).message == NOT_LISTED
@@ -261,4 +261,4 @@ async def test_who_claims_an_invite_is_internal_without_coming_again(tmp_path: P
         listing = visitor.source("room.attendants")
         await eventually(lambda: visitor.items[listing])
         assert visitor.items[listing][0] == {"type": "state", "ids": [str(EXTERNAL.id)]}
-        assert room.server.visitors() == []
+        assert room.server.live.visitors() == []

@@ -115,7 +115,7 @@ async def test_what_each_role_may_call_in_each_mode(mode: Mode, tmp_path: Path) 
             for call, rows in TABLE.items():
                 roles, text = rows[mode]
                 assert await outcome(room, peer, call, reached) == ("" if role in roles else text), (role, call)
-            listed = {str(feed) for feed in room.server.online()}
+            listed = {str(feed) for feed in room.server.live.online()}
             assert (str(peer.id) in listed) is (role in TABLE["announce"][mode][0])
         for role in (BLOCKED, EXTERNAL):
             if role is EXTERNAL and mode is OPEN:
@@ -186,14 +186,14 @@ async def test_metadata_tells_of_the_web_and_its_addresses(tmp_path: Path) -> No
     async with kept_room(tmp_path) as room:
         peer = await room.room.raw(KEYS[MEMBER])
         assert "addresses" not in await peer.call("room.metadata")
-        room.server.is_web = True
-        room.server.web_addresses = ("wss:room.example~shs:key",)
+        room.server.web.is_running = True
+        room.server.web.addresses = ("wss:room.example~shs:key",)
         await room.keeper.run(room.store.change_settings, by=None, name="The room")
         told = await peer.call("room.metadata")
         assert told["features"] == ["tunnel", "room2", "alias", "httpAuth", "httpInvite"]
         assert told["addresses"] == [str(room.server.addresses[0]), "wss:room.example~shs:key"]
         assert told["name"] == "The room"
-        room.server.is_web, room.server.web_addresses = False, ()
+        room.server.web.is_running, room.server.web.addresses = False, ()
         told = await peer.call("room.metadata")
         assert told["features"] == ["tunnel", "room2", "alias"] and "addresses" not in told
 

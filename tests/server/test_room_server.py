@@ -82,7 +82,7 @@ async def test_closing_does_not_wait_for_who_does_not_answer(monkeypatch: pytest
         silent = await room.raw()
         silent.link.hold("test")
         reader, writer = await connection(room)  # and one that has not even begun
-        await eventually(lambda: len(room.server.books.connections) == 1)
+        await eventually(lambda: len(room.server.limits.connections) == 1)
         await room.server.close()
         assert await all_of(reader) == b""
         writer.close()
@@ -179,7 +179,7 @@ async def test_a_newcomer_takes_the_place_of_the_connection_that_was_silent_long
 ) -> None:
     async with served_room(caps=RoomCaps(connections=Caps(total, per_address))) as room:
         proven = await room.raw()  # is not counted
-        connections = room.server.books.connections
+        connections = room.server.limits.connections
         idle = []
         for n in range(3):
             idle.append(await connection(room))
@@ -190,7 +190,7 @@ async def test_a_newcomer_takes_the_place_of_the_connection_that_was_silent_long
         await room.raw()
         assert await all_of(idle[1][0]) == b""
         assert await proven.call("whoami")
-        assert set(room.server.books.tally.total) <= {"connections", "connections_per_address"}
+        assert set(room.server.limits.tally.total) <= {"connections", "connections_per_address"}
         for _, other in [*idle, (reader, writer)]:
             other.close()
         await eventually(lambda: not connections)
@@ -455,4 +455,4 @@ async def test_several_endpoints_share_a_port() -> None:
             _reader, writer = await asyncio.open_connection(host, server.port)
             writer.close()
             await writer.wait_closed()
-        await eventually(lambda: not server.books.connections)
+        await eventually(lambda: not server.limits.connections)

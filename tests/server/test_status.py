@@ -29,7 +29,7 @@ async def test_two_attendants_two_tunnels_and_what_they_carried() -> None:
             (str(second.id), 1, 1),
         ]
         first.link.abort()
-        await eventually(lambda: room.server.tunnels == 1)
+        await eventually(lambda: len(room.server.tunnels) == 1)
         assert status(room.server)["bytes"] >= 10_000, "what ended tunnels carried counts"
 
 

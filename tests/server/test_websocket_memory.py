@@ -31,7 +31,7 @@ async def main():
             print(place.address, flush=True)
             while await asyncio.to_thread(sys.stdin.readline):
                 gc.collect()
-                print(len(room.books.sessions), flush=True)
+                print(len(room.limits.sessions), flush=True)
 
 asyncio.run(main())
 """

@@ -204,7 +204,7 @@ async def test_a_solution_that_a_peer_sends(tmp_path: Path) -> None:
         peer = await room.room.raw(MEMBER)
         right = solve(MEMBER, me, sc, cc)
         assert await peer.call("httpAuth.sendSolution", sc, cc, right) is False  # there is no web site
-        room.server.sign_ins = sign_ins = SignIns(me, sc)
+        room.server.web.sign_ins = sign_ins = SignIns(me, sc)
         for args in ((), (sc,), (sc, cc), (sc, cc, 7), (sc, cc, "x"), (sc, cc, solve(MODERATOR, me, sc, cc))):
             assert await peer.call("httpAuth.sendSolution", *args) is False
         assert await peer.call("httpAuth.sendSolution", sc, cc, right, "more") is False
@@ -217,7 +217,7 @@ async def test_a_solution_that_a_peer_sends(tmp_path: Path) -> None:
 async def test_a_client_sends_a_solution(tmp_path: Path) -> None:
     async with kept_room(tmp_path) as room, RecordingClient(MEMBER) as client:
         sc = new_nonce()
-        room.server.sign_ins = SignIns(room.server.me.id, sc)
+        room.server.web.sign_ins = SignIns(room.server.me.id, sc)
         joined = await client.join(room.server.address)
         assert await client.sign_in(joined, sc) is True
         assert await client.sign_in(joined, new_nonce()) is False
@@ -240,27 +240,27 @@ async def test_the_newest_session_of_a_key_is_asked_for_a_solution(tmp_path: Pat
     async with kept_room(tmp_path) as room:
         sc, cc = new_nonce(), new_nonce()
         with pytest.raises(RefusedError):
-            await room.server.request_solution(MEMBER.id, sc, cc)
+            await room.server.own_calls.request_solution(MEMBER.id, sc, cc)
         old, new = await room.room.raw(MEMBER), await room.room.raw(MEMBER)
-        asked = asyncio.create_task(room.server.request_solution(MEMBER.id, sc, cc))
+        asked = asyncio.create_task(room.server.own_calls.request_solution(MEMBER.id, sc, cc))
         await eventually(lambda: new.calls)
         call = new.calls.pop()
         assert (call.name, call.kind, call.args) == (("httpAuth", "requestSolution"), CallKind.ASYNC, [sc, cc])
         new.link.control(*new.mux.answer(call.req, "solution"))
         assert await asked == "solution" and old.calls == []
         for text in ("no", "the answer is no text"):
-            asked = asyncio.create_task(room.server.request_solution(MEMBER.id, sc, cc))
+            asked = asyncio.create_task(room.server.own_calls.request_solution(MEMBER.id, sc, cc))
             await eventually(lambda: new.calls)
             req = new.calls.pop().req
             new.link.control(*(new.mux.fail(req, "no") if text == "no" else new.mux.answer(req, 7)))
             with pytest.raises(RemoteError, match=text):
                 await asked
-        asked = asyncio.create_task(room.server.request_solution(MEMBER.id, sc, cc))
+        asked = asyncio.create_task(room.server.own_calls.request_solution(MEMBER.id, sc, cc))
         await eventually(lambda: new.calls)
         await new.kill()
         with pytest.raises(RefusedError):
             await asked
-        assert room.server._own_calls._waiting == {}
+        assert room.server.own_calls._waiting == {}
 
 
 async def test_a_peer_that_does_not_answer_is_not_waited_for(
@@ -270,19 +270,19 @@ async def test_a_peer_that_does_not_answer_is_not_waited_for(
         peer, sc, cc = await room.room.raw(MEMBER, announce=False), new_nonce(), new_nonce()
         (session,) = room.server._sessions.values()
         waiting = [
-            asyncio.create_task(room.server.request_solution(MEMBER.id, sc, cc))
+            asyncio.create_task(room.server.own_calls.request_solution(MEMBER.id, sc, cc))
             for _ in range(limits.SOLUTIONS_PER_SESSION)
         ]
         await eventually(lambda: len(peer.calls) == limits.SOLUTIONS_PER_SESSION)
         with pytest.raises(RefusedError):
-            await room.server.request_solution(MEMBER.id, sc, cc)
+            await room.server.own_calls.request_solution(MEMBER.id, sc, cc)
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
-        assert room.server._own_calls._waiting == {}
+        assert room.server.own_calls._waiting == {}
         monkeypatch.setattr(limits, "SOLUTION_SECONDS", 0.05)
         with pytest.raises(DeadlineError):
-            await room.server.request_solution(MEMBER.id, sc, cc)
+            await room.server.own_calls.request_solution(MEMBER.id, sc, cc)
         assert session.mux.open_streams == 0
         late = peer.calls.pop()
         peer.link.control(*peer.mux.answer(late.req, "late"))
@@ -311,17 +311,17 @@ async def test_a_client_solves_nothing_without_consent(answer: Any, later: bool,
         await silent.join(room.server.address)
         me, sc, cc = room.server.me.id, new_nonce(), new_nonce()
         if answer is True:
-            solution = await room.server.request_solution(MEMBER.id, sc, cc)
+            solution = await room.server.own_calls.request_solution(MEMBER.id, sc, cc)
             assert is_solution(me, MEMBER.id, sc, cc, solution)
         else:
             with pytest.raises(RemoteError, match="refused"):
-                await room.server.request_solution(MEMBER.id, sc, cc)
+                await room.server.own_calls.request_solution(MEMBER.id, sc, cc)
         assert [(request.room, request.sc, request.cc) for request in asked] == [(me, sc, cc)]
         with pytest.raises(RemoteError, match="refused"):
-            await room.server.request_solution(MEMBER.id, sc, "short")
+            await room.server.own_calls.request_solution(MEMBER.id, sc, "short")
         assert len(asked) == 1
         with pytest.raises(RemoteError, match="not in list of allowed methods"):
-            await room.server.request_solution(MODERATOR.id, sc, cc)
+            await room.server.own_calls.request_solution(MODERATOR.id, sc, cc)
 
 
 # ---------------------------------------------------------------- those that look on
@@ -332,8 +332,8 @@ async def test_a_watcher_that_fails_stops_nothing(tmp_path: Path) -> None:
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: reported.append(context))
     async with kept_room(tmp_path) as room:
         told: list[dict[str, Any]] = []
-        room.server.watch(lambda event: told[event["event"]])  # type: ignore[call-overload]
-        room.server.watch(told.append)
+        room.server.events.watch(lambda event: told[event["event"]])  # type: ignore[call-overload]
+        room.server.events.watch(told.append)
         await room.add(Keypair.generate().id)
         await room.room.raw(MEMBER)
         assert [event["event"] for event in told] == ["members_changed", "joined"]
@@ -344,8 +344,8 @@ async def test_watchers_are_told_of_events_and_changes(tmp_path: Path) -> None:
     async with kept_room(tmp_path) as room:
         first: list[dict[str, Any]] = []
         second: list[dict[str, Any]] = []
-        end, end_again = room.server.watch(first.append), room.server.watch(first.append)
-        room.server.watch(second.append)
+        end, end_again = room.server.events.watch(first.append), room.server.events.watch(first.append)
+        room.server.events.watch(second.append)
         end_again()
         end_again()
         await room.add(Keypair.generate().id)
@@ -358,4 +358,4 @@ async def test_watchers_are_told_of_events_and_changes(tmp_path: Path) -> None:
         end()
         await room.change_mode(Mode.COMMUNITY)
         assert len(first) == 5 and len(second) == 7
-        assert room.server.tunnels == 0 and room.server.online() == [MEMBER.id]
+        assert len(room.server.tunnels) == 0 and room.server.live.online() == [MEMBER.id]

@@ -222,7 +222,7 @@ class WebSite:
             proxies=Proxies(parse_networks(self._plan.proxies)),
             metrics_token=self._plan.metrics_token,
         )
-        room.web_addresses = [web_address(self.url, room.me.id)]
+        room.web.addresses = [web_address(self.url, room.me.id)]
         async with WebServer(site, self._sockets, certificate=self._plan.certificate):
             self._tell(printer)
             checking = asyncio.create_task(self._check(printer))

@@ -93,7 +93,7 @@ def _pages(site: Site) -> Callable[[Request, str], Awaitable[Response]]:
             user=alias.feed,
             uri=intent_for(request, uri) or uri,
             address=site.address,
-            qr=await site.in_thread(qr, site.room.alias_url(alias.name)),
+            qr=await site.in_thread(qr, site.room.web.alias_url(alias.name)),
         )
 
     return show

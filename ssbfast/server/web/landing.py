@@ -34,7 +34,7 @@ def addresses(site: Site, request: Request) -> list[tuple[str, str]]:
     """Return how peers reach the room: what each form is for, and the form."""
     say = site.text(request)
     found = [(say("Address, for every app"), site.address)]
-    found += [(say("Address for browsers"), address) for address in site.room.web_addresses]
+    found += [(say("Address for browsers"), address) for address in site.room.web.addresses]
     if site.registry.mode is Mode.OPEN:
         found.append((say("Invite, for older apps"), str(site.room.invite)))
     return found

@@ -94,8 +94,8 @@ class _Collector:
 
     def _room(self) -> Iterator[Metric]:
         room = self._site.room
-        counted, visitors = room.measures, len(room.visitors())
-        sessions, sockets = len(room.books.sessions), room.adopted
+        counted, visitors = room.measures, len(room.live.visitors())
+        sessions, sockets = len(room.limits.sessions), room.websockets
         yield _gauge("sessions", "Sessions by transport.", ["transport"], {"tcp": sessions - sockets, "ws": sockets})
         yield _gauge(
             "keys",
@@ -103,10 +103,10 @@ class _Collector:
             ["user"],
             {"internal": len(room.portal.feeds()) - visitors, "external": visitors},
         )
-        yield _gauge("connections", "Connections that have not proved a key.", [], {"": len(room.books.connections)})
-        yield _gauge("attendants", "Keys that are announced.", [], {"": len(room.online())})
-        yield _gauge("tunnels", "Tunnels that run.", [], {"": room.tunnels})
-        yield _counter("bytes_relayed", "Bytes of tunnels, both directions.", [], {"": room.bytes_relayed})
+        yield _gauge("connections", "Connections that have not proved a key.", [], {"": len(room.limits.connections)})
+        yield _gauge("attendants", "Keys that are announced.", [], {"": len(room.live.online())})
+        yield _gauge("tunnels", "Tunnels that run.", [], {"": len(room.tunnels)})
+        yield _counter("bytes_relayed", "Bytes of tunnels, both directions.", [], {"": room.tunnels.bytes_relayed})
         yield _counter("tunnels_ended", "Tunnels that are over, by reason.", ["reason"], counted.tunnels)
         yield _counter("handshakes", "Connections by what came of them.", ["result"], counted.handshakes)
         yield _counter("limited", "How often a limit was reached.", ["limit"], counted.limits)

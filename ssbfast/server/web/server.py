@@ -57,7 +57,7 @@ class WebServer:
         self._config = Config(
             Application(site, routes),
             http=protocol_class(self.places),  # type: ignore[arg-type]
-            ws=websocket.protocol_class(site.room.adopt, client_host=self._client_host),  # type: ignore[arg-type]
+            ws=websocket.protocol_class(site.room.take_connection, client_host=self._client_host),  # type: ignore[arg-type]
             lifespan="off",
             log_config=None,
             access_log=False,
@@ -103,16 +103,16 @@ class WebServer:
             )
             for sock in self._sockets
         ]
-        room.sign_ins = self.site.sign_ins
-        room.is_web = True
+        room.web.sign_ins = self.site.sign_ins
+        room.web.is_running = True
         if self._certificate is not None:
             self._looking = asyncio.get_running_loop().create_task(self._look())
 
     async def close(self) -> None:
         """Stop listening, let answers that have begun end, and say goodbye to peers on WebSockets."""
         room = self.site.room
-        room.is_web = False
-        room.sign_ins = None
+        room.web.is_running = False
+        room.web.sign_ins = None
         self.site.close()
         if self._looking is not None:
             self._looking.cancel()
@@ -140,9 +140,9 @@ class WebServer:
             self._seen = stamp
             try:
                 self._config.ssl.load_cert_chain(*self._certificate)
-                self.site.room.emit("certificate_loaded")
+                self.site.room.events.emit("certificate_loaded")
             except (OSError, ValueError):
-                self.site.room.emit("certificate_problem")
+                self.site.room.events.emit("certificate_problem")
 
     def _stamp(self) -> tuple[int, ...] | None:
         """Return something that differs once the files of the certificate do; None while one is away."""

@@ -121,7 +121,7 @@ class SignInPages:
             return False
         sc = new_nonce()
         try:
-            solution = await site.room.request_solution(feed, sc, cc)
+            solution = await site.room.own_calls.request_solution(feed, sc, cc)
         except SSBError:
             return False
         return is_solution(site.room.me.id, feed, sc, cc, solution) and site.registry.may(feed, Action.SIGN_IN)

@@ -211,9 +211,9 @@ async def test_what_a_block_does_stands_on_its_page(tmp_path: Path) -> None:
         assert place.room.registry.role(key.id) is Role.MEMBER  # looking changes nothing
         found = await admin.post(path_of(key.id, "/block"), comment="ads")
         assert (found.status, found.headers["location"]) == (303, "/blocked?done=blocked")
-        assert place.room.load(key.id).sessions == 0 and place.room.tunnels == 0
+        assert place.room.live.load(key.id).sessions == 0 and len(place.room.tunnels) == 0
         assert place.room.registry.alias("spammer") is None
-        assert place.room.load(friend.id).sessions == 1
+        assert place.room.live.load(friend.id).sessions == 1
         words = (await admin.get("/blocked?done=blocked")).words
         assert "ads" in words and "The key is blocked" in words
         assert "ads" in (await admin.get(path_of(key.id))).words
@@ -230,13 +230,13 @@ async def test_a_key_of_the_list_is_blocked_after_its_effects_were_shown(tmp_pat
         await peers.join(key)
         page = await moderator.post("/blocked", id="spammer", comment='"ads" <b>')
         assert page.status == 200 and "Block spammer?" in page.words and "1 session and 0 tunnels end" in page.words
-        assert place.room.registry.role(key.id) is Role.MEMBER and place.room.load(key.id).sessions == 1
+        assert place.room.registry.role(key.id) is Role.MEMBER and place.room.live.load(key.id).sessions == 1
         asked = dict(re.findall(r'<input type="hidden" name="(id|sure)" value="([^"]+)"', page.text))
         comment = re.search(r"<textarea[^>]*>([^<]*)</textarea>", page.text)
         assert 'action="/blocked"' in page.text and comment and html.unescape(comment[1]) == '"ads" <b>'
         again = {name: html.unescape(value) for name, value in asked.items()}
         assert (await moderator.post("/blocked", **again, comment="ads")).status == 303
-        assert place.room.registry.role(key.id) is Role.BLOCKED and place.room.load(key.id).sessions == 0
+        assert place.room.registry.role(key.id) is Role.BLOCKED and place.room.live.load(key.id).sessions == 0
 
 
 async def test_roles_are_changed_and_looked_at_first(tmp_path: Path) -> None:
@@ -375,7 +375,7 @@ async def test_a_mode_is_changed_after_its_effects_were_shown(tmp_path: Path) ->
         ):
             assert sentence in words
         await admin.post("/settings/mode", mode="restricted", was="community", sure="yes")
-        await eventually(lambda: not place.room.visitors())
+        await eventually(lambda: not place.room.live.visitors())
         assert "1 alias works again" in (await admin.post("/settings/mode", mode="open")).words
         for odd in ("", "closed", "OPEN"):
             assert (await admin.post("/settings/mode", mode=odd)).status == 400

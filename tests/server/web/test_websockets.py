@@ -24,11 +24,11 @@ async def test_peers_meet_over_the_sites_port(tmp_path: Path) -> None:
         async with RoomClient(Keypair.generate()) as one, RoomClient(Keypair.generate()) as other:
             room = await one.join(address(site))
             await other.join(address(site))
-            await eventually(lambda: len(site.room.server.online()) == 2)
+            await eventually(lambda: len(site.room.server.live.online()) == 2)
             assert room.id == site.id
             assert len(site.web.places) == 0  # they take no place of pages
             assert (await site.browser().get("/")).status == 200
-        await eventually(lambda: not site.room.server.online())
+        await eventually(lambda: not site.room.server.live.online())
 
 
 async def test_a_session_over_a_websocket_signs_in(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def routes(site: Site) -> list[Route]:
         else:
             found = list(site.registry.aliases_of(visitor.feed)) if visitor.feed else []
         page = page_of(request, found)
-        rows = [(alias, site.room.alias_url(alias.name), may_revoke(site, request, alias)) for alias in page.items]
+        rows = [(alias, site.room.web.alias_url(alias.name), may_revoke(site, request, alias)) for alias in page.items]
         return await site.render(
             request,
             "aliases.html",
@@ -61,7 +61,7 @@ def routes(site: Site) -> list[Route]:
             request,
             "alias_ask.html",
             alias=alias,
-            alias_url=site.room.alias_url(alias.name),
+            alias_url=site.room.web.alias_url(alias.name),
             is_own=alias.feed == site.visitor(request).feed,
             days=int(limits.ALIAS_REST / 86_400),
         )

@@ -96,7 +96,7 @@ class Board:
     def snapshot(self) -> Snapshot:
         """Return the room as it is, or as it was a moment ago."""
         if not self._is_watching:
-            self._site.room.watch(self._on_event)
+            self._site.room.events.watch(self._on_event)
             self._is_watching = True
         now = time.perf_counter()
         if self._snapshot is None or (self._is_stale and now - self._made >= self._cost * _SHARE):
@@ -166,7 +166,7 @@ class Board:
 
 def _look(site: Site) -> Snapshot:
     room, registry = site.room, site.registry
-    online, visitors = room.online(), room.visitors()
+    online, visitors = room.live.online(), room.live.visitors()
     names = names_of(registry)
     people = [Present(feed, names(feed), registry.role(feed), False) for feed in online[: limits.WEB_LIVE_PEOPLE]]
     places = limits.WEB_LIVE_PEOPLE - len(people)
@@ -176,7 +176,7 @@ def _look(site: Site) -> Snapshot:
         tuple(people),
         len(online),
         len(visitors),
-        room.tunnels,
+        len(room.tunnels),
         sum(roles[role] for role in STORED_ROLES),
         roles[Role.BLOCKED],
     )

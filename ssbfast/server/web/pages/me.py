@@ -67,7 +67,8 @@ class _Pages:
             role=self._site.registry.role(feed),
             member=member,
             aliases=[
-                (alias.name, self._site.room.alias_url(alias.name)) for alias in self._site.registry.aliases_of(feed)
+                (alias.name, self._site.room.web.alias_url(alias.name))
+                for alias in self._site.registry.aliases_of(feed)
             ],
             open_invites=invites.get(feed, 0),
             sessions=[(session, session.hash == self._site.visitor(request).session_hash) for session in sessions],

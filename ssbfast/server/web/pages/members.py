@@ -94,7 +94,7 @@ def rights_over(site: Site, visitor: Visitor, target: FeedId) -> Rights:
 
 async def effects_on(site: Site, feed: FeedId) -> dict[str, int]:
     """Return what ends with a key: sessions and tunnels, aliases and invites."""
-    load = site.room.load(feed)
+    load = site.room.live.load(feed)
     invites = await site.keeper.read(site.records.open_invites, wall_time())
     return {
         "sessions": load.sessions,
@@ -204,7 +204,7 @@ class _Pages:
         if is_moderator and site.registry.role(feed) is Role.BLOCKED:
             every = await site.keeper.read(site.records.denied)
             denied = next((one for one in every if one.feed == feed), None)
-        aliases = [(alias.name, site.room.alias_url(alias.name)) for alias in site.registry.aliases_of(feed)]
+        aliases = [(alias.name, site.room.web.alias_url(alias.name)) for alias in site.registry.aliases_of(feed)]
         return await site.render(
             request,
             "member.html",
@@ -215,7 +215,7 @@ class _Pages:
             denied=denied,
             aliases=aliases,
             names=names_of(site.registry),
-            load=site.room.load(feed) if is_moderator else None,
+            load=site.room.live.load(feed) if is_moderator else None,
             is_online=site.room.portal.is_announced(feed),
             rights=rights_over(site, visitor, feed),
             is_self=visitor.feed == feed,

@@ -46,9 +46,9 @@ async def effects_of(site: Site, mode: Mode) -> Effects:
     """Return what a change to a mode does now."""
     registry, room = site.registry, site.room
     was = registry.mode
-    strangers = tuple(feed for feed in room.online() if registry.role(feed) is Role.EXTERNAL)
+    strangers = tuple(feed for feed in room.live.online() if registry.role(feed) is Role.EXTERNAL)
     is_shut = mode is Mode.RESTRICTED and was is not Mode.RESTRICTED
-    present = {feed for feed in (*room.online(), *room.visitors()) if registry.role(feed) is Role.EXTERNAL}
+    present = {feed for feed in (*room.live.online(), *room.live.visitors()) if registry.role(feed) is Role.EXTERNAL}
     aliases = sum(len(standing.aliases) for standing in registry.keys().values())
     asleep = 0
     for maker, count in (await site.keeper.read(site.records.open_invites, wall_time())).items():
