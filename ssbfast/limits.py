@@ -941,17 +941,18 @@ AUDIT_LINES: Final = 200_000
 """Lines of a room's audit log that are kept, 30 MB: strangers cause some, however few each of them may."""
 
 SELF_JOINED_MEMBERS: Final = 10_000
-"""Members that came into an open room by themselves: 3 MB. Beyond them only the room's own people let others in."""
+"""Members that came into an open room by themselves: 3 MB, with an alias each. Beyond them only members that somebody
+has let in, moderators, admins and the operator let others in."""
 
 SELF_JOINED_INVITES: Final = 2_000
 """Open invites of visitors and of members that came by themselves, all together; as many more are kept that are over,
 so that their makers see what became of them."""
 
 SELF_JOINED_INVITES_SHARE: Final = 4
-"""Open invites that each of these members may have, however many the others have."""
+"""Open invites that each of these members may have, however many the others have: 7 MB at the worst."""
 
 SELF_JOINED_ALIASES: Final = 20_000
-"""Aliases of members that came by themselves, all together, and names that they freed: 5 MB."""
+"""Aliases of members that came by themselves, all together, and names that they freed: 4 MB."""
 
 SELF_JOINED_ALIASES_SHARE: Final = 1
 """The aliases that each of these members may have, however many the others have."""
