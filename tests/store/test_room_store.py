@@ -442,6 +442,14 @@ def test_an_own_alias_is_signed_anew(store: RoomStore) -> None:
     assert register(store, "bob", MEMBER, most=1) is Outcome.TOO_MANY
 
 
+def test_an_alias_that_is_registered_as_it_is_writes_nothing(store: RoomStore) -> None:
+    """Else whoever has one fills the audit log."""
+    register(store, "alice", MEMBER)
+    lines = len(store.audit())
+    assert register(store, "alice", MEMBER) is Outcome.UNCHANGED
+    assert len(store.audit()) == lines
+
+
 def test_a_freed_name_rests_for_others(store: RoomStore, clock: Clock) -> None:
     register(store, "alice", MEMBER)
     store.revoke_alias("alice", by=MEMBER, owner=MEMBER)
