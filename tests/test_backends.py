@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from ssbfast import limits, native, pure
 from ssbfast.errors import SSBError
 from ssbfast.pure import packet_stream
+from tests.conftest import PATHS
 from tests.helpers import hand_made_boxes
 from tests.helpers.feeds import split
 from tests.helpers.hand_made_boxes import KEY, NONCE
@@ -40,7 +41,15 @@ def answer(call: Any, *args: Any) -> Any:
         return repr(error)
 
 
-@pytest.mark.parametrize("block", range(SCHEDULES // BLOCK))
+BLOCKS = [
+    (name, block)
+    for name in PATHS
+    for block in range((SCHEDULES if name == native.BACKEND else SCHEDULES // 8) // BLOCK)
+]
+"""Links do the same on every path but for the sealing and opening of boxes: the path in use gets all schedules."""
+
+
+@pytest.mark.parametrize(("path", "block"), BLOCKS, indirect=["path"])
 @pytest.mark.slow
 def test_schedules(block: int, rounds: int, path: str) -> None:
     """Links, lanes, inlets and hubs under random and hostile input (tests/helpers/lockstep.py)."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.commands import assert_unusable, events, make_newer, succeed
+from tests.helpers.commands import assert_unusable, make_newer, printed, succeed
 from tests.helpers.processes import run
 from tests.helpers.room_processes import RoomProcesses, free_port, room_processes
 from tests.helpers.rooms import feed
@@ -30,10 +30,10 @@ def test_it_lists_who_is_there_and_not_itself(place: RoomProcesses) -> None:
         place.listen(name, 9).event("announced")
         room.event("joined")
     portal = str(place.id("room"))
-    assert events(*attendants(place)) == [
+    assert printed(run(*attendants(place), "--json")) == [
         {"event": "attendant", "portal": portal, "id": str(who)} for who in sorted((place.id("a"), place.id("b")))
     ]
-    text = succeed(*attendants(place))
+    text = run(*attendants(place)).stdout
     assert "2 present" in text
     assert f"  {place.id('a')}\n" in text
     place.listen("d", 9).event("announced")
@@ -42,7 +42,7 @@ def test_it_lists_who_is_there_and_not_itself(place: RoomProcesses) -> None:
 
 def test_it_leaves_no_identity_behind(place: RoomProcesses) -> None:
     place.room()
-    assert events(*attendants(place)) == []
+    assert printed(run(*attendants(place), "--json")) == []
     assert not place.path("c").exists()
 
 
@@ -51,7 +51,7 @@ def test_several_rooms(place: RoomProcesses) -> None:
     place.room()
     place.room("second", other)
     place.listen("a", 9, "--room", place.address("second", other)).event("announced")
-    (found,) = events(*attendants(place, "--room", place.address("second", other)))
+    (found,) = printed(run(*attendants(place, "--room", place.address("second", other)), "--json"))
     assert found["portal"] == str(place.id("second"))
 
 
@@ -92,7 +92,7 @@ def test_a_secret_that_is_none(place: RoomProcesses) -> None:
 def test_the_store_is_not_even_looked_at(place: RoomProcesses) -> None:
     make_newer(place.path("c"))
     place.room()
-    assert events(*attendants(place)) == []
+    assert printed(run(*attendants(place), "--json")) == []
 
 
 def test_help() -> None:

@@ -17,7 +17,7 @@ from ssbfast.client.nat_diagnosis import OTHERS, Nat, Works, _hairpin, classify,
 from ssbfast.direct.udp import UdpSocket
 from ssbfast.errors import BadInputError
 from ssbfast.net.endpoints import Endpoint
-from tests.helpers.commands import assert_unusable, events, succeed
+from tests.helpers.commands import assert_unusable, printed
 from tests.helpers.processes import run
 from tests.helpers.room_processes import RoomProcesses, free_port, room_processes
 
@@ -142,7 +142,7 @@ def doctor(place: RoomProcesses, *arguments: str) -> tuple[str, ...]:
 
 def test_on_one_machine_there_is_no_nat(place: RoomProcesses) -> None:
     place.room()
-    told = events(*doctor(place))
+    told = printed(run(*doctor(place), "--json"))
     first, _second = told[0].pop("reflectors")
     assert first == f"127.0.0.1:{place.port}"
     assert told[0] == {"event": "room", "portal": str(place.id("room")), "is_here": True}
@@ -155,20 +155,20 @@ def test_on_one_machine_there_is_no_nat(place: RoomProcesses) -> None:
     assert {"event": "candidate", "kind": "public", "address": "127.0.0.1"} in told
     assert {"event": "outlook", "other": "symmetric", "works": "direct"} in told
     assert [event["other"] for event in told if event["event"] == "outlook"] == [*OTHERS, "lan", "ipv6"]
-    text = succeed(*doctor(place))
+    text = run(*doctor(place)).stdout
     assert "on this very machine" in text and "no NAT" in text and "A peer behind a symmetric NAT: direct\n" in text
     assert not place.path("c").exists()  # it makes no identity
 
 
 def test_another_server_can_be_asked_and_a_room_may_have_none(place: RoomProcesses) -> None:
     place.start("room", "room", "--listen", f"127.0.0.1:{place.port}", "--no-udp").event("listening")
-    told = events(*doctor(place))
+    told = printed(run(*doctor(place), "--json"))
     assert told[0]["reflectors"] == [] and not told[0]["is_here"]
     assert {event["nat"] for event in told if event["event"] == "network"} == {"unasked"}
-    assert "give one with --stun" in succeed(*doctor(place))
+    assert "give one with --stun" in run(*doctor(place)).stdout
     other = free_port()
     place.start("room", "other", "--listen", f"127.0.0.1:{other}").event("listening")
-    told = events(*doctor(place, "--stun", f"127.0.0.1:{other}"))
+    told = printed(run(*doctor(place, "--stun", f"127.0.0.1:{other}"), "--json"))
     assert [event["nat"] for event in told if event["event"] == "network"] == ["none", "unasked"]
 
 

@@ -24,9 +24,9 @@ from ssbfast.room.roles import Mode, Role
 from ssbfast.server import control
 from ssbfast.store import room_store
 from ssbfast.store.room_store import FILE, RoomStore
-from tests.helpers.commands import BAD_IDS, assert_unusable, events, failed, succeed
+from tests.helpers.commands import BAD_IDS, assert_unusable, events, failed, run_here, succeed
 from tests.helpers.go_rooms import GoRoomFiles
-from tests.helpers.processes import Running, run, without_time
+from tests.helpers.processes import Running, without_time
 from tests.helpers.room_stores import SIGNATURE, raw
 from tests.helpers.rooms import feed
 from tests.helpers.stores import snapshot
@@ -51,7 +51,7 @@ def told(data: Path, *arguments: str) -> list[dict[str, Any]]:
 
 
 def refused(data: Path, *arguments: str, words: tuple[str, ...] = ()) -> None:
-    assert_unusable(run("room", *arguments, "--data", str(data)), *words)
+    assert_unusable(run_here("room", *arguments, "--data", str(data)), *words)
 
 
 # ---------------------------------------------------------------- all of them
@@ -154,7 +154,7 @@ def test_bad_ids(data: Path, names: list[str], who: str) -> None:
 
 
 def test_options_of_a_room_that_is_to_run_do_not_go_with_commands(data: Path) -> None:
-    done = run("room", "--data", str(data), "--listen", "127.0.0.1:0", "members")
+    done = run_here("room", "--data", str(data), "--listen", "127.0.0.1:0", "members")
     assert_unusable(done, "--listen", "members")
 
 
@@ -221,7 +221,7 @@ def test_the_room_is_no_peer(data: Path) -> None:
 @pytest.mark.parametrize("names", [["members", "remove", A], ["members", "role", A, "member"], ["deny", "add", A]])
 def test_the_last_admin_needs_force(data: Path, names: list[str]) -> None:
     room(data, "members", "add", A, "--role", "admin")
-    done = run("room", *names, "--json", "--data", str(data))
+    done = run_here("room", *names, "--json", "--data", str(data))
     failed(done, 1, "failed", A, "last admin", "--force")
     assert [event["role"] for event in told(data, "members")] == ["admin"]
     room(data, *names, "--force")
@@ -445,7 +445,8 @@ def test_a_room_does_not_run_on_a_store_that_it_cannot_read(data: Path, damage: 
     else:
         (data / FILE).write_bytes(b"")
     before = snapshot(data)
-    assert_unusable(run("room", "--data", str(data), "--listen", "127.0.0.1:0", "--no-udp"), str(data / FILE), damage)
+    done = run_here("room", "--data", str(data), "--listen", "127.0.0.1:0", "--no-udp")
+    assert_unusable(done, str(data / FILE), damage)
     assert snapshot(data) == before
 
 

@@ -40,8 +40,7 @@ async def test_join_and_list(room: Portal, peers: StartPeer, caller: Kind, targe
     await scenarios.join_and_list(room, peers, caller, target)
 
 
-@pytest.mark.parametrize("target", CLIENT_KINDS)
-@pytest.mark.parametrize("caller", CLIENT_KINDS)
+@pytest.mark.parametrize(("caller", "target"), RING)
 async def test_call_kinds(room: Portal, peers: StartPeer, caller: Kind, target: Kind) -> None:
     await scenarios.call_kinds(room, peers, caller, target)
 

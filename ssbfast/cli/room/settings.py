@@ -73,8 +73,12 @@ def mode(to: str | None, keep_present: bool, data: Path, as_json: bool) -> None:
 
 def _present(data: Path) -> list[FeedId]:
     """Return who is in the running room without being a member. Raises BadInputError when it does not run."""
-    found = control.ask(data, "attendants")
-    return [FeedId.parse(one["id"]) for one in found if one["role"] == Role.EXTERNAL.word]
+    found = [FeedId.parse(one["id"]) for one in control.ask(data, "attendants")]
+    store = to_read(data)  # a running room follows it within a second only
+    if store is None:
+        return found
+    with store as records:
+        return [feed for feed in found if records.member(feed) is None]
 
 
 @click.command("settings")
