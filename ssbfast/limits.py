@@ -1038,11 +1038,35 @@ NOTE_LETTERS: Final = 200
 BACKUP_BYTES: Final = 4 * 1024 * MiB
 """Bytes of a room's store in a backup: more is not brought back."""
 
+DRAIN_SECONDS: Final = 30.0
+"""How long tunnels may go on when a room ends, unless its operator says otherwise."""
+
+DRAIN_SPREAD: Final = 5.0
+"""Seconds over which the idle sessions of a room that ends leave at the most: they all come back at once otherwise."""
+
+DRAIN_STEP: Final = 0.005
+"""Seconds of that for each session."""
+
+DRAIN_TICK: Final = 0.05
+"""Seconds between two looks at the sessions of a room that ends."""
+
+HANDOVER_GRACE: Final = 2.0
+"""Seconds that a session has at least when another process takes over just after it has come."""
+
+HANDOVER_SECONDS: Final = 60.0
+"""How long a room waits for the one that is to take over."""
+
 CONTROL_CLIENTS: Final = 8
 """Commands that may be connected to a room's control socket at a time."""
 
 CONTROL_LINE: Final = 64 * KiB
 """Bytes of a line that a command may send to a room's control socket."""
+
+CONTROL_CLOSE_SECONDS: Final = 1.0
+"""How long a room that ends lets its control socket finish answers."""
+
+CONTROL_ANSWER: Final = 64 * MiB
+"""Bytes of an answer that a command takes: 10,000 attendants have 2 MiB."""
 
 CONTROL_SECONDS: Final = 10.0
 """How long a control socket and a command wait for each other's next line."""

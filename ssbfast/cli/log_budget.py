@@ -12,7 +12,7 @@ from typing import Final
 
 from ssbfast import limits
 
-ALWAYS: Final = frozenset({"listening", "limited", "error", "lost"})
+ALWAYS: Final = frozenset({"listening", "limited", "error", "lost", "draining", "taken_over"})
 """Events whose lines always pass, being few by themselves; they are paid for like the others."""
 
 

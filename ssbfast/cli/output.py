@@ -180,6 +180,10 @@ def describe(event: Event) -> str:
             return f"({n} lines are missing here: the reader was too slow)"
         case {"event": "limited", "limits": counts}:
             return f"limits  reached: {_listed(counts)}"
+        case {"event": "draining", "seconds": seconds, "sessions": sessions, "tunnels": tunnels}:
+            return f"draining {sessions} sessions; {tunnels} tunnels may go on for {seconds:g} s"
+        case {"event": "taken_over"}:
+            return "another process has taken over: it listens now"
         case {"event": "skipped", "counts": counts}:
             return f"(not shown, so that the log stays short: {_listed(counts)})"
     members = "  ".join(f"{key} {value}" for key, value in event.items() if key != "event")

@@ -35,18 +35,26 @@ def run_until_stopped(
     as_json: bool,
     words: Callable[[Event], str] | None = None,
     runner: Callable[[Program], int] = asyncio.run,
+    terminate: Callable[[], bool] | None = None,
 ) -> int:
     """Run `work` in a new loop and return its exit code; 0 when a signal, or the reader of our output, ends it.
 
     Output that cannot be written costs lines and is reported once; a command that ends after that has failed.
     The first signal cancels the work, which then says its goodbyes; the second quits at once.
-    words: an event as people read it. runner: makes the loop.
+    words: an event as people read it. runner: makes the loop. terminate: called on the first SIGTERM, in the loop; if
+    it returns True the work ends by itself, and the next signal counts as the first.
     """
     raise_file_limit()
-    return runner(_run(work, as_json=as_json, words=words))
+    return runner(_run(work, as_json=as_json, words=words, terminate=terminate))
 
 
-async def _run(work: CommandWork, *, as_json: bool, words: Callable[[Event], str] | None) -> int:
+async def _run(
+    work: CommandWork,
+    *,
+    as_json: bool,
+    words: Callable[[Event], str] | None,
+    terminate: Callable[[], bool] | None,
+) -> int:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
 
@@ -56,6 +64,13 @@ async def _run(work: CommandWork, *, as_json: bool, words: Callable[[Event], str
         except RuntimeError:  # the loop has just closed: we are stopping anyway
             return
 
+    is_terminated = False
+
+    def on_terminate() -> bool:
+        nonlocal is_terminated
+        is_terminated = terminate is not None and terminate()
+        return is_terminated
+
     lost: list[OSError] = []
 
     def on_failed(error: OSError) -> None:
@@ -64,7 +79,7 @@ async def _run(work: CommandWork, *, as_json: bool, words: Callable[[Event], str
 
     printer = Printer(sys.stdout, as_json=as_json, on_broken=on_broken, on_failed=on_failed, words=words)
     try:
-        with short_errors(), on_signals(stop.set):
+        with short_errors(), on_signals(stop.set, terminate=on_terminate):
             working = asyncio.ensure_future(work(printer))
             stopping = asyncio.ensure_future(stop.wait())
             await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -72,7 +87,7 @@ async def _run(work: CommandWork, *, as_json: bool, words: Callable[[Event], str
             if not working.done():
                 working.cancel()
             try:
-                return await working or (_LOST if lost else 0)
+                return await working or (_LOST if lost and not is_terminated else 0)
             except asyncio.CancelledError:
                 return 0
     finally:
@@ -80,15 +95,23 @@ async def _run(work: CommandWork, *, as_json: bool, words: Callable[[Event], str
 
 
 @contextmanager
-def on_signals(stop: Callable[[], object], *, exit_code: int = 0) -> Iterator[None]:
+def on_signals(
+    stop: Callable[[], object], *, exit_code: int = 0, terminate: Callable[[], bool] | None = None
+) -> Iterator[None]:
     """Ask to stop on the first Ctrl-C, SIGTERM, or SIGHUP of a terminal that is closed; quit at once on the second.
 
-    Within this context the first signal calls `stop`, in the loop; the second ends the process there and then."""
+    Within this context the first signal calls `stop`, in the loop; the second ends the process there and then. A first
+    SIGTERM that `terminate` answers with True is none of these two.
+    """
     loop = asyncio.get_running_loop()
     asked = False
 
-    def on_signal() -> None:
-        nonlocal asked
+    def on_signal(number: int) -> None:
+        nonlocal asked, terminate
+        if number == signal.SIGTERM and terminate is not None and not asked:
+            takes_it, terminate = terminate, None
+            if takes_it():
+                return
         if asked:
             os._exit(exit_code)
         asked = True
@@ -99,9 +122,9 @@ def on_signals(stop: Callable[[], object], *, exit_code: int = 0) -> Iterator[No
         del before[_HANGUP]  # `nohup`
     for number in before:
         try:
-            loop.add_signal_handler(number, on_signal)
+            loop.add_signal_handler(number, on_signal, number)
         except NotImplementedError:  # Windows
-            signal.signal(number, lambda *_: loop.call_soon_threadsafe(on_signal))
+            signal.signal(number, lambda number, _frame: loop.call_soon_threadsafe(on_signal, number))
     try:
         yield
     finally:

@@ -8,6 +8,7 @@ anything, and waits when there is no file left.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 from collections.abc import Callable
@@ -45,17 +46,25 @@ class Acceptor(Generic[P]):
         if tls is not None:
             self._tls = {"ssl": tls, "ssl_handshake_timeout": limits.TLS_SECONDS}
         self._beginning: set[asyncio.Task[None]] = set()
+        self._is_closing = False
         self._task = self._loop.create_task(self._accept())
 
     async def close(self) -> None:
-        """Stop accepting and close the socket; connections that have begun go on."""
+        """Stop accepting and close the socket; connections that have begun go on, and none that was accepted is lost.
+
+        Harmless when it is closed.
+        """
+        self._is_closing = True
+        with contextlib.suppress(NotImplementedError, ValueError):  # Windows; closed before
+            self._loop.remove_reader(self._sock)
+        await asyncio.sleep(0)  # one that was accepted in this turn begins
         self._task.cancel()
         await asyncio.gather(self._task, *self._beginning, return_exceptions=True)
         self._sock.close()
 
     async def _accept(self) -> None:
         taken = 0
-        while True:
+        while not self._is_closing:
             try:
                 sock, address = await self._loop.sock_accept(self._sock)
             except ConnectionError:  # gone before it was ours

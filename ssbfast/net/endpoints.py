@@ -12,6 +12,7 @@ from typing import Any, Final
 from ssbfast import limits
 from ssbfast.errors import BadInputError
 from ssbfast.ids import FeedId
+from ssbfast.net.inherited_sockets import InheritedSockets
 from ssbfast.net.socket_names import bound_host, system_reason, with_zone
 from ssbfast.pasted.hosts import is_ipv6, read_host, show
 from ssbfast.wire.address import MultiserverAddress, NetAddress, format_address
@@ -76,14 +77,17 @@ def _split(text: str) -> tuple[str, str]:
     return host, port
 
 
-def bind(endpoints: Sequence[Endpoint]) -> list[socket.socket]:
-    """Bind and listen. One port for all when several ask for port 0. Raises BadInputError with one clear line."""
-    return _bind(endpoints, socket.SOCK_STREAM)
+def bind(endpoints: Sequence[Endpoint], inherited: InheritedSockets | None = None) -> list[socket.socket]:
+    """Bind and listen, or take sockets that were bound for us. One port for all when several ask for port 0.
+
+    Raises BadInputError with one clear line.
+    """
+    return _bind(endpoints, socket.SOCK_STREAM, inherited or InheritedSockets())
 
 
-def bind_udp(endpoints: Sequence[Endpoint]) -> list[socket.socket]:
+def bind_udp(endpoints: Sequence[Endpoint], inherited: InheritedSockets | None = None) -> list[socket.socket]:
     """Bind for UDP, as `bind` does for TCP."""
-    return _bind(endpoints, socket.SOCK_DGRAM)
+    return _bind(endpoints, socket.SOCK_DGRAM, inherited or InheritedSockets())
 
 
 def beside(sockets: Sequence[socket.socket]) -> tuple[Endpoint, ...]:
@@ -91,7 +95,9 @@ def beside(sockets: Sequence[socket.socket]) -> tuple[Endpoint, ...]:
     return tuple(Endpoint(bound_host(sock), sock.getsockname()[1]) for sock in sockets)
 
 
-def _bind(endpoints: Sequence[Endpoint], kind: socket.SocketKind) -> list[socket.socket]:
+def _bind(
+    endpoints: Sequence[Endpoint], kind: socket.SocketKind, inherited: InheritedSockets
+) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     chosen = 0
     try:
@@ -99,7 +105,10 @@ def _bind(endpoints: Sequence[Endpoint], kind: socket.SocketKind) -> list[socket
             port = endpoint.port or chosen
             for family, address in _families(endpoint):
                 optional = family == socket.AF_INET6 and not endpoint.host
-                sock = _bind_one(family, kind, (address[0], port, *address[2:]), optional=optional)
+                whole = (address[0], port, *address[2:])
+                if not endpoint.host and family == socket.AF_INET and inherited.covers(kind, port):
+                    continue
+                sock = inherited.take(family, kind, whole) or _bind_one(family, kind, whole, optional=optional)
                 if sock is None:
                     continue
                 sockets.append(sock)

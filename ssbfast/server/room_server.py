@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -21,6 +22,7 @@ from ssbfast.ids import MAIN_NETWORK, FeedId, NetworkId
 from ssbfast.keys import Keypair
 from ssbfast.net.acceptor import Acceptor
 from ssbfast.net.endpoints import DEFAULT_PORT, Endpoint, bind, is_wildcard_only, joined, publish, reflectors, shown
+from ssbfast.net.inherited_sockets import InheritedSockets
 from ssbfast.net.link import Link
 from ssbfast.net.relay import Relay
 from ssbfast.net.sockets import tune_transport
@@ -45,6 +47,7 @@ from ssbfast.room.methods import RoomInfo, RoomMethods
 from ssbfast.room.records import RoomRecords
 from ssbfast.room.registry import AliasesChanged, Change, ModeChanged, Registry, RoleChanged, SettingsChanged
 from ssbfast.room.roles import Role
+from ssbfast.server.drain import drain
 from ssbfast.server.events import EventSink, RoomEvents
 from ssbfast.server.keeper import Keeper
 from ssbfast.server.live_room import LiveRoom
@@ -90,6 +93,7 @@ class RoomServer:
         stall_seconds: Seconds that a tunnel's target may take nothing while its source waits.
         pool: Bytes that all tunnels together may hold.
         caps: The numbers of connections, sessions and tunnels that are allowed, in all and from one address.
+        inherited: Sockets that were bound for the room; it takes those that are at its endpoints.
 
     Attributes:
         me: The room's own identity.
@@ -123,11 +127,13 @@ class RoomServer:
         stall_seconds: float = limits.STALL_SECONDS,
         pool: int = limits.POOL,
         caps: RoomCaps | None = None,
+        inherited: InheritedSockets | None = None,
     ) -> None:
         self.me = me
         self.portal = Portal(me.id)
         self._network = network
         self._listen = tuple(listen)
+        self._inherited = inherited or InheritedSockets()
         self._host = host
         self._admission = admission
         self.registry = Registry(me.id)
@@ -180,6 +186,8 @@ class RoomServer:
         self._by_websocket: set[RoomSession] = set()  # also those that have not proved a key yet
         self._began = 0.0
         self._acceptors: list[Acceptor[Link]] = []
+        self._sockets: tuple[socket.socket, ...] = ()
+        self._is_draining = False
         self._telling: asyncio.TimerHandle | None = None
         self._sweeping: asyncio.TimerHandle | None = None
         self._tick: asyncio.TimerHandle | None = None
@@ -212,9 +220,9 @@ class RoomServer:
         if self.keeper is not None:
             self.keeper.load()
             self._methods.loaded()
-        sockets = bind(self._listen)
+        sockets = bind(self._listen, self._inherited)
         try:
-            udp = self._reflecting.bind(sockets)
+            udp = self._reflecting.bind(sockets, self._inherited)
         except BaseException:
             for sock in sockets:
                 sock.close()
@@ -225,6 +233,7 @@ class RoomServer:
         self._relay = Relay(pool=self._pool, stall_seconds=self._stall_seconds, core_limits=core_limits)
         self._began = self._now()
         self._limits = RoomLimits(self._caps, self._relay.loop.time, self.limit_reached)
+        self._sockets = (*sockets, *udp)
         self.port = int(sockets[0].getsockname()[1])
         self.addresses = publish(sockets, self.me.id, self._host)
         self.is_wildcard_only = self._host is None and is_wildcard_only(sockets)
@@ -244,12 +253,39 @@ class RoomServer:
         bound = shown(udp) or None
         self.events.emit("listening", id=str(self.me.id), address=self.address, invite=str(self.invite), udp=bound)
 
-    async def close(self) -> None:
-        """Stop listening and say goodbye to all peers; return when all are gone."""
-        self._emptied = asyncio.Event()
+    @property
+    def sockets(self) -> tuple[socket.socket, ...]:
+        """Return the sockets that it listens on, of TCP and UDP; none when it does not."""
+        return self._sockets
+
+    @property
+    def is_draining(self) -> bool:
+        """Return whether it takes no connections any more."""
+        return self._is_draining
+
+    async def stop_listening(self) -> None:
+        """Take no connections any more; what is there goes on. Harmless when done before."""
+        self._is_draining = True
+        self._sockets = ()
         self._reflecting.close()
         for acceptor in self._acceptors:
             await acceptor.close()
+
+    async def drain(self, seconds: float = limits.DRAIN_SECONDS, *, grace: float = 0.0) -> None:
+        """Stop listening, and let all peers leave; `close` says goodbye to those that are still there then.
+
+        Args:
+            seconds: How long tunnels may go on. Sessions without tunnels leave spread over a few seconds.
+            grace: Seconds that a session has at least since it came.
+        """
+        await self.stop_listening()
+        self.events.emit("draining", seconds=seconds, sessions=len(self._sessions), tunnels=len(self.limits.tunnels))
+        await drain(self._sessions.values, lambda: len(self.limits.connections), seconds, grace)
+
+    async def close(self) -> None:
+        """Stop listening and say goodbye to all peers; return when all are gone."""
+        self._emptied = asyncio.Event()
+        await self.stop_listening()
         for unproven in self.limits.connections:
             unproven.abort()
         for session in list(self._sessions.values()):
@@ -347,7 +383,7 @@ class RoomServer:
 
     def _enter(self, host: str) -> Link | None:
         """Take a connection from `host`; return its link, or None when it has no place."""
-        if self.is_closing:
+        if self._is_draining:
             return None
         session = RoomSession(self, rings(host))
         relay = self.relay

@@ -9,6 +9,7 @@ from typing import Final
 
 from ssbfast.errors import BadInputError, MissingExtraError
 from ssbfast.net.endpoints import Endpoint, beside, bind_udp
+from ssbfast.net.inherited_sockets import InheritedSockets
 from ssbfast.net.stun_server import Limiter, Reflector, codec
 from ssbfast.wire.direct.punch.candidates import PORTS
 
@@ -30,29 +31,30 @@ class Reflecting:
         self.problem: str | None = None
         self.shortage: str | None = None
 
-    def bind(self, tcp: Sequence[socket.socket]) -> list[socket.socket]:
+    def bind(self, tcp: Sequence[socket.socket], inherited: InheritedSockets) -> list[socket.socket]:
         """Bind the sockets. Raises BadInputError or MissingExtraError, but only for given endpoints."""
         endpoints = beside(tcp) if self._endpoints is None else self._endpoints
         if not endpoints:
             return []
         try:
             codec()
-            self._sockets = bind_udp(endpoints)
+            self._sockets = bind_udp(endpoints, inherited)
         except (BadInputError, MissingExtraError) as error:
             if self._endpoints is not None:
                 raise
             self.problem = str(error)
         else:
             if self._endpoints is None and not _has_two(endpoints):
-                self._sockets += self._bind_second(endpoints)
+                self._sockets += self._bind_second(endpoints, inherited)
         return self._sockets
 
-    def _bind_second(self, first: Sequence[Endpoint]) -> list[socket.socket]:
+    def _bind_second(self, first: Sequence[Endpoint], inherited: InheritedSockets) -> list[socket.socket]:
         """Bind the next port that is free at each of these addresses."""
         problem: str | None = None
         for step in range(1, _TRIES + 1):
             try:
-                return bind_udp([Endpoint(endpoint.host, _beyond(endpoint.port, step)) for endpoint in first])
+                beyond = [Endpoint(endpoint.host, _beyond(endpoint.port, step)) for endpoint in first]
+                return bind_udp(beyond, inherited)
             except BadInputError as error:
                 problem = problem or str(error)
         self.shortage = problem

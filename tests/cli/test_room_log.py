@@ -50,7 +50,7 @@ def run_room(place: RoomProcesses, *arguments: str) -> tuple[list[str], float]:
 
 def check(lines: list[str], seconds: float, counts: Counter[str]) -> None:
     assert sum(len(line.encode()) + 1 for line in lines) <= limits.LOG_BURST + limits.LOG_RATE * seconds
-    assert counts == {"joined": VISITS, "left": VISITS}
+    assert counts == {"joined": VISITS, "left": VISITS, "draining": 1}
     assert len(lines) > 20
 
 

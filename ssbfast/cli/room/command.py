@@ -23,6 +23,8 @@ COMMANDS: Final = {
     "status": ("live", "Show how a running room does."),
     "attendants": ("live", "List the peers that can be reached through a running room."),
     "tunnels": ("live", "List the tunnels of a running room."),
+    "drain": ("live", "End a running room: it takes no connections any more, and waits for its tunnels."),
+    "restart": ("live", "Start a running room anew, without refusing a connection."),
     "audit": ("audit", "Show who changed what."),
     "backup": ("archive", "Write all that a room keeps into one file."),
     "restore": ("archive", "Bring a room back from such a file."),

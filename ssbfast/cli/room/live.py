@@ -1,4 +1,4 @@
-"""`ssbfast room status`, `attendants`, `tunnels`: what only a running room knows, by its control socket."""
+"""`ssbfast room status`, `drain` and others: what only a running room knows and does, by its control socket."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ssbfast import limits
 from ssbfast.cli.options import say
 from ssbfast.cli.output import amount, duration
 from ssbfast.cli.room.common import next_command, room_options
@@ -61,6 +62,37 @@ def tunnels(data: Path, as_json: bool) -> None:
         say({"event": "tunnel", **one}, text, as_json=as_json)
     if not found and not as_json:
         click.echo("There is no tunnel just now.")
+
+
+@click.command()
+@room_options
+def drain(data: Path, as_json: bool) -> None:
+    """End a running room: it takes no connections any more, and waits for its tunnels.
+
+    They have the time that the room was given with --drain-seconds. The web site's /healthz answers 503 meanwhile.
+
+    \b
+    Example:
+      ssbfast room drain
+    """
+    told = ask(data, "drain")
+    say({"event": "drain", **told}, f"The room ends: its tunnels have {told['seconds']:g} s.", as_json=as_json)
+
+
+@click.command()
+@room_options
+def restart(data: Path, as_json: bool) -> None:
+    """Start a running room anew, without refusing a connection: after an upgrade, or with other options in its file.
+
+    A new process begins with the same command line and takes the sockets; the old one drains. If the new one fails,
+    the old one goes on.
+
+    \b
+    Example:
+      ssbfast room restart
+    """
+    told = ask(data, "restart", seconds=limits.HANDOVER_SECONDS + limits.CONTROL_SECONDS)
+    say({"event": "restart", **told}, f"Process {told['pid']} is the room now; the old one drains.", as_json=as_json)
 
 
 def _many(count: int, noun: str) -> str:

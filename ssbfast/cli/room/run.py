@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from ssbfast import limits
 from ssbfast.cli.config_file import config_option
 from ssbfast.cli.garbage_collection import Tidier
 from ssbfast.cli.log_budget import LogBudget
@@ -24,17 +25,19 @@ from ssbfast.cli.options import (
     several,
 )
 from ssbfast.cli.output import Event, Printer, shell_word
+from ssbfast.cli.room.course import Course
 from ssbfast.cli.runner import run_until_stopped
 from ssbfast.cli.standard_error import warn
 from ssbfast.errors import BadInputError
 from ssbfast.ids import FeedId, NetworkId
 from ssbfast.net.endpoints import DEFAULT_PORT, Endpoint
+from ssbfast.net.inherited_sockets import InheritedSockets, from_service_manager
 from ssbfast.pasted.endpoint import read_listen, read_name
 from ssbfast.room.roles import Mode
+from ssbfast.server.handover import Predecessor
 
 if TYPE_CHECKING:
     from ssbfast.cli.room.web import WebPlan, WebSite
-    from ssbfast.server.room_server import RoomServer
     from ssbfast.store.room_store import RoomStore
 
 T = TypeVar("T")
@@ -114,6 +117,20 @@ CONFIG: Final = "room.toml"
     help="File with a token, by which /metrics may be read from elsewhere than this machine.",
 )
 @click.option("--admin", metavar="@ID", callback=callback(_admin), help="Make this peer an admin of the room.")
+@click.option(
+    "--drain-seconds",
+    metavar="N",
+    type=click.FloatRange(0),
+    default=limits.DRAIN_SECONDS,
+    show_default=True,
+    help="How long tunnels may go on when SIGTERM or `ssbfast room drain` ends the room.",
+)
+@click.option(
+    "--take-over",
+    is_flag=True,
+    help="Take the sockets of the room that runs on the same directory, which then drains: no connection is refused."
+    " `ssbfast room restart` does this.",
+)
 @network_option
 @group_read_option
 @json_option
@@ -131,6 +148,8 @@ def run(
     tls_key: str | None,
     metrics_token_file: Path | None,
     admin: FeedId | None,
+    drain_seconds: float,
+    take_over: bool,
     network: NetworkId,
     as_json: bool,
     config: Path | None,
@@ -138,7 +157,8 @@ def run(
     """Run a room: peers that join can reach each other through it.
 
     It prints its address, an invite to paste into SSB apps, and then each peer that joins or leaves, and each tunnel.
-    Ctrl-C or SIGTERM says goodbye to all peers; a second one quits at once. If uvloop is installed, it runs on that.
+    Ctrl-C says goodbye to all peers; a second one quits at once. SIGTERM lets tunnels end first (--drain-seconds). If
+    uvloop is installed, it runs on that.
     The commands below look after a room; they work whether or not it runs, and a running one follows within a second.
     Each option can stand in a file (--config), and in the environment: SSBFAST_ROOM_HOST is --host.
 
@@ -157,7 +177,9 @@ def run(
     name = name or (host.host if host is not None else "")
     is_new = not has_records(secret.parent)
     records = open_records(secret.parent)
-    site = _site(plan, records, is_new=is_new, admin=admin, me=me.id)
+    predecessor = Predecessor(secret.parent) if take_over else None
+    inherited = from_service_manager() if predecessor is None else predecessor.sockets
+    site = _site(plan, records, inherited, is_new=is_new, admin=admin, me=me.id)
     options = {
         "me": me,
         "records": records,
@@ -167,13 +189,23 @@ def run(
         "udp": reflect,
         "name": name,
         "network": network,
+        "inherited": inherited,
     }
+    terminated = asyncio.Event()
+
+    def terminate() -> bool:
+        terminated.set()
+        return True
+
     with contextlib.ExitStack() as opened:
-        for one in (records, site):
+        for one in (records, site, predecessor):
             if one is not None:
                 opened.callback(one.close)
         return run_until_stopped(
-            lambda printer: _run(printer, secret, site, **options), as_json=as_json, runner=run_fast
+            lambda printer: _run(printer, secret, site, Course(terminated, drain_seconds, predecessor), **options),
+            as_json=as_json,
+            runner=run_fast,
+            terminate=terminate,
         )
 
 
@@ -209,7 +241,13 @@ def _plan(
 
 
 def _site(
-    plan: WebPlan | None, records: RoomStore | None, *, is_new: bool, admin: FeedId | None, me: FeedId
+    plan: WebPlan | None,
+    records: RoomStore | None,
+    inherited: InheritedSockets,
+    *,
+    is_new: bool,
+    admin: FeedId | None,
+    me: FeedId,
 ) -> WebSite | None:
     """Prepare the records for a web site and an admin."""
     if plan is None and admin is None:
@@ -221,7 +259,7 @@ def _site(
     from ssbfast.cli.room.web import WebSite, prepare
 
     links = prepare(records, is_new=is_new, admin=admin, with_web=plan is not None)
-    return None if plan is None else WebSite(plan, links, records)
+    return None if plan is None else WebSite(plan, links, records, inherited)
 
 
 def open_records(data: Path) -> RoomStore | None:
@@ -238,20 +276,6 @@ def open_records(data: Path) -> RoomStore | None:
         return None
 
 
-@contextlib.asynccontextmanager
-async def served_control(data: Path, server: RoomServer) -> AsyncIterator[None]:
-    """Answer `ssbfast room status` and its like by a control socket while the room runs."""
-    from ssbfast.server.control import Control
-    from ssbfast.server.status import handlers
-
-    control = Control(data, handlers(server))
-    await control.start()
-    try:
-        yield
-    finally:
-        await control.close()
-
-
 def run_fast(program: Coroutine[Any, Any, T]) -> T:
     """Run as `asyncio.run`, on uvloop where that is installed: a fifth less CPU for small frames, the same for bulk."""
     run: Callable[[Coroutine[Any, Any, T]], T] = asyncio.run
@@ -260,7 +284,7 @@ def run_fast(program: Coroutine[Any, Any, T]) -> T:
     return run(program)
 
 
-async def _run(printer: Printer, secret: Path, site: WebSite | None, **options: Any) -> int:
+async def _run(printer: Printer, secret: Path, site: WebSite | None, course: Course, **options: Any) -> int:
     log = RoomLog(printer)
 
     def on_event(event: dict[str, Any]) -> None:
@@ -275,14 +299,13 @@ async def _run(printer: Printer, secret: Path, site: WebSite | None, **options: 
     options["listen"] = options["listen"] or DEFAULT_LISTEN
     server = RoomServer(**options, on_event=on_event)
     with contextlib.closing(Tidier(lambda: server.population, server.compact)) as tidier, contextlib.closing(log):
-        async with server, served_control(secret.parent, server):
+        async with server, contextlib.nullcontext() if site is None else site.open(server, printer):
             tidier.start()
             if server.without_udp is not None:
                 warn(f"the room runs without UDP, so peers may not learn their addresses: {server.without_udp}")
             if server.one_udp_port is not None:
                 warn(f"one UDP port only, so peers cannot tell a symmetric NAT from others: {server.one_udp_port}")
-            async with contextlib.nullcontext() if site is None else site.open(server, printer):
-                await asyncio.Event().wait()
+            await course.run(server, site, secret.parent)
     return 0
 
 

@@ -23,6 +23,7 @@ from ssbfast.cli.standard_error import warn
 from ssbfast.errors import BadInputError, MissingExtraError
 from ssbfast.ids import FeedId, encode_key
 from ssbfast.net.endpoints import Endpoint, bind
+from ssbfast.net.inherited_sockets import InheritedSockets
 from ssbfast.pasted.endpoint import read_service
 from ssbfast.pasted.hosts import show
 from ssbfast.room.alias_rules import alias_url
@@ -32,6 +33,7 @@ from ssbfast.room.roles import Mode, Role
 from ssbfast.server.room_server import RoomServer
 
 if TYPE_CHECKING:
+    from ssbfast.server.web.server import WebServer
     from ssbfast.store.room_store import RoomStore
 
 DEFAULT_PORT: Final = 3000
@@ -183,25 +185,35 @@ class WebSite:
         plan: Its options.
         links: What the operator is told.
         records: The room's store.
+        inherited: Sockets that were bound for it.
+
+    Attributes:
+        sockets: Those that it listens on.
 
     Raises:
         BadInputError: It cannot listen.
     """
 
-    def __init__(self, plan: WebPlan, links: FirstLinks, records: RoomStore) -> None:
+    def __init__(self, plan: WebPlan, links: FirstLinks, records: RoomStore, inherited: InheritedSockets) -> None:
         self._plan = plan
         self._links = links
         self._records = records
-        self._sockets = bind([plan.endpoint])
-        port = self._sockets[0].getsockname()[1]
+        self.sockets = bind([plan.endpoint], inherited)
+        self._server: WebServer | None = None
+        port = self.sockets[0].getsockname()[1]
         scheme = "https" if plan.certificate else "http"
         self.url = plan.url or f"{scheme}://localhost:{port}"
         self.room: RoomServer | None = None
 
     def close(self) -> None:
         """Stop listening, if it never began."""
-        for sock in self._sockets:
+        for sock in self.sockets:
             sock.close()
+
+    async def stop_listening(self) -> None:
+        """Take no connections any more; what is there goes on."""
+        if self._server is not None:
+            await self._server.stop_listening()
 
     def alias_url(self, name: str) -> str:
         """Return the URL of an alias, in the style that the room's settings say."""
@@ -223,7 +235,7 @@ class WebSite:
             metrics_token=self._plan.metrics_token,
         )
         room.web.addresses = [web_address(self.url, room.me.id)]
-        async with WebServer(site, self._sockets, certificate=self._plan.certificate):
+        async with WebServer(site, self.sockets, certificate=self._plan.certificate) as self._server:
             self._tell(printer)
             checking = asyncio.create_task(self._check(printer))
             try:
@@ -254,7 +266,7 @@ class WebSite:
             printer.text(_qr(invite))
 
     def _where(self) -> str:
-        return show(*self._sockets[0].getsockname()[:2])
+        return show(*self.sockets[0].getsockname()[:2])
 
     async def _check(self, printer: Printer) -> None:
         """Tell what is missing for the internet, as far as this machine can see."""

@@ -242,7 +242,7 @@ class Application:
         return Response(found[1], media_type=found[0], headers={"Cache-Control": "public, max-age=31536000, immutable"})
 
     async def _health(self, request: Request) -> Response:
-        is_draining = self._site.is_draining or self._site.room.is_closing
+        is_draining = self._site.is_draining or self._site.room.is_draining
         return Response("draining\n" if is_draining else "ok\n", 503 if is_draining else 200, media_type="text/plain")
 
 

@@ -108,6 +108,11 @@ class WebServer:
         if self._certificate is not None:
             self._looking = asyncio.get_running_loop().create_task(self._look())
 
+    async def stop_listening(self) -> None:
+        """Take no connections any more; what is there goes on. Harmless when done before."""
+        for acceptor in self._acceptors:
+            await acceptor.close()
+
     async def close(self) -> None:
         """Stop listening, let answers that have begun end, and say goodbye to peers on WebSockets."""
         room = self.site.room
@@ -117,8 +122,7 @@ class WebServer:
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.gather(self._looking, return_exceptions=True)
-        for acceptor in self._acceptors:
-            await acceptor.close()
+        await self.stop_listening()
         with contextlib.suppress(OSError):
             await self._server.shutdown(sockets=[])
 

@@ -1,0 +1,84 @@
+"""The course of a room's process once it listens: control socket, service manager, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ssbfast import limits
+from ssbfast.cli.service_manager import ServiceManager
+from ssbfast.server.control import Control
+from ssbfast.server.handover import Predecessor, Succession
+
+if TYPE_CHECKING:
+    from ssbfast.cli.room.web import WebSite
+    from ssbfast.server.room_server import RoomServer
+
+
+class Course:
+    """What a room's process does beside serving.
+
+    Args:
+        terminated: Set when the room is to drain and end.
+        seconds: How long tunnels may go on then.
+        predecessor: The process whose sockets the room has, if it took over.
+    """
+
+    def __init__(self, terminated: asyncio.Event, seconds: float, predecessor: Predecessor | None) -> None:
+        self._terminated = terminated
+        self._seconds = seconds
+        self._predecessor = predecessor
+        self._manager = ServiceManager()
+
+    async def run(self, server: RoomServer, site: WebSite | None, data: Path) -> None:
+        """Look after a room that listens; return when it is to be closed, its peers having left as far as they did.
+
+        Raises:
+            BadInputError: Another room runs on the data directory.
+        """
+        from ssbfast.server.status import handlers
+
+        async def stop_listening() -> None:
+            control.stop_listening()
+            await server.stop_listening()
+            if site is not None:
+                await site.stop_listening()
+
+        def sockets() -> list[socket.socket]:
+            return [*server.sockets, *(() if site is None else site.sockets)]
+
+        succession = Succession(sockets, stop_listening)
+        control = Control(data, {**handlers(server), **succession.handlers(), "drain": self._drain})
+        await control.start(takes_over=bool(self._predecessor))
+        try:
+            if self._predecessor is not None:
+                await asyncio.get_running_loop().run_in_executor(None, self._predecessor.retire)
+            self._manager.start(os.getpid(), f"listening on port {server.port}")
+            await _first(self._terminated.wait(), succession.taken_over.wait())
+            if succession.taken_over.is_set():
+                server.events.emit("taken_over")
+                await server.drain(self._seconds, grace=limits.HANDOVER_GRACE)
+            else:
+                self._manager.stop("draining")
+                await server.drain(self._seconds)
+        finally:
+            self._manager.close()
+            await control.close()
+
+    def _drain(self, request: dict[str, Any]) -> dict[str, float]:
+        self._terminated.set()
+        return {"seconds": self._seconds}
+
+
+async def _first(*waits: Coroutine[Any, Any, object]) -> None:
+    """Wait until the first of them is done."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()

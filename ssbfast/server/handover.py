@@ -1,0 +1,127 @@
+"""A room that takes over from the one that runs: its sockets, so that no connection is refused in between.
+
+The new process asks for the sockets (`take_over`), begins to accept on them, and says so (`serving`); then the old one
+stops accepting, gives the control socket free, and drains. Should the new one die before that, the old one goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ssbfast import limits
+from ssbfast.errors import BadInputError
+from ssbfast.net.inherited_sockets import InheritedSockets
+from ssbfast.server.control import Handler, NoRoomError, Questions, WithSockets
+
+
+class Predecessor:
+    """The room that runs on a data directory, from the new process. It blocks.
+
+    Args:
+        data: The room's data directory.
+
+    Attributes:
+        sockets: Its sockets; none where no room runs.
+
+    Raises:
+        BadInputError: A room runs there, and does not give them.
+    """
+
+    def __init__(self, data: Path) -> None:
+        self._questions: Questions | None = None
+        self.sockets = InheritedSockets()
+        try:
+            self._questions = Questions(data)
+        except NoRoomError:
+            return
+        try:
+            _, self.sockets = self._questions.ask("take_over", pid=os.getpid())
+        except BaseException:
+            self._questions.close()
+            raise
+
+    def __bool__(self) -> bool:
+        """Return whether there is one."""
+        return self._questions is not None
+
+    def retire(self) -> None:
+        """Tell it that we accept connections; when this returns, it does not any more. Raises BadInputError."""
+        if self._questions is not None:
+            self._questions.ask("serving")
+            self._questions.close()
+            self._questions = None
+
+    def close(self) -> None:
+        """Let it go on, if it has not been retired."""
+        if self._questions is not None:
+            self._questions.close()
+        self.sockets.close()
+
+
+class Succession:
+    """What a running room does to be followed by another process.
+
+    Args:
+        sockets: Returns the sockets that it listens on.
+        stop_listening: Called when the successor accepts connections on them.
+
+    Attributes:
+        taken_over: Set when it has.
+    """
+
+    def __init__(
+        self, sockets: Callable[[], Sequence[socket.socket]], stop_listening: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._sockets = sockets
+        self._stop_listening = stop_listening
+        self._pid: int | None = None
+        self.taken_over = asyncio.Event()
+
+    def handlers(self) -> dict[str, Handler]:
+        """Return what the control socket answers."""
+        return {"take_over": self._take_over, "serving": self._serving, "restart": self._restart}
+
+    def _take_over(self, request: dict[str, Any]) -> WithSockets:
+        if self.taken_over.is_set():
+            raise BadInputError("another room has taken over already")
+        return WithSockets({"pid": os.getpid()}, self._sockets())
+
+    async def _serving(self, request: dict[str, Any]) -> bool:
+        await self._stop_listening()
+        self.taken_over.set()
+        return True
+
+    async def _restart(self, request: dict[str, Any]) -> dict[str, int]:
+        """Begin the process that takes over: the same command, as it is installed now."""
+        if self._pid is not None:
+            raise BadInputError(f"process {self._pid} takes over already")
+        process = subprocess.Popen([sys.executable, *sys.orig_argv[1:]], env=_environment(), close_fds=True)
+        self._pid = process.pid
+        waiting = asyncio.create_task(self.taken_over.wait())
+        try:
+            for _ in range(int(limits.HANDOVER_SECONDS / limits.DRAIN_TICK)):
+                if (await asyncio.wait([waiting], timeout=limits.DRAIN_TICK))[0]:
+                    return {"pid": process.pid}
+                if (code := process.poll()) is not None:
+                    raise BadInputError(f"the new room ended with exit code {code}, and this one goes on: see its log")
+            process.kill()
+            process.wait()
+            raise BadInputError(f"the new room was not ready in {limits.HANDOVER_SECONDS:.0f} s, and this one goes on")
+        finally:
+            waiting.cancel()
+            if not self.taken_over.is_set():
+                self._pid = None
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment of a successor. The watchdog is the service's: it holds for the new process, too."""
+    taken = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID")
+    kept = {name: value for name, value in os.environ.items() if name not in taken}
+    return {**kept, "SSBFAST_ROOM_TAKE_OVER": "1"}
