@@ -157,7 +157,7 @@ def lead(target: str, page: str, home: Path) -> str:
     """Return where a link leads on the site. target: as the page says it. page: of the site; home: its file."""
     path = os.path.relpath(os.path.normpath(home.parent / target), ROOT).replace(os.sep, "/")
     place = ELSEWHERE.get(path, path.removeprefix("docs/"))
-    if place.endswith((".md", ".png")):  # pages, and their pictures
+    if place.endswith((".md", ".png", ".webp")):  # pages, and their pictures
         return os.path.relpath(place, Path(page).parent).replace(os.sep, "/")
     return SOURCE + path
 

@@ -19,7 +19,7 @@ USERS = (
     *(f"topics/{page}/" for page in ("who-gets-in", "direct-paths", "private-addresses", "under-load")),
 )
 INTERNALS = ("architecture/", "kernels/", "protocol/direct/", "reference/wire/", "reference/net/", "benchmarks/")
-PUBLISHED = {".html", ".css", ".js", ".json", ".map", ".svg", ".png", ".xml", ".gz", ".inv", ""}
+PUBLISHED = {".html", ".css", ".js", ".json", ".map", ".svg", ".png", ".webp", ".xml", ".gz", ".inv", ""}
 """The endings of what is published; "": LICENSE."""
 CONTRAST = 4.5
 """WCAG 2.2, 1.4.3 (AA)."""

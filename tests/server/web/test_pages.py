@@ -122,7 +122,9 @@ async def test_many_people_are_cut_short(tmp_path: Path, monkeypatch: Any) -> No
             await place.member(feed=key.id)
         for key in keys:
             await peers.join(key, announce=key is not keys[2])
-        words = (await (await place.browser(keys[0].id)).get("/dashboard")).words
+        page = await (await place.browser(keys[0].id)).get("/dashboard")
+        words = page.words
+        assert page.text.count('class="mono" title="@') == 1, "the whole id of the one that is shown"
         assert "and 2 more" in words and "1 visitors" in words.replace("visitors 1", "1 visitors")
 
 
