@@ -210,6 +210,9 @@ def test_a_successor_with_a_mistake_is_told(place: RoomProcesses, tmp_path: Path
     config.write_text(f'data = "{place.path("room")}"\nlisten = "127.0.0.1:{place.port}"\n')
     with place.keep(Running("room", "--config", str(config), "--json")) as room:
         room.event("listening")
+        until = time.monotonic() + PATIENCE
+        while not (place.path("room") / control.FILE).exists():
+            assert time.monotonic() < until
         config.write_text("lisen = 1\n")
         failed(run_here("room", "restart", "--data", str(place.path("room")), "--json"), 2, "input", "exit code 2")
         socket.create_connection(("127.0.0.1", place.port), PATIENCE).close()
