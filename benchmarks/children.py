@@ -14,7 +14,6 @@ import asyncio
 import base64
 import hashlib
 import json
-import socket
 import sys
 import tempfile
 import time
@@ -26,7 +25,7 @@ from ssbfast.client.room_client import RoomClient
 from ssbfast.ids import NetworkId
 from ssbfast.keys import Keypair
 from ssbfast.net.api import Api
-from ssbfast.net.endpoints import Endpoint
+from ssbfast.net.endpoints import Endpoint, bind
 from ssbfast.net.link import Link
 from ssbfast.net.peer import Peer
 from ssbfast.net.relay import Relay
@@ -113,7 +112,7 @@ async def run_room_with_web() -> None:
         records.add_member(admin, Role.ADMIN, by=None)
         records.add_web_session(hash_of(code) or b"", admin, "a browser", time.time())
         room = RoomServer(ROOM, network=NETWORK, listen=[Endpoint("127.0.0.1", 0)], records=records)
-        sock = socket.create_server(("127.0.0.1", 0), backlog=1024)
+        sock = bind([Endpoint("127.0.0.1", 0)])[0]
         url = f"http://localhost:{sock.getsockname()[1]}"
         async with room, WebServer(Site(room, url, proxies=Proxies(LOOPBACK)), [sock]) as web:
             await _ready(address=room.address, web=web.port, cookie=f"ssb={code}")
