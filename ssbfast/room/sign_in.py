@@ -21,6 +21,7 @@ from enum import Enum
 from typing import Final
 
 from ssbfast import limits
+from ssbfast.budgets import Caps, Places, Rings
 from ssbfast.ids import FeedId
 from ssbfast.wire.http_auth import is_nonce, is_solution, new_nonce
 
@@ -43,7 +44,6 @@ class SignIn:
     Attributes:
         sc: The server's nonce.
         browser: SHA-256 of the cookie of the browser that waits.
-        network: The address that it came from, for counting.
         until: When it is over.
         link: The hash of a link that makes its first user an admin; None for everyone else.
         state: How far it is.
@@ -52,7 +52,6 @@ class SignIn:
 
     sc: str
     browser: bytes
-    network: str
     until: float
     link: bytes | None = None
     state: SignInState = SignInState.OPEN
@@ -84,18 +83,19 @@ class SignIns:
         self._may_sign_in = may_sign_in
         self._on_settled = on_settled
         self._all: dict[str, SignIn] = {}  # by sc, the oldest first
-        self._of: dict[str, dict[str, None]] = {}  # by network
+        caps = Caps(limits.SIGN_INS, limits.SIGN_INS_PER_ADDRESS)
+        self._places: Places[SignIn] = Places("sign_ins", caps, self._worth)
         self._at: dict[bytes, SignIn] = {}  # by browser
 
     def __len__(self) -> int:
         return len(self._all)
 
-    def begin(self, browser: bytes, network: str, now: float, *, link: bytes | None = None) -> SignIn:
+    def begin(self, browser: bytes, networks: Rings, now: float, *, link: bytes | None = None) -> SignIn:
         """Return a browser's challenge; a new one, unless it has one of the same kind that is open for a while yet.
 
         Args:
             browser: SHA-256 of its cookie.
-            network: Its address, for counting.
+            networks: Its networks, widest first, for counting.
             now: Seconds of a clock that does not jump.
             link: The hash of a link that makes its first user an admin.
         """
@@ -105,14 +105,12 @@ class SignIns:
             if old.state is SignInState.OPEN and old.link == link and old.until - now > limits.SIGN_IN_SECONDS / 2:
                 return old
             self._drop(old)
-        held = self._of.get(network, {})
-        if len(held) >= limits.SIGN_INS_PER_ADDRESS:
-            self._drop(self._all[next(iter(held))])
-        elif len(self._all) >= limits.SIGN_INS:
-            self._drop(next(iter(self._all.values())))
-        sign_in = SignIn(new_nonce(), browser, network, now + limits.SIGN_IN_SECONDS, link)
+        leaves = self._places.ask(networks).leaves
+        if leaves is not None:
+            self._drop(leaves)
+        sign_in = SignIn(new_nonce(), browser, now + limits.SIGN_IN_SECONDS, link)
         self._all[sign_in.sc] = sign_in
-        self._of.setdefault(network, {})[sign_in.sc] = None
+        self._places.add(sign_in, networks)
         self._at[browser] = sign_in
         return sign_in
 
@@ -179,7 +177,9 @@ class SignIns:
             return
         if self._at.get(sign_in.browser) is sign_in:
             del self._at[sign_in.browser]
-        held = self._of[sign_in.network]
-        del held[sign_in.sc]
-        if not held:
-            del self._of[sign_in.network]
+        self._places.remove(sign_in)
+
+    @staticmethod
+    def _worth(sign_in: SignIn) -> tuple[bool, float]:
+        """Rank challenges: one that is solved stays longest; of the others the oldest goes first."""
+        return sign_in.state is SignInState.SOLVED, sign_in.until

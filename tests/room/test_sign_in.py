@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ssbfast import limits
+from ssbfast.budgets import rings
 from ssbfast.ids import FeedId
 from ssbfast.keys import Keypair
 from ssbfast.room.sign_in import SignIn, SignIns, SignInState
@@ -13,7 +14,7 @@ from ssbfast.wire.http_auth import new_nonce, solve
 ROOM = Keypair.generate().id
 ME = Keypair.generate()
 FIREFOX, CHROME = bytes(32), b"\1" * 32
-HERE, THERE = "192.0.2.1", "192.0.2.2"
+HERE, THERE = ("192.0.2.1",), ("192.0.2.2",)
 NOW = 1000.0
 
 
@@ -125,11 +126,29 @@ def test_the_oldest_of_a_full_address_gives_way(ins: Ins) -> None:
     assert len(ins) == limits.SIGN_INS_PER_ADDRESS + 1
 
 
-def test_there_are_so_many_in_all(ins: Ins, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_there_are_so_many_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "SIGN_INS", 5)
+    ins = Ins()
     for n in range(9):
-        ins.begin(bytes(31) + bytes([n]), f"192.0.2.{n}", NOW)
+        ins.begin(bytes(31) + bytes([n]), (f"192.0.2.{n}",), NOW)
     assert len(ins) == 5
+
+
+def test_a_thousand_addresses_of_a_stranger_have_the_challenges_of_a_household(ins: Ins) -> None:
+    other = ins.begin(CHROME, THERE, NOW)
+    for n in range(1_000):
+        ins.begin(n.to_bytes(32, "big"), rings(f"2001:db8:7:{n:x}::1"), NOW)
+    assert len(ins) == limits.SIGN_INS_PER_ADDRESS * 4 + 1 and other.state is SignInState.OPEN
+
+
+def test_a_stranger_that_has_all_loses_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "SIGN_INS", 500)
+    ins = Ins()
+    other = ins.begin(CHROME, THERE, NOW)
+    for n in range(3_000):
+        ins.begin(n.to_bytes(32, "big"), (f"198.51.100.{n % 100}",), NOW)
+    assert len(ins) == 500 and other.state is SignInState.OPEN
+    assert ins.solved(other) and ins.finish(CHROME, NOW) is other
 
 
 def test_a_link_lets_strangers_solve(ins: Ins) -> None:

@@ -145,11 +145,11 @@ class Application:
         if host is None:
             raise WebError(400, "This site has another name.")
         is_secure = scope["scheme"] == "https" or (site.name.is_secure and not host.is_loopback)
-        network = site.network(peer, headers)
-        incoming = Incoming(host, network, Cookies(is_secure))
+        networks = site.networks(peer, headers)
+        incoming = Incoming(host, networks, Cookies(is_secure))
         scope["ssbfast"] = incoming
         try:
-            site.limits.spend("requests", network, site.now())
+            site.limits.spend("requests", networks, site.now())
         except TooMany as error:
             raise too_many(error.seconds) from None
         if int_of(request.headers.get("content-length")) > limits.WEB_BODY:
@@ -196,7 +196,7 @@ class Application:
             return Response(status_code=308, headers=known.headers)
         if known.status == 404 and incoming is not None:
             try:
-                self._site.limits.spend("misses", incoming.network, self._site.now())
+                self._site.limits.spend("misses", incoming.networks, self._site.now())
             except TooMany as limit:
                 known = too_many(limit.seconds)
         text = known.text or _TEXTS.get(known.status, _TEXTS[400])

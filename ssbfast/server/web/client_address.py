@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
-from ssbfast.budgets import rings
 from ssbfast.errors import BadInputError
 from ssbfast.wire.alias import may_be_alias
 
@@ -77,11 +76,6 @@ class Proxies:
             if not self.trusts(host):
                 break
         return host
-
-
-def bucket(host: str) -> str:
-    """Return the network by which a host is counted: an IPv4 address or an IPv6 /64."""
-    return rings(host)[-1]
 
 
 def _of_hop(hop: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -45,7 +45,7 @@ class EventStream(Response):
         self._events = events
         self._is_allowed = is_allowed
         self._connection = request.scope.get("state", {}).get("connection")
-        self._closing = site.streams.enter(site.incoming(request).network)
+        self._closing = site.streams.enter(site.incoming(request).networks)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send events until one of the ends has enough."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from ssbfast import limits
-from ssbfast.budgets import Bucket, Rate
+from ssbfast.budgets import Bucket, Rate, Rings
 from ssbfast.tables import compact
 
 
@@ -48,30 +48,33 @@ class RequestLimits:
         """Give back the memory that a crowd has left behind."""
         compact(self._buckets)
 
-    def spend(self, kind: str, account: str, now: float) -> None:
+    def spend(self, kind: str, accounts: Rings, now: float) -> None:
         """Charge one unit. A unit that is refused is not charged.
 
         Args:
             kind: A name of `RATES`.
-            account: An address or a key.
+            accounts: The networks of an address, widest first; or a key. Each wider network has twice as much.
             now: Seconds of a clock that does not jump.
 
         Raises:
             TooMany: There is none left.
         """
-        rate = self.rates[kind]
-        bucket = self._bucket(kind, account, now)
-        wait = rate.wait(bucket.level(rate.rate, now) + 1)
-        if wait > 0:
-            raise TooMany(wait)
-        bucket.spend(1, rate.rate, now)
+        self.check(kind, accounts, now)
+        for account, rate in self._rates_of(kind, accounts):
+            self._bucket(kind, account, now).spend(1, rate.rate, now)
 
-    def check(self, kind: str, account: str, now: float) -> None:
+    def check(self, kind: str, accounts: Rings, now: float) -> None:
         """Raise TooMany if there is no unit left; charge none."""
+        for account, rate in self._rates_of(kind, accounts):
+            bucket = self._buckets.get((kind, account))
+            if bucket is not None and (wait := rate.wait(bucket.level(rate.rate, now) + 1)) > 0:
+                raise TooMany(wait)
+
+    def _rates_of(self, kind: str, accounts: Rings) -> Iterator[tuple[str, Rate]]:
         rate = self.rates[kind]
-        bucket = self._buckets.get((kind, account))
-        if bucket is not None and (wait := rate.wait(bucket.level(rate.rate, now) + 1)) > 0:
-            raise TooMany(wait)
+        for at, account in enumerate(accounts):
+            wider = 1 << (len(accounts) - 1 - at)
+            yield account, Rate(rate.rate * wider, rate.burst * wider)
 
     def _bucket(self, kind: str, account: str, now: float) -> Bucket:
         bucket = self._buckets.pop((kind, account), None)

@@ -141,7 +141,7 @@ class SignInPages:
         site = self._site
         site.spend(request, "sign_ins")
         browser = browser_hash(site.pre(request))
-        return site.sign_ins.begin(browser, site.incoming(request).network, site.now(), link=link)
+        return site.sign_ins.begin(browser, site.incoming(request).networks, site.now(), link=link)
 
     async def _wait_page(self, request: Request, sign_in: SignIn, error: str = "") -> Response:
         site = self._site

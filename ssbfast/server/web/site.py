@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from ssbfast import limits
+from ssbfast.budgets import Caps, Places, Rings, rings
 from ssbfast.errors import LocalProtocolError
 from ssbfast.ids import FeedId
 from ssbfast.room.codes import hash_of, new_code
@@ -26,7 +27,7 @@ from ssbfast.room.roles import Action, Mode
 from ssbfast.room.sign_in import SignIn, SignIns
 from ssbfast.server.keeper import Keeper
 from ssbfast.server.room_server import RoomServer
-from ssbfast.server.web.client_address import Headers, Proxies, RequestHost, SiteName, bucket
+from ssbfast.server.web.client_address import Headers, Proxies, RequestHost, SiteName
 from ssbfast.server.web.errors import WebError
 from ssbfast.server.web.languages import LANGUAGES, Text, language_of, text_of, wishes
 from ssbfast.server.web.request_limits import RequestLimits, TooMany
@@ -46,7 +47,7 @@ class Incoming:
 
     Attributes:
         host: The name that it was sent to.
-        network: The network by which its sender is counted.
+        networks: The networks by which its sender is counted, widest first.
         cookies: The names of cookies for it.
         visitor: Who sent it.
         pre: The value of the cookie of a browser that is not signed in; None without one.
@@ -54,7 +55,7 @@ class Incoming:
     """
 
     host: RequestHost
-    network: str
+    networks: Rings
     cookies: Cookies
     visitor: Visitor = NOBODY
     pre: str | None = None
@@ -90,31 +91,44 @@ class Form:
 
 
 class EventStreams:
-    """The streams of a site, counted."""
+    """The streams of a site, counted. One of the greediest network ends when a visitor with fewer needs its place."""
 
     def __init__(self) -> None:
-        self._open: dict[asyncio.Event, str] = {}
+        caps = Caps(limits.WEB_STREAMS, limits.WEB_STREAMS_PER_ADDRESS)
+        self._open: Places[asyncio.Event] = Places("web_streams", caps, self._worth)
+        self._of: dict[asyncio.Event, str] = {}
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def enter(self, network: str) -> asyncio.Event:
-        """Take a place; return what is set when the site closes. Raises WebError 429 when there is none."""
-        held = sum(other == network for other in self._open.values()) if self._open else 0
-        if held >= limits.WEB_STREAMS_PER_ADDRESS or len(self._open) >= limits.WEB_STREAMS:
+    def enter(self, networks: Rings) -> asyncio.Event:
+        """Take a place; return what is set when the stream has to end. Raises WebError 429 when there is none.
+
+        An address that has all that one may have keeps those: a browser asks again for a stream that ends.
+        """
+        verdict = self._open.ask(networks)
+        if self._open.held(networks[-1]) >= self._open.caps.address or not verdict.enters:
             raise too_many(limits.WEB_STREAM_PING)
+        if verdict.leaves is not None:
+            self.leave(verdict.leaves)
+            verdict.leaves.set()
         closing = asyncio.Event()
-        self._open[closing] = network
+        self._open.add(closing, networks)
+        self._of[closing] = networks[-1]
         return closing
 
     def leave(self, closing: asyncio.Event) -> None:
         """Give a place back."""
-        self._open.pop(closing, None)
+        self._open.remove(closing)
+        self._of.pop(closing, None)
 
     def close(self) -> None:
         """End all streams."""
-        for closing in list(self._open):
+        for closing in self._open:
             closing.set()
+
+    def _worth(self, closing: asyncio.Event) -> int:
+        return -self._open.held(self._of[closing])
 
 
 class Site:
@@ -203,9 +217,9 @@ class Site:
 
     # ------------------------------------------------------------ requests
 
-    def network(self, peer: str, headers: Headers) -> str:
-        """Return the network by which a request is counted. peer: the other end of its connection."""
-        return bucket(self.proxies.client(peer, headers))
+    def networks(self, peer: str, headers: Headers) -> Rings:
+        """Return the networks by which a request is counted. peer: the other end of its connection."""
+        return rings(self.proxies.client(peer, headers))
 
     def incoming(self, request: Request) -> Incoming:
         """Return what is known of a request."""
@@ -246,14 +260,15 @@ class Site:
             WebError: 429, when there is nothing left.
         """
         try:
-            self.limits.spend(kind, account or self.incoming(request).network, self.now())
+            accounts = (account,) if account is not None else self.incoming(request).networks
+            self.limits.spend(kind, accounts, self.now())
         except TooMany as error:
             raise too_many(error.seconds) from None
 
     def has_left(self, request: Request, kind: str) -> None:
         """Raise WebError 429 if an address has nothing left of a kind; charge nothing."""
         try:
-            self.limits.check(kind, self.incoming(request).network, self.now())
+            self.limits.check(kind, self.incoming(request).networks, self.now())
         except TooMany as error:
             raise too_many(error.seconds) from None
 

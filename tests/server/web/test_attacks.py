@@ -192,7 +192,7 @@ async def test_what_a_key_solved_is_gone_with_its_role(site: ServedSite) -> None
     """It is not there again when the key is."""
     me = await site.member()
     ins, now = site.site.sign_ins, asyncio.get_running_loop().time()
-    sign_in = ins.begin(b"browser", "network", now)
+    sign_in = ins.begin(b"browser", ("network",), now)
     cc = new_nonce()
     assert ins.solve(me.id, sign_in.sc, cc, solve(me, site.id, sign_in.sc, cc), now)
     await site.site.keeper.run(site.store.block, me.id, "", by=None)

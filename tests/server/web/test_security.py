@@ -17,11 +17,13 @@ from urllib.parse import quote
 import pytest
 
 from ssbfast import limits
-from ssbfast.budgets import Rate
+from ssbfast.budgets import Rate, rings
 from ssbfast.room.roles import Mode, Role
-from ssbfast.server.web.client_address import Proxies, bucket, parse_networks
+from ssbfast.server.web.client_address import Proxies, parse_networks
 from ssbfast.server.web.connection import HttpConnection, JoinedWrites
-from ssbfast.server.web.request_limits import RATES
+from ssbfast.server.web.errors import WebError
+from ssbfast.server.web.request_limits import RATES, RequestLimits, TooMany
+from ssbfast.server.web.site import EventStreams
 from tests.helpers.rawpeer import PATIENCE, eventually
 from tests.helpers.served_site import LAVISH_RATES, Answer, Browser, ServedSite, read_answer, served_site
 
@@ -282,7 +284,7 @@ def test_who_comes_through_proxies() -> None:
     assert client("10.0.0.1", x_forwarded_for="1.1.1.1:5555") == "1.1.1.1"
     assert client("10.0.0.1", x_forwarded_for="[2001:db8::1]:5555") == "2001:db8::1"
     assert client("10.0.0.1", x_forwarded_for="2001:db8:1:2:3:4:5:6:5555") == "2001:db8:1:2:3:4:5:6"
-    assert bucket(client("10.0.0.1", x_forwarded_for="2001:db8:1:2::3:5555")) == bucket("2001:db8:1:2::3")
+    assert rings(client("10.0.0.1", x_forwarded_for="2001:db8:1:2::3:5555")) == rings("2001:db8:1:2::3")
     assert client("10.0.0.1", x_forwarded_for="1.1.1.1, rubbish") == "10.0.0.1"
     assert client("10.0.0.1", x_forwarded_for="1.1.1.1, rubbish, 10.0.0.2") == "10.0.0.2"
     assert client("::1", forwarded='for=6.6.6.6, for="[2001:db8::1]:99";proto=https') == "2001:db8::1"
@@ -330,6 +332,49 @@ async def test_streams_of_an_address(site: ServedSite) -> None:
     for _, writer, _ in opened:
         writer.close()
     await eventually(lambda: len(site.site.streams) == 0)
+
+
+THOUSAND = [rings(f"2001:db8:7:{number:x}::1") for number in range(1_000)]
+"""Addresses of one stranger, each in a /64 of its own, all in one /48."""
+
+
+def test_a_thousand_addresses_of_a_stranger_have_the_streams_of_a_household() -> None:
+    streams = EventStreams()
+    first = streams.enter(rings("2001:db8:8::1"))
+    opened = [streams.enter(networks) for networks in THOUSAND]
+    assert len(streams) == limits.WEB_STREAMS_PER_ADDRESS * 4 + 1
+    assert sum(closing.is_set() for closing in opened) == 1_000 - limits.WEB_STREAMS_PER_ADDRESS * 4
+    assert not first.is_set()
+    assert not streams.enter(rings("192.0.2.1")).is_set()
+
+
+def test_a_visitor_gets_a_stream_where_a_stranger_has_all() -> None:
+    streams = EventStreams()
+    first = streams.enter(rings("192.0.2.1"))
+    opened = []
+    for number in range(1_000):
+        with suppress(WebError):
+            opened += [streams.enter(rings(f"198.51.{number // 250}.{number % 250}")) for _ in range(2)]
+    assert len(streams) == limits.WEB_STREAMS
+    late = streams.enter(rings("192.0.2.2"))
+    assert len(streams) == limits.WEB_STREAMS and not first.is_set() and not late.is_set()
+    for closing in opened:
+        streams.leave(closing)
+    assert len(streams) == 2
+
+
+def test_a_thousand_addresses_of_a_stranger_ask_as_a_household_does() -> None:
+    table, passed = RequestLimits({"claims": Rate(20 / 60, 20.0)}), 0
+    for networks in THOUSAND * 2:
+        with suppress(TooMany):
+            table.spend("claims", networks, 0.0)
+            passed += 1
+    assert passed == 20 * 4
+    for _ in range(20):
+        table.spend("claims", rings("2001:db8:8::1"), 0.0)
+    with pytest.raises(TooMany):
+        table.spend("claims", rings("2001:db8:8::1"), 0.0)
+    table.spend("claims", rings("2001:db8:8:1::1"), 0.0)  # its neighbour in the /56
 
 
 # ---------------------------------------------------------------- bodies and slow peers
