@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import rows_boxes, rows_rooms, rows_web, targets
+from benchmarks import rows_boxes, rows_rooms, rows_update, rows_web, targets
 from benchmarks.measured import QUICK, Measure, Measured, Plan, digits, say
 from benchmarks.processes import ROOT
 from benchmarks.targets import ROWS, Row
@@ -42,6 +42,7 @@ MEASURES: dict[Row, Measure] = {
     targets.IDLE: rows_rooms.idle,
     targets.STALLED: rows_rooms.stall,
     targets.WEB: rows_web.web,
+    targets.UPDATE: rows_update.update,
 }
 """Who measures what; `bench_rows.py` has a group for each."""
 

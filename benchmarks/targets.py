@@ -179,7 +179,14 @@ WEB: Final = Row(
     ),
 )
 
+UPDATE: Final = Row(
+    "update of a room under load",
+    "none of them; the same room before",
+    "how many; slowest ÷ slowest before; seconds",
+    (Target(0.0, ("connections refused", "tunnels cut", "tunnels with a wrong byte"), at_most=True),),
+)
+
 ROWS: Final = (
     *(IN_C, ONE_IN_C, NATIVE, BATCHED, TO_JS, COMPAT, HANDSHAKES),
-    *(RELAY, BOUND, ROOM, LATENCY, IDLE, STALLED, WEB),
+    *(RELAY, BOUND, ROOM, LATENCY, IDLE, STALLED, WEB, UPDATE),
 )
