@@ -194,6 +194,8 @@ class Application:
         known = self._known(error)
         if known.status == 308:
             return Response(status_code=308, headers=known.headers)
+        if known.status == 401 and is_for_reader(request):
+            return self._site.redirect(f"/login?next={quote(same_target(request.scope), safe='/')}")
         if known.status == 404 and incoming is not None:
             try:
                 self._site.limits.spend("misses", incoming.networks, self._site.now())
@@ -263,6 +265,12 @@ def is_plain(request: Request, is_proxied: bool) -> bool:
     """Return whether a trusted proxy says that the browser came without TLS."""
     said = request.headers.get("x-forwarded-proto", "").rpartition(",")[2].strip().lower()
     return is_proxied and said == "http"
+
+
+def is_for_reader(request: Request) -> bool:
+    """Return whether a page was opened, which can be opened again after the sign-in: no form, no JSON, no events."""
+    accepted = request.headers.get("accept", "*/*")
+    return request.method in ("GET", "HEAD") and not wants_json(request) and ("html" in accepted or "*/*" in accepted)
 
 
 def same_target(scope: Scope) -> str:

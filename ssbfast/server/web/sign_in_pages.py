@@ -29,6 +29,7 @@ from ssbfast.server.web import passwords
 from ssbfast.server.web.errors import WebError
 from ssbfast.server.web.event_stream import Events, EventStream
 from ssbfast.server.web.invite_pages import intent_for
+from ssbfast.server.web.pages.language import local_path
 from ssbfast.server.web.sessions import browser_hash
 from ssbfast.server.web.site import Site, code_hash, wall_time, wants_json
 from ssbfast.server.web.templating import qr
@@ -36,6 +37,9 @@ from ssbfast.wire.http_auth import is_nonce, is_solution, new_nonce
 
 FIRST_PAGE: Final = "/dashboard"
 """Where members go once they are signed in."""
+
+_NEXT: Final = 500
+"""Characters of the page that a visitor goes on to."""
 
 REFUSED: Final = "No member of this room has confirmed this sign-in."
 UNCONFIRMED: Final = "Your app has not confirmed it yet."
@@ -85,9 +89,10 @@ class SignInPages:
             return await self._by_app(request, _nonce(query.get("cid")), _nonce(query.get("cc")))
         if "sc" in query:
             return await self._on_another_screen(request, _nonce(query.get("sc")))
+        goal = _goal(query.get("next", ""))
         if self._site.visitor(request).is_signed_in:
-            return self._site.redirect(FIRST_PAGE)
-        return await self._wait_page(request, self._begin(request))
+            return self._site.redirect(goal)
+        return await self._wait_page(request, self._begin(request), goal=goal)
 
     async def _by_app(self, request: Request, cid: str, cc: str) -> Response:
         """Sign in the peer that opened this page in a browser, if it solves our challenge over its session."""
@@ -143,7 +148,9 @@ class SignInPages:
         browser = browser_hash(site.pre(request))
         return site.sign_ins.begin(browser, site.incoming(request).networks, site.now(), link=link)
 
-    async def _wait_page(self, request: Request, sign_in: SignIn, error: str = "") -> Response:
+    async def _wait_page(
+        self, request: Request, sign_in: SignIn, error: str = "", goal: str = FIRST_PAGE
+    ) -> Response:
         site = self._site
         uri = start_uri(site, sign_in)
         remote = site.url("/login?" + urlencode({"sc": sign_in.sc}, quote_via=quote, safe=""))
@@ -154,6 +161,7 @@ class SignInPages:
             uri=intent_for(request, uri) or uri,
             qr=await site.in_thread(qr, remote),
             is_first=sign_in.link is not None,
+            goal=goal,
             error=site.text(request)(error) if error else "",
         )
 
@@ -181,21 +189,21 @@ class SignInPages:
         """Exchange a solved challenge for a session, in the browser that it belongs to."""
         site = self._site
         incoming = site.incoming(request)
-        await site.form(request)
+        goal = _goal((await site.form(request)).get("next"))
         if incoming.visitor.is_signed_in:  # another tab was faster
-            return site.redirect(FIRST_PAGE)
+            return site.redirect(goal)
         if incoming.pre is None:
             raise WebError(403, REFUSED)
         browser = browser_hash(incoming.pre)
         waiting = site.sign_ins.of_browser(browser, site.now())
         if waiting is not None and waiting.state is SignInState.OPEN:
-            return await self._wait_page(request, waiting, UNCONFIRMED)
+            return await self._wait_page(request, waiting, UNCONFIRMED, goal)
         done = site.sign_ins.finish(browser, site.now())
         if done is None or done.feed is None:
             raise WebError(403, REFUSED)
         if done.link is not None:
             await self._make_admin(done.feed, done.link)
-        return await self._sign_in(request, done.feed, "browser" if done.link is None else "admin_link")
+        return await self._sign_in(request, done.feed, "browser" if done.link is None else "admin_link", goal)
 
     async def _make_admin(self, feed: FeedId, link: bytes) -> None:
         """Use up the link by which the first admin of a room comes in."""
@@ -204,10 +212,10 @@ class SignInPages:
         if outcome is not Outcome.DONE:
             raise WebError(403, REFUSED if outcome is Outcome.BLOCKED else BAD_LINK)
 
-    async def _sign_in(self, request: Request, feed: FeedId, way: str) -> Response:
+    async def _sign_in(self, request: Request, feed: FeedId, way: str, goal: str = FIRST_PAGE) -> Response:
         if not self._site.registry.may(feed, Action.SIGN_IN):
             raise WebError(403, REFUSED)
-        response = self._site.redirect(FIRST_PAGE)
+        response = self._site.redirect(goal)
         await self._site.sign_in(request, response, feed, way)
         return response
 
@@ -245,12 +253,14 @@ class SignInPages:
     async def password_form(self, request: Request) -> Response:
         """Show the form."""
         self._site.pre(request)
-        return await self._site.render(request, "login_password.html", error="", name="")
+        goal = _goal(request.query_params.get("next", ""))
+        return await self._site.render(request, "login_password.html", error="", name="", goal=goal)
 
     async def password(self, request: Request) -> Response:
         """Compare a password. Whether the key is unknown or the password wrong, text and time are the same."""
         site = self._site
         form = await site.form(request)
+        goal = _goal(form.get("next"))
         given = form.get("name")[: limits.ADDRESS_TEXT]
         feed = self._who(given)
         site.spend(request, "passwords")
@@ -263,8 +273,8 @@ class SignInPages:
             if wants_json(request):
                 raise WebError(403, WRONG_PASSWORD)
             error = site.text(request)(WRONG_PASSWORD)
-            return await site.render(request, "login_password.html", 403, error=error, name=given)
-        return await self._sign_in(request, feed, "password")
+            return await site.render(request, "login_password.html", 403, error=error, name=given, goal=goal)
+        return await self._sign_in(request, feed, "password", goal)
 
     def _who(self, given: str) -> FeedId | None:
         alias = self._site.registry.alias(given.lower())
@@ -292,6 +302,12 @@ class SignInPages:
         response = site.redirect("/")
         incoming.cookies.drop(response, incoming.cookies.session)
         return response
+
+
+def _goal(text: str) -> str:
+    """Return the page of ours that a visitor wanted before the sign-in; the first one for anything else."""
+    path = local_path(text) if len(text) <= _NEXT else "/"
+    return FIRST_PAGE if path == "/" or path.startswith(("/login", "/logout")) else path
 
 
 def _nonce(text: str | None) -> str:

@@ -458,7 +458,7 @@ async def test_signing_out_ends_the_session_here(site: ServedSite) -> None:
     answer = await browser.submit("/logout", "/logout")
     assert answer.status == 303 and not browser.cookies
     browser.cookies = copy
-    assert (await browser.get("/logout")).status == 401
+    assert (await browser.get("/logout")).status == 303
     assert await is_signed_in(other)
 
 
@@ -467,7 +467,7 @@ async def test_an_app_signs_all_browsers_out(site: ServedSite) -> None:
     browsers = [await site.signed_in(me) for _ in range(3)]
     peer = await site.room.raw(me, announce=False)
     assert await peer.call("httpAuth.invalidateAllSolutions") is True
-    assert [(await browser.get("/logout")).status for browser in browsers] == [401] * 3
+    assert [(await browser.get("/logout")).status for browser in browsers] == [303] * 3
 
 
 async def test_an_app_that_signs_out_everywhere_means_waiting_browsers_too(site: ServedSite) -> None:
@@ -498,10 +498,10 @@ async def test_who_loses_its_role_is_out_at_the_next_request(site: ServedSite, l
         await site.site.keeper.run(site.store.remove_member, me.id, by=None)
     else:
         await site.site.keeper.run(site.store.block, me.id, "", by=None)
-    assert (await browser.get("/logout")).status == 401
+    assert (await browser.get("/logout")).status == 303
     await site.site.keeper.run(site.store.unblock, me.id, by=None)
     await site.site.keeper.run(site.store.add_member, me.id, by=None)
-    assert (await browser.get("/logout")).status == 401  # nothing comes back by itself
+    assert (await browser.get("/logout")).status == 303  # nothing comes back by itself
 
 
 async def test_a_role_that_changes_counts_at_the_next_request(site: ServedSite) -> None:
@@ -557,10 +557,54 @@ async def test_a_second_sign_in_ends_the_browsers_first(site: ServedSite) -> Non
 async def test_other_cookies_are_nobodys(site: ServedSite, token: str) -> None:
     browser = site.browser()
     browser.cookies["ssb"] = token
-    assert (await browser.get("/logout")).status == 401
+    assert (await browser.get("/logout")).status == 303
 
 
 async def test_only_the_family_of_a_browser_is_kept(site: ServedSite) -> None:
     me = await site.member()
     await site.signed_in(me, User_Agent="Mozilla/5.0 (X11; Linux x86_64; rv:120.0) Gecko/20100101 Firefox/120.0")
     assert [session.browser for session in site.store.web_sessions(me.id)] == ["Firefox"]
+
+
+# ---------------------------------------------------------------- the page that was wanted
+
+
+async def test_a_page_for_members_leads_to_the_sign_in_and_back(site: ServedSite) -> None:
+    me = await site.member()
+    await site.site.keeper.run(site.store.set_password, me.id, passwords.store(GOOD), by=None)
+    browser = site.browser()
+    answer = await browser.get("/members?q=a%20b&page=2")
+    assert answer.status == 303 and answer.header("location") == "/login?next=/members%3Fq%3Da%2520b%26page%3D2"
+    for page in (answer.header("location"), "/login/password?next=/members%3Fq%3Da%2520b%26page%3D2"):
+        assert 'name="next" value="/members?q=a%20b&amp;page=2"' in (await browser.get(page or "")).text
+    fields = {"name": str(me.id), "password": GOOD, "next": "/members?q=a%20b&page=2"}
+    assert (await browser.submit("/login/password", "/login/password", fields)).header("location") == fields["next"]
+    assert (await browser.get("/login?next=/aliases")).header("location") == "/aliases"
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        *(
+            "//evil.example",
+            "/\\evil.example",
+            "https://evil.example",
+            "evil.example",
+            "\\\\evil.example",
+            "/\t/evil.example",
+        ),
+        *("javascript:alert(1)", "", "/", "/logout", "/login?sc=x", "/" + "x" * 501, "/\u00e4", '/"><script>'),
+    ],
+)
+async def test_other_sites_and_the_way_out_are_no_page_to_go_on_to(site: ServedSite, wanted: str) -> None:
+    browser = await site.signed_in(await site.member())
+    assert (await browser.get(f"/login?next={quote(wanted, safe='')}")).header("location") == "/dashboard"
+
+
+async def test_forms_json_and_events_of_strangers_are_401(site: ServedSite) -> None:
+    browser = site.browser()
+    await browser.get("/login")
+    assert (await browser.form("/members", {"id": "x"})).status == 401
+    assert (await browser.get("/members", Accept="application/json")).status == 401
+    assert (await browser.get("/dashboard/events", Accept="text/event-stream")).status == 401
+    assert (await browser.get("/dashboard", Accept="text/html,*/*;q=0.8")).status == 303
