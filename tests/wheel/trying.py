@@ -28,6 +28,7 @@ LEFT_OUT = {
     "tests/nat": "compiles its routers; the same processes as elsewhere, behind NATs",
     "tests/hostile": "attacks a room for minutes; the same for every Python",
     "tests/mutants": "compiles the core with mistakes in it",
+    "tests/packaging": "reads packaging, the same for every Python",
     "tests/test_floors.py": "reads the package's sources, not what is installed",
     "tests/test_workflows.py": "reads .github, the same for every Python",
 }
