@@ -1023,6 +1023,12 @@ WEB_SESSIONS_PER_KEY: Final = 32
 WEB_SESSIONS_KNOWN: Final = 4_096
 """Browsers' sessions that are in memory, too: their requests need not ask the store."""
 
+REFUSALS_KEPT: Final = 64
+"""Keys whose last refusal moderators see."""
+
+REFUSALS_KEPT_PER_ADDRESS: Final = 4
+"""Keys of one address among them: identities are free."""
+
 METRICS_TOKEN_LEAST: Final = 20
 """Characters of the token for /metrics, at least."""
 

@@ -54,6 +54,7 @@ from ssbfast.server.live_room import LiveRoom
 from ssbfast.server.measures import Measures
 from ssbfast.server.own_calls import OwnCalls
 from ssbfast.server.presence import WebPresence
+from ssbfast.server.refusals import Refusals, Why
 from ssbfast.server.room_limits import RoomCaps, RoomLimits
 from ssbfast.server.session import RoomSession
 from ssbfast.server.stun import Reflecting
@@ -140,6 +141,7 @@ class RoomServer:
         self.keeper: Keeper | None = None
         self._writes: Writes | None = None
         self.measures = Measures()
+        self.refusals = Refusals(time.time)
         self.events = RoomEvents(on_event, self.measures)
         if records is not None:
             self.keeper = Keeper(
@@ -420,7 +422,13 @@ class RoomServer:
             self.measures.handshakes["proven"] += 1
             return True
         self.measures.handshakes["refused"] += 1
+        self.refusals.add(who, session.networks, self._why(who))
         return False if self.keeper is None else _refuse()
+
+    def _why(self, who: FeedId) -> Why:
+        if self.registry.role(who) is Role.BLOCKED:
+            return Why.BLOCKED
+        return Why.NO_PLACE if self._may_enter(who) else Why.STRANGER
 
     def _may_enter(self, who: FeedId) -> bool:
         return self.registry.decide(who) and (self._admission is None or self._admission.decide(who))

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from ssbfast import limits
+from ssbfast.budgets import rings
 from ssbfast.ids import FeedId
 from ssbfast.keys import Keypair
 from ssbfast.net.relay import Relay
 from ssbfast.room.codes import hash_of
 from ssbfast.room.records import AliasRecord, Standing
 from ssbfast.room.roles import Mode, Role
+from ssbfast.server.refusals import Refusals, Why
 from ssbfast.server.web import passwords
 from ssbfast.server.web.pages import members as members_pages
 from ssbfast.server.web.pages.common import one_line
@@ -618,3 +620,43 @@ async def test_pages_that_are_kept_are_so_many(tmp_path: Path, monkeypatch: Any)
             page = await (await place.browser(feed, language)).get("/dashboard")
             assert page.status == 200 and f'lang="{language}"' in page.text
         assert len(kept) == 3  # the second is the first's; the last one was given up for the German one
+
+
+# ---------------------------------------------------------------- who was refused
+
+
+async def test_moderators_see_why_a_key_was_refused_last(tmp_path: Path) -> None:
+    async with web_room(tmp_path, Mode.RESTRICTED) as place:
+        peers, blocked, stranger = Peers(place), Keypair.generate(), Keypair.generate()
+        await place.member(Role.BLOCKED, blocked.id)
+        moderator = await place.browser(await place.member(Role.MODERATOR))
+        member = await place.browser(await place.member())
+        assert "Turned away" not in (await moderator.get("/blocked")).words
+        joins = [asyncio.create_task(peers.join(key)) for key in (blocked, stranger)]
+        await eventually(lambda: len(place.room.refusals.latest()) == 2)
+        words = (await moderator.get("/blocked")).words.partition("Turned away lately")[2]
+        assert stranger.id.short in words and "It is no member." in words and "127.0.0" not in words
+        assert blocked.id.short in words and "It is blocked here." in words
+        assert "It is no member." in (await moderator.get(path_of(stranger.id))).words
+        assert "It is blocked here." in (await moderator.get(path_of(blocked.id))).words
+        assert (await member.get("/blocked")).status == 403 and (await member.get(path_of(stranger.id))).status == 404
+        for join in joins:
+            join.cancel()
+        await asyncio.gather(*joins, return_exceptions=True)
+
+
+def test_refusals_are_bounded_and_a_stranger_pushes_out_its_own_only() -> None:
+    times = iter(range(1_000_000))
+    refusals = Refusals(lambda: float(next(times)))
+    honest = FeedId(bytes([255]) * 32)
+    refusals.add(honest, rings("192.0.2.1"), Why.STRANGER)
+    for number in range(2_000):
+        refusals.add(FeedId(number.to_bytes(32, "big")), rings(f"2001:db8:7:{number:x}::1"), Why.STRANGER)
+    assert refusals.last(honest) is not None
+    assert len(refusals.latest()) == limits.REFUSALS_KEPT_PER_ADDRESS * 4 + 1
+    for number in range(2_000):
+        refusals.add(FeedId(number.to_bytes(32, "big")), rings(f"198.51.100.{number % 200}"), Why.STRANGER)
+    assert len(refusals.latest()) == limits.REFUSALS_KEPT
+    refusals.add(honest, rings("192.0.2.1"), Why.BLOCKED)
+    assert [one.why for one in refusals.latest() if one.feed == honest] == [Why.BLOCKED]
+    assert refusals.latest()[0].feed == honest

@@ -12,6 +12,7 @@ from ssbfast.room.roles import Action
 from ssbfast.server.web.pages.common import (
     N_,
     OUTCOMES,
+    REFUSED,
     back,
     done,
     feed_in,
@@ -46,6 +47,8 @@ def routes(site: Site) -> list[Route]:
             status,
             page=page_of(request, found),
             names=names_of(site.registry),
+            refusals=site.room.refusals.latest(),
+            reasons=REFUSED,
             problem=site.text(request)(problem) if problem else "",
             value=value,
             comment=comment,

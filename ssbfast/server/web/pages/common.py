@@ -18,6 +18,7 @@ from ssbfast.pasted.key_text import read_feed
 from ssbfast.room.records import Outcome
 from ssbfast.room.registry import Registry
 from ssbfast.room.roles import STORED_ROLES, Role
+from ssbfast.server.refusals import Why
 from ssbfast.server.web.errors import WebError
 from ssbfast.server.web.site import Form, Site
 from ssbfast.server.web.templating import feed_of_path
@@ -58,6 +59,14 @@ OUTCOMES = {
     Outcome.UNCHANGED: N_("Nothing had to be changed."),
 }
 """Why a change was not made, or was not needed."""
+
+
+REFUSED = {
+    Why.BLOCKED: N_("It is blocked here."),
+    Why.STRANGER: N_("It is no member."),
+    Why.NO_PLACE: N_("The room was full."),
+}
+"""Why a key was refused last."""
 
 
 @dataclass(frozen=True, slots=True)

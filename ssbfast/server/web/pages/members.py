@@ -24,6 +24,7 @@ from ssbfast.server.web.pages.common import (
     CHANGED,
     N_,
     OUTCOMES,
+    REFUSED,
     back,
     done,
     feed_in,
@@ -219,6 +220,8 @@ class _Pages:
             is_online=site.room.portal.is_announced(feed),
             rights=rights_over(site, visitor, feed),
             is_self=visitor.feed == feed,
+            refusal=site.room.refusals.last(feed) if is_moderator else None,
+            reasons=REFUSED,
             problem=problem,
             done=done(site, request),
         )
