@@ -108,6 +108,7 @@ class HttpConnection(H11Protocol, asyncio.BufferedProtocol):
         self.logger = _SILENT
         self.access_log = False
         self.app_state = {**self.app_state, "connection": self}
+        self._is_over = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_of = ""
         self._stalled: asyncio.TimerHandle | None = None
@@ -144,6 +145,16 @@ class HttpConnection(H11Protocol, asyncio.BufferedProtocol):
         self.leave()
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
+        self._forget()
+
+    def _forget(self) -> None:
+        """Drop what refers back to the connection, which is over or a WebSocket's.
+
+        Nothing of it would be given back before the next full collection of garbage, and those are rare.
+        """
+        self._is_over = True
+        self.app_state = {}
+        self.cycle = self.scope = self.flow = self.transport = self._joined = None  # type: ignore[assignment]
 
     def leave(self) -> None:
         """Give the place back: the connection ends, or becomes a stream or a WebSocket."""
@@ -161,7 +172,7 @@ class HttpConnection(H11Protocol, asyncio.BufferedProtocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self.transport.is_closing() or self.transport.get_protocol() is not self:
+        if self._is_over or self.transport.is_closing():
             return
         state = self.conn.their_state
         if state is h11.SEND_BODY:
@@ -173,7 +184,7 @@ class HttpConnection(H11Protocol, asyncio.BufferedProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
+        if not self._is_over and self.conn.their_state is h11.IDLE and not self.transport.is_closing():
             is_next_there = self.conn.trailing_data[0] != b""  # else uvicorn waits for it
             self._wait_for("head" if is_next_there else "", limits.WEB_HEADER_SECONDS if is_next_there else None)
 
@@ -182,6 +193,7 @@ class HttpConnection(H11Protocol, asyncio.BufferedProtocol):
         self._joined.flush()
         self.transport = self._joined.plain
         super().handle_websocket_upgrade(event)
+        self._forget()
 
     def send_400_response(self, msg: str) -> None:
         self.transport.write(_BAD_REQUEST)

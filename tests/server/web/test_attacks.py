@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -26,6 +28,7 @@ from ssbfast.wire.http_auth import new_nonce, solve
 from tests.helpers import tls
 from tests.helpers.rawpeer import PATIENCE, eventually
 from tests.helpers.served_site import ServedSite, next_event, read_answer, served_site
+from tests.helpers.websockets import upgrade
 
 
 @pytest.fixture
@@ -155,6 +158,34 @@ async def test_little_is_read_at_once(site: ServedSite, monkeypatch: pytest.Monk
     answer = await site.browser().ask("POST", "/claim", bytes(1_000_000), {"Content-Type": "application/json"})
     assert answer.status == 413
     assert sum(sizes) > 100_000 and max(sizes) <= limits.WEB_HEADER
+
+
+_GET = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+
+
+@pytest.mark.parametrize("data", [b"x" * 40_000, _GET, _GET * 3, b"", upgrade()[1], _GET + upgrade()[1]])
+async def test_nothing_of_a_connection_waits_for_the_garbage_collector(
+    site: ServedSite, data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A room collects rarely: what a crowd of refused connections had sent was 130 MiB."""
+    left: list[weakref.ref[HttpConnection]] = []
+    made = HttpConnection.connection_made
+    monkeypatch.setattr(
+        HttpConnection, "connection_made", lambda self, raw: (left.append(weakref.ref(self)), made(self, raw))[1]
+    )
+    gc.collect()
+    gc.disable()
+    try:
+        reader, writer = await opened(site, data)
+        if data:
+            await asyncio.wait_for(reader.read(100), PATIENCE)
+        if b"websocket" not in data:
+            writer.transport.abort()
+        await eventually(lambda: left and not len(site.web.places))
+        await eventually(lambda: all(one() is None for one in left))
+        writer.transport.abort()
+    finally:
+        gc.enable()
 
 
 # ---------------------------------------------------------------- streams
