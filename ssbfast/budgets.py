@@ -97,63 +97,30 @@ class Rate:
 class Allowance:
     """The budget for one kind of spending.
 
-    key: by all sessions of one key. address: by all sessions of each of an address's networks. own: by each session,
-    whatever its neighbours at the same address have spent.
+    key: by all sessions of one key; None: another kind counts that. address: by all sessions of each of an address's
+    networks. own: by each session, whatever its neighbours at the same address have spent.
     """
 
-    key: Rate
+    key: Rate | None
     address: Rate
     own: Rate
 
 
-ALLOWANCES: Final[Mapping[str, Allowance]] = {
-    "calls": Allowance(
-        Rate(limits.CALLS_PER_KEY, limits.CALLS_BURST),
-        Rate(limits.CALLS_PER_ADDRESS, limits.CALLS_ADDRESS_BURST),
-        Rate(limits.CALLS_OWN, limits.CALLS_OWN_BURST),
-    ),
-    "announcements": Allowance(
-        Rate(limits.ANNOUNCEMENTS_PER_KEY, limits.ANNOUNCEMENTS_BURST),
-        Rate(limits.ANNOUNCEMENTS_PER_ADDRESS, limits.ANNOUNCEMENTS_ADDRESS_BURST),
-        Rate(limits.ANNOUNCEMENTS_OWN, limits.ANNOUNCEMENTS_OWN_BURST),
-    ),
-    "lists": Allowance(
-        Rate(limits.LISTS_PER_KEY, limits.LISTS_BURST),
-        Rate(limits.LISTS_PER_ADDRESS, limits.LISTS_ADDRESS_BURST),
-        Rate(limits.LISTS_OWN, limits.LISTS_OWN_BURST),
-    ),
-    "opens": Allowance(
-        Rate(limits.OPENS_PER_KEY, limits.OPENS_BURST),
-        Rate(limits.OPENS_PER_ADDRESS, limits.OPENS_ADDRESS_BURST),
-        Rate(limits.OPENS_OWN, limits.OPENS_OWN_BURST),
-    ),
-    "visits": Allowance(
-        Rate(limits.OPENS_PER_KEY, limits.OPENS_BURST),
-        Rate(limits.VISITS_PER_ADDRESS, limits.VISITS_ADDRESS_BURST),
-        Rate(limits.OPENS_OWN, limits.OPENS_OWN_BURST),
-    ),
-}
-"""Calls, and what of them costs others: announcements, lists, tunnels that are opened, and those to one target."""
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """For how long a session has to spend nothing more, and the limit that says so; 0 and "" if none was reached."""
 
-WRITES: Final[Mapping[str, Allowance]] = {
-    "registrations": Allowance(
-        Rate(limits.REGISTRATIONS_PER_KEY, limits.REGISTRATIONS_BURST),
-        Rate(limits.REGISTRATIONS_PER_ADDRESS, limits.REGISTRATIONS_ADDRESS_BURST),
-        Rate(limits.REGISTRATIONS_PER_KEY, limits.REGISTRATIONS_BURST),
-    ),
-    "writes": Allowance(
-        Rate(limits.WRITES_PER_KEY, limits.WRITES_BURST),
-        Rate(limits.WRITES_PER_ADDRESS, limits.WRITES_ADDRESS_BURST),
-        Rate(limits.WRITES_PER_KEY, limits.WRITES_BURST),
-    ),
-}
-"""Calls that change a room's records: registrations of aliases, and others. They are refused, not delayed."""
+    seconds: float = 0.0
+    limit: str = ""
+
+
+NO_DELAY: Final = Delay()
 
 
 class Rates:
     """The units spent of each kind, by session, key and network."""
 
-    def __init__(self, allowances: Mapping[str, Allowance] = ALLOWANCES) -> None:
+    def __init__(self, allowances: Mapping[str, Allowance]) -> None:
         self._allowances = allowances
         self._kinds = {kind: number for number, kind in enumerate(allowances, 1)}
         self._own_rates = [allowance.own.rate for allowance in allowances.values()]
@@ -167,10 +134,10 @@ class Rates:
         """Give back the memory that a crowd has left behind."""
         compact(self._buckets, self._own)
 
-    def spend(self, kind: str, session: Hashable, key: Hashable, networks: Rings, now: float) -> float:
-        """Charge one unit; return the seconds for which the session has to spend nothing more.
+    def spend(self, kind: str, session: Hashable, key: Hashable, networks: Rings, now: float) -> Delay:
+        """Charge one unit; return for how long the session has to spend nothing more.
 
-        kind: a name of `ALLOWANCES`. session, key: any names. networks: what `rings` says of its address.
+        kind: a name of the allowances. session, key: any names. networks: what `rings` says of its address.
 
         A session spends its own allowance first, then that of its key and its networks. What is spent is never refused:
         the caller carries it out and then makes the session wait, which bounds the rate and loses nothing. A
@@ -179,12 +146,15 @@ class Rates:
         allowance = self._allowances[kind]
         own = allowance.own.wait(self._spend_own(self._kinds[kind], session, now))
         if own <= 0:
-            return 0.0
-        wait = self._spend(kind, ("key", key), allowance.key, now)
+            return NO_DELAY
+        wait, limit = 0.0, kind
+        if allowance.key is not None:
+            wait = self._spend(kind, ("key", key), allowance.key, now)
         for network in networks:
-            shared = self._spend(kind, ("network", network), allowance.address, now)
-            wait = max(wait, min(shared, own))
-        return wait
+            shared = min(own, self._spend(kind, ("network", network), allowance.address, now))
+            if shared > wait:
+                wait, limit = shared, f"{kind}_per_address"
+        return Delay(wait, limit) if wait > 0 else NO_DELAY
 
     def take(self, kind: str, key: Hashable, networks: Rings, now: float) -> bool:
         """Charge one unit to a key and its networks, if all of them have it; return whether they had.
@@ -192,7 +162,7 @@ class Rates:
         Nothing is charged otherwise: a refusal costs nothing, and lengthens no wait.
         """
         allowance = self._allowances[kind]
-        accounts: list[tuple[Hashable, Rate]] = [(("key", key), allowance.key)]
+        accounts: list[tuple[Hashable, Rate]] = [] if allowance.key is None else [(("key", key), allowance.key)]
         accounts += [(("network", network), allowance.address) for network in networks]
         for account, rate in accounts:
             bucket = self._buckets.get((kind, account))
@@ -249,7 +219,8 @@ class Rates:
 
     def _slowest(self, kind: str) -> float:
         allowance = self._allowances[kind]
-        return min(allowance.key.rate, allowance.address.rate, allowance.own.rate)
+        rates = (allowance.key, allowance.address, allowance.own)
+        return min(rate.rate for rate in rates if rate is not None)
 
 
 # ---------------------------------------------------------------- quotas

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssbfast import limits
-from ssbfast.budgets import Allowance, Bucket, Caps, Places, Rate, Rates, Share, Tally, Turns, rings
+from ssbfast.budgets import NO_DELAY, Allowance, Bucket, Caps, Places, Rate, Rates, Share, Tally, Turns, rings
 
 # ---------------------------------------------------------------- networks
 
@@ -55,7 +55,7 @@ def test_no_key_spends_more_than_its_rate_however_many_sessions_it_has(
         if now < wait[session]:
             continue
         spent += 1
-        wait[session] = now + rates.spend("calls", session, "key", ("a",), now)
+        wait[session] = now + rates.spend("calls", session, "key", ("a",), now).seconds
     assert spent <= (10 + 2 * now) + 6 * (3 + 1 * now + 1) + 1e-6
 
 
@@ -63,10 +63,12 @@ def test_a_neighbour_who_spends_everything_leaves_each_session_its_own_allowance
     rates = Rates(TIGHT)
     for n in range(1000):
         rates.spend("calls", f"greedy {n % 7}", f"key {n}", ("a",), 0.0)
-    assert rates.spend("calls", "greedy 1", "key", ("a",), 0.0) > 100
-    assert [rates.spend("calls", "modest", "other", ("a",), 0.0) for _ in range(3)] == [0, 0, 0]
-    assert 0 < rates.spend("calls", "modest", "other", ("a",), 0.0) <= 1.0 + 1e-9  # its own rate, not the neighbour's
-    assert rates.spend("calls", "elsewhere", "another", ("b",), 0.0) == 0
+    assert rates.spend("calls", "greedy 1", "key", ("a",), 0.0).seconds > 100
+    assert [rates.spend("calls", "modest", "other", ("a",), 0.0) for _ in range(3)] == [NO_DELAY] * 3
+    delay = rates.spend("calls", "modest", "other", ("a",), 0.0)
+    assert 0 < delay.seconds <= 1.0 + 1e-9  # its own rate, not the neighbour's
+    assert delay.limit == "calls_per_address"
+    assert rates.spend("calls", "elsewhere", "another", ("b",), 0.0) is NO_DELAY
 
 
 def test_a_sweep_forgets_who_is_forgiven_and_nobody_else() -> None:
@@ -77,7 +79,7 @@ def test_a_sweep_forgets_who_is_forgiven_and_nobody_else() -> None:
     assert len(rates) == 201
     rates.sweep(4.0, 1000)
     assert len(rates) == 1  # the address has spent a hundred
-    assert rates.spend("calls", 5, 5, ("a",), 4.0) == 0
+    assert rates.spend("calls", 5, 5, ("a",), 4.0) is NO_DELAY
     rates.sweep(200.0, 1000)
     assert len(rates) == 0
 

@@ -40,7 +40,6 @@ class Measures:
 
     Attributes:
         tunnels: Tunnels that are over, by the reason of their end.
-        limits: How often each limit was reached.
         handshakes: Connections that have "proven" a key that may enter, that were "refused" (the key has no access, or
             there is no place), and that "ended", whatever they were.
         requests: Requests of the web site, by route and status.
@@ -52,7 +51,6 @@ class Measures:
 
     def __init__(self) -> None:
         self.tunnels: Counter[str] = Counter()
-        self.limits: Counter[str] = Counter()
         self.handshakes: Counter[str] = Counter()
         self.requests: Counter[tuple[str, int]] = Counter()
         self.request_seconds = Histogram()
@@ -64,5 +62,3 @@ class Measures:
         """Count an event of the room."""
         if name == "tunnel_closed":
             self.tunnels[members["reason"]] += 1
-        elif name == "limited":
-            self.limits.update(members["limits"])

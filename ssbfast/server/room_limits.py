@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from ssbfast import limits
-from ssbfast.budgets import ALLOWANCES, Allowance, Caps, Places, Rates, Rings, Tally, Verdict
+from ssbfast.budgets import Places, Rates, Rings, Tally, Verdict
 from ssbfast.net.relayed_tunnel import RelayedTunnel
 from ssbfast.net.sockets import files_allowed
 from ssbfast.room.effects import Effect, Joined, Left, Splice, StreamItem
+from ssbfast.server.limit_table import DELAYED, RoomCaps
 
 if TYPE_CHECKING:
     from ssbfast.server.session import RoomSession
@@ -21,35 +21,10 @@ _LOOKED_AT = 4
 """Tunnels of a session that are looked at: it may have a thousand."""
 
 
-@dataclass(frozen=True, slots=True)
-class RoomCaps:
-    """The caps on everything a room holds.
-
-    connections: those that have not finished the handshake. allowances: what may be spent a second, by kind.
-    """
-
-    connections: Caps = field(default_factory=lambda: Caps(limits.HANDSHAKES, limits.HANDSHAKES_PER_ADDRESS))
-    sessions: Caps = field(default_factory=lambda: Caps(limits.SESSIONS, limits.SESSIONS_PER_ADDRESS))
-    tunnels: Caps = field(default_factory=lambda: Caps(limits.TUNNELS, limits.TUNNELS_PER_ADDRESS))
-    allowances: Mapping[str, Allowance] = field(default_factory=lambda: ALLOWANCES)
-
-    def within(self, files: int | None) -> RoomCaps:
-        """Return the caps of a process that may open so many files (None: any number)."""
-        if files is None:
-            return self
-        usable = max(files - limits.RESERVED_FILES, 2)
-        connections = min(self.connections.whole, max(usable // 4, 1))
-        return RoomCaps(
-            Caps(connections, self.connections.address),
-            Caps(min(self.sessions.whole, usable - connections), self.sessions.address),
-            self.tunnels,
-            self.allowances,
-        )
-
-
 class RoomLimits:
     """The limits of one room.
 
+    caps: what they are set to; of files that may be open, no more is used than there are.
     now: a clock that does not jump, in seconds. reached: told the name of a limit each time it is reached.
     """
 
@@ -61,12 +36,13 @@ class RoomLimits:
     ) -> None:
         self._now = now
         self._reached = reached
-        caps = caps.within(files_allowed())
-        self.connections: Places[RoomSession] = Places("connections", caps.connections, self._silence)
-        self.sessions: Places[RoomSession] = Places("sessions", caps.sessions, self._standing)
-        self.tunnels: Places[RelayedTunnel] = Places("tunnels", caps.tunnels, self._use)
-        self.rates = Rates(caps.allowances)
+        self.caps = caps = caps.within(files_allowed())
+        self.connections: Places[RoomSession] = Places("connections", caps.places("connections"), self._silence)
+        self.sessions: Places[RoomSession] = Places("sessions", caps.places("sessions"), self._standing)
+        self.tunnels: Places[RelayedTunnel] = Places("tunnels", caps.places("tunnels"), self._use)
+        self.rates = Rates(caps.allowances(DELAYED))
         self.tally = Tally()
+        self._tunnels_per_session = caps.count("tunnels_per_session")
 
     # ------------------------------------------------------------ places
 
@@ -106,11 +82,11 @@ class RoomLimits:
 
     def open(self, caller: RoomSession, target: RoomSession) -> bool:
         """Return whether a tunnel may be opened; end the one that loses its place for it."""
-        if len(caller.splices) >= limits.TUNNELS_PER_SESSION:
+        if len(caller.splices) >= self._tunnels_per_session:
             self._reached("tunnels_per_session")
             return False
-        if len(target.splices) >= limits.TUNNELS_PER_SESSION and not self._make_room(caller, target):
-            self._reached("tunnels_per_target")
+        if len(target.splices) >= self._tunnels_per_session and not self._make_room(caller, target):
+            self._reached("tunnels_per_session")
             return False
         verdict = self.tunnels.ask(caller.networks)
         if not self._settle(verdict):
@@ -172,10 +148,10 @@ class RoomLimits:
         networks = session.networks
         if target is not None:
             networks = tuple(f"{network} {target}" for network in networks)
-        seconds = self.rates.spend(kind, session.number, session.link.remote, networks, self._now())
-        if seconds > 0:
-            self._reached(kind)
-            session.link.pause(min(seconds, limits.PAUSE_SECONDS))
+        delay = self.rates.spend(kind, session.number, session.link.remote, networks, self._now())
+        if delay.seconds > 0:
+            self._reached(delay.limit)
+            session.link.pause(min(delay.seconds, limits.PAUSE_SECONDS))
 
     def charge(self, session: RoomSession, effects: Iterable[Effect]) -> None:
         """Charge a session for what its call costs others."""

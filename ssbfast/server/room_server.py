@@ -50,12 +50,13 @@ from ssbfast.room.roles import Role
 from ssbfast.server.drain import drain
 from ssbfast.server.events import EventSink, RoomEvents
 from ssbfast.server.keeper import Keeper
+from ssbfast.server.limit_table import REFUSED, RoomCaps
 from ssbfast.server.live_room import LiveRoom
 from ssbfast.server.measures import Measures
 from ssbfast.server.own_calls import OwnCalls
 from ssbfast.server.presence import WebPresence
 from ssbfast.server.refusals import Refusals, Why
-from ssbfast.server.room_limits import RoomCaps, RoomLimits
+from ssbfast.server.room_limits import RoomLimits
 from ssbfast.server.session import RoomSession
 from ssbfast.server.stun import Reflecting
 from ssbfast.server.tunnels import Tunnels
@@ -93,7 +94,7 @@ class RoomServer:
         on_event: Called in the loop with each event, a dict with the member "event".
         stall_seconds: Seconds that a tunnel's target may take nothing while its source waits.
         pool: Bytes that all tunnels together may hold.
-        caps: The numbers of connections, sessions and tunnels that are allowed, in all and from one address.
+        caps: What its limits are set to.
         inherited: Sockets that were bound for the room; it takes those that are at its endpoints.
 
     Attributes:
@@ -138,6 +139,7 @@ class RoomServer:
         self._host = host
         self._admission = admission
         self.registry = Registry(me.id)
+        self._caps = caps or RoomCaps()
         self.keeper: Keeper | None = None
         self._writes: Writes | None = None
         self.measures = Measures()
@@ -151,12 +153,11 @@ class RoomServer:
                 lambda text: self.events.emit("records_problem", problem=text),
                 self.measures.write_seconds.add,
             )
-            self._writes = Writes(self, self.keeper, self._now)
+            self._writes = Writes(self, self.keeper, self._now, self._caps.allowances(REFUSED))
         self._crowd: deque[FeedId] = deque()  # keys that a new mode has not reached yet
         self._reflecting = Reflecting(udp)
         self._stall_seconds = stall_seconds
         self._pool = pool
-        self._caps = caps or RoomCaps()
         self._limits: RoomLimits | None = None
         self._methods = RoomMethods(
             self.portal,
@@ -456,8 +457,11 @@ class RoomServer:
         number = self._next_session
         self._next_session += 1
         feed = session.link.remote
-        for old in self.portal.sessions(feed)[limits.SESSIONS_PER_FEED - 1 :]:
-            self._sessions[old].link.close()
+        for old in self.portal.sessions(feed)[self._caps.count("sessions_per_key") - 1 :]:
+            link = self._sessions[old].link
+            if link.is_open:
+                self.limit_reached("sessions_per_key")
+                link.close()
         self.portal.open(number, feed)
         self._sessions[number] = session
         return number

@@ -8,6 +8,7 @@ from ssbfast.ids import FeedId
 from ssbfast.net.relayed_tunnel import RelayedTunnel
 from ssbfast.room.roles import Role
 from ssbfast.server.control import Handler
+from ssbfast.server.limit_table import limit_rows
 from ssbfast.server.room_server import RoomServer
 
 
@@ -17,7 +18,7 @@ def status(room: RoomServer) -> dict[str, Any]:
     Returns:
         id, name, mode, address, seconds (since its start), connections (that have not proved a key), sessions,
         visitors (sessions' keys that are no internal users), attendants, tunnels, bytes (relayed, both directions,
-        running tunnels included), and members by role when the room keeps them.
+        running tunnels included), limits (how often each was reached), and members by role when the room keeps them.
     """
     registry = room.registry
     found: dict[str, Any] = {
@@ -32,6 +33,7 @@ def status(room: RoomServer) -> dict[str, Any]:
         "attendants": len(room.live.online()),
         "tunnels": len(room.tunnels),
         "bytes": room.tunnels.bytes_relayed,
+        "limits": dict(room.limits.tally.total),
     }
     if room.keeper is not None:
         roles = (Role.MEMBER, Role.MODERATOR, Role.ADMIN, Role.BLOCKED)
@@ -77,4 +79,5 @@ def handlers(room: RoomServer) -> dict[str, Handler]:
         "status": lambda _request: status(room),
         "attendants": lambda _request: attendants(room),
         "tunnels": lambda _request: tunnels(room),
+        "limits": lambda _request: limit_rows(room.limits.caps, room.limits.tally.total),
     }

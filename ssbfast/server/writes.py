@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 from ssbfast import limits
-from ssbfast.budgets import WRITES, Caps, Places, Rates
+from ssbfast.budgets import Allowance, Caps, Places, Rates
 from ssbfast.errors import SessionEndedError, StoreError
 from ssbfast.ids import FeedId
 from ssbfast.room import alias_rules
@@ -43,14 +43,16 @@ class WritingRoom(Protocol):
 class Writes:
     """The changes that the peers of one room ask for.
 
-    now: a clock that does not jump, in seconds.
+    now: a clock that does not jump, in seconds. allowances: how often, by kind.
     """
 
-    def __init__(self, room: WritingRoom, keeper: Keeper, now: Callable[[], float]) -> None:
+    def __init__(
+        self, room: WritingRoom, keeper: Keeper, now: Callable[[], float], allowances: Mapping[str, Allowance]
+    ) -> None:
         self._room = room
         self._keeper = keeper
         self._now = now
-        self.rates = Rates(WRITES)
+        self.rates = Rates(allowances)
         self._tasks: dict[asyncio.Task[None], RoomSession] = {}
         caps = Caps(limits.WRITES_WAITING, limits.WRITES_WAITING_PER_ADDRESS)
         self._places: Places[object] = Places("writes", caps, lambda _task: None)

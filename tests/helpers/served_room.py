@@ -10,17 +10,17 @@ from typing import Any
 
 import psutil
 
-from ssbfast.budgets import ALLOWANCES, Allowance, Rate
 from ssbfast.keys import Keypair
 from ssbfast.net.endpoints import Endpoint
 from ssbfast.net.relay import Relay
-from ssbfast.server.room_limits import RoomCaps
+from ssbfast.server.limit_table import DELAYED, LIMITS, RoomCaps
 from ssbfast.server.room_server import RoomServer
 from tests.helpers.rawpeer import RawPeer, RawTunnel, eventually
 
 LOCAL = Endpoint("127.0.0.1", 0)
-_ANY = Rate(1e9, 1e9)
-LAVISH = RoomCaps(allowances={kind: Allowance(_ANY, _ANY, _ANY) for kind in ALLOWANCES})
+LAVISH = RoomCaps(
+    {name: limit.most for name, limit in LIMITS.items() if name.startswith((*DELAYED, "sessions_per_key"))}
+)
 """Caps of a room in which one peer may do in a second what others do in an hour."""
 
 

@@ -11,6 +11,7 @@ import pytest
 from ssbfast import limits, native
 from ssbfast.errors import RemoteError, SessionEndedError
 from ssbfast.keys import Keypair
+from ssbfast.server.limit_table import RoomCaps
 from tests.helpers.pairs import listening_in
 from tests.helpers.rawpeer import RawPeer, RawTunnel, eventually, settle
 from tests.helpers.room_process import room_process
@@ -260,11 +261,8 @@ async def test_no_end_of_ends_after_random_behaviour() -> None:
         await asyncio.sleep(0)
 
 
-async def test_a_target_without_a_place_gives_up_a_tunnel_of_the_key_that_has_most(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(limits, "TUNNELS_PER_SESSION", 3)
-    async with served_room() as room:
+async def test_a_target_without_a_place_gives_up_a_tunnel_of_the_key_that_has_most() -> None:
+    async with served_room(caps=RoomCaps({"tunnels_per_session": 3})) as room:
         greedy, target, fresh = [await room.raw() for _ in range(3)]
         pairs = [await room.tunnel(greedy, target) for _ in range(3)]
         used = pairs[2][0]
@@ -276,13 +274,12 @@ async def test_a_target_without_a_place_gives_up_a_tunnel_of_the_key_that_has_mo
         assert pairs[0][0].ended is None and used.ended is None
         error = await greedy.connect(room.server.me.id, target.id).wait_ended()
         assert isinstance(error, RemoteError) and error.message == f"could not connect to: {target.id}"
-        assert room.server.limits.tally.total == {"tunnels_per_target": 1}
+        assert room.server.limits.tally.total == {"tunnels_per_session": 1}
 
 
 @pytest.mark.parametrize("side", ["caller", "target"])
-async def test_tunnel_limit_is_refused_like_an_absent_target(side: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "TUNNELS_PER_SESSION", 3)
-    async with served_room() as room:
+async def test_tunnel_limit_is_refused_like_an_absent_target(side: str) -> None:
+    async with served_room(caps=RoomCaps({"tunnels_per_session": 3})) as room:
         busy, target, fresh, other = [await room.raw() for _ in range(4)]
         if side == "caller":
             pairs = [await room.tunnel(busy, target) for _ in range(3)]

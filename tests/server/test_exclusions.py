@@ -35,7 +35,6 @@ with RoomStore(sys.argv[1]) as store:
 @pytest.fixture(autouse=True)
 def quick_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "REFUSAL_SECONDS", 0.05)
-    monkeypatch.setattr(limits, "SESSIONS_PER_FEED", 64)
 
 
 async def newcomer(room: KeptRoom, *, announce: bool = True) -> RawPeer:
@@ -135,6 +134,7 @@ async def test_a_block_between_admission_and_session(tmp_path: Path, monkeypatch
 
 async def test_blocks_and_unblocks_that_race_with_handshakes(tmp_path: Path) -> None:
     async with kept_room(tmp_path, Mode.OPEN) as room:
+
         async def knock() -> None:
             for _ in range(12):
                 try:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from ssbfast import limits
-from ssbfast.budgets import Caps
-from ssbfast.server.room_limits import RoomCaps, RoomLimits
+from ssbfast.server.limit_table import RoomCaps
+from ssbfast.server.room_limits import RoomLimits
 
 NETWORKS = ("192.0.2.1",)
 _numbers = itertools.count()
@@ -51,7 +51,9 @@ USED, UNUSED = limits.UNUSED_TUNNEL + 1, limits.UNUSED_TUNNEL
     ids=["no tunnel", "tunnel that is not used", "new, beside a tunnel that is used", "key with most", "newest"],
 )
 def test_the_least_deserving_leaves(leaves: FakeSession, stay: list[FakeSession]) -> None:
-    books = RoomLimits(RoomCaps(sessions=Caps(100, 1 + len(stay))), lambda: 1000.0, lambda _limit: None)
+    books = RoomLimits(
+        RoomCaps({"sessions": 100, "sessions_per_address": 1 + len(stay)}), lambda: 1000.0, lambda _limit: None
+    )
     everyone: list[Any] = [stay[0], leaves, *stay[1:]]
     for session in everyone:
         books.sessions.add(session, NETWORKS)

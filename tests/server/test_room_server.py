@@ -13,7 +13,6 @@ import psutil
 import pytest
 
 from ssbfast import limits
-from ssbfast.budgets import Caps
 from ssbfast.errors import HandshakeError, LimitError, LocalProtocolError, RemoteError, SessionEndedError, SSBError
 from ssbfast.ids import FeedId, NetworkId
 from ssbfast.keys import Keypair
@@ -22,7 +21,7 @@ from ssbfast.net.dial import dial
 from ssbfast.net.endpoints import Endpoint
 from ssbfast.net.link import Link
 from ssbfast.room.tunnel_auth import AllowList
-from ssbfast.server.room_limits import RoomCaps
+from ssbfast.server.limit_table import RoomCaps
 from ssbfast.server.room_server import RoomServer
 from ssbfast.wire.handshake import ClientHandshake
 from ssbfast.wire.muxrpc import CallKind, encode_json
@@ -177,7 +176,7 @@ async def test_the_room_itself_cannot_come_in() -> None:
 async def test_a_newcomer_takes_the_place_of_the_connection_that_was_silent_longest(
     total: int, per_address: int
 ) -> None:
-    async with served_room(caps=RoomCaps(connections=Caps(total, per_address))) as room:
+    async with served_room(caps=RoomCaps({"connections": total, "connections_per_address": per_address})) as room:
         proven = await room.raw()  # is not counted
         connections = room.server.limits.connections
         idle = []
@@ -255,9 +254,8 @@ async def test_quick_reconnects_are_one_presence(death: str) -> None:
 
 
 @pytest.mark.slow
-async def test_sessions_of_one_key_are_capped_and_the_newest_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "SESSIONS_PER_FEED", 3)
-    async with served_room() as room:
+async def test_sessions_of_one_key_are_capped_and_the_newest_stay() -> None:
+    async with served_room(caps=RoomCaps({"sessions_per_key": 3})) as room:
         watcher = await room.raw()
         me = Keypair.generate()
         peers = [RawPeer(me, room.relay) for _ in range(9)]
@@ -269,6 +267,7 @@ async def test_sessions_of_one_key_are_capped_and_the_newest_stay(monkeypatch: p
             number for number in room.server.portal.sessions(me.id) if room.server._sessions[number].link.is_open
         ]
         assert len(open_now) == 3
+        assert room.server.limits.tally.total == {"sessions_per_key": 6}
         for peer in peers:
             peer.link.release("test")
         await eventually(lambda: sum(not peer.gone.is_set() for peer in peers) == 3)
@@ -279,7 +278,7 @@ async def test_sessions_of_one_key_are_capped_and_the_newest_stay(monkeypatch: p
 @pytest.mark.parametrize(("total", "per_address"), [(4, 10), (10, 4)])
 @pytest.mark.slow
 async def test_of_sessions_above_the_cap_the_newest_without_a_tunnel_goes(total: int, per_address: int) -> None:
-    async with served_room(caps=RoomCaps(sessions=Caps(total, per_address))) as room:
+    async with served_room(caps=RoomCaps({"sessions": total, "sessions_per_address": per_address})) as room:
         caller, target, old, new = [await room.raw() for _ in range(4)]
         await room.tunnel(caller, target)
         newcomer = await room.raw()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from ssbfast.keys import Keypair
+from ssbfast.server.limit_table import RoomCaps
 from ssbfast.server.status import attendants, handlers, status, tunnels
 from tests.helpers.clients import room_with_clients
 from tests.helpers.rawpeer import eventually
@@ -31,6 +33,17 @@ async def test_two_attendants_two_tunnels_and_what_they_carried() -> None:
         first.link.abort()
         await eventually(lambda: len(room.server.tunnels) == 1)
         assert status(room.server)["bytes"] >= 10_000, "what ended tunnels carried counts"
+
+
+async def test_a_limit_that_was_reached_is_told_with_its_name() -> None:
+    async with served_room(caps=RoomCaps({"sessions_per_key": 1})) as room:
+        me = Keypair.generate()
+        await room.raw(me)
+        await room.raw(me)
+        assert status(room.server)["limits"] == {"sessions_per_key": 1}
+        rows = {row["limit"]: row for row in handlers(room.server)["limits"]({})}
+        assert (rows["sessions_per_key"]["value"], rows["sessions_per_key"]["reached"]) == (1, 1)
+        assert rows["calls"]["reached"] == 0
 
 
 async def test_no_address_of_a_peer_is_in_it() -> None:

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from ssbfast import limits
-from ssbfast.budgets import WRITES, Rates
+from ssbfast.budgets import Rates
 from ssbfast.errors import DeadlineError, RefusedError, RemoteError, StoreError
 from ssbfast.ids import FeedId
 from ssbfast.keys import Keypair
 from ssbfast.room.alias_rules import MEMBERS_ONLY
 from ssbfast.room.roles import Mode, Role
+from ssbfast.server.limit_table import REFUSED, RoomCaps
 from ssbfast.server.writes import BUSY, NO_STORE, TOO_OFTEN
 from ssbfast.store.room_store import RoomStore
 from ssbfast.wire.alias import sign_alias
@@ -86,9 +87,7 @@ async def test_all_together_wait_in_as_many_places_as_there_are(
         assert await register(room, peers[3], "b") == "https://127.0.0.1/b"
 
 
-async def test_a_session_that_leaves_or_is_cut_while_it_waits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_session_that_leaves_or_is_cut_while_it_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with kept_room(tmp_path) as room:
         slow = SlowStore(room.store.register_alias)
         monkeypatch.setattr(room.store, "register_alias", slow)
@@ -168,14 +167,14 @@ async def test_a_key_has_thirty_registrations_at_once(tmp_path: Path) -> None:
 
 
 def test_an_hour_has_sixty_registrations_of_a_key_and_refusals_cost_nothing() -> None:
-    rates, networks = Rates(WRITES), ("192.0.2.1",)
+    rates, networks = Rates(RoomCaps().allowances(REFUSED)), ("192.0.2.1",)
     found = [second for second in range(3600) if rates.take("registrations", "key", networks, float(second))]
     assert 59 <= len(found) <= 60
     assert rates.take("registrations", "other", networks, 3600.0)
 
 
 def test_an_address_with_a_hundred_keys_has_a_budget_of_its_own() -> None:
-    rates, networks = Rates(WRITES), ("192.0.2.1",)
+    rates, networks = Rates(RoomCaps().allowances(REFUSED)), ("192.0.2.1",)
     found = [n for n in range(1000) if rates.take("registrations", n % 100, networks, 0.0)]
     assert len(found) == 300
     assert rates.take("registrations", "key", ("192.0.2.2",), 0.0)
@@ -263,9 +262,7 @@ async def test_the_newest_session_of_a_key_is_asked_for_a_solution(tmp_path: Pat
         assert room.server.own_calls._waiting == {}
 
 
-async def test_a_peer_that_does_not_answer_is_not_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_peer_that_does_not_answer_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with kept_room(tmp_path) as room:
         peer, sc, cc = await room.room.raw(MEMBER, announce=False), new_nonce(), new_nonce()
         (session,) = room.server._sessions.values()

@@ -112,4 +112,7 @@ def _status_text(told: dict[str, Any]) -> str:
     if members := told.get("members"):
         counts = ", ".join(f"{_many(count, role)}" for role, count in members.items() if role != "blocked")
         lines.append(f"  members     {counts}; {members['blocked']} blocked keys, {told['aliases']} aliases")
+    if reached := told["limits"]:
+        counts = ", ".join(f"{name} {count}" for name, count in sorted(reached.items(), key=lambda pair: -pair[1]))
+        lines.append(f"  limits      reached: {counts}")
     return "\n".join(lines)

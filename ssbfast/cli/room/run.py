@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from ssbfast import limits
-from ssbfast.cli.config_file import config_option
+from ssbfast.cli.config_file import TableOption, config_option
 from ssbfast.cli.garbage_collection import Tidier
 from ssbfast.cli.log_budget import LogBudget
 from ssbfast.cli.options import (
@@ -35,6 +35,7 @@ from ssbfast.net.inherited_sockets import InheritedSockets, from_service_manager
 from ssbfast.pasted.endpoint import read_listen, read_name
 from ssbfast.room.roles import Mode
 from ssbfast.server.handover import Predecessor
+from ssbfast.server.limit_table import RoomCaps, read_limits
 
 if TYPE_CHECKING:
     from ssbfast.cli.room.web import WebPlan, WebSite
@@ -118,6 +119,15 @@ CONFIG: Final = "room.toml"
 )
 @click.option("--admin", metavar="@ID", callback=callback(_admin), help="Make this peer an admin of the room.")
 @click.option(
+    "--limit",
+    cls=TableOption,
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=callback(read_limits),
+    help="Set a limit on what peers may hold and spend; repeatable. `ssbfast room limits` lists them. In the file: a"
+    " table [limit].",
+)
+@click.option(
     "--drain-seconds",
     metavar="N",
     type=click.FloatRange(0),
@@ -148,6 +158,7 @@ def run(
     tls_key: str | None,
     metrics_token_file: Path | None,
     admin: FeedId | None,
+    limit: dict[str, float],
     drain_seconds: float,
     take_over: bool,
     network: NetworkId,
@@ -190,6 +201,7 @@ def run(
         "name": name,
         "network": network,
         "inherited": inherited,
+        "caps": RoomCaps(limit),
     }
     terminated = asyncio.Event()
 

@@ -109,7 +109,7 @@ class _Collector:
         yield _counter("bytes_relayed", "Bytes of tunnels, both directions.", [], {"": room.tunnels.bytes_relayed})
         yield _counter("tunnels_ended", "Tunnels that are over, by reason.", ["reason"], counted.tunnels)
         yield _counter("handshakes", "Connections by what came of them.", ["result"], counted.handshakes)
-        yield _counter("limited", "How often a limit was reached.", ["limit"], counted.limits)
+        yield _counter("limited", "How often a limit was reached.", ["limit"], room.limits.tally.total)
         yield _gauge("memory_held_bytes", "Bytes that wait in queues of tunnels.", [], {"": room.relay.hub.lent})
         yield _gauge("loop_lag_seconds", "How late the event loop is.", [], {"": counted.lag_seconds})
         labels = {(ssbfast.__version__, BACKEND, platform.python_version()): 1}
