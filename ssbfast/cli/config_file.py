@@ -65,6 +65,8 @@ def config_option(system: str) -> Callable[[Command], Command]:
     """Add --config to a command, whose default is the file of this name in /etc/ssbfast where there is one."""
 
     def load(context: click.Context, _option: click.Parameter, given: Path | None) -> Path | None:
+        if context.resilient_parsing:  # a shell completes: it says nothing of the file
+            return None
         path = given
         if path is None and (path := system_file(system)) is None:
             return None

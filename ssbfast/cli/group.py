@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import io
 import itertools
 import os
@@ -14,6 +13,7 @@ from typing import Any, Final
 import click
 
 from ssbfast.cli.failures import DONE, FAILED, UNUSABLE, Failure, failure_of, print_failure
+from ssbfast.cli.lazy_group import LazyGroup
 from ssbfast.cli.standard_error import bounded_stderr, warn
 from ssbfast.errors import SSBError
 
@@ -36,27 +36,23 @@ COMMANDS: Final = {
     ),
     "demo": ("demo.command", "Tunnel random bytes through a room, and prove that they arrived."),
     "bench": ("bench.command", "Measure the speed of this machine, side by side with libsodium."),
+    "completion": ("completion", "Print what completes commands and options in a shell."),
 }
 """Every command: the module that has it, and what `--help` says, so that nothing needs to be loaded for that."""
 
-_HIDDEN: Final = {"demo-part": ("demo.command", "demo_part")}
+COMPLETE: Final = "_SSBFAST_COMPLETE"
+"""The variable by which a shell asks for completions."""
+
+_HIDDEN: Final = {"demo-part": "demo.command"}
 
 
-class LazyGroup(click.Group):
-    """A group that loads a command's module when the command is used."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
+class MainGroup(LazyGroup):
+    """All commands. The reader of their output may leave when it likes."""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name in COMMANDS:
-            module, name = COMMANDS[cmd_name][0], cmd_name
-        elif cmd_name in _HIDDEN:
-            module, name = _HIDDEN[cmd_name]
-        else:
-            return None
-        command = getattr(importlib.import_module(f"ssbfast.cli.{module}"), name)
-        return command if isinstance(command, click.Command) else None
+        if cmd_name in _HIDDEN:
+            return self.load(_HIDDEN[cmd_name], cmd_name)
+        return super().get_command(ctx, cmd_name)
 
     def make_context(self, *args: Any, **more: Any) -> click.Context:
         try:
@@ -72,12 +68,13 @@ class LazyGroup(click.Group):
             _empty_stdout()
             return DONE
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_module, text) in COMMANDS.items()])
 
-
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=MainGroup,
+    package="ssbfast.cli",
+    table=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(package_name="ssbfast", prog_name="ssbfast")
 def group() -> None:
     """Secure Scuttlebutt rooms and tunnels."""
@@ -103,11 +100,11 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _run(arguments: Sequence[str], tell: Callable[[Failure], None]) -> int:
-    if not arguments:
+    if not arguments and COMPLETE not in os.environ:
         click.echo(group.get_help(click.Context(group, info_name="ssbfast")), err=True)
         return UNUSABLE
     try:
-        code = group.main(list(arguments), prog_name="ssbfast", standalone_mode=False)
+        code = group.main(list(arguments), prog_name="ssbfast", complete_var=COMPLETE, standalone_mode=False)
     except (click.ClickException, SSBError) as error:
         failure = failure_of(error)
         warn(failure.message)

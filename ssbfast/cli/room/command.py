@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any, Final
 
 import click
 from click.core import ParameterSource
 
 from ssbfast.cli.config_file import loaded_config
+from ssbfast.cli.lazy_group import LazyGroup
 from ssbfast.cli.room.run import run
 
 COMMANDS: Final = {
@@ -36,24 +36,6 @@ COMMANDS: Final = {
 _INHERITED: Final = ("config", "data", "as_json", "network")
 
 
-class RoomGroup(click.Group):
-    """A group that loads a command's module when the command is used."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module = importlib.import_module(f"ssbfast.cli.room.{COMMANDS[cmd_name][0]}")
-        command = getattr(module, cmd_name.replace("-", "_"))
-        return command if isinstance(command, click.Command) else None
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_module, text) in COMMANDS.items()])
-
-
 def _run_or_not(**options: Any) -> Any:
     """Run the room when no command is given; else let the command have --data and --json."""
     context = click.get_current_context()
@@ -70,8 +52,10 @@ def _run_or_not(**options: Any) -> Any:
     return None
 
 
-room = RoomGroup(
+room = LazyGroup(
     "room",
+    package="ssbfast.cli.room",
+    table=COMMANDS,
     params=run.params,
     help=run.help,
     callback=_run_or_not,

@@ -1,0 +1,49 @@
+"""A group of commands from a table, so that nothing needs to be loaded for its help or for a shell's completion."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+
+class LazyGroup(click.Group):
+    """A group that loads a command's module when the command is used.
+
+    Args:
+        package: Where the modules are.
+        table: By name of a command: the module that has it, and what `--help` says.
+
+    The other arguments are those of `click.Group`.
+    """
+
+    def __init__(self, *args: Any, package: str, table: Mapping[str, tuple[str, str]], **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._package = package
+        self._table = table
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self._table)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return self.load(self._table[cmd_name][0], cmd_name) if cmd_name in self._table else None
+
+    def load(self, module: str, name: str) -> click.Command | None:
+        """Return a command of one of the package's modules."""
+        command = getattr(importlib.import_module(f"{self._package}.{module}"), name.replace("-", "_"))
+        return command if isinstance(command, click.Command) else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_module, text) in self._table.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        fitting = [
+            CompletionItem(name, help=text)
+            for name, (_module, text) in self._table.items()
+            if name.startswith(incomplete)
+        ]
+        return fitting + click.Command.shell_complete(self, ctx, incomplete)
