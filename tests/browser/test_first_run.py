@@ -42,16 +42,16 @@ class App:
         return await self._peer.call("httpAuth.sendSolution", sc, cc, solve(self.me, self._room.me.id, sc, cc))
 
 
-async def sign_in(place: Window, app: App, scripts: bool) -> None:
-    """Sign in on the page that is open."""
+async def sign_in(place: Window, app: App, scripts: bool, goal: str = "/dashboard") -> None:
+    """Sign in on the page that is open; goal: where that leads."""
     uri = await place.page.get_attribute('a[href^="ssb:"]', "href")
     if not scripts:
         assert await app.sign(uri) is True
         await place.click('form[action="/login/finish"] button')
     else:
-        async with place.page.expect_navigation(url="**/dashboard"):
+        async with place.page.expect_navigation(url=f"**{goal}"):
             assert await app.sign(uri) is True
-    assert place.page.url.endswith("/dashboard")
+    assert place.page.url.endswith(goal)
 
 
 @pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "plain"])
@@ -68,7 +68,11 @@ async def test_from_the_first_link_to_a_block(tmp_path: Path, language: str, wid
             # The operator's link makes an admin.
             await here.open(f"/login/link?code={code}")
             await here.click('form[action="/login/link"] button')
-            await sign_in(here, admin, scripts)
+            await sign_in(here, admin, scripts, "/settings/first")
+            assert await here.overflow() <= 0
+            await here.page.fill("#name", "The shed")
+            await here.click('form[action="/settings/first"] button')
+            assert place.room.registry.settings.name == "The shed"
             assert place.room.registry.role(admin.me.id) is Role.ADMIN
             assert await here.page.get_attribute("html", "lang") == language
 

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.slow
 OPEN_TO_ALL = ("/", "/login", "/login/password", "/notices/privacy", "/notices/description", "/lina-k")
 MEMBERS = (
     *("/dashboard", "/members", "/members?q=nobody", "/invites", "/aliases", "/aliases/lina-k/revoke", "/blocked"),
+    "/settings/first",
     *("/settings", "/notices", "/notices/news/edit", "/me", "/me/leave", "/audit", "/measurements"),
 )
 PERSON = ("", "/role", "/remove", "/block", "/login-link")

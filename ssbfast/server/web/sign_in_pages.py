@@ -23,13 +23,14 @@ from ssbfast.errors import BadInputError, FeedIdError, SSBError
 from ssbfast.ids import FeedId
 from ssbfast.pasted.addresses import read_id
 from ssbfast.room.records import Outcome
-from ssbfast.room.roles import Action
+from ssbfast.room.roles import Action, Role
 from ssbfast.room.sign_in import SignIn, SignInState
 from ssbfast.server.web import passwords
 from ssbfast.server.web.errors import WebError
 from ssbfast.server.web.event_stream import Events, EventStream
 from ssbfast.server.web.invite_pages import intent_for
 from ssbfast.server.web.pages.language import local_path
+from ssbfast.server.web.pages.settings import FIRST_SETTINGS
 from ssbfast.server.web.sessions import browser_hash
 from ssbfast.server.web.site import Site, code_hash, wall_time, wants_json
 from ssbfast.server.web.templating import qr
@@ -148,9 +149,7 @@ class SignInPages:
         browser = browser_hash(site.pre(request))
         return site.sign_ins.begin(browser, site.incoming(request).networks, site.now(), link=link)
 
-    async def _wait_page(
-        self, request: Request, sign_in: SignIn, error: str = "", goal: str = FIRST_PAGE
-    ) -> Response:
+    async def _wait_page(self, request: Request, sign_in: SignIn, error: str = "", goal: str = FIRST_PAGE) -> Response:
         site = self._site
         uri = start_uri(site, sign_in)
         remote = site.url("/login?" + urlencode({"sc": sign_in.sc}, quote_via=quote, safe=""))
@@ -203,6 +202,7 @@ class SignInPages:
             raise WebError(403, REFUSED)
         if done.link is not None:
             await self._make_admin(done.feed, done.link)
+            goal = self._first_goal(done.feed)
         return await self._sign_in(request, done.feed, "browser" if done.link is None else "admin_link", goal)
 
     async def _make_admin(self, feed: FeedId, link: bytes) -> None:
@@ -211,6 +211,12 @@ class SignInPages:
         outcome = await site.change(site.records.take_admin_link, link, feed, wall_time())
         if outcome is not Outcome.DONE:
             raise WebError(403, REFUSED if outcome is Outcome.BLOCKED else BAD_LINK)
+
+    def _first_goal(self, feed: FeedId) -> str:
+        """Return where a link leads: the only admin of a room without a name is asked for it."""
+        registry = self._site.registry
+        is_first = registry.role(feed) is Role.ADMIN and registry.count(Role.ADMIN) == 1
+        return FIRST_SETTINGS if is_first and not registry.settings.name else FIRST_PAGE
 
     async def _sign_in(self, request: Request, feed: FeedId, way: str, goal: str = FIRST_PAGE) -> Response:
         if not self._site.registry.may(feed, Action.SIGN_IN):
@@ -246,7 +252,7 @@ class SignInPages:
         taken = await site.change(site.records.take_link, hashed, wall_time())
         if taken is None or taken[0] is None:
             raise WebError(403, BAD_LINK)
-        return await self._sign_in(request, taken[0], "link")
+        return await self._sign_in(request, taken[0], "link", self._first_goal(taken[0]))
 
     # ------------------------------------------------------------ by password
 

@@ -660,3 +660,39 @@ def test_refusals_are_bounded_and_a_stranger_pushes_out_its_own_only() -> None:
     refusals.add(honest, rings("192.0.2.1"), Why.BLOCKED)
     assert [one.why for one in refusals.latest() if one.feed == honest] == [Why.BLOCKED]
     assert refusals.latest()[0].feed == honest
+
+
+def test_a_key_that_comes_again_has_one_refusal() -> None:
+    refusals = Refusals(iter(range(1_000)).__next__)
+    neighbour, busy = FeedId(bytes(32)), FeedId(bytes([1]) * 32)
+    refusals.add(neighbour, rings("192.0.2.1"), Why.BLOCKED)
+    for _ in range(100):
+        refusals.add(busy, rings("192.0.2.1"), Why.STRANGER)
+    assert [(one.feed, one.time) for one in refusals.latest()] == [(busy, 100), (neighbour, 0)]
+
+
+# ---------------------------------------------------------------- the first run
+
+
+async def test_the_first_admin_is_asked_for_name_and_mode(tmp_path: Path) -> None:
+    async with web_room(tmp_path) as place:
+        feed = await place.member(Role.ADMIN)
+        admin, member = await place.browser(feed), await place.browser(await place.member())
+        page = await admin.get("/settings/first")
+        assert 'value="community" checked' in page.text and 'href="/dashboard">Later' in page.text
+        assert (await member.get("/settings/first")).status == 403
+        assert (await member.post("/settings/first", name="x", mode="open")).status == 403
+        assert (await admin.post("/settings/first", name="x", mode="shut")).status == 400
+        assert place.room.registry.settings.name == "" and place.room.registry.mode is Mode.COMMUNITY
+        answer = await admin.post("/settings/first", name=" The\nshed ", mode="restricted")
+        assert answer.headers["location"] == "/dashboard?done=saved"
+        assert place.room.registry.settings.name == "The shed" and place.room.registry.mode is Mode.RESTRICTED
+
+
+async def test_a_first_mode_that_others_feel_is_confirmed(tmp_path: Path) -> None:
+    async with web_room(tmp_path, Mode.OPEN) as place:
+        admin = await place.browser(await place.member(Role.ADMIN))
+        await Peers(place).join(Keypair.generate())
+        page = await admin.post("/settings/first", name="shed", mode="community")
+        assert page.status == 200 and "becomes a visitor" in page.words
+        assert place.room.registry.mode is Mode.OPEN and place.room.registry.settings.name == "shed"

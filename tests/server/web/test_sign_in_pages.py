@@ -370,7 +370,8 @@ async def test_the_first_link_makes_the_first_app_an_admin(site: ServedSite) -> 
     async with app(site, me) as client:
         assert await client.sign_in(client.joined, challenge(page))  # type: ignore[attr-defined]
     assert site.room.server.registry.role(me.id) is Role.EXTERNAL  # its browser has not come back yet
-    assert (await browser.form("/login/finish", {"csrf": page.csrf})).status == 303
+    answer = await browser.form("/login/finish", {"csrf": page.csrf})
+    assert (answer.status, answer.header("location")) == (303, "/settings/first")
     assert site.room.server.registry.role(me.id) is Role.ADMIN
     assert await is_signed_in(browser)
     assert (await site.browser().get(f"/login/link?code={code}")).status == 404

@@ -18,6 +18,9 @@ from ssbfast.server.web.pages.common import CHANGED, N_, back, done, is_sure, mu
 from ssbfast.server.web.pages.invites import BAD_DAYS
 from ssbfast.server.web.site import Form, Site, wall_time
 
+FIRST_SETTINGS = "/settings/first"
+"""Where the first admin goes after the sign-in."""
+
 BAD_LANGUAGE = N_("Choose a language from the list.")
 BAD_STYLE = N_("Choose how aliases are written.")
 BAD_MODE_BY = N_("Choose who may change the mode.")
@@ -40,6 +43,9 @@ class Effects:
     aliases: int
     invites: int
     back: int
+
+
+_NO_EFFECTS = Effects((), 0, 0, 0, 0)
 
 
 async def effects_of(site: Site, mode: Mode) -> Effects:
@@ -71,6 +77,8 @@ def routes(site: Site) -> list[Route]:
     return [
         Route("/settings", pages.show, methods=["GET"]),
         Route("/settings", pages.change, methods=["POST"]),
+        Route(FIRST_SETTINGS, pages.first, methods=["GET"]),
+        Route(FIRST_SETTINGS, pages.answer_first, methods=["POST"]),
         Route("/settings/mode", pages.change_mode, methods=["POST"]),
     ]
 
@@ -143,14 +151,43 @@ class _Pages:
             problem = BAD_MODE_BY
         return wanted, problem
 
+    async def first(self, request: Request) -> Response:
+        """Ask the first admin of a room for its name and its mode."""
+        self._site.require(request, Action.CHANGE_SETTINGS)
+        return await self._site.render(
+            request,
+            "first.html",
+            settings=self._site.registry.settings,
+            mode=self._site.registry.mode,
+            host=self._site.room_name,
+            letters=limits.SETTING_LETTERS,
+        )
+
+    async def answer_first(self, request: Request) -> Response:
+        """Take both answers; ask once more for a mode that is felt by those who are here."""
+        visitor = self._site.require(request, Action.CHANGE_SETTINGS)
+        form = await self._site.form(request)
+        mode, was = _mode_in(form), self._site.registry.mode
+        if mode is not was:
+            self._site.require(request, Action.CHANGE_MODE)
+        effects = await effects_of(self._site, mode)
+        is_felt = mode is not was and effects != _NO_EFFECTS
+        self._site.require(request, Action.CHANGE_SETTINGS)
+        await self._site.change(
+            self._site.records.change_settings,
+            by=visitor.feed,
+            name=one_line(form.get("name"))[: limits.SETTING_LETTERS],
+            **({} if is_felt else {"mode": mode}),
+        )
+        if is_felt:
+            return await self._site.render(request, "mode_ask.html", mode=mode, was=was, effects=effects)
+        return back(self._site, "/dashboard", "saved")
+
     async def change_mode(self, request: Request) -> Response:
         """Ask once more, with what will happen; then change the mode."""
         visitor = self._site.require(request, Action.CHANGE_MODE)
         form = await self._site.form(request)
-        try:
-            mode = Mode(form.get("mode"))
-        except ValueError:
-            raise WebError(400) from None
+        mode = _mode_in(form)
         was = self._site.registry.mode
         if mode is was:
             return back(self._site, "/settings")
@@ -168,3 +205,11 @@ class _Pages:
         if outcome is Outcome.INVALID:
             return await self._shown(request, 409, self._site.text(request)(CHANGED))
         return back(self._site, "/settings", "mode")
+
+
+def _mode_in(form: Form) -> Mode:
+    """Return the mode that a form names. Raises WebError 400."""
+    try:
+        return Mode(form.get("mode"))
+    except ValueError:
+        raise WebError(400) from None
