@@ -375,6 +375,23 @@ VISITS_PER_ADDRESS: Final = 32.0
 VISITS_ADDRESS_BURST: Final = 256.0
 """The same at once."""
 
+# ---------------------------------------------------------------- bytes a second, where they are limited
+
+METER_LEAST: Final = 16 * KiB
+"""The least that can be set: a session that is read in pieces of `METER_OWN` waits a quarter of a second for each."""
+
+METER_PIECES: Final = 20
+"""Pieces in which a second's bytes are read: a session that has to wait does so for a twentieth of a second."""
+
+METER_OWN: Final = 4 * KiB
+"""The smallest piece, and what a key may send at once however many share the whole: calls do not wait."""
+
+METER_SECONDS: Final = 1.0
+"""A key that sent nothing for so long has no share of the whole any more."""
+
+METER_LOOK: Final = 8 * KiB
+"""Bytes for each tunnel of a session after which all of them are looked at, a microsecond each."""
+
 # ---------------------------------------------------------------- turns of the loop (seconds of its time)
 
 TICK_SECONDS: Final = 0.001

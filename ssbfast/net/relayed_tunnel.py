@@ -96,12 +96,16 @@ class RelayedTunnel:
         """Bytes queued for the caller, and for the target."""
         return self._legs[0].lane.put, self._legs[1].lane.put
 
+    def is_caller(self, link: Link, req: int) -> bool:
+        """Return whether a number that comes on a link is the caller's side of this tunnel."""
+        return self._is(self._legs[0], link, req)
+
     def on_packet(self, link: Link, flags: int, req: int, body: bytes) -> None:
         """Take a packet that no inlet took, on `link` for `req` (as received): an end is told to the other side.
 
         What comes behind a side's end is dropped.
         """
-        leg, other = self._legs if self._is(self._legs[0], link, req) else self._legs[::-1]
+        leg, other = self._legs if self.is_caller(link, req) else self._legs[::-1]
         if leg.ended or not flags & native.END:
             return
         leg.ended = True

@@ -18,7 +18,7 @@ class Limit:
     """A limit that can be set.
 
     name: as in options, files, metrics and events. meaning: what it bounds, with its unit. least, most: what may be
-    set. A default that is a whole number takes whole numbers only.
+    set; a default of 0 is no limit at all. A default that is a whole number takes whole numbers only.
     """
 
     name: str
@@ -34,8 +34,9 @@ class Limit:
             value: float = int(text) if is_whole else float(text)
         except ValueError:
             value = -1
-        if not self.least <= value <= self.most:  # also what is no number
-            kind = "a whole number" if is_whole else "a number"
+        is_off = value == 0 == self.default
+        if not is_off and not self.least <= value <= self.most:  # also what is no number
+            kind = ("0 or " if self.default == 0 else "") + ("a whole number" if is_whole else "a number")
             raise BadInputError(
                 f"{self.name}: {kind} from {self.least:.10g} to {self.most:.10g} is needed, not {text!r}"
             )
@@ -130,6 +131,14 @@ def _table() -> Iterable[Limit]:
     yield Limit("tunnels_per_address", "tunnels that one address opened", limits.TUNNELS_PER_ADDRESS, 1, 1_000_000)
     ends = "tunnels that begin or end at one session"
     yield Limit("tunnels_per_session", ends, limits.TUNNELS_PER_SESSION, 1, limits.OPEN_CALLS)
+    for suffix, whom in (
+        ("", "all sessions"),
+        ("_per_key", "the sessions of one key"),
+        ("_per_tunnel", "one end of a tunnel"),
+    ):
+        yield Limit(
+            f"bytes{suffix}", f"bytes a second that {whom} may send; 0: any number", 0, limits.METER_LEAST, 10**12
+        )
     for name, kind in _KINDS.items():
         yield from kind.rows(name)
 

@@ -12,6 +12,7 @@ from ssbfast.net.relayed_tunnel import RelayedTunnel
 from ssbfast.net.sockets import files_allowed
 from ssbfast.room.effects import Effect, Joined, Left, Splice, StreamItem
 from ssbfast.server.limit_table import DELAYED, RoomCaps
+from ssbfast.server.meter import Meter
 
 if TYPE_CHECKING:
     from ssbfast.server.session import RoomSession
@@ -41,6 +42,7 @@ class RoomLimits:
         self.sessions: Places[RoomSession] = Places("sessions", caps.places("sessions"), self._standing)
         self.tunnels: Places[RelayedTunnel] = Places("tunnels", caps.places("tunnels"), self._use)
         self.rates = Rates(caps.allowances(DELAYED))
+        self.meter = Meter(caps, now, reached) if Meter.is_needed(caps) else None
         self.tally = Tally()
         self._tunnels_per_session = caps.count("tunnels_per_session")
 

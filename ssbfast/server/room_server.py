@@ -25,7 +25,6 @@ from ssbfast.net.endpoints import DEFAULT_PORT, Endpoint, bind, is_wildcard_only
 from ssbfast.net.inherited_sockets import InheritedSockets
 from ssbfast.net.link import Link
 from ssbfast.net.relay import Relay
-from ssbfast.net.sockets import tune_transport
 from ssbfast.room.admission import Admission
 from ssbfast.room.directory import Portal
 from ssbfast.room.effects import (
@@ -49,6 +48,7 @@ from ssbfast.room.registry import AliasesChanged, Change, ModeChanged, Registry,
 from ssbfast.room.roles import Role
 from ssbfast.server.drain import drain
 from ssbfast.server.events import EventSink, RoomEvents
+from ssbfast.server.inbound import Inbound, MeteredInbound
 from ssbfast.server.keeper import Keeper
 from ssbfast.server.limit_table import REFUSED, RoomCaps
 from ssbfast.server.live_room import LiveRoom
@@ -390,15 +390,18 @@ class RoomServer:
             return None
         session = RoomSession(self, rings(host))
         relay = self.relay
-        session.link = _Inbound(
+        kind = Inbound if self.limits.meter is None else MeteredInbound
+        session.link = link = kind(
             relay,
             ServerHandshake(self.me, network=self._network, ephemeral=relay.ephemerals.take()),
             session,
             admit=session.admit,
             share=relay.turns.share(session.networks),
         )
+        if isinstance(link, MeteredInbound) and self.limits.meter is not None:
+            link.measure(self.limits.meter)
         if self.limits.connect(session):
-            return session.link
+            return link
         relay.turns.close(session.link.share)
         return None
 
@@ -585,16 +588,3 @@ class RoomServer:
 async def _refuse() -> bool:
     await asyncio.sleep(limits.REFUSAL_SECONDS)
     return False
-
-
-class _Inbound(Link):
-    """A connection that came in."""
-
-    __slots__ = ()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        tune_transport(transport)
-        super().connection_made(transport)
-        session = self.handler
-        if isinstance(session, RoomSession) and not session.is_wanted:
-            self.abort()  # it had to leave before it was there
