@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -13,23 +14,43 @@ from ssbfast import native, pure
 
 pytest.register_assert_rewrite("tests.helpers")
 
+TESTS = Path(__file__).parent
 QUICK = os.environ.get("SSBFAST_TEST_QUICK") == "1"
 """Set by tests/mutants: each mutant runs the same tests with fewer rounds."""
 
 SLOW_KINDS = ("nat", "mutants", "interop")
 """Markers of tests that are slow one and all."""
-SLOW_FOLDERS = ("c", "fuzz")
-"""Tests that compile the core for themselves."""
+SLOW_FOLDERS = ("c", "fuzz", "browser")
+"""Tests that compile the core for themselves, or run a browser."""
 SLOW_FILES = (
-    "test_sign_in_pages.py",
-    "test_security.py",
-    "test_room_commands.py",
-    "test_room_store_cuts.py",
-    "test_js_rooms2.py",
-    "test_js_websocket.py",
-    "test_js_web.py",
+    "cli/test_alias.py",
+    "cli/test_connect.py",
+    "cli/test_room.py",
+    "cli/test_room_commands.py",
+    "cli/test_room_web.py",
+    "client/test_direct_floods.py",
+    "client/test_direct_leftovers.py",
+    "client/test_direct_liars.py",
+    "client/test_direct_lying_rooms.py",
+    "client/test_direct_meddling.py",
+    "client/test_direct_telling.py",
+    "direct/test_attacks.py",
+    "interop/test_js_rooms2.py",
+    "interop/test_js_web.py",
+    "interop/test_js_websocket.py",
+    "server/test_roles.py",
+    "server/test_writes.py",
+    "server/web/test_alias_pages.py",
+    "server/web/test_attacks.py",
+    "server/web/test_invite_pages.py",
+    "server/web/test_security.py",
+    "server/web/test_sign_in_pages.py",
+    "store/test_room_store_cuts.py",
+    "test_closing.py",
+    "test_examples.py",
+    "test_workflows.py",
 )
-"""Tests that begin a room, a site or a process for each case: half a minute a file."""
+"""Tests, below this folder, that begin rooms, sites or processes for each case."""
 
 settings.register_profile("full", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 settings.register_profile(
@@ -41,7 +62,7 @@ settings.load_profile("quick" if QUICK else "full")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what is slow as a kind: people's quick run (`-m "not slow"`) leaves it out."""
     for item in items:
-        is_slow = item.path.parent.name in SLOW_FOLDERS or item.path.name in SLOW_FILES
+        is_slow = item.path.parent.name in SLOW_FOLDERS or item.path.relative_to(TESTS).as_posix() in SLOW_FILES
         if is_slow or any(item.get_closest_marker(kind) for kind in SLOW_KINDS):
             item.add_marker("slow")
 

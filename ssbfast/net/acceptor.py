@@ -38,6 +38,7 @@ class Acceptor(Generic[P]):
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
+        sock.setblocking(False)
         self._sock = sock
         self._enter = enter
         self._failed = failed

@@ -22,7 +22,7 @@ from tests.helpers.carrier_world import CarrierSimulation
 QUICK = "SSBFAST_TEST_QUICK" in os.environ
 BATCHES = 2 if QUICK else 12
 EACH = 200
-QUICK_BATCHES = 2
+QUICK_BATCHES = 1
 """A batch takes seconds: more of them are not for people's quick run."""
 
 
