@@ -4,6 +4,7 @@
     Rates     token buckets: what a session, a key and an address may spend a second (calls, lists, opens, …)
     Places    quotas: how many of a thing (connections, sessions, tunnels) an address and all together may hold, and
               which one goes when a newcomer needs a place
+    Penalties which networks are refused for a while, because their connections fail again and again
     Turns     whose work is next: a fair queue over addresses and, inside each, over sessions
     Tally     which limit was reached how often, for events
 
@@ -281,6 +282,10 @@ class Places(Generic[Item]):
         """Return the number of places that a network holds."""
         return len(self._of.get(network, ()))
 
+    def some(self, network: str) -> list[Item]:
+        """Return a few holders of a network, those that came first or were looked at longest ago."""
+        return list(islice(self._of.get(network, ()), limits.EVICTION_SAMPLE))
+
     def ask(self, networks: Rings) -> Verdict[Item]:
         """Return whether a newcomer of these networks gets a place. No holder loses one by asking.
 
@@ -341,6 +346,87 @@ class Places(Generic[Item]):
         for item in found:
             bag[item] = bag.pop(item)
         return found
+
+
+# ---------------------------------------------------------------- penalties
+
+
+class _Failing:
+    """A network that has failed lately."""
+
+    __slots__ = ("failures", "seconds", "trials", "until")
+
+    def __init__(self, now: float) -> None:
+        self.failures = Bucket(now)
+        self.trials = Bucket(now)
+        self.seconds = 0.0  # of its last penalty
+        self.until = now  # end of that
+
+
+class Penalties:
+    """Networks that failed again and again. They are refused for a while, twice as long each time.
+
+    Few connections are let in all the same, so that an honest peer of the network comes in once the others rest; what
+    fails among them makes the penalty longer.
+
+    failures: the failures that a /32 or /64 may have; wider networks twice as many each. trials: the connections that
+    it may try in a penalty. longest: seconds of a penalty; it is forgotten so long after its end.
+    """
+
+    def __init__(self, failures: Rate, trials: Rate, longest: float) -> None:
+        self._failures = failures
+        self._trials = trials
+        self._longest = longest
+        self._of: dict[str, _Failing] = {}  # the one that failed last is the last
+
+    def __len__(self) -> int:
+        return len(self._of)
+
+    def compact(self) -> None:
+        """Give back the memory that a crowd has left behind."""
+        compact(self._of)
+
+    def fail(self, networks: Rings, now: float) -> bool:
+        """Note a failure; return whether a penalty begins with it."""
+        begins = False
+        for at, network in enumerate(networks):
+            failing = self._of.pop(network, None)
+            if failing is None:
+                while len(self._of) >= limits.PENALTY_ENTRIES:
+                    del self._of[next(iter(self._of))]
+                failing = _Failing(now)
+            self._of[network] = failing
+            wider = 1 << (len(networks) - 1 - at)
+            if failing.failures.spend(1.0, self._failures.rate * wider, now) > self._failures.burst * wider:
+                failing.failures = Bucket(now)
+                failing.seconds = min(max(2 * failing.seconds, limits.PENALTY_FIRST_SECONDS), self._longest)
+                failing.until = now + failing.seconds
+                begins = True
+        return begins
+
+    def is_penalised(self, networks: Rings, now: float) -> bool:
+        """Return whether one of these networks has a penalty."""
+        return any((failing := self._of.get(network)) is not None and failing.until > now for network in networks)
+
+    def may_try(self, networks: Rings, now: float) -> bool:
+        """Charge a trial to those of the networks that have a penalty; return whether all of them had one left."""
+        found = True
+        for network in networks:
+            failing = self._of.get(network)
+            if failing is not None and failing.until > now:
+                if failing.trials.level(self._trials.rate, now) + 1.0 > self._trials.burst:
+                    found = False
+                else:
+                    failing.trials.spend(1.0, self._trials.rate, now)
+        return found
+
+    def sweep(self, now: float, most: int) -> None:
+        """Forget, of the `most` networks that failed longest ago, those whose failures are past."""
+        for network in list(islice(self._of, most)):
+            failing = self._of[network]
+            is_past = failing.until + (self._longest if failing.seconds else 0.0) <= now
+            if is_past and not failing.failures.level(self._failures.rate, now):
+                del self._of[network]
 
 
 # ---------------------------------------------------------------- turns

@@ -375,6 +375,31 @@ VISITS_PER_ADDRESS: Final = 32.0
 VISITS_ADDRESS_BURST: Final = 256.0
 """The same at once."""
 
+# ---------------------------------------------------------------- penalties of addresses
+
+FAILURES_PER_ADDRESS: Final = 1.0
+"""Connections a second of one address that may end before their handshake is done, by its own fault: a load balancer
+that looks whether the port is open, and a peer with an outdated key that comes back every `RECONNECT_MAX`."""
+
+FAILURES_ADDRESS_BURST: Final = 100.0
+"""The same at once."""
+
+TRIALS_PER_ADDRESS: Final = 20.0
+"""Connections a second that an address may try in a penalty: a peer that is honest needs one, and they cost two
+percent of a core."""
+
+PENALTY_FIRST_SECONDS: Final = 5.0
+"""The first penalty; each further one is twice as long."""
+
+PENALTY_SECONDS: Final = 600.0
+"""The longest penalty; so long after its end it is forgotten."""
+
+PENALTY_PROOF_SECONDS: Final = 10.0
+"""An address with a session of this age is not refused: a flood of short ones proves nothing."""
+
+PENALTY_ENTRIES: Final = 16_384
+"""Networks whose failures are remembered, 300 bytes each; above it the one that failed longest ago is forgotten."""
+
 # ---------------------------------------------------------------- bytes a second, where they are limited
 
 METER_LEAST: Final = 16 * KiB

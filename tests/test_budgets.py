@@ -10,7 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssbfast import limits
-from ssbfast.budgets import NO_DELAY, Allowance, Bucket, Caps, Places, Rate, Rates, Share, Tally, Turns, rings
+from ssbfast.budgets import (
+    NO_DELAY,
+    Allowance,
+    Bucket,
+    Caps,
+    Penalties,
+    Places,
+    Rate,
+    Rates,
+    Share,
+    Tally,
+    Turns,
+    rings,
+)
 
 # ---------------------------------------------------------------- networks
 
@@ -163,6 +176,77 @@ def test_nobody_who_may_not_be_sent_away_is() -> None:
     places.add(12, ("a",))
     assert places.ask(("b",)).leaves == 12
     assert places.least("a") == 12 and places.least("c") is None
+
+
+# ---------------------------------------------------------------- penalties
+
+HOME = ("192.0.2.1",)
+
+
+def penalties(longest: float = 60.0) -> Penalties:
+    return Penalties(failures=Rate(1.0, 10.0), trials=Rate(4.0, 4.0), longest=longest)
+
+
+def fail_until_penalised(table: Penalties, networks: tuple[str, ...], now: float) -> int:
+    """How many failures it takes."""
+    return next(n for n in range(1, 1000) if table.fail(networks, now))
+
+
+def test_a_few_failures_and_slow_ones_have_no_penalty() -> None:
+    table = penalties()
+    assert not any(table.fail(HOME, 0.0) for _ in range(10))
+    assert not any(table.fail(HOME, float(second)) for second in range(10, 500))
+    assert not table.is_penalised(HOME, 500.0)
+
+
+def test_each_penalty_is_twice_as_long_up_to_a_bound_and_forgotten_after() -> None:
+    table, now, lengths = penalties(longest=17.0), 0.0, []
+    for _ in range(4):
+        assert fail_until_penalised(table, HOME, now) == 11
+        began = now
+        while table.is_penalised(HOME, now):
+            now += 0.5
+        lengths.append(now - began)
+    assert lengths == [limits.PENALTY_FIRST_SECONDS, 2 * limits.PENALTY_FIRST_SECONDS, 17.0, 17.0]
+    assert not table.fail(("192.0.2.9",), now + 15.5)
+    table.sweep(now + 16.0, 100)
+    assert len(table) == 2
+    table.sweep(now + 16.6, 100)
+    assert len(table) == 1
+    table.sweep(now + 17.0, 100)
+    assert len(table) == 0
+    fail_until_penalised(table, HOME, now)
+    assert not table.is_penalised(HOME, now + limits.PENALTY_FIRST_SECONDS)
+
+
+def test_in_a_penalty_a_few_may_try_and_what_fails_of_them_makes_it_longer() -> None:
+    table, now, tried = penalties(), 0.0, 0
+    fail_until_penalised(table, HOME, now)
+    while now < 30.0:
+        assert table.is_penalised(HOME, now)
+        for _ in range(100):
+            if table.may_try(HOME, now):
+                tried += 1
+                table.fail(HOME, now)
+        now += 0.25
+    assert 30 * 4 - 1 <= tried <= 30 * 4 + 4
+    assert table.may_try(("192.0.2.2",), now)
+
+
+def test_a_wide_network_has_a_penalty_after_more_failures_than_a_narrow_one() -> None:
+    table = penalties()
+    fails = [fail_until_penalised(table, rings(f"2001:db8:8:{n:x}::1"), 0.0) for n in (0x100, 0x200, 0x300, 0x400)]
+    assert fails == [11, 11, 11, 8], "the fourth meets what the /48 has left"
+    assert table.is_penalised(rings("2001:db8:8:500::1"), 1.0)
+    assert not table.is_penalised(rings("2001:db8:9::1"), 1.0)
+
+
+def test_penalties_are_kept_of_so_many_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "PENALTY_ENTRIES", 50)
+    table = penalties()
+    for n in range(500):
+        table.fail((f"192.0.2.{n}",), 0.0)
+    assert len(table) == 50
 
 
 # ---------------------------------------------------------------- turns

@@ -5,12 +5,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from ipaddress import ip_network
 from types import MappingProxyType
 from typing import Final
 
 from ssbfast import limits
-from ssbfast.budgets import Allowance, Caps, Rate
+from ssbfast.budgets import Allowance, Caps, Penalties, Rate, Rings
 from ssbfast.errors import BadInputError
+from ssbfast.server.networks import Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,13 @@ def _table() -> Iterable[Limit]:
     yield Limit("tunnels_per_address", "tunnels that one address opened", limits.TUNNELS_PER_ADDRESS, 1, 1_000_000)
     ends = "tunnels that begin or end at one session"
     yield Limit("tunnels_per_session", ends, limits.TUNNELS_PER_SESSION, 1, limits.OPEN_CALLS)
+    failed = "connections a second of one address that fail before their handshake is done"
+    rate, burst = limits.FAILURES_PER_ADDRESS, limits.FAILURES_ADDRESS_BURST
+    yield Limit("failures_per_address", f"{failed}; then it has a penalty", rate, rate / 100, rate * 10_000)
+    yield Limit("failures_per_address_at_once", "the same at once", burst, 1, burst * 10_000)
+    trials = "connections a second that one address may try in a penalty"
+    yield Limit("trials_per_address", trials, limits.TRIALS_PER_ADDRESS, 1, 10_000)
+    yield Limit("penalty_seconds", "seconds of the longest penalty", limits.PENALTY_SECONDS, 1, 86_400)
     for suffix, whom in (
         ("", "all sessions"),
         ("_per_key", "the sessions of one key"),
@@ -168,10 +177,11 @@ def read_limits(texts: Iterable[str]) -> dict[str, float]:
 class RoomCaps:
     """What the limits of a room are set to.
 
-    values: by name; what is not there has its default.
+    values: by name; what is not there has its default. allowed: addresses that never have a penalty.
     """
 
     values: Mapping[str, float] = field(default_factory=dict)
+    allowed: tuple[Network, ...] = ()
 
     def __getitem__(self, name: str) -> float:
         return self.values.get(name, LIMITS[name].default)
@@ -196,6 +206,22 @@ class RoomCaps:
 
     def _rate(self, name: str, seconds: float) -> Rate:
         return Rate(self[name] / seconds, self[f"{name}_at_once"])
+
+    def penalties(self) -> Penalties:
+        """Return the penalties of a room that begins."""
+        failures = Rate(self["failures_per_address"], self["failures_per_address_at_once"])
+        trials = Rate(self["trials_per_address"], self["trials_per_address"])
+        return Penalties(failures, trials, self["penalty_seconds"])
+
+    def is_allowed(self, networks: Rings) -> bool:
+        """Return whether an address, as the networks it lies in, never has a penalty."""
+        if not self.allowed:
+            return False
+        try:
+            own = ip_network(networks[-1])
+        except ValueError:
+            return False
+        return any(one.version == own.version and one.overlaps(own) for one in self.allowed)
 
     def within(self, files: int | None) -> RoomCaps:
         """Return what the limits are in a process that may open so many files (None: any number)."""

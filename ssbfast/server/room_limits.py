@@ -42,9 +42,34 @@ class RoomLimits:
         self.sessions: Places[RoomSession] = Places("sessions", caps.places("sessions"), self._standing)
         self.tunnels: Places[RelayedTunnel] = Places("tunnels", caps.places("tunnels"), self._use)
         self.rates = Rates(caps.allowances(DELAYED))
+        self.penalties = caps.penalties()
         self.meter = Meter(caps, now, reached) if Meter.is_needed(caps) else None
         self.tally = Tally()
         self._tunnels_per_session = caps.count("tunnels_per_session")
+
+    # ------------------------------------------------------------ penalties
+
+    def is_refused(self, networks: Rings) -> bool:
+        """Return whether a connection of an address is to be refused at once, for what others of it have done.
+
+        Not where a peer of the address has a session already: places and rates bound that address well enough, and a
+        household does not lose the room for what one of its machines does.
+        """
+        now = self._now()
+        if not self.penalties.is_penalised(networks, now):
+            return False
+        if self._has_proof(networks[-1]) or self.caps.is_allowed(networks) or self.penalties.may_try(networks, now):
+            return False
+        self._reached("trials_per_address")
+        return True
+
+    def _has_proof(self, network: str) -> bool:
+        return any(session.age() >= limits.PENALTY_PROOF_SECONDS for session in self.sessions.some(network))
+
+    def fail(self, session: RoomSession) -> None:
+        """Charge an address for a connection that came to nothing by the peer's own fault."""
+        if not self.caps.is_allowed(session.networks) and self.penalties.fail(session.networks, self._now()):
+            self._reached("failures_per_address")
 
     # ------------------------------------------------------------ places
 
@@ -56,8 +81,7 @@ class RoomLimits:
         if not self._settle(verdict):
             return False
         if verdict.leaves is not None:
-            self.connections.remove(verdict.leaves)
-            verdict.leaves.abort()
+            self._cut(verdict.leaves)
         self.connections.add(session, session.networks)
         return True
 
@@ -68,9 +92,14 @@ class RoomLimits:
                 longest = self.connections.least(network)
                 if longest is not None and not longest.link.has_spoken and longest.age() > limits.SILENT_SECONDS:
                     self._reached("connections_silent")
-                    self.connections.remove(longest)
-                    longest.abort()
+                    self._cut(longest)
                 return
+
+    def _cut(self, connection: RoomSession) -> None:
+        if not connection.link.has_spoken and connection.age() > limits.SILENT_SECONDS:
+            self.fail(connection)
+        self.connections.remove(connection)
+        connection.abort()
 
     def enter(self, session: RoomSession) -> bool:
         """Return whether a proven peer gets a place as a session; cut the one that loses its place for it."""

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from ssbfast import limits, native
-from ssbfast.budgets import rings
+from ssbfast.budgets import Penalties, Rates, rings
 from ssbfast.errors import LocalProtocolError, SessionEndedError
 from ssbfast.ids import MAIN_NETWORK, FeedId, NetworkId
 from ssbfast.keys import Keypair
@@ -329,7 +329,8 @@ class RoomServer:
         """Give memory back that a crowd has left behind."""
         compact(self._sessions)
         held = self.limits
-        for owner in (self._methods, self.relay, held.connections, held.sessions, held.tunnels, held.rates):
+        places = (held.connections, held.sessions, held.tunnels)
+        for owner in (self._methods, self.relay, *places, held.rates, held.penalties):
             owner.compact()
 
     @property
@@ -388,7 +389,10 @@ class RoomServer:
         """Take a connection from `host`; return its link, or None when it has no place."""
         if self._is_draining:
             return None
-        session = RoomSession(self, rings(host))
+        networks = rings(host)
+        if self.limits.is_refused(networks):
+            return None
+        session = RoomSession(self, networks)
         relay = self.relay
         kind = Inbound if self.limits.meter is None else MeteredInbound
         session.link = link = kind(
@@ -471,6 +475,9 @@ class RoomServer:
 
     def connection_lost(self, session: RoomSession) -> None:
         """Take note that a connection is gone, in any state."""
+        if session in self.limits.connections and not self.is_closing:
+            self.limits.fail(session)  # it had its place, and its handshake came to nothing
+            self._plan_sweep()
         self.limits.connections.remove(session)
         self.limits.sessions.remove(session)
         self._by_websocket.discard(session)
@@ -503,10 +510,12 @@ class RoomServer:
 
     def _sweep(self) -> None:
         self._sweeping = None
-        rates = [self.limits.rates] if self._writes is None else [self.limits.rates, self._writes.rates]
-        for rate in rates:
-            rate.sweep(self._now(), limits.SWEEP_ENTRIES)
-        if any(map(len, rates)):
+        tables: list[Rates | Penalties] = [self.limits.rates, self.limits.penalties]
+        if self._writes is not None:
+            tables.append(self._writes.rates)
+        for table in tables:
+            table.sweep(self._now(), limits.SWEEP_ENTRIES)
+        if any(len(table) for table in tables):
             self._plan_sweep()
 
     def _tell_limits(self) -> None:

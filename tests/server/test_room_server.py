@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from ssbfast import limits
+from ssbfast.budgets import Penalties, Rate
 from ssbfast.errors import HandshakeError, LimitError, LocalProtocolError, RemoteError, SessionEndedError, SSBError
 from ssbfast.ids import FeedId, NetworkId
 from ssbfast.keys import Keypair
@@ -25,6 +26,7 @@ from ssbfast.server.limit_table import RoomCaps
 from ssbfast.server.room_server import RoomServer
 from ssbfast.wire.handshake import ClientHandshake
 from ssbfast.wire.muxrpc import CallKind, encode_json
+from tests.helpers.handshakes import Forger
 from tests.helpers.rawpeer import PATIENCE, RawPeer, eventually, settle
 from tests.helpers.served_room import LAVISH, ServedRoom, served_room
 
@@ -193,6 +195,31 @@ async def test_a_newcomer_takes_the_place_of_the_connection_that_was_silent_long
         for _, other in [*idle, (reader, writer)]:
             other.close()
         await eventually(lambda: not connections)
+
+
+async def said_by(room: ServedRoom, host: str, data: bytes) -> bytes:
+    """What the room says to a host of this machine that says something."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", room.server.port, local_addr=(host, 0))
+    with suppress(ConnectionError):
+        writer.write(data)
+        await writer.drain()
+    found = await all_of(reader)
+    writer.close()
+    return found
+
+
+async def test_an_address_that_sends_garbage_is_refused_without_an_answer_and_its_neighbour_is_not() -> None:
+    async with served_room() as room:
+        room.server.limits.penalties = Penalties(Rate(0.01, 3), Rate(0.01, 1), 60.0)
+        total = room.server.limits.tally.total
+        for n in range(1, 6):
+            assert await said_by(room, "127.0.0.2", os.urandom(64)) == b""
+            if n <= 4:
+                await eventually(lambda: not room.server.limits.connections)
+        assert total == {"failures_per_address": 1}, "the fifth is a trial"
+        assert await said_by(room, "127.0.0.2", Forger().hello) == b"", "nor does a right hello hear what is wrong"
+        assert total == {"failures_per_address": 1, "trials_per_address": 1}
+        await room.raw()
 
 
 async def test_many_who_connect_and_go_leave_nothing() -> None:

@@ -36,6 +36,7 @@ from ssbfast.pasted.endpoint import read_listen, read_name
 from ssbfast.room.roles import Mode
 from ssbfast.server.handover import Predecessor
 from ssbfast.server.limit_table import RoomCaps, read_limits
+from ssbfast.server.networks import Network, parse_networks
 
 if TYPE_CHECKING:
     from ssbfast.cli.room.web import WebPlan, WebSite
@@ -128,6 +129,13 @@ CONFIG: Final = "room.toml"
     " table [limit].",
 )
 @click.option(
+    "--allow-address",
+    multiple=True,
+    metavar="CIDR",
+    callback=callback(parse_networks),
+    help="Address or network that never has a penalty, however many of its connections fail; repeatable.",
+)
+@click.option(
     "--drain-seconds",
     metavar="N",
     type=click.FloatRange(0),
@@ -159,6 +167,7 @@ def run(
     metrics_token_file: Path | None,
     admin: FeedId | None,
     limit: dict[str, float],
+    allow_address: tuple[Network, ...],
     drain_seconds: float,
     take_over: bool,
     network: NetworkId,
@@ -201,7 +210,7 @@ def run(
         "name": name,
         "network": network,
         "inherited": inherited,
-        "caps": RoomCaps(limit),
+        "caps": RoomCaps(limit, allow_address),
     }
     terminated = asyncio.Event()
 

@@ -106,7 +106,8 @@ def plan_web(
         import websockets  # noqa: F401
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"--web needs an extra ({error.name}): pip install 'ssbfast[web]'") from None
-    from ssbfast.server.web.client_address import LOOPBACK, SiteName, parse_networks
+    from ssbfast.server.networks import parse_networks
+    from ssbfast.server.web.client_address import LOOPBACK, SiteName
 
     default = Endpoint("", TLS_PORT) if certificate else Endpoint(_HERE, DEFAULT_PORT)
     endpoint = read_service(web) if web else default
@@ -222,7 +223,8 @@ class WebSite:
     @contextlib.asynccontextmanager
     async def open(self, room: RoomServer, printer: Printer) -> AsyncIterator[None]:
         """Run the site beside a room that runs, and tell the operator of it."""
-        from ssbfast.server.web.client_address import Proxies, parse_networks
+        from ssbfast.server.networks import parse_networks
+        from ssbfast.server.web.client_address import Proxies
         from ssbfast.server.web.server import WebServer
         from ssbfast.server.web.site import Site
 

@@ -10,27 +10,15 @@ from typing import TypeAlias
 from urllib.parse import urlsplit
 
 from ssbfast.errors import BadInputError
+from ssbfast.server.networks import Network
 from ssbfast.wire.alias import may_be_alias
 
-Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
 
 LOOPBACK: tuple[Network, ...] = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 _FORWARDED_FOR = re.compile(r'(?:^|[;\s])for\s*=\s*("[^"]*"|[^;,"\s]+)', re.IGNORECASE)
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]{2,45}\]|[A-Za-z0-9._-]{1,255})(?::([0-9]{1,5}))?")
-
-
-def parse_networks(texts: Iterable[str]) -> tuple[Network, ...]:
-    """Read the networks of proxies.
-
-    Raises:
-        BadInputError: One is no address and no CIDR.
-    """
-    try:
-        return tuple(ipaddress.ip_network(text, strict=False) for text in texts)
-    except ValueError:
-        raise BadInputError("not a network: it reads 10.0.0.0/8 or an address") from None
 
 
 class Proxies:

@@ -19,7 +19,8 @@ import pytest
 from ssbfast import limits
 from ssbfast.budgets import Rate, rings
 from ssbfast.room.roles import Mode, Role
-from ssbfast.server.web.client_address import Proxies, parse_networks
+from ssbfast.server.networks import parse_networks
+from ssbfast.server.web.client_address import Proxies
 from ssbfast.server.web.connection import HttpConnection, JoinedWrites
 from ssbfast.server.web.errors import WebError
 from ssbfast.server.web.request_limits import RATES, RequestLimits, TooMany
