@@ -17,6 +17,7 @@ from starlette.routing import Route
 import ssbfast
 from ssbfast.native import BACKEND
 from ssbfast.room.roles import Role
+from ssbfast.server.limit_table import LIMITS
 from ssbfast.server.measures import Histogram
 from ssbfast.server.web.errors import WebError
 from ssbfast.server.web.site import Site
@@ -95,6 +96,7 @@ class _Collector:
     def _room(self) -> Iterator[Metric]:
         room = self._site.room
         counted, visitors = room.measures, len(room.live.visitors())
+        limited = {**dict.fromkeys(LIMITS, 0), **room.limits.tally.total}
         sessions, sockets = len(room.limits.sessions), room.websockets
         yield _gauge("sessions", "Sessions by transport.", ["transport"], {"tcp": sessions - sockets, "ws": sockets})
         yield _gauge(
@@ -109,7 +111,7 @@ class _Collector:
         yield _counter("bytes_relayed", "Bytes of tunnels, both directions.", [], {"": room.tunnels.bytes_relayed})
         yield _counter("tunnels_ended", "Tunnels that are over, by reason.", ["reason"], counted.tunnels)
         yield _counter("handshakes", "Connections by what came of them.", ["result"], counted.handshakes)
-        yield _counter("limited", "How often a limit was reached.", ["limit"], room.limits.tally.total)
+        yield _counter("limited", "How often a limit was reached.", ["limit"], limited)
         yield _gauge("memory_held_bytes", "Bytes that wait in queues of tunnels.", [], {"": room.relay.hub.lent})
         yield _gauge("loop_lag_seconds", "How late the event loop is.", [], {"": counted.lag_seconds})
         labels = {(ssbfast.__version__, BACKEND, platform.python_version()): 1}

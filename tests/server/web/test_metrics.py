@@ -40,11 +40,14 @@ async def test_sessions_tunnels_members_requests(tmp_path: Path) -> None:
         assert told['ssbfast_signins_total{result="done",way="link"}'] == 1
         assert told['ssbfast_http_requests_total{code="303",route="login"}'] == 1
         assert told["ssbfast_store_write_seconds_count"] > 0
+        assert told['ssbfast_limited_total{limit="sessions_per_key"}'] == 0, "each is there before it is reached"
+        site.room.server.limit_reached("sessions_per_key")
         stranger.link.abort()
         here.link.abort()
         await eventually(lambda: len(site.room.server.tunnels) == 0)
         told = await figures(site)
         assert told['ssbfast_tunnels_ended_total{reason="gone"}'] == 1
+        assert told['ssbfast_limited_total{limit="sessions_per_key"}'] == 1
         assert told["ssbfast_bytes_relayed_total"] >= 5000, "a counter never goes back"
 
 
