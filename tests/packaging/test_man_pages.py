@@ -59,7 +59,8 @@ def test_pages_show_options_and_examples_as_they_are(pages: Path) -> None:
     shown = {" ".join(line.split()) for line in text_of(sorted(pages.iterdir())).splitlines()}
     for words, command in COMMANDS.items():
         source = (pages / f"{'-'.join(words)}.1").read_text(encoding="utf-8").replace(r"\-", "-")
-        options = {name for option in command.params for name in option.opts if name.startswith("-")}
+        visible = [one for one in command.params if isinstance(one, click.Option) and not one.hidden]
+        options = {name for option in visible for name in option.opts}
         assert {name for name in {*options, "--help"} if name not in source} == set(), words
         lines = inspect.cleandoc(command.help or "").split("\n")
         examples = {" ".join(line.split()) for line in lines if line.startswith("  ssbfast ")}
