@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -216,6 +220,35 @@ def test_a_successor_with_a_mistake_is_told(place: RoomProcesses, tmp_path: Path
         config.write_text("lisen = 1\n")
         failed(run_here("room", "restart", "--data", str(place.path("room")), "--json"), 2, "input", "exit code 2")
         socket.create_connection(("127.0.0.1", place.port), PATIENCE).close()
+
+
+ACTIVATED = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
+os.execv(sys.executable, [sys.executable, "-m", "ssbfast", *sys.argv[2:]])
+"""
+
+
+@pytest.mark.slow
+def test_a_room_serves_the_sockets_that_systemd_has_bound(tmp_path: Path) -> None:
+    """They were bound before, so that a caller who comes while the room starts waits."""
+    with socket.create_server(("127.0.0.1", 0)) as bound, socket.create_connection(bound.getsockname()) as early:
+        where = f"127.0.0.1:{bound.getsockname()[1]}"
+        early.sendall(b"\0" * 64)
+        early.settimeout(PATIENCE)
+        number = bound.fileno()
+        command = [sys.executable, "-c", ACTIVATED, str(number), "room", "--data", str(tmp_path), "--no-udp"]
+        room = subprocess.Popen([*command, "--listen", where, "--json"], stdout=subprocess.PIPE, pass_fds=[number])
+        try:
+            assert room.stdout is not None and where in json.loads(room.stdout.readline())["address"]
+            with contextlib.suppress(ConnectionResetError):
+                assert early.recv(1) == b"", "it was accepted, and no handshake begins like that"
+            room.terminate()
+            assert room.wait(PATIENCE) == 0
+        finally:
+            room.kill()
+            room.communicate()
 
 
 def test_none_runs(tmp_path: Path) -> None:
