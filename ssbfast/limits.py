@@ -967,6 +967,9 @@ ALIAS_LOOKUP_NAMES: Final = 4
 RECORDS_LOOK_SECONDS: Final = 0.2
 """How often a room looks for what other processes wrote into its records: one PRAGMA, a few microseconds."""
 
+RECORDS_PROBLEM_SECONDS: Final = 10.0
+"""The operator hears of changes that cannot be written once in so long."""
+
 RECORDS_SWEEP_SECONDS: Final = 3_600.0
 """How often a room forgets what is over in its records: old lines of the audit log, expired links and sign-ins."""
 

@@ -112,6 +112,11 @@ def _run(arguments: Sequence[str], tell: Callable[[Failure], None]) -> int:
         return failure.code
     except (KeyboardInterrupt, click.Abort):
         return DONE
+    except MemoryError:
+        failure = Failure("memory", "out of memory", FAILED)
+        warn(failure.message)
+        tell(failure)
+        return failure.code
     except OSError as error:  # all others have become errors of ours: this one is of stdout, or of a file that we name
         if error.filename is None:
             _empty_stdout()

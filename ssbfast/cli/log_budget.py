@@ -12,7 +12,10 @@ from typing import Final
 
 from ssbfast import limits
 
-ALWAYS: Final = frozenset({"listening", "limited", "error", "lost", "draining", "taken_over"})
+ALWAYS: Final = frozenset(
+    {"listening", "limited", "error", "lost", "draining", "taken_over", "records_problem", "stalled", "clock_set"}
+    | {"certificate_loaded", "certificate_problem"}
+)
 """Events whose lines always pass, being few by themselves; they are paid for like the others."""
 
 

@@ -184,6 +184,13 @@ def describe(event: Event) -> str:
             return f"draining {sessions} sessions; {tunnels} tunnels may go on for {seconds:g} s"
         case {"event": "taken_over"}:
             return "another process has taken over: it listens now"
+        case {"event": "records_problem", "problem": problem}:
+            return f"records {problem}"
+        case {"event": "stalled", "seconds": seconds}:
+            return f"stalled for {duration(seconds)}: the process was stopped, or the machine is too busy"
+        case {"event": "clock_set", "seconds": seconds}:
+            way = "forward" if seconds > 0 else "back"
+            return f"clock   went {way} by {duration(abs(seconds))}: invites and sign-ins go by it"
         case {"event": "skipped", "counts": counts}:
             return f"(not shown, so that the log stays short: {_listed(counts)})"
     members = "  ".join(f"{key} {value}" for key, value in event.items() if key != "event")

@@ -13,6 +13,7 @@ from typing import Any, Final
 from ssbfast.cli.error_log import short_errors
 from ssbfast.cli.open_files import raise_file_limit
 from ssbfast.cli.output import Event, Printer
+from ssbfast.cli.service_manager import is_journal
 from ssbfast.cli.standard_error import warn
 
 Program = Coroutine[Any, Any, int]
@@ -39,7 +40,8 @@ def run_until_stopped(
 ) -> int:
     """Run `work` in a new loop and return its exit code; 0 when a signal, or the reader of our output, ends it.
 
-    Output that cannot be written costs lines and is reported once; a command that ends after that has failed.
+    Output that cannot be written costs lines and is reported once; a command that ends after that has failed. A journal
+    that is gone ends nothing.
     The first signal cancels the work, which then says its goodbyes; the second quits at once.
     words: an event as people read it. runner: makes the loop. terminate: called on the first SIGTERM, in the loop; if
     it returns True the work ends by itself, and the next signal counts as the first.
@@ -58,7 +60,12 @@ async def _run(
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
 
+    goes_on = sys.stdout is not None and is_journal(sys.stdout.fileno())
+
     def on_broken() -> None:
+        if goes_on:
+            warn("nothing takes the log any more: it is lost, all else goes on")
+            return
         try:
             loop.call_soon_threadsafe(stop.set)
         except RuntimeError:  # the loop has just closed: we are stopping anyway

@@ -13,6 +13,15 @@ _WATCHDOG_PARTS: Final = 3
 """Signs of life in one interval of the watchdog."""
 
 
+def is_journal(file: int, environ: Mapping[str, str] = os.environ) -> bool:
+    """Return whether a file of this process is the journal's socket, as systemd says it: systemd.exec(5)."""
+    try:
+        status = os.fstat(file)
+    except OSError:
+        return False
+    return environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
+
 class ServiceManager:
     """The manager of this process; without one, nothing is sent. A process that takes over from us has the same."""
 

@@ -29,7 +29,8 @@ class Keeper:
         records: The store.
         registry: What the room knows of it in memory.
         on_changes: Called in the loop with what is different, in order; before the call that changed it returns.
-        on_problem: Called with one line when the store cannot be read, once until it can be again.
+        on_problem: Called with one line when the store cannot be read, once until it can be again; the same when it
+            cannot be written, at most once in `RECORDS_PROBLEM_SECONDS`.
         on_written: Called with the seconds that a change took.
 
     Attributes:
@@ -54,6 +55,7 @@ class Keeper:
         self._thread: ThreadPoolExecutor | None = None
         self._looking: asyncio.Task[None] | None = None
         self._has_problem = False
+        self._told_of_writing = -float("inf")
 
     def load(self) -> None:
         """Read all records, before the room opens. Blocks. Raises StoreError."""
@@ -115,11 +117,20 @@ class Keeper:
 
         try:
             result, news, took = await self._in_thread(work)
+        except StoreError as error:
+            self._tell_of_writing(str(error))
+            raise
         finally:
             self.version += 1
         self._on_written(took)
         self._apply(news)
         return result
+
+    def _tell_of_writing(self, problem: str) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._thread is not None and now - self._told_of_writing >= limits.RECORDS_PROBLEM_SECONDS:
+            self._told_of_writing = now
+            self._on_problem(problem)
 
     def _apply(self, news: News) -> None:
         changes = self.registry.apply(news)

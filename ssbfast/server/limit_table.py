@@ -223,14 +223,26 @@ class RoomCaps:
             return False
         return any(one.version == own.version and one.overlaps(own) for one in self.allowed)
 
-    def within(self, files: int | None) -> RoomCaps:
-        """Return what the limits are in a process that may open so many files (None: any number)."""
+    def within(self, files: int | None, *, beside: int = 0) -> RoomCaps:
+        """Return what the limits are in a process that may open so many files (None: any number).
+
+        beside: files that are left to the web site; see `files_beside`.
+        """
         if files is None:
             return self
-        usable = max(files - limits.RESERVED_FILES, 2)
+        usable = _usable(files)
         connections = min(self.count("connections"), max(usable // 4, 1))
-        sessions = min(self.count("sessions"), usable - connections)
+        sessions = min(self.count("sessions"), usable - connections - beside)
         return replace(self, values={**self.values, "connections": connections, "sessions": sessions})
+
+
+def files_beside(files: int | None, wanted: int) -> int:
+    """Return how many of the files that a process may open are for connections that are no sessions: a quarter."""
+    return wanted if files is None else min(wanted, _usable(files) // 4)
+
+
+def _usable(files: int) -> int:
+    return max(files - limits.RESERVED_FILES, 2)
 
 
 def limit_rows(caps: RoomCaps, reached: Mapping[str, int] | None) -> list[dict[str, object]]:

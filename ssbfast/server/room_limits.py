@@ -11,7 +11,7 @@ from ssbfast.budgets import Places, Rates, Rings, Tally, Verdict
 from ssbfast.net.relayed_tunnel import RelayedTunnel
 from ssbfast.net.sockets import files_allowed
 from ssbfast.room.effects import Effect, Joined, Left, Splice, StreamItem
-from ssbfast.server.limit_table import DELAYED, RoomCaps
+from ssbfast.server.limit_table import DELAYED, RoomCaps, files_beside
 from ssbfast.server.meter import Meter
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class RoomLimits:
     ) -> None:
         self._now = now
         self._reached = reached
+        self._set_to = caps
         self.caps = caps = caps.within(files_allowed())
         self.connections: Places[RoomSession] = Places("connections", caps.places("connections"), self._silence)
         self.sessions: Places[RoomSession] = Places("sessions", caps.places("sessions"), self._standing)
@@ -72,6 +73,14 @@ class RoomLimits:
             self._reached("failures_per_address")
 
     # ------------------------------------------------------------ places
+
+    def leave_files(self, wanted: int) -> int:
+        """Leave files to a web site, which are not there for sessions then; return how many."""
+        files = files_allowed()
+        left = files_beside(files, wanted)
+        self.caps = self._set_to.within(files, beside=left)
+        self.sessions.caps = self.caps.places("sessions")
+        return left
 
     def connect(self, session: RoomSession) -> bool:
         """Give a new connection a place; cut the one that loses its place for it. Return whether it has one."""

@@ -96,6 +96,8 @@ def cause(path: Path, error: Exception) -> str:
     text = str(error)
     if "disk is full" in text:
         return "the disk is full"
+    if "is locked" in text:
+        return "another process keeps it locked"
     if "malformed" in text or "not a database" in text:
         return f"it is damaged ({text})"
     return _of_file_system(path) or text

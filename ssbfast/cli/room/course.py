@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssbfast import limits
+from ssbfast.cli.room.clock_watch import ClockWatch
 from ssbfast.cli.service_manager import ServiceManager
 from ssbfast.server.control import Control
 from ssbfast.server.handover import Predecessor, Succession
@@ -54,6 +55,7 @@ class Course:
         succession = Succession(sockets, stop_listening)
         control = Control(data, {**handlers(server), **succession.handlers(), "drain": self._drain})
         await control.start(takes_over=bool(self._predecessor))
+        clocks = ClockWatch(server.events.emit)
         try:
             if self._predecessor is not None:
                 await asyncio.get_running_loop().run_in_executor(None, self._predecessor.retire)
@@ -66,6 +68,7 @@ class Course:
                 self._manager.stop("draining")
                 await server.drain(self._seconds)
         finally:
+            clocks.close()
             self._manager.close()
             await control.close()
 

@@ -32,13 +32,14 @@ class ConnectionPlaces:
     """The places of a site's connections. The greediest address loses its idlest one first.
 
     proxies: whose connections belong to many people, so that they are counted in the whole only.
+    most: how many there may be, of visitors and of proxies each.
     """
 
-    def __init__(self, proxies: Proxies) -> None:
+    def __init__(self, proxies: Proxies, most: int = limits.WEB_CONNECTIONS) -> None:
         self._proxies = proxies
-        caps = Caps(limits.WEB_CONNECTIONS, limits.WEB_CONNECTIONS_PER_ADDRESS)
+        caps = Caps(most, limits.WEB_CONNECTIONS_PER_ADDRESS)
         self._strangers: Places[HttpConnection] = Places("web_connections", caps, lambda one: one.worth)
-        whole = Caps(limits.WEB_CONNECTIONS, limits.WEB_CONNECTIONS)
+        whole = Caps(most, most)
         self._proxied: Places[HttpConnection] = Places("web_connections", whole, lambda one: one.worth)
 
     def __len__(self) -> int:
@@ -132,6 +133,11 @@ class HttpConnection(H11Protocol, asyncio.BufferedProtocol):
         self._joined = JoinedWrites(transport, self.loop)
         self.transport = self._joined  # type: ignore[assignment]  # it has all that uvicorn uses
         self._wait_for("head", limits.WEB_HEADER_SECONDS)
+
+    @property
+    def has_unsent(self) -> bool:
+        """Return whether the other end has not taken all that was sent."""
+        return not self._is_over and self._joined.plain.get_write_buffer_size() > 0
 
     def abort(self) -> None:
         """End the connection at once."""

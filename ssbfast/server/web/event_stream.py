@@ -65,6 +65,7 @@ class EventStream(Response):
     async def _run(self, receive: Receive, send: Send) -> None:
         gone = asyncio.ensure_future(_disconnected(receive))
         closing = asyncio.ensure_future(self._closing.wait())
+        closing.add_done_callback(self._cut)
         following: asyncio.Future[tuple[str, Mapping[str, Any]]] = asyncio.ensure_future(_next(self._events))
         loop = asyncio.get_running_loop()
         asks = loop.time() + limits.WEB_STREAM_CHECK
@@ -93,6 +94,11 @@ class EventStream(Response):
             for task in (gone, closing, following):
                 task.cancel()
             await asyncio.gather(gone, closing, following, return_exceptions=True)
+
+    def _cut(self, _closing: object) -> None:
+        """Cut the connection when the stream has lost its place and the browser reads nothing: it holds a file."""
+        if self._connection is not None and self._closing.is_set() and self._connection.has_unsent:
+            self._connection.abort()
 
 
 async def _next(events: Events) -> tuple[str, Mapping[str, Any]]:

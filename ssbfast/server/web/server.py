@@ -49,7 +49,7 @@ class WebServer:
     ) -> None:
         self.site = site
         self._sockets = list(sockets)
-        self.places = ConnectionPlaces(site.proxies)
+        self.places = ConnectionPlaces(site.proxies, site.connections)
         options: dict[str, Any] = {}
         if certificate is not None:
             options = {"ssl_certfile": certificate[0], "ssl_keyfile": certificate[1]}

@@ -93,8 +93,8 @@ class Form:
 class EventStreams:
     """The streams of a site, counted. One of the greediest network ends when a visitor with fewer needs its place."""
 
-    def __init__(self) -> None:
-        caps = Caps(limits.WEB_STREAMS, limits.WEB_STREAMS_PER_ADDRESS)
+    def __init__(self, most: int = limits.WEB_STREAMS) -> None:
+        caps = Caps(most, limits.WEB_STREAMS_PER_ADDRESS)
         self._open: Places[asyncio.Event] = Places("web_streams", caps, self._worth)
         self._of: dict[asyncio.Event, str] = {}
 
@@ -145,6 +145,7 @@ class Site:
         name: The site's name, and which others are answered.
         sign_ins: The challenges by which members sign in.
         sessions: The browsers that are signed in.
+        connections: How many visitors may have open; and how many proxies.
         streams: The streams of events that are open.
 
     Raises:
@@ -170,7 +171,9 @@ class Site:
         self.limits = RequestLimits() if request_limits is None else request_limits
         self.sessions = Sessions(self.keeper, room.registry)
         self.sign_ins = SignIns(room.me.id, self._may_sign_in, self._on_settled)
-        self.streams = EventStreams()
+        files = room.limits.leave_files(2 * limits.WEB_CONNECTIONS + limits.WEB_STREAMS)
+        self.connections = max(min(files // 4, limits.WEB_CONNECTIONS), 1)
+        self.streams = EventStreams(files - 2 * self.connections)
         self.metrics_token = metrics_token
         self.is_draining = False
         self._settled: dict[str, asyncio.Event] = {}

@@ -23,7 +23,7 @@ from ssbfast.room.roles import Role
 from ssbfast.server.web import templating
 from ssbfast.server.web.app import Application
 from ssbfast.server.web.connection import HttpConnection
-from ssbfast.server.web.site import Incoming
+from ssbfast.server.web.site import EventStreams, Incoming
 from ssbfast.wire.http_auth import new_nonce, solve
 from tests.helpers import tls
 from tests.helpers.rawpeer import PATIENCE, eventually
@@ -214,6 +214,36 @@ async def test_the_stream_of_a_browser_that_signed_out_ends_while_the_room_is_bu
         stirring.cancel()
         await asyncio.gather(stirring, return_exceptions=True)
         writer.close()
+
+
+async def test_a_stream_that_is_not_read_gives_its_file_back_with_its_place(
+    site: ServedSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "WEB_LIVE_SECONDS", 0.001)
+    monkeypatch.setattr(limits, "WEB_BODY_SECONDS", 3600.0)
+    site.site.streams = EventStreams(1)
+    site.web._sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    browser = await site.signed_in(await site.member())
+    with socket.socket() as reader:
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        reader.connect(("127.0.0.1", site.port))
+        cookies = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+        reader.sendall(f"GET /dashboard/events HTTP/1.1\r\nHost: {browser.host}\r\nCookie: {cookies}\r\n\r\n".encode())
+        await eventually(lambda: len(site.site.streams) == 1)
+        (connection,) = {one for one in gc.get_objects() if isinstance(one, HttpConnection) and not one._is_over}
+        while connection._stalled is None:
+            await site.member()
+        await lose_place(site, connection)
+
+
+async def lose_place(site: ServedSite, connection: HttpConnection) -> None:
+    """Open a stream for somebody else; then the connection of the other one is over."""
+    other = site.browser(address="192.0.2.9")
+    await other.get("/login")
+    _, late, status = await other.events("/login/wait")
+    assert status == 200
+    await eventually(lambda: connection._is_over)
+    late.close()
 
 
 # ---------------------------------------------------------------- sign-in
