@@ -394,7 +394,7 @@ PENALTY_FIRST_SECONDS: Final = 5.0
 PENALTY_SECONDS: Final = 600.0
 """The longest penalty; so long after its end it is forgotten."""
 
-PENALTY_PROOF_SECONDS: Final = 10.0
+PENALTY_PROOF_SECONDS: Final = 2.0
 """An address with a session of this age is not refused: a flood of short ones proves nothing."""
 
 PENALTY_ENTRIES: Final = 16_384

@@ -22,7 +22,8 @@ MB = 1_000_000
 @dataclass(frozen=True)
 class Attack:
     """run: the attack. own: it comes from the honest pair's own address. files: the room's hard limit of descriptors.
-    unread: nobody reads what the room prints on stderr meanwhile. plain: on asyncio's own loop, not on uvloop."""
+    unread: nobody reads what the room prints on stderr meanwhile. plain: on asyncio's own loop, not on uvloop.
+    flood: how long joins take, and what memory it costs meanwhile, count as well."""
 
     row: str
     about: str
@@ -31,6 +32,7 @@ class Attack:
     files: int = 0
     unread: bool = False
     plain: bool = False
+    flood: bool = False
 
 
 # ---------------------------------------------------------------- a stranger with many keys
@@ -63,6 +65,20 @@ def stranger(keys: int, addresses: tuple[str, ...] = ADDRESSES) -> Callable[[Att
                 await asyncio.sleep(world.rng.uniform(0.05, 0.3))
 
         await asyncio.gather(silent, *(one(address) for address in spread(keys, addresses)))
+
+    return attack
+
+
+def flood(addresses: tuple[str, ...]) -> Callable[[AttackProcess], Awaitable[None]]:
+    """2,000 slow connections, 1,000 wrong hellos a second, and 200 strangers a second who prove a key and leave."""
+
+    async def attack(world: AttackProcess) -> None:
+        parts = (
+            c.slow(2000, 1000, addresses),
+            c.connections(c.garbage_hello, 100_000, 1000, addresses),
+            c.handshakes(200, addresses),
+        )
+        await asyncio.gather(*(part(world) for part in parts))
 
     return attack
 
@@ -120,6 +136,8 @@ ATTACKS: dict[str, Attack] = {
     "hellos": Attack("A5", "2,000 that say a right hello and no more", c.connections(c.valid_hello, 2000, 500)),
     "half-hellos": Attack("A5", "2,000 that lack the hello's last byte", c.connections(c.half_hello, 2000, 500)),
     "garbage": Attack("A5", "1,000 wrong hellos a second", c.connections(c.garbage_hello, 100_000, 1000)),
+    "flood": Attack("A5", "2,000 slow, 1,000 wrong hellos and 200 proven keys a second", flood(ADDRESSES), flood=True),
+    "flood-own": Attack("A5", "the same from the pair's own address", flood(OWN), own=True, flood=True),
     "joins": Attack("A6", "proven sessions, up to 500 a second, from one address", c.joins(500, ONE)),
     "joins-10": Attack("A6", "the same from 10 addresses", c.joins(500, ADDRESSES)),
     "joins-own": Attack("A6", "the same from the pair's own address", c.joins(500, OWN), own=True),

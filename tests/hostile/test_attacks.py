@@ -18,6 +18,7 @@ from tests.hostile.attacks import ATTACKS, SHORT, pairs
 from tests.hostile.trial import MB, Figures, percentile, run, verdicts
 
 SECONDS = 3.5
+FLOOD_SECONDS = 60.0
 IDLE_SECONDS = 2.0
 FROZEN_SECONDS = 2.0
 ANSWERS = 0.7
@@ -25,9 +26,10 @@ ANSWERS = 0.7
 LOG = 1_000
 """Bytes a second above what honest peers cause."""
 GROWTH = 10 * MB
+PEAK = 50 * MB
 STOP_SECONDS = 10.0
 CHOSEN = (
-    "lists", "unfinished", "calls", "tunnels", "announces", "knocks-12", "silent", "joins", "files-unread", "resets",
+    "lists", "unfinished", "calls", "tunnels", "announces", "knocks-12", "flood-own", "joins", "files-unread", "resets",
     "stranger",
 )  # fmt: skip
 """One of each row: three minutes in all. None that another one contains."""
@@ -46,6 +48,7 @@ pytestmark = [
 def check(figures: Figures) -> None:
     """All of it at once: who mends the room wants to see all that is wrong."""
     attack = figures.attack
+    is_flood = any(ATTACKS[name].flood for name in figures.names)
     wrong = {
         "there was an attack": sum(n for what, n in figures.did.items() if what != "cpu %") > 0,
         "the room is alive": figures.alive,
@@ -56,6 +59,7 @@ def check(figures: Figures) -> None:
         "no honest session was lost": figures.lost == 0,
         f"never silent for {FROZEN_SECONDS:g} s": figures.frozen <= FROZEN_SECONDS,
         f"memory is back within {GROWTH // MB} MB": figures.growth <= GROWTH,
+        f"a flood costs {PEAK // MB} MB at most": not is_flood or figures.rss_peak - figures.rss_base <= PEAK,
         f"prints less than {LOG} bytes a second": figures.log <= LOG,
     }
     assert [what for what, holds in wrong.items() if not holds] == [], _words(figures)
@@ -77,6 +81,12 @@ def test_each_row_has_an_attack() -> None:
 def test_an_attack(name: str) -> None:
     figures = run([name], seconds=SECONDS, idle_seconds=IDLE_SECONDS)
     check(figures)
+
+
+@rest
+@pytest.mark.parametrize("name", [name for name, attack in ATTACKS.items() if attack.flood])
+def test_a_flood_for_a_minute(name: str) -> None:
+    check(run([name], seconds=FLOOD_SECONDS, idle_seconds=FLOOD_SECONDS / 3))
 
 
 @pytest.mark.parametrize(

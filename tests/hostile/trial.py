@@ -308,6 +308,9 @@ def verdicts(figures: Figures, idle_p99: float) -> dict[str, tuple[float, float,
         "rss": (figures.growth / MB, 10.0),
         "log": (figures.log, 1000.0),
     }
+    if any(ATTACKS[name].flood for name in figures.names):
+        below["connect"] = (figures.attack.join_p99 / max(figures.idle.join_p99, P99_FLOOR), p99_bound)
+        below["peak"] = ((figures.rss_peak - figures.rss_base) / MB, 50.0)
     results = {name: (value, bound, value >= bound) for name, (value, bound) in above.items()}
     results |= {name: (value, bound, value <= bound) for name, (value, bound) in below.items()}
     stopped = STOP_SECONDS + 1 if figures.stopped is None else figures.stopped
