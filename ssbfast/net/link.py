@@ -452,7 +452,8 @@ class Link(asyncio.BufferedProtocol):
         if watchers is not None:
             watchers.release()
         handler, self._handler = self._handler, _NOBODY  # they hold each other: memory goes back at once
-        handler.on_close(self, self._error)
+        error, self._error = self._error, None  # its traceback has frames that hold us
+        handler.on_close(self, error)
         self._core = None
 
     def _why_lost(self, exc: Exception | None) -> SSBError | None:
