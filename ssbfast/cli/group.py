@@ -14,6 +14,7 @@ import click
 
 from ssbfast.cli.failures import DONE, FAILED, UNUSABLE, Failure, failure_of, print_failure
 from ssbfast.cli.lazy_group import LazyGroup
+from ssbfast.cli.output import Level
 from ssbfast.cli.standard_error import bounded_stderr, warn
 from ssbfast.errors import SSBError
 
@@ -107,21 +108,21 @@ def _run(arguments: Sequence[str], tell: Callable[[Failure], None]) -> int:
         code = group.main(list(arguments), prog_name="ssbfast", complete_var=COMPLETE, standalone_mode=False)
     except (click.ClickException, SSBError) as error:
         failure = failure_of(error)
-        warn(failure.message)
+        warn(failure.message, Level.ERROR)
         tell(failure)
         return failure.code
     except (KeyboardInterrupt, click.Abort):
         return DONE
     except MemoryError:
         failure = Failure("memory", "out of memory", FAILED)
-        warn(failure.message)
+        warn(failure.message, Level.ERROR)
         tell(failure)
         return failure.code
     except OSError as error:  # all others have become errors of ours: this one is of stdout, or of a file that we name
         if error.filename is None:
             _empty_stdout()
         failure = Failure("output" if error.filename is None else "file", _unwritten(error), FAILED)
-        warn(failure.message)
+        warn(failure.message, Level.ERROR)
         tell(failure)
         return failure.code
     return code if isinstance(code, int) else DONE

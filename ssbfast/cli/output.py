@@ -7,6 +7,7 @@ cursor, begins no other line, and has a length that we know.
 from __future__ import annotations
 
 import datetime
+import enum
 import json
 import re
 import shlex
@@ -23,6 +24,41 @@ CLOSE_SECONDS: Final = 1.0
 """How long the end of the program waits for a slow reader."""
 
 Event = Mapping[str, Any]
+
+
+class Level(enum.IntEnum):
+    """How much a line of a log matters, as syslog and journald count it."""
+
+    ERROR = 3
+    WARNING = 4
+    NOTICE = 5
+    INFO = 6
+
+
+_LEVELS: Final[Mapping[str, Level]] = {
+    **dict.fromkeys(("error",), Level.ERROR),
+    **dict.fromkeys(("lost", "skipped", "limited", "stalled", "clock_set"), Level.WARNING),
+    **dict.fromkeys(("records_problem", "certificate_problem"), Level.WARNING),
+    **dict.fromkeys(("joined", "left", "tunnel_opened", "tunnel_closed", "connected", "refused"), Level.INFO),
+}
+
+
+def level_of(event: Event) -> Level:
+    """Return the level of an event of a room; of those that are rare and in order it is NOTICE."""
+    return _LEVELS.get(event.get("event", ""), Level.NOTICE)
+
+
+class LogForm(enum.Enum):
+    """The form of a log: lines for people, lines with levels for journald, which has the time, or JSON."""
+
+    TEXT = "text"
+    JOURNALD = "journald"
+    JSON = "json"
+
+
+def journal_mark(level: Level) -> str:
+    """Return what journald takes for the level of a line, when it begins with it: sd-daemon(3)."""
+    return f"<{level:d}>"
 
 _UNUSUAL: Final = re.compile(r"[^ -~]")
 _PLAIN_WORD: Final = re.compile(r"[A-Za-z0-9_@%+=:,./-][A-Za-z0-9_@%+=:,./~-]*")
@@ -96,19 +132,22 @@ class Printer:
     on_broken: called, from the thread, once, when the reader is gone (`| head`).
     on_failed: called, from the thread, once, when lines cannot be written for another reason.
     words: an event as people read it; `describe` knows a room's.
+    log: with it the lines are those of a log, and have levels; `as_json` follows from it.
     """
 
     def __init__(
         self,
         stdout: TextIO | None,
         *,
-        as_json: bool,
+        as_json: bool = False,
+        log: LogForm | None = None,
         on_broken: Callable[[], None] = lambda: None,
         on_failed: Callable[[OSError], None] = lambda _error: None,
         words: Callable[[Event], str] | None = None,
         backlog: int = limits.LOG_BACKLOG,
     ) -> None:
-        self.as_json = as_json
+        self.as_json = as_json = as_json or log is LogForm.JSON
+        self._log = log
         self._words = words or describe
         self._encoding = "utf-8" if as_json or stdout is None else stdout.encoding
         # Not through sys.stdout: its lock would be held at exit while a slow reader keeps us waiting. Without a stdout
@@ -124,9 +163,13 @@ class Printer:
 
     def line(self, event: Event) -> bytes:
         """Return an event as it is written, with its line end."""
+        if self._log is LogForm.JSON:
+            return self._encode(json_line({"event": event["event"], "level": level_of(event).name.lower(), **event}))
         if self.as_json:
             return self._encode(json_line(event))
         words = clean_lines(self._words(clean_value(event)))
+        if self._log is LogForm.JOURNALD:
+            return self._encode(journal_mark(level_of(event)) + words)
         return self._encode(f"{time.strftime('%H:%M:%S')}  {words}")
 
     def put(self, line: bytes) -> None:
@@ -139,8 +182,12 @@ class Printer:
 
     def text(self, text: str) -> None:
         """Print lines for people; nothing when JSON is wanted."""
-        if not self.as_json:
-            self.put(self._encode(clean_lines(text)))
+        if self.as_json:
+            return
+        lines = clean_lines(text)
+        if self._log is LogForm.JOURNALD:
+            lines = "\n".join(journal_mark(Level.NOTICE) + line for line in lines.split("\n") if line)
+        self.put(self._encode(lines))
 
     async def report(self, events: Iterable[Event], words: Callable[[Event], str], *, title: str = "") -> None:
         """Print all of a list, waiting for the reader.
@@ -172,10 +219,20 @@ def describe(event: Event) -> str:
     match event:
         case {"event": "joined" | "left" as name, "id": who}:
             return f"{name:8}{who}"
+        case {"event": "connected", "id": who, "address": address}:
+            return f"session {who} from {address}"
+        case {"event": "refused", "id": who, "address": address, "why": why}:
+            return f"refused {who} from {address} ({why})"
         case {"event": "tunnel_opened", "origin": origin, "target": target}:
             return f"tunnel  {origin} → {target}"
         case {"event": "tunnel_closed", "origin": origin, "target": target, "bytes": n, "seconds": seconds}:
             return f"closed  {origin} → {target}  {amount(n)} in {seconds:.1f} s ({event.get('reason')})"
+    return _describe_room(event)
+
+
+def _describe_room(event: Event) -> str:
+    """Return an event of the room itself in words; any other one as its members."""
+    match event:
         case {"event": "lost", "n": n}:
             return f"({n} lines are missing here: the reader was too slow)"
         case {"event": "limited", "limits": counts}:

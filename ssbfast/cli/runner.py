@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from ssbfast.cli.error_log import short_errors
 from ssbfast.cli.open_files import raise_file_limit
-from ssbfast.cli.output import Event, Printer
+from ssbfast.cli.output import Event, LogForm, Printer
 from ssbfast.cli.service_manager import is_journal
 from ssbfast.cli.standard_error import warn
 
@@ -33,7 +33,8 @@ _HANGUP: Final = getattr(signal, "SIGHUP", None)  # not on Windows
 def run_until_stopped(
     work: CommandWork,
     *,
-    as_json: bool,
+    as_json: bool = False,
+    log: LogForm | None = None,
     words: Callable[[Event], str] | None = None,
     runner: Callable[[Program], int] = asyncio.run,
     terminate: Callable[[], bool] | None = None,
@@ -43,24 +44,25 @@ def run_until_stopped(
     Output that cannot be written costs lines and is reported once; a command that ends after that has failed. A journal
     that is gone ends nothing.
     The first signal cancels the work, which then says its goodbyes; the second quits at once.
-    words: an event as people read it. runner: makes the loop. terminate: called on the first SIGTERM, in the loop; if
-    it returns True the work ends by itself, and the next signal counts as the first.
+    log: see `Printer`. words: an event as people read it. runner: makes the loop. terminate: called on the first
+    SIGTERM, in the loop; if it returns True the work ends by itself, and the next signal counts as the first.
     """
     raise_file_limit()
-    return runner(_run(work, as_json=as_json, words=words, terminate=terminate))
+    return runner(_run(work, as_json=as_json, log=log, words=words, terminate=terminate))
 
 
 async def _run(
     work: CommandWork,
     *,
     as_json: bool,
+    log: LogForm | None,
     words: Callable[[Event], str] | None,
     terminate: Callable[[], bool] | None,
 ) -> int:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
 
-    goes_on = sys.stdout is not None and is_journal(sys.stdout.fileno())
+    goes_on = log is LogForm.JOURNALD or is_journal(sys.stdout)
 
     def on_broken() -> None:
         if goes_on:
@@ -84,7 +86,7 @@ async def _run(
         lost.append(error)
         warn(f"lines for stdout are lost: {os.strerror(error.errno or 0).lower()}")
 
-    printer = Printer(sys.stdout, as_json=as_json, on_broken=on_broken, on_failed=on_failed, words=words)
+    printer = Printer(sys.stdout, as_json=as_json, log=log, on_broken=on_broken, on_failed=on_failed, words=words)
     try:
         with short_errors(), on_signals(stop.set, terminate=on_terminate):
             working = asyncio.ensure_future(work(printer))

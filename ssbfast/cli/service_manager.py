@@ -7,17 +7,19 @@ import contextlib
 import os
 import socket
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, TextIO
 
 _WATCHDOG_PARTS: Final = 3
 """Signs of life in one interval of the watchdog."""
 
 
-def is_journal(file: int, environ: Mapping[str, str] = os.environ) -> bool:
-    """Return whether a file of this process is the journal's socket, as systemd says it: systemd.exec(5)."""
+def is_journal(stream: TextIO | None, environ: Mapping[str, str] = os.environ) -> bool:
+    """Return whether a stream of this process is the journal's socket, as systemd says it: systemd.exec(5)."""
     try:
-        status = os.fstat(file)
-    except OSError:
+        status = None if stream is None else os.fstat(stream.fileno())
+    except OSError:  # also what is no file
+        return False
+    if status is None:
         return False
     return environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 

@@ -10,13 +10,22 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 from ssbfast import limits
-from ssbfast.cli.output import CLOSE_SECONDS, clean_line
+from ssbfast.cli.output import CLOSE_SECONDS, Level, clean_line, journal_mark
 from ssbfast.cli.output_thread import Writer
 
+_is_marked = False
 
-def warn(message: str) -> None:
+
+def mark_levels() -> None:
+    """Begin each line from now on, until the command ends, with its level, as journald takes it."""
+    global _is_marked
+    _is_marked = True
+
+
+def warn(message: str, level: Level = Level.WARNING) -> None:
     """Tell the user something, also when stdout is JSON for a program. One line, cleaned and cut."""
-    print(f"ssbfast: {clean_line(message, limits.LOG_ERROR)}", file=sys.stderr, flush=True)
+    mark = journal_mark(level) if _is_marked else ""
+    print(f"{mark}ssbfast: {clean_line(message, limits.LOG_ERROR)}", file=sys.stderr, flush=True)
 
 
 class BoundedStream(io.TextIOBase):
@@ -63,6 +72,8 @@ def bounded_stderr() -> Iterator[None]:
 
     A `sys.stderr` without a file descriptor (a test's), the console of Windows and none at all stay as they are.
     """
+    global _is_marked
+    _is_marked = False
     stream: Any = sys.stderr
     if not _has_descriptor(stream) or (os.name == "nt" and stream.isatty()):
         yield

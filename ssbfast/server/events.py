@@ -27,10 +27,14 @@ class RoomEvents:
     def emit(self, event: str, **members: Any) -> None:
         """Report an event to the operator, and to all watchers."""
         self._measures.event(event, members)
-        if self._on_event is not None:
-            self._on_event({"event": event, **members})
+        self.tell_operator(event, **members)
         if self._watchers:
             self.tell_watchers(event, **members)
+
+    def tell_operator(self, event: str, **members: Any) -> None:
+        """Report something that only the operator hears of."""
+        if self._on_event is not None:
+            self._on_event({"event": event, **members})
 
     def tell_watchers(self, event: str, **members: Any) -> None:
         """Report something that only watchers hear of."""

@@ -96,6 +96,7 @@ class RoomServer:
         pool: Bytes that all tunnels together may hold.
         caps: What its limits are set to.
         inherited: Sockets that were bound for the room; it takes those that are at its endpoints.
+        log_addresses: Tell `on_event` from where keys come, too; of IPv6 it tells the /64.
 
     Attributes:
         me: The room's own identity.
@@ -130,6 +131,7 @@ class RoomServer:
         pool: int = limits.POOL,
         caps: RoomCaps | None = None,
         inherited: InheritedSockets | None = None,
+        log_addresses: bool = False,
     ) -> None:
         self.me = me
         self.portal = Portal(me.id)
@@ -137,6 +139,7 @@ class RoomServer:
         self._listen = tuple(listen)
         self._inherited = inherited or InheritedSockets()
         self._host = host
+        self._log_addresses = log_addresses
         self._admission = admission
         self.registry = Registry(me.id)
         self._caps = caps or RoomCaps()
@@ -428,10 +431,17 @@ class RoomServer:
         """
         if self._may_enter(who) and self.limits.enter(session):
             self.measures.handshakes["proven"] += 1
+            self._tell_address("connected", session, who)
             return True
         self.measures.handshakes["refused"] += 1
-        self.refusals.add(who, session.networks, self._why(who))
+        why = self._why(who)
+        self.refusals.add(who, session.networks, why)
+        self._tell_address("refused", session, who, why=why.value)
         return False if self.keeper is None else _refuse()
+
+    def _tell_address(self, event: str, session: RoomSession, who: FeedId, **members: str) -> None:
+        if self._log_addresses:
+            self.events.tell_operator(event, id=who.short, address=session.networks[-1], **members)
 
     def _why(self, who: FeedId) -> Why:
         if self.registry.role(who) is Role.BLOCKED:

@@ -61,19 +61,19 @@ def test_it_lists_its_address_first_and_then_who_comes_tunnels_and_goes(data: Pa
 
     with start(data, "--json", *LOOPBACK) as room:
         listening = room.event("listening")
-        assert set(listening) == {"event", "id", "address", "invite", "udp"}
+        assert set(listening) == {"event", "level", "id", "address", "invite", "udp"}
         assert listening["id"] == str(load_secret(data / "secret").id)
         assert listening["invite"].endswith(":SSB+Room+PSK3TLYC2T86EHQCUHBUHASCASE18JBV24=")
         a, c = asyncio.run(visit(listening["address"]))
-        assert room.event("joined") == {"event": "joined", "id": a.short}
+        assert room.event("joined") == {"event": "joined", "level": "info", "id": a.short}
         opened = room.event("tunnel_opened")
         session = opened.pop("session")
-        assert opened == {"event": "tunnel_opened", "origin": c.short, "target": a.short}
+        assert opened == {"event": "tunnel_opened", "level": "info", "origin": c.short, "target": a.short}
         closed = room.event("tunnel_closed")
-        assert set(closed) == {"event", "origin", "target", "bytes", "seconds", "reason", "session"}
+        assert set(closed) == {"event", "level", "origin", "target", "bytes", "seconds", "reason", "session"}
         assert closed["session"] == session and len(session) == 8
         assert closed["bytes"] > 300  # two handshakes' worth
-        assert room.event("left") == {"event": "left", "id": a.short}
+        assert room.event("left") == {"event": "left", "level": "info", "id": a.short}
 
 
 @pytest.mark.parametrize("installed", [True, False])

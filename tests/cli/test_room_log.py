@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from ssbfast import Keypair, RoomClient, limits
-from ssbfast.cli.output import Printer, describe
+from ssbfast import FeedId, Keypair, RoomClient, limits
+from ssbfast.cli.output import LogForm, Printer, describe
 from ssbfast.cli.room.run import RoomLog
+from tests.helpers.commands import run_here
 from tests.helpers.processes import Running, without_time
 from tests.helpers.rawpeer import eventually
 from tests.helpers.room_processes import RoomProcesses, room_processes
@@ -156,3 +157,83 @@ async def test_some_lines_always_pass(event: str) -> None:
     log.event({"event": event, "message": "m"})
     assert json.loads(printer.lines[-1])["event"] == event
     log.close()
+
+
+# ---------------------------------------------------------------- forms, levels, addresses
+
+EVENTS = (
+    ({"event": "joined", "id": "@abc…"}, 6, "joined  @abc…"),
+    (
+        {"event": "draining", "seconds": 30.0, "sessions": 2, "tunnels": 1},
+        5,
+        "draining 2 sessions; 1 tunnels",
+    ),
+    ({"event": "records_problem", "problem": "the disk is full"}, 4, "records the disk is full"),
+    ({"event": "stalled", "seconds": 60.0}, 4, "stalled for 1 min 0 s: the process was stopped"),
+    ({"event": "clock_set", "seconds": -3600.0}, 4, "clock   went back by 1 h 0 min"),
+    ({"event": "error", "kind": "store", "message": "x", "code": 1}, 3, "error   kind store"),
+)
+
+
+@pytest.mark.parametrize(("event", "level", "words"), EVENTS, ids=[event["event"] for event, *_ in EVENTS])
+def test_a_line_in_each_form(event: dict[str, Any], level: int, words: str) -> None:
+    lines = {form: Printer(None, log=form).line(event).decode() for form in LogForm}
+    assert lines[LogForm.JOURNALD].startswith(f"<{level}>{words}")
+    assert re.match(rf"\d\d:\d\d:\d\d  {re.escape(words)}", lines[LogForm.TEXT])
+    said = without_time(lines[LogForm.JSON])
+    assert said == {**event, "level": {3: "error", 4: "warning", 5: "notice", 6: "info"}[level]}
+
+
+def run_with(tmp_path: Path, *arguments: str, env: dict[str, str] | None = None) -> tuple[list[str], str, FeedId]:
+    """What a room says in its life, to which one peer comes; and that peer."""
+    me = Keypair.generate()
+
+    async def come(address: str) -> None:
+        async with RoomClient(me) as client:
+            await client.join(address)
+
+    with room_processes(tmp_path) as place:
+        data = ("--data", str(place.path("room")), "--listen", f"127.0.0.1:{place.port}", "--no-udp")
+        with Running("room", *data, *arguments, env=env) as room:
+            lines = [room.line() or ""]
+            while "Ctrl-C ends" not in lines[-1]:
+                lines.append(room.line() or "")
+            asyncio.run(come(place.address()))
+            room.signal(signal.SIGTERM)
+            assert room.wait() == 0
+            while (line := room.line()) is not None:
+                lines.append(line)
+            return lines, room.stderr, me.id
+
+
+def test_for_journald(tmp_path: Path) -> None:
+    lines, said, me = run_with(tmp_path, "--log", "journald", "--log-addresses")
+    assert said == "<4>ssbfast: the log names the addresses of peers (--log-addresses)\n"
+    assert all(re.match(r"<[3-6]>.", line) for line in lines), lines
+    assert f"<6>session {me.short} from 127.0.0.1" in lines
+    assert f"<6>joined  {me.short}" in lines
+
+
+def test_no_id_and_no_address_unless_they_are_asked_for(tmp_path: Path) -> None:
+    lines, said, me = run_with(tmp_path)
+    assert said == ""
+    last = lines.index(next(line for line in lines if "Ctrl-C ends" in line))
+    text = "\n".join(lines[last + 1 :])
+    assert me.short in text
+    assert str(me)[1:20] not in text and "127.0.0.1" not in text
+
+
+def test_either_json_or_another_form(tmp_path: Path) -> None:
+    for form in ("text", "journald"):
+        assert_unusable(run_here("room", "--data", str(tmp_path), "--json", "--log", form), f"--json or --log {form}")
+
+
+def assert_unusable(done: Any, words: str) -> None:
+    assert done.returncode == 2 and words in done.stderr
+
+
+def test_a_failure_has_its_level(tmp_path: Path) -> None:
+    (tmp_path / "room.sqlite").write_bytes(b"no store " * 1000)
+    done = run_here("room", "--data", str(tmp_path), "--log", "journald")
+    assert done.returncode == 2 and done.stderr.startswith("<3>ssbfast: ")
+    assert run_here("room", "--data", str(tmp_path)).stderr.startswith("ssbfast: "), "that was one command's"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -24,10 +25,11 @@ from ssbfast.cli.options import (
     read_secret,
     several,
 )
-from ssbfast.cli.output import Event, Printer, shell_word
+from ssbfast.cli.output import Event, LogForm, Printer, shell_word
 from ssbfast.cli.room.course import Course
 from ssbfast.cli.runner import run_until_stopped
-from ssbfast.cli.standard_error import warn
+from ssbfast.cli.service_manager import is_journal
+from ssbfast.cli.standard_error import mark_levels, warn
 from ssbfast.errors import BadInputError
 from ssbfast.ids import FeedId, NetworkId
 from ssbfast.net.endpoints import DEFAULT_PORT, Endpoint
@@ -136,6 +138,17 @@ CONFIG: Final = "room.toml"
     help="Address or network that never has a penalty, however many of its connections fail; repeatable.",
 )
 @click.option(
+    "--log",
+    type=click.Choice([form.value for form in LogForm]),
+    help="Form of the log. Default: journald (levels, no times) where it goes to the journal, json with --json, else"
+    " text.",
+)
+@click.option(
+    "--log-addresses",
+    is_flag=True,
+    help="Log from which address each key comes, too (of IPv6 its /64): to look for a fault.",
+)
+@click.option(
     "--drain-seconds",
     metavar="N",
     type=click.FloatRange(0),
@@ -168,6 +181,8 @@ def run(
     admin: FeedId | None,
     limit: dict[str, float],
     allow_address: tuple[Network, ...],
+    log: str | None,
+    log_addresses: bool,
     drain_seconds: float,
     take_over: bool,
     network: NetworkId,
@@ -190,6 +205,7 @@ def run(
     """
     if udp and no_udp:
         raise BadInputError("either --udp or --no-udp")
+    form = _log_form(log, as_json=as_json)
     reflect = () if no_udp else udp or None
     plan = _plan(web, web_url, host, trust_proxy, (tls_cert, tls_key), metrics_token_file)
     secret = (default_data() if data is None else data) / "secret"
@@ -211,7 +227,10 @@ def run(
         "network": network,
         "inherited": inherited,
         "caps": RoomCaps(limit, allow_address),
+        "log_addresses": log_addresses,
     }
+    if log_addresses:
+        warn("the log names the addresses of peers (--log-addresses)")
     terminated = asyncio.Event()
 
     def terminate() -> bool:
@@ -224,10 +243,24 @@ def run(
                 opened.callback(one.close)
         return run_until_stopped(
             lambda printer: _run(printer, secret, site, Course(terminated, drain_seconds, predecessor), **options),
-            as_json=as_json,
+            log=form,
             runner=run_fast,
             terminate=terminate,
         )
+
+
+def _log_form(given: str | None, *, as_json: bool) -> LogForm:
+    if given is not None and as_json and given != LogForm.JSON.value:
+        raise BadInputError(f"either --json or --log {given}")
+    if given is not None:
+        form = LogForm(given)
+    elif as_json:
+        form = LogForm.JSON
+    else:
+        form = LogForm.JOURNALD if is_journal(sys.stdout) else LogForm.TEXT
+    if form is LogForm.JOURNALD:
+        mark_levels()
+    return form
 
 
 def has_records(data: Path) -> bool:
