@@ -1263,3 +1263,37 @@ WEB_QUERY: Final = 100
 
 CERTIFICATE_LOOK_SECONDS: Final = 30.0
 """How often a site looks whether its certificate was renewed."""
+
+CERTIFICATE_JITTER: Final = 0.1
+"""A certificate is renewed when a third of its life is left, or by up to this part of that earlier, at random."""
+
+CERTIFICATE_RETRY: Final = 180.0
+"""Seconds until a certificate that was not given is asked for again, the first time. With the next number: four times
+in the first hour, of the five failures an hour that Let's Encrypt takes."""
+
+CERTIFICATE_RETRY_FACTOR: Final = 3.0
+"""How much longer each such pause is than the one before."""
+
+CERTIFICATE_RETRY_MOST: Final = 6 * 3_600.0
+"""The longest such pause."""
+
+CERTIFICATE_WAIT_MOST: Final = 7 * 86_400.0
+"""The longest pause that a certificate authority may ask for: a week, as the windows of its limits."""
+
+ACME_REQUEST_SECONDS: Final = 30
+"""For one request to a certificate authority."""
+
+ACME_SECONDS: Final = 120.0
+"""How long a certificate authority may look at port 80 before it decides."""
+
+ACME_PROCESS_SECONDS: Final = 300.0
+"""For the whole process that gets a certificate."""
+
+ALIAS_CERTIFICATES: Final = 100
+"""Certificates for sub-domains of aliases, in all."""
+
+ALIAS_CERTIFICATES_BURST: Final = 5.0
+"""New ones that visitors can cause at once."""
+
+ALIAS_CERTIFICATES_PER_DAY: Final = 6.0
+"""The same in the long run: 47 a week with the burst, of the 50 that Let's Encrypt gives to one domain."""

@@ -248,10 +248,19 @@ def _describe_room(event: Event) -> str:
         case {"event": "clock_set", "seconds": seconds}:
             way = "forward" if seconds > 0 else "back"
             return f"clock   went {way} by {duration(abs(seconds))}: invites and sign-ins go by it"
+        case {"event": "certificate_loaded", "days": days}:
+            return f"certificate{_of(event)} loaded: valid for {days} days"
+        case {"event": "certificate_problem", "problem": problem}:
+            again = f" (tried again in {duration(event['seconds'])})" if "seconds" in event else ""
+            return f"certificate{_of(event)}: {problem}{again}"
         case {"event": "skipped", "counts": counts}:
             return f"(not shown, so that the log stays short: {_listed(counts)})"
     members = "  ".join(f"{key} {value}" for key, value in event.items() if key != "event")
     return f"{event.get('event', '?'):8}{members}"
+
+
+def _of(event: Event) -> str:
+    return f" of {event['name']}" if "name" in event else ""
 
 
 def _listed(counts: Mapping[str, int]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ssbfast.room.alias_rules import alias_url
@@ -25,6 +25,21 @@ class DialableRoom(Protocol):
         """Return what the room knows of keys."""
 
 
+@dataclass(frozen=True, slots=True)
+class CertificateState:
+    """The certificate of a web site.
+
+    Attributes:
+        ends: When it ceases to be valid, in seconds of Unix time; None while the site has none.
+        problem: What keeps it from being renewed, and what to do; empty for nothing.
+        aliases: Sub-domains of aliases that have a certificate of their own.
+    """
+
+    ends: float | None
+    problem: str
+    aliases: int = 0
+
+
 class WebPresence:
     """The web site of a room, as far as peers hear of it.
 
@@ -32,6 +47,9 @@ class WebPresence:
         room: The room.
         methods: The calls by which peers hear of it.
         url_of_alias: Returns the URL of an alias; unless given, one at the host of the published address.
+
+    Attributes:
+        certificate: Returns the state of the site's certificate; None for a site without one of its own.
     """
 
     def __init__(
@@ -40,6 +58,7 @@ class WebPresence:
         self._room = room
         self._methods = methods
         self._url_of_alias = url_of_alias
+        self.certificate: Callable[[], CertificateState] | None = None
 
     @property
     def is_running(self) -> bool:

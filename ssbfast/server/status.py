@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from ssbfast.ids import FeedId
@@ -9,6 +10,7 @@ from ssbfast.net.relayed_tunnel import RelayedTunnel
 from ssbfast.room.roles import Role
 from ssbfast.server.control import Handler
 from ssbfast.server.limit_table import limit_rows
+from ssbfast.server.presence import CertificateState
 from ssbfast.server.room_server import RoomServer
 
 
@@ -39,7 +41,15 @@ def status(room: RoomServer) -> dict[str, Any]:
         roles = (Role.MEMBER, Role.MODERATOR, Role.ADMIN, Role.BLOCKED)
         found["members"] = {role.word: registry.count(role) for role in roles}
         found["aliases"] = sum(len(standing.aliases) for standing in registry.keys().values())
+    if room.web.certificate is not None:
+        found["certificate"] = _certificate(room.web.certificate())
     return found
+
+
+def _certificate(state: CertificateState) -> dict[str, Any]:
+    """Return days that are left (None without a certificate), the last problem, and certificates of aliases."""
+    days = None if state.ends is None else round((state.ends - time.time()) / 86_400, 2)
+    return {"days": days, "problem": state.problem or None, "aliases": state.aliases}
 
 
 def attendants(room: RoomServer) -> list[dict[str, Any]]:

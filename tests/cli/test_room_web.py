@@ -271,6 +271,8 @@ async def test_a_certificate_that_is_renewed_is_taken(data: Path, tmp_path: Path
     from ssbfast import limits
     from ssbfast.net.endpoints import bind
     from ssbfast.server.room_server import RoomServer
+    from ssbfast.server.status import status
+    from ssbfast.server.web.certificate import SiteCertificate
     from ssbfast.server.web.server import WebServer
     from ssbfast.server.web.site import Site
     from tests.helpers.rawpeer import eventually
@@ -285,13 +287,15 @@ async def test_a_certificate_that_is_renewed_is_taken(data: Path, tmp_path: Path
         async with room:
             sockets = bind([local])
             port = sockets[0].getsockname()[1]
-            async with WebServer(Site(room, f"https://localhost:{port}"), sockets, certificate=files):
+            async with WebServer(Site(room, f"https://localhost:{port}"), sockets, certificate=SiteCertificate(files)):
                 first = await served(port)
                 Path(files[0]).write_text("rubbish")
-                await eventually(lambda: {"event": "certificate_problem"} in events)
+                await eventually(lambda: any(event["event"] == "certificate_problem" for event in events))
+                assert "the old one stays" in status(room)["certificate"]["problem"]
                 assert await served(port) == first
                 make_certificate(tmp_path / "tls", "two")
-                await eventually(lambda: {"event": "certificate_loaded"} in events)
+                await eventually(lambda: {"event": "certificate_loaded", "days": 0} in events)
+                assert status(room)["certificate"] == {"days": 1.0, "problem": None, "aliases": 0}
                 assert await served(port) != first
 
 

@@ -22,6 +22,7 @@ from ssbfast.keys import Keypair
 from ssbfast.net.endpoints import bind
 from ssbfast.room.codes import hash_of, new_code
 from ssbfast.room.roles import Mode, Role
+from ssbfast.server.web.certificate import SiteCertificate
 from ssbfast.server.web.client_address import LOOPBACK, Proxies
 from ssbfast.server.web.request_limits import RATES, RequestLimits
 from ssbfast.server.web.server import WebServer
@@ -243,7 +244,8 @@ async def served_site(
                 proxies=proxies or Proxies(LOOPBACK),
                 request_limits=RequestLimits(rates),
             )
-            async with WebServer(site, sockets, certificate=certificate) as web:
+            own = None if certificate is None else SiteCertificate(certificate)
+            async with WebServer(site, sockets, certificate=own) as web:
                 yield ServedSite(room, store, web, port)
                 for peer in room.peers:
                     if not peer.gone.is_set():

@@ -50,7 +50,7 @@ class Course:
                 await site.stop_listening()
 
         def sockets() -> list[socket.socket]:
-            return [*server.sockets, *(() if site is None else site.sockets)]
+            return [*server.sockets, *(() if site is None else site.every_socket)]
 
         succession = Succession(sockets, stop_listening)
         control = Control(data, {**handlers(server), **succession.handlers(), "drain": self._drain})
@@ -59,6 +59,8 @@ class Course:
         try:
             if self._predecessor is not None:
                 await asyncio.get_running_loop().run_in_executor(None, self._predecessor.retire)
+            if site is not None:
+                site.get_certificates(server)
             self._manager.start(os.getpid(), f"listening on port {server.port}")
             await _first(self._terminated.wait(), succession.taken_over.wait())
             if succession.taken_over.is_set():

@@ -115,4 +115,14 @@ def _status_text(told: dict[str, Any]) -> str:
     if reached := told["limits"]:
         counts = ", ".join(f"{name} {count}" for name, count in sorted(reached.items(), key=lambda pair: -pair[1]))
         lines.append(f"  limits      reached: {counts}")
+    if certificate := told.get("certificate"):
+        lines.append(f"  certificate {_certificate(certificate)}")
     return "\n".join(lines)
+
+
+def _certificate(told: dict[str, Any]) -> str:
+    days = told["days"]
+    text = "none yet" if days is None else f"{days:.0f} days left" if days > 0 else "it is over"
+    if told["aliases"]:
+        text += f", and {told['aliases']} for names of aliases"
+    return f"{text}; {told['problem']}" if told["problem"] else text

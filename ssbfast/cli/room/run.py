@@ -34,11 +34,12 @@ from ssbfast.errors import BadInputError
 from ssbfast.ids import FeedId, NetworkId
 from ssbfast.net.endpoints import DEFAULT_PORT, Endpoint
 from ssbfast.net.inherited_sockets import InheritedSockets, from_service_manager
-from ssbfast.pasted.endpoint import read_listen, read_name
+from ssbfast.pasted.endpoint import read_listen, read_name, read_service
 from ssbfast.room.roles import Mode
 from ssbfast.server.handover import Predecessor
 from ssbfast.server.limit_table import RoomCaps, read_limits
 from ssbfast.server.networks import Network, parse_networks
+from ssbfast.server.web.acme_order import Authority
 
 if TYPE_CHECKING:
     from ssbfast.cli.room.web import WebPlan, WebSite
@@ -60,6 +61,10 @@ def _host(text: str | None) -> Endpoint | None:
     return None if text is None else read_name(text)
 
 
+def _http(text: str | None) -> Endpoint | None:
+    return None if text is None else read_service(text)
+
+
 def _admin(text: str | None) -> FeedId | None:
     if text is None:
         return None
@@ -67,6 +72,8 @@ def _admin(text: str | None) -> FeedId | None:
 
     return read_id(text)
 
+
+LETS_ENCRYPT: Final = "https://acme-v02.api.letsencrypt.org/directory"
 
 CONFIG: Final = "room.toml"
 """The file of options in /etc/ssbfast."""
@@ -114,6 +121,28 @@ CONFIG: Final = "room.toml"
 )
 @click.option("--tls-cert", metavar="FILE", help="Certificate chain of the site (PEM), when no proxy has one.")
 @click.option("--tls-key", metavar="FILE", help="Its key (PEM).")
+@click.option(
+    "--tls",
+    type=click.Choice(["auto"]),
+    help="Get the site's certificate from Let's Encrypt, whose terms you agree to so, and renew it (ACME, HTTP-01). It"
+    " needs --host, and port 80 and 443 of that name.",
+)
+@click.option(
+    "--http",
+    metavar="HOST:PORT",
+    callback=callback(_http),
+    help="Where port 80 is listened at, for --tls auto and to lead browsers to https. Default with --tls auto: port 80"
+    " of every address.",
+)
+@click.option(
+    "--acme-directory",
+    metavar="URL",
+    default=LETS_ENCRYPT,
+    show_default=True,
+    help="Certificate authority of --tls auto.",
+)
+@click.option("--acme-email", metavar="ADDRESS", default="", help="Where it writes to when something is wrong.")
+@click.option("--acme-ca", metavar="FILE", default="", help="Roots (PEM) by which a private authority is checked.")
 @click.option(
     "--metrics-token-file",
     type=click.Path(path_type=Path),
@@ -177,6 +206,11 @@ def run(
     trust_proxy: tuple[str, ...],
     tls_cert: str | None,
     tls_key: str | None,
+    tls: str | None,
+    http: Endpoint | None,
+    acme_directory: str,
+    acme_email: str,
+    acme_ca: str,
     metrics_token_file: Path | None,
     admin: FeedId | None,
     limit: dict[str, float],
@@ -207,7 +241,8 @@ def run(
         raise BadInputError("either --udp or --no-udp")
     form = _log_form(log, as_json=as_json)
     reflect = () if no_udp else udp or None
-    plan = _plan(web, web_url, host, trust_proxy, (tls_cert, tls_key), metrics_token_file)
+    authority = None if tls is None else Authority(acme_directory, acme_email, acme_ca)
+    plan = _plan(web, web_url, host, trust_proxy, (tls_cert, tls_key), metrics_token_file, authority, http)
     secret = (default_data() if data is None else data) / "secret"
     me = read_secret(secret, create=True)
     name = name or (host.host if host is not None else "")
@@ -215,7 +250,7 @@ def run(
     records = open_records(secret.parent)
     predecessor = Predecessor(secret.parent) if take_over else None
     inherited = from_service_manager() if predecessor is None else predecessor.sockets
-    site = _site(plan, records, inherited, is_new=is_new, admin=admin, me=me.id)
+    site = _site(plan, records, inherited, secret.parent, is_new=is_new, admin=admin, me=me.id)
     options = {
         "me": me,
         "records": records,
@@ -277,12 +312,15 @@ def _plan(
     proxies: tuple[str, ...],
     certificate: tuple[str | None, str | None],
     metrics_token: Path | None,
+    authority: Authority | None,
+    http: Endpoint | None,
 ) -> WebPlan | None:
     """Read the options of a web site; None without one, which then loads nothing of it."""
     if web is None:
-        if url or proxies or any(certificate) or metrics_token:
+        if url or proxies or any(certificate) or metrics_token or authority or http:
             raise BadInputError(
-                "--web-url, --trust-proxy, --tls-cert, --tls-key and --metrics-token-file are for a room with --web"
+                "--web-url, --trust-proxy, --tls-cert, --tls-key, --tls, --http and --metrics-token-file are for a room"
+                " with --web"
             )
         return None
     from ssbfast.cli.room.web import plan_web
@@ -291,13 +329,25 @@ def _plan(
     if (cert is None) != (key is None):
         raise BadInputError("--tls-cert and --tls-key belong together")
     files = None if cert is None or key is None else (cert, key)
-    return plan_web(web, url=url, host=host, proxies=proxies, certificate=files, metrics_token=metrics_token)
+    if files is not None and authority is not None:
+        raise BadInputError("either --tls auto, or --tls-cert and --tls-key")
+    return plan_web(
+        web,
+        url=url,
+        host=host,
+        proxies=proxies,
+        certificate=files,
+        metrics_token=metrics_token,
+        authority=authority,
+        http=http,
+    )
 
 
 def _site(
     plan: WebPlan | None,
     records: RoomStore | None,
     inherited: InheritedSockets,
+    data: Path,
     *,
     is_new: bool,
     admin: FeedId | None,
@@ -313,7 +363,7 @@ def _site(
     from ssbfast.cli.room.web import WebSite, prepare
 
     links = prepare(records, is_new=is_new, admin=admin, with_web=plan is not None)
-    return None if plan is None else WebSite(plan, links, records, inherited)
+    return None if plan is None else WebSite(plan, links, records, inherited, data)
 
 
 def open_records(data: Path) -> RoomStore | None:

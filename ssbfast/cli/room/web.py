@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import http.client
+import importlib.util
 import io
 import re
 import socket
@@ -33,16 +34,28 @@ from ssbfast.room.roles import Mode, Role
 from ssbfast.server.room_server import RoomServer
 
 if TYPE_CHECKING:
+    from ssbfast.server.web.acme_certificates import AcmeCertificates
+    from ssbfast.server.web.acme_order import Authority
+    from ssbfast.server.web.certificate import SiteCertificate
+    from ssbfast.server.web.http_listener import HttpListener
     from ssbfast.server.web.server import WebServer
+    from ssbfast.server.web.site import Site
     from ssbfast.store.room_store import RoomStore
 
 DEFAULT_PORT: Final = 3000
 """The port of a site behind a proxy, as that of go-ssb-room."""
 
 TLS_PORT: Final = 443
+HTTP_PORT: Final = 80
+TLS_FOLDER: Final = "tls"
+"""The folder of account key and certificates in the room's directory."""
+
 _CHECK_SECONDS: Final = 5.0
 _CHECK_ANSWER: Final = 64 * 1024
 _HERE: Final = "127.0.0.1"
+_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+_NAME: Final = re.compile(r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
+_EMAIL: Final = re.compile(r"[!-+\--~]+@[!-+\--~]+")
 _TOKEN: Final = re.compile(r"[!-~]+")
 
 
@@ -56,6 +69,8 @@ class WebPlan:
         proxies: Networks of proxies.
         certificate: The files of certificate and key; None without TLS of its own.
         metrics_token: With it `/metrics` may be read from elsewhere; None: from this machine only.
+        authority: Where certificates come from; None unless the room gets them by itself.
+        http: Where port 80 is listened at, for challenges and to lead to https; None for nowhere.
     """
 
     endpoint: Endpoint
@@ -63,6 +78,13 @@ class WebPlan:
     proxies: tuple[str, ...]
     certificate: tuple[str, str] | None
     metrics_token: str | None = None
+    authority: Authority | None = None
+    http: Endpoint | None = None
+
+    @property
+    def has_tls(self) -> bool:
+        """Return whether the site has a certificate of its own."""
+        return self.certificate is not None or self.authority is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +103,8 @@ def plan_web(
     proxies: tuple[str, ...],
     certificate: tuple[str, str] | None,
     metrics_token: Path | None = None,
+    authority: Authority | None = None,
+    http: Endpoint | None = None,
 ) -> WebPlan:
     """Read the options of a web site.
 
@@ -91,10 +115,12 @@ def plan_web(
         proxies: Networks of proxies.
         certificate: The files of certificate and key.
         metrics_token: The file of the token for `/metrics`.
+        authority: Where certificates come from.
+        http: Where port 80 is listened at.
 
     Raises:
         BadInputError: One of them makes no sense.
-        MissingExtraError: The extra `web` is not installed.
+        MissingExtraError: The extra `web` is not installed, or `tls` for an authority.
     """
     try:
         # Each is only looked for: the site itself imports it later.
@@ -109,23 +135,55 @@ def plan_web(
     from ssbfast.server.networks import parse_networks
     from ssbfast.server.web.client_address import LOOPBACK, SiteName
 
-    default = Endpoint("", TLS_PORT) if certificate else Endpoint(_HERE, DEFAULT_PORT)
+    has_tls = certificate is not None or authority is not None
+    if http is not None and not has_tls:
+        raise BadInputError("--http is for a site with --tls auto, or with --tls-cert and --tls-key")
+    default = Endpoint("", TLS_PORT) if has_tls else Endpoint(_HERE, DEFAULT_PORT)
     endpoint = read_service(web) if web else default
     if url is None and host is not None:
         url = f"https://{show(host.host, 443).rpartition(':')[0]}"
     if url is not None:
         url = SiteName(url if "://" in url else f"https://{url}").url
+    if authority is not None:
+        _check_authority(authority, url)
+        http = http or Endpoint("", HTTP_PORT)
     if certificate is not None:
-        try:
-            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(*certificate)
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or "it is none"
-            raise BadInputError(f"--tls-cert and --tls-key cannot be used: {reason}") from None
+        _load(certificate)
     parse_networks(proxies)
     if not proxies and endpoint.host in (_HERE, "localhost", "::1"):
         proxies = tuple(str(network) for network in LOOPBACK)
     token = None if metrics_token is None else _read_token(metrics_token)
-    return WebPlan(endpoint, url or "", proxies, certificate, token)
+    return WebPlan(endpoint, url or "", proxies, certificate, token, authority, http)
+
+
+def _load(files: tuple[str, str]) -> SiteCertificate:
+    from ssbfast.server.web.certificate import SiteCertificate
+
+    try:
+        return SiteCertificate(files)
+    except BadInputError as error:
+        raise BadInputError(f"--tls-cert and --tls-key cannot be used: {error}") from None
+
+
+def _check_authority(authority: Authority, url: str | None) -> None:
+    """Raise BadInputError or MissingExtraError for what an authority cannot give a certificate for, or what it is."""
+    for module in ("acme", "josepy"):  # only looked for: a process of its own imports them
+        if importlib.util.find_spec(module) is None:
+            raise MissingExtraError(f"--tls auto needs an extra ({module}): pip install 'ssbfast[tls]'")
+    parts = urlsplit(url or "")
+    if parts.scheme != "https" or not _NAME.fullmatch(parts.hostname or ""):
+        raise BadInputError("--tls auto needs the name that the certificate is for: --host room.example")
+    directory = urlsplit(authority.directory)
+    if directory.scheme != "https" and not (directory.scheme == "http" and directory.hostname in _LOOPBACK):
+        raise BadInputError("--acme-directory: an URL that begins with https://")
+    if authority.email and not _EMAIL.fullmatch(authority.email):
+        raise BadInputError("--acme-email: one address, such as you@example.org")
+    if authority.ca:
+        try:
+            ssl.create_default_context(cafile=authority.ca)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or "it is none"
+            raise BadInputError(f"--acme-ca cannot be used: {reason}") from None
 
 
 def _read_token(file: Path) -> str:
@@ -187,34 +245,69 @@ class WebSite:
         links: What the operator is told.
         records: The room's store.
         inherited: Sockets that were bound for it.
+        data: The room's directory.
 
     Attributes:
-        sockets: Those that it listens on.
+        sockets: Those that it listens on, without those of port 80.
 
     Raises:
         BadInputError: It cannot listen.
     """
 
-    def __init__(self, plan: WebPlan, links: FirstLinks, records: RoomStore, inherited: InheritedSockets) -> None:
+    def __init__(
+        self, plan: WebPlan, links: FirstLinks, records: RoomStore, inherited: InheritedSockets, data: Path
+    ) -> None:
         self._plan = plan
         self._links = links
         self._records = records
+        self._http_sockets: list[socket.socket] = []
         self.sockets = bind([plan.endpoint], inherited)
+        self._http_sockets = self._bind_http(inherited)
         self._server: WebServer | None = None
+        self._plain: HttpListener | None = None
+        self._folder = data / TLS_FOLDER
+        self._acme: AcmeCertificates | None = None
+        self._getting: asyncio.Task[None] | None = None
         port = self.sockets[0].getsockname()[1]
-        scheme = "https" if plan.certificate else "http"
+        scheme = "https" if plan.has_tls else "http"
         self.url = plan.url or f"{scheme}://localhost:{port}"
         self.room: RoomServer | None = None
 
+    def _bind_http(self, inherited: InheritedSockets) -> list[socket.socket]:
+        if self._plan.http is None:
+            return []
+        try:
+            return bind([self._plan.http], inherited)
+        except BadInputError as error:
+            self.close()
+            raise BadInputError(
+                f"{error} (--http): visitors and certificate authorities come to port 80; let another program forward"
+                " it to --http HOST:PORT, or let systemd bind it"
+            ) from None
+
+    @property
+    def every_socket(self) -> list[socket.socket]:
+        """Return the sockets that it listens on."""
+        return [*self.sockets, *self._http_sockets]
+
     def close(self) -> None:
         """Stop listening, if it never began."""
-        for sock in self.sockets:
+        for sock in self.every_socket:
             sock.close()
 
     async def stop_listening(self) -> None:
-        """Take no connections any more; what is there goes on."""
-        if self._server is not None:
-            await self._server.stop_listening()
+        """Take no connections and get no certificates any more; what is there goes on."""
+        if self._getting is not None:
+            self._getting.cancel()
+            await asyncio.gather(self._getting, return_exceptions=True)
+        for listener in (self._server, self._plain):
+            if listener is not None:
+                await listener.stop_listening()
+
+    def get_certificates(self, room: RoomServer) -> None:
+        """Begin to get and renew certificates: once no other process answers on our sockets."""
+        if self._acme is not None:
+            self._getting = asyncio.get_running_loop().create_task(self._acme.run(room))
 
     def alias_url(self, name: str) -> str:
         """Return the URL of an alias, in the style that the room's settings say."""
@@ -237,7 +330,8 @@ class WebSite:
             metrics_token=self._plan.metrics_token,
         )
         room.web.addresses = [web_address(self.url, room.me.id)]
-        async with WebServer(site, self.sockets, certificate=self._plan.certificate) as self._server:
+        async with WebServer(site, self.sockets, certificate=await self._certificate()) as self._server:
+            await self._open_http(site)
             self._tell(printer)
             checking = asyncio.create_task(self._check(printer))
             try:
@@ -245,6 +339,32 @@ class WebSite:
             finally:
                 checking.cancel()
                 await asyncio.gather(checking, return_exceptions=True)
+                await self.stop_listening()
+                if self._plain is not None:
+                    await self._plain.close()
+
+    async def _certificate(self) -> SiteCertificate | None:
+        """Return what the site shows; for `--tls auto` prepare to get it."""
+        if self._plan.certificate is not None:
+            return _load(self._plan.certificate)
+        if self._plan.authority is None:
+            return None
+        from ssbfast.server.web.acme_certificates import AcmeCertificates
+
+        self._acme = AcmeCertificates(self._folder, urlsplit(self.url).hostname or "", self._plan.authority)
+        await self._acme.prepare()
+        return self._acme.certificate
+
+    async def _open_http(self, site: Site) -> None:
+        """Answer on port 80."""
+        if self._acme is not None:
+            site.room.web.certificate = self._acme.state
+        if self._http_sockets:
+            from ssbfast.server.web.plain_http import plain_listener
+
+            answers = {} if self._acme is None else self._acme.answers
+            self._plain = plain_listener(site, self._http_sockets, answers)
+            await self._plain.start()
 
     # ------------------------------------------------------------ words
 
@@ -297,8 +417,14 @@ class WebSite:
                 f"port {transport.port} of {transport.host} does not answer from here: open it in the firewall, and"
                 " forward it in the router (some routers do not let machines reach themselves: then try from outside)"
             )
-        if not _leads_here(self.url, encode_key(room.me.id.key)):
-            name = parts.netloc
+        name = parts.netloc
+        leads_here = _leads_here(self.url, encode_key(room.me.id.key), is_ours=self._plan.has_tls)
+        if not leads_here and self._plan.has_tls:
+            problems.append(
+                f"{self.url} does not lead to this site, as seen from here: let the name's A and AAAA records lead to"
+                f" this machine, and open TCP port {parts.port or TLS_PORT} in the firewall"
+            )
+        elif not leads_here:
             problems.append(
                 f"{self.url} does not lead to this site: put a proxy with a certificate in front of it, as with"
                 f" Caddy: caddy reverse-proxy --from {name} --to {self._where()}"
@@ -340,11 +466,19 @@ def _answers(host: str, port: int) -> bool:
     return True
 
 
-def _leads_here(url: str, key: str) -> bool:
-    """Return whether a URL leads to the site of this room: its first page holds the room's key."""
+def _leads_here(url: str, key: str, *, is_ours: bool = False) -> bool:
+    """Return whether a URL leads to the site of this room: its first page holds the room's key.
+
+    is_ours: the site's certificate is its own matter, and perhaps not there yet.
+    """
     parts = urlsplit(url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=_CHECK_SECONDS)
+    host = parts.hostname or ""
+    connection = http.client.HTTPConnection(host, parts.port, timeout=_CHECK_SECONDS)
+    if parts.scheme == "https":
+        context = ssl.create_default_context()
+        context.check_hostname = not is_ours
+        context.verify_mode = ssl.CERT_NONE if is_ours else ssl.CERT_REQUIRED
+        connection = http.client.HTTPSConnection(host, parts.port, timeout=_CHECK_SECONDS, context=context)
     try:
         connection.request("GET", "/")
         answer = connection.getresponse()

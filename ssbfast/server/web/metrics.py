@@ -133,6 +133,10 @@ class _Collector:
         yield _counter("http_requests", "Requests by route and status.", ["route", "code"], requests)
         yield _histogram("http_seconds", "How long requests took.", counted.request_seconds)
         yield _gauge("sse_open", "Streams of events that are open.", [], {"": len(self._site.streams)})
+        state = None if self._site.room.web.certificate is None else self._site.room.web.certificate()
+        if state is not None and state.ends is not None:
+            left = {"": state.ends - time.time()}
+            yield _gauge("certificate_expiry_seconds", "How long the site's certificate is still valid.", [], left)
         yield _counter("signins", "Sign-ins by way and result.", ["way", "result"], counted.sign_ins)
 
 

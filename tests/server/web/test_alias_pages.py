@@ -130,7 +130,7 @@ async def test_other_names_are_no_aliases(site: ServedSite, alice: Keypair, name
 async def test_no_page_of_the_site_can_be_an_alias(site: ServedSite) -> None:
     from ssbfast.room import alias_rules
 
-    routes = site.web._config.loaded_app._router.routes
+    routes = site.web.listener.app._router.routes
     firsts = {route.path.split("/")[1] for route in routes}
     names = {first for first in firsts if first and not first.startswith(("{", "."))}
     assert {name for name in names if alias_rules.may_be_registered(name)} == set()
