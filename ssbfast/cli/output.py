@@ -241,6 +241,12 @@ def _describe_room(event: Event) -> str:
             return f"draining {sessions} sessions; {tunnels} tunnels may go on for {seconds:g} s"
         case {"event": "taken_over"}:
             return "another process has taken over: it listens now"
+    return _describe_state(event)
+
+
+def _describe_state(event: Event) -> str:
+    """Return in words what happens to a room itself."""
+    match event:
         case {"event": "records_problem", "problem": problem}:
             return f"records {problem}"
         case {"event": "stalled", "seconds": seconds}:

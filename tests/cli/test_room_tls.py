@@ -18,8 +18,6 @@ from ssbfast.server.web.acme_order import Authority
 from tests.helpers.pebble import free_port, pebble
 from tests.helpers.processes import PATIENCE, Running, run
 
-pytestmark = pytest.mark.slow
-
 
 def shown(port: int, context: ssl.SSLContext) -> bytes | None:
     """The certificate at a port, in DER."""

@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from ssbfast.server.web.certificate import SiteCertificate
     from ssbfast.server.web.http_listener import HttpListener
     from ssbfast.server.web.server import WebServer
-    from ssbfast.server.web.site import Site
     from ssbfast.store.room_store import RoomStore
 
 DEFAULT_PORT: Final = 3000
@@ -331,7 +330,7 @@ class WebSite:
         )
         room.web.addresses = [web_address(self.url, room.me.id)]
         async with WebServer(site, self.sockets, certificate=await self._certificate()) as self._server:
-            await self._open_http(site)
+            await self._open_http(self._server)
             self._tell(printer)
             checking = asyncio.create_task(self._check(printer))
             try:
@@ -355,15 +354,15 @@ class WebSite:
         await self._acme.prepare()
         return self._acme.certificate
 
-    async def _open_http(self, site: Site) -> None:
+    async def _open_http(self, web: WebServer) -> None:
         """Answer on port 80."""
         if self._acme is not None:
-            site.room.web.certificate = self._acme.state
+            web.site.room.web.certificate = self._acme.state
         if self._http_sockets:
             from ssbfast.server.web.plain_http import plain_listener
 
             answers = {} if self._acme is None else self._acme.answers
-            self._plain = plain_listener(site, self._http_sockets, answers)
+            self._plain = plain_listener(web, self._http_sockets, answers)
             await self._plain.start()
 
     # ------------------------------------------------------------ words

@@ -11,9 +11,9 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ssbfast.server.web.app import same_target
-from ssbfast.server.web.connection import ConnectionPlaces
 from ssbfast.server.web.http_listener import HttpListener
 from ssbfast.server.web.request_limits import TooMany
+from ssbfast.server.web.server import WebServer
 from ssbfast.server.web.site import Site
 
 CHALLENGES: Final = "/.well-known/acme-challenge/"
@@ -54,11 +54,8 @@ class PlainSite:
         return Response(status_code=308, headers={**_CLOSE, "Location": origin + same_target(scope)})
 
 
-def plain_listener(site: Site, sockets: Sequence[socket.socket], answers: Mapping[str, str]) -> HttpListener:
-    """Return the listener of port 80, whose connections have places of their own."""
+def plain_listener(web: WebServer, sockets: Sequence[socket.socket], answers: Mapping[str, str]) -> HttpListener:
+    """Return the listener of port 80. Its connections have their places among those of the site."""
     return HttpListener(
-        PlainSite(site, answers),
-        sockets,
-        ConnectionPlaces(site.proxies, site.connections),
-        full=lambda: site.room.limit_reached("files"),
+        PlainSite(web.site, answers), sockets, web.places, full=lambda: web.site.room.limit_reached("files")
     )

@@ -120,7 +120,7 @@ async def served(folder: Path, source: Authority, http_port: int = 0) -> AsyncIt
             rates = {**dict.fromkeys(RATES, Rate(1e9, 1e9)), "requests": Rate(1e-9, 200.0)}
             site = Site(room, f"https://{NAME}", request_limits=RequestLimits(rates))
             async with WebServer(site, bind([LOCAL]), certificate=acme.certificate) as web:
-                plain = plain_listener(site, bind([Endpoint("127.0.0.1", http_port)]), acme.answers)
+                plain = plain_listener(web, bind([Endpoint("127.0.0.1", http_port)]), acme.answers)
                 await plain.start()
                 room.web.certificate = acme.state
                 found = Served(room, store, acme, web)
@@ -148,7 +148,6 @@ def anyone() -> ssl.SSLContext:
 # ---------------------------------------------------------------- with Pebble
 
 
-@pytest.mark.slow
 async def test_certificates_are_got_renewed_and_kept(
     authority: Pebble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,7 +199,6 @@ async def test_certificates_are_got_renewed_and_kept(
         assert status(site.room)["certificate"]["problem"] == problem["problem"]
 
 
-@pytest.mark.slow
 async def test_what_is_missing_is_told(authority: Pebble, tmp_path: Path) -> None:
     folder = tmp_path / "tls"
     acme = AcmeCertificates(folder, NAME, authority.authority)
@@ -256,7 +254,6 @@ def finish(process: subprocess.Popen[str], answers: dict[str, str]) -> list[dict
     return told
 
 
-@pytest.mark.slow
 def test_a_process_that_is_killed_leaves_a_whole_file_and_two_get_one(authority: Pebble, tmp_path: Path) -> None:
     answers: dict[str, str] = {}
 
