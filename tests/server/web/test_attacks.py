@@ -222,7 +222,7 @@ async def test_a_stream_that_is_not_read_gives_its_file_back_with_its_place(
     monkeypatch.setattr(limits, "WEB_LIVE_SECONDS", 0.001)
     monkeypatch.setattr(limits, "WEB_BODY_SECONDS", 3600.0)
     site.site.streams = EventStreams(1)
-    site.web._sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    site.web.listener._sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     browser = await site.signed_in(await site.member())
     with socket.socket() as reader:
         reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
