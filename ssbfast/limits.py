@@ -964,6 +964,15 @@ ALIAS_LOOKUP_NAMES: Final = 4
 
 # ---------------------------------------------------------------- members of a room
 
+TOP_TUNNELS: Final = 1_000
+"""Tunnels that `ssbfast room top` may ask for."""
+
+TOP_LEAST_SECONDS: Final = 0.1
+"""Looks at the tunnels within this time are one."""
+
+TOP_FORGET_SECONDS: Final = 10.0
+"""What a look has seen is forgotten when none follows."""
+
 RECORDS_LOOK_SECONDS: Final = 0.2
 """How often a room looks for what other processes wrote into its records: one PRAGMA, a few microseconds."""
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from ssbfast import limits
 from ssbfast.ids import FeedId
 from ssbfast.net.relayed_tunnel import RelayedTunnel
 from ssbfast.room.roles import Role
+from ssbfast.server.busiest import Busiest
 from ssbfast.server.control import Handler
 from ssbfast.server.limit_table import limit_rows
 from ssbfast.server.presence import CertificateState
@@ -74,6 +76,18 @@ def tunnels(room: RoomServer) -> list[dict[str, Any]]:
     return sorted(found, key=lambda tunnel: -int(tunnel["bytes"]))
 
 
+def top(room: RoomServer, busiest: Busiest, most: object) -> dict[str, Any]:
+    """Return the tunnels that carry most just now.
+
+    Returns:
+        room (see `status`), rate (bytes a second of all tunnels), and tunnels, each with its rate; `most` of them.
+    """
+    count = most if isinstance(most, int) and 0 < most <= limits.TOP_TUNNELS else limits.TOP_TUNNELS
+    found = busiest.look(room.limits.tunnels, count)
+    listed = [{**_tunnel(room, one.tunnel), "rate": round(one.rate, 1)} for one in found]
+    return {"room": status(room), "rate": round(busiest.rate, 1), "tunnels": listed}
+
+
 def _tunnel(room: RoomServer, tunnel: RelayedTunnel) -> dict[str, Any]:
     return {
         "origin": tunnel.caller.remote.short,
@@ -85,9 +99,11 @@ def _tunnel(room: RoomServer, tunnel: RelayedTunnel) -> dict[str, Any]:
 
 def handlers(room: RoomServer) -> dict[str, Handler]:
     """Return what the control socket of a room answers."""
+    busiest = Busiest()
     return {
         "status": lambda _request: status(room),
         "attendants": lambda _request: attendants(room),
         "tunnels": lambda _request: tunnels(room),
+        "top": lambda request: top(room, busiest, request.get("most")),
         "limits": lambda _request: limit_rows(room.limits.caps, room.limits.tally.total),
     }
