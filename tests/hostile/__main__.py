@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from tests.hostile.attacks import ATTACKS, NAMES, pairs
 from tests.hostile.trial import P99_FLOOR, Figures, percentile, run, verdicts
 
-HEADS = ("attack", "row", "ok", "answers", "p99 ms", "×idle", "frozen", "joins✗", "visits✗", "lost")
+HEADS = ("attack", "row", "ok", "answers", "p99 ms", "×idle", "join ms", "frozen", "joins✗", "visits✗", "lost")
 HEADS += ("RSS+ MB", "peak", "log B/s", "stop s", "room", "att", "others", "failed")
 
 
@@ -75,6 +75,7 @@ def _row(figures: Figures, idle_p99: float) -> str:
         f"{figures.ratio:.2f}",
         f"{figures.attack.p99 * 1000:.1f}",
         f"{figures.p99_ratio(idle_p99):.1f}",
+        f"{figures.attack.join_p99 * 1000:.1f}",
         f"{figures.frozen:.1f}",
         calls,
         visits,

@@ -44,6 +44,14 @@ def test_one_failure_is_red(op: str, name: str) -> None:
     assert red(figures([*GOOD, Told(op, 5.0, 0.1, "no")])) == {name}
 
 
+def test_in_a_flood_slow_joins_and_memory_meanwhile_are_red() -> None:
+    late = [replace(one, took=0.035) if one.op == "join" else one for one in GOOD]
+    assert red(figures(late)) == set()
+    measured = replace(figures(late), names=("flood",), rss_base=30 * MB, rss_peak=80 * MB, rss_after=30 * MB)
+    assert red(measured) == {"connect"}
+    assert red(replace(measured, names=("flood-own",), rss_peak=81 * MB)) == {"peak"}
+
+
 def test_memory_log_and_end() -> None:
     measured = figures(GOOD)
     assert red(replace(measured, rss_base=30 * MB, rss_after=40 * MB)) == set()
