@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import runpy
 import shutil
 import subprocess
@@ -58,7 +59,9 @@ def test_pages_show_options_and_examples_as_they_are(pages: Path) -> None:
     count = 0
     shown = {" ".join(line.split()) for line in text_of(sorted(pages.iterdir())).splitlines()}
     for words, command in COMMANDS.items():
-        source = (pages / f"{'-'.join(words)}.1").read_text(encoding="utf-8").replace(r"\-", "-")
+        source = (pages / f"{'-'.join(words)}.1").read_text(encoding="utf-8")
+        assert not re.search(r"(?<!\\)-", source.partition("\n")[2]), "a hyphen to troff, which no shell knows"
+        source = source.replace(r"\-", "-")
         visible = [one for one in command.params if isinstance(one, click.Option) and not one.hidden]
         options = {name for option in visible for name in option.opts}
         assert {name for name in {*options, "--help"} if name not in source} == set(), words
