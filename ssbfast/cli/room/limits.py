@@ -16,8 +16,9 @@ from ssbfast.server.limit_table import RoomCaps, limit_rows
 @click.command()
 @room_options
 def limits(data: Path, as_json: bool) -> None:
-    """List the limits of a room: name, value, how often it was reached, what it bounds. A * is no default.
+    """List what peers may hold and spend, and how often each limit was reached.
 
+    A line is a limit's name, value (with a * where that is no default), how often it was reached, and what it bounds.
     Without a running room it is what a room started here would have. Set one with --limit NAME=VALUE, or in the file:
     a table [limit].
 
