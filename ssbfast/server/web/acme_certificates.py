@@ -28,6 +28,7 @@ from ssbfast.server.web.certificate import SiteCertificate
 
 _PROCESS: Final = "ssbfast.server.web.acme_process"
 _ENDED: Final = "the process that asks for the certificate has ended early: see that there is memory for it"
+_MISTAKE: Final = "the certificate could not be renewed: see what the log says above"
 _SLOW: Final = "the certificate authority takes too long: the room asks again by itself"
 _OVER: Final = (
     "the certificate authority gives certificates that are to be renewed at once: see the clock of this machine"
@@ -137,10 +138,13 @@ class AcmeCertificates:
         alias = None if name == self._name else name.removesuffix(f".{self._name}")
         attempts = self._own if alias is None else self._theirs
         file = file_of(self._folder, name)
-        order = Order(str(self._folder), name, digest(file), **asdict(self._authority))
-        problem, wait = await self._ask(order)
-        if not problem:
-            problem = self._take(alias, file, room)
+        try:
+            problem, wait = await self._ask(Order(str(self._folder), name, digest(file), **asdict(self._authority)))
+            problem = problem or self._take(alias, file, room)
+        except Exception as error:  # a mistake of ours, or files that cannot be read: neither ends the renewals
+            context = {"message": "a certificate could not be renewed", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(context)
+            problem, wait = _MISTAKE, 0.0
         if not problem:
             attempts.succeeded()
             return
@@ -177,6 +181,8 @@ class AcmeCertificates:
             return await asyncio.wait_for(self._talk(process, order), limits.ACME_PROCESS_SECONDS)
         except asyncio.TimeoutError:
             return _SLOW, 0.0
+        except ValueError:  # not what it is to say
+            return _ENDED, 0.0
         finally:
             self.answers.clear()
             with contextlib.suppress(ProcessLookupError):

@@ -365,6 +365,8 @@ async def test_new_names_have_a_rate(tmp_path: Path, monkeypatch: pytest.MonkeyP
         names = [f"alias{number}" for number in range(int(limits.ALIAS_CERTIFICATES_BURST) + 3)]
         for name in names:
             await site.alias(name)
+        for number in range(9):  # names that are no aliases cost nothing of it
+            await site.shown(anyone(), f"stranger{number}.{NAME}")
         for name in names:
             await site.shown(anyone(), f"{name}.{NAME}")
         await site.event("limited")
@@ -378,9 +380,26 @@ async def test_a_process_that_dies_or_hangs_is_a_problem(tmp_path: Path, monkeyp
     acme = AcmeCertificates(tmp_path, NAME, NOWHERE)
     monkeypatch.setattr(acme_certificates, "_PROCESS", "ssbfast.nothing")
     assert "has ended early" in (await acme._ask(Order(str(tmp_path), NAME, "")))[0]
+    monkeypatch.setattr(acme_certificates, "_PROCESS", "this")
+    assert "has ended early" in (await acme._ask(Order(str(tmp_path), NAME, "")))[0], "it has said something else"
     monkeypatch.setattr(limits, "ACME_PROCESS_SECONDS", 0.05)
-    monkeypatch.setattr(acme_certificates, "_PROCESS", "timeit")
+    monkeypatch.setattr(acme_certificates, "_PROCESS", "json.tool")  # it waits for the end of its input
     assert "takes too long" in (await acme._ask(Order(str(tmp_path), NAME, "")))[0]
+
+
+async def test_a_mistake_of_ours_ends_no_renewals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(self: AcmeCertificates, order: Order) -> tuple[str, float]:
+        raise RuntimeError("ours")
+
+    async with served(tmp_path, NOWHERE) as site:
+        await site.event("certificate_problem")
+        told: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told.append(context))
+        monkeypatch.setattr(AcmeCertificates, "_ask", fail)
+        site.acme._own.succeeded()
+        site.acme._woken.set()
+        assert "see what the log says" in (await site.event("certificate_problem"))["problem"]
+        assert [str(one["exception"]) for one in told] == ["ours"]
 
 
 async def test_a_directory_that_cannot_be_used_is_named(tmp_path: Path) -> None:
