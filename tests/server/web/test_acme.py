@@ -274,6 +274,12 @@ def test_a_process_that_is_killed_leaves_a_whole_file_and_two_get_one(authority:
             process.kill()
             finishing.result(PATIENCE)
             SiteCertificate([file])  # it is whole
+        process = begin(Order(str(tmp_path), NAME, digest(file), **asdict(authority.authority)))
+        assert process.stdin is not None and process.stdout is not None
+        with process:
+            assert "challenge" in process.stdout.readline()
+            process.stdin.close()  # the room has been killed
+            assert process.wait(PATIENCE) == 1
         before = file.read_bytes()
         (tmp_path / f"{NAME}.pem.draft").write_bytes(b"half a cer")  # killed while it wrote
         order = Order(str(tmp_path), NAME, digest(file), **asdict(authority.authority))
