@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import re
 import signal
 import socket
 import ssl
@@ -267,6 +268,17 @@ async def served(port: int) -> bytes:
     return shown
 
 
+async def measured(port: int) -> str:
+    """What /metrics says on this machine."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+    writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    text = (await reader.read(-1)).decode()
+    writer.close()
+    return text
+
+
 async def test_a_certificate_that_is_renewed_is_taken(data: Path, tmp_path: Path, monkeypatch: Any) -> None:
     from ssbfast import limits
     from ssbfast.net.endpoints import bind
@@ -297,6 +309,8 @@ async def test_a_certificate_that_is_renewed_is_taken(data: Path, tmp_path: Path
                 await eventually(lambda: {"event": "certificate_loaded", "days": 0} in events)
                 assert status(room)["certificate"] == {"days": 1.0, "problem": None, "aliases": 0}
                 assert await served(port) != first
+                (left,) = re.findall(r"^ssbfast_certificate_expiry_seconds (\S+)$", await measured(port), re.M)
+                assert 86_000 < float(left) <= 86_400
 
 
 def test_a_plan_needs_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
