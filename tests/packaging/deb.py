@@ -52,7 +52,7 @@ def build(folder: Path) -> Path:
     shutil.copytree(ROOT, folder / "tree", symlinks=True, ignore=lambda path, names: litter(Path(path), names))
     run(folder / "pip/bin/pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, folder / "tree")
     (wheel,) = folder.glob("ssbfast-*.whl")
-    run(ROOT / "packaging/debian/build", wheel, folder)
+    run(ROOT / "packaging/debian/build.sh", wheel, folder)
     (package,) = folder.glob("ssbfast_*.deb")
     run("lintian", "--fail-on", "error", "--allow-root", package)
     return package

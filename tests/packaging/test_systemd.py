@@ -22,11 +22,15 @@ SERVICE = UNITS / "ssbfast-room.service"
 SOCKET = UNITS / "ssbfast-room.socket"
 EXAMPLE = PACKAGING / "room.toml"
 MOST_EXPOSED = 2.5
+OLDEST = 250
+"""The version of systemd from which on files are analyzed."""
 
 
 def analyze(*words: str | Path) -> str:
     """What systemd-analyze says; it has to find nothing wrong."""
-    require("systemd-analyze", shutil.which("systemd-analyze") is not None)
+    there = shutil.which("systemd-analyze") is not None
+    version = subprocess.check_output(["systemd-analyze", "--version"], text=True).split()[1] if there else "0"
+    require("systemd-analyze", int(version) >= OLDEST, f"systemd {OLDEST}")
     done = subprocess.run(["systemd-analyze", *words], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, ""), done
     return done.stdout

@@ -1,5 +1,5 @@
 #!/bin/sh
-# packaging/debian/build WHEEL FOLDER: a Debian package of a wheel, for the Debian or Ubuntu that it is built on.
+# packaging/debian/build.sh WHEEL FOLDER: a Debian package of a wheel, for the Debian or Ubuntu that it is built on.
 set -eu
 wheel=$(realpath "$1")
 mkdir -p "$2"
