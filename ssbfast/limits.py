@@ -1083,6 +1083,9 @@ REFUSALS_KEPT: Final = 64
 REFUSALS_KEPT_PER_ADDRESS: Final = 4
 """Keys of one address among them: identities are free."""
 
+METRICS_CLIENTS: Final = 8
+"""Connections at a time to the port of measurements."""
+
 METRICS_TOKEN_LEAST: Final = 20
 """Characters of the token for /metrics, at least."""
 

@@ -239,6 +239,8 @@ def _describe_room(event: Event) -> str:
             return f"limits  reached: {_listed(counts)}"
         case {"event": "draining", "seconds": seconds, "sessions": sessions, "tunnels": tunnels}:
             return f"draining {sessions} sessions; {tunnels} tunnels may go on for {seconds:g} s"
+        case {"event": "metrics_listening", "url": url}:
+            return f"metrics {url}"
         case {"event": "taken_over"}:
             return "another process has taken over: it listens now"
     return _describe_state(event)

@@ -42,9 +42,11 @@ class Measures:
         tunnels: Tunnels that are over, by the reason of their end.
         handshakes: Connections that have "proven" a key that may enter, that were "refused" (the key has no access, or
             there is no place), and that "ended", whatever they were.
+        refused: Proven keys that got no session, by the reason.
         requests: Requests of the web site, by route and status.
         request_seconds: How long they took.
         sign_ins: Sign-ins by way and result.
+        store_problems: How often the records could not be read or written, as often as it is told.
         write_seconds: How long changes of the records took.
         lag_seconds: How late the loop was, the last time it was looked at.
     """
@@ -52,9 +54,11 @@ class Measures:
     def __init__(self) -> None:
         self.tunnels: Counter[str] = Counter()
         self.handshakes: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
         self.requests: Counter[tuple[str, int]] = Counter()
         self.request_seconds = Histogram()
         self.sign_ins: Counter[tuple[str, str]] = Counter()
+        self.store_problems = 0
         self.write_seconds = Histogram()
         self.lag_seconds = 0.0
 
@@ -62,3 +66,5 @@ class Measures:
         """Count an event of the room."""
         if name == "tunnel_closed":
             self.tunnels[members["reason"]] += 1
+        elif name == "records_problem":
+            self.store_problems += 1

@@ -369,6 +369,11 @@ class RoomServer:
         """Return how many sessions came over WebSockets."""
         return sum(session.number > 0 for session in self._by_websocket)
 
+    @property
+    def websockets_open(self) -> int:
+        """Return how many WebSockets are open, also those that have not proved a key."""
+        return len(self._by_websocket)
+
     # ------------------------------------------------------------ sessions
 
     def take_connection(self, host: str) -> Link | None:
@@ -435,6 +440,7 @@ class RoomServer:
             return True
         self.measures.handshakes["refused"] += 1
         why = self._why(who)
+        self.measures.refused[why.value.replace(" ", "_")] += 1
         self.refusals.add(who, session.networks, why)
         self._tell_address("refused", session, who, why=why.value)
         return False if self.keeper is None else _refuse()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ssbfast import limits
 from ssbfast.cli.room.clock_watch import ClockWatch
@@ -16,8 +16,21 @@ from ssbfast.server.control import Control
 from ssbfast.server.handover import Predecessor, Succession
 
 if TYPE_CHECKING:
-    from ssbfast.cli.room.web import WebSite
     from ssbfast.server.room_server import RoomServer
+
+
+class Site(Protocol):
+    """What listens beside a room."""
+
+    @property
+    def every_socket(self) -> Sequence[socket.socket]:
+        """Return all that it listens on."""
+
+    async def stop_listening(self) -> None:
+        """Take no connections any more."""
+
+    def begin(self, room: RoomServer) -> None:
+        """Do what only the process does that has the sockets for itself."""
 
 
 class Course:
@@ -35,8 +48,13 @@ class Course:
         self._predecessor = predecessor
         self._manager = ServiceManager()
 
-    async def run(self, server: RoomServer, site: WebSite | None, data: Path) -> None:
+    async def run(self, server: RoomServer, sites: Sequence[Site], data: Path) -> None:
         """Look after a room that listens; return when it is to be closed, its peers having left as far as they did.
+
+        Args:
+            server: The room.
+            sites: What else listens, for browsers and for measurements.
+            data: The room's directory.
 
         Raises:
             BadInputError: Another room runs on the data directory.
@@ -46,11 +64,11 @@ class Course:
         async def stop_listening() -> None:
             control.stop_listening()
             await server.stop_listening()
-            if site is not None:
+            for site in sites:
                 await site.stop_listening()
 
         def sockets() -> list[socket.socket]:
-            return [*server.sockets, *(() if site is None else site.every_socket)]
+            return [*server.sockets, *(sock for site in sites for sock in site.every_socket)]
 
         succession = Succession(sockets, stop_listening)
         control = Control(data, {**handlers(server), **succession.handlers(), "drain": self._drain})
@@ -59,8 +77,8 @@ class Course:
         try:
             if self._predecessor is not None:
                 await asyncio.get_running_loop().run_in_executor(None, self._predecessor.retire)
-            if site is not None:
-                site.get_certificates(server)
+            for site in sites:
+                site.begin(server)
             self._manager.start(os.getpid(), f"listening on port {server.port}")
             await _first(self._terminated.wait(), succession.taken_over.wait())
             if succession.taken_over.is_set():

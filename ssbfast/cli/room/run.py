@@ -27,6 +27,7 @@ from ssbfast.cli.options import (
 )
 from ssbfast.cli.output import Event, LogForm, Printer, shell_word
 from ssbfast.cli.room.course import Course
+from ssbfast.cli.room.metrics import MetricsSite
 from ssbfast.cli.runner import run_until_stopped
 from ssbfast.cli.service_manager import is_journal
 from ssbfast.cli.standard_error import mark_levels, warn
@@ -62,6 +63,10 @@ def _host(text: str | None) -> Endpoint | None:
 
 
 def _http(text: str | None) -> Endpoint | None:
+    return None if text is None else read_service(text)
+
+
+def _metrics(text: str | None) -> Endpoint | None:
     return None if text is None else read_service(text)
 
 
@@ -144,6 +149,13 @@ CONFIG: Final = "room.toml"
 @click.option("--acme-email", metavar="ADDRESS", default="", help="Where it writes to when something is wrong.")
 @click.option("--acme-ca", metavar="FILE", default="", help="Roots (PEM) by which a private authority is checked.")
 @click.option(
+    "--metrics",
+    metavar="HOST:PORT",
+    callback=callback(_metrics),
+    help="Serve /metrics, for Prometheus, and /healthz on a port of their own, with or without --web. PORT alone is"
+    " 127.0.0.1; elsewhere it needs --metrics-token-file.",
+)
+@click.option(
     "--metrics-token-file",
     type=click.Path(path_type=Path),
     metavar="FILE",
@@ -211,6 +223,7 @@ def run(
     acme_directory: str,
     acme_email: str,
     acme_ca: str,
+    metrics: Endpoint | None,
     metrics_token_file: Path | None,
     admin: FeedId | None,
     limit: dict[str, float],
@@ -242,7 +255,8 @@ def run(
     form = _log_form(log, as_json=as_json)
     reflect = () if no_udp else udp or None
     authority = None if tls is None else Authority(acme_directory, acme_email, acme_ca)
-    plan = _plan(web, web_url, host, trust_proxy, (tls_cert, tls_key), metrics_token_file, authority, http)
+    token_of_site = None if web is None and metrics is not None else metrics_token_file
+    plan = _plan(web, web_url, host, trust_proxy, (tls_cert, tls_key), token_of_site, authority, http)
     secret = (default_data() if data is None else data) / "secret"
     me = read_secret(secret, create=True)
     name = name or (host.host if host is not None else "")
@@ -251,6 +265,7 @@ def run(
     predecessor = Predecessor(secret.parent) if take_over else None
     inherited = from_service_manager() if predecessor is None else predecessor.sockets
     site = _site(plan, records, inherited, secret.parent, is_new=is_new, admin=admin, me=me.id)
+    measured = None if metrics is None else MetricsSite(metrics, metrics_token_file, inherited)
     options = {
         "me": me,
         "records": records,
@@ -272,12 +287,13 @@ def run(
         terminated.set()
         return True
 
+    course = Course(terminated, drain_seconds, predecessor)
     with contextlib.ExitStack() as opened:
-        for one in (records, site, predecessor):
+        for one in (records, site, measured, predecessor):
             if one is not None:
                 opened.callback(one.close)
         return run_until_stopped(
-            lambda printer: _run(printer, secret, site, Course(terminated, drain_seconds, predecessor), **options),
+            lambda printer: _run(printer, secret, site, measured, course, **options),
             log=form,
             runner=run_fast,
             terminate=terminate,
@@ -320,7 +336,7 @@ def _plan(
         if url or proxies or any(certificate) or metrics_token or authority or http:
             raise BadInputError(
                 "--web-url, --trust-proxy, --tls-cert, --tls-key, --tls, --http and --metrics-token-file are for a room"
-                " with --web"
+                " with --web (the last one also for --metrics)"
             )
         return None
     from ssbfast.cli.room.web import plan_web
@@ -388,7 +404,14 @@ def run_fast(program: Coroutine[Any, Any, T]) -> T:
     return run(program)
 
 
-async def _run(printer: Printer, secret: Path, site: WebSite | None, course: Course, **options: Any) -> int:
+async def _run(
+    printer: Printer,
+    secret: Path,
+    site: WebSite | None,
+    measured: MetricsSite | None,
+    course: Course,
+    **options: Any,
+) -> int:
     log = RoomLog(printer)
 
     def on_event(event: dict[str, Any]) -> None:
@@ -403,13 +426,17 @@ async def _run(printer: Printer, secret: Path, site: WebSite | None, course: Cou
     options["listen"] = options["listen"] or DEFAULT_LISTEN
     server = RoomServer(**options, on_event=on_event)
     with contextlib.closing(Tidier(lambda: server.population, server.compact)) as tidier, contextlib.closing(log):
-        async with server, contextlib.nullcontext() if site is None else site.open(server, printer):
+        async with contextlib.AsyncExitStack() as running:
+            await running.enter_async_context(server)
+            sites = [one for one in (site, measured) if one is not None]
+            for one in sites:
+                await running.enter_async_context(one.open(server, printer))
             tidier.start()
             if server.without_udp is not None:
                 warn(f"the room runs without UDP, so peers may not learn their addresses: {server.without_udp}")
             if server.one_udp_port is not None:
                 warn(f"one UDP port only, so peers cannot tell a symmetric NAT from others: {server.one_udp_port}")
-            await course.run(server, site, secret.parent)
+            await course.run(server, sites, secret.parent)
     return 0
 
 

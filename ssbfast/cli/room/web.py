@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from ssbfast import limits
 from ssbfast.cli.output import Printer
+from ssbfast.cli.room.metrics import read_token
 from ssbfast.cli.standard_error import warn
 from ssbfast.errors import BadInputError, MissingExtraError
 from ssbfast.ids import FeedId, encode_key
@@ -55,7 +56,6 @@ _HERE: Final = "127.0.0.1"
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 _NAME: Final = re.compile(r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 _EMAIL: Final = re.compile(r"[!-+\--~]+@[!-+\--~]+")
-_TOKEN: Final = re.compile(r"[!-~]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ def plan_web(
     parse_networks(proxies)
     if not proxies and endpoint.host in (_HERE, "localhost", "::1"):
         proxies = tuple(str(network) for network in LOOPBACK)
-    token = None if metrics_token is None else _read_token(metrics_token)
+    token = None if metrics_token is None else read_token(metrics_token)
     return WebPlan(endpoint, url or "", proxies, certificate, token, authority, http)
 
 
@@ -183,22 +183,6 @@ def _check_authority(authority: Authority, url: str | None) -> None:
         except (OSError, ValueError) as error:
             reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or "it is none"
             raise BadInputError(f"--acme-ca cannot be used: {reason}") from None
-
-
-def _read_token(file: Path) -> str:
-    """Read the token of a file: one line, long enough that it cannot be guessed."""
-    try:
-        with file.open(encoding="ascii") as opened:
-            token = opened.read(limits.METRICS_TOKEN_MOST + 2).strip()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it holds other characters than ASCII"
-        raise BadInputError(f"--metrics-token-file cannot be read: {reason}") from None
-    if not limits.METRICS_TOKEN_LEAST <= len(token) <= limits.METRICS_TOKEN_MOST or _TOKEN.fullmatch(token) is None:
-        raise BadInputError(
-            f"--metrics-token-file: one line of {limits.METRICS_TOKEN_LEAST} to {limits.METRICS_TOKEN_MOST} characters"
-            " without blanks, such as: openssl rand -hex 32"
-        )
-    return token
 
 
 def prepare(records: RoomStore, *, is_new: bool, admin: FeedId | None, with_web: bool) -> FirstLinks:
@@ -303,7 +287,7 @@ class WebSite:
             if listener is not None:
                 await listener.stop_listening()
 
-    def get_certificates(self, room: RoomServer) -> None:
+    def begin(self, room: RoomServer) -> None:
         """Begin to get and renew certificates: once no other process answers on our sockets."""
         if self._acme is not None:
             self._getting = asyncio.get_running_loop().create_task(self._acme.run(room))
