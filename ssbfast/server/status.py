@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -50,7 +51,7 @@ def status(room: RoomServer) -> dict[str, Any]:
 
 def _certificate(state: CertificateState) -> dict[str, Any]:
     """Return days that are left (None without a certificate), the last problem, and certificates of aliases."""
-    days = None if state.ends is None else round((state.ends - time.time()) / 86_400, 2)
+    days = None if state.ends is None else math.floor((state.ends - time.time()) / 864) / 100
     return {"days": days, "problem": state.problem or None, "aliases": state.aliases}
 
 

@@ -122,7 +122,7 @@ def _status_text(told: dict[str, Any]) -> str:
 
 def _certificate(told: dict[str, Any]) -> str:
     days = told["days"]
-    text = "none yet" if days is None else f"{days:.0f} days left" if days > 0 else "it is over"
+    text = "none yet" if days is None else f"{int(days)} days left" if days > 0 else "it is over"
     if told["aliases"]:
         text += f", and {told['aliases']} for names of aliases"
     return f"{text}; {told['problem']}" if told["problem"] else text
