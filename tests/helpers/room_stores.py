@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ssbfast.room.records import AuditLine
+from ssbfast.store import room_schema
 from ssbfast.store.room_store import FILE, RoomStore
+from tests.helpers.rooms import feed
 
 SIGNATURE = bytes(range(64))
 
@@ -40,6 +42,17 @@ def raw(data: Path, *statements: str) -> None:
     with closing(sqlite3.connect(data / FILE, isolation_level=None)) as connection:
         for statement in statements:
             connection.execute(statement)
+
+
+def at_version(data: Path, number: int) -> None:
+    """A store as a version of ssbfast with so many migrations would have made it; one admin is in it."""
+    statements = [text for migration in room_schema.MIGRATIONS[:number] for text in migration]
+    statements += [
+        f"INSERT INTO members (feed, role, since) VALUES (x'{feed(5).key.hex()}', 3, 12.5)",
+        f"PRAGMA application_id = {room_schema.APPLICATION}",
+        f"PRAGMA user_version = {number}",
+    ]
+    raw(data, *statements)
 
 
 def newest(store: RoomStore) -> AuditLine:

@@ -13,9 +13,10 @@ import pytest
 from ssbfast.errors import BadInputError, KeyFileError
 from ssbfast.keys import load_secret
 from ssbfast.room.roles import Role
+from ssbfast.store import room_schema
 from ssbfast.store.room_backup import back_up, restore
 from ssbfast.store.room_store import FILE, RoomStore
-from tests.helpers.room_stores import dump, raw
+from tests.helpers.room_stores import at_version, dump, raw
 from tests.helpers.rooms import feed
 from tests.helpers.stores import posix_only, snapshot
 
@@ -162,3 +163,14 @@ def test_damaged_backups(tmp_path: Path, data: Path) -> None:
             restore(tmp_path / name, tmp_path / "new")
         assert str(caught.value).startswith(str(tmp_path / name)) and "\n" not in str(caught.value)
         assert list((tmp_path / "new").iterdir()) == []
+
+
+@pytest.mark.parametrize("number", range(1, room_schema.schema().version + 1))
+def test_a_backup_of_every_older_number(tmp_path: Path, number: int) -> None:
+    """It was made by that version; the room that comes of it is of ours."""
+    load_secret(tmp_path / "old" / "secret", create=True)
+    at_version(tmp_path / "old", number)
+    parts = [(name, tarfile.REGTYPE, (tmp_path / "old" / name).read_bytes()) for name in ("secret", FILE)]
+    restore(tar(tmp_path / "backup.tar", *parts), tmp_path / "new")
+    with RoomStore(tmp_path / "new", reading=True) as store:
+        assert [(one.feed, one.role) for one in store.members()] == [(feed(5), Role.ADMIN)]

@@ -15,7 +15,7 @@ from ssbfast.room.roles import Role
 from ssbfast.store import room_schema
 from ssbfast.store.peer_store import Store
 from ssbfast.store.room_store import FILE, RoomStore
-from tests.helpers.room_stores import dump, raw
+from tests.helpers.room_stores import at_version, dump, raw
 from tests.helpers.rooms import feed
 from tests.helpers.stores import snapshot
 
@@ -137,17 +137,6 @@ def test_rows_that_the_tables_refuse(tmp_path: Path, statement: str) -> None:
     RoomStore(tmp_path).close()
     with pytest.raises(sqlite3.IntegrityError):
         raw(tmp_path, statement)
-
-
-def at_version(data: Path, number: int) -> None:
-    """A store as a version of ssbfast with so many migrations would have made it."""
-    statements = [text for migration in room_schema.MIGRATIONS[:number] for text in migration]
-    statements += [
-        f"INSERT INTO members (feed, role, since) VALUES (x'{feed(5).key.hex()}', 3, 12.5)",
-        f"PRAGMA application_id = {room_schema.APPLICATION}",
-        f"PRAGMA user_version = {number}",
-    ]
-    raw(data, *statements)
 
 
 def schema(data: Path) -> list[tuple[str, str]]:
