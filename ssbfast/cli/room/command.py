@@ -24,7 +24,7 @@ COMMANDS: Final = {
     "attendants": ("live", "List the peers that can be reached through a running room."),
     "tunnels": ("live", "List the tunnels of a running room."),
     "limits": ("limits", "List what peers may hold and spend, and how often each limit was reached."),
-    "top": ("top", "Show the tunnels of a running room that carry most, again and again."),
+    "top": ("top", "Show the tunnels of a running room, those that carry most bytes a second first, and go on."),
     "drain": ("live", "End a running room: it takes no connections any more, and waits for its tunnels."),
     "restart": ("live", "Start a running room anew, without refusing a connection."),
     "audit": ("audit", "Show who changed what."),

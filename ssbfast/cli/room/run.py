@@ -40,10 +40,10 @@ from ssbfast.room.roles import Mode
 from ssbfast.server.handover import Predecessor
 from ssbfast.server.limit_table import RoomCaps, read_limits
 from ssbfast.server.networks import Network, parse_networks
-from ssbfast.server.web.acme_order import Authority
 
 if TYPE_CHECKING:
     from ssbfast.cli.room.web import WebPlan, WebSite
+    from ssbfast.server.web.acme_order import Authority
     from ssbfast.store.room_store import RoomStore
 
 T = TypeVar("T")
@@ -254,7 +254,7 @@ def run(
         raise BadInputError("either --udp or --no-udp")
     form = _log_form(log, as_json=as_json)
     reflect = () if no_udp else udp or None
-    authority = None if tls is None else Authority(acme_directory, acme_email, acme_ca)
+    authority = None if tls is None else _authority(acme_directory, acme_email, acme_ca)
     token_of_site = None if web is None and metrics is not None else metrics_token_file
     plan = _plan(web, web_url, host, trust_proxy, (tls_cert, tls_key), token_of_site, authority, http)
     secret = (default_data() if data is None else data) / "secret"
@@ -312,6 +312,12 @@ def _log_form(given: str | None, *, as_json: bool) -> LogForm:
     if form is LogForm.JOURNALD:
         mark_levels()
     return form
+
+
+def _authority(directory: str, email: str, ca: str) -> Authority:
+    from ssbfast.server.web.acme_order import Authority
+
+    return Authority(directory, email, ca)
 
 
 def has_records(data: Path) -> bool:
