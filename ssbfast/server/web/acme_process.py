@@ -40,6 +40,7 @@ from ssbfast.server.web.acme_order import Order, digest
 ACCOUNT: Final = "account.key"
 LOCK: Final = "lock"
 _NONCE_TRIES: Final = 8
+_ROOM_FOR_CHAIN: Final = 16_384
 
 _PROBLEMS: Final = {
     "connection": "the certificate authority does not reach port 80 of {name}: open it in the firewall, forward it in"
@@ -144,7 +145,12 @@ def fulfil(order: Order, room: Room) -> None:
             return
         if digest(order.file) == order.seen:
             key = ec.generate_private_key(ec.SECP256R1())
-            chain = _ordered(order, _pem(key), room)
+            # None is asked for that could not be kept: an authority gives only so many.
+            draft = _draft(order.file, bytes(_ROOM_FOR_CHAIN))
+            try:
+                chain = _ordered(order, _pem(key), room)
+            finally:
+                draft.unlink()
             _write(order.file, _checked(chain, key, order.name))
 
 
@@ -262,14 +268,19 @@ def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     )
 
 
-def _write(file: Path, content: bytes) -> None:
-    """Write a file of which nothing else than the old or the whole new content is ever seen."""
+def _draft(file: Path, content: bytes) -> Path:
     draft = file.with_name(f"{file.name}.draft")
     draft.unlink(missing_ok=True)  # of a process that was killed; we have the lock
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
         stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())
+    return draft
+
+
+def _write(file: Path, content: bytes) -> None:
+    """Write a file of which nothing else than the old or the whole new content is ever seen."""
+    draft = _draft(file, content)
     if file.suffix == ".pem":
         ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(draft)
     draft.replace(file)

@@ -40,6 +40,7 @@ from ssbfast.store.room_store import RoomStore
 from ssbfast.wire.alias import decode_signature, sign_alias
 from tests.helpers.pebble import Pebble, pebble, serving
 from tests.helpers.rawpeer import PATIENCE, eventually
+from tests.helpers.small_disks import small_disk
 
 NAME = "room.test"
 LOCAL = Endpoint("127.0.0.1", 0)
@@ -326,6 +327,7 @@ class FalseAuthority(Silent):
 
 
 async def test_forgotten_nonces_are_borne_and_a_rate_limit_is_waited_for(tmp_path: Path) -> None:
+    FalseAuthority.forgotten = 0
     with serving(http.server.ThreadingHTTPServer(("127.0.0.1", 0), FalseAuthority)) as port:
         async with served(tmp_path, Authority(f"http://127.0.0.1:{port}/dir")) as site:
             told = await site.event("certificate_problem")
@@ -333,6 +335,25 @@ async def test_forgotten_nonces_are_borne_and_a_rate_limit_is_waited_for(tmp_pat
     assert told["seconds"] == 7200 and told["name"] == NAME
     assert "rate limit" not in told["problem"] and "no more certificates for room.test for a while" in told["problem"]
     assert "192.0.2.9" not in str(told)
+
+
+def test_no_certificate_is_asked_for_that_could_not_be_kept(tmp_path: Path) -> None:
+    FalseAuthority.forgotten = 0
+    with (
+        small_disk(tmp_path / "disk") as disk,
+        serving(http.server.ThreadingHTTPServer(("127.0.0.1", 0), FalseAuthority)) as port,
+    ):
+        assert finish(begin(Order(str(disk.path), NAME, None)), {}) == [{"done": True}]
+        seen = digest(file_of(disk.path, NAME))
+        order = Order(str(disk.path), NAME, seen, f"http://127.0.0.1:{port}/dir")
+        assert "no more certificates" in finish(begin(order), {})[0]["problem"]  # the account has its key now
+        asked = FalseAuthority.forgotten
+        disk.fill()
+        told = finish(begin(order), {})
+        assert told == [
+            {"problem": "the room's directory for certificates cannot be used: No space left on device", "wait": 0}
+        ]
+        assert FalseAuthority.forgotten == asked and digest(file_of(disk.path, NAME)) == seen
 
 
 async def test_port_80_answers_open_challenges_and_leads_all_else_to_https(tmp_path: Path) -> None:
