@@ -33,6 +33,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from josepy import jwa, jwk
 from josepy.errors import DeserializationError
+from josepy.errors import Error as JoseError
 
 from ssbfast import limits
 from ssbfast.server.web.acme_order import Order, digest
@@ -156,7 +157,7 @@ def fulfil(order: Order, room: Room) -> None:
 
 def _ordered(order: Order, key: bytes, room: Room) -> str:
     """Return the chain that the authority gives. Raises Refused."""
-    account = jwk.JWK.load(_account_key(Path(order.folder)))
+    account = _account(Path(order.folder))
     verify: Any = order.ca or True
     net = Network(account, alg=jwa.ES256, verify_ssl=verify, user_agent="ssbfast", timeout=limits.ACME_REQUEST_SECONDS)
     deadline = datetime.datetime.now() + datetime.timedelta(seconds=limits.ACME_SECONDS)
@@ -220,12 +221,15 @@ def _words(error: Any, name: str) -> str:
 # ---------------------------------------------------------------- files
 
 
-def _account_key(folder: Path) -> bytes:
-    """Return the key of the account in PEM, made if there is none."""
+def _account(folder: Path) -> jwk.JWK:
+    """Return the key of the account, made if there is none. Raises Refused."""
     file = folder / ACCOUNT
     if not file.exists():
         _write(file, _pem(ec.generate_private_key(ec.SECP256R1())))
-    return file.read_bytes()
+    try:
+        return jwk.JWK.load(file.read_bytes())
+    except JoseError:
+        raise Refused(f"{file} is no key: remove it, and the room makes a new one") from None
 
 
 def _checked(chain: str, key: ec.EllipticCurvePrivateKey, name: str) -> bytes:

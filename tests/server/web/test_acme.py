@@ -437,3 +437,7 @@ async def test_a_directory_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     file_of(tmp_path / "other", NAME).write_text("rubbish")
     with pytest.raises(BadInputError, match="remove it to get a new one"):
         await AcmeCertificates(tmp_path / "other", NAME, NOWHERE).prepare()
+    (tmp_path / "other" / "account.key").write_text("rubbish")
+    order = Order(str(tmp_path / "other"), NAME, digest(file_of(tmp_path / "other", NAME)), **asdict(NOWHERE))
+    problem, _ = await AcmeCertificates(tmp_path / "other", NAME, NOWHERE)._ask(order)
+    assert problem.endswith("account.key is no key: remove it, and the room makes a new one")
