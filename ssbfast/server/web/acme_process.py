@@ -33,7 +33,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from josepy import jwa, jwk
 from josepy.errors import DeserializationError
-from josepy.errors import Error as JoseError
 
 from ssbfast import limits
 from ssbfast.server.web.acme_order import Order, digest
@@ -226,10 +225,10 @@ def _account(folder: Path) -> jwk.JWK:
     file = folder / ACCOUNT
     if not file.exists():
         _write(file, _pem(ec.generate_private_key(ec.SECP256R1())))
-    try:
-        return jwk.JWK.load(file.read_bytes())
-    except JoseError:
-        raise Refused(f"{file} is no key: remove it, and the room makes a new one") from None
+    key = jwk.JWK.load(file.read_bytes())  # it takes any text for a key of some kind
+    if not isinstance(key, jwk.JWKEC):
+        raise Refused(f"{file} is no key: remove it, and the room makes a new one")
+    return key
 
 
 def _checked(chain: str, key: ec.EllipticCurvePrivateKey, name: str) -> bytes:
