@@ -45,9 +45,7 @@ def bench_write(benchmark: BenchmarkFixture, note: Note, name: str, size: int) -
 @pytest.mark.benchmark(group="compat read")
 @by_contender
 @by_size
-def bench_read(
-    benchmark: BenchmarkFixture, note: Note, loop: asyncio.AbstractEventLoop, name: str, size: int
-) -> None:
+def bench_read(benchmark: BenchmarkFixture, note: Note, loop: asyncio.AbstractEventLoop, name: str, size: int) -> None:
     plains = plain_texts(size)
     work = readers(STACKS, plains, loop)[name]
     correct = work() == len(plains) * size
@@ -84,9 +82,7 @@ def bench_handshake(benchmark: BenchmarkFixture, note: Note, loop: asyncio.Abstr
 @pytest.mark.benchmark(group=f"compat rpc ({CALLS} a round)")
 @pytest.mark.parametrize("what", ["sequential", "in_flight", "source"])
 @pytest.mark.parametrize("name", [name for name, stack in STACKS.items() if stack.muxrpc is not None])
-def bench_rpc(
-    benchmark: BenchmarkFixture, note: Note, loop: asyncio.AbstractEventLoop, name: str, what: str
-) -> None:
+def bench_rpc(benchmark: BenchmarkFixture, note: Note, loop: asyncio.AbstractEventLoop, name: str, what: str) -> None:
     ends = Calls(STACKS[name])
     loop.run_until_complete(ends.start())
     correct = loop.run_until_complete(getattr(ends, what)()) == CALLS

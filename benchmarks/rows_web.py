@@ -261,9 +261,7 @@ def _bulk(plan: Plan) -> Iterator[Measured]:
             with processes.room(kind) as room, processes.target(room):
                 found.append(asyncio.run(_transfer(room, plan.seconds)).cpu_per_gb)
     ours, theirs = (seconds(statistics.median(found)) for found in (cpu["ssbfast-web"], cpu["ssbfast"]))
-    yield Measured(
-        WEB, "CPU a GB to without", native.BACKEND, ours, theirs, ratios(cpu["ssbfast-web"], cpu["ssbfast"])
-    )
+    yield Measured(WEB, "CPU a GB to without", native.BACKEND, ours, theirs, ratios(cpu["ssbfast-web"], cpu["ssbfast"]))
 
 
 async def _transfer(room: processes.Room, length: float) -> load.Bulk:

@@ -60,6 +60,7 @@ def journal_mark(level: Level) -> str:
     """Return what journald takes for the level of a line, when it begins with it: sd-daemon(3)."""
     return f"<{level:d}>"
 
+
 _UNUSUAL: Final = re.compile(r"[^ -~]")
 _PLAIN_WORD: Final = re.compile(r"[A-Za-z0-9_@%+=:,./-][A-Za-z0-9_@%+=:,./~-]*")
 

@@ -23,9 +23,7 @@ _LOST: Final = 1
 """Exit code of work that was done but whose outcome could not be printed."""
 
 
-SIGNALS: Final = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-)
+SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 _HANGUP: Final = getattr(signal, "SIGHUP", None)  # not on Windows
 

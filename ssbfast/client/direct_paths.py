@@ -297,7 +297,6 @@ class DirectPaths:
         self._standbys[peer] = carrier
         negotiation.carrier_transport.standby_up(wish.epoch, carrier)
 
-
     def _session_named(self, peer: Peer, wish: signaling.StandBy) -> Negotiation | None:
         """Return the session that a peer's tunnel would stand by for."""
         found = self._by_id.get(wish.session)

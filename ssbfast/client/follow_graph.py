@@ -176,9 +176,7 @@ class Poll:
     always: also while nothing is watched.
     """
 
-    def __init__(
-        self, look: Callable[[], Coroutine[Any, Any, None]], seconds: float, *, always: bool = False
-    ) -> None:
+    def __init__(self, look: Callable[[], Coroutine[Any, Any, None]], seconds: float, *, always: bool = False) -> None:
         self._look = look
         self._seconds = seconds
         self._always = always

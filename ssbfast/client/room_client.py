@@ -473,9 +473,7 @@ class RoomClient:
             raise not_dialled(verdict.reason)
         return verdict
 
-    async def _tunnel(
-        self, room: JoinedRoom, target: FeedId, instance: int | None, verdict: Verdict | None
-    ) -> Peer:
+    async def _tunnel(self, room: JoinedRoom, target: FeedId, instance: int | None, verdict: Verdict | None) -> Peer:
         inner = Peer(
             api=self._api,
             path="tunnel",

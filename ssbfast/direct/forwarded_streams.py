@@ -223,8 +223,6 @@ class DirectForwards:
     def _continue(self, key: Key, stream: DirectStream) -> None:
         wish = signaling.Continue(*key, stream.carried.got).as_json()
         try:
-            self._peer.open_carried(
-                signaling.CONTINUE, lambda req: stream.continue_over(self._peer, req, None), wish
-            )
+            self._peer.open_carried(signaling.CONTINUE, lambda req: stream.continue_over(self._peer, req, None), wish)
         except SSBError as error:  # too many calls, or the session is just ending
             stream.duplex_lost(error)

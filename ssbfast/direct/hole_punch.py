@@ -205,9 +205,7 @@ class Attempt:
         told = sorted(self._hosts, key=lambda item: item.host not in self._used)
         for _, udp in self._open_sockets():
             is_v6 = udp.family == socket.AF_INET6
-            found[is_v6] = [
-                Candidate(item.host, udp.local[1], Kind.HOST) for item in told if item.is_v6 is is_v6
-            ]
+            found[is_v6] = [Candidate(item.host, udp.local[1], Kind.HOST) for item in told if item.is_v6 is is_v6]
         hosts = [item for pair in itertools.zip_longest(*found.values()) for item in pair if item is not None]
         known = {item.address for item in hosts}
         own = {host for host, _ in self._reflectors}

@@ -276,9 +276,7 @@ class Negotiation:
         searches.begins(self.peer_id, now)
         return True
 
-    def start(
-        self, work: Coroutine[Any, Any, None], *, last: Callable[[], None] | None = None
-    ) -> asyncio.Task[None]:
+    def start(self, work: Coroutine[Any, Any, None], *, last: Callable[[], None] | None = None) -> asyncio.Task[None]:
         """Run work as long as the session lasts. last: called behind it, also when it never got to begin."""
         task = self._loop.create_task(work)
         self._tasks.add(task)

@@ -88,9 +88,7 @@ class Negotiator(Protocol):
     def shorten_datagrams(self) -> None:
         """Let the next direct paths have the shortest datagrams that there are."""
 
-    def start(
-        self, work: Coroutine[Any, Any, None], *, last: Callable[[], None] | None = None
-    ) -> asyncio.Task[None]:
+    def start(self, work: Coroutine[Any, Any, None], *, last: Callable[[], None] | None = None) -> asyncio.Task[None]:
         """Run work as long as the session lasts. last: called behind it, also when it never got to begin."""
 
     async def gather(self) -> tuple[Attempt, Candidates]:

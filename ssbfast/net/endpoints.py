@@ -95,9 +95,7 @@ def beside(sockets: Sequence[socket.socket]) -> tuple[Endpoint, ...]:
     return tuple(Endpoint(bound_host(sock), sock.getsockname()[1]) for sock in sockets)
 
 
-def _bind(
-    endpoints: Sequence[Endpoint], kind: socket.SocketKind, inherited: InheritedSockets
-) -> list[socket.socket]:
+def _bind(endpoints: Sequence[Endpoint], kind: socket.SocketKind, inherited: InheritedSockets) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     chosen = 0
     try:

@@ -106,9 +106,7 @@ def _answer(asking: asyncio.Future[Found], answer: Found | Exception) -> None:
 _RESOLVER: Final = _Resolver()
 
 
-async def resolve(
-    host: str | None, port: int, *, kind: int = socket.SOCK_STREAM, flags: int = 0
-) -> Found:
+async def resolve(host: str | None, port: int, *, kind: int = socket.SOCK_STREAM, flags: int = 0) -> Found:
     """Look a name up; an IP literal needs no thread for it.
 
     kind: of socket. flags: of `socket.getaddrinfo`. Raises OSError, and UnicodeError for what cannot be a name.

@@ -22,6 +22,7 @@ from ssbfast.wire.muxrpc import CallKind
 
 S = TypeVar("S", bound=Stream)
 
+
 class PingStream(Stream):
     """The stream of a gossip.ping: open as long as the session, however idle that is."""
 

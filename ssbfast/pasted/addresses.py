@@ -64,9 +64,7 @@ def read_id(text: str) -> FeedId:
         case AliasUri(user=user):
             return user
         case AliasLink():
-            raise BadInputError(
-                f"that is an alias; `ssbfast alias show` tells whose it is: {_ID_FORM}"
-            )
+            raise BadInputError(f"that is an alias; `ssbfast alias show` tells whose it is: {_ID_FORM}")
         case InviteLink():
             raise BadInputError(f"{_INVITE}; {_ID_FORM}")
         case PrivateTunnelAddress(owner=owner):

@@ -132,7 +132,5 @@ class EndWebSessions:
 Write: TypeAlias = RegisterAlias | RevokeAlias | EndWebSessions
 """What the shell does with the room's records, and answers later."""
 
-Effect: TypeAlias = (
-    Answer | Fail | StreamItem | StreamEnd | Splice | Joined | Left | Exclude | EndVisits | Write
-)
+Effect: TypeAlias = Answer | Fail | StreamItem | StreamEnd | Splice | Joined | Left | Exclude | EndVisits | Write
 """Joined and Left are news for logs and metrics; subscribers get theirs as StreamItem."""

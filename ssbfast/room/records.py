@@ -357,9 +357,7 @@ class RoomRecords(Protocol):
     def end_web_sessions(self, feed: FeedId, hash: bytes | None = None) -> int:
         """End one session of a key, or all; return how many."""
 
-    def add_link(
-        self, hash: bytes, feed: FeedId | None, purpose: str, expires: float, *, by: FeedId | None
-    ) -> Outcome:
+    def add_link(self, hash: bytes, feed: FeedId | None, purpose: str, expires: float, *, by: FeedId | None) -> Outcome:
         """Keep a one-time link. feed: the key to sign in; None: the first that uses it. purpose: "login", "admin".
 
         Returns DONE, or MISSING for a key that is no member.

@@ -177,9 +177,7 @@ class RoomServer:
         self._performers: dict[type[Effect], Callable[[RoomSession, Any], None]] = {
             Answer: lambda session, effect: session.answer(effect.req, effect.value),
             Fail: lambda session, effect: session.refuse(effect.req, effect.message),
-            StreamItem: lambda session, effect: session.send_item(
-                effect.req, effect.body, snapshot=effect.snapshot
-            ),
+            StreamItem: lambda session, effect: session.send_item(effect.req, effect.body, snapshot=effect.snapshot),
             StreamEnd: lambda session, effect: session.end_stream(effect.req),
             Splice: lambda session, effect: self.tunnels.open(session, self._sessions.get(effect.target), effect),
             Exclude: lambda session, effect: session.exclude(),

@@ -19,6 +19,8 @@ from ssbfast.room.directory import refusal
 from ssbfast.wire.muxrpc import JSON, MuxRPC, Reply
 
 _ITEM = native.STREAM | native.JSON
+
+
 class ExcludedError(SSBError):
     """The key of a session may not have one any more."""
 

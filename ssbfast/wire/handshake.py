@@ -310,8 +310,13 @@ class ClientHandshake(_Handshake):
     _COMPLETED = ClientState.COMPLETED
 
     def __init__(
-        self, me: Keypair, server: FeedId, *,
-        network: NetworkId = MAIN_NETWORK, ephemeral: bytes | None = None, own_key: bool = False,
+        self,
+        me: Keypair,
+        server: FeedId,
+        *,
+        network: NetworkId = MAIN_NETWORK,
+        ephemeral: bytes | None = None,
+        own_key: bool = False,
     ) -> None:
         super().__init__(me, ClientState.START, network, ephemeral)
         self._server = server
@@ -401,8 +406,11 @@ class ServerHandshake(_Handshake):
     _COMPLETED = ServerState.COMPLETED
 
     def __init__(
-        self, me: Keypair, *,
-        network: NetworkId = MAIN_NETWORK, ephemeral: bytes | messages.Ephemeral | None = None,
+        self,
+        me: Keypair,
+        *,
+        network: NetworkId = MAIN_NETWORK,
+        ephemeral: bytes | messages.Ephemeral | None = None,
     ) -> None:
         super().__init__(me, ServerState.START, network, ephemeral)
         self._client: FeedId | None = None

@@ -31,9 +31,7 @@ FIGURE = {"per_cpu_second", "cpu_seconds", "wall_seconds", "ratio", "ratio_low",
 
 
 def small_contests() -> Iterable[Contest]:
-    return itertools.chain(
-        box_stream.contests(SMALL), handshake.contests(), relay.contests(SMALL), muxrpc.contests()
-    )
+    return itertools.chain(box_stream.contests(SMALL), handshake.contests(), relay.contests(SMALL), muxrpc.contests())
 
 
 def contest(**answers: bool) -> tuple[Contest, list[str]]:

@@ -210,9 +210,7 @@ async def test_a_standby_is_over_when_what_it_is_for_is_ended() -> None:
         await met.has_standby()
         session = met.negotiation(met.target).session_id
         tunnel = await bare(met)
-        stream = tunnel.open_stream(
-            CallKind.DUPLEX, signaling.CARRIER, (signaling.StandBy(session, 100).as_json(),)
-        )
+        stream = tunnel.open_stream(CallKind.DUPLEX, signaling.CARRIER, (signaling.StandBy(session, 100).as_json(),))
         assert await anext(aiter(stream))  # it has taken the place of the other one
         await stream.end()
         await asyncio.wait_for(tunnel.wait_closed(), 20)

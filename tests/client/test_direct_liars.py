@@ -130,7 +130,7 @@ async def test_nothing_is_sent_to_where_nothing_may_be(how: str) -> None:
     if how == "of a thousand":
         groups = [[*bad[:7], *(("198.51.100.7", 2000 + n) for n in range(1000))]]
     async with meeting(a=Direct(), c=None) as met:
-        for epoch, group in enumerate(groups[:limits.OFFERS], start=1):
+        for epoch, group in enumerate(groups[: limits.OFFERS], start=1):
             await met.peer.call("direct.offer", offer(epoch, **at(*group)), timeout=20)
             assert await met.peer.call("direct.sync", {"epoch": epoch, "connection": CONNECTION}, timeout=20)
             await asyncio.sleep(0.1)

@@ -136,4 +136,3 @@ def in_namespace(here: RoomProcesses, line: Line, address: str) -> Running:
     arguments = ("--room", address, "--forward", f"127.0.0.1:{SERVICE}", "--path", "tunnel", "--json")
     prefix = ("ip", "netns", "exec", line.far)
     return here.keep(Running("listen", "--data", str(here.path("a")), *arguments, prefix=prefix))
-

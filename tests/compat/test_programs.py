@@ -224,9 +224,7 @@ def home(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("flags", [(), ("-O", "-W", "error", "-X", "dev")], ids=["plain", "strict"])
 @pytest.mark.parametrize("package", ["ssb", "ssb_client"])
 @pytest.mark.parametrize("program", [OF_2019, OF_2023], ids=["2019", "2023"])
-def test_programs_run_unchanged(
-    program: str, package: str, flags: tuple[str, ...], backend: str, home: Path
-) -> None:
+def test_programs_run_unchanged(program: str, package: str, flags: tuple[str, ...], backend: str, home: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(home), "USERPROFILE": str(home)}
     if backend:
         environment["SSBFAST_BACKEND"] = backend

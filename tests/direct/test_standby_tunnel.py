@@ -140,9 +140,9 @@ async def test_nothing_may_follow_a_goodbye_that_means_goodbye() -> None:
 async def test_a_standby_that_talks_too_much_is_ended() -> None:
     edge, _ = standby()
     many = boxed(*(bytes(4096) for _ in range(limits.STANDBY_BYTES // 4096 + 1)), goodbye=False)
-    edge.protocol.data_received(many[:limits.STANDBY_BYTES])
+    edge.protocol.data_received(many[: limits.STANDBY_BYTES])
     assert ("abort", b"") not in edge.log
-    edge.protocol.data_received(many[limits.STANDBY_BYTES:][:1])
+    edge.protocol.data_received(many[limits.STANDBY_BYTES :][:1])
     assert ("abort", b"") in edge.log
 
 

@@ -85,9 +85,7 @@ async def portal(request: pytest.FixtureRequest, peers: StartPeer, network: byte
     """The address of a room: ours, and ssb-room 1.3."""
     async with contextlib.AsyncExitStack() as stack:
         if request.param == "ours":
-            room = RoomServer(
-                Keypair.generate(), network=NetworkId(network), listen=[Endpoint("127.0.0.1", 0)]
-            )
+            room = RoomServer(Keypair.generate(), network=NetworkId(network), listen=[Endpoint("127.0.0.1", 0)])
             yield (await stack.enter_async_context(room)).address
         else:
             address = (await peers("portal")).address
@@ -300,9 +298,7 @@ async def test_bulk_both_ways(portal: str, peers: StartPeer, network: bytes, box
 
 async def test_2018_target_and_caller(peers: StartPeer, network: bytes) -> None:
     """Through our room, with ssb-tunnel of 2018 at the other end."""
-    async with RoomServer(
-        Keypair.generate(), network=NetworkId(network), listen=[Endpoint("127.0.0.1", 0)]
-    ) as room:
+    async with RoomServer(Keypair.generate(), network=NetworkId(network), listen=[Endpoint("127.0.0.1", 0)]) as room:
         js = await peers("tunnel-2018")
         await js.join(room.address)
         async with python_peer(network, js.id) as client:

@@ -20,9 +20,7 @@ pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
 
 @pytest_asyncio.fixture
 async def room(network: bytes) -> AsyncIterator[tuple[RoomServer, Place]]:
-    server = RoomServer(
-        Keypair.generate(), network=NetworkId(network), listen=[Endpoint("127.0.0.1", 0)], udp=()
-    )
+    server = RoomServer(Keypair.generate(), network=NetworkId(network), listen=[Endpoint("127.0.0.1", 0)], udp=())
     async with server, websocket_of(server) as place:
         yield server, place
 

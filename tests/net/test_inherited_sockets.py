@@ -116,9 +116,7 @@ def test_those_of_the_service_manager_come_by_number() -> None:
     )
     with bind([HERE])[0] as tcp:
         argv = [sys.executable, "-c", code, str(tcp.fileno())]
-        done = subprocess.run(
-            argv, pass_fds=[tcp.fileno()], capture_output=True, text=True, timeout=60, check=True
-        )
+        done = subprocess.run(argv, pass_fds=[tcp.fileno()], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "0 {}\n1 {}\n"
     assert len(from_service_manager({})) == 0
     assert len(from_service_manager({"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "x"})) == 0

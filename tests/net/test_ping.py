@@ -97,9 +97,7 @@ async def test_who_does_not_answer_is_dead(side: str, quick: None, monkeypatch: 
         assert "pings" in str(loser.error)
 
 
-async def test_a_peer_that_only_answers_is_served_again_and_again(
-    quick: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_peer_that_only_answers_is_served_again_and_again(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "PING_ANSWER_SECONDS", 0.1)
     answered: list[object] = []
 

@@ -269,9 +269,7 @@ async def test_a_source_cancelled_in_full_flow_stops() -> None:
 
 
 @pytest.mark.parametrize(("kind", "text"), [("ours", "enough"), ("other", "internal error")])
-async def test_a_source_that_fails_ends_with_an_error(
-    kind: str, text: str, unhandled: list[dict[str, Any]]
-) -> None:
+async def test_a_source_that_fails_ends_with_an_error(kind: str, text: str, unhandled: list[dict[str, Any]]) -> None:
     async with connected(Served().api) as pair:
         watch(unhandled)
         stream = pair.here.source("fail", kind)

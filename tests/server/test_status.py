@@ -42,9 +42,7 @@ async def test_two_attendants_two_tunnels_and_what_they_carried() -> None:
         assert status(room.server)["bytes"] >= 10_000, "what ended tunnels carried counts"
 
 
-async def test_a_limit_that_was_reached_is_told_with_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_limit_that_was_reached_is_told_with_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As data, by the commands, and as an event."""
     monkeypatch.setattr(limits, "TALLY_SECONDS", 0.01)
     async with served_room(caps=RoomCaps({"sessions_per_key": 1})) as room:
