@@ -53,17 +53,17 @@ def place(tmp_path: Path) -> Path:
 
 
 def test_all_cores_are_used_and_the_time_is_told_first(place: Path) -> None:
-    (ruff, mypy, tests), said = run(place, "test")
+    (ruff, form, mypy, tests), said = run(place, "test")
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    assert (ruff, mypy.strip()) == ("ruff check .", "mypy")
+    assert (ruff, form, mypy.strip()) == ("ruff check .", "ruff format --check --quiet .", "mypy")
     assert tests == f"{cores + 1} workers: -m pytest --numprocesses auto --dist worksteal"
     assert "all tests: " in said and " minutes on " in said
     assert "Quick: ./dev check (" in said
 
 
 def test_check_runs_the_tests_that_are_not_slow(place: Path) -> None:
-    (ruff, mypy, tests), said = run(place, "check")
-    assert (ruff, mypy.strip()) == ("ruff check .", "mypy")
+    (ruff, form, mypy, tests), said = run(place, "check")
+    assert (ruff, form, mypy.strip()) == ("ruff check .", "ruff format --check --quiet .", "mypy")
     assert tests.endswith(": -m pytest --numprocesses auto --dist worksteal -m not slow")
     assert "the quick tests: " in said
 
