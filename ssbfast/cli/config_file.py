@@ -164,7 +164,7 @@ def _text(path: Path) -> str:
     if len(data) > LARGEST:
         raise BadInputError(f"{path}: longer than {LARGEST // 1024} KiB")
     try:
-        return data.decode().replace("\r\n", "\n")
+        return data.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise BadInputError(f"{path}:{line}: not UTF-8 text") from error
@@ -186,6 +186,8 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
             raise BadInputError(f"{path}: {said}") from error
         line, column = place.groups() if place[1] else (text.count("\n") + 1, 1)
         raise BadInputError(f"{path}:{line}:{column}: {said[: place.start()]}") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits; as many arrays in each other
+        raise BadInputError(f"{path}: a number that is too long, or arrays that are too deep") from error
     return values
 
 
@@ -219,7 +221,10 @@ def _check(command: click.Command, option: click.Option, value: object) -> None:
     """Read a value as the option does. Raises BadInputError or click.BadParameter."""
     if (wanted := _wanted(option, value)) is not None:
         raise BadInputError(f"{wanted} is needed here")
-    option.process_value(click.Context(command), _given(option, value))
+    try:
+        option.process_value(click.Context(command), _given(option, value))
+    except OverflowError:
+        raise BadInputError("this number is too large") from None
 
 
 def _wanted(option: click.Option, value: object) -> str | None:

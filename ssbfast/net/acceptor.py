@@ -53,14 +53,14 @@ class Acceptor(Generic[P]):
     async def close(self) -> None:
         """Stop accepting and close the socket; connections that have begun go on, and none that was accepted is lost.
 
-        Harmless when it is closed.
+        A handshake of TLS is not waited for: a stranger could let it last. Harmless when it is closed.
         """
         self._is_closing = True
         with contextlib.suppress(NotImplementedError, ValueError):  # Windows; closed before
             self._loop.remove_reader(self._sock)
         await asyncio.sleep(0)  # one that was accepted in this turn begins
         self._task.cancel()
-        await asyncio.gather(self._task, *self._beginning, return_exceptions=True)
+        await asyncio.gather(self._task, *(() if self._tls else self._beginning), return_exceptions=True)
         self._sock.close()
 
     async def _accept(self) -> None:

@@ -71,11 +71,15 @@ class Control:
         """Return the socket's place."""
         return self._data / FILE
 
+    @property
+    def _new(self) -> Path:
+        return self._data / f"{FILE}{_NEW}"
+
     async def start(self, *, takes_over: bool = False) -> None:
         """Listen. A socket that a dead room has left is replaced.
 
         Args:
-            takes_over: Replace that of a living room as well, which has no part in what is asked from now on.
+            takes_over: Listen beside that of a living room, until `take_place`.
 
         Raises:
             BadInputError: Another room runs on this data directory, or the socket cannot be made.
@@ -87,25 +91,30 @@ class Control:
                 if takes_over:
                     _remove_dead(f"{name}{_NEW}")
                     sock = _bind(f"{name}{_NEW}")
-                    os.replace(f"{name}{_NEW}", name)
                 else:
                     _remove_dead(name)
                     sock = _bind(name)
         except OSError as error:
             raise BadInputError(f"{self.path}: {error.strerror or error}") from None
-        status = os.stat(self.path)
+        status = os.stat(self._new if takes_over else self.path)
         self._file = status.st_dev, status.st_ino
         self._server = await asyncio.start_unix_server(self._accept, sock=sock, limit=limits.CONTROL_LINE)
+
+    def take_place(self) -> None:
+        """Replace the socket of the room that we took over from: it answers none of what is asked from now on."""
+        if self._server is not None:
+            os.replace(self._new, self.path)
 
     def stop_listening(self) -> None:
         """Leave the place to another room: what is connected goes on. Harmless when done before."""
         if self._server is not None:
             self._server.close()
             self._server = None
-            with contextlib.suppress(OSError):
-                status = os.lstat(self.path)
-                if (status.st_dev, status.st_ino) == self._file:
-                    self.path.unlink()
+            for path in (self.path, self._new):
+                with contextlib.suppress(OSError):
+                    status = os.lstat(path)
+                    if (status.st_dev, status.st_ino) == self._file:
+                        path.unlink()
 
     async def close(self) -> None:
         """Stop listening, send the answers that are under way, and cut what is connected."""

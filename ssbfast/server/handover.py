@@ -13,12 +13,14 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ssbfast import limits
 from ssbfast.errors import BadInputError
 from ssbfast.net.inherited_sockets import InheritedSockets
 from ssbfast.server.control import Handler, NoRoomError, Questions, WithSockets
+
+_FOLLOWED: Final = "another room has taken over already"
 
 
 class Predecessor:
@@ -81,43 +83,63 @@ class Succession:
     ) -> None:
         self._sockets = sockets
         self._stop_listening = stop_listening
-        self._pid: int | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._is_followed = False
+        self._is_ending = False
         self.taken_over = asyncio.Event()
 
     def handlers(self) -> dict[str, Handler]:
         """Return what the control socket answers."""
         return {"take_over": self._take_over, "serving": self._serving, "restart": self._restart}
 
+    def end(self) -> None:
+        """Have no process follow that we began: the room is to end, unless one has taken over."""
+        self._is_ending = True
+        if self._process is not None and not self.taken_over.is_set():
+            self._process.kill()
+
     def _take_over(self, request: dict[str, Any]) -> WithSockets:
-        if self.taken_over.is_set():
-            raise BadInputError("another room has taken over already")
+        if self._is_followed:
+            raise BadInputError(_FOLLOWED)
         return WithSockets({"pid": os.getpid()}, self._sockets())
 
     async def _serving(self, request: dict[str, Any]) -> bool:
+        if self._is_followed:
+            raise BadInputError(_FOLLOWED)
+        self._is_followed = True
         await self._stop_listening()
         self.taken_over.set()
         return True
 
     async def _restart(self, request: dict[str, Any]) -> dict[str, int]:
         """Begin the process that takes over: the same command, as it is installed now."""
-        if self._pid is not None:
-            raise BadInputError(f"process {self._pid} takes over already")
-        process = subprocess.Popen([sys.executable, *sys.orig_argv[1:]], env=_environment(), close_fds=True)
-        self._pid = process.pid
+        if self._is_ending:
+            raise BadInputError("this room ends: start it when it has ended")
+        if os.getpid() == 1:
+            raise BadInputError("the room is the first process of a container, which ends with it: no other can follow")
+        if self._process is not None:
+            raise BadInputError(f"process {self._process.pid} takes over already")
+        try:
+            process = subprocess.Popen([sys.executable, *sys.orig_argv[1:]], env=_environment(), close_fds=True)
+        except OSError as error:
+            raise BadInputError(f"the new room does not begin, and this one goes on: {error.strerror}") from None
+        self._process = process
         waiting = asyncio.create_task(self.taken_over.wait())
         try:
             for _ in range(int(limits.HANDOVER_SECONDS / limits.DRAIN_TICK)):
                 if (await asyncio.wait([waiting], timeout=limits.DRAIN_TICK))[0]:
                     return {"pid": process.pid}
                 if (code := process.poll()) is not None:
+                    if self._is_ending:
+                        raise BadInputError("this room was told to end, and so was the new one")
                     raise BadInputError(f"the new room ended with exit code {code}, and this one goes on: see its log")
-            process.kill()
-            process.wait()
             raise BadInputError(f"the new room was not ready in {limits.HANDOVER_SECONDS:.0f} s, and this one goes on")
         finally:
             waiting.cancel()
             if not self.taken_over.is_set():
-                self._pid = None
+                process.kill()
+                process.wait()
+                self._process = None
 
 
 def _environment() -> dict[str, str]:

@@ -101,6 +101,25 @@ def test_mistakes_have_their_place(text: str | bytes, found: list[str], file: Pa
         assert one.startswith(expected)
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (f"drain-seconds = {'9' * 5000}", " a number that is too long, or arrays that are too deep"),
+        (f"listen = {'[' * 3000}", " a number that is too long, or arrays that are too deep"),
+        (f"drain-seconds = {10**400}", "1:17: drain-seconds: this number is too large"),
+        ("drain-seconds = nan", "1:17: drain-seconds: a number of seconds is needed"),
+        ("drain-seconds = inf", "1:17: drain-seconds: a number of seconds is needed"),
+    ],
+    ids=["digits", "depth", "float", "nan", "inf"],
+)
+def test_values_out_of_all_measure_are_mistakes(text: str, found: str, file: Path) -> None:
+    assert mistakes(file, text) == [found]
+
+
+def test_the_mark_that_some_editors_write_first_is_no_mistake(file: Path) -> None:
+    assert settings(file, "\ufeffname = 'ours'") == {"name": "ours"}
+
+
 def test_all_mistakes_are_named_at_once(file: Path) -> None:
     assert len(mistakes(file, 'listn = 1\nhost = 1\nname = "fine"\nweb = 2')) == 3
 

@@ -31,7 +31,6 @@ class Old:
         self.control = Control(data, self.succession.handlers())
 
     async def _stop_listening(self) -> None:
-        self.control.stop_listening()
         await self.server.stop_listening()
 
 
@@ -77,6 +76,7 @@ async def test_no_connection_is_refused_while_another_process_takes_over(old: Ol
         await served.start(takes_over=True)
         await asyncio.to_thread(before.retire)
         assert old.succession.taken_over.is_set() and old.server.sockets == ()
+        served.take_place()
         await old.control.close()
         assert served.path.exists(), "it is the new room's"
         so_far = made
@@ -102,8 +102,28 @@ async def test_a_successor_that_dies_changes_nothing(old: Old, tmp_path: Path) -
     again = await predecessor(tmp_path)
     await asyncio.to_thread(again.retire)
     again.close()
-    with pytest.raises(BadInputError, match="no room runs"):
+    with pytest.raises(BadInputError, match="taken over already"):
         await asyncio.to_thread(ask, tmp_path, "take_over")
+
+
+async def test_one_of_two_successors_takes_over(old: Old, tmp_path: Path) -> None:
+    first, second = await predecessor(tmp_path), await predecessor(tmp_path)
+    await asyncio.to_thread(first.retire)
+    with pytest.raises(BadInputError, match="taken over already"):
+        await asyncio.to_thread(second.retire)
+    first.close()
+    second.close()
+
+
+async def test_a_successor_that_dies_leaves_the_control_socket(old: Old, tmp_path: Path) -> None:
+    before, served = await predecessor(tmp_path), Control(tmp_path, {})
+    await served.start(takes_over=True)
+    await served.close()
+    before.close()
+    assert list(tmp_path.iterdir()) == [old.control.path]
+    again = await predecessor(tmp_path)
+    assert again
+    again.close()
 
 
 async def test_where_no_room_runs_there_is_nothing_to_take(tmp_path: Path) -> None:
@@ -135,3 +155,30 @@ async def test_one_that_is_never_ready_is_ended(old: Old, tmp_path: Path, monkey
     with pytest.raises(BadInputError, match=r"not ready in .* and this one goes on"):
         await asyncio.to_thread(ask, tmp_path, "restart")
     assert begun[0].poll() is not None
+
+
+async def test_a_program_that_is_gone_is_told(old: Old, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "gone"))
+    with pytest.raises(BadInputError, match="and this one goes on: No such file"):
+        await asyncio.to_thread(ask, tmp_path, "restart")
+
+
+async def test_a_room_that_is_told_to_end_has_no_successor(
+    old: Old, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-c", "import time; time.sleep(600)"])
+    restart = asyncio.create_task(asyncio.to_thread(ask, tmp_path, "restart"))
+    while old.succession._process is None:
+        await asyncio.sleep(0.001)
+    old.succession.end()
+    with pytest.raises(BadInputError, match="told to end, and so was the new one"):
+        await restart
+    with pytest.raises(BadInputError, match="this room ends"):
+        await asyncio.to_thread(ask, tmp_path, "restart")
+
+
+async def test_a_container_has_no_second_process(old: Old, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handover.os, "getpid", lambda: 1)
+    monkeypatch.setattr(sys, "executable", "/none")
+    with pytest.raises(BadInputError, match="first process of a container"):
+        await asyncio.to_thread(ask, tmp_path, "restart")

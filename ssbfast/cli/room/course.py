@@ -62,7 +62,6 @@ class Course:
         from ssbfast.server.status import handlers
 
         async def stop_listening() -> None:
-            control.stop_listening()
             await server.stop_listening()
             for site in sites:
                 await site.stop_listening()
@@ -77,6 +76,7 @@ class Course:
         try:
             if self._predecessor is not None:
                 await asyncio.get_running_loop().run_in_executor(None, self._predecessor.retire)
+                control.take_place()
             for site in sites:
                 site.begin(server)
             self._manager.start(os.getpid(), f"listening on port {server.port}")
@@ -85,9 +85,11 @@ class Course:
                 server.events.emit("taken_over")
                 await server.drain(self._seconds, grace=limits.HANDOVER_GRACE)
             else:
+                succession.end()
                 self._manager.stop("draining")
                 await server.drain(self._seconds)
         finally:
+            succession.end()
             clocks.close()
             self._manager.close()
             await control.close()

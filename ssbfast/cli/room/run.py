@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import sys
 from collections.abc import Callable, Coroutine
@@ -68,6 +69,12 @@ def _http(text: str | None) -> Endpoint | None:
 
 def _metrics(text: str | None) -> Endpoint | None:
     return None if text is None else read_service(text)
+
+
+def _seconds(seconds: float) -> float:
+    if not math.isfinite(seconds):
+        raise BadInputError("a number of seconds is needed")
+    return seconds
 
 
 def _admin(text: str | None) -> FeedId | None:
@@ -195,6 +202,7 @@ CONFIG: Final = "room.toml"
     type=click.FloatRange(0),
     default=limits.DRAIN_SECONDS,
     show_default=True,
+    callback=callback(_seconds),
     help="How long tunnels may go on when SIGTERM or `ssbfast room drain` ends the room.",
 )
 @click.option(
