@@ -108,6 +108,7 @@ class _Collector:
         yield counter("refused", "Keys that got no session, by reason.", ["why"], counted.refused)
         yield gauge("ws_open", "WebSockets that are open.", [], {"": room.websockets_open})
         yield gauge("memory_held_bytes", "Bytes that wait in queues of tunnels.", [], {"": room.relay.hub.lent})
+        yield gauge("tasks", "Tasks of the event loop.", [], {"": len(asyncio.all_tasks())})
         yield gauge("loop_lag_seconds", "How late the event loop is.", [], {"": counted.lag_seconds})
         labels = {(ssbfast.__version__, BACKEND, platform.python_version()): 1}
         yield gauge("build_info", "Versions.", ["version", "backend", "python"], labels)

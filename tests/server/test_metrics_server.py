@@ -39,6 +39,7 @@ PROMISED = {
     "ws_open",
     "memory_held_bytes",
     "loop_lag_seconds",
+    "tasks",
     "store_problems_total",
     "store_write_seconds_count",
     "build_info",
