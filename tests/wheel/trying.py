@@ -21,7 +21,9 @@ TOOLS = ("env", "sh", "ip", "node", "npm", "mount", "umount", "prlimit")
 """All that PATH offers in these environments; JavaScript peers, networks, small disks and small limits need them."""
 
 LEFT_OUT = {
+    "tests/cli/test_completion.py": "runs shells, the same for every Python",
     "tests/interop/test_js_baseline.py": "JavaScript against JavaScript: nothing of ours",
+    "tests/interop/test_proxies.py": "runs proxies, the same for every Python",
     "tests/browser": "looks at pages in a browser; the same for every Python",
     "tests/c": "compiles the core by itself",
     "tests/fuzz": "compiles the core by itself",
@@ -114,7 +116,7 @@ class Place:
         if compilers := [name for name in COMPILERS if shutil.which(name, path=self.path)]:
             raise Failure(f"there is a compiler: {', '.join(compilers)}")
         run(python, "-m", "venv", folder / "venv")
-        self.run("-m", "pip", "install", "--quiet", "--only-binary", ":all:", f"{wheel}[web,direct,test]")
+        self.run("-m", "pip", "install", "--quiet", "--only-binary", ":all:", f"{wheel}[tls,direct,test]")
 
     def environment(self) -> dict[str, str]:
         kept = {
