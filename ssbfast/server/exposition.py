@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 import ssbfast
 from ssbfast.errors import StoreError
 from ssbfast.native import BACKEND
+from ssbfast.net.relayed_tunnel import Ending
 from ssbfast.room.roles import Role
 from ssbfast.server.limit_table import LIMITS
-from ssbfast.server.measures import Histogram
+from ssbfast.server.measures import HANDSHAKES, Histogram
+from ssbfast.server.refusals import Why
 from ssbfast.server.room_server import RoomServer
 
 if TYPE_CHECKING:
@@ -102,10 +104,13 @@ class _Collector:
         yield gauge("attendants", "Keys that are announced.", [], {"": len(room.live.online())})
         yield gauge("tunnels", "Tunnels that run.", [], {"": len(room.tunnels)})
         yield counter("bytes_relayed", "Bytes of tunnels, both directions.", [], {"": room.tunnels.bytes_relayed})
-        yield counter("tunnels_ended", "Tunnels that are over, by reason.", ["reason"], counted.tunnels)
-        yield counter("handshakes", "Connections by what came of them.", ["result"], counted.handshakes)
+        ended = {**dict.fromkeys((ending.value for ending in Ending), 0), **counted.tunnels}
+        handshakes = {**dict.fromkeys(HANDSHAKES, 0), **counted.handshakes}
+        refused = {**dict.fromkeys((why.label for why in Why), 0), **counted.refused}
+        yield counter("tunnels_ended", "Tunnels that are over, by reason.", ["reason"], ended)
+        yield counter("handshakes", "Connections by what came of them.", ["result"], handshakes)
         yield counter("limited", "How often a limit was reached.", ["limit"], limited)
-        yield counter("refused", "Keys that got no session, by reason.", ["why"], counted.refused)
+        yield counter("refused", "Keys that got no session, by reason.", ["why"], refused)
         yield gauge("ws_open", "WebSockets that are open.", [], {"": room.websockets_open})
         yield gauge("memory_held_bytes", "Bytes that wait in queues of tunnels.", [], {"": room.relay.hub.lent})
         yield gauge("tasks", "Tasks of the event loop.", [], {"": len(asyncio.all_tasks())})

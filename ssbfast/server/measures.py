@@ -11,6 +11,10 @@ SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 """Upper bounds of a histogram's buckets; a last one has the rest."""
 
 
+HANDSHAKES: Final = ("proven", "refused", "ended")
+"""What comes of connections."""
+
+
 class Histogram:
     """How long something took, in buckets."""
 

@@ -18,6 +18,11 @@ class Why(Enum):
     STRANGER = "stranger"
     NO_PLACE = "no place"
 
+    @property
+    def label(self) -> str:
+        """Return it as a label of measurements."""
+        return self.value.replace(" ", "_")
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Refusal:

@@ -438,7 +438,7 @@ class RoomServer:
             return True
         self.measures.handshakes["refused"] += 1
         why = self._why(who)
-        self.measures.refused[why.value.replace(" ", "_")] += 1
+        self.measures.refused[why.label] += 1
         self.refusals.add(who, session.networks, why)
         self._tell_address("refused", session, who, why=why.value)
         return False if self.keeper is None else _refuse()

@@ -84,6 +84,12 @@ async def test_every_expression_is_about_figures_of_a_room(tmp_path: Path) -> No
     assert own <= shown, "each figure of ours is on the dashboard, or has an alert"
 
 
+def test_prometheus_can_parse_every_expression() -> None:
+    parser = pytest.importorskip("promql_parser")
+    for expression in (*of_dashboard(), *(alert["expr"] for alert in alerts())):
+        parser.parse(expression.replace("$__rate_interval", "5m"))
+
+
 def test_each_alert_has_its_section_in_the_runbook() -> None:
     text = RUNBOOK.read_text(encoding="utf-8")
     headings = re.findall(r"^### (SsbRoom\w+)$", text, re.MULTILINE)
