@@ -31,6 +31,7 @@ class Predecessor:
 
     Attributes:
         sockets: Its sockets; none where no room runs.
+        has_begun_us: Whether it is the process that began this one (`ssbfast room restart`).
 
     Raises:
         BadInputError: A room runs there, and does not give them.
@@ -39,12 +40,14 @@ class Predecessor:
     def __init__(self, data: Path) -> None:
         self._questions: Questions | None = None
         self.sockets = InheritedSockets()
+        self.has_begun_us = False
         try:
             self._questions = Questions(data)
         except NoRoomError:
             return
         try:
-            _, self.sockets = self._questions.ask("take_over", pid=os.getpid())
+            answer, self.sockets = self._questions.ask("take_over", pid=os.getpid())
+            self.has_begun_us = answer["pid"] == os.getppid()
         except BaseException:
             self._questions.close()
             raise
@@ -54,7 +57,11 @@ class Predecessor:
         return self._questions is not None
 
     def retire(self) -> None:
-        """Tell it that we accept connections; when this returns, it does not any more. Raises BadInputError."""
+        """Tell it that we accept connections; when this returns, it does not any more. Raises BadInputError.
+
+        Sockets that nothing took are closed: a connection to one would wait for an answer forever.
+        """
+        self.sockets.close()
         if self._questions is not None:
             self._questions.ask("serving")
             self._questions.close()

@@ -106,6 +106,24 @@ async def test_a_successor_that_dies_changes_nothing(old: Old, tmp_path: Path) -
         await asyncio.to_thread(ask, tmp_path, "take_over")
 
 
+async def test_a_socket_that_nothing_took_is_closed(old: Old, tmp_path: Path) -> None:
+    port = old.server.port
+    before = await predecessor(tmp_path)
+    await asyncio.to_thread(before.retire)
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", port)
+
+
+async def test_a_process_that_the_room_began_knows_it(
+    old: Old, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with contextlib.closing(await predecessor(tmp_path)) as before:
+        assert not before.has_begun_us
+    monkeypatch.setattr(handover.os, "getppid", handover.os.getpid)  # as if the old room were the parent
+    with contextlib.closing(await predecessor(tmp_path)) as before:
+        assert before.has_begun_us
+
+
 async def test_one_of_two_successors_takes_over(old: Old, tmp_path: Path) -> None:
     first, second = await predecessor(tmp_path), await predecessor(tmp_path)
     await asyncio.to_thread(first.retire)

@@ -48,6 +48,11 @@ class Course:
         self._predecessor = predecessor
         self._manager = ServiceManager()
 
+    @property
+    def is_restarted(self) -> bool:
+        """Return whether the process was begun by the room before, and so is none that a terminal waits for."""
+        return self._predecessor is not None and self._predecessor.has_begun_us
+
     async def run(self, server: RoomServer, sites: Sequence[Site], data: Path) -> None:
         """Look after a room that listens; return when it is to be closed, its peers having left as far as they did.
 

@@ -27,6 +27,7 @@ from ssbfast.cli.options import (
     several,
 )
 from ssbfast.cli.output import Event, LogForm, Printer, shell_word
+from ssbfast.cli.room.common import next_command
 from ssbfast.cli.room.course import Course
 from ssbfast.cli.room.metrics import MetricsSite
 from ssbfast.cli.runner import run_until_stopped
@@ -86,6 +87,8 @@ def _admin(text: str | None) -> FeedId | None:
 
 
 LETS_ENCRYPT: Final = "https://acme-v02.api.letsencrypt.org/directory"
+
+_END: Final = "Ctrl-C ends the room."
 
 CONFIG: Final = "room.toml"
 """The file of options in /etc/ssbfast."""
@@ -431,7 +434,8 @@ async def _run(
     def on_event(event: dict[str, Any]) -> None:
         if event["event"] == "listening":
             is_open = server.registry.mode is Mode.OPEN
-            printer.text(introduction(event, secret, only_here=server.is_wildcard_only, is_open=is_open))
+            end = f"{next_command('drain', secret.parent)} ends the room." if course.is_restarted else _END
+            printer.text(introduction(event, secret, only_here=server.is_wildcard_only, is_open=is_open, end=end))
         if event["event"] != "listening" or printer.as_json:
             log.event(event)
 
@@ -497,7 +501,9 @@ class RoomLog:
         self._printer.put(line)
 
 
-def introduction(listening: dict[str, Any], secret: Path, *, only_here: bool, is_open: bool = True) -> str:
+def introduction(
+    listening: dict[str, Any], secret: Path, *, only_here: bool, is_open: bool = True, end: str = _END
+) -> str:
     """Return what people see first: the room's id, and what to do next."""
     lines = [
         f"Room {listening['id']}",
@@ -520,5 +526,5 @@ def introduction(listening: dict[str, Any], secret: Path, *, only_here: bool, is
         ]
     else:
         lines.append("Only members may announce themselves here: ssbfast room members, ssbfast room invite.")
-    lines.append("Ctrl-C ends the room.")
+    lines.append(end)
     return "\n".join(lines)
