@@ -116,6 +116,28 @@ def test_a_store_that_cannot_be_ours_is_named_and_left_alone(
     assert snapshot(tmp_path) == before
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [(newer, "newer version"), (damaged, "it is damaged"), (foreign, "another program's database")],
+)
+def test_a_store_that_is_exchanged_under_a_running_room(
+    place: RoomProcesses, tmp_path: Path, spoil: Callable[[Path], None], words: str
+) -> None:
+    """It is named, peers go on, and at the end it is as it was put there."""
+    room = place.room()
+    place.listen("a", 9).event("announced")
+    other = made(tmp_path / "other")
+    spoil(other)
+    whole = (other / FILE).read_bytes()
+    os.replace(other / FILE, place.path("room") / FILE)
+    assert words in room.event("records_problem")["problem"]
+    place.listen("b", 9).event("announced")
+    room.signal(signal.SIGINT)
+    assert room.wait() == 0 and room.stderr == ""
+    assert (place.path("room") / FILE).read_bytes() == whole
+
+
 @contextlib.contextmanager
 def locked(data: Path) -> Iterator[None]:
     """The store, while another program is in the middle of a change."""
@@ -152,7 +174,7 @@ def test_a_running_room_tells_that_it_cannot_write(place: RoomProcesses, disk: S
         assert words in room.event("records_problem")["problem"]
         place.listen("b", 9).event("announced")
     assert register(place, "a", "alice").returncode == 0
-    room.signal(signal.SIGTERM)
+    room.signal(signal.SIGINT)
     assert room.wait() == 0 and room.stderr == ""
 
 
@@ -286,7 +308,7 @@ def test_a_site_s_visitors_leave_files_to_peers(place: RoomProcesses) -> None:
             reached = {row["limit"]: row["reached"] for row in told}
             assert not reached.get("files"), "it never was out of files"
             assert psutil.Process(room.process.pid).num_fds() < 200
-        room.signal(signal.SIGTERM)
+        room.signal(signal.SIGINT)
         assert room.wait() == 0 and room.stderr == ""
 
 

@@ -47,7 +47,7 @@ def test_to_another_directory(tmp_path: Path) -> None:
         over.set()
         busy.join(PATIENCE)
         before = told(old)
-        room.signal(signal.SIGTERM)
+        room.signal(signal.SIGINT)
         assert room.wait() == 0
         assert events("room", "restore", str(tmp_path / "backup.tar"), "--data", str(new))[0]["id"] == before["id"]
         place.room("moved")
