@@ -187,6 +187,7 @@ class RoomServer:
             EndWebSessions: self._write,
         }
         self._next_session = 1
+        self._without_place: set[RoomSession] = set()  # proven, and refused because the room is full
         self._by_websocket: set[RoomSession] = set()  # also those that have not proved a key yet
         self._began = 0.0
         self._acceptors: list[Acceptor[Link]] = []
@@ -438,6 +439,8 @@ class RoomServer:
             return True
         self.measures.handshakes["refused"] += 1
         why = self._why(who)
+        if why is Why.NO_PLACE:
+            self._without_place.add(session)
         self.measures.refused[why.label] += 1
         self.refusals.add(who, session.networks, why)
         self._tell_address("refused", session, who, why=why.value)
@@ -490,8 +493,10 @@ class RoomServer:
     def connection_lost(self, session: RoomSession) -> None:
         """Take note that a connection is gone, in any state."""
         if session in self.limits.connections and not self.is_closing:
-            self.limits.fail(session)  # it had its place, and its handshake came to nothing
+            if session not in self._without_place:  # its handshake came to nothing, and not for want of a place
+                self.limits.fail(session)
             self._plan_sweep()
+        self._without_place.discard(session)
         self.limits.connections.remove(session)
         self.limits.sessions.remove(session)
         self._by_websocket.discard(session)

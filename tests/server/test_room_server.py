@@ -238,6 +238,20 @@ async def test_an_address_that_sends_garbage_is_refused_without_an_answer_and_it
         await room.raw()
 
 
+async def test_an_address_has_no_penalty_for_peers_that_find_the_room_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with served_room() as room:
+        room.server.limits.penalties = Penalties(Rate(0.01, 3), Rate(0.01, 1), 60.0)
+        with monkeypatch.context() as full:
+            full.setattr(room.server.limits, "enter", lambda _session: False)
+            for _ in range(6):
+                with pytest.raises(SSBError):
+                    await room.raw()
+                await eventually(lambda: not room.server.limits.connections)
+        assert not room.server.limits.tally.total
+        assert not room.server._without_place
+        await room.raw()
+
+
 async def test_many_who_connect_and_go_leave_nothing() -> None:
     async with served_room() as room:
         for kind in range(60):

@@ -87,6 +87,7 @@ class Course:
             self._manager.start(os.getpid(), f"listening on port {server.port}")
             await _first(self._terminated.wait(), succession.taken_over.wait())
             if succession.taken_over.is_set():
+                self._manager.close()  # the signs of life are the new process's
                 server.events.emit("taken_over")
                 await server.drain(self._seconds, grace=limits.HANDOVER_GRACE)
             else:
