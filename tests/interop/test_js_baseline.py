@@ -58,20 +58,20 @@ async def test_absent_target_2018(portal_2018: Portal, peers: StartPeer) -> None
     assert (await scenarios.absent_target(portal_2018, peers, "tunnel-2018")).startswith("could not connect to:@")
 
 
-@pytest.mark.parametrize(("caller", "target"), RING)
+@pytest.mark.parametrize(("caller", "target"), RING[:1])
 async def test_wrong_key(room: Portal, peers: StartPeer, caller: Kind, target: Kind) -> None:
     await scenarios.wrong_key(room, peers, caller, target)
 
 
 @pytest.mark.parametrize("victim", ["caller", "target"])
-@pytest.mark.parametrize(("caller", "target"), RING)
+@pytest.mark.parametrize(("caller", "target"), RING[:1])
 async def test_killed_peer(room: Portal, peers: StartPeer, caller: Kind, target: Kind, victim: str) -> None:
     await scenarios.killed_peer(room, peers, caller, target, victim=victim)
 
 
 @pytest.mark.parametrize("how", ["disconnect", "destroy"])
 @pytest.mark.parametrize("first", ["caller", "target"])
-@pytest.mark.parametrize(("caller", "target"), RING)
+@pytest.mark.parametrize(("caller", "target"), RING[:1])
 async def test_goodbye(room: Portal, peers: StartPeer, caller: Kind, target: Kind, first: str, how: How) -> None:
     await scenarios.goodbye(room, peers, caller, target, first=first, how=how)
 
@@ -81,7 +81,7 @@ async def test_goodbye_2018(portal_2018: Portal, peers: StartPeer, first: str) -
     await scenarios.goodbye(portal_2018, peers, "tunnel-2018", "tunnel-2018", first=first, how="disconnect")
 
 
-@pytest.mark.parametrize(("caller", "target"), RING)
+@pytest.mark.parametrize(("caller", "target"), RING[:1])
 async def test_bulk(room: Portal, peers: StartPeer, caller: Kind, target: Kind) -> None:
     await scenarios.bulk(room, peers, caller, target)
 
