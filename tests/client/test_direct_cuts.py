@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ssbfast import limits
-from ssbfast.budgets import Rates
+from ssbfast.budgets import NO_DELAY, Rates
 from ssbfast.direct.budgets import Resources
 from ssbfast.net.stun_server import Limiter
 from tests.helpers.cuts import HOW, LOST, Cut, SessionRuns, cutting, descriptors
@@ -35,8 +35,8 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
         "GOODBYE_SECONDS": 1.0,
     }.items():  # fmt: skip
         monkeypatch.setattr(limits, name, seconds)
-    # The room has patience with one who opens a tunnel every 20 ms, and asks where he is.
-    monkeypatch.setattr(Rates, "spend", lambda *_args: 0.0)
+    # The room has patience with a peer that opens a tunnel every 20 ms, and asks where it is.
+    monkeypatch.setattr(Rates, "spend", lambda *_args: NO_DELAY)
     monkeypatch.setattr(Limiter, "allows", lambda *_args: True)
 
 

@@ -161,7 +161,9 @@ def test_a_forward_that_was_opened_while_direct_ends_on_the_relay(how: str, loss
         with Memory(caller, listener) as memory:
             moved = move(street, how, "B", port, blob, Accidents(blob.size, dies))
         judge(f"{how} opened while direct, loss {loss}", moved, memory)
-        assert blob.size // 4 < street.relayed() - relayed < blob.size * 3 // 4 * (2 if loss else 1)
+        # The path dies when half is fetched; of what is put, megabytes are still in buffers then.
+        most = blob.size * (3 if how == "fetch" else 3.8) / 4 * (2 if loss else 1)
+        assert blob.size // 4 < street.relayed() - relayed < most
         assert paths_of(caller)[:2] == ["direct", "tunnel"]
         assert not caller.said("closed") and not listener.said("closed")
 
