@@ -57,8 +57,9 @@ FALLBACK_TESTS = ("tests/wire/test_box_stream.py", "tests/wire/test_packet_strea
 ABOUT = "import json, platform, sys; print(json.dumps([platform.python_implementation(), *sys.version_info[:3]]))"
 INSTALLED = "import ssbfast; from ssbfast import native; print(ssbfast.__file__); print(native.BACKEND)"
 IMPORT_ALL = """
-import importlib, pkgutil, sys, ssbfast
+import importlib, pkgutil, sys, warnings, ssbfast
 from ssbfast.errors import DirectUnavailableError
+warnings.filterwarnings("ignore", "Python 3.10 support will be dropped", DeprecationWarning)  # acme's
 for module in pkgutil.walk_packages(ssbfast.__path__, "ssbfast."):
     if module.name.endswith("__main__"):
         continue
