@@ -22,8 +22,7 @@ TOOLS = ("env", "sh", "ip", "node", "npm", "mount", "umount", "prlimit")
 
 LEFT_OUT = {
     "tests/cli/test_completion.py": "runs shells, the same for every Python",
-    "tests/interop/test_js_baseline.py": "JavaScript against JavaScript: nothing of ours",
-    "tests/interop/test_proxies.py": "runs proxies, the same for every Python",
+    "tests/interop": "runs peers and proxies of others, the same for every Python",
     "tests/browser": "looks at pages in a browser; the same for every Python",
     "tests/c": "compiles the core by itself",
     "tests/fuzz": "compiles the core by itself",
@@ -31,8 +30,10 @@ LEFT_OUT = {
     "tests/hostile": "attacks a room for minutes; the same for every Python",
     "tests/mutants": "compiles the core with mistakes in it",
     "tests/packaging": "reads packaging, the same for every Python",
+    "tests/test_backends.py": "compares the core with plain Python, the same for every Python",
     "tests/test_floors.py": "reads the package's sources, not what is installed",
     "tests/test_workflows.py": "reads .github, the same for every Python",
+    "tests/wire/direct/carriers/test_model.py": "thousands of schedules without I/O, the same for every Python",
 }
 SMOKE = (
     "tests/test_readme.py",
