@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import click
 
@@ -49,6 +49,12 @@ if TYPE_CHECKING:
     from ssbfast.store.room_store import RoomStore
 
 T = TypeVar("T")
+
+
+class Closable(Protocol):
+    """Something that is closed when the room has ended, or has not begun."""
+
+    def close(self) -> None: ...
 
 
 def default_data() -> Path:
@@ -272,37 +278,39 @@ def run(
     me = read_secret(secret, create=True)
     name = name or (host.host if host is not None else "")
     is_new = not has_records(secret.parent)
-    records = open_records(secret.parent)
-    predecessor = Predecessor(secret.parent) if take_over else None
-    inherited = from_service_manager() if predecessor is None else predecessor.sockets
-    site = _site(plan, records, inherited, secret.parent, is_new=is_new, admin=admin, me=me.id)
-    measured = None if metrics is None else MetricsSite(metrics, metrics_token_file, inherited)
-    options = {
-        "me": me,
-        "records": records,
-        "alias_url": None if site is None else site.alias_url,
-        "listen": listen,
-        "host": host,
-        "udp": reflect,
-        "name": name,
-        "network": network,
-        "inherited": inherited,
-        "caps": RoomCaps(limit, allow_address),
-        "log_addresses": log_addresses,
-    }
-    if log_addresses:
-        warn("the log names the addresses of peers (--log-addresses)")
     terminated = asyncio.Event()
 
     def terminate() -> bool:
         terminated.set()
         return True
 
-    course = Course(terminated, drain_seconds, predecessor)
     with contextlib.ExitStack() as opened:
-        for one in (records, site, measured, predecessor):
+
+        def kept(one: Closable | None) -> None:
             if one is not None:
                 opened.callback(one.close)
+
+        kept(records := open_records(secret.parent))
+        kept(predecessor := Predecessor(secret.parent) if take_over else None)
+        inherited = from_service_manager() if predecessor is None else predecessor.sockets
+        kept(site := _site(plan, records, inherited, secret.parent, is_new=is_new, admin=admin, me=me.id))
+        kept(measured := None if metrics is None else MetricsSite(metrics, metrics_token_file, inherited))
+        if log_addresses:
+            warn("the log names the addresses of peers (--log-addresses)")
+        options = {
+            "me": me,
+            "records": records,
+            "alias_url": None if site is None else site.alias_url,
+            "listen": listen,
+            "host": host,
+            "udp": reflect,
+            "name": name,
+            "network": network,
+            "inherited": inherited,
+            "caps": RoomCaps(limit, allow_address),
+            "log_addresses": log_addresses,
+        }
+        course = Course(terminated, drain_seconds, predecessor)
         return run_until_stopped(
             lambda printer: _run(printer, secret, site, measured, course, **options),
             log=form,
