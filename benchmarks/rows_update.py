@@ -1,4 +1,4 @@
-"""How the row of a room's update is measured: connections and tunnels while `ssbfast room restart` is at work."""
+"""Measure the row of a room's update: connections and tunnels while `ssbfast room restart` is at work."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _PATIENCE: Final = 60.0
 
 @dataclass(slots=True)
 class Update:
-    """What happened in one update. before, during: seconds of each connect, until the room has answered a call.
+    """The course of one update. before, during: seconds of each connect, until the room has answered a call.
 
     took: until the new process served. ended: tunnels that did not end by themselves. wrong: those with another digest.
     """

@@ -53,7 +53,7 @@ _PAUSE: Final = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What a room has. memory: resident bytes."""
+    """The resources of a room. memory: resident bytes."""
 
     memory: int
     files: int
@@ -71,7 +71,7 @@ class Figures:
 
 @dataclass(slots=True)
 class Done:
-    """What the load has done. failed: by the kind of the error."""
+    """The work of the load so far. failed: by the kind of the error."""
 
     joins: int = 0
     tunnels: int = 0

@@ -48,7 +48,7 @@ class Setting:
 
 @dataclass(slots=True)
 class ConfigFile:
-    """What a file sets. settings: by the name of the parameter. mistakes: one line each, in the order of the file."""
+    """The settings of a file. settings: by the name of the parameter. mistakes: a line each, in its order."""
 
     path: Path
     settings: dict[str, Setting] = field(default_factory=dict)

@@ -27,7 +27,7 @@ Event = Mapping[str, Any]
 
 
 class Level(enum.IntEnum):
-    """How much a line of a log matters, as syslog and journald count it."""
+    """The weight of a line of a log, as syslog and journald count it."""
 
     ERROR = 3
     WARNING = 4

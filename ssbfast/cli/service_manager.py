@@ -1,4 +1,4 @@
-"""What a service is told by, and tells, its service manager: systemd's notifications (sd_notify(3)), no more."""
+"""Talk to the service manager: systemd's notifications (sd_notify(3)), no more."""
 
 from __future__ import annotations
 

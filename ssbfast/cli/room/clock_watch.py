@@ -1,4 +1,4 @@
-"""What happens to a room's time: the process was stopped, or the clock of the machine was set."""
+"""Watch a room's time: the process may be stopped, the clock of the machine may be set."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Site(Protocol):
-    """What listens beside a room."""
+    """A listener beside a room."""
 
     @property
     def every_socket(self) -> Sequence[socket.socket]:
@@ -34,7 +34,7 @@ class Site(Protocol):
 
 
 class Course:
-    """What a room's process does beside serving.
+    """The work of a room's process beside serving.
 
     Args:
         terminated: Set when the room is to drain and end.

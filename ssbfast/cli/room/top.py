@@ -23,7 +23,7 @@ _ORDERS: Final[dict[str, tuple[str, Callable[[dict[str, Any]], float]]]] = {
     "b": ("bytes", lambda tunnel: tunnel["bytes"]),
     "t": ("time", lambda tunnel: tunnel["seconds"]),
 }
-"""What can be sorted by, by the key that chooses it."""
+"""The orders, by the key that chooses each."""
 
 _KEYS: Final = "s bytes a second   b bytes   t time   q quit"
 _HEAD_LINES: Final = 6

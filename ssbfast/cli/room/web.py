@@ -122,13 +122,8 @@ def plan_web(
         MissingExtraError: The extra `web` is not installed, or `tls` for an authority.
     """
     try:
-        # Each is only looked for: the site itself imports it later.
-        import jinja2  # noqa: F401
-        import markdown_it  # noqa: F401
-        import segno  # noqa: F401
-        import starlette  # noqa: F401
-        import uvicorn  # noqa: F401
-        import websockets  # noqa: F401
+        for name in ("jinja2", "markdown_it", "segno", "starlette", "uvicorn", "websockets"):
+            importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"--web needs an extra ({error.name}): pip install 'ssbfast[web]'") from None
     from ssbfast.server.networks import parse_networks
