@@ -174,7 +174,7 @@ WEB: Final = Row(
     (
         Target(1.0, ("memory to 12 MiB", "start to 0.6 s", "page to 20 ms"), at_most=True),
         Target(1.0, ("WebSocket to 12 KiB", "attendant to 6.5 KiB"), at_most=True),
-        Target(2.0, ("p99 beside 200 pages a second to alone",), at_most=True),
+        Target(2.0, ("p99 beside 200 dashboards a second to alone",), at_most=True),
         Target(1.03, ("CPU a GB to without",), at_most=True),
     ),
 )

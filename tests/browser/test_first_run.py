@@ -108,6 +108,8 @@ async def test_from_the_first_link_to_a_block(tmp_path: Path, language: str, wid
             await here.click('form[action$="/block"] button')
             assert "advertises" in await here.page.inner_text("main")
             assert place.room.live.load(guest.me.id).sessions == 0
+            if scripts:  # The dashboard is live: it notices by itself.
+                await there.page.wait_for_url("**/login?next=/dashboard")
             await there.open("/dashboard")
             assert "/login?next=/dashboard" in there.page.url
             assert here.problems == []

@@ -50,13 +50,13 @@ class Window:
         from playwright.async_api import Error
 
         url = path if path.startswith("http") else self.base + path
-        try:
-            response = await self.page.goto(url)
-        except Error as error:
-            if "interrupted by another navigation" not in error.message:
-                raise
-            await self.page.wait_for_load_state()
-            response = await self.page.goto(url)
+        for attempt in range(5):
+            try:
+                response = await self.page.goto(url)
+                break
+            except Error as error:
+                if "interrupted by another navigation" not in error.message or attempt == 4:
+                    raise
         assert response is not None
         return int(response.status)
 

@@ -121,11 +121,9 @@ def plan_web(
         BadInputError: One of them makes no sense.
         MissingExtraError: The extra `web` is not installed, or `tls` for an authority.
     """
-    try:
-        for name in ("jinja2", "markdown_it", "segno", "starlette", "uvicorn", "websockets"):
-            importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(f"--web needs an extra ({error.name}): pip install 'ssbfast[web]'") from None
+    for name in ("jinja2", "markdown_it", "segno", "starlette", "uvicorn", "websockets"):
+        if importlib.util.find_spec(name) is None:
+            raise MissingExtraError(f"--web needs an extra ({name}): pip install 'ssbfast[web]'")
     from ssbfast.server.networks import parse_networks
     from ssbfast.server.web.client_address import LOOPBACK, SiteName
 

@@ -8,15 +8,16 @@ import time
 from datetime import datetime, timezone
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import jinja2
-import segno
-from markdown_it import MarkdownIt
 from markupsafe import Markup, escape
 
 from ssbfast.ids import ID_BYTES, FeedId
 from ssbfast.server.web.languages import LANGUAGES, Text
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
 
 HERE: Final = Path(__file__).parent
 STATIC: Final = HERE / "static"
@@ -150,6 +151,8 @@ def doors(seed: str) -> Markup:
 
 def qr(content: str) -> Markup:
     """Return a QR code as SVG. Takes milliseconds: call it in a thread."""
+    import segno  # a megabyte: loaded with the first code
+
     code = segno.make(content, error="m", boost_error=False, micro=False)
     return Markup(code.svg_inline(border=2, omitsize=True, svgclass="qr", lineclass=None, dark="#111", light="#fff"))
 
@@ -194,7 +197,12 @@ def until(text: Text, seconds: float) -> str:
 _NOTICES: Final = 32
 """Notices whose HTML is kept: 2 MB at the worst."""
 
-_MARKDOWN: Final = MarkdownIt("commonmark", {"html": False, "linkify": False}).disable(["image", "html_block"])
+
+@cache
+def _notices() -> MarkdownIt:
+    from markdown_it import MarkdownIt  # a megabyte: loaded with the first notice
+
+    return MarkdownIt("commonmark", {"html": False, "linkify": False}).disable(["image", "html_block"])
 
 
 @lru_cache(_NOTICES)
@@ -203,8 +211,9 @@ def markdown(source: str) -> Markup:
 
     Long notices take a tenth of a second, the first time: call it in a thread.
     """
-    tokens = _MARKDOWN.parse(source)
+    notices = _notices()
+    tokens = notices.parse(source)
     for token in tokens:
         if token.type in ("heading_open", "heading_close"):  # the page has the first one
             token.tag = f"h{min(6, int(token.tag[1]) + 1)}"
-    return Markup(_MARKDOWN.renderer.render(tokens, _MARKDOWN.options, {}))
+    return Markup(notices.renderer.render(tokens, notices.options, {}))
