@@ -292,6 +292,21 @@ GRAPH_CACHE: Final = 1024
 GRAPH_CALLS: Final = 64
 """Keys that an ssb server is asked about at a time; the others wait their turn."""
 
+TICKETS: Final = 64
+"""Tickets of a peer that are open at a time."""
+
+TICKET_TEXT: Final = 480
+"""Characters of a ticket behind its prefix: one with the longest host has 461."""
+
+PAIRING_SESSIONS: Final = 8
+"""Sessions of ticket keys that a peer has let in, at a time."""
+
+PAIRING_ATTEMPTS: Final = 32
+"""Sessions that one ticket gets: its taker needs one, and some more on a bad line."""
+
+SERVICES: Final = 64
+"""Services that a peer offers under names of their own."""
+
 PRIVATE_TAGS: Final = 100_000
 """Tags (contacts times portals) that are tried for one private tunnel address: 0.2 s."""
 
@@ -594,6 +609,15 @@ GRAPH_SECONDS: Final = 2.5
 
 GRAPH_RETRY_SECONDS: Final = 1.0
 """The first pause before an ssb server is dialled again; `RECONNECT_MAX` is the longest."""
+
+PAIRING_SECONDS: Final = 30.0
+"""From the end of the handshake with a ticket key to the end of its session."""
+
+TICKET_SECONDS: Final = 3600.0
+"""From the making of a ticket to its end, unless the user says otherwise."""
+
+TICKET_SECONDS_MAX: Final = 7 * 86_400.0
+"""The longest life of a ticket."""
 
 # ---------------------------------------------------------------- direct paths
 

@@ -29,6 +29,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from ssbfast import limits
+from ssbfast.client.pairing import Tickets
 from ssbfast.client.slots import Slots
 from ssbfast.client.tunnel_auth import Trust
 from ssbfast.errors import FeedIdError, LimitError, SSBError
@@ -101,6 +102,7 @@ class Answering:
     on_arrived, on_departed: called with peers that were let in, and at their end. on_denied: called for the others.
     intercept, named: see `Peer`.
     is_standby: returns whether a tunnel may be a standby; it calls back when it turns out to be a peer's session.
+    tickets: lets in those that hold a ticket, to the one call that takes it.
     """
 
     def __init__(
@@ -117,6 +119,7 @@ class Answering:
         intercept: Intercept | None = None,
         named: Named | None = None,
         is_standby: Callable[[IncomingPeer, Link, Callable[[], None]], bool] | None = None,
+        tickets: Tickets | None = None,
     ) -> None:
         self._me = me
         self._network = network
@@ -129,6 +132,7 @@ class Answering:
         self._intercept = intercept
         self._named = named
         self._is_standby = is_standby
+        self._tickets = tickets
         self._waiting: dict[Peer, _Waiting] = {}
         self._sessions: Slots[IncomingPeer] = Slots(
             limits.INNER_SESSIONS, limits.INNER_SESSIONS_PER_KEY, is_spare=lambda peer: peer.is_idle
@@ -195,13 +199,29 @@ class Answering:
             waiting.unproven.discard(link)
             rank = _SlotRank.EXPECTED if matches and self._expects(who) else _SlotRank.UNDECIDED
             _end(waiting.refused.add(link, inner.origin or who, rank))
+        if self._tickets is not None:
+            return self._judge_holder(self._tickets, inner, link, who, matches)
+        return self._judge(inner, link, who, matches)
+
+    async def _judge_holder(
+        self, tickets: Tickets, inner: IncomingPeer, link: Link, who: FeedId, matches: bool
+    ) -> bool:
+        """Decide over a key that may be that of a ticket; then the room names the caller, and not that key."""
+        api = await tickets.admit(inner, who, inner.origin)
+        if api is not None:
+            inner.become_guest(api)
+            return self._apply_verdict(inner, link, who, Verdict(None, None))
+        verdict = self._judge(inner, link, who, matches)
+        return verdict if isinstance(verdict, bool) else await verdict
+
+    def _judge(self, inner: IncomingPeer, link: Link, who: FeedId, matches: bool) -> bool | Awaitable[bool]:
         if isinstance(self._admission, Trust):
-            return self._judge(self._admission, inner, link, who, matches)
+            return self._ask(self._admission, inner, link, who, matches)
         reason = None if self._admission.decide(who) else Reason.STRANGER
         verdict = Verdict(reason if matches else Reason.MISMATCH, None)
         return self._apply_verdict(inner, link, who, verdict)
 
-    async def _judge(self, trust: Trust, inner: IncomingPeer, link: Link, who: FeedId, matches: bool) -> bool:
+    async def _ask(self, trust: Trust, inner: IncomingPeer, link: Link, who: FeedId, matches: bool) -> bool:
         return self._apply_verdict(inner, link, who, await trust.judge(who, origin_matches=matches))
 
     def _apply_verdict(self, inner: IncomingPeer, link: Link, who: FeedId, verdict: Verdict) -> bool:
@@ -225,12 +245,16 @@ class Answering:
     def session_opened(self, inner: IncomingPeer, link: Link) -> None:
         self._release_slots(inner, link)
         self._take_session(inner)
+        if inner.is_guest:
+            return
         if self._is_standby is None or not self._is_standby(inner, link, lambda: self._on_arrived(inner)):
             self._on_arrived(inner)
 
     def session_closed(self, inner: IncomingPeer, link: Link) -> None:
         self._release_slots(inner, link)
         self._sessions.discard(inner)
+        if self._tickets is not None:
+            self._tickets.left(inner)
         self._on_departed(inner)
 
     def _release_slots(self, inner: IncomingPeer, link: Link) -> None:
@@ -251,6 +275,7 @@ class IncomingPeer(Peer):
     """A caller: shown to the application once the handshake has proven it and it was let in.
 
     outer: the session with the room. origin: the caller's id as the room gives it. verdict: why it was let in.
+    is_guest: it holds a ticket, and is no peer of the application's.
     """
 
     def __init__(
@@ -268,6 +293,13 @@ class IncomingPeer(Peer):
         self.outer = outer
         self.origin = origin
         self.verdict = Verdict(None, None)
+        self.is_guest = False
+
+    def become_guest(self, api: Api) -> None:
+        """Serve these methods and nothing else, not even those of direct paths."""
+        self.is_guest = True
+        self._intercept = self._named = None
+        self.serve(api)
 
     def on_open(self, link: Link) -> None:
         super().on_open(link)

@@ -25,6 +25,7 @@ from ssbfast.client.direct_paths import Direct, DirectPaths
 from ssbfast.client.events import ClientEvents, tunnel_address
 from ssbfast.client.incoming_tunnels import SERVED, Answering, Arrivals, IncomingPeer, api_for_rooms
 from ssbfast.client.joined_room import Announce, JoinedRoom, KeyedEndpoint
+from ssbfast.client.pairing import Tickets, take_ticket
 from ssbfast.client.reconnect import keep
 from ssbfast.client.sign_in import Consent, serve_sign_in
 from ssbfast.client.targets import Private, parse_target, ways_into, ways_to
@@ -59,6 +60,7 @@ from ssbfast.wire.direct.keys import Role
 from ssbfast.wire.handshake import ClientHandshake
 from ssbfast.wire.http_auth import is_nonce, new_nonce, solve
 from ssbfast.wire.muxrpc import Called
+from ssbfast.wire.pairing import Taken, Ticket
 from ssbfast.wire.private_tunnel import PrivateTunnelAddress
 
 _WEB_INVITES = ("https:", "http:", "ssb:")
@@ -85,6 +87,7 @@ class RoomClient:
         on_sign_in: Called when a room wants to sign a browser in to its web site as us, with a `SignInRequest`; it
             returns whether our user wants that, or an awaitable of it. None: no room is given a solution.
         on_event: Called in the loop with each event, a dict with the member "event".
+        tickets: Lets in the holders of our tickets, once each (`client/pairing.py`). To be closed by its owner.
         name_denials: Look for the aliases of peers that we refuse: in the room that we share, and at its web site.
 
     Raises:
@@ -105,6 +108,7 @@ class RoomClient:
         groups: Iterable[bytes] = (),
         on_sign_in: Consent | None = None,
         on_event: Callable[[dict[str, Any]], None] | None = None,
+        tickets: Tickets | None = None,
         name_denials: bool = False,
     ) -> None:
         if boxing not in ("merged", "split"):
@@ -141,6 +145,7 @@ class RoomClient:
             intercept=self._on_call,
             named=self._named,
             is_standby=None if direct is None else self._is_standby,
+            tickets=tickets,
         )
         self._direct = None if direct is None else self._paths(direct)
         self._names = DenialNames(self._room_of, self._on_named) if name_denials else None
@@ -443,6 +448,31 @@ class RoomClient:
         async with self._visits.visiting(found) as room:
             return await self.connect(target, room=room, anyway=anyway)
 
+    async def pair(self, ticket: Ticket, name: str | None = None) -> Taken:
+        """Take a ticket: prove to the peer that made it that we hold it, and which peer we are. It follows us then.
+
+        Args:
+            ticket: The ticket; its room has to be joined.
+            name: What we call ourselves: 1 to 32 of a-z, 0-9 and -.
+
+        Returns:
+            What the other peer calls itself, and what it offers. To follow it is the caller's to do.
+
+        Raises:
+            RefusedError: The ticket cannot be used, has been used, or its peer is not in the room.
+            LocalProtocolError: The room is not joined.
+            SSBError: The session ended, or there was no answer.
+        """
+        room = self._room_of(ticket.room.shs) if ticket.room.shs is not None else None
+        if room is None:
+            raise LocalProtocolError("the ticket's room is not joined")
+        guest = Peer(path="tunnel", portal=room.id)
+        try:
+            await self._open_tunnel(room, ticket.target, None, guest, me=ticket.key())
+            return await take_ticket(guest, self.me, ticket, name)
+        finally:
+            await guest.close()
+
     async def register_alias(self, room: JoinedRoom, name: str) -> str:
         """Register an alias of ours in a room; return its web address.
 
@@ -497,12 +527,16 @@ class RoomClient:
         inner: Peer,
         *,
         deadline: float | None = None,
+        me: Keypair | None = None,
     ) -> None:
-        """Open a tunnel that `inner` runs over. deadline: seconds for the handshake, if not the usual ones."""
+        """Open a tunnel that `inner` runs over.
+
+        deadline: seconds for the handshake, if not the usual ones. me: the key to prove, if not our own.
+        """
         relay = self._need_relay()
         if deadline is None:
             deadline = limits.HANDSHAKE_SECONDS
-        handshake = ClientHandshake(self.me, target, network=self._network)
+        handshake = ClientHandshake(me or self.me, target, network=self._network)
         args: dict[str, Any] = {"portal": str(room.id), "target": str(target)}
         if instance is not None:
             args["instance"] = instance

@@ -47,6 +47,20 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "ALTER TABLE denials ADD COLUMN alias TEXT",
         "ALTER TABLE denials ADD COLUMN verified_at REAL",
     ),
+    # 4: what we call a peer; and the tickets that we have made, by their public keys. Their secrets are nowhere.
+    (
+        "ALTER TABLE contacts ADD COLUMN nickname TEXT",
+        "CREATE UNIQUE INDEX nicknames ON contacts (nickname) WHERE nickname IS NOT NULL",
+        """
+        CREATE TABLE tickets (
+            key BLOB PRIMARY KEY CHECK (typeof(key) = 'blob' AND length(key) = 32),
+            made REAL NOT NULL,
+            expires REAL NOT NULL,
+            taker BLOB CHECK (taker IS NULL OR (typeof(taker) = 'blob' AND length(taker) = 32)),
+            taken REAL
+        ) WITHOUT ROWID
+        """,
+    ),
 )
 
 APPLICATION: Final = 0x73736266

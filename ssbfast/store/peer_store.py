@@ -1,4 +1,4 @@
-"""A peer's store: the peers that it follows and blocks, and the connections that it refused, in one SQLite file.
+"""A peer's store: the peers that it knows, its tickets, and the connections that it refused, in one SQLite file.
 
 Several processes may use one store at a time: `ssbfast listen` reads what `ssbfast block` writes. A `Store` is one
 connection to it. Its methods may be called from any thread; reads take microseconds and never wait for a writer, but a
@@ -9,6 +9,7 @@ write may wait for another process, up to `STORE_BUSY_SECONDS`: programs with an
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import sqlite3
 import time
@@ -18,12 +19,14 @@ from pathlib import Path
 from typing import Final
 
 from ssbfast import limits
-from ssbfast.errors import StoreError
+from ssbfast.errors import BadInputError, StoreError
 from ssbfast.ids import FeedId
 from ssbfast.room.denials import Batch, Denial, RandBelow, RoomTally, Row, plan
 from ssbfast.room.tunnel_auth import Reason, Relation
 from ssbfast.store import database, peer_schema
-from ssbfast.store.database import Place, StoreFile, decoding
+from ssbfast.store.database import Place, decoding
+from ssbfast.store.peer_tickets import Pairing, TicketTable
+from ssbfast.wire.pairing import is_name
 
 FILE: Final = "store.sqlite"
 """The store's name in a data directory."""
@@ -33,11 +36,12 @@ _DENIAL: Final = "room, origin, reason, time, known, proven, number, alias, veri
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """A peer in the follow graph. changed: when we said so last, seconds since 1970."""
+    """A peer that we know. changed: when we said so last, seconds since 1970. nickname: what we call it, or None."""
 
     id: FeedId
     relation: Relation
     changed: float
+    nickname: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,7 @@ class DenialCount:
         return self.refused - self.kept
 
 
-class Store(StoreFile):
+class Store(TicketTable):
     """A connection to the store in `data`, which is made if it is missing (`StoreFile`).
 
     Attributes:
@@ -79,9 +83,14 @@ class Store(StoreFile):
 
     # ------------------------------------------------------------ contacts
 
-    def follow(self, who: FeedId) -> bool:
-        """Follow a peer; return whether that is news. A block, if there is one, stays, and is stronger."""
-        return self._change(who, lambda relation: replace(relation, follows=True))
+    def follow(self, who: FeedId, nickname: str | None = None) -> bool:
+        """Follow a peer; return whether that is news. A block, if there is one, stays, and is stronger.
+
+        nickname: what to call it from now on; None: as before. Raises BadInputError when another peer has the nickname.
+        """
+        with self._writing():
+            changed = self._change(who, lambda relation: replace(relation, follows=True))
+            return (nickname is not None and self.rename(who, nickname)) or changed
 
     def unfollow(self, who: FeedId) -> bool:
         return self._change(who, lambda relation: replace(relation, follows=False))
@@ -109,12 +118,53 @@ class Store(StoreFile):
     def contacts(self) -> list[Contact]:
         """Return all peers that we follow or block, ordered by id."""
         with self._using():
-            rows = self._all("SELECT feed, follows, blocks, changed FROM contacts ORDER BY feed")
+            rows = self._all("SELECT feed, follows, blocks, changed, nickname FROM contacts ORDER BY feed")
             with decoding():
                 return [
-                    Contact(FeedId(feed), Relation(bool(follows), bool(blocks)), float(changed))
-                    for feed, follows, blocks, changed in rows
+                    Contact(FeedId(feed), Relation(bool(follows), bool(blocks)), float(changed), nickname)
+                    for feed, follows, blocks, changed, nickname in rows
                 ]
+
+    def nickname(self, who: FeedId) -> str | None:
+        """Return what we call a peer; None when it has no nickname."""
+        with self._using():
+            found = self._one("SELECT nickname FROM contacts WHERE feed = ?", who.key)
+        return None if found is None else str(found)
+
+    def with_nickname(self, nickname: str) -> FeedId | None:
+        """Return the peer of that nickname; None when there is none."""
+        with self._using(), decoding():
+            found = self._one("SELECT feed FROM contacts WHERE nickname = ?", nickname)
+            return None if found is None else FeedId(found)
+
+    def rename(self, who: FeedId, nickname: str | None) -> bool:
+        """Call a peer so from now on; return whether that is news.
+
+        nickname: None takes it away. Raises BadInputError when another peer has the nickname, or it is none.
+        """
+        if nickname is not None and not is_name(nickname):
+            raise BadInputError(f"a nickname has 1 to 32 of a-z, 0-9 and -, no - at an end: {nickname!r} has not")
+        with self._writing():
+            if self.nickname(who) == nickname:
+                return False
+            if nickname is not None and self.with_nickname(nickname) is not None:
+                raise BadInputError(f"another peer is called {nickname} already")
+            self._run(
+                "INSERT INTO contacts (feed, follows, blocks, changed, nickname) VALUES (?, 0, 0, ?, ?)"
+                " ON CONFLICT (feed) DO UPDATE SET nickname = excluded.nickname",
+                who.key,
+                self._now(),
+                nickname,
+            )
+            self._forget_unknown(who)
+            return True
+
+    def free_nickname(self, wanted: str) -> str:
+        """Return a nickname that no peer has: what is wanted, or that with a number."""
+        with self._using():
+            taken = {name for (name,) in self._all("SELECT nickname FROM contacts WHERE nickname IS NOT NULL")}
+        numbered = (f"{wanted[: 31 - len(str(number))].rstrip('-')}-{number}" for number in itertools.count(2))
+        return next(name for name in itertools.chain((wanted,), numbered) if name not in taken)
 
     def stamp(self) -> tuple[int, int, int]:
         """Return numbers that differ as soon as anything was changed: cheap to ask for again and again."""
@@ -127,17 +177,49 @@ class Store(StoreFile):
             after = change(before)
             if after == before:
                 return False
-            if after.known:
-                self._run(
-                    "INSERT OR REPLACE INTO contacts (feed, follows, blocks, changed) VALUES (?, ?, ?, ?)",
-                    who.key,
-                    after.follows,
-                    after.blocks,
-                    self._now(),
-                )
-            else:
-                self._run("DELETE FROM contacts WHERE feed = ?", who.key)
+            self._run(
+                "INSERT INTO contacts (feed, follows, blocks, changed) VALUES (?, ?, ?, ?) ON CONFLICT (feed)"
+                " DO UPDATE SET follows = excluded.follows, blocks = excluded.blocks, changed = excluded.changed",
+                who.key,
+                after.follows,
+                after.blocks,
+                self._now(),
+            )
+            self._forget_unknown(who)
             return True
+
+    def _forget_unknown(self, who: FeedId) -> None:
+        """Forget a peer that we neither follow nor block, and have no nickname for."""
+        self._run(
+            "DELETE FROM contacts WHERE feed = ? AND follows = 0 AND blocks = 0 AND nickname IS NULL",
+            who.key,
+        )
+
+    # ------------------------------------------------------------ pairing
+
+    def pair(self, ticket: FeedId, taker: FeedId, wanted: str | None) -> Pairing:
+        """Spend a ticket and follow its taker, or return why not; one transaction.
+
+        ticket: the public ticket key. wanted: the nickname for a taker that has none; with a number if it is taken.
+        """
+        with self._writing():
+            if self.relation(taker).blocks:
+                return Pairing.REFUSED
+            outcome = self._spend(ticket, taker)
+            if outcome is Pairing.DONE:
+                self.befriend(taker, wanted)
+            return outcome
+
+    def befriend(self, who: FeedId, wanted: str | None) -> str | None:
+        """Follow a peer and return its nickname.
+
+        wanted: the nickname for a peer that has none; with a number if it is taken.
+        """
+        with self._writing():
+            self.follow(who)
+            if wanted is not None and self.nickname(who) is None:
+                self.rename(who, self.free_nickname(wanted))
+            return self.nickname(who)
 
     # ------------------------------------------------------------ denials
 

@@ -1,0 +1,198 @@
+"""Pairing: let in the peer that holds a ticket of ours, once, and follow it.
+
+    tickets = Tickets(me, data, name="home", on_paired=lambda paired: print(paired.nickname))
+    ticket = await tickets.make(room, seconds=3600)
+    async with RoomClient(me, trust=trust, tickets=tickets) as client: ...
+
+The other end is `RoomClient.pair`. docs/protocol/pairing.md has the rules.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from ssbfast import limits
+from ssbfast.errors import BadInputError, RefusedError, SSBError, StoreError
+from ssbfast.ids import FeedId
+from ssbfast.keys import Keypair
+from ssbfast.net.api import Api
+from ssbfast.net.peer import Peer
+from ssbfast.store.peer_store import Store
+from ssbfast.store.peer_tickets import Pairing
+from ssbfast.wire.address_types import MultiserverAddress
+from ssbfast.wire.pairing import METHOD, UNUSABLE, USED, Take, Taken, Ticket
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """A peer that has taken a ticket of ours.
+
+    Attributes:
+        id: The peer.
+        nickname: What we call it; None when it has none.
+        portal: The room that it came through.
+    """
+
+    id: FeedId
+    nickname: str | None
+    portal: FeedId | None
+
+
+@dataclass(slots=True)
+class _Guest:
+    """A session of a ticket key that was let in. end: ends it in time."""
+
+    ticket: FeedId
+    origin: FeedId | None
+    end: asyncio.TimerHandle | None = None
+
+
+class Tickets:
+    """The tickets of a peer, and the sessions of those that hold one.
+
+    Args:
+        me: The peer's identity.
+        data: The data directory, which has the store.
+        name: What it calls itself.
+        services: Returns the names of what it offers to a peer.
+        on_paired: Called in the loop with each peer that has taken a ticket.
+        now: The clock, seconds since 1970.
+
+    Raises:
+        BadInputError: The store cannot be used.
+    """
+
+    def __init__(
+        self,
+        me: Keypair,
+        data: str | os.PathLike[str],
+        *,
+        name: str | None = None,
+        services: Callable[[FeedId], Sequence[str]] = lambda _who: (),
+        on_paired: Callable[[Paired], None] = lambda _paired: None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._me = me
+        self._name = name
+        self._services = services
+        self._on_paired = on_paired
+        self._now = now
+        self._store = Store(data, now=now)
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="tickets")
+        self._guests: dict[Peer, _Guest] = {}
+        self._attempts: Counter[FeedId] = Counter()
+        self._api = Api()
+        self._api.call(METHOD)(self._take)
+
+    async def make(self, room: MultiserverAddress, seconds: float = limits.TICKET_SECONDS) -> Ticket:
+        """Make a ticket.
+
+        Args:
+            room: The address of the room where this peer waits.
+            seconds: How long it holds; a minute at least.
+
+        Raises:
+            BadInputError: The room's address cannot be in a ticket, or the time is out of bounds.
+            LimitError: Too many tickets are open.
+            StoreError: It cannot be written down.
+        """
+        if not 60.0 <= seconds <= limits.TICKET_SECONDS_MAX:
+            raise BadInputError(f"a ticket holds for a minute to {limits.TICKET_SECONDS_MAX / 86_400:g} days")
+        ticket = Ticket.new(self._me.id, room, self._now() + seconds)
+        await self._in_thread(self._store.add_ticket, ticket.key().id, ticket.ends)
+        return ticket
+
+    async def close(self) -> None:
+        """End the sessions of those that have not taken their ticket, and close the store. Harmless when closed."""
+        for peer in list(self._guests):
+            peer.link.abort()
+        self._worker.shutdown(wait=True)
+        self._store.close()
+
+    # ------------------------------------------------------------ for incoming tunnels
+
+    async def admit(self, guest: Peer, key: FeedId, origin: FeedId | None) -> Api | None:
+        """Let in a caller that has proven a ticket key; None for other keys, and tickets that have no session left.
+
+        Args:
+            guest: The caller's session, which is not open yet. `left` has to be called at its end.
+            key: The key that it has proven.
+            origin: The caller's id, as the room names it, if it does.
+
+        Returns:
+            What the caller is served.
+        """
+        try:
+            is_ours = await self._in_thread(self._store.holds, key)
+        except (StoreError, RuntimeError):  # it cannot be read, or is closed: then nobody is let in by it
+            return None
+        if not is_ours or len(self._guests) >= limits.PAIRING_SESSIONS:
+            return None
+        if self._attempts[key] >= limits.PAIRING_ATTEMPTS:
+            return None
+        self._attempts[key] += 1
+        loop = asyncio.get_running_loop()
+        self._guests[guest] = _Guest(key, origin, loop.call_later(limits.PAIRING_SECONDS, self._end, guest))
+        return self._api
+
+    def left(self, guest: Peer) -> None:
+        """Take note that a session is over. Harmless when it was none of ours."""
+        found = self._guests.pop(guest, None)
+        if found is not None and found.end is not None:
+            found.end.cancel()
+
+    def _end(self, guest: Peer) -> None:
+        guest.link.abort()
+
+    async def _take(self, guest: Peer, *args: Any) -> dict[str, Any]:
+        found = self._guests.get(guest)
+        take = Take.read(args[0]) if args else None
+        if found is None or take is None or not self._is_good(guest, found, take):
+            raise RefusedError(UNUSABLE)
+        outcome = await self._in_thread(self._store.pair, found.ticket, take.taker, take.name)
+        if outcome is Pairing.USED:
+            raise RefusedError(USED)
+        if outcome is Pairing.REFUSED:
+            raise RefusedError(UNUSABLE)
+        if outcome is Pairing.DONE:
+            nickname = await self._in_thread(self._store.nickname, take.taker)
+            self._on_paired(Paired(take.taker, nickname, guest.portal))
+        return Taken(self._name, tuple(self._services(take.taker))).as_json()
+
+    def _is_good(self, guest: Peer, found: _Guest, take: Take) -> bool:
+        is_other = take.taker != self._me.id and found.origin in (None, take.taker)
+        return is_other and take.is_signed(guest.link.session.export_key, found.ticket, self._me.id)
+
+    async def _in_thread(self, work: Callable[..., T], *args: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._worker, work, *args)
+
+
+async def take_ticket(peer: Peer, me: Keypair, ticket: Ticket, name: str | None) -> Taken:
+    """Take a ticket, in a session that the ticket key has opened; the session stays open.
+
+    Args:
+        peer: The session with the ticket's target.
+        me: Our identity.
+        ticket: The ticket.
+        name: What we call ourselves.
+
+    Raises:
+        RefusedError: It cannot be used, or has been used by another peer.
+        SSBError: The session ended, or there was no answer.
+    """
+    take = Take.sign(me, name, peer.link.session.export_key, ticket.key().id, ticket.target)
+    try:
+        return Taken.read(await peer.call(METHOD, take.as_json(), timeout=limits.CALL_SECONDS))
+    except SSBError as error:
+        if str(error) in (USED, UNUSABLE):
+            raise RefusedError(str(error)) from None
+        raise

@@ -1,0 +1,90 @@
+"""The tickets that a peer has made: by their public keys, with the peer that each has let in."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from ssbfast import limits
+from ssbfast.errors import LimitError
+from ssbfast.ids import FeedId
+from ssbfast.store.database import StoreFile, decoding
+
+_DAY = 86_400.0
+
+
+class Pairing(enum.Enum):
+    """What became of an attempt to take a ticket."""
+
+    DONE = "done"
+    AGAIN = "again"
+    """The same peer has taken it before."""
+
+    USED = "used"
+    REFUSED = "refused"
+    """It is not ours, or expired, or its taker is blocked."""
+
+
+@dataclass(frozen=True, slots=True)
+class TicketRecord:
+    """A ticket as the store knows it.
+
+    Attributes:
+        key: The public ticket key.
+        made: When, seconds since 1970.
+        expires: When it ends to hold.
+        taker: The peer that it has let in, or None.
+        taken: When that was.
+    """
+
+    key: FeedId
+    made: float
+    expires: float
+    taker: FeedId | None
+    taken: float | None
+
+
+class TicketTable(StoreFile):
+    """The table of tickets."""
+
+    def add_ticket(self, key: FeedId, expires: float) -> None:
+        """Note a new ticket. Old ones are forgotten by the way.
+
+        key: the public ticket key. expires: seconds since 1970. Raises LimitError when `TICKETS` are open.
+        """
+        now = self._now()
+        with self._writing():
+            self._run("DELETE FROM tickets WHERE expires < ?", now - _DAY)
+            if self._one("SELECT count(*) FROM tickets WHERE taker IS NULL AND expires > ?", now) >= limits.TICKETS:
+                raise LimitError(f"{limits.TICKETS} tickets are open already; end some: ssbfast pair --cancel")
+            self._run("INSERT INTO tickets (key, made, expires) VALUES (?, ?, ?)", key.key, now, expires)
+
+    def tickets(self) -> list[TicketRecord]:
+        """Return all tickets of which we know, the newest first."""
+        with self._using(), decoding():
+            rows = self._all("SELECT key, made, expires, taker, taken FROM tickets ORDER BY made DESC, key")
+            return [
+                TicketRecord(FeedId(key), float(made), float(ends), None if taker is None else FeedId(taker), taken)
+                for key, made, ends, taker, taken in rows
+            ]
+
+    def holds(self, ticket: FeedId) -> bool:
+        """Return whether a ticket is ours and not expired, spent or not."""
+        with self._using():
+            return bool(self._all("SELECT 1 FROM tickets WHERE key = ? AND expires > ?", ticket.key, self._now()))
+
+    def cancel_tickets(self) -> int:
+        """Forget all tickets that no peer has taken; return how many."""
+        with self._writing():
+            return self._run("DELETE FROM tickets WHERE taker IS NULL AND expires > ?", self._now()).rowcount
+
+    def _spend(self, ticket: FeedId, taker: FeedId) -> Pairing:
+        """Let a ticket be taken, within a transaction."""
+        now = self._now()
+        found = self._all("SELECT taker FROM tickets WHERE key = ? AND expires > ?", ticket.key, now)
+        if not found:
+            return Pairing.REFUSED
+        if found[0][0] is not None:
+            return Pairing.AGAIN if found[0][0] == taker.key else Pairing.USED
+        self._run("UPDATE tickets SET taker = ?, taken = ? WHERE key = ?", taker.key, now, ticket.key)
+        return Pairing.DONE
