@@ -47,9 +47,11 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "ALTER TABLE denials ADD COLUMN alias TEXT",
         "ALTER TABLE denials ADD COLUMN verified_at REAL",
     ),
-    # 4: what we call a peer; and the tickets that we have made, by their public keys. Their secrets are nowhere.
+    # 4: what we call a peer, and the address of the room where it is met; the tickets that we have made, by their
+    # public keys. Their secrets are nowhere.
     (
         "ALTER TABLE contacts ADD COLUMN nickname TEXT",
+        "ALTER TABLE contacts ADD COLUMN room TEXT",
         "CREATE UNIQUE INDEX nicknames ON contacts (nickname) WHERE nickname IS NOT NULL",
         """
         CREATE TABLE tickets (

@@ -36,12 +36,21 @@ _DENIAL: Final = "room, origin, reason, time, known, proven, number, alias, veri
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """A peer that we know. changed: when we said so last, seconds since 1970. nickname: what we call it, or None."""
+    """A peer that we know.
+
+    Attributes:
+        id: Its id.
+        relation: What we have said of it.
+        changed: When we said so last, seconds since 1970.
+        nickname: What we call it, or None.
+        room: The address of the room where it is met, or None.
+    """
 
     id: FeedId
     relation: Relation
     changed: float
     nickname: str | None = None
+    room: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,24 +127,22 @@ class Store(TicketTable):
     def contacts(self) -> list[Contact]:
         """Return all peers that we follow or block, ordered by id."""
         with self._using():
-            rows = self._all("SELECT feed, follows, blocks, changed, nickname FROM contacts ORDER BY feed")
+            rows = self._all("SELECT feed, follows, blocks, changed, nickname, room FROM contacts ORDER BY feed")
             with decoding():
                 return [
-                    Contact(FeedId(feed), Relation(bool(follows), bool(blocks)), float(changed), nickname)
-                    for feed, follows, blocks, changed, nickname in rows
+                    Contact(FeedId(feed), Relation(bool(follows), bool(blocks)), float(changed), nickname, room)
+                    for feed, follows, blocks, changed, nickname, room in rows
                 ]
+
+    def contact(self, nickname: str) -> Contact | None:
+        """Return the peer of that nickname; None when there is none."""
+        return next((one for one in self.contacts() if one.nickname == nickname), None)
 
     def nickname(self, who: FeedId) -> str | None:
         """Return what we call a peer; None when it has no nickname."""
         with self._using():
             found = self._one("SELECT nickname FROM contacts WHERE feed = ?", who.key)
         return None if found is None else str(found)
-
-    def with_nickname(self, nickname: str) -> FeedId | None:
-        """Return the peer of that nickname; None when there is none."""
-        with self._using(), decoding():
-            found = self._one("SELECT feed FROM contacts WHERE nickname = ?", nickname)
-            return None if found is None else FeedId(found)
 
     def rename(self, who: FeedId, nickname: str | None) -> bool:
         """Call a peer so from now on; return whether that is news.
@@ -147,7 +154,7 @@ class Store(TicketTable):
         with self._writing():
             if self.nickname(who) == nickname:
                 return False
-            if nickname is not None and self.with_nickname(nickname) is not None:
+            if nickname is not None and self.contact(nickname) is not None:
                 raise BadInputError(f"another peer is called {nickname} already")
             self._run(
                 "INSERT INTO contacts (feed, follows, blocks, changed, nickname) VALUES (?, 0, 0, ?, ?)"
@@ -210,13 +217,16 @@ class Store(TicketTable):
                 self.befriend(taker, wanted)
             return outcome
 
-    def befriend(self, who: FeedId, wanted: str | None) -> str | None:
+    def befriend(self, who: FeedId, wanted: str | None, room: str | None = None) -> str | None:
         """Follow a peer and return its nickname.
 
-        wanted: the nickname for a peer that has none; with a number if it is taken.
+        wanted: the nickname for a peer that has none; with a number if it is taken. room: the address of the room where
+        it is met from now on; None: as before.
         """
         with self._writing():
             self.follow(who)
+            if room is not None:
+                self._run("UPDATE contacts SET room = ? WHERE feed = ?", room, who.key)
             if wanted is not None and self.nickname(who) is None:
                 self.rename(who, self.free_nickname(wanted))
             return self.nickname(who)

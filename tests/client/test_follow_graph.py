@@ -268,7 +268,7 @@ async def test_the_loop_does_not_wait_for_the_store(tmp_path: Path) -> None:
     graph = StoreGraph(tmp_path)
     blocker = sqlite3.connect(tmp_path / FILE, isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
-    blocker.execute("INSERT INTO contacts VALUES (?, 1, 0, 0)", (A.key,))
+    blocker.execute("INSERT INTO contacts (feed, follows, blocks, changed) VALUES (?, 1, 0, 0)", (A.key,))
     assert await graph.relation(A) == Relation()
     blocker.execute("COMMIT")
     assert await graph.relation(A) == Relation(True)

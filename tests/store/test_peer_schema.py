@@ -140,7 +140,7 @@ def at_version(data: Path, number: int) -> None:
     """A store as a version of ssbfast with so many migrations would have made it."""
     statements = [text for migration in peer_schema.MIGRATIONS[:number] for text in migration]
     statements += [
-        f"INSERT INTO contacts VALUES (x'{feed(5).key.hex()}', 1, 0, 12.5)",
+        f"INSERT INTO contacts (feed, follows, blocks, changed) VALUES (x'{feed(5).key.hex()}', 1, 0, 12.5)",
         f"PRAGMA application_id = {peer_schema.APPLICATION}",
         f"PRAGMA user_version = {number}",
     ]

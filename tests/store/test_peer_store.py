@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 
 from ssbfast import limits
-from ssbfast.errors import StoreError
+from ssbfast.errors import BadInputError, StoreError
 from ssbfast.room.denials import Denial
 from ssbfast.room.tunnel_auth import Reason, Relation
 from ssbfast.store.peer_store import FILE, Contact, DenialCount, Store
+from ssbfast.store.peer_tickets import Pairing
 from tests.helpers.rooms import feed
 from tests.helpers.stores import RANDBELOW, batch, go, line, other_process, posix_only, raw, refusal
 
@@ -207,7 +208,8 @@ def test_a_crash_in_mid_transaction(tmp_path: Path) -> None:
         "store._connection.execute('BEGIN IMMEDIATE')\n"
         "store._connection.execute('DELETE FROM contacts')\n"
         "rows = [(feed(n).key,) for n in range(1000, 6000)]\n"
-        "store._connection.executemany('INSERT INTO contacts VALUES (?, 1, 1, 0)', rows)\n"
+        "columns = 'feed, follows, blocks, changed'\n"
+        "store._connection.executemany(f'INSERT INTO contacts ({columns}) VALUES (?, 1, 1, 0)', rows)\n"
         "print('deep inside', flush=True)\n"
         "sys.stdin.readline()\n"
     )
@@ -249,3 +251,69 @@ def test_an_error_in_mid_transaction_changes_nothing(tmp_path: Path, monkeypatch
         monkeypatch.undo()
         assert store.denials() == before and store.denial_counts()[feed(1000)].refused == 1
         assert [item.number for item in store.record(batch(refusal(2)), RANDBELOW)] == [2]
+
+
+# ---------------------------------------------------------------- nicknames and pairing
+
+
+def test_nicknames(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        assert store.follow(feed(1), "laptop")
+        assert not store.follow(feed(1), "laptop")
+        assert store.rename(feed(2), "phone")
+        with pytest.raises(BadInputError, match="laptop already"):
+            store.follow(feed(3), "laptop")
+        assert store.relation(feed(3)) == Relation()  # all or nothing
+        for bad in ("", "-a", "a-", "A", "a b", "a.b", "x" * 33, "ä"):
+            with pytest.raises(BadInputError):
+                store.rename(feed(1), bad)
+        found = store.contact("laptop")
+        assert found is not None and found.id == feed(1)
+        assert store.contact("tablet") is None
+        # A peer keeps its nickname without a follow, and is forgotten without either.
+        store.unfollow(feed(1))
+        assert [(one.id, one.nickname) for one in store.contacts()] == [(feed(1), "laptop"), (feed(2), "phone")]
+        assert store.rename(feed(1), None)
+        assert [one.id for one in store.contacts()] == [feed(2)]
+        assert not store.rename(feed(1), None)
+
+
+def test_a_free_nickname(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        long = "x" * 32
+        for n, wanted in enumerate(("laptop", "laptop-2", long)):
+            assert store.free_nickname(wanted) == wanted
+            store.follow(feed(n), wanted)
+        assert store.free_nickname("laptop") == "laptop-3"
+        assert store.free_nickname(long) == "x" * 30 + "-2"
+
+
+def test_a_ticket_is_spent_once(tmp_path: Path) -> None:
+    clock = [1000.0]
+    with Store(tmp_path, now=lambda: clock[0]) as store:
+        store.add_ticket(feed(9), 5000.0)
+        store.block(feed(3))
+        assert store.holds(feed(9)) and not store.holds(feed(8))
+        assert store.pair(feed(8), feed(1), None) is Pairing.REFUSED
+        assert store.pair(feed(9), feed(3), None) is Pairing.REFUSED
+        assert store.pair(feed(9), feed(1), "laptop") is Pairing.DONE
+        assert store.pair(feed(9), feed(1), "other") is Pairing.AGAIN
+        assert store.pair(feed(9), feed(2), "laptop") is Pairing.USED
+        assert store.relation(feed(1)).follows and not store.relation(feed(2)).known
+        assert store.nickname(feed(1)) == "laptop"
+        (ticket,) = store.tickets()
+        assert (ticket.taker, ticket.taken) == (feed(1), 1000.0)
+        assert store.cancel_tickets() == 0
+        clock[0] = 5000.0
+        assert not store.holds(feed(9))
+        assert store.pair(feed(9), feed(1), None) is Pairing.REFUSED
+
+
+def test_befriending_keeps_what_was_said(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        assert store.befriend(feed(1), "home", "net:room:1~shs:x") == "home"
+        assert store.befriend(feed(1), "other") == "home"
+        (contact,) = store.contacts()
+        assert (contact.room, contact.relation.follows) == ("net:room:1~shs:x", True)
+        assert store.befriend(feed(2), "home") == "home-2"
+        assert store.befriend(feed(3), None) is None
