@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,6 +68,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         is_slow = item.path.parent.name in SLOW_FOLDERS or item.path.relative_to(TESTS).as_posix() in SLOW_FILES
         if is_slow or any(item.get_closest_marker(kind) for kind in SLOW_KINDS):
             item.add_marker("slow")
+
+
+def pytest_collection_finish() -> None:
+    """Leave what stays until the end to no collector: many tests collect, and it would be gone through each time."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

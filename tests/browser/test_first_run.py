@@ -54,9 +54,11 @@ async def sign_in(place: Window, app: App, scripts: bool, goal: str = "/dashboar
     assert place.page.url.endswith(goal)
 
 
-@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "plain"])
-@pytest.mark.parametrize("width", [1280, 360])
-@pytest.mark.parametrize("language", ["en", "de"])
+@pytest.mark.parametrize(  # each with each other value of another
+    ("language", "width", "scripts"),
+    [("en", 1280, True), ("en", 360, False), ("de", 1280, False), ("de", 360, True)],
+    ids=["en-1280-scripts", "en-360-plain", "de-1280-plain", "de-360-scripts"],
+)
 async def test_from_the_first_link_to_a_block(tmp_path: Path, language: str, width: int, scripts: bool) -> None:
     async with web_room(tmp_path) as place, chromium() as browser:
         admin, guest = App(place), App(place)

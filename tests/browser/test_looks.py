@@ -93,8 +93,9 @@ FOCUS = """() => {
 }"""
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize(("language", "width"), [("en", 1280), ("de", 360)])
+@pytest.mark.parametrize(
+    ("language", "width", "dark"), [("en", 1280, False), ("de", 360, True)], ids=["en-1280-light", "de-360-dark"]
+)
 async def test_every_page(tmp_path: Path, language: str, width: int, dark: bool) -> None:
     async with web_room(tmp_path, name="A room with a long name", description="For people and their gardens") as place:
         admin_id, key = await place.member(Role.ADMIN), Keypair.generate()

@@ -271,7 +271,8 @@ def test_without_the_extra_it_is_one_line(tmp_path: Path) -> None:
     assert_unusable(subprocess.run(words, capture_output=True, text=True, timeout=60, check=False), "ssbfast[bench]")
 
 
-@pytest.mark.parametrize("options", [(), ("--json",)])
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [("--quick",), ("--quick", "--json")])
 def test_ctrl_c(options: tuple[str, ...]) -> None:
     with Running("bench", *options) as running:
         assert running.line() is not None  # it has begun

@@ -20,7 +20,7 @@ from ssbfast.wire.direct.carriers.session import Carriers
 from tests.helpers.carrier_world import CarrierSimulation
 
 QUICK = "SSBFAST_TEST_QUICK" in os.environ
-BATCHES = 2 if QUICK else 12
+BATCHES = 2 if QUICK else 6
 EACH = 200
 QUICK_BATCHES = 1
 """A batch takes seconds: more of them are not for people's quick run."""
@@ -39,7 +39,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("batch", batches(BATCHES))
 def test_fair_schedules_deliver_everything(batch: int) -> None:
-    """2,400 schedules in which another path can always be made within 30 s."""
+    """1,200 schedules in which another path can always be made within 30 s."""
     seen: Counter[str] = Counter()
     unsure = 0
     for seed in range(batch * EACH, (batch + 1) * EACH):
@@ -58,7 +58,7 @@ def test_fair_schedules_deliver_everything(batch: int) -> None:
 
 @pytest.mark.parametrize("batch", batches(BATCHES // 2))
 def test_foul_schedules_end_without_a_wrong_byte(batch: int) -> None:
-    """1,200 schedules in which anything dies: a side that ends in order has everything, the others get an error."""
+    """600 schedules in which anything dies: a side that ends in order has everything, the others get an error."""
     seen: Counter[str] = Counter()
     for seed in range(batch * EACH, (batch + 1) * EACH):
         world = CarrierSimulation(seed, foul=True)
