@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import click
@@ -16,14 +17,23 @@ class LazyGroup(click.Group):
     Args:
         package: Where the modules are.
         table: By name of a command: the module that has it, and what `--help` says.
+        sections: The names of options by the title under which `--help` shows them; the others are under "Options".
 
     The other arguments are those of `click.Group`.
     """
 
-    def __init__(self, *args: Any, package: str, table: Mapping[str, tuple[str, str]], **options: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        package: str,
+        table: Mapping[str, tuple[str, str]],
+        sections: Mapping[str, Sequence[str]] = MappingProxyType({}),
+        **options: Any,
+    ) -> None:
         super().__init__(*args, **options)
         self._package = package
         self._table = table
+        self._sections = sections
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self._table)
@@ -35,6 +45,19 @@ class LazyGroup(click.Group):
         """Return a command of one of the package's modules."""
         command = getattr(importlib.import_module(f"{self._package}.{module}"), name.replace("-", "_"))
         return command if isinstance(command, click.Command) else None
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        titles = {name: title for title, names in self._sections.items() for name in names}
+        rows: dict[str, list[tuple[str, str]]] = {title: [] for title in (*self._sections, "Options")}
+        for option in self.get_params(ctx):
+            record = option.get_help_record(ctx)
+            if record is not None:
+                rows[titles.get(option.name or "", "Options")].append(record)
+        for title, records in rows.items():
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
+        self.format_commands(ctx, formatter)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -19,7 +20,7 @@ import pytest
 from ssbfast import __version__
 from ssbfast.cli.group import COMMANDS, group
 from ssbfast.cli.output import Printer, amount, describe, in_utc, json_line, shell_word
-from tests.helpers.commands import failed
+from tests.helpers.commands import failed, succeed
 from tests.helpers.processes import run, without_time
 from tests.helpers.rooms import feed
 
@@ -327,3 +328,16 @@ def test_the_time_does_not_follow_the_zone_of_the_machine(monkeypatch: pytest.Mo
 )
 def test_what_a_shell_would_change_is_quoted(text: str, shown: str) -> None:
     assert shell_word(text) == shown
+
+
+def test_each_option_of_a_room_is_shown_once() -> None:
+    """And under the title that was chosen for it: a name in a section that is no option would be shown nowhere."""
+    from ssbfast.cli.room.command import _SECTIONS, room
+
+    names = [name for names in _SECTIONS.values() for name in names]
+    assert len(names) == len(set(names))
+    assert set(names) < {option.name for option in room.params}
+    said = succeed("room", "--help")
+    for option in room.params:
+        assert len(re.findall(rf"^  {option.opts[0]}\b(?!-)", said, re.MULTILINE)) == 1, option.name
+    assert said.index("Web site:") < said.index("--tls-key") < said.index("Operation:") < said.index("--metrics ")

@@ -34,6 +34,17 @@ COMMANDS: Final = {
 }
 """Every command of a room: the module that has it, and what `--help` says."""
 
+_SECTIONS: Final = {
+    "Where it is reached": ("listen", "host", "udp", "no_udp", "name"),
+    "Web site": (
+        "web", "web_url", "trust_proxy", "tls_cert", "tls_key", "tls", "http",
+        "acme_directory", "acme_email", "acme_ca",
+    ),
+    "Operation": ("metrics", "metrics_token_file", "log", "log_addresses", "drain_seconds", "take_over"),
+    "Who may do what": ("admin", "limit", "allow_address"),
+}  # fmt: skip
+"""What `--help` shows together, by the names of options in Python."""
+
 _INHERITED: Final = ("config", "data", "as_json", "network")
 
 
@@ -57,6 +68,7 @@ room = LazyGroup(
     "room",
     package="ssbfast.cli.room",
     table=COMMANDS,
+    sections=_SECTIONS,
     params=run.params,
     help=run.help,
     callback=_run_or_not,
