@@ -174,7 +174,7 @@ class _Offer:
         from ssbfast.net.forward.service import look_for
 
         await is_waiting.wait()
-        problem = await look_for(self.service.host, self.service.port)
+        problem = await look_for(self.service)
         if problem is not None:
             printer.event(forward_problem(Complaint(None, f"{problem}; start it when you like", 0)))
 

@@ -1,8 +1,8 @@
 """A TCP connection carried by a QUIC stream of a direct path, and by a duplex of the session after the path is lost.
 
-To `net/forward/connection.py` it is what a `WindowedTransport` is. On QUIC its first byte says what it is for; the
-rest, its ends and its acknowledgements are those of `wire/direct/carriers/streams.py`. A slow reader of one holds up
-nothing but that one.
+To `net/forward/connection.py` it is what a `WindowedTransport` is. On QUIC its head (`head_of`) says what it is for;
+the rest, its ends and its acknowledgements are those of `wire/direct/carriers/streams.py`. A slow reader of one holds
+up nothing but that one.
 
 What happens to bytes in flight
     the path is lost   kept, and sent again in `direct.continue`, from where the other end says; nothing is lost.
@@ -14,7 +14,7 @@ What happens to bytes in flight
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from ssbfast import limits, native
 from ssbfast.direct.carriers import DirectCarrier
@@ -24,10 +24,34 @@ from ssbfast.net.forward.window import WindowedTransport
 from ssbfast.wire.direct.carriers.streams import CarriedStream
 from ssbfast.wire.muxrpc_body import encode_json
 
-FORWARD: Final = b"\x01"
-"""First byte of a QUIC stream that carries a TCP connection."""
+_FIRST: Final = 1
+"""First byte of a QUIC stream that carries a connection to the first service."""
+
+_NAMED: Final = 2
+"""The same for a service with a name, which follows: its length in one byte, and its bytes."""
 
 _ITEM: Final = native.STREAM | native.JSON
+
+
+def head_of(name: str | None) -> bytes:
+    """Return what a QUIC stream begins with. name: of the service; None: the first."""
+    return bytes((_FIRST,)) if name is None else bytes((_NAMED, len(name))) + name.encode("ascii")
+
+
+class Head(NamedTuple):
+    """What a QUIC stream begins with. service: its name; None: the first, empty: none at all. rest: what is behind."""
+
+    service: str | None
+    rest: bytes
+
+
+def split_head(data: bytes) -> Head | None:
+    """Return the head of a stream; None while it is not complete. data: what has come, a byte at least."""
+    if data[0] != _NAMED:
+        return Head(None if data[0] == _FIRST else "", data[1:])
+    if len(data) < 2 or len(data) < (end := 2 + data[1]):
+        return None
+    return Head(data[2:end].decode("latin-1"), data[end:])
 
 
 class StreamListener(Protocol):
@@ -41,7 +65,7 @@ class DirectStream:
     """One connection.
 
     epoch: of its path. carrier: that path, None when it is lost already. carried: its bookkeeping, detached
-    in that case.
+    in that case. service: the name of the service that it leads to; None: the first.
     protocol: as `WindowedTransport`'s. sent, got: bytes so far.
     """
 
@@ -52,9 +76,11 @@ class DirectStream:
         carrier: DirectCarrier | None,
         carried: CarriedStream,
         protocol: asyncio.Protocol,
+        service: str | None = None,
     ) -> None:
         self.carried = carried
         self.epoch = epoch
+        self.service = service
         self.sent = 0
         self.got = 0
         self._loop = asyncio.get_running_loop()

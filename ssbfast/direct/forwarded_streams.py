@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ssbfast import limits
 from ssbfast.direct.carriers import DirectCarrier
-from ssbfast.direct.forwarded_stream import FORWARD, DirectStream
+from ssbfast.direct.forwarded_stream import DirectStream, head_of, split_head
 from ssbfast.errors import CarrierError, LimitError, MuxRPCError, SessionEndedError, SSBError
 from ssbfast.wire.direct import signaling
 from ssbfast.wire.direct.carriers.records import Record
@@ -52,6 +52,7 @@ class DirectForwards:
         self._lost: tuple[int, CarriedStreams] | None = None  # the last path: epoch and streams
         self._live: dict[Key, DirectStream] = {}
         self._patience: dict[Key, asyncio.TimerHandle] = {}
+        self._heads: dict[int, bytes] = {}  # of streams of which not even the head has come whole
 
     @property
     def is_up(self) -> bool:
@@ -63,14 +64,17 @@ class DirectForwards:
         """True when there is no connection."""
         return not self._live
 
-    def open(self, protocol: asyncio.Protocol) -> DirectStream:
-        """Open a new connection of ours. Raises SessionEndedError when there is no path."""
+    def open(self, protocol: asyncio.Protocol, name: str | None = None) -> DirectStream:
+        """Open a new connection of ours. Raises SessionEndedError when there is no path.
+
+        name: of the service; None: the first.
+        """
         carrier = self._carrier
         if carrier is None or carrier.path is None:
             raise SessionEndedError("there is no direct path")
         number = carrier.path.open_stream()
-        carrier.path.send_stream(number, FORWARD)
-        return self._enter(carrier.epoch, carrier, self._streams.begin(number), protocol)
+        carrier.path.send_stream(number, head_of(name))
+        return self._enter(carrier.epoch, carrier, self._streams.begin(number), protocol, name)
 
     def close(self) -> None:
         """Close all: the session is over."""
@@ -86,6 +90,7 @@ class DirectForwards:
 
     def path_over(self) -> None:
         carrier, self._carrier = self._carrier, None
+        self._heads.clear()
         if carrier is None:
             return
         ours = {carried.stream for carried in self._streams.detach(self._loop.time())}
@@ -120,6 +125,7 @@ class DirectForwards:
         if stream is not None:
             stream.cut()
         elif carrier is self._carrier:
+            self._heads.pop(number, None)
             self._streams.forget(number, self._loop.time())
 
     def record(self, carrier: DirectCarrier, record: Record) -> None:
@@ -185,20 +191,30 @@ class DirectForwards:
         self._patience[key] = self._loop.call_later(limits.CARRIER_SECONDS, late)
 
     def _enter(
-        self, epoch: int, carrier: DirectCarrier | None, carried: CarriedStream, protocol: asyncio.Protocol
+        self,
+        epoch: int,
+        carrier: DirectCarrier | None,
+        carried: CarriedStream,
+        protocol: asyncio.Protocol,
+        service: str | None,
     ) -> DirectStream:
-        stream = DirectStream(self, epoch, carrier, carried, protocol)
+        stream = DirectStream(self, epoch, carrier, carried, protocol, service)
         self._live[epoch, carried.stream] = stream
         return stream
 
     def _accept(self, carrier: DirectCarrier, number: int, data: bytes) -> None:
         """Accept the first bytes of a stream of the peer. Raises CarrierError, LimitError."""
+        data = self._heads.pop(number, b"") + data
+        head = split_head(data)
+        if head is None and len(self._heads) < limits.FORWARDS_PER_PEER:
+            self._heads[number] = data
+            return
         carried = self._streams.accept(number, self._loop.time())
-        if not data.startswith(FORWARD) or not self._welcome(carrier.epoch, carrier, carried):
+        if head is None or not self._welcome(carrier.epoch, carrier, carried, head.service):
             self._streams.forget(number, self._loop.time())
             raise LimitError("not welcome")
-        if len(data) > 1 and (stream := self._live.get((carrier.epoch, number))) is not None:
-            stream.received(data[1:])
+        if head.rest and (stream := self._live.get((carrier.epoch, number))) is not None:
+            stream.received(head.rest)
 
     def _accept_late(self, wish: signaling.Continue) -> DirectStream | None:
         """Accept one of the peer of which nothing has come before its path was lost; None for any other."""
@@ -209,20 +225,22 @@ class DirectForwards:
         except SSBError:
             return None
         carried.detach()
-        if not self._welcome(wish.epoch, None, carried):
+        if not self._welcome(wish.epoch, None, carried, wish.service):
             self._lost[1].open.pop(wish.stream)
         return self._live.get((wish.epoch, wish.stream))
 
-    def _welcome(self, epoch: int, carrier: DirectCarrier | None, carried: CarriedStream) -> bool:
-        """Return whether the service takes the stream."""
+    def _welcome(self, epoch: int, carrier: DirectCarrier | None, carried: CarriedStream, name: str | None) -> bool:
+        """Return whether the service of that name takes the stream."""
         service = self._service()
         return service is not None and service.accept_direct(
-            self._peer, lambda side: self._enter(epoch, carrier, carried, side)
+            self._peer, lambda side: self._enter(epoch, carrier, carried, side, name), name
         )
 
     def _continue(self, key: Key, stream: DirectStream) -> None:
-        wish = signaling.Continue(*key, stream.carried.got).as_json()
+        wish = signaling.Continue(*key, stream.carried.got, stream.service)
         try:
-            self._peer.open_carried(signaling.CONTINUE, lambda req: stream.continue_over(self._peer, req, None), wish)
+            self._peer.open_carried(
+                signaling.CONTINUE, lambda req: stream.continue_over(self._peer, req, None), *wish.as_args()
+            )
         except SSBError as error:  # too many calls, or the session is just ending
             stream.duplex_lost(error)

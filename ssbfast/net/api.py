@@ -18,10 +18,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class DirectService(Protocol):
-    """A service that connections on direct paths lead to (`net/forward/tcp.py`)."""
+    """The services that connections on direct paths lead to (`net/forward/tcp.py`)."""
 
-    def accept_direct(self, peer: Any, open_stream: OpenStream) -> bool:
-        """Take a connection of this `Peer`; False when it is not welcome."""
+    def accept_direct(self, peer: Any, open_stream: OpenStream, name: str | None = None) -> bool:
+        """Take a connection of this `Peer` to the service of that name, or the first; False when it is not welcome."""
 
 
 class DirectStreams(Protocol):
@@ -35,8 +35,8 @@ class DirectStreams(Protocol):
     def is_idle(self) -> bool:
         """True when there is no connection."""
 
-    def open(self, protocol: asyncio.Protocol) -> object:
-        """Open a connection. Raises SessionEndedError when there is no path."""
+    def open(self, protocol: asyncio.Protocol, name: str | None = None) -> object:
+        """Open a connection to the service of that name, or the first. Raises SessionEndedError without a path."""
 
 
 class Api:

@@ -57,6 +57,26 @@ class Endpoint:
         return cls(host, int(port) if port else default_port)
 
 
+@dataclass(frozen=True, slots=True)
+class UnixPath:
+    """A Unix socket.
+
+    Attributes:
+        path: Its name in the file system.
+    """
+
+    path: str
+
+
+Place = Endpoint | UnixPath
+"""Where a service listens, or where programs find one."""
+
+
+def show_place(place: Place) -> str:
+    """Return a place as people write it: HOST:PORT or unix:PATH."""
+    return f"unix:{place.path}" if isinstance(place, UnixPath) else show(place.host, place.port)
+
+
 def _split(text: str) -> tuple[str, str]:
     """Return host and port as they are written; the port is empty when it is not given."""
     if text.startswith("["):

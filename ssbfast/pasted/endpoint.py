@@ -6,11 +6,14 @@ with the form that is expected, everywhere.
 
 from __future__ import annotations
 
+import os
 import re
+import socket
 from typing import Final
 
+from ssbfast import limits
 from ssbfast.errors import BadInputError
-from ssbfast.net.endpoints import DEFAULT_PORT, Endpoint
+from ssbfast.net.endpoints import DEFAULT_PORT, Endpoint, Place, UnixPath
 from ssbfast.pasted.tidy_text import tidy
 
 _HERE: Final = "127.0.0.1"
@@ -26,6 +29,7 @@ _PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443, "ssh": 22, "tcp
 
 _URL: Final = re.compile(r"(?i)([a-z][a-z0-9+.-]*)://(.*)")
 _PREFIX: Final = re.compile(r"(?i)(tcp|net):(?=.*:[0-9]+$)")
+_UNIX: Final = "unix:"
 _STUN: Final = re.compile(r"(?i)stun:(//)?")
 
 
@@ -39,6 +43,21 @@ def read_service(text: str) -> Endpoint:
     if found.port == _UNSAID:
         raise BadInputError(f"the port of {found.host!r} is missing: {_SERVICE_FORM}")
     return Endpoint(found.host or _HERE, found.port)
+
+
+def read_place(text: str) -> Place:
+    """Read the place of a service: unix:PATH, or what `read_service` reads."""
+    given = text.strip()
+    if not given.startswith(_UNIX):
+        return read_service(text)
+    path = given.removeprefix(_UNIX)
+    if not hasattr(socket, "AF_UNIX"):
+        raise BadInputError("this machine has no Unix sockets")
+    if not path or "\0" in path or path.endswith("/"):
+        raise BadInputError("the name of the Unix socket is missing: it reads unix:PATH, as unix:/run/service.sock")
+    if len(os.fsencode(path)) > limits.UNIX_PATH:
+        raise BadInputError(f"the name of a Unix socket has at most {limits.UNIX_PATH} bytes")
+    return UnixPath(path)
 
 
 def read_reflector(text: str) -> Endpoint:

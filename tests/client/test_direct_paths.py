@@ -16,8 +16,11 @@ from ssbfast.client.tunnel_auth import Trust
 from ssbfast.errors import SSBError
 from ssbfast.keys import Keypair
 from ssbfast.limits import KiB, MiB
+from ssbfast.net.endpoints import Endpoint
+from ssbfast.net.forward.service import Service
+from ssbfast.net.forward.tcp import ForwardListener, ServiceServer
 from ssbfast.room.tunnel_auth import Policy
-from tests.helpers.forwards import TcpEnd
+from tests.helpers.forwards import TcpEnd, TcpService
 from tests.helpers.meeting import meeting, paths_of
 from tests.helpers.rawpeer import eventually, settle
 
@@ -88,6 +91,28 @@ async def test_nothing_of_calls_and_streams_is_lost_when_paths_die() -> None:
                 met.speak()
         await stream.end()
         assert not met.caller.named("closed") and not met.target.named("closed")
+
+
+async def test_a_service_is_reached_by_its_name_on_the_direct_path_and_goes_on_behind_it() -> None:
+    async with meeting() as met, TcpService() as other:
+        places = [Endpoint("127.0.0.1", there.port) for there in (met.service, other)]
+        services = [Service(place, name) for place, name in zip(places, "ab", strict=True)]
+        async with ServiceServer(services) as server, ForwardListener("127.0.0.1", 0, service="b") as listener:
+            server.register(met.target._api)
+            await met.path("direct")
+            await met.has_standby()
+            listener.peer = met.peer
+            client = TcpEnd(*await asyncio.open_connection(*listener.address))
+            service = await other.accept()
+            assert met.peer.forwards is not None and not met.peer.forwards.is_idle
+            await client.send(b"on the path")
+            assert await service.read(11) == b"on the path"
+            met.silence()
+            await service.send(b"behind it")
+            assert await client.read(9) == b"behind it"
+            assert met.paths(met.caller)[-1] == "tunnel" and met.service.connections.empty()
+            await client.close()
+            await service.close()
 
 
 @pytest.mark.parametrize("upload", [True, False])

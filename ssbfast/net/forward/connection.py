@@ -19,6 +19,7 @@ from typing import Any, Protocol, cast
 from ssbfast import limits
 from ssbfast.errors import CarrierError, RemoteError
 from ssbfast.net.api import OpenStream
+from ssbfast.net.forward.service import Service
 from ssbfast.net.forward.window import WindowedTransport
 from ssbfast.net.peer import Peer
 from ssbfast.net.sockets import end_on_close, reset, tune_carried
@@ -92,6 +93,8 @@ class Carried(asyncio.BufferedProtocol):
         self._is_over = False
         self.peer: Peer | None = None
         self.stream: CarriedStream | None = None
+        self.service: Service | None = None
+        """What it leads to, where the duplex was first."""
         self.connecting: asyncio.Task[None] | None = None
         """Where the duplex was first: what opens the TCP connection."""
         self.patience: asyncio.TimerHandle | None = None

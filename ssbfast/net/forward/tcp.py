@@ -1,8 +1,9 @@
 """TCP connections carried through a session with a peer.
 
-`ForwardServer` offers one TCP service to the peers that may reach us; `ForwardListener` is a local port each of
-whose connections becomes one duplex of the session with such a peer. Which service that leads to is the offering
-side's choice alone: `forward.open` takes no arguments. For what the duplex carries see `net/forward/window.py`.
+`ServiceServer` offers services to the peers that may reach us, `ForwardServer` a single one; `ForwardListener` is a
+local port each of whose connections becomes one duplex of the session with such a peer. Where a service listens is the
+offering side's choice alone: callers know names, and `forward.open` has no arguments (docs/protocol/services.md). For
+what the duplex carries see `net/forward/window.py`.
 """
 
 from __future__ import annotations
@@ -10,29 +11,32 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, Final, TypeVar
 from weakref import WeakKeyDictionary
 
 from ssbfast import limits
 from ssbfast.errors import LocalProtocolError, SSBError
 from ssbfast.ids import FeedId
 from ssbfast.net.api import Api, OpenStream
+from ssbfast.net.endpoints import Endpoint, Place
 from ssbfast.net.forward import service
 from ssbfast.net.forward.connection import Carried
 from ssbfast.net.forward.failures import Complaint, Complaints
+from ssbfast.net.forward.service import Service, ServiceTable
 from ssbfast.net.happy_eyeballs import FailedAddresses
 from ssbfast.net.name_lookup import resolve
 from ssbfast.net.peer import Peer
 from ssbfast.net.socket_names import bound_host, with_zone
-from ssbfast.net.sockets import connect, reset_on_close
 from ssbfast.wire.muxrpc import Called, unknown_method_message
 
-METHOD = "forward.open"
-GONE = "the service is not offered any more"
-TOO_MANY = "too many connections"
+METHOD: Final = "forward.open"
+SERVICE: Final = "forward.service"
+SERVICES: Final = "forward.services"
+GONE: Final = "the service is not offered any more"
+TOO_MANY: Final = "too many connections"
 
 _Self = TypeVar("_Self", bound="_Forward")
 
@@ -179,26 +183,27 @@ def is_direct(peer: Peer) -> bool:
     return peer.path == "direct"
 
 
-class ForwardServer(_Forward):
-    """An offer of the TCP service at host:port to peers.
+class ServiceServer(_Forward):
+    """An offer of services to peers.
 
-        server = ForwardServer("127.0.0.1", 8080)
+        server = ServiceServer([Service(Endpoint("127.0.0.1", 8096), "jellyfin"), Service(UnixPath("/run/db"), "db")])
         server.register(api)
 
     Args:
-        host: A name or IP literal of the service.
-        port: The service's TCP port.
-        allow: Decides for each call; peers that it refuses are answered as if there was no such method.
-        per_peer: Connections at a time of one key, however many sessions it has; less when `FORWARDS_PEERS` such keys
-            fill the service.
+        services: What is offered; the first is the one that callers get who name none.
+        allow: Decides for each call; peers that it refuses are answered as if there was no such method, or service.
+        per_peer: Connections at a time of one key, however many sessions and services it uses; less when
+            `FORWARDS_PEERS` such keys fill the server.
         patience: Seconds that as many more wait for a place; 0 refuses them at once.
         told: Gets what goes wrong, at most one a second.
+
+    Raises:
+        BadInputError: There is no service, there are too many, or the names cannot be used.
     """
 
     def __init__(
         self,
-        host: str,
-        port: int,
+        services: Sequence[Service],
         *,
         allow: Callable[[Peer], bool] = is_admitted,
         per_peer: int = limits.FORWARDS_PER_PEER,
@@ -206,43 +211,72 @@ class ForwardServer(_Forward):
         told: Callable[[Complaint], None] | None = None,
     ) -> None:
         super().__init__(per_peer, patience, told)
-        self._target = (host, port)
+        self._services = ServiceTable(services)
         self._allow = allow
         self._failed_addresses = FailedAddresses()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def register(self, api: Api) -> None:
-        """Serve `forward.open`, and streams of direct paths, from now on.
+        """Serve `forward.open`, `forward.service` and `forward.services`, and streams of direct paths, from now on.
 
         Args:
             api: Peers that are served this api may open connections.
         """
         api.carried(METHOD, self.accept)
+        api.carried(SERVICE, self.accept_named)
+        api.call(SERVICES)(self._list)
         api.forwards = self
 
-    def accept(self, peer: Peer, called: Called) -> None:
-        """Accept a connection that a peer opens. Called at once, so that its bytes find their inlet."""
-        if not self._allow(peer):
-            peer.refuse(called.req, unknown_method_message(called.name))
-        elif self._is_closed:
-            peer.refuse(called.req, GONE)
-        elif not self._has_place(peer):
-            peer.refuse(called.req, TOO_MANY)
-        else:
-            connection = Carried(self)
-            peer.carry(called.req, lambda req: connection.carry(peer, req))
-            self._accepted(connection, peer)
+    def names_for(self, who: FeedId) -> list[str]:
+        """Return the names of the services that a peer may use."""
+        return [str(one.name) for one in self._services.of(who)]
 
-    def accept_direct(self, peer: Peer, open_stream: OpenStream) -> bool:
-        """Accept one on a direct path, by a stream of it; return False when it is not welcome."""
-        if self._is_closed or not self._allow(peer):
+    def accept(self, peer: Peer, called: Called) -> None:
+        """Accept a connection to the first service. Called at once, so that its bytes find their inlet."""
+        if not self._allow(peer) or not self._services.first.is_for(peer.id):
+            peer.refuse(called.req, unknown_method_message(called.name))
+        else:
+            self._accept(peer, called.req, self._services.first)
+
+    def accept_named(self, peer: Peer, called: Called) -> None:
+        """Accept a connection to a service by its name, as `accept` does."""
+        found = self._find(peer, called.args[0] if called.args else None)
+        if found is None:
+            peer.refuse(called.req, service.NO_SERVICE)
+        else:
+            self._accept(peer, called.req, found)
+
+    def accept_direct(self, peer: Peer, open_stream: OpenStream, name: str | None = None) -> bool:
+        """Accept one on a direct path, by a stream of it; return False when it is not welcome.
+
+        name: of the service; None: the first.
+        """
+        found = self._find(peer, name) if name is not None else self._services.first
+        if found is None or not found.is_for(peer.id) or not self._allow(peer):
             return False
-        if not self._has_place(peer):
+        if self._is_closed or not self._has_place(peer):
             return False
         connection = Carried(self)
         connection.carry_direct(peer, open_stream)
-        self._accepted(connection, peer)
+        self._accepted(connection, peer, found)
         return True
+
+    def _find(self, peer: Peer, name: object) -> Service | None:
+        return self._services.find(name, peer.id) if self._allow(peer) else None
+
+    async def _list(self, peer: Peer, *_args: object) -> list[dict[str, Any]]:
+        may_ask = is_admitted(peer) or self._allow(peer)  # on its way to a direct path, it is to know what for
+        return [service.offer_of(one) for one in self._services.of(peer.id)] if may_ask else []
+
+    def _accept(self, peer: Peer, req: int, wanted: Service) -> None:
+        if self._is_closed:
+            peer.refuse(req, GONE)
+        elif not self._has_place(peer):
+            peer.refuse(req, TOO_MANY)
+        else:
+            connection = Carried(self)
+            peer.carry(req, lambda req: connection.carry(peer, req))
+            self._accepted(connection, peer, wanted)
 
     def _has_place(self, peer: Peer) -> bool:
         """Return whether one more may be open, or wait."""
@@ -256,7 +290,8 @@ class ForwardServer(_Forward):
         self._complain(peer, f"{self._many(peer)}, {waiting} wait: one more was refused")
         return False
 
-    def _accepted(self, connection: Carried, peer: Peer) -> None:
+    def _accepted(self, connection: Carried, peer: Peer, wanted: Service) -> None:
+        connection.service = wanted
         self._add(connection)
         if self._is_full(peer):
             self._complain(peer, f"{self._many(peer)}: more have to wait")
@@ -292,19 +327,39 @@ class ForwardServer(_Forward):
         task.add_done_callback(self._tasks.discard)
 
     async def _connect(self, connection: Carried) -> None:
+        wanted = connection.service or self._services.first
         try:
-            await asyncio.wait_for(self._dial(connection), limits.DIAL_SECONDS)
+            await asyncio.wait_for(self._dial(connection, wanted.place), limits.DIAL_SECONDS)
         except service.FAILURES as error:
             self._failed(connection.peer)
-            self._complain(connection.peer, service.why_not(error, *self._target))
+            self._complain(connection.peer, wanted.about(service.why_not(error, wanted.place)))
             connection.reset(service.told_to_peers(error))
         finally:
             connection.connecting = None
 
-    async def _dial(self, connection: Carried) -> None:
-        # The service may see the connection before we know of it: from the first moment on its close is a reset.
-        sock = await connect(*self._target, prepare=reset_on_close, failed=self._failed_addresses)
-        await asyncio.get_running_loop().create_connection(lambda: connection, sock=sock)
+    async def _dial(self, connection: Carried, place: Place) -> None:
+        sock = await service.open_socket(place, self._failed_addresses)
+        loop = asyncio.get_running_loop()
+        if isinstance(place, Endpoint):
+            await loop.create_connection(lambda: connection, sock=sock)
+        else:
+            await loop.create_unix_connection(lambda: connection, sock=sock)
+
+
+class ForwardServer(ServiceServer):
+    """An offer of the TCP service at host:port to peers.
+
+        server = ForwardServer("127.0.0.1", 8080)
+        server.register(api)
+
+    Args:
+        host: A name or IP literal of the service.
+        port: The service's TCP port.
+        **options: As for `ServiceServer`.
+    """
+
+    def __init__(self, host: str, port: int, **options: Any) -> None:
+        super().__init__([Service(Endpoint(host, port))], **options)
 
 
 class ForwardListener(_Forward):
@@ -318,6 +373,7 @@ class ForwardListener(_Forward):
     Args:
         host: A name or IP literal to listen at; empty for all of this machine.
         port: The TCP port to listen at; 0 takes a free one.
+        service: The name of the peer's service; None: its first.
         patience: Seconds that a new connection waits for a session when there is none, and for a place; 0 resets it
             at once.
         per_peer: Connections at a time; as many wait.
@@ -329,12 +385,14 @@ class ForwardListener(_Forward):
         host: str,
         port: int,
         *,
+        service: str | None = None,
         patience: float = 0.0,
         per_peer: int = limits.FORWARDS_PER_PEER,
         told: Callable[[Complaint], None] | None = None,
     ) -> None:
         super().__init__(per_peer, patience, told)
         self._bind = (host, port)
+        self._name = service
         self._peer: Peer | None = None
         self._server: asyncio.Server | None = None
 
@@ -420,11 +478,14 @@ class ForwardListener(_Forward):
 
     def _open(self, connection: Carried, peer: Peer) -> None:
         self._waiting.pop(connection, None)
+        name = self._name
         try:
-            if peer.forwards is not None and peer.forwards.is_up:
-                connection.carry_direct(peer, peer.forwards.open)
-            else:
+            if (direct := peer.forwards) is not None and direct.is_up:
+                connection.carry_direct(peer, lambda side: direct.open(side, name))
+            elif name is None:
                 peer.open_carried(METHOD, lambda req: connection.carry(peer, req))
+            else:
+                peer.open_carried(SERVICE, lambda req: connection.carry(peer, req), name)
         except SSBError as error:  # too many calls, or the session is just ending
             self._turn_away(connection, str(error))
             return

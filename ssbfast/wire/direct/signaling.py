@@ -6,7 +6,8 @@
     direct.want      async, target → caller   {} → true: please try again
     direct.carrier   duplex, caller → target  {"session", "epoch"}: this tunnel stands by for that session; records
     direct.continue  duplex, opener → other   {"epoch", "stream", "received"}: a forwarded connection goes on
-                              after its QUIC path; first item back {"received"}
+                              after its QUIC path; first item back {"received"}; the name of its service, if it has
+                              one, is a second argument: peers that know no names refuse that
 
 `whereabouts` are those of `wire/direct/punch/candidates.py`. epoch: u32, rises with every attempt and every standby.
 certificate: DER, base64. connection: the caller's original destination connection id, base64. took: milliseconds that
@@ -27,6 +28,7 @@ from ssbfast import limits
 from ssbfast.errors import MuxRPCError
 from ssbfast.wire.direct.keys import EPOCHS, Role
 from ssbfast.wire.direct.punch.candidates import Candidates, parse_whereabouts
+from ssbfast.wire.pairing import name_in
 
 OFFER: Final = "direct.offer"
 SYNC: Final = "direct.sync"
@@ -101,15 +103,17 @@ class StandBy:
 class Continue:
     """The forwarded connection that goes on. epoch: of the path it was opened on. stream: its QUIC stream.
 
-    received: bytes of it that the opener has.
+    received: bytes of it that the opener has. service: the name of the service that it leads to; None: the first.
     """
 
     epoch: int
     stream: int
     received: int
+    service: str | None = None
 
-    def as_json(self) -> dict[str, Any]:
-        return {"epoch": self.epoch, "stream": self.stream, "received": self.received}
+    def as_args(self) -> list[Any]:
+        found = {"epoch": self.epoch, "stream": self.stream, "received": self.received}
+        return [found] if self.service is None else [found, self.service]
 
 
 def parse_offer(args: object) -> Offer:
@@ -145,8 +149,14 @@ def parse_stand_by(args: object) -> StandBy:
 
 
 def parse_continue(args: object) -> Continue:
+    service = None
+    if isinstance(args, list | tuple) and len(args) == 2:
+        service = name_in(args[1])
+        if service is None:
+            raise MuxRPCError("not the name of a service")
+        args = args[:1]
     value = _first(args)
-    return Continue(_epoch(value), _count(value.get("stream")), _count(value.get("received")))
+    return Continue(_epoch(value), _count(value.get("stream")), _count(value.get("received")), service)
 
 
 def _first(args: object) -> Mapping[str, Any]:

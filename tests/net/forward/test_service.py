@@ -11,6 +11,7 @@ import pytest
 
 from ssbfast import limits
 from ssbfast.net.api import Api
+from ssbfast.net.endpoints import Endpoint
 from ssbfast.net.forward.failures import Complaint
 from ssbfast.net.forward.service import look_for, told_to_peers, why_not
 from ssbfast.net.forward.tcp import ForwardListener, ForwardServer
@@ -30,35 +31,35 @@ from tests.helpers.room_processes import free_port
     ],
 )
 def test_words(error: Exception, words: str) -> None:
-    assert why_not(error, "127.0.0.1", 8000) == words
+    assert why_not(error, Endpoint("127.0.0.1", 8000)) == words
     assert "127.0.0.1" not in told_to_peers(error)
 
 
 def test_words_for_names_and_ipv6() -> None:
-    assert why_not(socket.gaierror(-2, "x"), "no.example", 80) == "no such host: no.example"
-    assert why_not(UnicodeError(), "no.example", 80) == "no such host: no.example"
-    assert why_not(ConnectionRefusedError(111, "x"), "::1", 80) == "nothing listens at [::1]:80"
+    assert why_not(socket.gaierror(-2, "x"), Endpoint("no.example", 80)) == "no such host: no.example"
+    assert why_not(UnicodeError(), Endpoint("no.example", 80)) == "no such host: no.example"
+    assert why_not(ConnectionRefusedError(111, "x"), Endpoint("::1", 80)) == "nothing listens at [::1]:80"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
 async def test_a_service_of_this_machine_is_found_without_a_connection(host: str) -> None:
     with socket.create_server((host, 0)) as service:
         service.settimeout(0.05)
-        assert await look_for("127.0.0.1", service.getsockname()[1]) is None
+        assert await look_for(Endpoint("127.0.0.1", service.getsockname()[1])) is None
         with pytest.raises(TimeoutError):
             service.accept()
 
 
 async def test_where_nothing_listens_it_is_said() -> None:
     port = free_port()
-    assert await look_for("127.0.0.1", port) == f"nothing listens at 127.0.0.1:{port}"
-    assert await look_for("no.such.host.invalid", 80) == "no such host: no.such.host.invalid"
+    assert await look_for(Endpoint("127.0.0.1", port)) == f"nothing listens at 127.0.0.1:{port}"
+    assert await look_for(Endpoint("no.such.host.invalid", 80)) == "no such host: no.such.host.invalid"
 
 
 async def test_a_service_that_cannot_be_looked_for_is_connected_to(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.platform", "other")
     with socket.create_server(("127.0.0.1", 0)) as service:
-        assert await look_for("127.0.0.1", service.getsockname()[1]) is None
+        assert await look_for(Endpoint("127.0.0.1", service.getsockname()[1])) is None
 
 
 # ---------------------------------------------------------------- at both ends

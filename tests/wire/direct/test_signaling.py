@@ -65,7 +65,15 @@ def test_the_others_there_and_back(epoch: int, connection: bytes, session: bytes
     wish = calls.Continue(epoch, stream, received)
     assert calls.parse_sync(through_json(sync.as_json())) == sync
     assert calls.parse_stand_by(through_json(stand_by.as_json())) == stand_by
-    assert calls.parse_continue(through_json(wish.as_json())) == wish
+    named = calls.Continue(epoch, stream, received, "ssh")
+    assert calls.parse_continue(json.loads(json.dumps(wish.as_args()))) == wish
+    assert calls.parse_continue(json.loads(json.dumps(named.as_args()))) == named
+
+
+@pytest.mark.parametrize("more", [["SSH"], [""], [None], [{"service": "ssh"}], ["ssh", "git"]])
+def test_a_connection_goes_on_to_a_service_by_a_name_alone(more: list[Any]) -> None:
+    with pytest.raises(MuxRPCError):
+        calls.parse_continue([{"epoch": 1, "stream": 4, "received": 0}, *more])
 
 
 def test_an_offer_without_a_length_means_the_longest() -> None:
