@@ -296,7 +296,7 @@ TICKETS: Final = 64
 """Tickets of a peer that are open at a time."""
 
 TICKET_TEXT: Final = 480
-"""Characters of a ticket behind its prefix: one with the longest host has 461."""
+"""Characters of a ticket behind its prefix: one with the longest host has 458."""
 
 PAIRING_SESSIONS: Final = 8
 """Sessions of ticket keys that a peer has let in, at a time."""

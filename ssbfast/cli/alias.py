@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from ssbfast.cli.nicknames import peer_argument
 from ssbfast.cli.options import callback, json_option, peer_options, say
 from ssbfast.cli.peer_options import Given, claim, in_room, load_me, parse_given
 from ssbfast.errors import SSBError
 from ssbfast.ids import NetworkId
-from ssbfast.pasted.addresses import read_alias, read_id
+from ssbfast.pasted.addresses import read_alias
 
 if TYPE_CHECKING:
     from ssbfast.client.joined_room import JoinedRoom
@@ -105,9 +106,7 @@ def revoke(room: Given, name: str, data: Path, network: NetworkId, as_json: bool
 
 @alias.command("list")
 @_room
-@click.argument(
-    "who", metavar="[@ID]", required=False, callback=callback(lambda text: None if text is None else read_id(text))
-)
+@peer_argument("[@ID|NICK]", required=False)
 @peer_options
 def list_(room: Given, who: FeedId | None, data: Path, network: NetworkId, as_json: bool) -> None:
     """List your aliases in a room, or those of another peer there."""

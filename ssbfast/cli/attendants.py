@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ssbfast.cli.nicknames import Nicknames, full_option
 from ssbfast.cli.options import SECRET, peer_options, read_secret
 from ssbfast.cli.peer_options import RoomAddress, in_room, room_option, stay_in
 from ssbfast.cli.peer_output import PeerWords
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 @click.command()
 @room_option()
 @click.option("--watch", is_flag=True, help="Stay, and print each peer that joins or leaves.")
+@full_option
 @peer_options
 def attendants(rooms: tuple[RoomAddress, ...], watch: bool, data: Path, network: NetworkId, as_json: bool) -> int:
     """List the peers that are in a room now.
@@ -52,10 +55,11 @@ def attendants(rooms: tuple[RoomAddress, ...], watch: bool, data: Path, network:
                     joined = await client.join(room.text, announce=False, attendants=True, stay=False)
                 except SSBError as error:
                     raise in_room(room, error) from error
-                await _list(joined, printer)
+                await _list(joined, printer, names)
         return 0
 
-    return run_until_stopped(work, as_json=as_json, words=PeerWords())
+    with Nicknames(data) as names:
+        return run_until_stopped(work, as_json=as_json, words=PeerWords(show=names))
 
 
 def _identity(data: Path) -> Keypair:
@@ -64,12 +68,12 @@ def _identity(data: Path) -> Keypair:
     return read_secret(data / SECRET) if os.path.lexists(data / SECRET) else Keypair.generate()
 
 
-async def _list(room: JoinedRoom, printer: Printer) -> None:
+async def _list(room: JoinedRoom, printer: Printer, show: Callable[[str], str] = str) -> None:
     _look_at_list(room)
     present = sorted(room.attendants)
     title = f"Room {room.id}{f' ({room.name})' if room.name else ''}: {len(present)} present"
     found = [{"event": "attendant", "portal": str(room.id), "id": str(who)} for who in present]
-    await printer.report(found, lambda event: f"  {event['id']}", title=title)
+    await printer.report(found, lambda event: f"  {show(event['id'])}", title=title)
 
 
 async def _watch(room: JoinedRoom, printer: Printer) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ssbfast.cli.nicknames import Nicknames, find_contact, full_option
 from ssbfast.cli.options import (
     OWN_ID,
     callback,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from ssbfast.client.room_client import RoomClient
     from ssbfast.net.endpoints import Endpoint
     from ssbfast.net.forward.tcp import ForwardListener
+    from ssbfast.store.peer_store import Contact
 
 
 def calling_options(*, required: bool) -> Callable[[Command], Command]:
@@ -89,7 +91,7 @@ def run_call(
     """
     from ssbfast.cli.runner import run_until_stopped
 
-    parsed = parse(text)
+    parsed = _of_contact(find_contact(text, data)) or parse(text)
     if not rooms and not isinstance(parsed, AliasLink) and (not isinstance(parsed, Target) or parsed.room is None):
         raise click.UsageError("Missing option '--room'.")
     trust.check()
@@ -109,7 +111,15 @@ def run_call(
         trust=trust,
         paths=paths,
     )
-    return run_until_stopped(call.run, as_json=as_json, words=PeerWords(data_flag(data)))
+    with Nicknames(data) as names:
+        return run_until_stopped(call.run, as_json=as_json, words=PeerWords(data_flag(data), names))
+
+
+def _of_contact(contact: Contact | None) -> Target | None:
+    """Return the target that a nickname stands for: its room is known if it was met by a ticket."""
+    if contact is None:
+        return None
+    return Target(contact.id, room=None if contact.room is None else RoomAddress.parse(contact.room))
 
 
 def _find(
@@ -216,19 +226,21 @@ def _reason(error: OSError) -> str:
 @click.command()
 @click.argument("target", metavar="TARGET")
 @calling_options(required=True)
+@full_option
 @peer_options
 def connect(target: str, **options: Any) -> int:
     """Reach a friend's service: each TCP connection to --bind goes through a tunnel to the friend's service.
 
-    TARGET is the address that `ssbfast listen` printed on the friend's machine (tunnel:… or ptunnel:…), the friend's
-    @ID, or the friend's alias, which needs no --room. You must follow each other. The tunnel opens as soon as the
-    friend is in the room, and again whenever it was lost; meanwhile new connections wait for 15 seconds. You are not
-    listed in the room.
+    TARGET is the friend's nickname, @ID or alias, or the address that `ssbfast listen` printed on the friend's machine
+    (tunnel:… or ptunnel:…). An alias, and a friend that you paired with, need no --room. You must follow each other.
+    The tunnel opens as soon as the friend is in the room, and again whenever it was lost; meanwhile new connections
+    wait for 15 seconds. You are not listed in the room.
 
     \b
     Examples:
       ssbfast connect @ID --room net:room.example:8008~shs:KEY --bind 127.0.0.1:8080
       ssbfast connect tunnel:PORTAL:TARGET~shs:KEY --room ROOM --bind 127.0.0.1:0
       ssbfast connect alice.room.example --bind 127.0.0.1:8080
+      ssbfast connect home --bind 127.0.0.1:8080
     """
     return run_call(target, trust=trust_from(options), paths=paths_from(options), **options)

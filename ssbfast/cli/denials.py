@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ import click
 
 from ssbfast.cli.connect import calling_options, run_call
 from ssbfast.cli.contacts import in_words
+from ssbfast.cli.nicknames import brief, full_option
 from ssbfast.cli.options import callback, data_flag, has_store, peer_options, say
 from ssbfast.cli.path_options import paths_from
 from ssbfast.cli.peer_options import trust_from
@@ -52,6 +52,7 @@ _NUMBER = click.IntRange(1, 2**63 - 1)
     help="Open a tunnel to the peer that was refused; the options below are those of `ssbfast connect`.",
 )
 @calling_options(required=False)
+@full_option
 @peer_options
 def denials(
     number: int | None,
@@ -107,11 +108,13 @@ def _list(data: Path, *, as_json: bool) -> None:
 
     found: list[Denial] = []
     counts: dict[FeedId, DenialCount] = {}
+    nicknames: dict[FeedId, str | None] = {}
     if has_store(data):
         with Store(data, reading=True) as store:
             found, counts = store.denials(), store.denial_counts()
+            nicknames = {contact.id: contact.nickname for contact in store.contacts()}
     for denial in found:
-        say(as_event(denial), in_a_line(as_event(denial)), as_json=as_json)
+        say(as_event(denial), in_a_line(denial, nicknames.get(denial.origin)), as_json=as_json)
     for room, count in counts.items():
         event = {"event": "refused", "portal": str(room), "n": count.refused, "kept": count.kept}
         say({**event, "faults": count.faults}, _in_figures(room, count), as_json=as_json)
@@ -125,7 +128,8 @@ def _show(number: int, data: Path, *, as_json: bool) -> None:
 
     with Store(_existing(data), reading=True) as store:
         denial = _denial(store, number)
-    say(as_event(denial), in_a_line(as_event(denial)), as_json=as_json)
+        nickname = store.nickname(denial.origin)
+    say(as_event(denial), in_a_line(denial, nickname), as_json=as_json)
 
 
 def _name(number: int, link: AliasLink | Alias, data: Path, *, as_json: bool) -> None:
@@ -157,25 +161,20 @@ def as_event(denial: Denial) -> dict[str, object]:
     }
 
 
-def in_a_line(event: Mapping[str, Any]) -> str:
-    """Return a `denied` event as the list shows it."""
-    number = "" if event["n"] is None else event["n"]
-    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event["time"]))
-    name = f" ({event['alias']})" if event.get("alias") else ""
-    return f"{number:>5}  {when}  {_short(event['origin'])}{name}  through {_short(event['portal'])}  {meaning(event)}"
+def in_a_line(denial: Denial, nickname: str | None) -> str:
+    """Return a denial as the list shows it."""
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(denial.time))
+    who = " ".join(filter(None, (nickname, brief(denial.origin), denial.alias and f"({denial.alias})")))
+    return f"{denial.number:>5}  {when}  {who}  through {brief(denial.room)}  {meaning(as_event(denial))}"
 
 
 def _in_figures(room: FeedId, count: DenialCount) -> str:
-    text = f"through {room.short}: {count.refused} refused"
+    text = f"through {brief(room)}: {count.refused} refused"
     if count.rest > 0:
         text += f", {count.rest} of them only counted"
     if count.faults:
         text += f", {count.faults} in which the room named another peer"
     return text
-
-
-def _short(feed: str) -> str:
-    return FeedId.parse(feed).short
 
 
 # ---------------------------------------------------------------- the two answers

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,14 +13,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ssbfast import limits
-from ssbfast.cli.options import (
-    OWN_ID,
-    callback,
-    connections_option,
-    data_flag,
-    peer_options,
-    several,
-)
+from ssbfast.cli.nicknames import Nicknames, full_option, name_option, own_name, peers_option
+from ssbfast.cli.options import OWN_ID, callback, connections_option, data_flag, peer_options
 from ssbfast.cli.path_options import Paths, path_options, paths_from
 from ssbfast.cli.peer_options import (
     Given,
@@ -34,10 +29,9 @@ from ssbfast.cli.peer_options import (
     trust_from,
     trust_options,
 )
-from ssbfast.cli.peer_output import PeerWords, forward_problem
+from ssbfast.cli.peer_output import PeerWords, forward_problem, paired_event
 from ssbfast.errors import BadInputError
 from ssbfast.ids import FeedId, NetworkId
-from ssbfast.pasted.addresses import read_id
 from ssbfast.pasted.hosts import show
 from ssbfast.room.tunnel_auth import Policy
 from ssbfast.wire.private_tunnel import issue_personal
@@ -45,6 +39,7 @@ from ssbfast.wire.private_tunnel import issue_personal
 if TYPE_CHECKING:
     from ssbfast.cli.output import Event, Printer
     from ssbfast.client.joined_room import JoinedRoom
+    from ssbfast.client.pairing import Tickets
     from ssbfast.keys import Keypair
     from ssbfast.net.endpoints import Endpoint
 
@@ -67,22 +62,19 @@ def _service(text: str) -> Endpoint:
     callback=callback(_service),
     help="The service that connections of friends go to. They cannot choose another.",
 )
-@click.option(
-    "--private-for",
-    multiple=True,
-    metavar="@ID",
-    callback=several(read_id),
-    help="Print an address from which only this friend can tell where you are; repeatable.",
-)
+@peers_option("--private-for", help="Print an address from which only this friend can tell where you are")
 @connections_option
 @trust_options
 @path_options
+@name_option
+@full_option
 @peer_options
 def listen(
     rooms: tuple[Given, ...],
     forward: Endpoint,
     private_for: tuple[FeedId, ...],
     connections: int | None,
+    name: str | None,
     data: Path,
     network: NetworkId,
     as_json: bool,
@@ -91,7 +83,8 @@ def listen(
     """Offer a TCP service to your friends: peers that you follow reach it through the room, others are refused.
 
     It prints the address to give to a friend, who runs `ssbfast connect ADDRESS --room … --bind HOST:PORT`. Refused
-    connections are shown as they come, and remembered: `ssbfast denials`.
+    connections are shown as they come, and remembered: `ssbfast denials`. While it runs, `ssbfast ticket` makes
+    tickets: each lets in one peer.
 
     \b
     Example:
@@ -103,9 +96,11 @@ def listen(
     options.check()
     paths.check()
     me = load_me(data)
-    offer = _Offer(me, data, network, claim(rooms, me.id), forward, private_for, connections, options, paths)
+    offer = _Offer(me, data, network, claim(rooms, me.id), forward, private_for, connections, name, options, paths)
     addresses = offer.private_addresses()
-    return run_until_stopped(lambda printer: offer.run(printer, addresses), as_json=as_json, words=_Words(offer))
+    with Nicknames(data) as names:
+        words = _Words(offer, names)
+        return run_until_stopped(lambda printer: offer.run(printer, addresses), as_json=as_json, words=words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +112,7 @@ class _Offer:
     service: Endpoint
     private_for: tuple[FeedId, ...]
     connections: int | None
+    name: str | None
     trust: TrustOptions
     paths: Paths
 
@@ -158,6 +154,7 @@ class _Offer:
                 api=api,
                 direct=direct,
                 on_event=tell,
+                tickets=self.tickets(stack, tell),
                 name_denials=True,
             )
             await stack.enter_async_context(client)
@@ -193,6 +190,18 @@ class _Offer:
             for friend in dict.fromkeys(self.private_for)
         ]
 
+    def tickets(self, stack: contextlib.AsyncExitStack, tell: Callable[[Event], None]) -> Tickets | None:
+        """Return what lets in the holders of our tickets; None when our own contacts do not decide over callers."""
+        if self.trust.policy is Policy.ALLOW or self.trust.ssb_server is not None:
+            return None
+        from ssbfast.client.pairing import Tickets
+
+        tickets = Tickets(
+            self.me, self.data, name=own_name(self.name), on_paired=lambda paired: tell(paired_event(paired))
+        )
+        stack.push_async_callback(tickets.close)
+        return tickets
+
     def introduction(self) -> str:
         """Return what people see first."""
         allowed = f", and {len(self.trust.allow)} more" if self.trust.allow else ""
@@ -212,8 +221,8 @@ async def _nothing_more(_room: JoinedRoom) -> None:
 class _Words(PeerWords):
     """Events for people; the first time in a room with what to tell a friend."""
 
-    def __init__(self, offer: _Offer) -> None:
-        super().__init__(data_flag(offer.data))
+    def __init__(self, offer: _Offer, show: Callable[[str], str] = str) -> None:
+        super().__init__(data_flag(offer.data), show)
         self._rooms = {str(room.portal): room.text for room in offer.rooms}
 
     def __call__(self, event: Event) -> str:

@@ -15,7 +15,7 @@ from ssbfast.cli.output import clean_lines, json_line
 from ssbfast.cli.standard_error import warn
 from ssbfast.errors import BadInputError
 from ssbfast.ids import MAIN_NETWORK, NetworkId
-from ssbfast.pasted.addresses import read_id, read_network
+from ssbfast.pasted.addresses import read_network
 
 if TYPE_CHECKING:
     from ssbfast.keys import Keypair
@@ -75,13 +75,20 @@ def parse_network(text: str | None) -> NetworkId:
 
 def _parse_data(text: str | None) -> Path:
     if text is None:
-        return data_home("peer")
+        above = _above("data")
+        return above if isinstance(above, Path) else data_home("peer")
     if not text or "\0" in text:  # "$UNSET" must not mean this very directory
         raise BadInputError("the name of a directory is empty or cannot be used")
     try:
         return Path(text).expanduser()
     except RuntimeError:
         raise BadInputError("no such user's directory") from None
+
+
+def _above(name: str) -> object:
+    """Return what the group that a command is in was given for an option: it holds for its commands."""
+    context = click.get_current_context(silent=True)
+    return None if context is None or context.parent is None else context.parent.params.get(name)
 
 
 def parse_host_and_port(text: str | None) -> Endpoint | None:
@@ -102,10 +109,20 @@ network_option = click.option(
     help="Key of another network than the main one. Or set SSBFAST_NETWORK_KEY, which other users cannot read.",
 )
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
+json_option = click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    callback=callback(lambda given: given or bool(_above("as_json"))),
+    help="Print one JSON object per line.",
+)
 
 data_option = click.option(
-    "--data", metavar="DIR", callback=callback(_parse_data), help="Directory of this peer: secret, contacts, denials."
+    "--data",
+    metavar="DIR",
+    is_eager=True,  # nicknames are looked up in it
+    callback=callback(_parse_data),
+    help="Directory of this peer: secret, contacts, denials.",
 )
 
 
@@ -148,9 +165,6 @@ connections_option = click.option(
     type=click.IntRange(1, limits.FORWARDS_MOST),
     help=f"Most TCP connections with one peer at a time, default {limits.FORWARDS_PER_PEER}; as many wait for 15 s.",
 )
-
-
-feed_argument = click.argument("who", metavar="@ID", callback=callback(read_id))
 
 
 def say(event: Mapping[str, Any], text: str, *, as_json: bool) -> None:

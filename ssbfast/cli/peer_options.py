@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, TypeVar
 import click
 
 from ssbfast import limits
+from ssbfast.cli.nicknames import peers_option
 from ssbfast.cli.options import SECRET, callback, has_store, read_secret, several
 from ssbfast.cli.standard_error import warn
 from ssbfast.errors import BadInputError, BusyError, HandshakeError, SSBError
 from ssbfast.ids import FeedId, NetworkId
-from ssbfast.pasted.addresses import read_id, read_room, read_room_or_invite
+from ssbfast.pasted.addresses import read_room, read_room_or_invite
 from ssbfast.pasted.web_links import InviteLink
 from ssbfast.room.tunnel_auth import Policy
 
@@ -110,9 +111,7 @@ def trust_options(command: Command) -> Command:
             callback=callback(_ssb_server),
             help="Ask this ssb server for follows and blocks, instead of our own contacts.",
         ),
-        click.option(
-            "--allow", multiple=True, metavar="@ID", callback=several(read_id), help="Let in this peer too; repeatable."
-        ),
+        peers_option("--allow", help="Let in this peer too"),
         click.option(
             "--policy",
             type=click.Choice([policy.value for policy in Policy]),

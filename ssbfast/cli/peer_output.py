@@ -1,13 +1,15 @@
-"""Events of one's own peer, as people read them: full ids, and what to do next."""
+"""Events of one's own peer, as people read them: what peers are called, and what to do next."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from ssbfast.cli.output import Event, describe, shell_word
 from ssbfast.room.tunnel_auth import Reason
 
 if TYPE_CHECKING:
+    from ssbfast.client.pairing import Paired
     from ssbfast.net.forward.failures import Complaint
 
 REFUSED: Final = "refused"
@@ -24,12 +26,21 @@ _MEANINGS: Final = {
 
 
 class PeerWords:
-    """The words of events. flag: what advised commands need to find our data, e.g. ` --data DIR`, or nothing."""
+    """The words of events.
 
-    def __init__(self, flag: str = "") -> None:
+    flag: what advised commands need to find our data, e.g. ` --data DIR`, or nothing.
+    show: returns a peer, given by its id, as people read it (`Nicknames`).
+    """
+
+    def __init__(self, flag: str = "", show: Callable[[str], str] = str) -> None:
         self._flag = flag
+        self._show = show
 
     def __call__(self, event: Event) -> str:
+        peers = ("id",) if event.get("event") in ("joined", "left") else ("peer", "origin", "recipient")
+        return self._words({**event, **{key: self._show(event[key]) for key in peers if event.get(key) is not None}})
+
+    def _words(self, event: Event) -> str:
         match event:
             case {"event": "bound", "bind": bind}:
                 return f"ready   at {bind}"
@@ -54,6 +65,12 @@ class PeerWords:
             case {"event": "forward_problem", "peer": peer, "reason": reason, "count": count}:
                 whose = "" if peer is None else f"{peer} "
                 return f"service {whose}({reason}{f'; {count} connections' if count > 1 else ''})"
+        return self._of_caller(event)
+
+    def _of_caller(self, event: Event) -> str:
+        match event:
+            case {"event": "paired", "peer": peer}:
+                return f"paired  {peer} took your ticket; you follow each other"
             case {"event": "denied" | "denied_alias"}:
                 return self._denied(event)
         return describe(event)
@@ -67,6 +84,12 @@ class PeerWords:
         if event["n"] is not None and event["reason"] == Reason.STRANGER.value:
             text += f"{_CONTINUED}to let it in: ssbfast denials --follow {event['n']}{self._flag}"
         return text
+
+
+def paired_event(paired: Paired) -> Event:
+    """Return the event that tells of a peer that has taken a ticket of ours."""
+    portal = None if paired.portal is None else str(paired.portal)
+    return {"event": "paired", "peer": str(paired.id), "nickname": paired.nickname, "portal": portal}
 
 
 def forward_problem(complaint: Complaint) -> Event:

@@ -26,8 +26,9 @@ from ssbfast.net.api import Api
 from ssbfast.net.peer import Peer
 from ssbfast.store.peer_store import Store
 from ssbfast.store.peer_tickets import Pairing
+from ssbfast.wire.address import parse_address
 from ssbfast.wire.address_types import MultiserverAddress
-from ssbfast.wire.pairing import METHOD, UNUSABLE, USED, Take, Taken, Ticket
+from ssbfast.wire.pairing import METHOD, UNUSABLE, USED, Take, Taken, Ticket, room_bytes
 
 T = TypeVar("T")
 
@@ -45,6 +46,43 @@ class Paired:
     id: FeedId
     nickname: str | None
     portal: FeedId | None
+
+
+def room_of_tickets(text: str) -> MultiserverAddress:
+    """Return the one of a room's addresses, joined by `;`, that is in its tickets. Raises BadInputError for none."""
+    problem: BadInputError | None = None
+    for address in parse_address(text):
+        try:
+            room_bytes(address)
+        except BadInputError as error:
+            problem = problem or error
+        else:
+            return address
+    raise problem or BadInputError("a ticket needs a room's address")
+
+
+def make_ticket(
+    store: Store, me: FeedId, room: MultiserverAddress, seconds: float, now: Callable[[], float] = time.time
+) -> Ticket:
+    """Make a ticket, as `Tickets.make` does, for a process that waits with the same store.
+
+    Args:
+        store: The store of the peer.
+        me: The peer.
+        room: The address of the room where it waits.
+        seconds: How long the ticket holds; a minute at least.
+        now: The clock, seconds since 1970.
+
+    Raises:
+        BadInputError: The room's address cannot be in a ticket, or the time is out of bounds.
+        LimitError: Too many tickets are open.
+        StoreError: It cannot be written down.
+    """
+    if not 60.0 <= seconds <= limits.TICKET_SECONDS_MAX:
+        raise BadInputError(f"a ticket holds for a minute to {limits.TICKET_SECONDS_MAX / 86_400:g} days")
+    ticket = Ticket.new(me, room, now() + seconds)
+    store.add_ticket(ticket.key().id, ticket.ends, str(room))
+    return ticket
 
 
 @dataclass(slots=True)
@@ -105,11 +143,7 @@ class Tickets:
             LimitError: Too many tickets are open.
             StoreError: It cannot be written down.
         """
-        if not 60.0 <= seconds <= limits.TICKET_SECONDS_MAX:
-            raise BadInputError(f"a ticket holds for a minute to {limits.TICKET_SECONDS_MAX / 86_400:g} days")
-        ticket = Ticket.new(self._me.id, room, self._now() + seconds)
-        await self._in_thread(self._store.add_ticket, ticket.key().id, ticket.ends)
-        return ticket
+        return await self._in_thread(make_ticket, self._store, self._me.id, room, seconds, self._now)
 
     async def close(self) -> None:
         """End the sessions of those that have not taken their ticket, and close the store. Harmless when closed."""

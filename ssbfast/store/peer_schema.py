@@ -48,7 +48,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "ALTER TABLE denials ADD COLUMN verified_at REAL",
     ),
     # 4: what we call a peer, and the address of the room where it is met; the tickets that we have made, by their
-    # public keys. Their secrets are nowhere.
+    # public keys, and the addresses of their rooms. Their secrets are nowhere.
     (
         "ALTER TABLE contacts ADD COLUMN nickname TEXT",
         "ALTER TABLE contacts ADD COLUMN room TEXT",
@@ -58,6 +58,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             key BLOB PRIMARY KEY CHECK (typeof(key) = 'blob' AND length(key) = 32),
             made REAL NOT NULL,
             expires REAL NOT NULL,
+            room TEXT NOT NULL,
             taker BLOB CHECK (taker IS NULL OR (typeof(taker) = 'blob' AND length(taker) = 32)),
             taken REAL
         ) WITHOUT ROWID

@@ -166,6 +166,14 @@ class Store(TicketTable):
             self._forget_unknown(who)
             return True
 
+    def forget(self, who: FeedId) -> bool:
+        """Forget a peer's nickname and room, and that we follow it; a block stays. Return whether that is news."""
+        with self._writing():
+            changed = self.unfollow(who)
+            changed = self.rename(who, None) or changed
+            self._run("UPDATE contacts SET room = NULL WHERE feed = ?", who.key)
+            return changed
+
     def free_nickname(self, wanted: str) -> str:
         """Return a nickname that no peer has: what is wanted, or that with a number."""
         with self._using():

@@ -33,6 +33,7 @@ class TicketRecord:
         key: The public ticket key.
         made: When, seconds since 1970.
         expires: When it ends to hold.
+        room: The address of its room.
         taker: The peer that it has let in, or None.
         taken: When that was.
     """
@@ -40,6 +41,7 @@ class TicketRecord:
     key: FeedId
     made: float
     expires: float
+    room: str
     taker: FeedId | None
     taken: float | None
 
@@ -47,25 +49,26 @@ class TicketRecord:
 class TicketTable(StoreFile):
     """The table of tickets."""
 
-    def add_ticket(self, key: FeedId, expires: float) -> None:
+    def add_ticket(self, key: FeedId, expires: float, room: str) -> None:
         """Note a new ticket. Old ones are forgotten by the way.
 
-        key: the public ticket key. expires: seconds since 1970. Raises LimitError when `TICKETS` are open.
+        key: the public ticket key. expires: seconds since 1970. room: the address of its room. Raises LimitError when
+        `TICKETS` are open.
         """
         now = self._now()
         with self._writing():
             self._run("DELETE FROM tickets WHERE expires < ?", now - _DAY)
             if self._one("SELECT count(*) FROM tickets WHERE taker IS NULL AND expires > ?", now) >= limits.TICKETS:
-                raise LimitError(f"{limits.TICKETS} tickets are open already; end some: ssbfast pair --cancel")
-            self._run("INSERT INTO tickets (key, made, expires) VALUES (?, ?, ?)", key.key, now, expires)
+                raise LimitError(f"{limits.TICKETS} tickets are open already; end some: ssbfast ticket --cancel")
+            self._run("INSERT INTO tickets (key, made, expires, room) VALUES (?, ?, ?, ?)", key.key, now, expires, room)
 
     def tickets(self) -> list[TicketRecord]:
         """Return all tickets of which we know, the newest first."""
         with self._using(), decoding():
-            rows = self._all("SELECT key, made, expires, taker, taken FROM tickets ORDER BY made DESC, key")
+            rows = self._all("SELECT key, made, expires, room, taker, taken FROM tickets ORDER BY made DESC, key")
             return [
-                TicketRecord(FeedId(key), float(made), float(ends), None if taker is None else FeedId(taker), taken)
-                for key, made, ends, taker, taken in rows
+                TicketRecord(FeedId(key), float(made), float(ends), room, taker and FeedId(taker), taken)
+                for key, made, ends, room, taker, taken in rows
             ]
 
     def holds(self, ticket: FeedId) -> bool:

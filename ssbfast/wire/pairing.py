@@ -17,12 +17,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from nacl.exceptions import CryptoError
+
 from ssbfast import limits
-from ssbfast.errors import BadInputError, FeedIdError
+from ssbfast.errors import BadInputError, FeedIdError, HandshakeError
 from ssbfast.ids import ID_BYTES, FeedId
 from ssbfast.keys import Keypair
 from ssbfast.wire.address_types import MultiserverAddress, NetAddress, Transport, WebSocketAddress
 from ssbfast.wire.alias import SIGNATURE_BYTES, verify
+from ssbfast.wire.curve import feed_to_curve
 
 PREFIX: Final = "pair-"
 SECRET_BYTES: Final = 16
@@ -39,7 +42,7 @@ _KEYED: Final = 1 + 4
 _SECRET_END: Final = _KEYED + SECRET_BYTES
 _HOST: Final = _SECRET_END + 2 * ID_BYTES + 2
 _CHECK: Final = 3
-_HOST_MAX: Final = 254
+_HOST_MAX: Final = 253
 _IP_SIZES: Final = (4, 16)
 _MINUTE: Final = 60
 _MINUTES: Final = 2**32
@@ -70,7 +73,12 @@ class Ticket:
     def __post_init__(self) -> None:
         if len(self.secret) != SECRET_BYTES or not 0 <= self.expires < _MINUTES:
             raise BadInputError("a ticket has a secret of 16 bytes and a time")
-        _room_bytes(self.room)
+        room_bytes(self.room)
+        try:
+            feed_to_curve(self.target.key)
+            feed_to_curve(_key_of(self.room))
+        except (CryptoError, HandshakeError):
+            raise BadInputError("that key is no peer's or room's: no handshake takes it") from None
 
     @classmethod
     def new(cls, target: FeedId, room: MultiserverAddress, expires: float) -> Ticket:
@@ -113,7 +121,7 @@ class Ticket:
             )
             address = MultiserverAddress(way, FeedId(room))
             ticket = cls(FeedId(target), address, int.from_bytes(data[1:_KEYED], "big"), data[_KEYED:_SECRET_END])
-        except (ValueError, UnicodeDecodeError) as error:
+        except (ValueError, BadInputError) as error:
             raise BadInputError("the ticket makes no sense: ask for another one") from error
         if ticket._body() != data:
             raise BadInputError("the ticket makes no sense: ask for another one")
@@ -135,12 +143,12 @@ class Ticket:
         return PREFIX + _text_of(body + _check(body))
 
     def _body(self) -> bytes:
-        room, port, host = _room_bytes(self.room)
+        room, port, host = room_bytes(self.room)
         times = self.expires.to_bytes(4, "big")
         return room + times + self.secret + self.target.key + _key_of(self.room) + port + host
 
 
-def _room_bytes(room: MultiserverAddress) -> tuple[bytes, bytes, bytes]:
+def room_bytes(room: MultiserverAddress) -> tuple[bytes, bytes, bytes]:
     """Return format, port and host as they stand in a ticket. Raises BadInputError for another kind of address."""
     way: NetAddress | WebSocketAddress
     match room:
@@ -172,7 +180,7 @@ def _host_of(data: bytes) -> str:
             raise ValueError("an IP address has 4 or 16 bytes")
         return str(ipaddress.ip_address(data[1:]))
     if not 0 < len(data) <= _HOST_MAX:
-        raise ValueError("a host has 1 to 254 bytes")
+        raise ValueError("a host has 1 to 253 bytes")
     return data.decode("ascii")
 
 

@@ -42,6 +42,7 @@ def test_every_step_from_every_relation(tmp_path: Path, follows: bool, blocks: b
     assert event == {
         "event": action,
         "id": A,
+        "nickname": None,
         "changed": before != after,
         "follows": after.follows,
         "blocks": after.blocks,

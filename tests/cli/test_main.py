@@ -233,13 +233,13 @@ ROOM = f"net:127.0.0.1:9~shs:{WHO[1:-8]}"
 @pytest.mark.parametrize(
     ("arguments", "kind", "words"),
     [
-        (["follow", "nobody"], "input", "that is a name"),
+        (["follow", "nobody"], "input", "no contact is called nobody"),
         (["follow"], "usage", "Missing argument"),
         (["follow", WHO, "--nope"], "usage", "--nope"),
         (["unfollow", "%x"], "input", "SSB message id"),
         (["block", ""], "input", "nothing was given"),
         (["unblock", WHO, "more"], "usage", "unexpected"),
-        (["contacts", "more"], "usage", "unexpected"),
+        (["contacts", "more"], "usage", "No such command"),
         (["keys", "show"], "secret", "does not exist"),
         (["keys", "new", "x"], "usage", "unexpected"),
         (["denials", "--connect", "1"], "input", "there are no denials"),

@@ -1,4 +1,4 @@
-"""The vectors of the JavaScript reference stack (tests/vectors/README.md)."""
+"""Vectors: of the JavaScript reference stack, and of pairing (tests/vectors/README.md)."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-FILE = Path(__file__).parent.parent / "vectors" / "ssb-js.json"
+FOLDER = Path(__file__).parent.parent / "vectors"
 
 
-def load(part: str) -> list[dict[str, Any]]:
-    """part: "shs", "box" or "mux"."""
-    found: list[dict[str, Any]] = json.loads(FILE.read_text(encoding="utf-8"))[part]
+def load(part: str, file: str = "ssb-js") -> list[dict[str, Any]]:
+    """part: "shs", "box" or "mux"; "tickets", "refused" or "signatures" of the file "pairing"."""
+    found: list[dict[str, Any]] = json.loads((FOLDER / f"{file}.json").read_text(encoding="utf-8"))[part]
     return found

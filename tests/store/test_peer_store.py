@@ -291,7 +291,7 @@ def test_a_free_nickname(tmp_path: Path) -> None:
 def test_a_ticket_is_spent_once(tmp_path: Path) -> None:
     clock = [1000.0]
     with Store(tmp_path, now=lambda: clock[0]) as store:
-        store.add_ticket(feed(9), 5000.0)
+        store.add_ticket(feed(9), 5000.0, "net:…")
         store.block(feed(3))
         assert store.holds(feed(9)) and not store.holds(feed(8))
         assert store.pair(feed(8), feed(1), None) is Pairing.REFUSED

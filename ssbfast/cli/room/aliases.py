@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
+from ssbfast.cli.list_group import ListGroup, is_alone
 from ssbfast.cli.options import say
-from ssbfast.cli.room.common import ListGroup, day, is_alone, next_command, room_options, to_read, to_write
+from ssbfast.cli.room.common import day, next_command, room_options, to_read, to_write
 from ssbfast.errors import BadInputError
 from ssbfast.room.records import AliasRecord, Outcome
 

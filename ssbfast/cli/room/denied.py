@@ -6,15 +6,14 @@ from pathlib import Path
 
 import click
 
+from ssbfast.cli.list_group import ListGroup, is_alone
 from ssbfast.cli.options import say
 from ssbfast.cli.output import clean_line
 from ssbfast.cli.room.common import (
-    ListGroup,
     called,
     day,
     force_option,
     id_or_none,
-    is_alone,
     must_not_be_last_admin,
     names_of,
     next_command,

@@ -9,14 +9,13 @@ from typing import Any
 import click
 
 from ssbfast import limits
+from ssbfast.cli.list_group import ListGroup, is_alone
 from ssbfast.cli.options import say
 from ssbfast.cli.output import clean_line
 from ssbfast.cli.room.common import (
-    ListGroup,
     called,
     day,
     id_or_none,
-    is_alone,
     names_of,
     next_command,
     room_options,

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from ssbfast.cli.list_group import ListGroup, is_alone
 from ssbfast.cli.options import say
 from ssbfast.cli.room.common import (
-    ListGroup,
     called,
     day,
     force_option,
     id_or_none,
-    is_alone,
     must_not_be_last_admin,
     names_of,
     next_command,

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import http.client
 import importlib.util
-import io
 import re
 import socket
 import ssl
@@ -20,6 +19,7 @@ from urllib.parse import urlsplit
 
 from ssbfast import limits
 from ssbfast.cli.output import Printer
+from ssbfast.cli.qr import qr
 from ssbfast.cli.room.metrics import read_token
 from ssbfast.cli.standard_error import warn
 from ssbfast.errors import BadInputError, MissingExtraError
@@ -361,7 +361,7 @@ class WebSite:
             lines.append("           (lets one person in, within 30 days; the QR code is the same)")
         printer.text("\n".join(lines))
         if invite is not None and sys.stdout is not None and sys.stdout.isatty():
-            printer.text(_qr(invite))
+            printer.text(qr(invite))
 
     def _where(self) -> str:
         return show(*self.sockets[0].getsockname()[:2])
@@ -463,11 +463,3 @@ def _leads_here(url: str, key: str, *, is_ours: bool = False) -> bool:
         return False
     finally:
         connection.close()
-
-
-def _qr(text: str) -> str:
-    import segno
-
-    out = io.StringIO()
-    segno.make(text, error="l", micro=False).terminal(out, border=2, compact=True)
-    return out.getvalue()

@@ -1,0 +1,123 @@
+"""`ssbfast pair`: take a ticket. Afterwards its maker and we follow each other."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from ssbfast.cli.nicknames import as_option, full_option, name_option, own_name, show
+from ssbfast.cli.options import callback, data_flag, peer_options, say
+from ssbfast.cli.peer_options import RoomAddress, in_room, load_me
+from ssbfast.errors import BadInputError, RefusedError, SSBError
+from ssbfast.ids import FeedId, NetworkId
+from ssbfast.pasted.tidy_text import tidy
+from ssbfast.wire.pairing import UNUSABLE, USED, Taken, Ticket
+
+if TYPE_CHECKING:
+    from ssbfast.keys import Keypair
+
+FRIEND: Final = "friend"
+"""The nickname of a peer for which neither we nor it know a better one."""
+
+
+@click.command()
+@click.argument("ticket", metavar="TICKET", callback=callback(lambda text: Ticket.parse(tidy(text))))
+@as_option
+@name_option
+@full_option
+@peer_options
+def pair(ticket: Ticket, nickname: str | None, name: str | None, data: Path, network: NetworkId, as_json: bool) -> None:
+    """Take a ticket that a friend has given you: from then on you follow each other.
+
+    The friend makes it with `ssbfast share` or `ssbfast ticket`. One of the two commands `ssbfast share` and `ssbfast
+    listen` has to run there. A ticket lets in one peer, once.
+
+    \b
+    Examples:
+      ssbfast pair pair-EAGc…
+      ssbfast pair pair-EAGc… --as home --name laptop
+    """
+    from ssbfast.store.peer_store import Store
+
+    _check_time(ticket)
+    me = load_me(data)
+    _check(ticket.target, me.id, nickname, data)
+    taken = asyncio.run(_take(me, ticket, own_name(name), network))
+    with Store(data) as store:
+        wanted = None if nickname is not None else taken.name or FRIEND
+        called = store.befriend(ticket.target, wanted, str(ticket.room))
+        if nickname is not None:
+            store.rename(ticket.target, nickname)
+            called = nickname
+    event = {
+        "event": "paired",
+        "id": str(ticket.target),
+        "nickname": called,
+        "address": str(ticket.room),
+        "services": list(taken.services),
+    }
+    say(event, _in_words(ticket.target, called or FRIEND, taken, data), as_json=as_json)
+
+
+def _in_words(who: FeedId, called: str, taken: Taken, data: Path) -> str:
+    offered = f" Offered: {', '.join(taken.services)}." if taken.services else ""
+    text = f"Paired with {show(who, called)}. You follow each other.{offered}\nNext: ssbfast "
+    if taken.services:
+        return f"{text}open {called}/{taken.services[0]}{data_flag(data)}"
+    return f"{text}connect {called} --bind 127.0.0.1:8080{data_flag(data)}"
+
+
+def _check_time(ticket: Ticket) -> None:
+    if ticket.ends <= time.time():
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(ticket.ends))
+        raise RefusedError(f"the ticket expired at {when} by this machine's clock: ask for another one")
+
+
+def _check(target: FeedId, me: FeedId, nickname: str | None, data: Path) -> None:
+    """Look for what would make a pairing useless, before the ticket is spent. Raises BadInputError."""
+    from ssbfast.store.peer_store import Store
+
+    if target == me:
+        raise BadInputError("that is your own ticket: it is for another peer (another --data has another)")
+    with Store(data) as store:
+        blocked, called = store.relation(target).blocks, store.nickname(target)
+        other = None if nickname is None else store.contact(nickname)
+    if blocked:
+        raise BadInputError(
+            f"the ticket is from a peer that you block; first: ssbfast unblock {called or target}{data_flag(data)}"
+        )
+    if other is not None and other.id != target:
+        raise BadInputError(f"another peer is called {nickname} already: choose another name for --as")
+
+
+async def _take(me: Keypair, ticket: Ticket, name: str | None, network: NetworkId) -> Taken:
+    """Join the ticket's room without being listed, take the ticket, and leave. Raises SSBError."""
+    from ssbfast.client.room_client import RoomClient
+
+    room = RoomAddress.parse(str(ticket.room))
+    async with RoomClient(me, network=network) as client:
+        try:
+            joined = await client.join(room.text, announce=False, attendants=True, stay=False)
+        except SSBError as error:
+            raise in_room(room, error) from error
+        try:
+            return await client.pair(ticket, name)
+        except SSBError as error:
+            if str(error) == USED:
+                raise RefusedError(
+                    f"{USED}: ask for another one. If you did not use it, another one did: tell your friend"
+                ) from error
+            if str(error) == UNUSABLE:
+                raise RefusedError(f"{UNUSABLE}: your friend's peer does not accept it from you") from error
+            if not joined.is_external and ticket.target not in joined.attendants:
+                raise RefusedError(
+                    f"the peer of the ticket is not in room {room.portal.short} now: `ssbfast share` or `ssbfast"
+                    " listen` has to run there"
+                ) from error
+            raise RefusedError(
+                "the ticket was refused: it expired there, or was cancelled; ask for another one"
+            ) from error

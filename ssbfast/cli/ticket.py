@@ -1,0 +1,169 @@
+"""`ssbfast ticket`: make one more ticket while `ssbfast share` or `listen` runs, list them, cancel them."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from ssbfast import limits
+from ssbfast.cli.nicknames import full_option, show
+from ssbfast.cli.options import callback, data_flag, has_store, peer_options, say
+from ssbfast.cli.output import duration, in_utc
+from ssbfast.cli.peer_options import RoomAddress, load_me
+from ssbfast.cli.qr import check_qr, qr
+from ssbfast.errors import BadInputError
+from ssbfast.ids import NetworkId
+
+if TYPE_CHECKING:
+    from ssbfast.ids import FeedId
+    from ssbfast.store.peer_tickets import TicketRecord
+    from ssbfast.wire.pairing import Ticket
+
+_HOUR: Final = 3600.0
+
+
+@click.command()
+@click.option(
+    "--room",
+    metavar="ADDRESS",
+    callback=callback(lambda text: None if text is None else RoomAddress.parse(text)),
+    help="The room where you wait; default: that of your newest ticket.",
+)
+@click.option(
+    "--hours",
+    type=click.FloatRange(60.0 / _HOUR, limits.TICKET_SECONDS_MAX / _HOUR),
+    metavar="N",
+    default=limits.TICKET_SECONDS / _HOUR,
+    show_default=True,
+    help="How long it holds, a week at most.",
+)
+@click.option("--qr", "as_qr", is_flag=True, help="Show it as a QR code, too.")
+@click.option("--list", "listing", is_flag=True, help="List your tickets, and which peers took them.")
+@click.option("--cancel", is_flag=True, help="Cancel all tickets that no peer has taken.")
+@full_option
+@peer_options
+def ticket(
+    room: RoomAddress | None,
+    hours: float,
+    as_qr: bool,
+    listing: bool,
+    cancel: bool,
+    data: Path,
+    network: NetworkId,
+    as_json: bool,
+) -> None:
+    """Make a ticket, which lets one peer in, once. Give it to a friend by a way that keeps it secret.
+
+    `ssbfast share` or `ssbfast listen` has to run while the friend takes it with `ssbfast pair TICKET`. Then you follow
+    each other.
+
+    \b
+    Examples:
+      ssbfast ticket --room net:room.example:8008~shs:KEY
+      ssbfast ticket --hours 24 --qr
+      ssbfast ticket --list
+      ssbfast ticket --cancel
+    """
+    if listing and cancel:
+        raise click.UsageError("--list and --cancel are two things: one at a time")
+    if (listing or cancel) and (as_qr or room is not None):
+        raise click.UsageError("--room and --qr are for a new ticket")
+    if listing:
+        _list(data, as_json=as_json)
+    elif cancel:
+        _cancel(data, as_json=as_json)
+    else:
+        _make(room, hours * _HOUR, data, as_qr=as_qr, as_json=as_json)
+
+
+def ticket_event(made: Ticket) -> dict[str, object]:
+    """Return the event that tells of a new ticket."""
+    return {"event": "ticket", "ticket": str(made), "address": str(made.room), "expires": in_utc(made.ends)}
+
+
+def invitation(made: Ticket, seconds: float) -> str:
+    """Return what people read of a new ticket. seconds: how long it holds."""
+    return f"Let someone in (once, within {_span(seconds)}):   ssbfast pair {made}"
+
+
+def _span(seconds: float) -> str:
+    return "the hour" if seconds == _HOUR else duration(seconds)
+
+
+def _make(room: RoomAddress | None, seconds: float, data: Path, *, as_qr: bool, as_json: bool) -> None:
+    from ssbfast.client.pairing import make_ticket, room_of_tickets
+    from ssbfast.store.peer_store import Store
+
+    if as_qr:
+        check_qr()
+    text = _newest_room(data) if room is None else room.text
+    address = room_of_tickets(text)
+    me = load_me(data)
+    with Store(data) as store:
+        made = make_ticket(store, me.id, address, seconds)
+    code = f"\n{qr(str(made))}" if as_qr and not as_json else ""
+    say(ticket_event(made), invitation(made, seconds) + code, as_json=as_json)
+
+
+def _newest_room(data: Path) -> str:
+    for record in _records(data)[0]:
+        return record.room
+    raise BadInputError("say in which room you wait: --room ADDRESS")
+
+
+def _list(data: Path, *, as_json: bool) -> None:
+    found, nicknames = _records(data)
+    for record in found:
+        say(_as_event(record), _in_a_line(record, nicknames), as_json=as_json)
+    if not found and not as_json:
+        click.echo(f"There are no tickets. Next: ssbfast ticket --room ADDRESS{data_flag(data)}")
+
+
+def _cancel(data: Path, *, as_json: bool) -> None:
+    from ssbfast.store.peer_store import Store
+
+    cancelled = 0
+    if has_store(data):
+        with Store(data) as store:
+            cancelled = store.cancel_tickets()
+    text = f"{cancelled} ticket{'' if cancelled == 1 else 's'} cancelled." if cancelled else "No ticket was open."
+    say({"event": "tickets_cancelled", "n": cancelled}, text, as_json=as_json)
+
+
+def _records(data: Path) -> tuple[list[TicketRecord], dict[FeedId, str | None]]:
+    """Return our tickets, the newest first, and the nicknames of our contacts."""
+    from ssbfast.store.peer_store import Store
+
+    if not has_store(data):
+        return [], {}
+    with Store(data, reading=True) as store:
+        return store.tickets(), {contact.id: contact.nickname for contact in store.contacts()}
+
+
+def _as_event(record: TicketRecord) -> dict[str, object]:
+    return {
+        "event": "ticket",
+        "key": str(record.key),
+        "address": record.room,
+        "made": in_utc(record.made),
+        "expires": in_utc(record.expires),
+        "taker": None if record.taker is None else str(record.taker),
+        "taken": None if record.taken is None else in_utc(record.taken),
+    }
+
+
+def _in_a_line(record: TicketRecord, nicknames: dict[FeedId, str | None]) -> str:
+    if record.taker is not None and record.taken is not None:
+        state = f"taken {_minute(record.taken)} by {show(record.taker, nicknames.get(record.taker))}"
+    elif record.expires <= time.time():
+        state = f"expired {_minute(record.expires)}"
+    else:
+        state = f"open until {_minute(record.expires)}"
+    return f"made {_minute(record.made)}  {state}"
+
+
+def _minute(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))

@@ -1,0 +1,234 @@
+"""`ssbfast pair`: a ticket makes two peers follow each other; what goes wrong is said in one line."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ssbfast import limits
+from ssbfast.cli import pair
+from ssbfast.cli.peer_output import PeerWords, paired_event
+from ssbfast.client.pairing import Paired
+from ssbfast.ids import FeedId
+from ssbfast.keys import Keypair, load_secret
+from ssbfast.store.peer_store import Contact, Store
+from ssbfast.wire.address import parse_address
+from ssbfast.wire.pairing import Ticket
+from tests.client.test_pairing import Home, home
+from tests.helpers.commands import assert_unusable, failed, printed, run_here
+from tests.helpers.hostile import is_clean
+from tests.helpers.room_processes import post, room_processes, web_server
+
+
+@pytest.fixture(autouse=True)
+def quick_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "REFUSAL_SECONDS", 0.1)
+
+
+async def run_pair(data: Path, ticket: Ticket | str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command beside this loop, which answers it."""
+    return await asyncio.to_thread(run_here, "pair", str(ticket), "--data", str(data), *arguments)
+
+
+def contact(data: Path, who: FeedId) -> Contact | None:
+    with Store(data) as store:
+        return next((one for one in store.contacts() if one.id == who), None)
+
+
+def the_contact(data: Path, who: FeedId) -> Contact:
+    found = contact(data, who)
+    assert found is not None
+    return found
+
+
+async def test_both_follow_each_other(tmp_path: Path) -> None:
+    async with home(tmp_path / "a") as a:
+        done = await run_pair(tmp_path / "c", await a.ticket(), "--name", "laptop")
+        assert (done.returncode, done.stderr) == (0, "")
+        first, second = done.stdout.splitlines()
+        assert first == f"Paired with home ({a.me.id.short}). You follow each other. Offered: ssh, web."
+        assert second.startswith("Next: ssbfast open home/ssh --data ")
+        found = the_contact(tmp_path / "c", a.me.id)
+        assert (found.relation.follows, found.nickname, found.room) == (True, "home", a.at.address)
+        assert a.contacts == {load_secret(tmp_path / "c" / "secret").id: "laptop"}
+
+
+async def test_as_an_event(tmp_path: Path) -> None:
+    async with home(tmp_path / "a") as a:
+        done = await run_pair(tmp_path / "c", await a.ticket(), "--as", "server", "--json")
+        assert printed(done) == [
+            {
+                "event": "paired",
+                "id": str(a.me.id),
+                "nickname": "server",
+                "address": a.at.address,
+                "services": ["ssh", "web"],
+            }
+        ]
+        assert the_contact(tmp_path / "c", a.me.id).nickname == "server"
+
+
+async def test_a_lost_answer_is_asked_for_again(tmp_path: Path) -> None:
+    async with home(tmp_path / "a") as a:
+        ticket = await a.ticket()
+        for _ in range(2):
+            done = await run_pair(tmp_path / "c", ticket)
+            assert done.stdout.startswith("Paired with home (")
+
+
+async def test_a_nickname_that_it_had_stays_unless_another_is_given(tmp_path: Path) -> None:
+    async with home(tmp_path / "a") as a:
+        with Store(tmp_path / "c") as store:
+            store.rename(a.me.id, "old")
+        ticket = await a.ticket()
+        assert (await run_pair(tmp_path / "c", ticket)).stdout.startswith("Paired with old (")
+        assert (await run_pair(tmp_path / "c", ticket, "--as", "new")).stdout.startswith("Paired with new (")
+        assert the_contact(tmp_path / "c", a.me.id).nickname == "new"
+
+
+@pytest.mark.parametrize(
+    "name", ["\x1b[2Jhome", "\u202ehome", "h" * 10_000, "Home!", None, {"a": 1}], ids=lambda name: ascii(name)[:20]
+)
+async def test_a_hostile_name_is_neither_shown_nor_kept(tmp_path: Path, name: Any) -> None:
+    async with home(tmp_path / "a") as a:
+        a.tickets._name = name
+        a.tickets._services = lambda _who: (name, "ssh")
+        done = await run_pair(tmp_path / "c", await a.ticket())
+        assert done.stdout.startswith(f"Paired with friend ({a.me.id.short}). You follow each other. Offered: ssh.\n")
+        assert all(map(is_clean, done.stdout.splitlines()))
+        assert the_contact(tmp_path / "c", a.me.id).nickname == "friend"
+
+
+async def test_nothing_is_offered_yet(tmp_path: Path) -> None:
+    async with home(tmp_path / "a") as a:
+        a.tickets._services = lambda _who: ()
+        done = await run_pair(tmp_path / "c", await a.ticket())
+        assert "Offered" not in done.stdout
+        assert "Next: ssbfast connect home --bind 127.0.0.1:8080 --data " in done.stdout
+
+
+# ---------------------------------------------------------------- what goes wrong
+
+
+async def _refused(a: Home, data: Path, ticket: Ticket, *words: str, kind: str = "refused", code: int = 1) -> None:
+    done = await run_pair(data, ticket, "--json")
+    failed(done, code, kind, *words)
+    assert done.stderr.count("\n") == 1
+    assert contact(data, a.me.id) is None
+
+
+async def test_used_by_another_one(tmp_path: Path) -> None:
+    async with home(tmp_path / "a") as a:
+        ticket = await a.ticket()
+        await run_pair(tmp_path / "thief", ticket)
+        await _refused(a, tmp_path / "c", ticket, "has been used", "tell your friend")
+
+
+async def test_expired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with home(tmp_path / "a") as a:
+        old = Ticket.new(a.me.id, (await a.ticket()).room, time.time() - 3600)
+        await _refused(a, tmp_path / "c", old, "expired at", "this machine's clock")
+        assert not (tmp_path / "c" / "secret").exists()
+        ticket = await a.ticket()
+        a.time += 7200  # there it has expired
+        await _refused(a, tmp_path / "c", ticket, "it expired there, or was cancelled")
+
+
+async def test_cancelled(tmp_path: Path) -> None:
+    async with home(tmp_path / "a") as a:
+        ticket = await a.ticket()
+        with Store(a.data) as store:
+            store.cancel_tickets()
+        await _refused(a, tmp_path / "c", ticket, "cancelled")
+
+
+async def test_its_peer_is_not_there(tmp_path: Path) -> None:
+    async with home(tmp_path / "a") as a:
+        ticket = await a.ticket()
+        await a.client.close()
+        await _refused(a, tmp_path / "c", ticket, "is not in room", "`ssbfast share`", "has to run there")
+
+
+async def test_the_room_is_not_there(tmp_path: Path) -> None:
+    async with home(tmp_path / "a") as a:
+        ticket = await a.ticket()
+    await _refused(a, tmp_path / "c", ticket, "room @", kind="unreachable")
+
+
+async def test_refused_by_the_other_peer(tmp_path: Path) -> None:
+    async with home(tmp_path / "a") as a:
+        me = load_secret(tmp_path / "c" / "secret", create=True).id
+        with Store(a.data) as store:
+            store.block(me)
+        await _refused(a, tmp_path / "c", await a.ticket(), "does not accept it from you")
+
+
+async def test_what_is_known_before_anything_is_dialled(tmp_path: Path) -> None:
+    c = tmp_path / "c"
+    me = load_secret(c / "secret", create=True)
+    target = Keypair.generate()
+    room = Ticket.parse(_ticket(target)).room
+    with Store(c) as store:
+        store.block(target.id)
+        store.follow(Keypair.generate().id, "home")
+    own = str(Ticket.new(me.id, room, time.time() + 3600))
+    assert_unusable(await run_pair(c, own), "your own ticket")
+    assert_unusable(await run_pair(c, _ticket(target)), "a peer that you block", f"ssbfast unblock {target.id}")
+    assert_unusable(await run_pair(c, _ticket(Keypair.generate()), "--as", "home"), "called home already")
+
+
+@pytest.mark.parametrize("text", ["", "pair-", "laptop", "@x.ed25519", "pair-x" * 10_000])
+async def test_what_is_no_ticket(tmp_path: Path, text: str) -> None:
+    done = await run_pair(tmp_path / "c", text)
+    assert_unusable(done, "ticket" if len(text) < 1000 else "characters")
+    assert len(done.stderr) < 300
+    assert not (tmp_path / "c").exists()
+
+
+async def test_one_that_was_cut_off(tmp_path: Path) -> None:
+    text = _ticket(Keypair.generate())
+    assert_unusable(await run_pair(tmp_path / "c", text[:-7]), "cut off, or mistyped")
+    assert not (tmp_path / "c").exists()
+
+
+def test_what_a_paste_brings_along() -> None:
+    text = _ticket(Keypair.generate())
+    context: Any = None
+    (parameter,) = [one for one in pair.pair.params if one.name == "ticket"]
+    assert parameter.callback is not None
+    assert str(parameter.callback(context, parameter, f' "{text[:70]}\r\n{text[70:]}". ')) == text
+
+
+def _ticket(target: Keypair) -> str:
+    room = parse_address(f"net:127.0.0.1:9~shs:{str(Keypair.from_seed(b'r' * 32).id)[1:-8]}")[0]
+    return str(Ticket.new(target.id, room, time.time() + 3600))
+
+
+# ---------------------------------------------------------------- with a running `listen`
+
+
+def test_with_listen(tmp_path: Path) -> None:
+    """From nothing to a service: a ticket of a running `listen`, made beside it, and the nickname as the target."""
+    with room_processes(tmp_path) as place, web_server() as web:
+        place.room()
+        listen = place.listen("a", web, "--name", "home")
+        listen.event("announced")
+        (made,) = printed(run_here("ticket", "--room", place.address(), "--data", str(place.path("a")), "--json"))
+        done = run_here("pair", made["ticket"], "--name", "laptop", "--data", str(place.path("c")))
+        assert done.stdout.startswith(f"Paired with home ({place.id('a').short})")
+        told = listen.event("paired")
+        assert (told["peer"], told["nickname"], told["portal"]) == (str(place.id("c")), "laptop", str(place.id("room")))
+        connecting = place.start("connect", "c", "home", "--bind", "127.0.0.1:0", "--path", "tunnel")
+        assert post(int(connecting.event("bound")["bind"].rpartition(":")[2]), b"hello") == b"hello"
+
+
+def test_the_event_of_a_taker() -> None:
+    me = Keypair.generate().id
+    event = paired_event(Paired(me, "laptop", None))
+    assert event == {"event": "paired", "peer": str(me), "nickname": "laptop", "portal": None}
+    assert PeerWords()(event) == f"paired  {me} took your ticket; you follow each other"
