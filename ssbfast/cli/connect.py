@@ -193,7 +193,9 @@ class _Call:
 
     def _introduce(self, address: tuple[str, int], me: FeedId, printer: Printer) -> None:
         bound = show(*address)
-        printer.text(f"You are {me}\nReaching {self.target.who}; programs on this machine find its service at {bound}")
+        with Nicknames(self.data) as names:
+            target = names(str(self.target.who))
+        printer.text(f"You are {me}\nReaching {target}; programs on this machine find its service at {bound}")
         printer.event({"event": "bound", "bind": bound})
         if not ipaddress.ip_address(address[0].partition("%")[0]).is_loopback:
             warn(f"{bound} can be reached from other machines")

@@ -106,18 +106,20 @@ async def _take(me: Keypair, ticket: Ticket, name: str | None, network: NetworkI
             raise in_room(room, error) from error
         try:
             return await client.pair(ticket, name)
+        except RefusedError as error:
+            is_away = not joined.is_external and ticket.target not in joined.attendants
+            raise RefusedError(_reason(str(error), room, is_away=is_away)) from error
         except SSBError as error:
-            if str(error) == USED:
-                raise RefusedError(
-                    f"{USED}: ask for another one. If you did not use it, another one did: tell your friend"
-                ) from error
-            if str(error) == UNUSABLE:
-                raise RefusedError(f"{UNUSABLE}: your friend's peer does not accept it from you") from error
-            if not joined.is_external and ticket.target not in joined.attendants:
-                raise RefusedError(
-                    f"the peer of the ticket is not in room {room.portal.short} now: `ssbfast share` or `ssbfast"
-                    " listen` has to run there"
-                ) from error
-            raise RefusedError(
-                "the ticket was refused: it expired there, or was cancelled; ask for another one"
-            ) from error
+            raise in_room(room, error) from error
+
+
+def _reason(said: str, room: RoomAddress, *, is_away: bool) -> str:
+    """Return why a ticket was not taken, and what to do. said: what came from the other side."""
+    if said == USED:
+        return f"{USED}: ask for another one. If you did not use it, another one did: tell your friend"
+    if said == UNUSABLE:
+        return f"{UNUSABLE}: your friend's peer does not accept it from you"
+    if is_away:
+        where = f"room {room.portal.short}"
+        return f"the peer of the ticket is not in {where} now: `ssbfast share` or `ssbfast listen` has to run there"
+    return "the ticket was refused: it expired there, or was cancelled; ask for another one"

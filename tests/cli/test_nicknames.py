@@ -232,6 +232,15 @@ def test_events_without_a_store_and_with_one_that_comes(tmp_path: Path) -> None:
         assert show(A + "x") == A + "x"
 
 
+def test_events_with_a_store_that_cannot_be_read(data: Path) -> None:
+    with Nicknames(data) as show:
+        assert show(A) == f"laptop ({feed(1).short})"
+        (data / FILE).write_bytes(b"no store" * 1000)
+        assert show(A) == f"laptop ({feed(1).short})"
+    with Nicknames(data) as show:
+        assert show(A) == A
+
+
 def test_completion(data: Path) -> None:
     def completed(*arguments: str) -> list[str]:
         shell = ShellComplete(group, {}, "ssbfast", "_SSBFAST_COMPLETE")

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import subprocess
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from ssbfast import limits
 from ssbfast.cli import pair
+from ssbfast.cli.listen import _Offer
+from ssbfast.cli.peer_options import TrustOptions
 from ssbfast.cli.peer_output import PeerWords, paired_event
 from ssbfast.client.pairing import Paired
+from ssbfast.errors import DeadlineError
 from ssbfast.ids import FeedId
 from ssbfast.keys import Keypair, load_secret
+from ssbfast.room.tunnel_auth import Policy
 from ssbfast.store.peer_store import Contact, Store
 from ssbfast.wire.address import parse_address
 from ssbfast.wire.pairing import Ticket
@@ -160,6 +166,16 @@ async def test_the_room_is_not_there(tmp_path: Path) -> None:
     await _refused(a, tmp_path / "c", ticket, "room @", kind="unreachable")
 
 
+async def test_a_session_that_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def pair(*_: Any) -> None:
+        raise DeadlineError("there was no answer")
+
+    async with home(tmp_path / "a") as a:
+        monkeypatch.setattr("ssbfast.client.room_client.RoomClient.pair", pair)
+        ticket = await a.ticket()
+        await _refused(a, tmp_path / "c", ticket, "room @", "there was no answer", kind="deadline")
+
+
 async def test_refused_by_the_other_peer(tmp_path: Path) -> None:
     async with home(tmp_path / "a") as a:
         me = load_secret(tmp_path / "c" / "secret", create=True).id
@@ -225,6 +241,24 @@ def test_with_listen(tmp_path: Path) -> None:
         assert (told["peer"], told["nickname"], told["portal"]) == (str(place.id("c")), "laptop", str(place.id("room")))
         connecting = place.start("connect", "c", "home", "--bind", "127.0.0.1:0", "--path", "tunnel")
         assert post(int(connecting.event("bound")["bind"].rpartition(":")[2]), b"hello") == b"hello"
+
+
+@pytest.mark.parametrize(
+    ("policy", "server", "takes"),
+    [
+        (Policy.FOLLOWS, None, True),
+        (Policy.EVERYONE, None, True),
+        (Policy.ALLOW, None, False),
+        (Policy.FOLLOWS, "net:…", False),
+    ],
+)
+async def test_listen_takes_tickets_where_our_contacts_decide(
+    tmp_path: Path, policy: Policy, server: str | None, takes: bool
+) -> None:
+    trust = TrustOptions(policy, (), server)
+    offer: Any = SimpleNamespace(me=Keypair.generate(), data=tmp_path, name=None, trust=trust)
+    async with contextlib.AsyncExitStack() as stack:
+        assert (_Offer.tickets(offer, stack, print) is not None) is takes
 
 
 def test_the_event_of_a_taker() -> None:

@@ -107,6 +107,12 @@ def test_other_texts(text: str) -> None:
         Ticket.parse(text)
 
 
+def test_a_newer_format_is_named() -> None:
+    (text,) = [vector["text"] for vector in load("refused", "pairing") if vector["why"] == "format 0x13"]
+    with pytest.raises(BadInputError, match="newer ssbfast"):
+        Ticket.parse(text)
+
+
 def test_blanks_and_line_ends_of_a_paste() -> None:
     text = TICKETS[0]["text"]
     assert Ticket.parse(f"  {text[:60]}\r\n   {text[60:100]}\u00a0\n{text[100:]}\n") == Ticket.parse(text)
