@@ -14,6 +14,7 @@ from ssbfast.room.methods import RoomInfo, RoomMethods
 from ssbfast.wire.muxrpc import Called, CallKind, MuxEvent, MuxRPC, Reply
 from ssbfast.wire.muxrpc_body import call_body, decode_json, encode_json, read_call, read_error
 from ssbfast.wire.packet_stream import Packet, PacketReader, encode_packet
+from ssbfast.wire.pairing import Take, Taken, is_name
 from tests.fuzz.parsers.target import accepted, json_of
 
 _ME: Final = FeedId(b"r" * 32)
@@ -102,10 +103,20 @@ def room_answers(data: bytes) -> None:
     assert all(str(who) in listed for who in feed_ids(listed))
 
 
+def pairing_calls(data: bytes) -> None:
+    """Of what takers and targets say, only names of the one form and whole signatures are taken."""
+    value = json_of(data)
+    take, taken = Take.read(value), Taken.read(value)
+    assert take is None or (len(take.signature) == 64 and Take.read(take.as_json()) == take)
+    assert Taken.read(taken.as_json()) == taken and len(taken.services) <= limits.SERVICES
+    names = [*taken.services, *(one.name for one in (take, taken) if one is not None and one.name is not None)]
+    assert all(map(is_name, names))
+
+
 def library(data: bytes) -> None:
     """Any file: cut off or not. One that is whole is not whole without its last segment."""
     if not is_cut_off(data):
         is_cut_off(data[: len(data) // 2])
 
 
-TARGETS: Final = (rpc_json, rpc_call, rpc_error, muxrpc, room_calls, room_answers, library)
+TARGETS: Final = (rpc_json, rpc_call, rpc_error, muxrpc, room_calls, room_answers, pairing_calls, library)

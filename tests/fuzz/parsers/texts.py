@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import tempfile
 from pathlib import Path
 from typing import Final
@@ -17,6 +19,7 @@ from ssbfast.limits import ADDRESS_TEXT
 from ssbfast.net.endpoints import Endpoint
 from ssbfast.wire.address import format_address, parse_address, parse_invite
 from ssbfast.wire.muxrpc_body import clean_text
+from ssbfast.wire.pairing import Ticket
 from ssbfast.wire.private_tunnel import parse_private_tunnel
 from tests.fuzz.parsers.target import accepted, text_of
 
@@ -109,4 +112,17 @@ def shown_text(data: bytes) -> None:
         assert clean_text(shown, length) == shown
 
 
-TARGETS: Final = (address, invite, private_tunnel, target, room_address, endpoint, ids, secret_file, shown_text)
+def ticket(data: bytes) -> None:
+    """Bytes with a right check, or any text: a ticket that prints as what was read, or a BadInputError."""
+    sealed = base64.urlsafe_b64encode(data + hashlib.sha256(data).digest()[:3]).decode().rstrip("=")
+    for text in (f"pair-{sealed}", text_of(data)):
+        found = accepted(lambda text=text: Ticket.parse(text), BadInputError)  # type: ignore[misc]
+        if found is not None:
+            assert str(found) == "".join(text.split())
+            assert len(found.key().sign(b"text")) == 64
+
+
+TARGETS: Final = (
+    *(address, invite, private_tunnel, target, room_address, endpoint, ids, secret_file, shown_text),
+    ticket,
+)
