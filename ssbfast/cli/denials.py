@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ssbfast.cli.connect import calling_options, run_call
+from ssbfast.cli.calling import calling_options, run_calls
 from ssbfast.cli.contacts import in_words
 from ssbfast.cli.nicknames import brief, full_option
 from ssbfast.cli.options import callback, data_flag, has_store, peer_options, say
@@ -23,7 +23,7 @@ from ssbfast.pasted.addresses import read_alias
 
 if TYPE_CHECKING:
     from ssbfast.cli.peer_options import Given
-    from ssbfast.net.endpoints import Endpoint
+    from ssbfast.net.endpoints import Place
     from ssbfast.pasted.web_links import AliasLink
     from ssbfast.room.denials import Denial
     from ssbfast.store.peer_store import DenialCount, Store
@@ -51,7 +51,7 @@ _NUMBER = click.IntRange(1, 2**63 - 1)
     metavar="N",
     help="Open a tunnel to the peer that was refused; the options below are those of `ssbfast connect`.",
 )
-@calling_options(required=False)
+@calling_options(bind="Local address where programs reach the peer's service; port 0 picks a free port.")
 @full_option
 @peer_options
 def denials(
@@ -201,7 +201,7 @@ def _follow(number: int, data: Path, *, yes: bool, as_json: bool) -> int:
     return 0
 
 
-def _call(number: int, data: Path, *, rooms: tuple[Given, ...], bind: Endpoint | None, **options: Any) -> int:
+def _call(number: int, data: Path, *, rooms: tuple[Given, ...], bind: Place | None, **options: Any) -> int:
     from ssbfast.store.peer_store import Store
 
     with Store(_existing(data), reading=True) as store:
@@ -211,7 +211,7 @@ def _call(number: int, data: Path, *, rooms: tuple[Given, ...], bind: Endpoint |
     if bind is None or not (rooms or denial.alias):
         raise BadInputError(f"--connect needs --bind HOST:PORT, and --room with the address of {denial.room}")
     target = denial.address if rooms or denial.alias is None else denial.alias  # which says where the room is
-    return run_call(target, data=data, rooms=rooms, bind=bind, only=denial.origin, **options)
+    return run_calls([target], data=data, rooms=rooms, bind=bind, only=denial.origin, **options)
 
 
 def _existing(data: Path) -> Path:

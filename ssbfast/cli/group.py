@@ -22,6 +22,8 @@ COMMANDS: Final = {
     "room": ("room.command", "Run a room: peers that join can reach each other through it."),
     "listen": ("listen", "Offer a TCP service to your friends through rooms."),
     "connect": ("connect", "Reach a friend's service through rooms, at a local address."),
+    "share": ("share", "Offer services by name to your friends, and let new ones in."),
+    "open": ("open", "Reach services of your friends, each at its own port."),
     "pair": ("pair", "Take a ticket: from then on you and its maker follow each other."),
     "ticket": ("ticket", "Make a ticket, which lets one peer in, once."),
     "alias": ("alias", "Show, register and revoke aliases: names of peers in rooms."),

@@ -19,7 +19,7 @@ from ssbfast.pasted.addresses import read_network
 
 if TYPE_CHECKING:
     from ssbfast.keys import Keypair
-    from ssbfast.net.endpoints import Endpoint
+    from ssbfast.net.endpoints import Place
 
 Parsed = TypeVar("Parsed")
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -91,13 +91,13 @@ def _above(name: str) -> object:
     return None if context is None or context.parent is None else context.parent.params.get(name)
 
 
-def parse_host_and_port(text: str | None) -> Endpoint | None:
-    """Read HOST:PORT as `pasted.endpoint.read_service` does; None for an option that was not given."""
+def parse_place(text: str | None) -> Place | None:
+    """Read a place as `pasted.endpoint.read_place` does; None for an option that was not given."""
     if text is None:
         return None
-    from ssbfast.pasted.endpoint import read_service
+    from ssbfast.pasted.endpoint import read_place
 
-    return read_service(text)
+    return read_place(text)
 
 
 network_option = click.option(

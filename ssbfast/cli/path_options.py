@@ -18,6 +18,7 @@ from ssbfast.errors import BadInputError, DirectUnavailableError, MissingExtraEr
 if TYPE_CHECKING:
     from ssbfast.cli.output import Event
     from ssbfast.client.direct_paths import Direct
+    from ssbfast.ids import FeedId
     from ssbfast.net.endpoints import Endpoint
     from ssbfast.net.forward.tcp import ForwardListener
     from ssbfast.net.peer import Peer
@@ -131,33 +132,45 @@ async def _resolve(server: Endpoint) -> tuple[str, int]:
 
 
 class PathGate:
-    """A gate that lets a listener's connections into a session only while its path is one that we want.
+    """A gate that lets listeners' connections into sessions with a peer only while their path is one that we want.
 
     only_direct: hold them until it is direct. `failed` raises once it is clear that it will not be.
     """
 
-    def __init__(self, listener: ForwardListener, *, only_direct: bool) -> None:
-        self._listener = listener
+    def __init__(self, who: FeedId, *, only_direct: bool) -> None:
+        self._who = str(who)
         self._only_direct = only_direct
+        self._listeners: list[ForwardListener] = []
         self._peer: Peer | None = None
+        self._open: Peer | None = None
         self._problem: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def add(self, listener: ForwardListener) -> None:
+        """Let the connections of one more listener in."""
+        self._listeners.append(listener)
+        listener.peer = self._open
 
     def session_opened(self, peer: Peer) -> None:
         """Take a new session."""
         self._peer = peer
         if not self._only_direct or peer.path == "direct":
-            self._listener.peer = peer
+            self._let_into(peer)
 
     def event_received(self, event: Event) -> None:
         """Handle an event of the client."""
-        if not self._only_direct or event["event"] != "path":
+        if not self._only_direct or event["event"] != "path" or event["peer"] != self._who:
             return
         if event["path"] == "direct":
-            self._listener.peer = self._peer
+            self._let_into(self._peer)
         elif event["took_ms"] is None:  # it was lost, and the next one is on its way
-            self._listener.peer = None
+            self._let_into(None)
         elif not self._problem.done():
             self._problem.set_exception(SSBError(f"{event['reason']} (and --path direct allows no other)"))
+
+    def _let_into(self, peer: Peer | None) -> None:
+        self._open = peer
+        for listener in self._listeners:
+            listener.peer = peer
 
     async def failed(self) -> None:
         """Wait for ever, or until there is no direct path. Raises SSBError."""

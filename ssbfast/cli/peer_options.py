@@ -242,6 +242,16 @@ async def together(*works: Coroutine[Any, Any, None]) -> None:
         await cancelled(tasks)
 
 
+async def first_of(*works: Coroutine[Any, Any, int]) -> int:
+    """Do several things until one of them is done; return its exit code, or raise what it raises."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return done.pop().result()
+    finally:
+        await cancelled(tasks)
+
+
 async def cancelled(tasks: Sequence[asyncio.Future[Any]]) -> None:
     """Cancel tasks and wait for their ends."""
     for task in tasks:

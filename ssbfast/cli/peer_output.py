@@ -42,6 +42,8 @@ class PeerWords:
 
     def _words(self, event: Event) -> str:
         match event:
+            case {"event": "bound", "service": service, "peer": peer, "bind": bind, "url": url}:
+                return f"ready   {service} of {peer} at {url or bind}"
             case {"event": "bound", "bind": bind}:
                 return f"ready   at {bind}"
             case {"event": "connected" | "accepted" as name, "peer": peer, "path": path}:

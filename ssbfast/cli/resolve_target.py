@@ -1,12 +1,13 @@
-"""The targets of `ssbfast connect`: a feed id, a tunnel address, a private tunnel address, an alias."""
+"""The targets of `ssbfast connect`: a nickname, a feed id, a tunnel address, a private tunnel address, an alias."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
+from ssbfast.cli.nicknames import find_contact
 from ssbfast.cli.options import SECRET, has_store, read_secret
 from ssbfast.cli.peer_options import RoomAddress
 from ssbfast.errors import BadInputError
@@ -15,6 +16,7 @@ from ssbfast.pasted.addresses import read_target
 from ssbfast.pasted.web_links import AliasLink
 from ssbfast.wire.address_types import TunnelAddress
 from ssbfast.wire.alias import Alias
+from ssbfast.wire.pairing import is_name
 from ssbfast.wire.private_tunnel import NOT_FOR_YOU, PrivateResolver, PrivateTunnelAddress
 
 
@@ -41,8 +43,31 @@ class Target:
 Parsed: TypeAlias = Target | PrivateTunnelAddress | AliasLink
 
 
-def parse(text: str) -> Parsed:
-    """Read what was pasted. Raises BadInputError."""
+_SSB: Final = ".ssb"
+_LOGIN: Final = "ssh"
+
+
+def split_service(text: str) -> tuple[str, str | None]:
+    """Split a target into its peer and the name of a service; None: the peer's first.
+
+    home/git and @ID/git are the service git of a peer, git.home.ssb is the same as a name for programs, and home.ssb is
+    the service ssh of home.
+    """
+    given = text.strip()
+    if given.endswith(_SSB):
+        service, _, peer = f"{_LOGIN}.{given.removesuffix(_SSB)}".rpartition(".")
+        service = service.removeprefix(f"{_LOGIN}.")
+        return (peer, service) if is_name(service) and is_name(peer) else (text, None)
+    peer, _, service = given.rpartition("/")
+    is_peer = is_name(peer) or (peer.startswith("@") and peer.endswith(".ed25519"))
+    return (peer, service) if is_peer and is_name(service) else (text, None)
+
+
+def parse(text: str, data: Path) -> Parsed:
+    """Read what was given: a nickname of one of our contacts, or what was pasted. Raises BadInputError."""
+    contact = find_contact(text, data)
+    if contact is not None:
+        return Target(contact.id, room=None if contact.room is None else RoomAddress.parse(contact.room))
     match read_target(text):
         case FeedId() as who:
             return Target(who)

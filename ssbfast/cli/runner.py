@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from ssbfast.cli.error_log import short_errors
 from ssbfast.cli.open_files import raise_file_limit
@@ -36,6 +36,7 @@ def run_until_stopped(
     words: Callable[[Event], str] | None = None,
     runner: Callable[[Program], int] = asyncio.run,
     terminate: Callable[[], bool] | None = None,
+    output: TextIO | None = None,
 ) -> int:
     """Run `work` in a new loop and return its exit code; 0 when a signal, or the reader of our output, ends it.
 
@@ -44,9 +45,11 @@ def run_until_stopped(
     The first signal cancels the work, which then says its goodbyes; the second quits at once.
     log: see `Printer`. words: an event as people read it. runner: makes the loop. terminate: called on the first
     SIGTERM, in the loop; if it returns True the work ends by itself, and the next signal counts as the first.
+    output: where lines go instead of stdout.
     """
     raise_file_limit()
-    return runner(_run(work, as_json=as_json, log=log, words=words, terminate=terminate))
+    output = output or sys.stdout
+    return runner(_run(work, as_json=as_json, log=log, words=words, terminate=terminate, output=output))
 
 
 async def _run(
@@ -56,11 +59,12 @@ async def _run(
     log: LogForm | None,
     words: Callable[[Event], str] | None,
     terminate: Callable[[], bool] | None,
+    output: TextIO | None,
 ) -> int:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
 
-    goes_on = log is LogForm.JOURNALD or is_journal(sys.stdout)
+    goes_on = log is LogForm.JOURNALD or is_journal(output)
 
     def on_broken() -> None:
         if goes_on:
@@ -84,7 +88,7 @@ async def _run(
         lost.append(error)
         warn(f"lines for stdout are lost: {os.strerror(error.errno or 0).lower()}")
 
-    printer = Printer(sys.stdout, as_json=as_json, log=log, on_broken=on_broken, on_failed=on_failed, words=words)
+    printer = Printer(output, as_json=as_json, log=log, on_broken=on_broken, on_failed=on_failed, words=words)
     try:
         with short_errors(), on_signals(stop.set, terminate=on_terminate):
             working = asyncio.ensure_future(work(printer))

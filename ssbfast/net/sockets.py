@@ -7,6 +7,7 @@ import contextlib
 import functools
 import os
 import socket
+import stat
 import struct
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -115,6 +116,39 @@ async def connect(
         return await each_address(host, port, attempt, socket.socket.close, failed=failed)
     except RaceLostError as lost:
         raise lost.problems[-1] from None
+
+
+def bound_unix(path: str) -> socket.socket:
+    """Return a Unix socket that is bound, for our user alone. One of that name that nothing listens at is replaced.
+
+    Raises OSError.
+    """
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        _remove_dead(path)
+        with contextlib.suppress(OSError):
+            os.fchmod(sock.fileno(), 0o600)  # before it has a name; some systems cannot
+        sock.bind(path)
+        os.chmod(path, 0o600)
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _remove_dead(path: str) -> None:
+    """Remove a socket whose process is gone."""
+    if not os.path.lexists(path) or not stat.S_ISSOCK(os.lstat(path).st_mode):
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+        except OSError:  # a full backlog, or another user's: it is taken
+            return
 
 
 async def each_address(

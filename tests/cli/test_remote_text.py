@@ -72,7 +72,7 @@ EVENTS: list[dict[str, Any]] = [
 ]
 
 OFFER = SimpleNamespace(data=Path("x"), rooms=[SimpleNamespace(portal=TITLE, text="net:…")])
-WORDS: list[Callable[[], Callable[[Event], str]]] = [lambda: describe, PeerWords, lambda: _Words(OFFER)]  # type: ignore[arg-type]
+WORDS: list[Callable[[], Callable[[Event], str]]] = [lambda: describe, PeerWords, lambda: _Words(OFFER, str)]  # type: ignore[arg-type]
 
 
 def filled(value: Any, text: str) -> Any:

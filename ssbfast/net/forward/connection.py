@@ -102,6 +102,11 @@ class Carried(asyncio.BufferedProtocol):
         self.counts = False
         """Whether it has one of the places of its peer."""
 
+    @property
+    def has_finished(self) -> bool:
+        """True when both directions have ended in order."""
+        return self._eof and self._fin_written
+
     def carry(self, peer: Peer, req: int) -> WindowedTransport:
         """Be carried by the stream `req` of this session."""
         self.peer = peer
@@ -256,7 +261,7 @@ class Carried(asyncio.BufferedProtocol):
         self._close_finished()
 
     def _close_finished(self) -> None:
-        if self._eof and self._fin_written and self._tcp is not None:
+        if self.has_finished and self._tcp is not None:
             end_on_close(self._tcp)
             self._tcp.close()  # `connection_lost` then ends the stream
 

@@ -9,6 +9,8 @@ what the duplex carries see `net/forward/window.py`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import socket
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -21,7 +23,7 @@ from ssbfast import limits
 from ssbfast.errors import LocalProtocolError, SSBError
 from ssbfast.ids import FeedId
 from ssbfast.net.api import Api, OpenStream
-from ssbfast.net.endpoints import Endpoint, Place
+from ssbfast.net.endpoints import Endpoint, Place, UnixPath
 from ssbfast.net.forward import service
 from ssbfast.net.forward.connection import Carried
 from ssbfast.net.forward.failures import Complaint, Complaints
@@ -30,6 +32,7 @@ from ssbfast.net.happy_eyeballs import FailedAddresses
 from ssbfast.net.name_lookup import resolve
 from ssbfast.net.peer import Peer
 from ssbfast.net.socket_names import bound_host, with_zone
+from ssbfast.net.sockets import bound_unix
 from ssbfast.wire.muxrpc import Called, unknown_method_message
 
 METHOD: Final = "forward.open"
@@ -406,10 +409,18 @@ class ForwardListener(_Forward):
         Raises:
             OSError: The address cannot be had.
         """
+        self._server = await self._listen()
+
+    async def _listen(self) -> asyncio.Server:
         host, port = self._bind
         found = await resolve(host or None, port, flags=socket.AI_PASSIVE)
         hosts = list(dict.fromkeys(with_zone(address) for *_, address in found))
-        self._server = await asyncio.get_running_loop().create_server(lambda: Carried(self), hosts, port)
+        return await asyncio.get_running_loop().create_server(lambda: Carried(self), hosts, port)
+
+    @property
+    def place(self) -> Place:
+        """Place where it listens. Raises LocalProtocolError: It does not."""
+        return Endpoint(*self.address)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -506,3 +517,30 @@ class ForwardListener(_Forward):
         if reason is not None:
             self._complain(self._peer, reason)
         connection.reset()
+
+
+class UnixForwardListener(ForwardListener):
+    """A local Unix socket, for this user alone, that leads to what a peer offers.
+
+    Args:
+        path: Its name; a socket of that name that nothing listens at is replaced.
+        **options: As for `ForwardListener`.
+    """
+
+    def __init__(self, path: str, **options: Any) -> None:
+        super().__init__("", 0, **options)
+        self._path = path
+
+    @property
+    def place(self) -> Place:
+        return UnixPath(self._path)
+
+    async def _listen(self) -> asyncio.Server:
+        sock = bound_unix(self._path)
+        return await asyncio.get_running_loop().create_unix_server(lambda: Carried(self), sock=sock)
+
+    async def close(self) -> None:
+        if self._server is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(self._path)
+        await super().close()

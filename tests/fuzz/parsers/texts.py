@@ -8,18 +8,18 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from ssbfast.cli.options import parse_host_and_port, parse_network
+from ssbfast.cli.options import parse_network, parse_place
 from ssbfast.cli.peer_options import RoomAddress
-from ssbfast.cli.resolve_target import parse
+from ssbfast.cli.resolve_target import parse, split_service
 from ssbfast.client.targets import parse_target, ways_into
 from ssbfast.errors import AddressError, BadInputError, FeedIdError, KeyFileError
 from ssbfast.ids import FeedId, NetworkId
 from ssbfast.keys import load_secret
 from ssbfast.limits import ADDRESS_TEXT
-from ssbfast.net.endpoints import Endpoint
+from ssbfast.net.endpoints import Endpoint, UnixPath, show_place
 from ssbfast.wire.address import format_address, parse_address, parse_invite
 from ssbfast.wire.muxrpc_body import clean_text
-from ssbfast.wire.pairing import Ticket
+from ssbfast.wire.pairing import Ticket, is_name
 from ssbfast.wire.private_tunnel import parse_private_tunnel
 from tests.fuzz.parsers.target import accepted, text_of
 
@@ -58,8 +58,10 @@ def private_tunnel(data: bytes) -> None:
 def target(data: bytes) -> None:
     """What may stand behind `connect` is read, or refused with BadInputError or one of its kind."""
     text = text_of(data)
-    for read in (parse_target, parse):
-        accepted(lambda read=read: read(text), AddressError, FeedIdError, BadInputError)  # type: ignore[misc]
+    peer, service = split_service(text)
+    assert service is None or (is_name(service) and len(peer) < len(text))
+    for read in (parse_target, lambda text: parse(text, Path(_FOLDER.name))):
+        accepted(lambda read=read: read(peer), AddressError, FeedIdError, BadInputError)  # type: ignore[misc]
 
 
 def room_address(data: bytes) -> None:
@@ -71,13 +73,13 @@ def room_address(data: bytes) -> None:
 
 
 def endpoint(data: bytes) -> None:
-    """Host and port, the port in its range, or a BadInputError."""
+    """Host and port, or a Unix socket, that print as what reads as the same; or a BadInputError."""
     text = text_of(data)
-    for found in (
-        accepted(lambda: Endpoint.parse(text), BadInputError),
-        accepted(lambda: parse_host_and_port(text), BadInputError, AddressError),
-    ):
-        assert found is None or 0 <= found.port <= 65_535
+    found = accepted(lambda: Endpoint.parse(text), BadInputError)
+    assert found is None or 0 <= found.port <= 65_535
+    place = accepted(lambda: parse_place(text), BadInputError, AddressError)
+    assert place is None or isinstance(place, UnixPath) or 0 <= place.port <= 65_535
+    assert place is None or parse_place(show_place(place)) == place
 
 
 def ids(data: bytes) -> None:

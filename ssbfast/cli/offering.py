@@ -1,0 +1,123 @@
+"""Offering services to friends, for the commands `listen` and `share`: what they do once their options are read."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from ssbfast import limits
+from ssbfast.cli.nicknames import own_name
+from ssbfast.cli.path_options import Paths
+from ssbfast.cli.peer_options import RoomAddress, TrustOptions, open_trust, stay_in, together
+from ssbfast.cli.peer_output import forward_problem, paired_event
+from ssbfast.ids import NetworkId
+from ssbfast.room.tunnel_auth import Policy
+
+if TYPE_CHECKING:
+    from ssbfast.cli.output import Event, Printer
+    from ssbfast.client.joined_room import JoinedRoom
+    from ssbfast.client.pairing import Tickets
+    from ssbfast.keys import Keypair
+    from ssbfast.net.forward.service import Service
+    from ssbfast.net.forward.tcp import ServiceServer
+
+Opened: TypeAlias = "Callable[[Printer, Tickets | None], Awaitable[None]]"
+"""Prints what people see first, before we go to the rooms, or once we wait there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """Services that are offered through rooms.
+
+    command: the name of ours. connections: of one peer at a time. name: what peers that pair with us call us.
+    """
+
+    command: str
+    me: Keypair
+    data: Path
+    network: NetworkId
+    rooms: tuple[RoomAddress, ...]
+    services: tuple[Service, ...]
+    connections: int | None
+    name: str | None
+    trust: TrustOptions
+    paths: Paths
+
+    async def run(self, printer: Printer, opened: Opened, waiting: Opened | None = None) -> int:
+        """Offer them until the task is cancelled, or every room refuses us."""
+        from ssbfast.client.identity_lock import IdentityLock
+        from ssbfast.client.room_client import RoomClient
+        from ssbfast.net.api import Api
+        from ssbfast.net.forward.tcp import ServiceServer, is_admitted, is_direct
+
+        api = Api()
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(IdentityLock(self.data, self.command))
+            trust = open_trust(self.trust, self.data, self.me, self.network)
+            stack.push_async_callback(trust.close)
+            server = await stack.enter_async_context(
+                ServiceServer(
+                    self.services,
+                    allow=is_direct if self.paths.only_direct else is_admitted,
+                    per_peer=self.connections or limits.FORWARDS_PER_PEER,
+                    patience=limits.DIAL_SECONDS,
+                    told=lambda complaint: printer.event(forward_problem(complaint)),
+                )
+            )
+            server.register(api)
+            direct = await self.paths.open()
+            begins = asyncio.Event()
+
+            def tell(event: Event) -> None:
+                printer.event(event)
+                if event["event"] in ("announced", "reconnecting"):
+                    begins.set()
+
+            tickets = self._tickets(stack, tell, server)
+            client = RoomClient(
+                self.me,
+                network=self.network,
+                trust=trust,
+                api=api,
+                direct=direct,
+                on_event=tell,
+                tickets=tickets,
+                name_denials=True,
+            )
+            await stack.enter_async_context(client)
+            await opened(printer, tickets)
+            staying = stay_in(client, self.rooms, _nothing_more, tell=tell, announce=True)
+
+            async def wait() -> None:
+                await begins.wait()
+                if waiting is not None:
+                    await waiting(printer, tickets)
+
+            await together(staying, wait())
+        return 0
+
+    def _tickets(
+        self, stack: contextlib.AsyncExitStack, tell: Callable[[Event], None], server: ServiceServer
+    ) -> Tickets | None:
+        """Return what lets in the holders of our tickets; None when our own contacts do not decide over callers."""
+        if self.trust.policy is Policy.ALLOW or self.trust.ssb_server is not None:
+            return None
+        from ssbfast.client.pairing import Tickets
+
+        tickets = Tickets(
+            self.me,
+            self.data,
+            name=own_name(self.name),
+            services=server.names_for,
+            on_paired=lambda paired: tell(paired_event(paired)),
+        )
+        stack.push_async_callback(tickets.close)
+        return tickets
+
+
+async def _nothing_more(_room: JoinedRoom) -> None:
+    """Do nothing: being in the room is all."""
