@@ -12,7 +12,7 @@ import click
 
 from ssbfast.cli.calling import calling_options, run_calls
 from ssbfast.cli.contacts import in_words
-from ssbfast.cli.nicknames import brief, full_option
+from ssbfast.cli.nicknames import as_option, brief, full_option, show
 from ssbfast.cli.options import callback, data_flag, has_store, peer_options, say
 from ssbfast.cli.path_options import paths_from
 from ssbfast.cli.peer_options import trust_from
@@ -43,6 +43,7 @@ _NUMBER = click.IntRange(1, 2**63 - 1)
 @click.option(
     "--follow", type=_NUMBER, metavar="N", help="Follow the peer that was refused. Shows the full id and asks."
 )
+@as_option
 @click.option("--yes", is_flag=True, help="With --follow: do not ask.")
 @click.option(
     "--connect",
@@ -58,6 +59,7 @@ def denials(
     number: int | None,
     alias: AliasLink | Alias | None,
     follow: int | None,
+    nickname: str | None,
     yes: bool,
     call: int | None,
     data: Path,
@@ -73,7 +75,7 @@ def denials(
     \b
     Examples:
       ssbfast denials
-      ssbfast denials --follow 3
+      ssbfast denials --follow 3 --as laptop
       ssbfast denials 3 --alias alice.room.example
     """
     if follow is not None and call is not None:
@@ -82,13 +84,13 @@ def denials(
         raise click.UsageError("--follow and --connect have a number of their own")
     if alias is not None and number is None:
         raise click.UsageError("--alias goes with the number of a denial")
-    if yes and follow is None:
-        raise click.UsageError("--yes goes with --follow N")
+    if (yes or nickname is not None) and follow is None:
+        raise click.UsageError("--yes and --as go with --follow N")
     trust, paths = trust_from(calling), paths_from(calling)
     if call is None and (trust or paths or any(calling.values())):
         raise click.UsageError("options of a connection go with --connect N")
     if follow is not None:
-        return _follow(follow, data, yes=yes, as_json=as_json)
+        return _follow(follow, data, nickname=nickname, yes=yes, as_json=as_json)
     if call is not None:
         return _call(call, data, network=network, as_json=as_json, trust=trust, paths=paths, **calling)
     if number is None:
@@ -180,7 +182,7 @@ def _in_figures(room: FeedId, count: DenialCount) -> str:
 # ---------------------------------------------------------------- the two answers
 
 
-def _follow(number: int, data: Path, *, yes: bool, as_json: bool) -> int:
+def _follow(number: int, data: Path, *, nickname: str | None, yes: bool, as_json: bool) -> int:
     from ssbfast.store.peer_store import Store
 
     with Store(_existing(data)) as store:
@@ -191,10 +193,11 @@ def _follow(number: int, data: Path, *, yes: bool, as_json: bool) -> int:
             if not click.confirm(f"Follow {who}?", err=True):
                 click.echo("Nothing was changed.", err=True)
                 return 1
-        changed = store.follow(who)
+        changed = store.follow(who, nickname)
         relation = store.relation(who)
-    event = {"event": "follow", "id": str(who), "changed": changed}
-    text = f"{who}  {in_words(relation)}{'' if changed else ' (as before)'}"
+        called = store.nickname(who)
+    event = {"event": "follow", "id": str(who), "nickname": called, "changed": changed}
+    text = f"{show(who, called)}  {in_words(relation)}{'' if changed else ' (as before)'}"
     if relation.blocks:
         text += f"\nThe block is the stronger of the two. To let the peer in: ssbfast unblock {who}{data_flag(data)}"
     say({**event, "follows": relation.follows, "blocks": relation.blocks}, text, as_json=as_json)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from ssbfast.cli.options import data_flag, has_store
+from ssbfast.cli.options import callback, data_flag, has_store
 from ssbfast.errors import BadInputError, SSBError
 from ssbfast.ids import FeedId
 from ssbfast.pasted.addresses import read_id
@@ -91,14 +91,8 @@ def _peers(context: click.Context, option: click.Parameter, given: tuple[str, ..
     return tuple(_peer(context, option, text) for text in given)
 
 
-def _name(_context: click.Context, _option: click.Parameter, given: str | None) -> str | None:
-    try:
-        return read_nickname(given)
-    except BadInputError as error:
-        raise click.BadParameter(str(error)) from error
-
-
-def _complete(context: click.Context, _option: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def complete(context: click.Context, _option: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Return the nicknames that begin so, for a shell."""
     data = context.params.get("data")
     try:
         names = {} if data is None else _named(data)
@@ -109,22 +103,28 @@ def _complete(context: click.Context, _option: click.Parameter, incomplete: str)
 
 def peer_argument(metavar: str = "@ID|NICK", *, required: bool = True) -> Callable[[Command], Command]:
     """Add the argument `who`: a peer, by its id or nickname. The command has --data."""
-    return click.argument("who", metavar=metavar, required=required, callback=_peer, shell_complete=_complete)
+    return click.argument("who", metavar=metavar, required=required, callback=_peer, shell_complete=complete)
 
 
 def peers_option(flag: str, *, help: str) -> Callable[[Command], Command]:
     """Add a repeatable option for peers, by their ids or nicknames. The command has --data."""
     return click.option(
-        flag, multiple=True, metavar="@ID|NICK", callback=_peers, shell_complete=_complete, help=f"{help}; repeatable."
+        flag, multiple=True, metavar="@ID|NICK", callback=_peers, shell_complete=complete, help=f"{help}; repeatable."
     )
 
 
-as_option = click.option("--as", "nickname", metavar="NICK", callback=_name, help="What you call it: a-z, 0-9 and -.")
+as_option = click.option(
+    "--as",
+    "nickname",
+    metavar="NICK",
+    callback=callback(read_nickname),
+    help="What you call the peer: 1 to 32 of a-z, 0-9 and -.",
+)
 
 name_option = click.option(
     "--name",
     metavar="NAME",
-    callback=_name,
+    callback=callback(read_nickname),
     help="What you are called by peers that you pair with, unless they choose; default: this computer's name.",
 )
 

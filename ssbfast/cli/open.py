@@ -7,14 +7,14 @@ from typing import Any
 import click
 
 from ssbfast.cli.calling import calling_options, run_calls
-from ssbfast.cli.nicknames import full_option
+from ssbfast.cli.nicknames import complete, full_option
 from ssbfast.cli.options import peer_options
 from ssbfast.cli.path_options import paths_from
 from ssbfast.cli.peer_options import trust_from
 
 
 @click.command()
-@click.argument("targets", metavar="NICK/SERVICE...", nargs=-1, required=True)
+@click.argument("targets", metavar="NICK/SERVICE...", nargs=-1, required=True, shell_complete=complete)
 @calling_options(bind="Local address for one service, or unix:PATH. Default: its own port on 127.0.0.1.")
 @full_option
 @peer_options

@@ -55,8 +55,9 @@ def pair(ticket: Ticket, nickname: str | None, name: str | None, data: Path, net
             called = nickname
     event = {
         "event": "paired",
-        "id": str(ticket.target),
+        "peer": str(ticket.target),
         "nickname": called,
+        "portal": str(ticket.room.shs),
         "address": str(ticket.room),
         "services": list(taken.services),
     }

@@ -88,7 +88,8 @@ def test_nobody_was_refused(tmp_path: Path) -> None:
 
 def test_follow_with_yes(data: Path) -> None:
     (event,) = events("denials", "--data", str(data), "--follow", "2", "--yes")
-    assert event == {"event": "follow", "id": str(feed(2)), "changed": True, "follows": True, "blocks": False}
+    known = {"event": "follow", "id": str(feed(2)), "nickname": None}
+    assert event == {**known, "changed": True, "follows": True, "blocks": False}
     assert (relation(data, 1), relation(data, 2)) == (Relation(), Relation(follows=True))
 
 

@@ -205,6 +205,17 @@ def test_denials(data: Path) -> None:
     assert f"  phone {B}  through {feed(1000)}  " in succeed("denials", "1", "--full", "--data", str(data))
 
 
+def test_denials_follow_as(data: Path) -> None:
+    with Store(data) as store:
+        store.record(batch(refusal(8)), RANDBELOW)
+    follow = ("denials", "--follow", "1", "--yes", "--data", str(data))
+    assert_unusable(run_here(*follow, "--as", "laptop"), "called laptop already")
+    (event,) = events(*follow, "--as", "server")
+    assert (event["nickname"], event["changed"], event["follows"]) == ("server", True, True)
+    assert succeed(*follow) == f"server ({feed(8).short})  followed (as before)\n"
+    assert_unusable(run_here("denials", "--as", "x", "--data", str(data)), "--as go with --follow N")
+
+
 def test_events_follow_a_change(data: Path) -> None:
     with Nicknames(data) as show, Store(data) as store:
         words = PeerWords(show=show)
@@ -247,6 +258,7 @@ def test_completion(data: Path) -> None:
         return [item.value for item in shell.get_completions(list(arguments[:-1]), arguments[-1])]
 
     assert completed("follow", "--data", str(data), "la") == ["laptop"]
+    assert completed("connect", "--data", str(data), "la") == ["laptop"]
     assert completed("contacts", "rename", "--data", str(data), "") == ["laptop", "phone"]
     assert completed("follow", "--data", str(data / "none"), "") == []
     (data / FILE).write_bytes(b"no store")

@@ -14,7 +14,7 @@ import pytest
 
 from ssbfast import limits
 from ssbfast.cli import pair
-from ssbfast.cli.listen import _Offer
+from ssbfast.cli.offering import Offer
 from ssbfast.cli.peer_options import TrustOptions
 from ssbfast.cli.peer_output import PeerWords, paired_event
 from ssbfast.client.pairing import Paired
@@ -70,8 +70,9 @@ async def test_as_an_event(tmp_path: Path) -> None:
         assert printed(done) == [
             {
                 "event": "paired",
-                "id": str(a.me.id),
+                "peer": str(a.me.id),
                 "nickname": "server",
+                "portal": str(a.at.id),
                 "address": a.at.address,
                 "services": ["ssh", "web"],
             }
@@ -252,13 +253,14 @@ def test_with_listen(tmp_path: Path) -> None:
         (Policy.FOLLOWS, "net:…", False),
     ],
 )
-async def test_listen_takes_tickets_where_our_contacts_decide(
+async def test_tickets_are_taken_tickets_where_our_contacts_decide(
     tmp_path: Path, policy: Policy, server: str | None, takes: bool
 ) -> None:
     trust = TrustOptions(policy, (), server)
+    server_of_none: Any = SimpleNamespace(names_for=lambda _who: ())
     offer: Any = SimpleNamespace(me=Keypair.generate(), data=tmp_path, name=None, trust=trust)
     async with contextlib.AsyncExitStack() as stack:
-        assert (_Offer.tickets(offer, stack, print) is not None) is takes
+        assert (Offer._tickets(offer, stack, print, server_of_none) is not None) is takes
 
 
 def test_the_event_of_a_taker() -> None:
