@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import click
 import pytest
 from click.shell_completion import ShellComplete
 
+from ssbfast.cli import attendants
 from ssbfast.cli.group import group
 from ssbfast.cli.nicknames import Nicknames, find_contact, find_peer, own_name
+from ssbfast.cli.output import Printer
 from ssbfast.cli.peer_output import PeerWords
 from ssbfast.errors import BadInputError
 from ssbfast.room.tunnel_auth import Relation
@@ -214,6 +220,20 @@ def test_denials_follow_as(data: Path) -> None:
     assert (event["nickname"], event["changed"], event["follows"]) == ("server", True, True)
     assert succeed(*follow) == f"server ({feed(8).short})  followed (as before)\n"
     assert_unusable(run_here("denials", "--as", "x", "--data", str(data)), "--as go with --follow N")
+
+
+async def test_attendants(data: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    room: Any = SimpleNamespace(
+        id=feed(9), name=None, attendants={feed(1), feed(7)}, is_listed=False, is_external=False
+    )
+    for as_json in (False, True):
+        printer = Printer(sys.stdout, as_json=as_json)
+        with Nicknames(data) as show:
+            await attendants._list(room, printer, show)
+        printer.close()
+    lines = capfd.readouterr().out.splitlines()
+    assert lines[1:3] == [f"  laptop ({feed(1).short})", f"  {feed(7)}"]
+    assert [json.loads(line)["id"] for line in lines[3:]] == [A, str(feed(7))]
 
 
 def test_events_follow_a_change(data: Path) -> None:

@@ -61,6 +61,7 @@ EVENTS: list[dict[str, Any]] = [
     },
     {"event": "waiting", "id": "", "peer": "", "reason": ""},
     {"event": "bound", "bind": ""},
+    {"event": "paired", "peer": "", "nickname": "", "portal": ""},
     {"event": "private_address", "portal": "", "recipient": "", "address": ""},
     {"event": "room", "portal": "", "reflectors": [""], "is_here": False},
     {"event": "candidate", "kind": "", "address": ""},

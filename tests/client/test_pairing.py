@@ -128,6 +128,15 @@ async def test_nicknames_that_are_taken_get_a_number(tmp_path: Path) -> None:
         assert sorted(filter(None, a.contacts.values())) == ["laptop", "laptop-2", "laptop-3"]
 
 
+async def test_a_hostile_name_is_neither_told_nor_kept(tmp_path: Path) -> None:
+    names: list[Any] = ["\x1b[2Jlaptop", "\u202elaptop", "l" * 10_000, "Laptop!", {"a": 1}]
+    async with home(tmp_path) as a:
+        for name in names:
+            await (await a.taker()).pair(await a.ticket(), name)
+        assert [paired.nickname for paired in a.paired] == [None] * len(names)
+        assert list(a.contacts.values()) == [None] * len(names)
+
+
 async def test_a_guest_can_do_nothing_else(tmp_path: Path) -> None:
     async with home(tmp_path) as a:
         c = await a.taker()
