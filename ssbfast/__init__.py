@@ -32,6 +32,8 @@ _HOMES: Final = {
     "StoreGraph": "ssbfast.client.follow_graph",
     "SsbServerGraph": "ssbfast.client.ssb_server_graph",
     "DenialLog": "ssbfast.client.denial_log",
+    "Tickets": "ssbfast.client.pairing",
+    "Ticket": "ssbfast.wire.pairing",
     "SignInRequest": "ssbfast.client.sign_in",
     "Direct": "ssbfast.direct.options",
     "ForwardServer": "ssbfast.net.forward.tcp",
@@ -44,6 +46,7 @@ _HOMES: Final = {
 if TYPE_CHECKING:
     from ssbfast.client.denial_log import DenialLog
     from ssbfast.client.follow_graph import MemoryGraph, StoreGraph
+    from ssbfast.client.pairing import Tickets
     from ssbfast.client.room_client import RoomClient
     from ssbfast.client.sign_in import SignInRequest
     from ssbfast.client.ssb_server_graph import SsbServerGraph
@@ -60,6 +63,7 @@ if TYPE_CHECKING:
     from ssbfast.room.tunnel_auth import AllowList
     from ssbfast.server.room_server import RoomServer
     from ssbfast.wire.address import TunnelAddress, format_address, parse_address
+    from ssbfast.wire.pairing import Ticket
 
     __version__: str
 
@@ -83,6 +87,8 @@ __all__ = [
     "SignInRequest",
     "SsbServerGraph",
     "StoreGraph",
+    "Ticket",
+    "Tickets",
     "Trust",
     "TunnelAddress",
     "__version__",
