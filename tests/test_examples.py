@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers import commands
 from tests.helpers.processes import PATIENCE
 from tests.helpers.room_processes import RoomProcesses, free_port, post, room_processes, web_server
 
@@ -80,6 +81,13 @@ def test_a_service(place: RoomProcesses) -> None:
         with running("use_service.py", data["c"], place.address(), line(offering)) as using:
             port = int(line(using).rpartition(":")[2])
             assert post(port, b"hello") == b"hello"
+
+
+def test_a_ticket(place: RoomProcesses) -> None:
+    with running("make_ticket.py", str(place.path("a")), place.address()) as waiting:
+        done = commands.run_here("pair", line(waiting), "--data", str(place.path("c")))
+        assert done.stdout.startswith(f"Paired with home ({place.id('a').short})")
+        assert line(waiting) == f"paired with {place.id('c')}"
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="direct paths need Python 3.11")
