@@ -36,6 +36,8 @@ _HOMES: Final = {
     "Ticket": "ssbfast.wire.pairing",
     "SignInRequest": "ssbfast.client.sign_in",
     "Direct": "ssbfast.direct.options",
+    "PreferredPath": "ssbfast.direct.options",
+    "Status": "ssbfast.client.status",
     "ForwardServer": "ssbfast.net.forward.tcp",
     "ForwardListener": "ssbfast.net.forward.tcp",
     "install": "ssbfast.compat.installing",
@@ -50,9 +52,10 @@ if TYPE_CHECKING:
     from ssbfast.client.room_client import RoomClient
     from ssbfast.client.sign_in import SignInRequest
     from ssbfast.client.ssb_server_graph import SsbServerGraph
+    from ssbfast.client.status import Status
     from ssbfast.client.tunnel_auth import Trust
     from ssbfast.compat.installing import install, uninstall
-    from ssbfast.direct.options import Direct
+    from ssbfast.direct.options import Direct, PreferredPath
     from ssbfast.errors import SSBError
     from ssbfast.ids import MAIN_NETWORK, FeedId, NetworkId
     from ssbfast.keys import Keypair, load_secret
@@ -81,11 +84,13 @@ __all__ = [
     "MemoryGraph",
     "NetworkId",
     "Peer",
+    "PreferredPath",
     "RoomClient",
     "RoomServer",
     "SSBError",
     "SignInRequest",
     "SsbServerGraph",
+    "Status",
     "StoreGraph",
     "Ticket",
     "Tickets",

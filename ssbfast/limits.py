@@ -586,9 +586,6 @@ STORE_BUSY_SECONDS: Final = 5.0
 WHO_SECONDS: Final = 1.0
 """What two processes of one user on one machine have for a question of one line and its answer."""
 
-UNIX_PATH: Final = 100
-"""Bytes of a Unix socket's name: systems take from 103 to 107."""
-
 STORE_SPACE: Final = 64 * KiB
 """Bytes: with less room on its disk SQLite has no place for the index of its log, and says something vague."""
 
@@ -893,9 +890,6 @@ REFUSED_PAUSES: Final = 2.0
 WHO_LINE: Final = 1 * KiB
 """Bytes of that question, and of its answer."""
 
-WHO_CLIENTS: Final = 8
-"""Such questions that are answered at a time."""
-
 GRAPH_POOL: Final = 4 * MiB
 """Queue memory of the session with an ssb server: a few hundred questions of 150 bytes."""
 
@@ -908,6 +902,21 @@ STANDBY_PROBATION_SECONDS: Final = 2.0
 
 STANDBY_ACCEPT_SECONDS: Final = 5.0
 """What the other end has to accept a standby."""
+
+STATUS_SECONDS: Final = 0.5
+"""What a first look at a client takes to measure rates and round trips."""
+
+FASTER_SECONDS: Final = 0.002
+"""Round trips of two paths that differ by less are called equal."""
+
+STATUS_ANSWER_SECONDS: Final = 3.0
+"""What a command waits for the status of one process."""
+
+STATUS_KEPT_SECONDS: Final = 10.0
+"""Looks that are further apart are first looks: a rate is that of the last seconds."""
+
+PATH_CHOICE_SECONDS: Final = 25.0
+"""How long a user who chooses a path waits for it: for all attempts at a direct one, a birthday search included."""
 
 OFFER_ANSWER_SECONDS: Final = 10.0
 """What a peer has to answer an offer of a direct path, or a call for one; it asks its reflectors meanwhile."""
@@ -1143,20 +1152,26 @@ HANDOVER_GRACE: Final = 2.0
 HANDOVER_SECONDS: Final = 60.0
 """How long a room waits for the one that is to take over."""
 
-CONTROL_CLIENTS: Final = 8
-"""Commands that may be connected to a room's control socket at a time."""
+CONTROL_CLIENTS: Final = 256
+"""Commands that may be connected to a control socket at a time. One more takes the place of the most silent one."""
 
-CONTROL_LINE: Final = 64 * KiB
-"""Bytes of a line that a command may send to a room's control socket."""
+CONTROL_LINE: Final = 4 * KiB
+"""Bytes of a line that a command may send to a control socket."""
+
+CONTROL_PAUSE: Final = 0.02
+"""Seconds between two attempts of a command at a control socket that takes no more just now."""
 
 CONTROL_CLOSE_SECONDS: Final = 1.0
-"""How long a room that ends lets its control socket finish answers."""
+"""How long a process that ends lets its control socket finish answers."""
 
 CONTROL_ANSWER: Final = 64 * MiB
 """Bytes of an answer that a command takes: 10,000 attendants have 2 MiB."""
 
 CONTROL_SECONDS: Final = 10.0
 """How long a control socket and a command wait for each other's next line."""
+
+PEER_SOCKETS: Final = 64
+"""Processes of one data directory that have control sockets at a time, beside the one that holds the lock."""
 
 SOCKET_PATH: Final = 100
 """Bytes of a path below which every system can bind a Unix socket to it: Linux takes 107, BSD 103."""

@@ -110,6 +110,7 @@ def run_calls(
             paths=paths,
             stdio=stdio,
             show=names,
+            command=click.get_current_context().info_name or "connect",
         )
         output = sys.stderr if stdio else sys.stdout
         return run_until_stopped(call.run, as_json=as_json, words=PeerWords(data_flag(data), names), output=output)
@@ -144,8 +145,10 @@ class _Call:
     paths: Paths
     stdio: bool
     show: Callable[[str], str]
+    command: str
 
     async def run(self, printer: Printer) -> int:
+        from ssbfast.client.control_socket import ControlSocket
         from ssbfast.client.room_client import RoomClient
 
         tell = _quietly(printer.event) if self.stdio else printer.event
@@ -168,6 +171,8 @@ class _Call:
 
             direct = await self.paths.open()
             client = RoomClient(me, network=self.network, trust=trust, direct=direct, on_event=on_event)
+            control = await stack.enter_async_context(ControlSocket.beside(self.data, self.command))
+            control.serve(client)
             await stack.enter_async_context(client)
             if not self.stdio:
                 printer.text(f"You are {me.id}")

@@ -26,6 +26,8 @@ COMMANDS: Final = {
     "open": ("open", "Reach services of your friends, each at its own port."),
     "pair": ("pair", "Take a ticket: from then on you and its maker follow each other."),
     "ticket": ("ticket", "Make a ticket, which lets one peer in, once."),
+    "status": ("status", "Show what runs here: rooms, and sessions with their paths and speed."),
+    "path": ("path", "Change the path of running sessions: through the room, or directly."),
     "alias": ("alias", "Show, register and revoke aliases: names of peers in rooms."),
     "attendants": ("attendants", "List the peers that are in a room now."),
     "follow": ("contacts", "Follow a peer: it may open tunnels to you."),

@@ -179,6 +179,10 @@ class Nicknames:
         nickname = self._current().get(who)
         return who if nickname is None else show(FeedId.parse(who), nickname)
 
+    def find(self, who: str) -> str | None:
+        """Return the nickname of a peer, given by its id; None for one that has none."""
+        return self._current().get(who)
+
     def _current(self) -> dict[str, str]:
         """Return the nicknames by id; those of before while the store cannot be read."""
         from ssbfast.store.peer_store import Store

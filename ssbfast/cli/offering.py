@@ -15,6 +15,7 @@ from ssbfast.cli.path_options import Paths
 from ssbfast.cli.peer_options import RoomAddress, TrustOptions, open_trust, stay_in, together
 from ssbfast.cli.peer_output import forward_problem, paired_event
 from ssbfast.ids import NetworkId
+from ssbfast.net.endpoints import show_place
 from ssbfast.room.tunnel_auth import Policy
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Offer:
 
         api = Api()
         async with contextlib.AsyncExitStack() as stack:
-            await stack.enter_async_context(IdentityLock(self.data, self.command))
+            lock = await stack.enter_async_context(IdentityLock(self.data, self.command))
             trust = open_trust(self.trust, self.data, self.me, self.network)
             stack.push_async_callback(trust.close)
             server = await stack.enter_async_context(
@@ -89,6 +90,7 @@ class Offer:
                 name_denials=True,
             )
             await stack.enter_async_context(client)
+            lock.control.serve(client, self._offered)
             await opened(printer, tickets)
             staying = stay_in(client, self.rooms, _nothing_more, tell=tell, announce=True)
 
@@ -99,6 +101,10 @@ class Offer:
 
             await together(staying, wait())
         return 0
+
+    def _offered(self) -> list[dict[str, str]]:
+        """Return the services as `ssbfast status` shows them; one without a name by its place."""
+        return [{"name": one.name or show_place(one.place), "kind": "tcp"} for one in self.services]
 
     def _tickets(
         self, stack: contextlib.AsyncExitStack, tell: Callable[[Event], None], server: ServiceServer

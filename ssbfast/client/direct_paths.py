@@ -17,15 +17,23 @@ from ssbfast.direct.budgets import Resources
 from ssbfast.direct.carriers import DirectCarrier, RecordStream, StandbyCarrier
 from ssbfast.direct.forwarded_streams import DirectForwards
 from ssbfast.direct.negotiation import Negotiation
-from ssbfast.direct.options import Direct, Negotiator, PathNews
+from ssbfast.direct.options import Direct, Negotiator, PathNews, PreferredPath
 from ssbfast.direct.standby_tunnel import StandbyTunnel
-from ssbfast.errors import DeadlineError, DirectUnavailableError, MuxRPCError, RemoteError, SessionEndedError
+from ssbfast.errors import (
+    DeadlineError,
+    DirectUnavailableError,
+    MuxRPCError,
+    RefusedError,
+    RemoteError,
+    SessionEndedError,
+)
 from ssbfast.ids import FeedId
 from ssbfast.net.api import Api
 from ssbfast.net.peer import Peer
 from ssbfast.net.timeouts import within
 from ssbfast.net.tunnel_transport import TunnelTransport
 from ssbfast.wire.direct import signaling
+from ssbfast.wire.direct.carriers.handover import LEAVING
 from ssbfast.wire.direct.carriers.records import Record, RecordType
 from ssbfast.wire.direct.keys import Role
 from ssbfast.wire.direct.punch.birthday import Searches
@@ -35,7 +43,7 @@ if TYPE_CHECKING:
     from ssbfast.direct.udp import Address
     from ssbfast.net.link import Link
 
-__all__ = ["Direct", "DirectPaths", "PathNews"]
+__all__ = ["Direct", "DirectPaths", "PathNews", "PreferredPath"]
 
 _NOT_NOW: Final = "not now"
 
@@ -93,6 +101,7 @@ class DirectPaths:
         self._by_peer: dict[Peer, Negotiation] = {}
         self._forwards: dict[Peer, DirectForwards] = {}
         self._by_id: dict[bytes, Negotiation] = {}
+        self._choices: dict[FeedId, PreferredPath] = {}
         self._may_meet: set[Peer] = set()
         self._probation: dict[Peer, _Probation] = {}
         self._standbys: dict[Peer, StandbyCarrier] = {}
@@ -112,7 +121,7 @@ class DirectPaths:
         self._by_peer[peer] = self._by_id[negotiation.session_id] = negotiation
         if may_meet:
             self._may_meet.add(peer)
-            negotiation.begin()
+            negotiation.begin(self._choices.get(peer.id, PreferredPath.AUTO))
         elif self._how.required:
             self._on_news(peer, PathNews("tunnel", "no direct path: it may not hear our addresses", None, 0.0))
 
@@ -122,6 +131,48 @@ class DirectPaths:
         negotiation = self._by_peer.get(peer)
         if negotiation is not None:
             negotiation.stay_in_tunnel()
+
+    async def choose(self, peer: Peer, choice: PreferredPath) -> str | None:
+        """Let a session take this path, and those that the same peer opens later.
+
+        Returns:
+            None when the session has the path, or why it has not. Then it has it as soon as it can.
+
+        Raises:
+            RefusedError: It may not have it.
+        """
+        if choice is PreferredPath.TUNNEL and self._how.required:
+            raise RefusedError("direct paths alone are allowed here")
+        self._choices.pop(peer.id, None)
+        if choice is not PreferredPath.AUTO:
+            self._choices[peer.id] = choice
+        negotiation = self._by_peer.get(peer)
+        if negotiation is None or (choice is not PreferredPath.TUNNEL and not self.may_meet(peer)):
+            return self.why_not(peer) if choice is PreferredPath.DIRECT else None
+        return await negotiation.choose(choice)
+
+    def choice(self, peer: Peer) -> PreferredPath:
+        """Return the path that a session is to take."""
+        negotiation = self._by_peer.get(peer)
+        return PreferredPath.AUTO if negotiation is None else negotiation.choice
+
+    def measure(self, peer: Peer) -> None:
+        """Note the round trip of a session's direct path, if it has one."""
+        negotiation = self._by_peer.get(peer)
+        if negotiation is not None:
+            negotiation.measure()
+
+    def why_not(self, peer: Peer) -> str | None:
+        """Return why a session is not on a direct path; None when it is."""
+        negotiation = self._by_peer.get(peer)
+        if peer.path == "direct":
+            return None
+        if negotiation is None or not self.may_meet(peer):
+            return "it may not hear our addresses: we neither follow nor name it"
+        if negotiation.choice is PreferredPath.TUNNEL:
+            return LEAVING
+        is_ours = negotiation.role is Role.CALLER
+        return negotiation.problem or ("it is being tried" if is_ours else "the other end has made none yet")
 
     def session_closed(self, peer: Peer) -> None:
         """Take note that an inner session is over, or a tunnel that was never shown."""

@@ -161,6 +161,8 @@ class JoinedRoom:
         self.first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.keeper: asyncio.Task[None] | None = None
         self.is_leaving = False
+        self.problem: str | None = None
+        """Why the last session ended, or the last attempt failed; None before."""
         self._me = me
         self._membership: bool | None = None  # what the room says, if it does
         self._on_standing = on_standing

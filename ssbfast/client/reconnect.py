@@ -55,6 +55,7 @@ async def keep(
                 return
             pause = backoff.next()
             reason = "goodbye" if problem is None else str(problem)
+            room.problem = reason
             tell("reconnecting", room, reason=reason, seconds=round(pause, 3))
             await sleep(pause)
             seconds = limits.RECONNECT_DIAL_SECONDS

@@ -28,9 +28,11 @@ from ssbfast.client.joined_room import Announce, JoinedRoom, KeyedEndpoint
 from ssbfast.client.pairing import Tickets, take_ticket
 from ssbfast.client.reconnect import keep
 from ssbfast.client.sign_in import Consent, serve_sign_in
+from ssbfast.client.status import PathOutcome, Status, StatusTaker, choose_paths
 from ssbfast.client.targets import Private, parse_target, ways_into, ways_to
 from ssbfast.client.tunnel_auth import Trust, not_dialled
 from ssbfast.client.web_invites import claim_invite
+from ssbfast.direct.options import PreferredPath
 from ssbfast.direct.udp import Address
 from ssbfast.errors import (
     LocalProtocolError,
@@ -126,6 +128,7 @@ class RoomClient:
         self._split = boxing == "split"
         self._private = Private(me, network, contacts, groups)
         self._events = ClientEvents(me.id, on_event)
+        self._status = StatusTaker()
         self._relay: Relay | None = None
         self._failed = FailedAddresses()
         self._kept: dict[JoinedRoom, None] = {}
@@ -550,6 +553,37 @@ class RoomClient:
         except BaseException:
             transport.abort()
             raise
+
+    # ------------------------------------------------------------ status and control
+
+    async def status(self) -> Status:
+        """Return what the client does: its rooms, and its sessions with paths, round trips, bytes and rates.
+
+        A first look takes half a second, in which rates are measured. A session whose round trip is not known is
+        pinged once.
+        """
+        return await self._status.take(self.me.id, self._kept, self._inner, self._direct)
+
+    async def choose_path(self, peer: FeedId, path: PreferredPath) -> list[PathOutcome]:
+        """Let the sessions with a peer take a path: those that are there, and those that come until the client closes.
+
+        Nothing of what they carry is lost. A direct path is waited for, with all attempts that it takes.
+
+        Args:
+            peer: The peer.
+            path: TUNNEL: go back to a room's tunnel, and stay. DIRECT: try a direct path now. AUTO: leave the room when
+                possible, as without any choice.
+
+        Returns:
+            What became of each session.
+
+        Raises:
+            RefusedError: There is no session with that peer, or this client allows direct paths alone.
+        """
+        sessions = [one for one in self._inner if one.is_open and one.id == peer]
+        if not sessions:
+            raise RefusedError("there is no session with that peer")
+        return await choose_paths(sessions, path, self._direct)
 
     # ------------------------------------------------------------ direct paths
 

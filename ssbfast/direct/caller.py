@@ -44,7 +44,7 @@ class Caller:
         try:
             await self._try()
         except Exception:  # a mistake of ours is reported, and is not the last try
-            self._failed(None)
+            self._failed("a direct path could not be made", is_told=False)
             raise
 
     async def _try(self) -> None:
@@ -62,7 +62,7 @@ class Caller:
             except RemoteError as error:
                 if str(error).endswith(NOT_ALLOWED):
                     negotiator.carrier_transport.carriers.stop_upgrades()  # it knows nothing of all this
-                    self._failed("no direct path: the other end knows of none" if negotiator.how.required else None)
+                    self._failed("no direct path: the other end knows of none", is_told=negotiator.how.required)
                     return
                 reason = "the other end wants none"
                 break
@@ -74,11 +74,12 @@ class Caller:
                     break
         self._failed(reason)
 
-    def _failed(self, reason: str | None) -> None:
+    def _failed(self, reason: str, *, is_told: bool = True) -> None:
         negotiator = self._negotiator
+        negotiator.path_failed(reason)
         negotiator.carrier_transport.carriers.upgrade_failed(negotiator.carrier_transport.now())
         negotiator.carrier_transport.step()
-        if reason is not None and reason != self._told and negotiator.peer.path != "direct":
+        if is_told and reason != self._told and negotiator.peer.path != "direct":
             self._told = reason
             took = self._loop.time() - negotiator.began
             negotiator.host.news(negotiator.peer, PathNews("tunnel", reason, None, took))
@@ -96,6 +97,7 @@ class Caller:
             timeout = min(limits.OFFER_ANSWER_SECONDS, max(self._decide - asked, _WORTH_SECONDS))
             answer = signaling.parse_answer(await negotiator.peer.call(signaling.OFFER, offer, timeout=timeout))
             round_trip = max(0.0, self._loop.time() - asked - answer.took)
+            negotiator.peer.round_trips["tunnel"] = round_trip
             if not negotiator.host.may_meet(negotiator.peer):
                 raise RefusedError(NOT_TOLD)
             carrier = DirectCarrier(negotiator.carrier_transport, negotiator)

@@ -104,6 +104,11 @@ class DirectStream:
         """True when both directions have ended."""
         return self._end_due and self._eof_told
 
+    @property
+    def is_direct(self) -> bool:
+        """True while its path carries it, and no duplex of the session."""
+        return self._carrier is not None
+
     def write(self, data: Any) -> None:
         if self._over or self._end_due or not data:
             return

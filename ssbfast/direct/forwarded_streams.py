@@ -51,6 +51,8 @@ class DirectForwards:
         self._streams = CarriedStreams(role)
         self._lost: tuple[int, CarriedStreams] | None = None  # the last path: epoch and streams
         self._live: dict[Key, DirectStream] = {}
+        self._received = 0
+        self._sent = 0  # by paths that are lost
         self._patience: dict[Key, asyncio.TimerHandle] = {}
         self._heads: dict[int, bytes] = {}  # of streams of which not even the head has come whole
 
@@ -63,6 +65,17 @@ class DirectForwards:
     def is_idle(self) -> bool:
         """True when there is no connection."""
         return not self._live
+
+    @property
+    def moved(self) -> tuple[int, int]:
+        """Bytes that went by direct paths so far: received and sent. What was sent again counts again."""
+        path = None if self._carrier is None else self._carrier.path
+        return self._received, self._sent + (0 if path is None else path.stream_bytes)
+
+    @property
+    def connections(self) -> int:
+        """Connections that go by the direct path now."""
+        return sum(stream.is_direct for stream in self._live.values())
 
     def open(self, protocol: asyncio.Protocol, name: str | None = None) -> DirectStream:
         """Open a new connection of ours. Raises SessionEndedError when there is no path.
@@ -93,6 +106,7 @@ class DirectForwards:
         self._heads.clear()
         if carrier is None:
             return
+        self._sent += 0 if carrier.path is None else carrier.path.stream_bytes
         ours = {carried.stream for carried in self._streams.detach(self._loop.time())}
         self._lost = carrier.epoch, self._streams
         for key, stream in list(self._live.items()):
@@ -108,6 +122,7 @@ class DirectForwards:
         """Take bytes of a QUIC stream. A peer that breaks the rules loses the path."""
         if carrier is not self._carrier or carrier.path is None:
             return
+        self._received += len(data)
         try:
             stream = self._live.get((carrier.epoch, number))
             if stream is not None:

@@ -26,7 +26,7 @@ from ssbfast.direct.caller import Caller
 from ssbfast.direct.carrier_transport import CarrierTransport
 from ssbfast.direct.carriers import DirectCarrier
 from ssbfast.direct.gathering import NextAttempt
-from ssbfast.direct.options import NOT_TOLD, Direct, NegotiationHost, PathNews
+from ssbfast.direct.options import NOT_TOLD, Direct, NegotiationHost, PathNews, PreferredPath
 from ssbfast.errors import RefusedError, SSBError
 from ssbfast.net.tunnel_transport import TunnelTransport
 from ssbfast.wire.direct import signaling
@@ -71,6 +71,11 @@ class Negotiation:
         self._path: DirectCarrier | None = None
         self._closed = False
         self._over = False
+        self.choice = PreferredPath.AUTO
+        """What our user wants."""
+        self.problem: str | None = None
+        """Why the session is not on a direct path; None while that is not known, or it is on one."""
+        self._choosing: set[asyncio.Future[None]] = set()
 
     def __repr__(self) -> str:
         return f"<Negotiation {self._role.value} {self._peer!r}>"
@@ -93,18 +98,70 @@ class Negotiation:
         """Direct path in use, if there is one."""
         return self._path if self._peer.path == "direct" else None
 
-    def begin(self) -> None:
+    def begin(self, choice: PreferredPath) -> None:
         """Begin. Caller: make direct paths from now on. Target: answer; ask for one when asked by `request_path`."""
         self.carrier_transport.carriers.may_be_kept = True
-        if self._role is Role.CALLER:
+        self.choice = choice
+        if choice is PreferredPath.TUNNEL:
+            self._leave()
+        elif self._role is Role.CALLER:
             self.request_path()
         else:
             self.preparation.begin()
 
-    def request_path(self) -> None:
-        """Have a direct path when possible."""
-        self.carrier_transport.carriers.upgrade(self.carrier_transport.now())
+    def request_path(self, *, at_once: bool = False) -> None:
+        """Have a direct path when possible. at_once: without waiting for the next attempt's time."""
+        self.carrier_transport.carriers.upgrade(self.carrier_transport.now(), at_once=at_once)
         self.carrier_transport.step()
+
+    async def choose(self, choice: PreferredPath) -> str | None:
+        """Take the path that our user wants; return when the session has it.
+
+        Returns:
+            None; or why it has another path, and keeps it for now.
+        """
+        self.choice = choice
+        if choice is PreferredPath.TUNNEL:
+            self._leave()
+            return await self._reached("tunnel", "no tunnel through a room could be opened yet")
+        if choice is PreferredPath.AUTO:
+            self.request_path()
+            return None
+        self._caller.path_changed()
+        self.problem = None
+        if self._peer.path != "direct":
+            self.request_path(at_once=True)
+        return await self._reached("direct", "the other end has not tried yet")
+
+    async def _reached(self, path: Path, otherwise: str) -> str | None:
+        """Wait for a path, or for a failure; return the reason of that. otherwise: the one when nothing happens."""
+        until = self._loop.time() + limits.PATH_CHOICE_SECONDS
+        while self._peer.path != path:
+            change = self._loop.create_future()
+            self._choosing.add(change)
+            try:
+                await asyncio.wait_for(change, until - self._loop.time())
+            except asyncio.TimeoutError:
+                return self.problem or otherwise
+            finally:
+                self._choosing.discard(change)
+            if self._closed:
+                return "the session has ended"
+            if path == "direct" and self.problem is not None and self._peer.path != path:
+                return self.problem
+        return None
+
+    def _leave(self) -> None:
+        self.preparation.close()
+        self._answers.close()
+        self.carrier_transport.carriers.leave(self.carrier_transport.now())
+        self.carrier_transport.step()
+
+    def _on_progress(self) -> None:
+        """Wake those that wait for a path."""
+        for change in self._choosing:
+            if not change.done():
+                change.set_result(None)
 
     def stay_in_tunnel(self) -> None:
         """Stay in the tunnel: the other end may not hear our addresses any more, and what it still had is dropped."""
@@ -140,9 +197,23 @@ class Negotiation:
     def path_changed(self, path: Path, reason: str) -> None:
         self._peer.path = path
         self._caller.path_changed()
+        self.problem = reason if path == "tunnel" else None
         carrier = self._path if path == "direct" else None
-        rtt = None if carrier is None or carrier.path is None else carrier.path.rtt
+        rtt = self.measure()
+        self._on_progress()
         self.host.news(self._peer, PathNews(path, reason, rtt, self._loop.time() - self.began if carrier else None))
+
+    def path_failed(self, reason: str) -> None:
+        self.problem = reason
+        self._on_progress()
+
+    def measure(self) -> float | None:
+        """Note the round trip of the direct path in use, and return it: seconds, None when there is none."""
+        carrier = self.direct
+        rtt = None if carrier is None or carrier.path is None else carrier.path.rtt
+        if rtt is not None:
+            self._peer.round_trips["direct"] = rtt
+        return rtt
 
     def stream_record(self, carrier: int, record: Record) -> None:
         if self._path is not None and self._path.number == carrier:
@@ -192,6 +263,9 @@ class Negotiation:
             return False
         if not self.host.may_meet(self._peer):
             return False  # a peer that may not hear our addresses need not hear why
+        if self.choice is PreferredPath.TUNNEL:
+            self.refuse(called, "through the room only")
+            return True
         try:
             if name == signaling.WANT:
                 self._wanted(called)
@@ -207,7 +281,8 @@ class Negotiation:
         if self._role is not Role.CALLER:
             raise RefusedError("only a caller makes paths")
         self._peer.reply(called.req, True)
-        self.request_path()
+        self.carrier_transport.carriers.upgrade_asked(self.carrier_transport.now())
+        self.carrier_transport.step()
 
     # ------------------------------------------------------------ from the path
 
@@ -227,6 +302,7 @@ class Negotiation:
 
     def path_over(self, carrier: DirectCarrier) -> None:
         if self._path is carrier:
+            self.measure()
             self._path = None
             self.host.path_over(self._peer, carrier)
 
@@ -289,6 +365,7 @@ class Negotiation:
 
     def _cancel(self) -> None:
         self._closed = True
+        self._on_progress()
         self.preparation.close()
         self._answers.close()
         for task in list(self._tasks):

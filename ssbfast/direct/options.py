@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -44,6 +45,17 @@ class Direct:
     birthday: bool = False
     required: bool = False
     loopback: bool = False
+
+
+class PreferredPath(enum.Enum):
+    """The path that a session is to take.
+
+    AUTO: directly as soon as possible. DIRECT: the same, and tried at once. TUNNEL: through a room.
+    """
+
+    AUTO = "auto"
+    TUNNEL = "tunnel"
+    DIRECT = "direct"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +108,9 @@ class Negotiator(Protocol):
 
     def refuse(self, called: Called, message: str) -> None:
         """Answer a call with an error, if the session is still open."""
+
+    def path_failed(self, reason: str) -> None:
+        """Note why an upgrade came to nothing."""
 
     def path_ready(self, carrier: DirectCarrier) -> None:
         """Note that both proofs have passed: the session has the path now, or it has been ended."""

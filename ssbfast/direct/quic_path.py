@@ -89,6 +89,8 @@ class DirectPath:
         self._cut: set[int] = set()  # streams whose forwarded connection was reset, here or there
         self._newest = -1
         self._pinging = False
+        self.stream_bytes = 0
+        """Bytes that forwarded connections have sent."""
         self._started = self._ready = False
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -220,6 +222,7 @@ class DirectPath:
     def send_stream(self, stream: int, data: bytes, end: bool = False) -> None:
         """Send bytes of a forwarded connection. end: the last ones. To one that is over: dropped."""
         if stream not in self._cut:
+            self.stream_bytes += len(data)
             self._send(stream, data, end)
 
     def reset_stream(self, stream: int) -> None:

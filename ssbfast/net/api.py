@@ -35,6 +35,14 @@ class DirectStreams(Protocol):
     def is_idle(self) -> bool:
         """True when there is no connection."""
 
+    @property
+    def moved(self) -> tuple[int, int]:
+        """Bytes that went by direct paths so far: received and sent."""
+
+    @property
+    def connections(self) -> int:
+        """Connections that go by the direct path now."""
+
     def open(self, protocol: asyncio.Protocol, name: str | None = None) -> object:
         """Open a connection to the service of that name, or the first. Raises SessionEndedError without a path."""
 

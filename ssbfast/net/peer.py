@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final, Literal, TypeVar
@@ -71,6 +72,8 @@ class Peer:
         portal: As above.
         label: Eight random hexadecimal digits, which name this session in events.
         error: What ended the session; None while it lasts, and after goodbyes on both sides.
+        since: When the session opened, seconds since 1970; None before.
+        round_trips: The round trip as measured last on each path, in seconds.
     """
 
     def __init__(
@@ -90,6 +93,8 @@ class Peer:
         """TCP connections on direct paths; None where the session stays in its tunnel."""
         self.mux = MuxRPC()
         self.error: SSBError | None = None
+        self.since: float | None = None
+        self.round_trips: dict[Path, float] = {}
         self._api = api or Api()
         self._intercept = intercept
         self._named = named
@@ -144,6 +149,17 @@ class Peer:
         """True when nothing is open in it but pings: no call, no stream, no carried connection."""
         pings = sum(isinstance(stream, PingStream) for stream in self._streams.values())
         return self.mux.open_streams <= pings and (self.forwards is None or self.forwards.is_idle)
+
+    @property
+    def moved(self) -> tuple[int, int]:
+        """Bytes of the session so far, those of its connections included: received and sent."""
+        received, sent = (0, 0) if self.forwards is None else self.forwards.moved
+        return self.link.received + received, self.link.sent + sent
+
+    @property
+    def connections(self) -> int:
+        """Connections that the session carries now."""
+        return len(self._tunnels) + (0 if self.forwards is None else self.forwards.connections)
 
     @contextlib.contextmanager
     def waiting(self, *, answer: bool) -> Iterator[None]:
@@ -328,6 +344,7 @@ class Peer:
 
     def on_open(self, link: Link) -> None:
         self._link = link
+        self.since = time.time()
         if not self._opened.done():
             self._opened.set_result(None)
 

@@ -10,9 +10,10 @@ Source: pull-ping 2.0 (npm).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from ssbfast import limits
 from ssbfast.errors import DeadlineError, SSBError
@@ -28,7 +29,13 @@ class PingStream(Stream):
 
 
 class PingSession(StreamSession, Protocol):
-    """A session that pings keep alive, as far as they need it."""
+    """A session that pings keep alive, as far as they need it.
+
+    path, round_trips: as a `Peer` has them.
+    """
+
+    path: Literal["tunnel", "direct", "tcp"]
+    round_trips: dict[Literal["tunnel", "direct", "tcp"], float]
 
     def open_as(self, make: Callable[[Any, int], S], kind: CallKind, name: str, args: tuple[Any, ...]) -> S:
         """Open a stream of a class of its own."""
@@ -61,13 +68,30 @@ async def play(peer: PingSession, stream: Stream, *, serves: bool) -> None:
                     await stream.send(_wall_milliseconds())
                     await asyncio.sleep(limits.PING_SECONDS)
                 asked = peer.link.sent
-                await stream.send(_wall_milliseconds())
-                await _answered(peer, stream, read)
+                await _serve(peer, stream, read)
                 serves, read = False, asked
     except asyncio.TimeoutError:
         peer.link.fail(DeadlineError("the peer does not answer pings"))
     except (SSBError, StopAsyncIteration):
         return
+
+
+async def measure(peer: PingSession) -> None:
+    """Note the round trip of the path that the session has now, by one ping; nothing when no answer comes in time."""
+    args = ({"timeout": int(limits.PING_SECONDS * 1000)},)
+    with contextlib.suppress(SSBError, StopAsyncIteration, asyncio.TimeoutError):
+        async with peer.open_as(PingStream, CallKind.DUPLEX, "gossip.ping", args) as stream:
+            await asyncio.wait_for(_serve(peer, stream, 0), limits.PING_ANSWER_SECONDS)
+
+
+async def _serve(peer: PingSession, stream: Stream, read: int) -> None:
+    """Send our time, wait for the answer as `_answered` does, and note how long it took."""
+    loop, path = asyncio.get_running_loop(), peer.path
+    began = loop.time()
+    await stream.send(_wall_milliseconds())
+    await _answered(peer, stream, read)
+    if peer.path == path:
+        peer.round_trips[path] = loop.time() - began
 
 
 async def _answered(peer: PingSession, stream: Stream, read: int) -> None:

@@ -55,8 +55,8 @@ def read_place(text: str) -> Place:
         raise BadInputError("this machine has no Unix sockets")
     if not path or "\0" in path or path.endswith("/"):
         raise BadInputError("the name of the Unix socket is missing: it reads unix:PATH, as unix:/run/service.sock")
-    if len(os.fsencode(path)) > limits.UNIX_PATH:
-        raise BadInputError(f"the name of a Unix socket has at most {limits.UNIX_PATH} bytes")
+    if len(os.fsencode(path)) > limits.SOCKET_PATH:
+        raise BadInputError(f"the name of a Unix socket has at most {limits.SOCKET_PATH} bytes")
     return UnixPath(path)
 
 

@@ -17,8 +17,9 @@ from typing import Any, Final
 
 from ssbfast import limits
 from ssbfast.errors import BadInputError
+from ssbfast.net.control_socket import Handler, NotRunningError, WithSockets
 from ssbfast.net.inherited_sockets import InheritedSockets
-from ssbfast.server.control import Handler, NoRoomError, Questions, WithSockets
+from ssbfast.server.control import Questions
 
 _FOLLOWED: Final = "another room has taken over already"
 
@@ -43,7 +44,7 @@ class Predecessor:
         self.has_begun_us = False
         try:
             self._questions = Questions(data)
-        except NoRoomError:
+        except NotRunningError:
             return
         try:
             answer, self.sockets = self._questions.ask("take_over", pid=os.getpid())

@@ -8,10 +8,10 @@ from typing import Any
 
 from ssbfast import limits
 from ssbfast.ids import FeedId
+from ssbfast.net.control_socket import Handler
 from ssbfast.net.relayed_tunnel import RelayedTunnel
 from ssbfast.room.roles import Role
 from ssbfast.server.busiest import Busiest
-from ssbfast.server.control import Handler
 from ssbfast.server.limit_table import limit_rows
 from ssbfast.server.presence import CertificateState
 from ssbfast.server.room_server import RoomServer

@@ -12,8 +12,9 @@ import pytest
 
 from ssbfast import Keypair, RoomClient
 from ssbfast.errors import SSBError
+from ssbfast.net.control_socket import NotRunningError
 from ssbfast.room.roles import Mode
-from ssbfast.server.control import NoRoomError, ask
+from ssbfast.server.control import ask
 from ssbfast.store.room_store import RoomStore
 from tests.helpers.commands import events
 from tests.helpers.processes import PATIENCE
@@ -73,7 +74,7 @@ def stir(data: Path, begun: threading.Event, over: threading.Event) -> None:
 def told(data: Path) -> dict[str, object]:
     """The status of the room, once it answers."""
     for _ in range(600):
-        with contextlib.suppress(NoRoomError):
+        with contextlib.suppress(NotRunningError):
             found: dict[str, object] = ask(data, "status")
             return found
         threading.Event().wait(0.1)

@@ -5,13 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import pty
 import re
-import select
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -24,9 +19,10 @@ from ssbfast.server.busiest import Busiest
 from ssbfast.server.control import Control
 from ssbfast.server.status import handlers
 from tests.helpers.commands import assert_unusable, run_here, succeed
-from tests.helpers.processes import PATIENCE, Running, without_time
+from tests.helpers.processes import Running, without_time
 from tests.helpers.rawpeer import RawTunnel, eventually
 from tests.helpers.served_room import ServedRoom, served_room
+from tests.helpers.terminals import Terminal
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="Unix sockets and terminals")
 
@@ -121,58 +117,6 @@ def test_no_room(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------- a terminal
-
-
-class Terminal:
-    """A process on a terminal of its own, and what it has drawn."""
-
-    def __init__(self, *command: str) -> None:
-        self._here, there = pty.openpty()
-        self.modes = self._modes(there)
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "ssbfast", *command],
-            stdin=there,
-            stdout=there,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-            env={**os.environ, "TERM": "xterm", "LINES": "24", "COLUMNS": "100"},
-        )
-        self._there = there
-        self.text = ""
-
-    @staticmethod
-    def _modes(file: int) -> list[Any]:
-        import termios
-
-        return termios.tcgetattr(file)
-
-    def see(self, words: str) -> None:
-        """Wait until it draws them, from now on."""
-        self.text = ""
-        until = time.monotonic() + PATIENCE
-        while words not in self.text:
-            assert time.monotonic() < until, self.text
-            if select.select([self._here], [], [], 1.0)[0]:
-                self.text += os.read(self._here, 65536).decode()
-
-    def press(self, key: str) -> None:
-        os.write(self._here, key.encode())
-
-    def end(self) -> int:
-        """Its exit code; the terminal has to be as it was before."""
-        code = self.process.wait(PATIENCE)
-        assert self._modes(self._there) == self.modes
-        while select.select([self._here], [], [], 0)[0]:
-            self.text += os.read(self._here, 65536).decode()
-        assert self.text.endswith("\x1b[?25h\x1b[?1049l")
-        assert self.process.stderr is not None and self.process.stderr.read() == b""
-        return code
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.communicate()
-        for file in (self._here, self._there):
-            os.close(file)
 
 
 @pytest.mark.parametrize("how", ["q", "Ctrl-C"])

@@ -132,8 +132,11 @@ class SimulatedEnd:
             world.dial_standby()
         elif isinstance(effect, effects.WantQuic):
             world.punch()
+        elif isinstance(effect, effects.AskUpgrade):
+            world.at(world.now + 0.1, world.asked)
         elif isinstance(effect, effects.PathChanged):
             world.seen[effect.path] += 1
+            world.seen[effect.reason] += 1
 
     # ------------------------------------------------------------ the application
 
@@ -201,10 +204,16 @@ class SimulatedEnd:
 
 
 class CarrierSimulation:
-    """One schedule. make: builds the machines, so that broken ones can be shown to fail."""
+    """One schedule. make: builds the machines, so that broken ones can be shown to fail.
 
-    def __init__(self, seed: int, *, foul: bool = False, make: Callable[..., Carriers] = Carriers) -> None:
+    fickle: both ends' users choose the tunnel, and the direct path again, every now and then.
+    """
+
+    def __init__(
+        self, seed: int, *, foul: bool = False, fickle: bool = False, make: Callable[..., Carriers] = Carriers
+    ) -> None:
         self.rng = random.Random(seed)
+        self._moods = random.Random(seed) if fickle else None
         self.foul = foul
         self.now = 0.0
         self.seen: Counter[str] = Counter()
@@ -240,6 +249,8 @@ class CarrierSimulation:
         self.at(0.3 * self.rng.random(), self._begin)
         if self._chaos:
             self.at(self.rng.expovariate(1 / self._chaos), self._blow)
+        if self._moods is not None:
+            self.at(self._moods.random(), self._choose)
         step = 0
         while self._heap and self.now < HORIZON:
             if step == doom:
@@ -260,6 +271,26 @@ class CarrierSimulation:
     def _begin(self) -> None:
         self.caller.machine.upgrade(self.now)
         self.caller.after()
+
+    def asked(self) -> None:
+        """The target asks for a direct path."""
+        if self.caller.outcome is None:
+            self.caller.machine.upgrade_asked(self.now)
+            self.caller.after()
+
+    def _choose(self) -> None:
+        """A user chooses a path."""
+        moods, side = self._moods, self.caller
+        if moods is None or all(one.outcome is not None for one in (self.caller, self.target)):
+            return
+        if moods.random() < 0.5:
+            side = self.target
+        if moods.random() < 0.4:
+            side.machine.leave(self.now)
+        else:
+            side.machine.upgrade(self.now, at_once=moods.random() < 0.5)
+        side.after()
+        self.at(self.now + moods.expovariate(0.5), self._choose)
 
     def _check(self) -> None:
         sides = (self.caller, self.target)

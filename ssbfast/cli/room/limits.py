@@ -9,7 +9,8 @@ import click
 
 from ssbfast.cli.options import say
 from ssbfast.cli.room.common import room_options
-from ssbfast.server.control import NoRoomError, ask
+from ssbfast.net.control_socket import NotRunningError
+from ssbfast.server.control import ask
 from ssbfast.server.limit_table import RoomCaps, limit_rows
 
 
@@ -29,7 +30,7 @@ def limits(data: Path, as_json: bool) -> None:
     """
     try:
         rows = ask(data, "limits")
-    except NoRoomError:
+    except NotRunningError:
         rows = limit_rows(RoomCaps(_given()), None)
     for row in rows:
         say({"event": "limit", **row}, _text(row), as_json=as_json)

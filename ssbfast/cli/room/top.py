@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import select
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +10,7 @@ from typing import Any, Final
 
 import click
 
+from ssbfast.cli import screen
 from ssbfast.cli.options import say
 from ssbfast.cli.output import amount, clean_line, duration
 from ssbfast.cli.room.common import room_options
@@ -26,10 +24,6 @@ _ORDERS: Final[dict[str, tuple[str, Callable[[dict[str, Any]], float]]]] = {
 """The orders, by the key that chooses each."""
 
 _KEYS: Final = "s bytes a second   b bytes   t time   q quit"
-_HEAD_LINES: Final = 6
-_CLEAR: Final = "\x1b[H\x1b[2J"
-_ENTER: Final = "\x1b[?1049h\x1b[?25l"
-_LEAVE: Final = "\x1b[?25h\x1b[?1049l"
 
 
 @click.command("top")
@@ -67,8 +61,7 @@ def top(interval: float, count: int | None, most: int, data: Path, as_json: bool
             found: dict[str, Any] = questions.ask("top", most=most)[0]
             return found
 
-        is_live = not as_json and sys.stdout.isatty() and sys.stdin.isatty() and os.name == "posix"
-        show = _live if is_live else _pages
+        show = _live if not as_json and screen.is_live() else _pages
         show(look, interval, count, as_json=as_json)
 
 
@@ -114,46 +107,12 @@ def page(found: dict[str, Any], order: str) -> list[str]:
 def _live(look: Callable[[], dict[str, Any]], interval: float, count: int | None, *, as_json: bool) -> None:
     """Show each look in the place of the one before, and obey keys."""
     order = "s"
-    with _screen():
+    with screen.screen():
         for found in _looks(look, count):
             until = time.monotonic() + interval
             while (left := until - time.monotonic()) > 0:
-                _draw(found, order)
-                key = _key(left)
+                screen.draw(page(found, order), ("", f"by {_ORDERS[order][0]};  {_KEYS}"))
+                key = screen.key(left)
                 if key == "q":
                     return
                 order = key if key in _ORDERS else order
-
-
-def _draw(found: dict[str, Any], order: str) -> None:
-    size = os.get_terminal_size(sys.stdout.fileno())
-    lines = page(found, order)[: max(size.lines - 2, _HEAD_LINES)]
-    lines += ["", f"by {_ORDERS[order][0]};  {_KEYS}"][-max(size.lines - len(lines), 0) :]
-    sys.stdout.write(_CLEAR + "\r\n".join(line[: size.columns] for line in lines))
-    sys.stdout.flush()
-
-
-@contextlib.contextmanager
-def _screen() -> Iterator[None]:
-    """Take the whole terminal, with keys as they are pressed; give it back as it was, however we end."""
-    import termios
-    import tty
-
-    stdin = sys.stdin.fileno()
-    before = termios.tcgetattr(stdin)
-    try:
-        tty.setcbreak(stdin)
-        sys.stdout.write(_ENTER)
-        yield
-    finally:
-        termios.tcsetattr(stdin, termios.TCSADRAIN, before)
-        sys.stdout.write(_LEAVE)
-        sys.stdout.flush()
-
-
-def _key(seconds: float) -> str:
-    """Return a key that is pressed within this time; nothing if none is, "q" at the end of the input."""
-    ready, _, _ = select.select([sys.stdin], [], [], seconds)
-    if not ready:
-        return ""
-    return os.read(sys.stdin.fileno(), 64).decode("ascii", "replace")[-1:] or "q"

@@ -45,6 +45,7 @@ from ssbfast.wire.direct.carriers.timers import Kept, Progress, Pulse
 from ssbfast.wire.direct.keys import EPOCHS, Role
 
 LEFT: Final = "the other end has left the direct path"
+LEAVING: Final = "the room's tunnel was chosen"
 
 
 class Kind(enum.Enum):
@@ -94,6 +95,7 @@ class HandoverState:
         "_epoch",
         "_from",
         "_heard",
+        "_is_leaving",
         "_kept",
         "_moved",
         "_next_id",
@@ -135,6 +137,7 @@ class HandoverState:
         self._moved = float("-inf")  # when S was sent or received last
         self._said = False  # S's goodbye has been sealed
         self._heard = False  # S has opened the peer's
+        self._is_leaving = False  # S is to leave the direct path, and to stay in tunnels
         self._reason = LEFT  # why the last direct path was left
         self._kept = kept
         self._closed = False  # the other end has closed the direct path: it is awake
@@ -349,9 +352,9 @@ class HandoverState:
         self._end(quic, clean=False)
         if not quic.holds:
             return  # the caller has not sent HOLD, or it was lost: then the caller comes by a standby
-        self._reason = reason
+        self._reason = LEAVING if self._is_leaving else reason
         self._on_carrier_lost(now)
-        if self._standby is not None:
+        if self._standby is not None and self._change is not self._standby:
             self._change_to(self._standby, now)
 
     def _on_carrier_lost(self, now: float) -> None:

@@ -165,10 +165,34 @@ class Carriers(HandoverState):
 
     # ------------------------------------------------------------ wishes and failures
 
-    def upgrade(self, now: float) -> None:
-        """Ask for a direct path: the caller from now on, the target by asking once."""
+    def upgrade(self, now: float, *, at_once: bool = False) -> None:
+        """Ask for a direct path: the caller from now on, the target by asking once. at_once: without a pause."""
+        self._is_leaving = False
         self._upgrades.wanted = True
+        if at_once:
+            self._upgrades.hurry(now)
         self._run(now)
+
+    def upgrade_asked(self, now: float) -> None:
+        """Caller: make a direct path because the target asks for one: `UPGRADE_SECONDS` after the last attempt."""
+        self._upgrades.asked(now)
+        self.upgrade(now)
+
+    def leave(self, now: float) -> None:
+        """Leave the direct path, and make and take no more of them, until `upgrade`.
+
+        S moves to the standby, if need be as soon as there is one; until the other end moves, too, it stays direct.
+        """
+        self._is_leaving = True
+        self._upgrades.wanted = False
+        self._leave_quic(now)
+        self._run(now)
+
+    def _leave_quic(self, now: float) -> None:
+        """Begin to move from the direct path to the standby, if that is wanted and can be done."""
+        standby = self._standby
+        if self._is_leaving and self.path == "direct" and self._quic and standby and self._change is None:
+            self._change_to(standby, now)
 
     def stop_upgrades(self) -> None:
         """Make no more direct paths. One that is up, or under way, stays."""
@@ -215,7 +239,8 @@ class Carriers(HandoverState):
         waiting = self._quic
         if waiting is not None and not waiting.holds:
             self._end(waiting, clean=False)  # the caller gave that one up
-        if self._phase is not Phase.OPEN or self._change or self._quic or self._stranded is not None:
+        busy = self._change or self._quic or self._stranded is not None
+        if self._phase is not Phase.OPEN or busy or self._is_leaving:
             self._upgrades.failed(now)
             self._end(quic, clean=self._phase is Phase.OVER)
             return quic.id
@@ -247,6 +272,7 @@ class Carriers(HandoverState):
         if self._quic is None and self._stranded is not None:
             self._stranded = now
             self._change_to(standby, now)
+        self._leave_quic(now)
         self._run(now)
         return standby.id
 

@@ -165,6 +165,15 @@ class Upgrades:
         self._running = not asked
         self.wanted = not asked
 
+    def hurry(self, now: float) -> None:
+        """Begin at once, and with the shortest pause after a failure."""
+        self._at = now
+        self._pause = limits.UPGRADE_SECONDS
+
+    def asked(self, now: float) -> None:
+        """Begin as soon as `UPGRADE_SECONDS` have passed since the last attempt began."""
+        self._at = min(self._at, max(now, self._started + limits.UPGRADE_SECONDS))
+
     def failed(self, now: float) -> None:
         """Note that the attempt failed."""
         self._running = False

@@ -13,7 +13,7 @@ import pytest
 
 from ssbfast import limits
 from ssbfast.errors import SSBError
-from ssbfast.wire.direct.carriers.handover import Carrier
+from ssbfast.wire.direct.carriers.handover import LEAVING, LEFT, Carrier
 from ssbfast.wire.direct.carriers.records import RecordType
 from ssbfast.wire.direct.carriers.retransmission import Sending
 from ssbfast.wire.direct.carriers.session import Carriers
@@ -54,6 +54,20 @@ def test_fair_schedules_deliver_everything(batch: int) -> None:
     assert seen["direct"] > 100 and seen["tunnel"] > 50 and seen["direct paths killed"] > 50, seen
     assert seen["rooms killed"] > 10 and seen["tunnels killed"] > 5 and seen["Resume"] > 30, seen
     assert unsure <= EACH // 40
+
+
+@pytest.mark.parametrize("foul", [False, True])
+def test_users_that_change_their_minds_lose_nothing(foul: bool) -> None:
+    """Schedules in which either end leaves direct paths of its own will, and wants them back."""
+    seen: Counter[str] = Counter()
+    for seed in range(EACH // 2):
+        world = CarrierSimulation(seed, foul=foul, fickle=True)
+        try:
+            world.run()
+        except AssertionError as error:
+            raise AssertionError(f"schedule {seed}: {error}") from error
+        seen += world.seen
+    assert seen[LEAVING] > 20 and seen[LEFT] > 20 and seen["direct"] > 50, seen
 
 
 @pytest.mark.parametrize("batch", batches(BATCHES // 2))

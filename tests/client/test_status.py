@@ -1,0 +1,123 @@
+"""`RoomClient.status`: what a look at a running client says."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ssbfast import limits
+from ssbfast.client import status
+from ssbfast.client.control_socket import ControlSocket, questions, running
+from ssbfast.client.status import SessionStatus
+from ssbfast.direct.options import PreferredPath
+from ssbfast.ids import FeedId
+from ssbfast.limits import MiB
+from ssbfast.net.ping import PingSession
+from tests.helpers.clients import room_with_clients
+from tests.helpers.meeting import meeting
+from tests.helpers.rawpeer import eventually
+
+
+def session(**times: float) -> SessionStatus:
+    known: Any = times
+    return SessionStatus(
+        FeedId(bytes(32)), "00", "tunnel", PreferredPath.AUTO, None, 0.0, known, 0, 0, 0.0, 0.0, 0, None
+    )
+
+
+def test_the_faster_path() -> None:
+    assert session(tunnel=0.1, direct=0.05).faster == "direct"
+    assert session(tunnel=0.05, direct=0.1).faster == "tunnel"
+    assert session(tunnel=0.1).faster is session(direct=0.1).faster is session().faster is None
+    assert session(tunnel=0.1, direct=0.1 - limits.FASTER_SECONDS / 2).faster is None
+
+
+async def test_a_session_in_its_tunnel_and_on_a_direct_path() -> None:
+    async with meeting() as met:
+        await met.path("direct")
+        wire, service = await met.dial()
+        taking = asyncio.create_task(service.reader.readexactly(2 * MiB))
+        await wire.send(os.urandom(2 * MiB))
+        await taking
+        for client, other in ((met.caller, met.target), (met.target, met.caller)):
+            found = await client.status()
+            (one,) = found.sessions
+            (room,) = found.rooms
+            assert found.id == client.me.id and one.peer == other.me.id and one.portal == room.id == met.at.id
+            assert (one.path, one.reason, one.connections) == ("direct", None, 1)
+            assert one.round_trip is not None and 0 < one.round_trip < 60
+            moved = one.sent if client is met.caller else one.received
+            assert 2 * MiB <= moved < 3 * MiB
+            assert one.since is not None and room.since is not None and room.reason is None
+            json.dumps(found.as_json())
+        assert "tunnel" in met.peer.round_trips  # by what was said there anyway
+        await met.caller.choose_path(met.target.me.id, PreferredPath.TUNNEL)
+        await eventually(lambda: met.there.path == "tunnel")
+        (one,) = (await met.caller.status()).sessions
+        assert one.path == "tunnel" and one.preferred is PreferredPath.TUNNEL and one.round_trip is not None
+        assert one.reason == "the room's tunnel was chosen" and one.connections == 1 and one.sent >= 2 * MiB
+
+
+async def test_one_ping_where_nothing_has_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    pings: list[PingSession] = []
+    measure = status.measure
+
+    async def noted(peer: PingSession) -> None:
+        pings.append(peer)
+        await measure(peer)
+
+    monkeypatch.setattr(status, "measure", noted)
+    async with meeting(a=None, c=None) as met:
+        for _ in range(3):
+            (one,) = (await met.target.status()).sessions
+            assert one.reason == "this process makes no direct paths"
+        assert one.round_trip is not None and pings == [met.there]
+
+
+async def test_rates_are_those_of_the_last_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with meeting(a=None, c=None) as met:
+        wire, service = await met.dial()
+        await met.caller.status()
+        await asyncio.sleep(limits.TOP_LEAST_SECONDS)
+        taking = asyncio.create_task(service.reader.readexactly(MiB))
+        await wire.send(os.urandom(MiB))
+        await taking
+        (busy,) = (await met.caller.status()).sessions
+        assert busy.sending > 1000 and busy.sending > 10 * busy.receiving
+        await asyncio.sleep(limits.TOP_LEAST_SECONDS)
+        (idle,) = (await met.caller.status()).sessions
+        assert idle.sending < busy.sending / 10 and idle.sent >= MiB
+
+
+async def test_a_room_that_is_away_says_why() -> None:
+    async with room_with_clients() as at:
+        client = await at.client()
+        client.rooms[0].session.link.abort()
+        await client.told("reconnecting")
+        (room,) = (await client.status()).rooms
+        assert room.since is None and room.reason and room.host == "127.0.0.1"
+
+
+async def test_by_the_control_socket(tmp_path: Path) -> None:
+    async with meeting(a=None, c=None) as met, ControlSocket.beside(tmp_path, "connect") as control:
+        control.serve(met.caller, lambda: [{"name": "ssh", "kind": "tcp"}])
+        (path,) = running(tmp_path)
+
+        def ask(name: str, **members: Any) -> Any:
+            with questions(path) as asking:
+                return asking.ask(name, **members)[0]
+
+        told = await asyncio.to_thread(ask, "status")
+        assert told["command"] == "connect" and told["offered"] == [{"name": "ssh", "kind": "tcp"}]
+        assert [one["peer"] for one in told["sessions"]] == [str(met.target.me.id)]
+        members: dict[str, Any] = {"peer": str(met.target.me.id), "path": "tunnel"}
+        (outcome,) = await asyncio.to_thread(lambda: ask("path", **members))
+        assert outcome["reached"] and outcome["path"] == "tunnel"
+        for wrong in ({"peer": "x"}, {"path": "sideways"}, {"path": ["tunnel"]}, {"peer": None}):
+            with pytest.raises(Exception, match="not a peer's id, or not a path"):
+                await asyncio.to_thread(lambda wrong=wrong: ask("path", **{**members, **wrong}))
