@@ -130,7 +130,7 @@ name_option = click.option(
 
 
 def _remember_full(context: click.Context, _option: click.Parameter, given: bool) -> None:
-    context.meta[_FULL] = given
+    context.meta[_FULL] = given or bool(context.meta.get(_FULL))  # the group of a command has it, too
 
 
 full_option = click.option(

@@ -130,7 +130,7 @@ _GROUP_READ: Final = "ssbfast.allow_group_read"
 
 
 def _remember_group_read(context: click.Context, _option: click.Parameter, given: bool) -> None:
-    context.meta[_GROUP_READ] = given
+    context.meta[_GROUP_READ] = given or bool(context.meta.get(_GROUP_READ))  # given to the group of a command
 
 
 group_read_option = click.option(

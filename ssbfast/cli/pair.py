@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from ssbfast import limits
 from ssbfast.cli.nicknames import as_option, full_option, name_option, own_name, show
 from ssbfast.cli.options import callback, data_flag, peer_options, say
 from ssbfast.cli.peer_options import RoomAddress, in_room, load_me
@@ -24,8 +25,12 @@ FRIEND: Final = "friend"
 """The nickname of a peer for which neither we nor it know a better one."""
 
 
+def _read(text: str) -> Ticket:
+    return Ticket.parse(tidy(text[: limits.PASTED_TEXT]))
+
+
 @click.command()
-@click.argument("ticket", metavar="TICKET", callback=callback(lambda text: Ticket.parse(tidy(text))))
+@click.argument("ticket", metavar="TICKET", callback=callback(_read))
 @as_option
 @name_option
 @full_option

@@ -34,11 +34,11 @@ _HOUR: Final = 3600.0
 )
 @click.option(
     "--hours",
-    type=click.FloatRange(60.0 / _HOUR, limits.TICKET_SECONDS_MAX / _HOUR),
+    type=float,
     metavar="N",
     default=limits.TICKET_SECONDS / _HOUR,
     show_default=True,
-    help="How long it holds, a week at most.",
+    help="How long it holds: from a minute (0.02) to a week (168).",
 )
 @click.option("--qr", "as_qr", is_flag=True, help="Show it as a QR code, too.")
 @click.option("--list", "listing", is_flag=True, help="List your tickets, and which peers took them.")
