@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import socket
 import ssl
@@ -104,11 +105,13 @@ def test_options_that_make_no_sense(changes: dict[str, Any], complaint: str) -> 
 def test_the_libraries_are_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     from ssbfast.cli.room import web
 
-    monkeypatch.setattr(web.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'ssbfast\[tls\]'"):
-        web.plan_web(
-            "", url=None, host=Endpoint("room.example", 0), proxies=(), certificate=None, authority=LETS_ENCRYPT
-        )
+    find = importlib.util.find_spec
+    for missing, extra in (("josepy", "tls"), ("segno", "web")):
+        monkeypatch.setattr(web.importlib.util, "find_spec", lambda name, no=missing: None if name == no else find(name))
+        with pytest.raises(MissingExtraError, match=rf"\({missing}\): pip install 'ssbfast\[{extra}\]'"):
+            web.plan_web(
+                "", url=None, host=Endpoint("room.example", 0), proxies=(), certificate=None, authority=LETS_ENCRYPT
+            )
 
 
 def test_a_port_80_that_cannot_be_had_is_told(tmp_path: Path) -> None:

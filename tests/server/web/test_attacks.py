@@ -280,13 +280,13 @@ async def test_a_notice_is_made_into_html_once(site: ServedSite, monkeypatch: py
     body = "[" * 3000
     await site.site.keeper.run(site.store.write_notice, Notice("description", "en", "", body, 1.0), by=None)
     calls = []
-    parse = templating._MARKDOWN.parse
+    parse = templating._notices().parse
 
     def counted(source: str) -> list[Token]:
         calls.append(source)
         return parse(source)
 
-    monkeypatch.setattr(templating._MARKDOWN, "parse", counted)
+    monkeypatch.setattr(templating._notices(), "parse", counted)
     for _ in range(3):
         assert body in (await site.browser().get("/")).text
     assert len(calls) == 1

@@ -585,9 +585,12 @@ async def test_sessions_in_memory_are_so_many(tmp_path: Path, monkeypatch: Any) 
     monkeypatch.setattr(limits, "WEB_SESSIONS_KNOWN", 2)
     async with web_room(tmp_path) as place:
         browsers = [await place.browser(await place.member()) for _ in range(5)]
-        for browser in browsers:
+        known = place.web.site.sessions._known
+        most = 0
+        for browser in browsers * 4:  # each change of the room empties what is known
             assert (await browser.get("/me")).status == 200
-        assert len(place.web.site.sessions._known) == 2
+            most = max(most, len(known))
+        assert most == 2
 
 
 async def test_a_page_that_is_drawn_once_holds_nothing_of_the_first_that_saw_it(tmp_path: Path) -> None:
