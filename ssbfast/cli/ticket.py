@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from ssbfast.wire.pairing import Ticket
 
 _HOUR: Final = 3600.0
+_WAITING: Final = ("share", "listen")
+"""Commands that take tickets."""
 
 
 @click.command()
@@ -104,8 +106,22 @@ def _make(room: RoomAddress | None, seconds: float, data: Path, *, as_qr: bool, 
     me = load_me(data)
     with Store(data) as store:
         made = make_ticket(store, me.id, address, seconds)
-    code = f"\n{qr(str(made))}" if as_qr and not as_json else ""
-    say(ticket_event(made), invitation(made, seconds) + code, as_json=as_json)
+    text = invitation(made, seconds)
+    if as_qr and not as_json:
+        text += f"\n{qr(str(made)).rstrip()}"
+    if not as_json and not _is_awaited(made, data):
+        text += "\nNothing waits for it in that room yet: run `ssbfast share` or `ssbfast listen` there."
+    say(ticket_event(made), text, as_json=as_json)
+
+
+def _is_awaited(made: Ticket, data: Path) -> bool:
+    """Return whether a process waits in the ticket's room with this directory, or that cannot be told."""
+    from ssbfast.cli.running import ask_all
+    from ssbfast.net.control_socket import is_supported
+
+    answers = ask_all(data, "status")
+    rooms = {room["id"] for told, _problem in answers if told and told["command"] in _WAITING for room in told["rooms"]}
+    return not is_supported() or str(made.room.shs) in rooms or any(problem for _told, problem in answers)
 
 
 def _newest_room(data: Path) -> str:

@@ -197,9 +197,9 @@ def test_contacts(data: Path) -> None:
 def test_options_before_the_command_of_a_group(data: Path) -> None:
     (event,) = events("contacts", "--data", str(data), "rename", "laptop", "other")
     assert event["nickname"] == "other"
-    assert run_here("contacts", "--json", "--data", str(data), "forget", "other").stdout.startswith(
-        '{"event": "forget"'
-    )
+    assert succeed("contacts", "--full", "rename", "--data", str(data), "other", "third") == f"third ({A})\n"
+    forgotten = succeed("contacts", "--json", "--data", str(data), "forget", "third")
+    assert forgotten.startswith('{"event": "forget"')
 
 
 def test_denials(data: Path) -> None:

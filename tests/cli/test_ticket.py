@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,10 +28,35 @@ def make(data: Path, *arguments: str) -> Ticket:
 
 
 def test_a_ticket_is_for_people(tmp_path: Path) -> None:
-    text = succeed("ticket", "--room", ROOM, "--data", str(tmp_path))
+    text, hint = succeed("ticket", "--room", ROOM, "--data", str(tmp_path)).splitlines()
+    assert hint == "Nothing waits for it in that room yet: run `ssbfast share` or `ssbfast listen` there."
     words, _, ticket = text.strip().rpartition(" ")
     assert words == "Let someone in (once, within the hour):   ssbfast pair"
     assert Ticket.parse(ticket).target == load_secret(tmp_path / "secret").id
+
+
+@pytest.mark.parametrize(
+    ("answers", "hints"),
+    [
+        ([("listen", KEY)], False),
+        ([("connect", KEY), ("share", KEY)], False),
+        ([("connect", KEY)], True),
+        ([("listen", str(feed(9))[1:-8])], True),
+        ([None], False),
+    ],
+)
+def test_whether_a_process_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: list[tuple[str, str] | None], hints: bool
+) -> None:
+    told: list[Any] = [
+        (None, "it does not answer")
+        if answer is None
+        else ({"command": answer[0], "rooms": [{"id": f"@{answer[1]}.ed25519"}]}, None)
+        for answer in answers
+    ]
+    monkeypatch.setattr("ssbfast.cli.running.ask_all", lambda *_: told)
+    text = succeed("ticket", "--room", ROOM, "--data", str(tmp_path))
+    assert ("Nothing waits" in text) is hints
 
 
 def test_the_store_knows_it_and_not_its_secret(tmp_path: Path) -> None:
@@ -67,7 +93,7 @@ def test_hours_out_of_bounds(tmp_path: Path, hours: str) -> None:
 
 def test_as_a_qr_code(tmp_path: Path) -> None:
     text = succeed("ticket", "--room", ROOM, "--qr", "--data", str(tmp_path))
-    code = text.splitlines()[1:]
+    code = text.splitlines()[1:-1]
     assert len(code) > 20
     assert set("".join(code)) <= set(" \u2580\u2584\u2588")
     assert max(map(len, code)) <= 80
