@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import socket
@@ -107,7 +108,8 @@ def test_the_libraries_are_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 
     find = importlib.util.find_spec
     for missing, extra in (("josepy", "tls"), ("segno", "web")):
-        monkeypatch.setattr(web.importlib.util, "find_spec", lambda name, no=missing: None if name == no else find(name))
+        others = functools.partial(lambda no, name: find(name) if name != no else None, missing)
+        monkeypatch.setattr(web.importlib.util, "find_spec", others)
         with pytest.raises(MissingExtraError, match=rf"\({missing}\): pip install 'ssbfast\[{extra}\]'"):
             web.plan_web(
                 "", url=None, host=Endpoint("room.example", 0), proxies=(), certificate=None, authority=LETS_ENCRYPT
