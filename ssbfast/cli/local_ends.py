@@ -119,7 +119,9 @@ class LocalEnds:
             try:
                 self._bound.append((wanted, await self._listen(wanted.bind, wanted.service)))
             except OSError as error:
-                raise BadInputError(f"cannot listen on {show_place(wanted.bind)}: {_reason(error)}") from None
+                raise BadInputError(
+                    f"cannot listen on {show_place(wanted.bind)}: {_reason(error, wanted.bind)}"
+                ) from None
         self._wanted = [wanted for wanted in self._wanted if wanted.bind is None]
 
     def introduce(self, printer: Printer, show: Callable[[str], str]) -> None:
@@ -188,9 +190,9 @@ class LocalEnds:
             warn(f"{bound} can be reached from other machines")
 
 
-def _reason(error: OSError) -> str:
+def _reason(error: OSError, place: Place) -> str:
     if error.errno == errno.EADDRINUSE:
-        return "the port is taken"
+        return "the port is taken" if isinstance(place, Endpoint) else "it is taken"
     if isinstance(error, socket.gaierror) or not error.errno:
         return "no such host"
     from ssbfast.net.socket_names import system_reason

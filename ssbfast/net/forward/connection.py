@@ -165,7 +165,11 @@ class Carried(asyncio.BufferedProtocol):
 
     def resume_writing(self) -> None:
         self._full = False
-        self._pump()
+        if self._fin_due and self._eof:
+            # It may be closed now, and a transport that is closed in here asyncio would end twice.
+            asyncio.get_running_loop().call_soon(self._pump)
+        else:
+            self._pump()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._tcp_over = True

@@ -13,11 +13,20 @@ import pytest
 from ssbfast import limits
 from ssbfast.errors import BadInputError, RemoteError
 from ssbfast.keys import Keypair
+from ssbfast.limits import KiB
 from ssbfast.net.api import Api
 from ssbfast.net.endpoints import Endpoint, UnixPath
 from ssbfast.net.forward.failures import Complaint
 from ssbfast.net.forward.service import NO_SERVICE, Offered, Service, look_for, why_not
-from ssbfast.net.forward.tcp import METHOD, SERVICE, SERVICES, ForwardListener, ForwardServer, ServiceServer
+from ssbfast.net.forward.tcp import (
+    METHOD,
+    SERVICE,
+    SERVICES,
+    ForwardListener,
+    ForwardServer,
+    ServiceServer,
+    UnixForwardListener,
+)
 from ssbfast.net.peer import Peer
 from ssbfast.room.tunnel_auth import AllowList
 from ssbfast.wire.muxrpc import Called
@@ -285,6 +294,28 @@ async def test_a_service_at_a_unix_socket(tmp_path: Path) -> None:
             assert await look_for(place) is None
             assert await ask(pair.here, "db", bytes(3_000_000)) == b"db:" + bytes(3_000_000)
             assert await pair.here.call(SERVICES) == [{"name": "db", "kind": "tcp"}]
+
+
+async def test_a_slow_reader_that_has_finished_itself_gets_all_and_is_closed_once(tmp_path: Path) -> None:
+    """The last of it is written when there is room again: there asyncio must not be asked for the end."""
+    problems: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: problems.append(context))
+    data, path = bytes(900 * KiB), str(tmp_path / "socket")
+    async with TcpService() as service, AsyncExitStack() as stack:
+        pair, _server = await stack.enter_async_context(offered([Service(Endpoint("127.0.0.1", service.port), "a")]))
+        listener = await stack.enter_async_context(UnixForwardListener(path, service="a"))
+        listener.peer = pair.here
+        client = TcpEnd(*await asyncio.open_unix_connection(path))
+        client.finish()
+        server = await service.accept()
+        await server.send(data)
+        await server.close()
+        (carried,) = listener._connections
+        await eventually(lambda: carried._full and carried._fin_due)
+        assert await client.rest() == data
+        await client.close()
+        await eventually(lambda: not listener._connections)
+    assert not problems
 
 
 def test_words_for_unix_sockets() -> None:
