@@ -46,6 +46,7 @@ class Way:
     """The edge: a path, and the session."""
 
     epoch = 1
+    stream_bytes = 0
 
     def __init__(self) -> None:
         self.path = self
