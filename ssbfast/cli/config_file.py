@@ -12,9 +12,10 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from ssbfast.cli.standard_error import warn
 from ssbfast.errors import BadInputError, MissingExtraError
@@ -24,26 +25,81 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 SYSTEM: Final = Path("/etc/ssbfast")
 """Where the files of services are: `room.toml`."""
 
+USER: Final = "$XDG_CONFIG_HOME/ssbfast"
+"""Where those of a user are, as people read it: `peer.toml`."""
+
 LARGEST: Final = 256 * 1024
 """Bytes of a file that are read."""
 
 _META: Final = "ssbfast.config"
+_ARGUMENTS: Final = "ssbfast.arguments"
 _HEADER: Final = re.compile(r"\s*\[\s*([^\[\]]+?)\s*\]\s*(#.*)?$")
 _ENTRY: Final = re.compile(r"""\s*(?P<quote>["']?)(?P<key>[A-Za-z0-9_-]+)(?P=quote)\s*=\s*""")
 _PLACE: Final = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
-class TableOption(click.Option):
-    """A repeatable option NAME=VALUE; in the file a table: `--limit sessions=9` is `sessions = 9` below `[limit]`."""
+Place = tuple[int, int, int]
+"""Line, column of the key, column of its value, each from 1."""
+
+
+class Table:
+    """What is given as several texts NAME=VALUE; in the file a table."""
+
+    def text_of(self, name: str, value: object) -> str:
+        """Return an entry of the table as it is given on the command line."""
+        return f"{name}={value}"
+
+
+class TableOption(Table, click.Option):
+    """A repeatable option: `--limit sessions=9` is `sessions = 9` below `[limit]`."""
+
+
+class TableArgument(Table, click.Argument):
+    """A repeatable argument: `ssbfast share ssh=22` is `ssh = 22` below `[services]`."""
+
+
+Settable: TypeAlias = "click.Option | TableArgument"
+"""What can stand in a file."""
+
+
+class ConfiguredCommand(click.Command):
+    """A command whose parameters stand in a file and in the environment, too, and can be read again.
+
+    Args:
+        prefix: Of the environment's names: with SSBFAST_PEER, `--no-ticket` is SSBFAST_PEER_NO_TICKET.
+
+    The other arguments are those of `click.Command`.
+    """
+
+    def __init__(self, *args: Any, prefix: str, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.prefix: Final = prefix
+        for parameter in self.params:
+            if parameter.envvar is None:
+                parameter.envvar = f"{prefix}_{key_of(parameter).upper().replace('-', '_')}"
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_ARGUMENTS] = tuple(args)
+        return super().parse_args(ctx, args)
+
+
+def read_again(context: click.Context) -> click.Context:
+    """Return the context that a `ConfiguredCommand` would have if it began now. Raises click.ClickException."""
+    return context.command.make_context(context.info_name, list(context.meta[_ARGUMENTS]))
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """An option that the file sets. value: as click takes it from a `default_map`. line: where it stands, from 1."""
+    """What the file sets. value: as click takes it from a `default_map`. places: of its parts, one at least."""
 
-    option: click.Option
+    option: Settable
     value: object
-    line: int
+    places: tuple[Place, ...]
+
+    @property
+    def line(self) -> int:
+        """Return where it stands, from 1."""
+        return self.places[0][0]
 
 
 @dataclass(slots=True)
@@ -61,14 +117,17 @@ class ConfigFile:
             raise BadInputError(self.mistakes[0] + (f" (and {more} more mistakes)" if more else ""))
 
 
-def config_option(system: str) -> Callable[[Command], Command]:
-    """Add --config to a command, whose default is the file of this name in /etc/ssbfast where there is one."""
+def config_option(find: Callable[[], Path | None], shown: str) -> Callable[[Command], Command]:
+    """Add --config to a command.
+
+    find: returns the default, a file that is there. shown: the same for people.
+    """
 
     def load(context: click.Context, _option: click.Parameter, given: Path | None) -> Path | None:
         if context.resilient_parsing:  # a shell completes: it says nothing of the file
             return None
         path = given
-        if path is None and (path := system_file(system)) is None:
+        if path is None and (path := find()) is None:
             return None
         context.meta[_META] = found = read_config(path, context.command)
         values = {name: setting.value for name, setting in found.settings.items()}
@@ -81,20 +140,54 @@ def config_option(system: str) -> Callable[[Command], Command]:
         metavar="FILE",
         is_eager=True,
         callback=load,
-        help=f"File of options (TOML): names as here, without the dashes. Default: {SYSTEM / system}, if it is there.",
+        help=f"File of options (TOML): names as here, without the dashes. Default: {shown}, if it is there.",
     )
 
 
-def loaded_config() -> ConfigFile | None:
+def loaded_config(context: click.Context | None = None) -> ConfigFile | None:
     """Return the file that options of the running command came from. The command has yet to refuse its mistakes."""
-    found: ConfigFile | None = click.get_current_context().meta.get(_META)
+    found: ConfigFile | None = (context or click.get_current_context()).meta.get(_META)
     return found
+
+
+def name_of(parameter: str, index: int = 0) -> str:
+    """Return what an error calls a value of the running command: its place in the file that it came from, or its name.
+
+    parameter: by its name in Python. index: of a repeatable one.
+    """
+    context = click.get_current_context()
+    option = next(one for one in context.command.params if one.name == parameter)
+    loaded = loaded_config()
+    if loaded is None or not is_from_file(context, parameter):
+        return max(option.opts, key=len)
+    places = loaded.settings[parameter].places
+    line, _column, column = places[index if index < len(places) else 0]
+    return f"{loaded.path}:{line}:{column}: {key_of(option)}"
+
+
+def is_from_file(context: click.Context, parameter: str) -> bool:
+    """Return whether a parameter, by its name in Python, has its value from the file."""
+    return context.get_parameter_source(parameter) is ParameterSource.DEFAULT_MAP
+
+
+def user_path(name: str) -> Path:
+    """Return where the file of this user is, or would be."""
+    home = os.environ.get("APPDATA" if os.name == "nt" else "XDG_CONFIG_HOME", "")
+    return (Path(home) if os.path.isabs(home) else Path("~/.config").expanduser()) / "ssbfast" / name
+
+
+def user_file(name: str) -> Path | None:
+    """Return the file of this user; None where there is none, or, with a warning, none that we may read."""
+    return _readable(user_path(name))
 
 
 def system_file(name: str) -> Path | None:
     """Return the file of this machine; None where there is none, or, with a warning, none that we may read."""
-    path = SYSTEM / name
-    if os.name == "nt" or not os.path.lexists(path):
+    return None if os.name == "nt" else _readable(SYSTEM / name)
+
+
+def _readable(path: Path) -> Path | None:
+    if not os.path.lexists(path):
         return None
     if not os.access(path, os.R_OK):
         warn(f"{path} is not used: this user may not read it")
@@ -118,7 +211,7 @@ def read_config(path: Path, command: click.Command) -> ConfigFile:
     except BadInputError as error:
         found.mistakes.append(str(error))
         return found
-    options = {key_of(option): option for option in command.params if isinstance(option, click.Option)}
+    options = {key_of(one): one for one in command.params if isinstance(one, click.Option | TableArgument)}
     del options["config"]
     places = _places(text)
     for key, value in values.items():
@@ -126,12 +219,12 @@ def read_config(path: Path, command: click.Command) -> ConfigFile:
         place = places.get((key, "") if is_table else ("", key), (1, 1, 1))
         option = options.get(key)
         if option is None or option.name is None:
-            found.mistakes.append(_mistake(path, place[:2], _unknown(key, options, is_table)))
+            found.mistakes.append(_mistake(path, place[:2], _unknown(key, options, is_table, command.name)))
             continue
         parts: list[tuple[object, Place]] = [(value, place)]
-        if isinstance(option, TableOption) and isinstance(value, dict):
-            value = [f"{name}={one}" for name, one in value.items()]
-            parts = [([text], places.get((key, text.partition("=")[0]), place)) for text in value]
+        if isinstance(option, Table) and isinstance(value, dict):
+            parts = [([option.text_of(name, one)], places.get((key, name), place)) for name, one in value.items()]
+            value = [option.text_of(name, one) for name, one in value.items()]
         before = len(found.mistakes)
         for part, (line, _column, column) in parts:
             try:
@@ -140,19 +233,18 @@ def read_config(path: Path, command: click.Command) -> ConfigFile:
                 said = error.message if isinstance(error, click.BadParameter) else str(error)
                 found.mistakes.append(_mistake(path, (line, column), f"{key}: {said}"))
         if len(found.mistakes) == before:
-            found.settings[option.name] = Setting(option, _given(option, value), place[0])
+            found.settings[option.name] = Setting(
+                option, _given(option, value), tuple(place for _part, place in parts) or (place,)
+            )
     return found
 
 
-def key_of(option: click.Option) -> str:
-    """Return the name of an option in a file: its long name without the dashes."""
+def key_of(option: click.Parameter) -> str:
+    """Return the name of an option or argument in a file: its long name without the dashes."""
     return max(option.opts, key=len).lstrip("-")
 
 
 # ---------------------------------------------------------------- the file
-
-Place = tuple[int, int, int]
-"""Line, column of the key, column of its value, each from 1."""
 
 
 def _text(path: Path) -> str:
@@ -208,16 +300,16 @@ def _mistake(path: Path, place: tuple[int, int], text: str) -> str:
     return f"{path}:{place[0]}:{place[1]}: {text}"
 
 
-def _unknown(key: str, options: Iterable[str], table: bool) -> str:
+def _unknown(key: str, options: Iterable[str], table: bool, command: str | None) -> str:
     near = difflib.get_close_matches(key, options, 1)
     what = f"there is no table [{key}]" if table else f"there is no option {key!r}"
-    return what + (f"; is it {near[0]!r}?" if near else "; the options: ssbfast room --help")
+    return what + (f"; is it {near[0]!r}?" if near else f"; the options: ssbfast {command} --help")
 
 
 # ---------------------------------------------------------------- values
 
 
-def _check(command: click.Command, option: click.Option, value: object) -> None:
+def _check(command: click.Command, option: Settable, value: object) -> None:
     """Read a value as the option does. Raises BadInputError or click.BadParameter."""
     if (wanted := _wanted(option, value)) is not None:
         raise BadInputError(f"{wanted} is needed here")
@@ -227,9 +319,9 @@ def _check(command: click.Command, option: click.Option, value: object) -> None:
         raise BadInputError("this number is too large") from None
 
 
-def _wanted(option: click.Option, value: object) -> str | None:
+def _wanted(option: Settable, value: object) -> str | None:
     """Return what kind of value the option wants, if this is none of that kind."""
-    if isinstance(option, TableOption):
+    if isinstance(option, TableArgument | TableOption):
         return None if isinstance(value, list) else f"a table: [{key_of(option)}] and lines NAME = VALUE"
     if option.is_flag and option.is_bool_flag:
         return None if isinstance(value, bool) else "true or false"
@@ -245,8 +337,10 @@ def _wanted(option: click.Option, value: object) -> str | None:
     return f"a list of texts in quotes, or {word}," if option.multiple else word
 
 
-def _given(option: click.Option, value: object) -> object:
+def _given(option: Settable, value: object) -> object:
     """Return a value as click takes it from a `default_map`."""
+    if isinstance(option, TableArgument):
+        return value
     if value is True and isinstance(option.flag_value, str):
         return option.flag_value
     if option.multiple and not isinstance(value, list):

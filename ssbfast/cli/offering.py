@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from ssbfast.cli.nicknames import own_name
 from ssbfast.cli.path_options import Paths
 from ssbfast.cli.peer_options import RoomAddress, TrustOptions, open_trust, stay_in, together
 from ssbfast.cli.peer_output import forward_problem, paired_event
+from ssbfast.cli.service_manager import ServiceManager
 from ssbfast.ids import NetworkId
 from ssbfast.net.endpoints import show_place
 from ssbfast.room.tunnel_auth import Policy
@@ -48,8 +50,17 @@ class Offer:
     trust: TrustOptions
     paths: Paths
 
-    async def run(self, printer: Printer, opened: Opened, waiting: Opened | None = None) -> int:
-        """Offer them until the task is cancelled, or every room refuses us."""
+    async def run(
+        self,
+        printer: Printer,
+        opened: Opened,
+        waiting: Opened | None = None,
+        serving: Callable[[ServiceServer], object] = lambda _server: None,
+    ) -> int:
+        """Offer them until the task is cancelled, or every room refuses us.
+
+        serving: gets what serves them, once it does.
+        """
         from ssbfast.client.identity_lock import IdentityLock
         from ssbfast.client.room_client import RoomClient
         from ssbfast.net.api import Api
@@ -70,6 +81,7 @@ class Offer:
                 )
             )
             server.register(api)
+            serving(server)
             direct = await self.paths.open()
             begins = asyncio.Event()
 
@@ -92,6 +104,10 @@ class Offer:
             await stack.enter_async_context(client)
             lock.control.serve(client, self._offered)
             await opened(printer, tickets)
+            manager = ServiceManager()
+            stack.callback(manager.close)
+            stack.callback(manager.stop, "says goodbye")
+            manager.start(os.getpid(), f"offers to peers as {self.me.id.short}")
             staying = stay_in(client, self.rooms, _nothing_more, tell=tell, announce=True)
 
             async def wait() -> None:

@@ -116,6 +116,10 @@ class Paths:
         return Direct(stun=stun, birthday=self.birthday, required=self.only_direct)
 
 
+PATH_PARAMETERS: Final = ("path", "stun", "birthday")
+"""The names in Python of what `path_options` adds."""
+
+
 def paths_from(options: dict[str, Any]) -> Paths:
     return Paths(PathChoice(options.pop("path")), options.pop("stun"), options.pop("birthday"))
 

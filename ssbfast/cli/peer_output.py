@@ -73,6 +73,11 @@ class PeerWords:
         match event:
             case {"event": "paired", "peer": peer}:
                 return f"paired  {peer} took your ticket; you follow each other"
+            case {"event": "reread", "services": services, "added": added, "removed": removed}:
+                changes = [
+                    f"{word} {', '.join(names)}" for word, names in (("new:", added), ("gone:", removed)) if names
+                ]
+                return f"offered {', '.join(services)}{''.join(f'; {change}' for change in changes)}"
             case {"event": "denied" | "denied_alias"}:
                 return self._denied(event)
         return describe(event)

@@ -36,6 +36,7 @@ def run_until_stopped(
     words: Callable[[Event], str] | None = None,
     runner: Callable[[Program], int] = asyncio.run,
     terminate: Callable[[], bool] | None = None,
+    hangup: Callable[[], bool] | None = None,
     output: TextIO | None = None,
 ) -> int:
     """Run `work` in a new loop and return its exit code; 0 when a signal, or the reader of our output, ends it.
@@ -45,11 +46,12 @@ def run_until_stopped(
     The first signal cancels the work, which then says its goodbyes; the second quits at once.
     log: see `Printer`. words: an event as people read it. runner: makes the loop. terminate: called on the first
     SIGTERM, in the loop; if it returns True the work ends by itself, and the next signal counts as the first.
+    hangup: called on each SIGHUP, in the loop; if it returns True the work goes on.
     output: where lines go instead of stdout.
     """
     raise_file_limit()
     output = output or sys.stdout
-    return runner(_run(work, as_json=as_json, log=log, words=words, terminate=terminate, output=output))
+    return runner(_run(work, as_json=as_json, log=log, words=words, terminate=terminate, hangup=hangup, output=output))
 
 
 async def _run(
@@ -59,6 +61,7 @@ async def _run(
     log: LogForm | None,
     words: Callable[[Event], str] | None,
     terminate: Callable[[], bool] | None,
+    hangup: Callable[[], bool] | None,
     output: TextIO | None,
 ) -> int:
     loop = asyncio.get_running_loop()
@@ -90,7 +93,7 @@ async def _run(
 
     printer = Printer(output, as_json=as_json, log=log, on_broken=on_broken, on_failed=on_failed, words=words)
     try:
-        with short_errors(), on_signals(stop.set, terminate=on_terminate):
+        with short_errors(), on_signals(stop.set, terminate=on_terminate, hangup=hangup):
             working = asyncio.ensure_future(work(printer))
             stopping = asyncio.ensure_future(stop.wait())
             await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -107,12 +110,16 @@ async def _run(
 
 @contextmanager
 def on_signals(
-    stop: Callable[[], object], *, exit_code: int = 0, terminate: Callable[[], bool] | None = None
+    stop: Callable[[], object],
+    *,
+    exit_code: int = 0,
+    terminate: Callable[[], bool] | None = None,
+    hangup: Callable[[], bool] | None = None,
 ) -> Iterator[None]:
     """Ask to stop on the first Ctrl-C, SIGTERM, or SIGHUP of a terminal that is closed; quit at once on the second.
 
     Within this context the first signal calls `stop`, in the loop; the second ends the process there and then. A first
-    SIGTERM that `terminate` answers with True is none of these two.
+    SIGTERM that `terminate` answers with True is none of these two, nor is any SIGHUP that `hangup` answers so.
     """
     loop = asyncio.get_running_loop()
     asked = False
@@ -123,6 +130,8 @@ def on_signals(
             takes_it, terminate = terminate, None
             if takes_it():
                 return
+        if number == _HANGUP and hangup is not None and not asked and hangup():
+            return
         if asked:
             os._exit(exit_code)
         asked = True

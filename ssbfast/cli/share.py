@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from ssbfast import limits
+from ssbfast.cli.config_file import (
+    USER,
+    ConfiguredCommand,
+    TableArgument,
+    TableOption,
+    config_option,
+    is_from_file,
+    key_of,
+    loaded_config,
+    name_of,
+    read_again,
+    user_file,
+    user_path,
+)
+from ssbfast.cli.failures import failure_of
 from ssbfast.cli.nicknames import Nicknames, find_peer, full_option, name_option
 from ssbfast.cli.offering import Offer
 from ssbfast.cli.options import OWN_ID, connections_option, data_flag, peer_options, several
-from ssbfast.cli.path_options import path_options, paths_from
+from ssbfast.cli.path_options import PATH_PARAMETERS, path_options, paths_from
 from ssbfast.cli.peer_options import Given, TrustOptions, claim, load_me, room_option
 from ssbfast.cli.peer_output import PeerWords
 from ssbfast.cli.standard_error import warn
@@ -28,6 +44,7 @@ if TYPE_CHECKING:
     from ssbfast.cli.output import Printer
     from ssbfast.client.pairing import Tickets
     from ssbfast.net.forward.service import Service
+    from ssbfast.net.forward.tcp import ServiceServer
 
 
 def _named_place(text: str) -> tuple[str, Place]:
@@ -42,12 +59,25 @@ def _named_place(text: str) -> tuple[str, Place]:
     return name, found
 
 
-@click.command()
-@click.argument("services", metavar="NAME=HOST:PORT...", nargs=-1, required=True, callback=several(_named_place))
-@room_option(invites=True)
+CONFIG: Final = "peer.toml"
+"""The file of options in the user's folder of configuration."""
+
+
+class _FriendsOption(TableOption):
+    """In the file `db = ["laptop", "phone"]` below `[for]`, which is `--for laptop,phone:db`."""
+
+    def text_of(self, name: str, value: object) -> str:
+        return f"{','.join(map(str, value)) if isinstance(value, list) else value}:{name}"
+
+
+@click.command(cls=ConfiguredCommand, prefix="SSBFAST_PEER")
+@click.argument("services", cls=TableArgument, metavar="[NAME=HOST:PORT]...", nargs=-1, callback=several(_named_place))
+@config_option(lambda: user_file(CONFIG), f"{USER}/{CONFIG}")
+@room_option(invites=True, required=False)
 @click.option(
     "--for",
     "friends",
+    cls=_FriendsOption,
     multiple=True,
     metavar="NICK,…[:NAME,…]",
     help="Only these friends may use these services, or all of them; repeatable.",
@@ -68,15 +98,19 @@ def share(
     data: Path,
     network: NetworkId,
     as_json: bool,
+    config: Path | None,
     **more: Any,
 ) -> int:
     """Offer services by name to your friends, and print a ticket that lets in one more friend.
 
     A service is NAME=HOST:PORT, NAME=PORT for this machine, or NAME=unix:PATH. The friend runs `ssbfast pair TICKET`
     once, then `ssbfast open NICK/NAME`. A service that a friend may not use looks to it as if it did not exist.
+    Each option can stand in a file (--config), the services below `[services]`, and in the environment:
+    SSBFAST_PEER_ROOM is --room. On SIGHUP it reads the file again: no session ends.
 
     \b
     Examples:
+      ssbfast share
       ssbfast share jellyfin=8096 ssh=22 --room net:room.example:8008~shs:KEY
       ssbfast share db=unix:/run/db.sock web=127.0.0.1:8000 --room ROOM --for laptop:db
       ssbfast share ssh=22 --room ROOM --for laptop,phone --no-ticket
@@ -84,34 +118,60 @@ def share(
     from ssbfast.cli.runner import run_until_stopped
 
     paths = paths_from(more)
-    paths.check()
-    offered = _offered(services, friends, data)
+    offered = planned()
     me = load_me(data)
-    if any(service.friends is not None and me.id in service.friends for service in offered):
-        raise BadInputError(OWN_ID)
+    _keep_out(me.id, offered)
     trust = TrustOptions(Policy.FOLLOWS, (), None)
     offer = Offer("share", me, data, network, claim(rooms, me.id), offered, connections, name, trust, paths)
-    sharing = _Sharing(offer, with_ticket=not no_ticket)
+    sharing = _Sharing(offer, with_ticket=not no_ticket, context=click.get_current_context())
     with Nicknames(data) as names:
         return run_until_stopped(
-            lambda printer: offer.run(printer, sharing.begin),
+            sharing.run,
             as_json=as_json,
             words=PeerWords(data_flag(data), names),
+            hangup=None if loaded_config() is None else sharing.hang_up,
         )
+
+
+def planned() -> tuple[Service, ...]:
+    """Return the services of the running command; all that can be checked before anything is made is right.
+
+    Raises BadInputError.
+    """
+    loaded = loaded_config()
+    if loaded is not None:
+        loaded.must_be_right()
+    given = click.get_current_context().params
+    if not given["services"]:
+        raise BadInputError(f"no service is given: NAME=HOST:PORT, or below [services] in {user_path(CONFIG)}")
+    if not given["rooms"]:
+        raise BadInputError(f"no room is given: --room ADDRESS, or room = ... in {user_path(CONFIG)}")
+    paths_from({key: given[key] for key in PATH_PARAMETERS}).check()
+    return _offered(given["services"], given["friends"], given["data"])
+
+
+def _keep_out(me: FeedId, offered: tuple[Service, ...]) -> None:
+    if any(service.friends is not None and me in service.friends for service in offered):
+        raise BadInputError(OWN_ID)
 
 
 def _offered(places: tuple[tuple[str, Place], ...], friends: tuple[str, ...], data: Path) -> tuple[Service, ...]:
     """Return the services with their friends. Raises BadInputError."""
     from ssbfast.net.forward.service import Service, ServiceTable
 
+    context = click.get_current_context()
+    may_be_others = is_from_file(context, "friends") and not is_from_file(context, "services")
     allowed: dict[str, set[FeedId]] = {}
     known = [name for name, _place in places]
-    for text in friends:
+    for index, text in enumerate(friends):
         peers, colon, names = text.partition(":")
-        who = {find_peer(peer, data) for peer in peers.split(",")}
+        try:
+            who = {find_peer(peer, data) for peer in peers.split(",")}
+        except BadInputError as error:
+            raise BadInputError(f"{name_of('friends', index)}: {error}") from error
         for name in names.split(",") if colon else known:
-            if name not in known:
-                raise BadInputError(f"--for: no service is called {name[:60]!r}")
+            if name not in known and not may_be_others:
+                raise BadInputError(f"{name_of('friends', index)}: no service is called {name[:60]!r}")
             allowed.setdefault(name, set()).update(who)
     services = tuple(
         Service(place, name, frozenset(allowed[name]) if name in allowed else None) for name, place in places
@@ -120,27 +180,74 @@ def _offered(places: tuple[tuple[str, Place], ...], friends: tuple[str, ...], da
     return services
 
 
-@dataclass(frozen=True, slots=True)
 class _Sharing:
-    """What people see first: the services, whether each answers, and a ticket."""
+    """What people see first: the services, whether each answers, and a ticket; and what SIGHUP changes.
 
-    offer: Offer
-    with_ticket: bool
+    context: that of the command.
+    """
+
+    def __init__(self, offer: Offer, *, with_ticket: bool, context: click.Context) -> None:
+        self.offer = offer
+        self.with_ticket = with_ticket
+        self._context = context
+        self._services = offer.services
+        self._has_terminal = _has_terminal()
+        self._running: tuple[Printer, ServiceServer] | None = None
+        self._showing: asyncio.Task[None] | None = None
+
+    async def run(self, printer: Printer) -> int:
+        def serving(server: ServiceServer) -> None:
+            self._running = printer, server
+
+        return await self.offer.run(printer, self.begin, serving=serving)
 
     async def begin(self, printer: Printer, tickets: Tickets | None) -> None:
-        from ssbfast.net.forward.service import look_for
-
         printer.text(f"You are {self.offer.me.id}")
-        problems = await asyncio.gather(*(look_for(service.place) for service in self.offer.services))
-        width = max(len(str(service.name)) for service in self.offer.services)
-        for service, problem in zip(self.offer.services, problems, strict=True):
-            place = show_place(service.place)
-            state = "answers" if problem is None else _in_capitals(problem)
-            printer.text(f"  {service.name:{width}}  {place}  {state}")
-            if printer.as_json:
-                printer.event({"event": "service", "name": service.name, "place": place, "problem": problem})
+        await _show(printer, self.offer.services)
         if tickets is not None and self.with_ticket:
             await self._invite(printer, tickets)
+
+    def hang_up(self) -> bool:
+        """Read the options again; return False when it was our terminal that is gone."""
+        if self._has_terminal and not _has_terminal():
+            return False
+        if self._running is not None:
+            printer, server = self._running
+            try:
+                self._read_again(printer, server)
+            except (click.ClickException, SSBError) as error:
+                reason = failure_of(error).message
+                warn(f"the options are as before: {reason}")
+                if printer.as_json:
+                    printer.event({"event": "reread_failed", "reason": reason})
+        return True
+
+    def _read_again(self, printer: Printer, server: ServiceServer) -> None:
+        again = read_again(self._context)
+        with again.scope(cleanup=False):
+            services = planned()
+        _keep_out(self.offer.me.id, services)
+        server.replace(services)
+        before, self._services = self._services, services
+        added = [one for one in services if (one.name, one.place) not in {(old.name, old.place) for old in before}]
+        kept = {one.name for one in services} - {one.name for one in added}
+        printer.event(
+            {
+                "event": "reread",
+                "services": [one.name for one in services],
+                "added": [one.name for one in added],
+                "removed": [old.name for old in before if old.name not in kept],
+            }
+        )
+        others = [key_of(one) for one in again.command.params if self._differs(one.name, again)]
+        if others:
+            warn(f"{', '.join(others)}: changes take effect when it is started again")
+        if added:
+            self._showing = asyncio.ensure_future(_show(printer, added))
+
+    def _differs(self, parameter: str | None, again: click.Context) -> bool:
+        name = parameter or ""
+        return name not in ("services", "friends") and again.params.get(name) != self._context.params.get(name)
 
     async def _invite(self, printer: Printer, tickets: Tickets) -> None:
         """Make a ticket. Without one the services are offered all the same."""
@@ -159,3 +266,26 @@ class _Sharing:
 def _in_capitals(problem: str) -> str:
     """Return why a service does not answer, so that it is seen."""
     return "NOTHING LISTENS THERE" if problem.startswith("nothing listens") else f"DOES NOT ANSWER: {problem}"
+
+
+async def _show(printer: Printer, services: Sequence[Service]) -> None:
+    """Tell of services, and whether each answers."""
+    from ssbfast.net.forward.service import look_for
+
+    problems = await asyncio.gather(*(look_for(service.place) for service in services))
+    width = max(len(str(service.name)) for service in services)
+    for service, problem in zip(services, problems, strict=True):
+        place = show_place(service.place)
+        state = "answers" if problem is None else _in_capitals(problem)
+        printer.text(f"  {service.name:{width}}  {place}  {state}")
+        if printer.as_json:
+            printer.event({"event": "service", "name": service.name, "place": place, "problem": problem})
+
+
+def _has_terminal() -> bool:
+    """Return whether we have a controlling terminal: one that was closed is none any more."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | getattr(os, "O_NOCTTY", 0)))
+    except OSError:
+        return False
+    return True

@@ -138,7 +138,7 @@ def _number(_context: click.Context, _option: click.Parameter, given: tuple[str,
 
 
 @click.command()
-@config_option("no-such.toml")
+@config_option(lambda: None, "nowhere")
 @click.option("--limit", cls=TableOption, multiple=True, callback=_number)
 def with_table(limit: dict[str, int], config: Path) -> None:
     click.echo(json.dumps(limit))

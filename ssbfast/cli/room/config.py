@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import click
-from click.core import ParameterSource
 
-from ssbfast.cli.config_file import SYSTEM, key_of, loaded_config, read_config, system_file
-from ssbfast.cli.options import json_option, say
+from ssbfast.cli.config_file import SYSTEM, read_config, system_file
+from ssbfast.cli.config_report import report_mistakes, report_settings
+from ssbfast.cli.options import json_option
 from ssbfast.cli.room.run import CONFIG, run
-from ssbfast.cli.standard_error import warn
 from ssbfast.errors import BadInputError
 
 
@@ -42,15 +39,7 @@ def check(file: Path | None, as_json: bool) -> int:
     path = file or system_file(CONFIG)
     if path is None:
         raise BadInputError(f"there is no {SYSTEM / CONFIG}; say which file: ssbfast room config check FILE")
-    found = read_config(path, run)
-    for mistake in found.mistakes:
-        warn(mistake)
-    count = len(found.settings)
-    event: dict[str, Any] = {"event": "config", "file": str(path), "mistakes": found.mistakes, "settings": count}
-    fine = f"{path}: {count} option{'' if count == 1 else 's'}, no mistakes"
-    if as_json or not found.mistakes:
-        say(event, fine, as_json=as_json)
-    return 2 if found.mistakes else 0
+    return report_mistakes(read_config(path, run), as_json=as_json)
 
 
 @config.command("show")
@@ -66,24 +55,4 @@ def show(as_json: bool) -> None:
     context = click.get_current_context()
     while context.command.params is not run.params and context.parent is not None:
         context = context.parent
-    loaded = loaded_config()
-    if loaded is not None:
-        loaded.must_be_right()
-    shown = 0
-    for option in run.params:
-        if not isinstance(option, click.Option) or option.name is None:
-            continue
-        source = context.get_parameter_source(option.name)
-        if source is ParameterSource.ENVIRONMENT:
-            value: object = option.value_from_envvar(context)
-            where = "environment"
-        elif source is ParameterSource.DEFAULT_MAP and loaded is not None:
-            setting = loaded.settings[option.name]
-            value, where = setting.value, f"{loaded.path}:{setting.line}"
-        else:
-            continue
-        shown += 1
-        event = {"event": "option", "option": key_of(option), "value": value, "where": where}
-        say(event, f"{key_of(option)} = {json.dumps(value, ensure_ascii=False)}  # {where}", as_json=as_json)
-    if not shown and not as_json:
-        click.echo("Nothing is set: every option has its default.")
+    report_settings(context, run.params, as_json=as_json)

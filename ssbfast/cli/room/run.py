@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 import click
 
 from ssbfast import limits
-from ssbfast.cli.config_file import TableOption, config_option
+from ssbfast.cli.config_file import SYSTEM, TableOption, config_option, system_file
 from ssbfast.cli.garbage_collection import Tidier
 from ssbfast.cli.log_budget import LogBudget
 from ssbfast.cli.options import (
@@ -101,7 +101,7 @@ CONFIG: Final = "room.toml"
 
 
 @click.command("room", context_settings={"auto_envvar_prefix": "SSBFAST_ROOM"})
-@config_option(CONFIG)
+@config_option(lambda: system_file(CONFIG), str(SYSTEM / CONFIG))
 @click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Directory of the room's secret.")
 @click.option(
     "--listen",

@@ -230,6 +230,25 @@ class ServiceServer(_Forward):
         api.call(SERVICES)(self._list)
         api.forwards = self
 
+    def replace(self, services: Sequence[Service]) -> None:
+        """Offer other services from now on; connections to what is not offered any more are reset.
+
+        Args:
+            services: What is offered. A service of the same name at the same place is the same, and its connections go
+                on, but those of peers that may not use it any more.
+
+        Raises:
+            BadInputError: As when the server is made; then nothing has changed.
+        """
+        self._services = ServiceTable(services)
+        still = {(one.name, one.place): one for one in services}
+        for connection in list(self._connections):
+            if connection.service is None or connection.peer is None:
+                continue
+            now = still.get((connection.service.name, connection.service.place))
+            if now is None or not now.is_for(connection.peer.id):
+                connection.reset(GONE)
+
     def names_for(self, who: FeedId) -> list[str]:
         """Return the names of the services that a peer may use."""
         return [str(one.name) for one in self._services.of(who)]
