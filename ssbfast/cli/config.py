@@ -66,7 +66,7 @@ def checked(context: click.Context) -> ConfigFile:
     found = loaded_config(context)
     if found is None:
         raise BadInputError(f"there is no {user_path(CONFIG)}; say which file: ssbfast config check FILE")
-    if not found.mistakes:
+    if not found.mistakes and context.params["services"] and context.params["rooms"]:
         try:
             with context.scope(cleanup=False):
                 planned()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -102,7 +102,7 @@ class Offer:
                 name_denials=True,
             )
             await stack.enter_async_context(client)
-            lock.control.serve(client, self._offered)
+            lock.control.serve(client, lambda: _told(server.services))
             await opened(printer, tickets)
             manager = ServiceManager()
             stack.callback(manager.close)
@@ -117,10 +117,6 @@ class Offer:
 
             await together(staying, wait())
         return 0
-
-    def _offered(self) -> list[dict[str, str]]:
-        """Return the services as `ssbfast status` shows them; one without a name by its place."""
-        return [{"name": one.name or show_place(one.place), "kind": "tcp"} for one in self.services]
 
     def _tickets(
         self, stack: contextlib.AsyncExitStack, tell: Callable[[Event], None], server: ServiceServer
@@ -139,6 +135,11 @@ class Offer:
         )
         stack.push_async_callback(tickets.close)
         return tickets
+
+
+def _told(services: Sequence[Service]) -> list[dict[str, str]]:
+    """Return services as `ssbfast status` shows them; one without a name by its place."""
+    return [{"name": one.name or show_place(one.place), "kind": "tcp"} for one in services]
 
 
 async def _nothing_more(_room: JoinedRoom) -> None:

@@ -76,7 +76,11 @@ def parse_network(text: str | None) -> NetworkId:
 def _parse_data(text: str | None) -> Path:
     if text is None:
         above = _above("data")
-        return above if isinstance(above, Path) else data_home("peer")
+        if isinstance(above, Path):
+            return above
+        text = os.environ.get("SSBFAST_PEER_DATA")
+        if not text:
+            return data_home("peer")
     if not text or "\0" in text:  # "$UNSET" must not mean this very directory
         raise BadInputError("the name of a directory is empty or cannot be used")
     try:
@@ -122,7 +126,7 @@ data_option = click.option(
     metavar="DIR",
     is_eager=True,  # nicknames are looked up in it
     callback=callback(_parse_data),
-    help="Directory of this peer: secret, contacts, denials.",
+    help="Directory of this peer: secret, contacts, denials. Or set SSBFAST_PEER_DATA.",
 )
 
 

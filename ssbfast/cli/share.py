@@ -190,14 +190,16 @@ class _Sharing:
         self.offer = offer
         self.with_ticket = with_ticket
         self._context = context
-        self._services = offer.services
         self._has_terminal = _has_terminal()
         self._running: tuple[Printer, ServiceServer] | None = None
+        self._is_due = False
         self._showing: asyncio.Task[None] | None = None
 
     async def run(self, printer: Printer) -> int:
         def serving(server: ServiceServer) -> None:
             self._running = printer, server
+            if self._is_due:
+                self.hang_up()
 
         return await self.offer.run(printer, self.begin, serving=serving)
 
@@ -211,6 +213,7 @@ class _Sharing:
         """Read the options again; return False when it was our terminal that is gone."""
         if self._has_terminal and not _has_terminal():
             return False
+        self._is_due = self._running is None
         if self._running is not None:
             printer, server = self._running
             try:
@@ -227,8 +230,8 @@ class _Sharing:
         with again.scope(cleanup=False):
             services = planned()
         _keep_out(self.offer.me.id, services)
+        before = server.services
         server.replace(services)
-        before, self._services = self._services, services
         added = [one for one in services if (one.name, one.place) not in {(old.name, old.place) for old in before}]
         kept = {one.name for one in services} - {one.name for one in added}
         printer.event(

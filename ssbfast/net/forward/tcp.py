@@ -215,6 +215,8 @@ class ServiceServer(_Forward):
     ) -> None:
         super().__init__(per_peer, patience, told)
         self._services = ServiceTable(services)
+        self.services = tuple(services)
+        """What is offered now."""
         self._allow = allow
         self._failed_addresses = FailedAddresses()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -241,6 +243,7 @@ class ServiceServer(_Forward):
             BadInputError: As when the server is made; then nothing has changed.
         """
         self._services = ServiceTable(services)
+        self.services = tuple(services)
         still = {(one.name, one.place): one for one in services}
         for connection in list(self._connections):
             if connection.service is None or connection.peer is None:

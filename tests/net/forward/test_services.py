@@ -322,3 +322,41 @@ def test_words_for_unix_sockets() -> None:
     place = UnixPath("/run/db")
     assert why_not(ConnectionRefusedError(111, "x"), place) == "nothing listens at unix:/run/db"
     assert why_not(PermissionError(13, "x"), place) == "unix:/run/db cannot be reached: permission denied"
+
+
+# ---------------------------------------------------------------- other services, while it runs
+
+
+async def open_at(peer: Peer, name: str, stack: AsyncExitStack) -> TcpEnd:
+    """A connection to a service of that name that has carried bytes both ways."""
+    listener = await stack.enter_async_context(ForwardListener("127.0.0.1", 0, service=name))
+    listener.peer = peer
+    wire = TcpEnd(*await asyncio.open_connection(*listener.address))
+    stack.push_async_callback(wire.close)
+    await wire.send(b"x")
+    return wire
+
+
+async def test_services_change_and_connections_to_those_that_stay_go_on() -> None:
+    async with AsyncExitStack() as stack:
+        ends = {name: await stack.enter_async_context(TcpService()) for name in ("a", "b", "c", "d")}
+        a, b, c, d = (Service(Endpoint("127.0.0.1", service.port), name) for name, service in ends.items())
+        pair, server = await stack.enter_async_context(offered([a, b, c, d]))
+        wires = {name: await open_at(pair.here, name, stack) for name in ends}
+        there = {name: await service.connections.get() for name, service in ends.items()}
+        for name in ends:
+            assert await there[name].read(1) == b"x"
+        server.replace(
+            [Service(a.place, "a", frozenset({pair.there.id})), Service(b.place, "b", OTHER), Service(a.place, "c")]
+        )
+        for name in ("b", "c", "d"):
+            with pytest.raises(ConnectionResetError):
+                await wires[name].rest()
+        await wires["a"].send(b"y")
+        assert await there["a"].read(1) == b"y"
+        assert [one["name"] for one in await pair.here.call(SERVICES)] == ["a", "c"]
+        assert await refusal(pair.here, SERVICE, "d") == NO_SERVICE
+        with pytest.raises(BadInputError):
+            server.replace([d, d])
+        assert [one.name for one in server.services] == ["a", "b", "c"]
+        assert await refusal(pair.here, SERVICE, "d") == NO_SERVICE
