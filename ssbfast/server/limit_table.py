@@ -40,7 +40,7 @@ class Limit:
         if not is_off and not self.least <= value <= self.most:  # also what is no number
             kind = ("0 or " if self.default == 0 else "") + ("a whole number" if is_whole else "a number")
             raise BadInputError(
-                f"{self.name}: {kind} from {self.least:.10g} to {self.most:.10g} is needed, not {text!r}"
+                f"{self.name}: {kind} from {self.least:.15g} to {self.most:.15g} is needed, not {text!r}"
             )
         return value
 

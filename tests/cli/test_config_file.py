@@ -221,8 +221,9 @@ def test_check_tells_of_every_mistake(file: Path, capsys: pytest.CaptureFixture[
     assert run(["room", "config", "check", str(file)]) == 0
     assert capsys.readouterr().out == f"{file}: 1 option, no mistakes\n"
     file.write_text("hst = 1\nlistn = 2\n")
-    assert run(["room", "config", "check", str(file)]) == 2
-    assert capsys.readouterr().err.count("\n") == 2
+    for command in (["room", "config", "check", str(file)], ["room", "--config", str(file), "config", "check"]):
+        assert run(command) == 2
+        assert capsys.readouterr().err.count("\n") == 2
     assert run(["room", "config", "check", str(file), "--json"]) == 2
     found = json.loads(capsys.readouterr().out.splitlines()[0])
     assert len(found["mistakes"]) == 2

@@ -30,13 +30,14 @@ def config() -> None:
 def check(file: Path | None, as_json: bool) -> int:
     """Read a file as the room would, and name every mistake in it with line and column.
 
-    FILE: /etc/ssbfast/room.toml if it is not given. A room that runs does not notice.
+    FILE: that of --config, or /etc/ssbfast/room.toml, if it is not given. A room that runs does not notice.
 
     \b
     Example:
       ssbfast room config check room.toml
     """
-    path = file or system_file(CONFIG)
+    loaded = loaded_config()
+    path = file or (system_file(CONFIG) if loaded is None else loaded.path)
     if path is None:
         raise BadInputError(f"there is no {SYSTEM / CONFIG}; say which file: ssbfast room config check FILE")
     return report_mistakes(read_config(path, run), as_json=as_json)
