@@ -307,6 +307,15 @@ PAIRING_ATTEMPTS: Final = 32
 SERVICES: Final = 64
 """Services that a peer offers under names of their own."""
 
+SOCKS_OPENINGS: Final = 256
+"""Connections to a SOCKS5 port that have not said yet where they want to go: programs do at once."""
+
+SOCKS_SECONDS: Final = 10.0
+"""What they may take for it: a program on another machine, on a slow line."""
+
+SOCKS_FRIENDS: Final = 32
+"""Friends that a SOCKS5 port keeps tunnels to at a time: one more costs the tunnel that is idle longest."""
+
 PRIVATE_TAGS: Final = 100_000
 """Tags (contacts times portals) that are tried for one private tunnel address: 0.2 s."""
 

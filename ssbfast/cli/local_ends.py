@@ -69,6 +69,14 @@ class ListenerMaker:
             return await self._started(UnixForwardListener(place.path, **options))
         return await self._started(ForwardListener(place.host, place.port, **options))
 
+    def carry_given(self, service: str | None) -> ForwardListener:
+        """Return what carries connections that it is given: it listens nowhere."""
+        from ssbfast.net.forward.tcp import ForwardListener
+
+        listener = ForwardListener("", 0, service=service, **self._options)
+        self._stack.push_async_callback(listener.close)
+        return listener
+
     async def carry_stdio(self, service: str | None) -> StdioListener:
         """Return what carries stdin and stdout of this process."""
         from ssbfast.cli.stdio import StdioListener
@@ -119,9 +127,7 @@ class LocalEnds:
             try:
                 self._bound.append((wanted, await self._listen(wanted.bind, wanted.service)))
             except OSError as error:
-                raise BadInputError(
-                    f"cannot listen on {show_place(wanted.bind)}: {_reason(error, wanted.bind)}"
-                ) from None
+                raise cannot_listen(wanted.bind, error) from None
         self._wanted = [wanted for wanted in self._wanted if wanted.bind is None]
 
     def introduce(self, printer: Printer, show: Callable[[str], str]) -> None:
@@ -186,8 +192,18 @@ class LocalEnds:
         if service is not None:
             event |= {"peer": str(self.target.who), "service": service, "url": f"http://{bound}" if is_web else None}
         self._make.tell(event)
-        if isinstance(place, Endpoint) and not ipaddress.ip_address(place.host.partition("%")[0]).is_loopback:
-            warn(f"{bound} can be reached from other machines")
+        warn_if_public(place)
+
+
+def warn_if_public(place: Place) -> None:
+    """Warn of a place that more than this machine can reach."""
+    if isinstance(place, Endpoint) and not ipaddress.ip_address(place.host.partition("%")[0]).is_loopback:
+        warn(f"{show_place(place)} can be reached from other machines")
+
+
+def cannot_listen(place: Place, error: OSError) -> BadInputError:
+    """Return the error for a place that cannot be had."""
+    return BadInputError(f"cannot listen on {show_place(place)}: {_reason(error, place)}")
 
 
 def _reason(error: OSError, place: Place) -> str:

@@ -163,6 +163,7 @@ class Nicknames:
         self._store: Store | None = None
         self._stamp: object = None
         self._names: dict[str, str] = {}
+        self._contacts: dict[str, Contact] = {}
 
     def __enter__(self) -> Nicknames:
         return self
@@ -176,27 +177,32 @@ class Nicknames:
 
     def __call__(self, who: str) -> str:
         """Return a peer, given by its id, as people read it; any other text as it is."""
-        nickname = self._current().get(who)
+        nickname = self.find(who)
         return who if nickname is None else show(FeedId.parse(who), nickname)
 
     def find(self, who: str) -> str | None:
         """Return the nickname of a peer, given by its id; None for one that has none."""
-        return self._current().get(who)
+        self._refresh()
+        return self._names.get(who)
 
-    def _current(self) -> dict[str, str]:
-        """Return the nicknames by id; those of before while the store cannot be read."""
+    def contacts(self) -> dict[str, Contact]:
+        """Return the contacts that have a nickname, by it."""
+        self._refresh()
+        return self._contacts
+
+    def _refresh(self) -> None:
+        """Read the contacts when they have changed; those of before stay while the store cannot be read."""
         from ssbfast.store.peer_store import Store
 
         try:
             if self._store is None:
                 if not has_store(self._data):
-                    return {}
+                    return
                 self._store = Store(self._data, reading=True)
             stamp = self._store.stamp()
             if stamp != self._stamp:
-                contacts = self._store.contacts()
-                self._names = {str(one.id): one.nickname for one in contacts if one.nickname is not None}
+                self._contacts = {one.nickname: one for one in self._store.contacts() if one.nickname is not None}
+                self._names = {str(one.id): nickname for nickname, one in self._contacts.items()}
                 self._stamp = stamp
         except SSBError:
-            pass
-        return self._names
+            return

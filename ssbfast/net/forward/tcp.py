@@ -387,6 +387,23 @@ class ForwardServer(ServiceServer):
         super().__init__([Service(Endpoint(host, port))], **options)
 
 
+async def listen_at(host: str, port: int, make: Callable[[], asyncio.BaseProtocol]) -> asyncio.Server:
+    """Listen at a TCP port; host: empty for all of this machine. make: of each connection. Raises OSError."""
+    found = await resolve(host or None, port, flags=socket.AI_PASSIVE)
+    hosts = list(dict.fromkeys(with_zone(address) for *_, address in found))
+    return await asyncio.get_running_loop().create_server(make, hosts, port)
+
+
+def place_of(server: asyncio.Server | None) -> Endpoint:
+    """Return where it listens. Raises LocalProtocolError when it does not, or not at a TCP port."""
+    if server is None or not server.sockets:
+        raise LocalProtocolError("not listening")
+    bound = server.sockets[0]
+    if bound.family not in (socket.AF_INET, socket.AF_INET6):
+        raise LocalProtocolError("not a TCP port")
+    return Endpoint(bound_host(bound), int(bound.getsockname()[1]))
+
+
 class ForwardListener(_Forward):
     """A local TCP port that leads to what a peer offers.
 
@@ -434,10 +451,7 @@ class ForwardListener(_Forward):
         self._server = await self._listen()
 
     async def _listen(self) -> asyncio.Server:
-        host, port = self._bind
-        found = await resolve(host or None, port, flags=socket.AI_PASSIVE)
-        hosts = list(dict.fromkeys(with_zone(address) for *_, address in found))
-        return await asyncio.get_running_loop().create_server(lambda: Carried(self), hosts, port)
+        return await listen_at(*self._bind, lambda: Carried(self))
 
     @property
     def place(self) -> Place:
@@ -451,12 +465,8 @@ class ForwardListener(_Forward):
         Raises:
             LocalProtocolError: It does not listen.
         """
-        if self._server is None or not self._server.sockets:
-            raise LocalProtocolError("not listening")
-        bound = self._server.sockets[0]
-        if bound.family not in (socket.AF_INET, socket.AF_INET6):
-            raise LocalProtocolError("not a TCP port")
-        return bound_host(bound), int(bound.getsockname()[1])
+        place = place_of(self._server)
+        return place.host, place.port
 
     @property
     def peer(self) -> Peer | None:
