@@ -78,6 +78,7 @@ class _Socks:
     names: Nicknames
 
     async def run(self, printer: Printer) -> int:
+        from ssbfast.client.control_socket import ControlSocket
         from ssbfast.client.room_client import RoomClient
         from ssbfast.net.forward.socks_server import SocksServer
 
@@ -93,6 +94,8 @@ class _Socks:
 
             direct = await self.paths.open()
             client = RoomClient(me, network=self.network, trust=trust, direct=direct, on_event=on_event)
+            control = await stack.enter_async_context(ControlSocket.beside(self.data, "open"))
+            control.serve(client)
             await stack.enter_async_context(client)
             friends.client = client
             stack.push_async_callback(friends.close)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -97,7 +99,7 @@ STREAMS = st.one_of(
 def test_pieces_give_what_the_whole_gives(data: bytes, cuts: list[int]) -> None:
     whole, answer = opened(data)
     edges = sorted({0, *(min(cut, len(data)) for cut in cuts), len(data)})
-    for pieces in ([data[i : i + 1] for i in range(len(data))], [data[a:b] for a, b in zip(edges, edges[1:])]):
+    for pieces in ([data[i : i + 1] for i in range(len(data))], [data[a:b] for a, b in itertools.pairwise(edges)]):
         split, same = opened(*pieces)
         assert (same, split.request, split.rest) == (answer, whole.request, whole.rest)
         assert split.is_over == whole.is_over
