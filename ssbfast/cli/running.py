@@ -7,7 +7,7 @@ from typing import Any
 
 from ssbfast import limits
 from ssbfast.errors import BadInputError
-from ssbfast.net.control_socket import NotRunningError
+from ssbfast.net.control_socket import NotRunningError, is_supported
 
 
 def ask_all(
@@ -15,10 +15,13 @@ def ask_all(
 ) -> list[tuple[Any, str | None]]:
     """Ask each running process; return answers and errors, one of which is None.
 
-    data: the directory. seconds: how long each may take. members: what belongs to the question.
+    data: the directory. seconds: how long each may take. members: what belongs to the question. Raises BadInputError
+    where there are no Unix sockets.
     """
     from ssbfast.client.control_socket import questions, running
 
+    if not is_supported():
+        raise BadInputError("running processes cannot be asked on this system: it has no Unix sockets")
     found: list[tuple[Any, str | None]] = []
     for path in running(data):
         try:

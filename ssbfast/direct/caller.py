@@ -97,7 +97,8 @@ class Caller:
             timeout = min(limits.OFFER_ANSWER_SECONDS, max(self._decide - asked, _WORTH_SECONDS))
             answer = signaling.parse_answer(await negotiator.peer.call(signaling.OFFER, offer, timeout=timeout))
             round_trip = max(0.0, self._loop.time() - asked - answer.took)
-            negotiator.peer.round_trips["tunnel"] = round_trip
+            if round_trip > 0:  # the other end says how long it took
+                negotiator.peer.round_trips["tunnel"] = round_trip
             if not negotiator.host.may_meet(negotiator.peer):
                 raise RefusedError(NOT_TOLD)
             carrier = DirectCarrier(negotiator.carrier_transport, negotiator)

@@ -131,7 +131,7 @@ class Negotiation:
         self.problem = None
         if self._peer.path != "direct":
             self.request_path(at_once=True)
-        return await self._reached("direct", "the other end has not tried yet")
+        return await self._reached("direct", "the other end has made none yet")
 
     async def _reached(self, path: Path, otherwise: str) -> str | None:
         """Wait for a path, or for a failure; return the reason of that. otherwise: the one when nothing happens."""

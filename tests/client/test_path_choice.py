@@ -139,7 +139,9 @@ async def test_why_there_is_none_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
         reason = await choose(met.caller, met, DIRECT)
         assert reason is not None and "direct" in reason
         assert met.peer.path == "tunnel"
-        assert await choose(met.caller, met, DIRECT) is not None  # told each time
+        told = len(met.caller.named("path"))
+        assert await choose(met.caller, met, DIRECT) == reason  # told each time
+        assert len(met.caller.named("path")) == told + 1
         met.speak()
         assert await choose(met.caller, met, DIRECT) is None
 

@@ -63,20 +63,22 @@ async def test_a_session_in_its_tunnel_and_on_a_direct_path() -> None:
         assert one.reason == "the room's tunnel was chosen" and one.connections == 1 and one.sent >= 2 * MiB
 
 
-async def test_one_ping_where_nothing_has_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_answered", [True, False])
+async def test_one_ping_where_nothing_has_measured(monkeypatch: pytest.MonkeyPatch, is_answered: bool) -> None:
     pings: list[PingSession] = []
     measure = status.measure
 
     async def noted(peer: PingSession) -> None:
         pings.append(peer)
-        await measure(peer)
+        if is_answered:
+            await measure(peer)
 
     monkeypatch.setattr(status, "measure", noted)
     async with meeting(a=None, c=None) as met:
         for _ in range(3):
             (one,) = (await met.target.status()).sessions
             assert one.reason == "this process makes no direct paths"
-        assert one.round_trip is not None and pings == [met.there]
+        assert (one.round_trip is not None) is is_answered and pings == [met.there]
 
 
 async def test_rates_are_those_of_the_last_second(monkeypatch: pytest.MonkeyPatch) -> None:

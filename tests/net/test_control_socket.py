@@ -175,3 +175,18 @@ async def test_clients_that_wait_for_an_answer_keep_their_place(
             with pytest.raises(BlockingIOError):
                 sock.recv(1)
             sock.close()
+
+
+async def test_the_most_silent_client_makes_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "CONTROL_CLIENTS", 2)
+    async with served(tmp_path) as path:
+        ends = [await asyncio.open_unix_connection(path) for _ in range(2)]
+        (busy, asks), (silent, quiet) = ends
+        for _ in range(2):
+            asks.write(b'{"ask": "one"}\n')
+            assert b"answer" in await asyncio.wait_for(busy.readline(), PATIENCE)
+            if not silent.at_eof():
+                assert await asked(path) == {"is": 1}
+                assert await asyncio.wait_for(silent.read(), PATIENCE) == b""
+        asks.close()
+        quiet.close()

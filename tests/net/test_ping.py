@@ -15,7 +15,7 @@ from ssbfast.net import ping
 from ssbfast.net.api import Api
 from ssbfast.net.link import Link
 from ssbfast.net.peer import Peer
-from ssbfast.net.ping import keep_alive
+from ssbfast.net.ping import keep_alive, measure
 from ssbfast.net.stream import Stream
 from ssbfast.wire.muxrpc import Called, CallKind
 from tests.helpers.pairs import PeerPair, connected
@@ -223,3 +223,17 @@ async def test_who_does_not_read_does_not_serve_instead(quick: None, monkeypatch
     stream: Any = Silent()
     assert await ping._served(peer, stream) is False
     assert len(waits) == 4
+
+
+async def test_a_round_trip_belongs_to_the_path_that_it_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with connected() as pair:
+
+        def leave() -> int:
+            pair.here.path = "direct"  # while it is under way
+            return 1
+
+        monkeypatch.setattr(ping, "_wall_milliseconds", leave)
+        await measure(pair.here)
+        assert not pair.here.round_trips
+        await measure(pair.here)
+        assert 0 < pair.here.round_trips["direct"] < 60
