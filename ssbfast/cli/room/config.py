@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ssbfast.cli.config_file import SYSTEM, read_config, system_file
+from ssbfast.cli.config_file import SYSTEM, loaded_config, read_config, system_file
 from ssbfast.cli.config_report import report_mistakes, report_settings
 from ssbfast.cli.options import json_option
 from ssbfast.cli.room.run import CONFIG, run
