@@ -40,6 +40,9 @@ _HOMES: Final = {
     "Status": "ssbfast.client.status",
     "ForwardServer": "ssbfast.net.forward.tcp",
     "ForwardListener": "ssbfast.net.forward.tcp",
+    "Service": "ssbfast.net.forward.service",
+    "ServiceServer": "ssbfast.net.forward.tcp",
+    "UnixPath": "ssbfast.net.endpoints",
     "install": "ssbfast.compat.installing",
     "uninstall": "ssbfast.compat.installing",
 }
@@ -60,8 +63,9 @@ if TYPE_CHECKING:
     from ssbfast.ids import MAIN_NETWORK, FeedId, NetworkId
     from ssbfast.keys import Keypair, load_secret
     from ssbfast.net.api import Api
-    from ssbfast.net.endpoints import Endpoint
-    from ssbfast.net.forward.tcp import ForwardListener, ForwardServer
+    from ssbfast.net.endpoints import Endpoint, UnixPath
+    from ssbfast.net.forward.service import Service
+    from ssbfast.net.forward.tcp import ForwardListener, ForwardServer, ServiceServer
     from ssbfast.net.peer import Peer
     from ssbfast.room.tunnel_auth import AllowList
     from ssbfast.server.room_server import RoomServer
@@ -88,6 +92,8 @@ __all__ = [
     "RoomClient",
     "RoomServer",
     "SSBError",
+    "Service",
+    "ServiceServer",
     "SignInRequest",
     "SsbServerGraph",
     "Status",
@@ -96,6 +102,7 @@ __all__ = [
     "Tickets",
     "Trust",
     "TunnelAddress",
+    "UnixPath",
     "__version__",
     "format_address",
     "install",

@@ -276,11 +276,11 @@ async def _show(printer: Printer, services: Sequence[Service]) -> None:
     from ssbfast.net.forward.service import look_for
 
     problems = await asyncio.gather(*(look_for(service.place) for service in services))
-    width = max(len(str(service.name)) for service in services)
-    for service, problem in zip(services, problems, strict=True):
-        place = show_place(service.place)
+    places = [show_place(service.place) for service in services]
+    names, width = max(len(str(service.name)) for service in services), max(map(len, places))
+    for service, place, problem in zip(services, places, problems, strict=True):
         state = "answers" if problem is None else _in_capitals(problem)
-        printer.text(f"  {service.name:{width}}  {place}  {state}")
+        printer.text(f"  {service.name:{names}}  {place:{width}}  {state}")
         if printer.as_json:
             printer.event({"event": "service", "name": service.name, "place": place, "problem": problem})
 

@@ -99,10 +99,10 @@ async def test_from_a_ticket_to_two_services(tmp_path: Path) -> None:
         dead = free_port()
         home = await at.share(await at.service("web"), await at.service("ssh"), f"git={dead}")
         await home.event("announced")
-        assert [text for text in home.texts if text.startswith("  ")] == [
-            f"  web  127.0.0.1:{at.ports['web']}  answers",
-            f"  ssh  127.0.0.1:{at.ports['ssh']}  answers",
-            f"  git  127.0.0.1:{dead}  NOTHING LISTENS THERE",
+        assert [text.split("  ") for text in home.texts if text.startswith("  ")] == [
+            ["", "web", f"127.0.0.1:{at.ports['web']}".ljust(15), "answers"],
+            ["", "ssh", f"127.0.0.1:{at.ports['ssh']}".ljust(15), "answers"],
+            ["", "git", f"127.0.0.1:{dead}".ljust(15), "NOTHING LISTENS THERE"],
         ]
         ticket = (await home.event("ticket"))["ticket"]
         assert f"Let someone in (once, within the hour):   ssbfast pair {ticket}" in home.texts
