@@ -325,7 +325,7 @@ def test_targets_with_a_service(text: str, peer: str, service: str | None) -> No
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("share", "--room", ROOM), "Missing argument"),
+        (("share", "--room", ROOM), "no service is given"),
         (("share", "8096", "--room", ROOM), "NAME=HOST:PORT"),
         (("share", "Web=8096", "--room", ROOM), "NAME=HOST:PORT"),
         (("share", "web=0", "--room", ROOM), "port 0"),
@@ -333,7 +333,7 @@ def test_targets_with_a_service(text: str, peer: str, service: str | None) -> No
         (("share", "web=1", "web=2", "--room", ROOM), "two services have the name web"),
         (("share", "web=1", "--room", ROOM, "--for", "laptop"), "no contact is called laptop"),
         (("share", "web=1", "--room", ROOM, "--for", f"@{'A' * 43}=.ed25519:ssh"), "no service is called 'ssh'"),
-        (("share", "web=1"), "--room"),
+        (("share", "web=1"), "room"),
         (("open", "home/web"), "no contact is called home"),
         (("open", "home", "home/web", "--bind", "1"), "--bind is for one service"),
         (("connect", "home/web", "--stdio", "--json"), "--stdio leaves stdout"),
