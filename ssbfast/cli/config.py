@@ -36,7 +36,7 @@ def check(file: Path | None, as_json: bool) -> int:
     Example:
       ssbfast config check peer.toml
     """
-    return report_mistakes(checked(share_context(file)), as_json=as_json)
+    return report_mistakes(checked(share_context(*_of(file))), as_json=as_json)
 
 
 @config.command("show")
@@ -50,12 +50,16 @@ def show(file: Path | None, as_json: bool) -> None:
       ssbfast config show
       ssbfast config show --config peer.toml
     """
-    report_settings(share_context(file), share.params, as_json=as_json)
+    report_settings(share_context(*_of(file)), share.params, as_json=as_json)
 
 
-def share_context(file: Path | None) -> click.Context:
-    """Return the context that `ssbfast share` would have. Raises click.ClickException."""
-    return share.make_context("share", [] if file is None else ["--config", str(file)])
+def share_context(*options: str) -> click.Context:
+    """Return the context that `ssbfast share` would have with these options. Raises click.ClickException."""
+    return share.make_context("share", list(options))
+
+
+def _of(file: Path | None) -> list[str]:
+    return [] if file is None else ["--config", str(file)]
 
 
 def checked(context: click.Context) -> ConfigFile:

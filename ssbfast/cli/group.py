@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "connect": ("connect", "Reach a friend's service through rooms, at a local address."),
     "share": ("share", "Offer services by name to your friends, and let new ones in."),
     "open": ("open", "Reach services of your friends, each at its own port."),
+    "service": ("service.command", "Have `ssbfast share` run by itself: install, status, logs, uninstall."),
     "config": ("config", "Check the file of options of `ssbfast share`, and show what is set."),
     "pair": ("pair", "Take a ticket: from then on you and its maker follow each other."),
     "ticket": ("ticket", "Make a ticket, which lets one peer in, once."),

@@ -17,7 +17,7 @@ from tests.helpers.require import require
 
 BASH = """
 source <(ssbfast completion bash)
-for line in "ssbfast ro" "ssbfast room mem" "ssbfast room members a" "ssbfast room --drain"; do
+for line in LINES; do
     COMP_WORDS=($line) COMP_CWORD=$((${#COMP_WORDS[@]} - 1)) COMPREPLY=()
     _ssbfast_completion ssbfast
     echo "$line: ${COMPREPLY[*]}"
@@ -27,7 +27,7 @@ ZSH = r"""
 zmodload zsh/zpty
 zpty shell zsh -f -i
 zpty -w shell 'autoload -Uz compinit; compinit -u -D; source <(ssbfast completion zsh)'
-for line in "ssbfast ro" "ssbfast room mem" "ssbfast room members a" "ssbfast room --drain"; do
+for line in LINES; do
     zpty -w -n shell $'\x15'"$line"$'\t\x01print -r -- "<\x05>"\n'  # Tab, then to the front and to the end of the line
     zpty -r shell text $'*\n<*>*'
     text=${${text##*$'\n<'}%%>*}
@@ -36,7 +36,7 @@ done
 """
 FISH = """
 ssbfast completion fish | source
-for line in "ssbfast ro" "ssbfast room mem" "ssbfast room members a" "ssbfast room --drain"
+for line in LINES
     echo "$line:" (complete --do-complete "$line")
 end
 """
@@ -44,6 +44,8 @@ EXPECTED = {
     "ssbfast ro": "room",
     "ssbfast room mem": "members",
     "ssbfast room members a": "add",
+    "ssbfast service ins": "install",
+    "ssbfast config sh": "show",
     "ssbfast room --drain": "--drain-seconds",
 }
 
@@ -71,7 +73,7 @@ def in_shell(shell: str, script: str, tmp_path: Path) -> list[str]:
     ("shell", "script"), [("bash", BASH), ("zsh", ZSH), ("fish", FISH)], ids=["bash", "zsh", "fish"]
 )
 def test_a_shell_completes(shell: str, script: str, tmp_path: Path) -> None:
-    lines = in_shell(shell, script, tmp_path)
+    lines = in_shell(shell, script.replace("LINES", " ".join(f'"{line}"' for line in EXPECTED)), tmp_path)
     found = {line: words.partition("\t")[0] for line, _, words in (line.partition(": ") for line in lines)}
     assert found == EXPECTED
 
