@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ssbfast.store.peer_store import Store
 from tests.helpers.commands import assert_unusable, failed, run_here, succeed
 
 ROOM = f"net:room.example:8008~shs:{str(Keypair.generate().id)[1:-8]}"
+PAGE = Path(__file__).parents[2] / "docs" / "howto" / "share-for-good.md"
 LAPTOP = Keypair.generate().id
 TEXT = f"""room = "{ROOM}"
 name = "home"
@@ -83,6 +85,15 @@ def test_mistakes_have_their_place_and_nothing_runs(wrong: str, right: str, said
     for command in (("config", "check"), ("share",)):
         assert_unusable(run_here(*command), said)
     assert not (home / "share" / "ssbfast" / "peer" / "secret").exists()
+
+
+def test_the_file_of_the_page_is_right(home: Path) -> None:
+    """Once its friends are known."""
+    (text,) = re.findall(r"```toml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    with Store(home / "share" / "ssbfast" / "peer") as store:
+        store.rename(Keypair.generate().id, "phone")
+    (home / "page.toml").write_text(text, encoding="utf-8")
+    assert succeed("config", "check", str(home / "page.toml")).endswith(": 4 options, no mistakes\n")
 
 
 def test_check_as_an_object(file: Path) -> None:

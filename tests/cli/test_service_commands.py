@@ -98,7 +98,7 @@ def test_install_status_logs_uninstall(home: Home) -> None:
     assert f"share --config {home.options} --data {home.path}/share/ssbfast/peer --no-ticket\n" in text
     (told,) = events("service", "status")
     assert told == {
-        "event": "service",
+        "event": "service_state",
         "installed": True,
         "active": True,
         "state": "active (running), enabled: fine",
@@ -155,7 +155,7 @@ def test_its_identity_is_named_unless_the_file_does(home: Home) -> None:
     home.options.write_text(f'data = "/srv/peer"\n{home.options.read_text()}', encoding="utf-8")
     assert "--data" not in succeed("service", "install", "--dry-run")
     assert "ssbfast ticket --room" in (said := succeed("service", "install")) and said.endswith(" --data /srv/peer\n")
-    assert "--data /srv/other" in succeed("service", "install", "--dry-run", "--data", "/srv/other")
+    assert "--data /srv/other" in succeed("service", "install", "--dry-run", "--force", "--data", "/srv/other")
 
 
 def test_what_cannot_be_shared_is_not_installed(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

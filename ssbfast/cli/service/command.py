@@ -110,12 +110,24 @@ def status(as_json: bool) -> int:
     """
     manager = find_manager()
     if content(manager.file) is None:
-        event: dict[str, Any] = {"event": "service", "installed": False, "active": False, "state": None, "pid": None}
+        event: dict[str, Any] = {
+            "event": "service_state",
+            "installed": False,
+            "active": False,
+            "state": None,
+            "pid": None,
+        }
         say(event, f"Not installed. Next: {_INSTALL}", as_json=as_json)
         return 1
     manager.check()
     state = manager.state()
-    event = {"event": "service", "installed": True, "active": state.is_active, "state": state.text, "pid": state.pid}
+    event = {
+        "event": "service_state",
+        "installed": True,
+        "active": state.is_active,
+        "state": state.text,
+        "pid": state.pid,
+    }
     process = "" if state.pid is None else f", pid {state.pid}"
     say(event, f"{state.text}{process}\n{manager.file}", as_json=as_json)
     return 0 if state.is_active else 1
@@ -191,7 +203,7 @@ def _begin(file: Path, text: str, first: list[CommandLine], commands: list[Comma
 
 
 def _shared(config: Path | None, data: Path) -> tuple[list[str], str]:
-    """Return the command that the service runs, and the one for a ticket. Raises BadInputError, click.ClickException."""
+    """Return the command of the service, and the one for a ticket. Raises BadInputError, click.ClickException."""
     path = (config or user_path(CONFIG)).absolute()
     if not path.exists():
         raise BadInputError(f"there is no {path}, which says what the service shares; see: ssbfast share --help")
