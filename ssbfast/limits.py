@@ -673,9 +673,12 @@ DIRECT_BUSY: Final = 5.0
 CARRIER_SECONDS: Final = 30.0
 """A session that has had no carrier for so long is over; proofs have to come within it, too."""
 
-SLEEP_KEEP_SECONDS: Final = 120.0
+SLEEP_KEEP_SECONDS: Final = 600.0
 """The same for a peer that we follow, as long as there are places: its laptop may sleep, and what it wakes up with goes
-on. Meanwhile connections of that session wait, and end no sooner."""
+on. Meanwhile connections of that session wait, and end no sooner. Users set it: `--keep`."""
+
+SLEEP_KEEP_MAX: Final = 86_400.0
+"""The most that users may set."""
 
 SLEEP_KEPT: Final = 16
 """Sessions that are kept for longer than `CARRIER_SECONDS`, each with `CARRIER_WINDOW_MAX` at most: 64 MiB."""

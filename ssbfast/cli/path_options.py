@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from ssbfast import limits
 from ssbfast.cli.options import several
 from ssbfast.cli.standard_error import warn
 from ssbfast.errors import BadInputError, DirectUnavailableError, MissingExtraError, SSBError
@@ -56,6 +57,15 @@ _OPTIONS: Final = (
     ),
     stun_option,
     click.option(
+        "--keep",
+        type=click.FloatRange(0.0, limits.SLEEP_KEEP_MAX),
+        default=limits.SLEEP_KEEP_SECONDS,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long a session waits for a friend whose machine is silent, asleep for example. Programs go on when it"
+        " is back. For sessions that have had a direct path; less than 30 is 30.",
+    ),
+    click.option(
         "--path",
         type=click.Choice([choice.value for choice in PathChoice]),
         default=PathChoice.AUTO.value,
@@ -67,7 +77,7 @@ _OPTIONS: Final = (
 
 
 def path_options(command: Command) -> Command:
-    """Add --path, --stun and --birthday; `paths_from` takes them out of the command's options."""
+    """Add --path, --keep, --stun and --birthday; `paths_from` takes them out of the command's options."""
     for option in _OPTIONS:
         command = option(command)
     return command
@@ -80,10 +90,11 @@ class Paths:
     choice: PathChoice
     stun: tuple[Endpoint, ...]
     birthday: bool
+    keep: float
 
     def __bool__(self) -> bool:
         """Return whether any of them was given."""
-        return self != Paths(PathChoice.AUTO, (), False)
+        return self != Paths(PathChoice.AUTO, (), False, limits.SLEEP_KEEP_SECONDS)
 
     def check(self) -> None:
         """Check the options; raise BadInputError for those that do not go together."""
@@ -113,15 +124,16 @@ class Paths:
             warn(f"through the room only: {error}")
             return None
         stun = tuple([await _resolve(server) for server in self.stun])
-        return Direct(stun=stun, birthday=self.birthday, required=self.only_direct)
+        return Direct(stun=stun, birthday=self.birthday, keep=self.keep, required=self.only_direct)
 
 
-PATH_PARAMETERS: Final = ("path", "stun", "birthday")
+PATH_PARAMETERS: Final = ("path", "stun", "birthday", "keep")
 """The names in Python of what `path_options` adds."""
 
 
 def paths_from(options: dict[str, Any]) -> Paths:
-    return Paths(PathChoice(options.pop("path")), options.pop("stun"), options.pop("birthday"))
+    choice = PathChoice(options.pop("path"))
+    return Paths(choice, options.pop("stun"), options.pop("birthday"), options.pop("keep"))
 
 
 async def _resolve(server: Endpoint) -> tuple[str, int]:

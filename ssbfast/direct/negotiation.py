@@ -58,7 +58,7 @@ class Negotiation:
         self.peer_id = peer.id
         self.export_key = peer.link.session.export_key
         kept = host.resources.kept
-        carriers = Carriers(role, most=limits.CARRIER_WINDOW_MAX, chance=random.random, kept=kept)
+        carriers = Carriers(role, most=limits.CARRIER_WINDOW_MAX, chance=random.random, kept=kept, keep=how.keep)
         carriers.may_be_kept = False  # until `begin`: for peers that we follow or name
         self.carrier_transport = CarrierTransport(carriers, peer.link, tunnel, self)
         self.session_id = session_id(self.export_key)

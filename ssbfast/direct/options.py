@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from ssbfast import limits
 from ssbfast.direct.udp import Address
 from ssbfast.wire.direct.carriers.effects import Path
 from ssbfast.wire.direct.carriers.records import Record
@@ -37,12 +38,14 @@ class Direct:
     Attributes:
         stun: Reflectors beside those of our rooms, as pairs of IP literal and port.
         birthday: Take part in searches, which send thousands of datagrams.
+        keep: Seconds that a session with a peer that we follow lasts without a path: its machine may be asleep.
         required: Tell, too, when the other end knows nothing of direct paths.
         loopback: Use addresses of this machine, too (for tests and the demo).
     """
 
     stun: tuple[Address, ...] = ()
     birthday: bool = False
+    keep: float = limits.SLEEP_KEEP_SECONDS
     required: bool = False
     loopback: bool = False
 

@@ -97,7 +97,7 @@ async def world(data: Path, *rooms: str) -> AsyncIterator[World]:
             False,
             None,
             TrustOptions(Policy.FOLLOWS, (), None),
-            Paths(PathChoice.TUNNEL, (), False),
+            Paths(PathChoice.TUNNEL, (), False, 0.0),
             names,
         )
         running = asyncio.ensure_future(command.run(made.output))  # type: ignore[arg-type]

@@ -96,6 +96,7 @@ class HandoverState:
         "_from",
         "_heard",
         "_is_leaving",
+        "_keep_seconds",
         "_kept",
         "_moved",
         "_next_id",
@@ -115,7 +116,7 @@ class HandoverState:
         "path",
     )
 
-    def __init__(self, role: Role, window: int, most: int, kept: Kept | None) -> None:
+    def __init__(self, role: Role, window: int, most: int, kept: Kept | None, keep: float) -> None:
         self._role = role
         self._sending = Sending(window, most)
         self._receiving = Receiving(window, most)
@@ -140,6 +141,7 @@ class HandoverState:
         self._is_leaving = False  # S is to leave the direct path, and to stay in tunnels
         self._reason = LEFT  # why the last direct path was left
         self._kept = kept
+        self._keep_seconds = keep
         self._closed = False  # the other end has closed the direct path: it is awake
         self.may_be_kept = kept is not None
         self.path: Path = "tunnel"
@@ -385,11 +387,13 @@ class HandoverState:
     @property
     def _patience(self) -> float:
         kept = self._kept is not None and self in self._kept
-        return max(limits.CARRIER_SECONDS, limits.SLEEP_KEEP_SECONDS) if kept else limits.CARRIER_SECONDS
+        return self._keep_seconds if kept else limits.CARRIER_SECONDS
 
     def _keep(self) -> bool:
         """Return whether the session waits for longer than others, from now on: its peer may be asleep."""
         if self._kept is None or not self.may_be_kept or self._closed or self in self._kept:
+            return False
+        if self._keep_seconds <= limits.CARRIER_SECONDS:
             return False
         return self._kept.take(self)
 

@@ -60,7 +60,7 @@ class Carriers(HandoverState):
     most: up to where W may grow on long fat paths; 0: it stays. chance: gives 0..1, for pauses between dials.
     path: "tunnel" or "direct", as of the last PathChanged.
     kept: places for sessions that may be without a carrier for longer than others; None: it is not to be. `may_be_kept`
-        can be taken back.
+        can be taken back. keep: for how long then, in seconds.
     After Failed, `abort` or Forget calls are ignored, a late carrier is ended. No call raises for the peer's doings.
     """
 
@@ -74,8 +74,9 @@ class Carriers(HandoverState):
         most: int = 0,
         chance: Callable[[], float] = lambda: 1.0,
         kept: Kept | None = None,
+        keep: float = limits.SLEEP_KEEP_SECONDS,
     ) -> None:
-        super().__init__(role, window, most, kept)
+        super().__init__(role, window, most, kept, keep)
         self._upgrades = Upgrades()
         self._dials = Dials(chance)
         self._left = False  # the other end has ended the standby in order, behind its goodbye: it has everything

@@ -15,9 +15,11 @@ from tests.helpers.carriers import HOLD, TAKE, error, kinds, rec
 EARLY, LATE = limits.CARRIER_SECONDS, limits.SLEEP_KEEP_SECONDS
 
 
-def stranded(kept: Kept | None, role: Role = Role.TARGET, *, closed: bool = False) -> Carriers:
+def stranded(
+    kept: Kept | None, role: Role = Role.TARGET, *, closed: bool = False, keep: float = limits.SLEEP_KEEP_SECONDS
+) -> Carriers:
     """Return a machine on a direct path that lost it at about 100."""
-    machine = Carriers(role, window=1000, kept=kept)
+    machine = Carriers(role, window=1000, kept=kept, keep=keep)
     machine.claim(10)
     machine.quic_up(1, 0.0)
     machine.records(1, rec(HOLD, 0) + rec(TAKE, 0), 0.0)
@@ -47,6 +49,13 @@ def test_it_waits_for_a_peer_that_sleeps(role: Role) -> None:
     machine.handle_timer(100.0 + LATE)
     assert isinstance(error(machine.effects()), DeadlineError)
     assert machine not in kept
+
+
+@pytest.mark.parametrize(("keep", "until"), [(45.0, 45.0), (3600.0, 3600.0), (0.0, EARLY)])
+def test_users_say_for_how_long(keep: float, until: float) -> None:
+    machine = stranded(Kept(), keep=keep)
+    assert not over(machine, 99.0 + until)
+    assert over(machine, 100.0 + until)
 
 
 def test_without_places_it_does_not() -> None:
