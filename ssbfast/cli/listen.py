@@ -12,6 +12,7 @@ import click
 from ssbfast.cli.nicknames import Nicknames, full_option, name_option, peers_option
 from ssbfast.cli.offering import Offer
 from ssbfast.cli.options import OWN_ID, callback, connections_option, data_flag, peer_options
+from ssbfast.cli.output import shell_word
 from ssbfast.cli.path_options import path_options, paths_from
 from ssbfast.cli.peer_options import Given, claim, load_me, room_option, trust_from, trust_options
 from ssbfast.cli.peer_output import PeerWords, forward_problem
@@ -146,7 +147,10 @@ class _Words(PeerWords):
 
     def __call__(self, event: Event) -> str:
         text = super().__call__(event)
-        room = self._rooms.pop(event["portal"], None) if event["event"] == "announced" else None
+        if event["event"] != "announced":
+            return text
+        text += f"\n          your address there: {shell_word(event['address'])}"
+        room = self._rooms.pop(event["portal"], None)
         if room is not None:
             address = shlex.quote(event["address"])
             text += f"\n          a friend runs: ssbfast connect {address} --room {shlex.quote(room)}"

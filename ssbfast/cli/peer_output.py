@@ -58,8 +58,8 @@ class PeerWords:
             case {"event": "waiting", "peer": peer, "reason": reason, "id": me}:
                 hint = f"{_CONTINUED}does it follow you? You are {me}" if reason == REFUSED else ""
                 return f"waiting for {peer} ({reason}){hint}"
-            case {"event": "announced", "portal": portal, "address": address}:
-                return f"listed  in room {portal}{_CONTINUED}your address there: {shell_word(address)}"
+            case {"event": "announced", "portal": portal}:
+                return f"listed  in room {portal}"
             case {"event": "external", "portal": portal}:
                 return f"guest   in room {portal}: you reach its members, but no peer reaches you through it"
             case {"event": "private_address", "recipient": recipient, "address": address}:

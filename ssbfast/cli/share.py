@@ -208,6 +208,7 @@ class _Sharing:
         await _show(printer, self.offer.services)
         if tickets is not None and self.with_ticket:
             await self._invite(printer, tickets)
+        printer.text("Ctrl-C ends it.")
 
     def hang_up(self) -> bool:
         """Read the options again; return False when it was our terminal that is gone."""
