@@ -116,7 +116,7 @@ def _session(told: dict[str, Any], hosts: dict[str, str], now: float) -> list[st
         f"down {_moved(told['received'], told['receiving'])}",
         f"up {_moved(told['sent'], told['sending'])}",
         f"{told['connections']} connection{'' if told['connections'] == 1 else 's'}",
-        f"since {_ago(told['since'], now)}",
+        f"for {duration(max(0.0, now - told['since']))}",
     ]
     if told["portal"] is not None:
         items.append(f"via {hosts.get(told['portal']) or FeedId.parse(told['portal']).short}")
