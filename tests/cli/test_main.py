@@ -62,7 +62,7 @@ def test_help_names_the_commands_that_exist() -> None:
 def test_every_command_has_help(command: str) -> None:
     done = run(command, "--help")
     assert done.returncode == 0
-    assert "--json" in done.stdout or command in ("alias", "keys", "completion")
+    assert "--json" in done.stdout or command in ("alias", "config", "keys", "service", "completion")
     assert done.stderr == ""
 
 
