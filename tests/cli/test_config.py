@@ -25,7 +25,7 @@ path = "tunnel"
 
 [services]
 ssh = 22
-db = "unix:/run/db.sock"
+db = "192.0.2.1:5432"
 
 [for]
 db = ["laptop", "{Keypair.generate().id}"]
@@ -35,8 +35,10 @@ db = ["laptop", "{Keypair.generate().id}"]
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A user's folders, with one contact."""
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
+    for name in ("XDG_CONFIG_HOME", "APPDATA"):
+        monkeypatch.setenv(name, str(tmp_path / "config"))
+    for name in ("XDG_DATA_HOME", "LOCALAPPDATA"):
+        monkeypatch.setenv(name, str(tmp_path / "share"))
     with Store(tmp_path / "share" / "ssbfast" / "peer") as store:
         store.rename(LAPTOP, "laptop")
     return tmp_path
@@ -114,7 +116,7 @@ def test_show_tells_where_each_was_set(file: Path, tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("SSBFAST_PEER_PATH", "direct")
     monkeypatch.setenv("SSBFAST_PEER_NO_TICKET", "1")
     found = shown()
-    assert found["services"] == (["ssh=22", "db=unix:/run/db.sock"], f"{file}:6")
+    assert found["services"] == (["ssh=22", "db=192.0.2.1:5432"], f"{file}:6")
     assert found["name"] == ("home", f"{file}:2")
     assert found["path"] == ("direct", "environment")
     assert found["no-ticket"] == ("1", "environment")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pty
 import signal
 import socket
 import subprocess
@@ -74,6 +73,8 @@ def test_services_and_friends_change_and_no_session_ends(place: RoomProcesses) -
 
 
 def test_a_terminal_that_is_closed_ends_it_and_without_a_file_it_is_not_read(place: RoomProcesses) -> None:
+    import pty  # not on Windows
+
     file = options(place, "ssh = 22")
     command = [sys.executable, "-m", "ssbfast", "share", "--config", str(file), "--data", str(place.path("a"))]
     pid, terminal = pty.fork()
