@@ -28,7 +28,8 @@ class Keeper:
     Args:
         records: The store.
         registry: What the room knows of it in memory.
-        on_changes: Called in the loop with what is different, in order; before the call that changed it returns.
+        on_changes: Called in the loop with what is different, in order; before the call that changed it returns. With
+            nothing when something was written that is not in the registry: an invite.
         on_problem: Called with one line when the store cannot be read, once until it can be again; the same when it
             cannot be written, at most once in `RECORDS_PROBLEM_SECONDS`.
         on_written: Called with the seconds that a change took.
@@ -133,8 +134,9 @@ class Keeper:
             self._on_problem(problem)
 
     def _apply(self, news: News) -> None:
+        number = self.registry.number
         changes = self.registry.apply(news)
-        if changes:
+        if changes or self.registry.number != number:
             self._on_changes(changes)
 
     async def _look(self) -> None:

@@ -602,7 +602,7 @@ class RoomServer:
         self.carry_out(self._methods.changed(changes, self._now()))
         if not is_under_way:
             self._reach_some()
-        for name in dict.fromkeys(_CHANGED[type(change)] for change in changes):
+        for name in dict.fromkeys(_CHANGED[type(change)] for change in changes) or ("records",):
             self.events.tell_watchers(name)
 
     def _reach_some(self) -> None:

@@ -73,6 +73,16 @@ async def test_the_first_page_shows_who_is_here_and_follows(tmp_path: Path) -> N
             stream.close()
 
 
+async def test_an_invite_that_a_command_makes_is_seen_at_once(tmp_path: Path) -> None:
+    async with web_room(tmp_path) as place:
+        stream = await (await place.browser(await place.member(Role.ADMIN))).stream("/dashboard/events")
+        await _part(stream)
+        with RoomStore(tmp_path) as other:
+            other.create_invite(b"h" * 32, by=None)
+        assert "open invites</a></dt><dd>1<" in (await _part(stream))["numbers"]
+        stream.close()
+
+
 async def test_the_stream_of_a_blocked_member_ends(tmp_path: Path) -> None:
     async with web_room(tmp_path) as place:
         feed, other = await place.member(), await place.member()
