@@ -304,6 +304,12 @@ PAIRING_SESSIONS: Final = 8
 PAIRING_ATTEMPTS: Final = 32
 """Sessions that one ticket gets: its taker needs one, and some more on a bad line."""
 
+WORDS_GUESSES: Final = 5
+"""Wrong guesses of a ticket's words until these hold no more: five in four million."""
+
+WORDS_DRAWS: Final = 6
+"""Draws of words for which a room's nameplate may be taken, each with a chance of a quarter at most."""
+
 SERVICES: Final = 64
 """Services that a peer offers under names of their own."""
 
@@ -1079,6 +1085,24 @@ REGISTRATIONS_PER_ADDRESS: Final = 300 / 3600.0
 
 REGISTRATIONS_ADDRESS_BURST: Final = 300.0
 """The same at once."""
+
+NAMEPLATES_PER_KEY: Final = 1 / 60.0
+"""Nameplates of pairing that one key may announce or look for a second, in the long run."""
+
+NAMEPLATES_BURST: Final = 8.0
+"""The same at once: the maker of words draws again while a nameplate is taken."""
+
+NAMEPLATES_RATE_PER_ADDRESS: Final = 1 / 20.0
+"""The same from one address: with the burst a tenth of all 2,048 in the hour that words hold."""
+
+NAMEPLATES_ADDRESS_BURST: Final = 32.0
+"""The same at once."""
+
+NAMEPLATES: Final = 512
+"""Nameplates that a room keeps: a quarter of all, so that a new draw seldom meets one that is taken."""
+
+NAMEPLATES_PER_ADDRESS: Final = 16
+"""The same of one address."""
 
 WRITES_PER_KEY: Final = 0.1
 """Other calls a second of one key that change a room's records: it revokes an alias, it signs browsers out."""

@@ -4,7 +4,7 @@
     ticket = await tickets.make(room, seconds=3600)
     async with RoomClient(me, trust=trust, tickets=tickets) as client: ...
 
-The other end is `RoomClient.pair`. docs/protocol/pairing.md has the rules.
+The other end is `RoomClient.pair`, after `find_ticket` for words. docs/protocol/pairing.md has the rules.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ssbfast import limits
+from ssbfast.client.joined_room import JoinedRoom
+from ssbfast.client.words import OpenWords, draw, withdraw_nameplate
 from ssbfast.errors import BadInputError, RefusedError, SSBError, StoreError
 from ssbfast.ids import FeedId
 from ssbfast.keys import Keypair
@@ -29,6 +31,7 @@ from ssbfast.store.peer_tickets import Pairing
 from ssbfast.wire.address import parse_address
 from ssbfast.wire.address_types import MultiserverAddress
 from ssbfast.wire.pairing import METHOD, UNUSABLE, USED, Take, Taken, Ticket, room_bytes
+from ssbfast.wire.words import Words
 
 T = TypeVar("T")
 
@@ -103,6 +106,8 @@ class Tickets:
         name: What it calls itself.
         services: Returns the names of what it offers to a peer.
         on_paired: Called in the loop with each peer that has taken a ticket.
+        on_words_ended: Called in the loop when words hold no more although no peer used them: with `GUESSED`,
+            `EXPIRED` or `LOST` of `client/words.py`.
         now: The clock, seconds since 1970.
 
     Raises:
@@ -117,17 +122,20 @@ class Tickets:
         name: str | None = None,
         services: Callable[[FeedId], Sequence[str]] = lambda _who: (),
         on_paired: Callable[[Paired], None] = lambda _paired: None,
+        on_words_ended: Callable[[str], None] = lambda _reason: None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._me = me
         self._name = name
         self._services = services
         self._on_paired = on_paired
+        self._on_words_ended = on_words_ended
         self._now = now
         self._store = Store(data, now=now)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="tickets")
         self._guests: dict[Peer, _Guest] = {}
         self._attempts: Counter[FeedId] = Counter()
+        self._words: OpenWords | None = None
         self._api = Api()
         self._api.call(METHOD)(self._take)
 
@@ -145,8 +153,38 @@ class Tickets:
         """
         return await self._in_thread(make_ticket, self._store, self._me.id, room, seconds, self._now)
 
+    async def make_words(self, room: JoinedRoom, address: str, seconds: float = limits.TICKET_SECONDS) -> Words:
+        """Make a ticket, and three words that lead to it while this object is open. Words made before hold no more.
+
+        Args:
+            room: The room where this peer waits, joined.
+            address: Its addresses, joined by `;`.
+            seconds: How long ticket and words hold; a minute at least.
+
+        Raises:
+            BadInputError: The room's address cannot be in a ticket, or the time is out of bounds.
+            LimitError: Too many tickets are open, or the room's nameplates are taken.
+            RefusedError: The room knows no tickets in words, or does not want this one.
+            MissingExtraError: The extra `words` is not installed.
+            StoreError: The ticket cannot be written down.
+            SSBError: The session with the room ended, or there was no answer.
+        """
+        way, session = room_of_tickets(address), room.session
+        words = await draw(session)
+        if self._words is not None:
+            await self._words.close(withdraw=self._words.room is not room)
+        try:
+            ticket = await self.make(way, seconds)
+        except BaseException:
+            session.background(withdraw_nameplate(session))
+            raise
+        self._words = OpenWords(words, ticket, room, self._in_thread, seconds, self._on_words_ended)
+        return words
+
     async def close(self) -> None:
         """End the sessions of those that have not taken their ticket, and close the store. Harmless when closed."""
+        if self._words is not None:
+            await self._words.close()
         for peer in list(self._guests):
             peer.link.abort()
         self._worker.shutdown(wait=True)
@@ -165,6 +203,8 @@ class Tickets:
         Returns:
             What the caller is served.
         """
+        if self._words is not None and key == self._words.key:
+            return self._words.admit(guest)
         try:
             is_ours = await self._in_thread(self._store.holds, key)
         except (StoreError, RuntimeError):  # it cannot be read, or is closed: then nobody is let in by it
@@ -183,6 +223,8 @@ class Tickets:
         found = self._guests.pop(guest, None)
         if found is not None and found.end is not None:
             found.end.cancel()
+        if self._words is not None:
+            self._words.left(guest)
 
     def _end(self, guest: Peer) -> None:
         guest.link.abort()

@@ -32,6 +32,7 @@ from ssbfast.client.status import PathOutcome, Status, StatusTaker, choose_paths
 from ssbfast.client.targets import Private, parse_target, ways_into, ways_to
 from ssbfast.client.tunnel_auth import Trust, not_dialled
 from ssbfast.client.web_invites import claim_invite
+from ssbfast.client.words import ask_for_ticket, find_target
 from ssbfast.direct.options import PreferredPath
 from ssbfast.direct.udp import Address
 from ssbfast.errors import (
@@ -64,6 +65,7 @@ from ssbfast.wire.http_auth import is_nonce, new_nonce, solve
 from ssbfast.wire.muxrpc import Called
 from ssbfast.wire.pairing import Taken, Ticket
 from ssbfast.wire.private_tunnel import PrivateTunnelAddress
+from ssbfast.wire.words import Words
 
 _WEB_INVITES = ("https:", "http:", "ssb:")
 
@@ -473,6 +475,26 @@ class RoomClient:
         try:
             await self._open_tunnel(room, ticket.target, None, guest, me=ticket.key())
             return await take_ticket(guest, self.me, ticket, name)
+        finally:
+            await guest.close()
+
+    async def find_ticket(self, room: JoinedRoom, words: Words) -> Ticket:
+        """Return the ticket that words lead to, to be taken with `pair`. Each call is a guess: there are few.
+
+        Args:
+            room: The room where the peer waits that made the words, joined.
+            words: The words.
+
+        Raises:
+            RefusedError: The words are wrong or hold no more, no peer has them, or the room names another peer.
+            MissingExtraError: The extra `words` is not installed.
+            SSBError: The session ended, or there was no answer.
+        """
+        target = await find_target(room.session, words)
+        guest = Peer(path="tunnel", portal=room.id)
+        try:
+            await self._open_tunnel(room, target, None, guest, me=words.key(room.id, target))
+            return await ask_for_ticket(guest, words, room.id, target)
         finally:
             await guest.close()
 

@@ -129,8 +129,31 @@ class EndWebSessions:
     feed: FeedId
 
 
+@dataclass(frozen=True, slots=True)
+class AnnounceNameplate:
+    """A nameplate for a session, in place of its last one; None: none. The answer is true, or an error."""
+
+    session: int
+    req: int
+    nameplate: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FindNameplate:
+    """A nameplate to look for; the answer is the id of the peer whose session has it, or an error."""
+
+    session: int
+    req: int
+    nameplate: str
+
+
 Write: TypeAlias = RegisterAlias | RevokeAlias | EndWebSessions
 """What the shell does with the room's records, and answers later."""
 
-Effect: TypeAlias = Answer | Fail | StreamItem | StreamEnd | Splice | Joined | Left | Exclude | EndVisits | Write
+Nameplate: TypeAlias = AnnounceNameplate | FindNameplate
+"""What the shell does with the nameplates of pairing, within its budgets."""
+
+Effect: TypeAlias = (
+    Answer | Fail | StreamItem | StreamEnd | Splice | Joined | Left | Exclude | EndVisits | Write | Nameplate
+)
 """Joined and Left are news for logs and metrics; subscribers get theirs as StreamItem."""

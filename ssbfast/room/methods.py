@@ -13,6 +13,8 @@ rooms, whose clients rely on it when they re-subscribe).
 A room that keeps records serves aliases, members and sign-in as well, and asks its registry at each call what the
 caller may do: a change of role or mode acts at once (`changed`).
 
+Rooms of ssbfast alone keep the nameplates of pairing as well: docs/protocol/pairing.md.
+
 Source: SIP 6 and 7; ssb-room 1.3, go-ssb-room, ssb-tunnel 2.0.
 """
 
@@ -29,6 +31,7 @@ from ssbfast.room import alias_rules
 from ssbfast.room.attendants import Attendance
 from ssbfast.room.directory import Portal, refusal
 from ssbfast.room.effects import (
+    AnnounceNameplate,
     Answer,
     Changes,
     Effect,
@@ -36,6 +39,7 @@ from ssbfast.room.effects import (
     EndWebSessions,
     Exclude,
     Fail,
+    FindNameplate,
     Joined,
     Left,
     RegisterAlias,
@@ -62,6 +66,7 @@ from ssbfast.wire.muxrpc import (
     unknown_method_message,
 )
 from ssbfast.wire.muxrpc_body import clean_text
+from ssbfast.wire.words import is_nameplate
 
 _INSTANCES = 2**31
 """Instances of ssb-tunnel (several programs of one key at one portal) count from 0 and are below this."""
@@ -70,6 +75,7 @@ _INSTANCES = 2**31
 MEMBERS_ONLY = "only members of this room may see who is there"
 NOT_LISTED = "only members of this room may be announced in it"
 NO_LIST = "only members of this room may list aliases"
+NO_NAMEPLATE = "that is no nameplate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +173,8 @@ class RoomMethods:
             ("tunnel", "ping"): ("sync", self._time),
             ("gossip", "ping"): ("duplex", self._ping),
             ("invite", "use"): ("async", self._true),
+            ("pairing", "announce"): ("async", self._announce_nameplate),
+            ("pairing", "find"): ("async", self._find_nameplate),
             ("createHistoryStream",): ("source", self._nothing),
             ("manifest",): ("sync", self._manifest),
             ("whoami",): ("sync", self._whoami),
@@ -367,6 +375,20 @@ class RoomMethods:
         elif to in self._of_2018:
             forward["instance"] = 0  # its ssb-tunnel finds no peer without one; newer callers do not know it
         return [Splice(session, call.req, to, ("tunnel", "connect"), [forward], origin, target)]
+
+    def _announce_nameplate(self, session: int, call: Called, now: float) -> list[Effect]:
+        nameplate = call.args[0] if call.args else ""
+        if nameplate is not None and not is_nameplate(nameplate):
+            return [Fail(session, call.req, NO_NAMEPLATE)]
+        if not self._may(session, Action.ANNOUNCE):
+            return [Fail(session, call.req, NOT_LISTED)]
+        return [AnnounceNameplate(session, call.req, nameplate if isinstance(nameplate, str) else None)]
+
+    def _find_nameplate(self, session: int, call: Called, now: float) -> list[Effect]:
+        nameplate = call.args[0] if call.args else None
+        if not isinstance(nameplate, str) or not is_nameplate(nameplate) or not self._may(session, Action.CONNECT):
+            return [Fail(session, call.req, NO_NAMEPLATE)]
+        return [FindNameplate(session, call.req, nameplate)]
 
     # ------------------------------------------------------------ aliases, members, sign-in
 

@@ -101,6 +101,13 @@ _KINDS: Final[Mapping[str, _Kind]] = {
         (limits.VISITS_PER_ADDRESS, limits.VISITS_ADDRESS_BURST),
         (limits.OPENS_OWN, limits.OPENS_OWN_BURST),
     ),
+    "nameplates": _Kind(
+        "nameplates of pairing that are announced or looked for",
+        (limits.NAMEPLATES_PER_KEY, limits.NAMEPLATES_BURST),
+        (limits.NAMEPLATES_RATE_PER_ADDRESS, limits.NAMEPLATES_ADDRESS_BURST),
+        per="an hour",
+        seconds=3600.0,
+    ),
     "registrations": _Kind(
         "aliases that are registered",
         (limits.REGISTRATIONS_PER_KEY, limits.REGISTRATIONS_BURST),
@@ -117,6 +124,9 @@ _KINDS: Final[Mapping[str, _Kind]] = {
 
 DELAYED: Final = ("calls", "announcements", "lists", "opens", "visits")
 """Calls, and what of them costs others. A session that spends more is not read for a while."""
+
+NAMEPLATES: Final = ("nameplates",)
+"""Calls that tell of nameplates. They are refused, not delayed."""
 
 REFUSED: Final = ("registrations", "writes")
 """Calls that change a room's records. They are refused, not delayed."""

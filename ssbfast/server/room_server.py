@@ -28,12 +28,14 @@ from ssbfast.net.relay import Relay
 from ssbfast.room.admission import Admission
 from ssbfast.room.directory import Portal
 from ssbfast.room.effects import (
+    AnnounceNameplate,
     Answer,
     Effect,
     EndVisits,
     EndWebSessions,
     Exclude,
     Fail,
+    FindNameplate,
     Joined,
     Left,
     RegisterAlias,
@@ -50,9 +52,10 @@ from ssbfast.server.drain import drain
 from ssbfast.server.events import EventSink, RoomEvents
 from ssbfast.server.inbound import Inbound, MeteredInbound
 from ssbfast.server.keeper import Keeper
-from ssbfast.server.limit_table import REFUSED, RoomCaps
+from ssbfast.server.limit_table import NAMEPLATES, REFUSED, RoomCaps
 from ssbfast.server.live_room import LiveRoom
 from ssbfast.server.measures import Measures
+from ssbfast.server.nameplates import Nameplates
 from ssbfast.server.own_calls import OwnCalls
 from ssbfast.server.presence import WebPresence
 from ssbfast.server.refusals import Refusals, Why
@@ -105,6 +108,7 @@ class RoomServer:
         keeper: What changes the records; None without records.
         measures: What was counted since the start.
         events: Tells of what happens; `events.watch` for those that look on.
+        nameplates: The nameplates of pairing that peers have announced.
         live: Who is here, and what they have open.
         tunnels: The tunnels that run.
         web: What it tells of its web site.
@@ -174,6 +178,7 @@ class RoomServer:
         self.live = LiveRoom(self.portal, self.registry, self._sessions)
         self.tunnels = Tunnels(self)
         self.own_calls = OwnCalls(self.portal, self._sessions)
+        self.nameplates = Nameplates(Rates(self._caps.allowances(NAMEPLATES)), self._now, self.limit_reached)
         self._performers: dict[type[Effect], Callable[[RoomSession, Any], None]] = {
             Answer: lambda session, effect: session.answer(effect.req, effect.value),
             Fail: lambda session, effect: session.refuse(effect.req, effect.message),
@@ -185,6 +190,8 @@ class RoomServer:
             RegisterAlias: self._write,
             RevokeAlias: self._write,
             EndWebSessions: self._write,
+            AnnounceNameplate: self.nameplates.announce,
+            FindNameplate: self.nameplates.find,
         }
         self._next_session = 1
         self._without_place: set[RoomSession] = set()  # proven, and refused because the room is full
@@ -332,7 +339,7 @@ class RoomServer:
         compact(self._sessions)
         held = self.limits
         places = (held.connections, held.sessions, held.tunnels)
-        for owner in (self._methods, self.relay, *places, held.rates, held.penalties):
+        for owner in (self._methods, self.relay, *places, held.rates, held.penalties, self.nameplates.rates):
             owner.compact()
 
     @property
@@ -503,6 +510,7 @@ class RoomServer:
         self.measures.handshakes["ended"] += 1
         if session.number and self._sessions.pop(session.number, None) is not None:
             self.own_calls.session_lost(session)
+            self.nameplates.forget(session)
             self.carry_out(self._methods.session_closed(session.number, self._now()))
         if self._emptied is not None and not self._sessions:
             self._emptied.set()
@@ -529,7 +537,7 @@ class RoomServer:
 
     def _sweep(self) -> None:
         self._sweeping = None
-        tables: list[Rates | Penalties] = [self.limits.rates, self.limits.penalties]
+        tables: list[Rates | Penalties] = [self.limits.rates, self.limits.penalties, self.nameplates.rates]
         if self._writes is not None:
             tables.append(self._writes.rates)
         for table in tables:

@@ -6,7 +6,18 @@ from typing import Any
 
 from ssbfast.ids import FeedId
 from ssbfast.room.directory import Portal
-from ssbfast.room.effects import Answer, Effect, Fail, Joined, Left, Splice, StreamEnd, StreamItem
+from ssbfast.room.effects import (
+    AnnounceNameplate,
+    Answer,
+    Effect,
+    Fail,
+    FindNameplate,
+    Joined,
+    Left,
+    Splice,
+    StreamEnd,
+    StreamItem,
+)
 from ssbfast.room.methods import RoomInfo, RoomMethods
 from ssbfast.wire.muxrpc import (
     STREAM,
@@ -157,6 +168,10 @@ class MemoryRoom:
                     self.send(effect.session, self.mux[effect.session].answer(effect.req, effect.value))
                 case Fail():
                     self.send(effect.session, self.mux[effect.session].fail(effect.req, effect.message))
+                case AnnounceNameplate() | FindNameplate():  # the shell's own; here it finds none
+                    is_own = isinstance(effect, AnnounceNameplate)
+                    mux = self.mux[effect.session]
+                    self.send(effect.session, mux.answer(effect.req, True) if is_own else mux.fail(effect.req, "none"))
                 case StreamEnd():
                     self.send(effect.session, self.mux[effect.session].end(effect.req))
                 case StreamItem():

@@ -110,6 +110,7 @@ def test_manifest_names_what_is_served(room: MemoryRoom) -> None:
     assert manifest["room"] == {"metadata": "async", "attendants": "source", "connect": "duplex", "ping": "sync"}
     assert manifest["createHistoryStream"] == "source"
     assert manifest["gossip"] == {"ping": "duplex"}
+    assert manifest["pairing"] == {"announce": "async", "find": "async"}
 
 
 def test_a_history_stream_is_empty(room: MemoryRoom) -> None:
@@ -161,6 +162,19 @@ def test_reflectors_are_told_if_there_are_any() -> None:
 def test_room_info() -> None:
     told = RoomInfo("room.example").as_json(membership=False, features=("tunnel", "room2"))
     assert told == {"name": "room.example", "membership": False, "features": ["tunnel", "room2"]}
+
+
+@pytest.mark.parametrize("name", ["pairing.announce", "pairing.find"])
+def test_what_is_no_nameplate(room: MemoryRoom, name: str) -> None:
+    client = room.enter(A)
+    values: list[Any] = [7, "", "ma", "maples-all", "Maple", "map le", "maple\n", "m\u00e4ple", ["maple"], {}, False]
+    for args in ([], *([value] for value in values)):
+        error = client.call(name, *args)
+        assert isinstance(error, RemoteError), args
+        assert error.message == "that is no nameplate"
+    assert isinstance(client.call("pairing.find", None), RemoteError)
+    assert client.call("pairing.announce", None) is True
+    assert client.call("pairing.announce", "maple") is True
 
 
 # ---------------------------------------------------------------- announcing
