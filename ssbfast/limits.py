@@ -313,6 +313,22 @@ WORDS_DRAWS: Final = 6
 SERVICES: Final = 64
 """Services that a peer offers under names of their own."""
 
+DATAGRAM: Final = 65_507
+"""Bytes of a datagram of a UDP service: more fit no packet of IPv4."""
+
+FLOW_IDLE_SECONDS: Final = 60.0
+"""A flow of datagrams over which nothing goes ends: its program may have ended, which UDP does not tell. WireGuard's
+keepalive comes every 25 s. (Flows are counted as connections are, `FORWARDS_PER_PEER`.)"""
+
+DATAGRAM_BUFFER: Final = 1 * MiB
+"""Bytes that a socket of a flow may hold for us, where the system allows it: 50 ms of 20 MB/s."""
+
+FLOW_EARLY: Final = 64 * KiB
+"""Bytes of datagrams that wait until the socket to their service is there: a name may have to be looked up."""
+
+FLOW_PAUSE_SECONDS: Final = 1.0
+"""After a flow was refused no other is asked for: else each datagram would ask."""
+
 SOCKS_OPENINGS: Final = 256
 """Connections to a SOCKS5 port that have not said yet where they want to go: programs do at once."""
 

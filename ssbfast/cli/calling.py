@@ -37,7 +37,7 @@ from ssbfast.cli.peer_output import PeerWords
 from ssbfast.cli.resolve_target import Parsed, Target, look_up, parse, resolve, split_service
 from ssbfast.errors import AliasError, BadInputError
 from ssbfast.ids import FeedId, NetworkId
-from ssbfast.net.endpoints import Place
+from ssbfast.net.endpoints import Place, UdpEndpoint
 from ssbfast.pasted.web_links import AliasLink, InviteLink
 
 if TYPE_CHECKING:
@@ -87,6 +87,8 @@ def run_calls(
     for _text, found, _service in parsed:
         if not rooms and not isinstance(found, AliasLink) and (not isinstance(found, Target) or found.room is None):
             raise click.UsageError("Missing option '--room'.")
+    if isinstance(bind, UdpEndpoint) and any(service is None for *_, service in parsed):
+        raise BadInputError("a UDP service is reached by its name, as home/wg")
     trust.check()
     paths.check()
     wanted, known = [], dict[RoomAddress, None]()

@@ -9,7 +9,7 @@ import ipaddress
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ssbfast import limits
 from ssbfast.cli.path_options import PathGate
@@ -17,14 +17,17 @@ from ssbfast.cli.peer_output import forward_problem
 from ssbfast.cli.resolve_target import Target
 from ssbfast.cli.standard_error import warn
 from ssbfast.errors import BadInputError, RefusedError, RemoteError, SSBError
-from ssbfast.net.endpoints import Endpoint, Place, UnixPath, show_place
+from ssbfast.net.endpoints import Endpoint, Place, UdpEndpoint, UnixPath, show_place
 
 if TYPE_CHECKING:
     from ssbfast.cli.output import Event, Printer
     from ssbfast.cli.stdio import StdioListener
+    from ssbfast.net.forward.datagrams import DatagramListener
     from ssbfast.net.forward.service import Offered
     from ssbfast.net.forward.tcp import ForwardListener
     from ssbfast.net.peer import Peer
+
+Listener = TypeVar("Listener", "ForwardListener", "DatagramListener", "StdioListener")
 
 _HERE: Final = "127.0.0.1"
 _WEB_PORTS: Final = frozenset({80, 3000, 5000, 9090, *range(8000, 9000)})
@@ -60,14 +63,22 @@ class ListenerMaker:
             "told": lambda complaint: tell(forward_problem(complaint)),
         }
 
-    async def listen(self, place: Place, service: str | None) -> ForwardListener:
-        """Return a listener that listens there. Raises OSError."""
+    async def listen(self, place: Place, service: str | None) -> ForwardListener | DatagramListener:
+        """Return a listener that listens there, at a UDP place for datagrams to a named service. Raises OSError."""
+        if isinstance(place, UdpEndpoint) and service is not None:
+            return await self._listen_udp(place, service)
         from ssbfast.net.forward.tcp import ForwardListener, UnixForwardListener
 
         options = {**self._options, "service": service}
         if isinstance(place, UnixPath):
             return await self._started(UnixForwardListener(place.path, **options))
         return await self._started(ForwardListener(place.host, place.port, **options))
+
+    async def _listen_udp(self, place: UdpEndpoint, service: str) -> DatagramListener:
+        from ssbfast.net.forward.datagrams import DatagramListener
+
+        options = {name: self._options[name] for name in ("per_peer", "told")}
+        return await self._started(DatagramListener(place.host, place.port, service=service, **options))
 
     def carry_given(self, service: str | None) -> ForwardListener:
         """Return what carries connections that it is given: it listens nowhere."""
@@ -85,7 +96,7 @@ class ListenerMaker:
         await self._started(listener)
         return listener
 
-    async def _started(self, listener: ForwardListener) -> ForwardListener:
+    async def _started(self, listener: Listener) -> Listener:
         self._stack.push_async_callback(listener.close)
         await listener.start()
         return listener
@@ -164,6 +175,8 @@ class LocalEnds:
 
     async def _open(self, offered: dict[str, Offered]) -> None:
         """Listen for all that is wanted. A target without a service stands for all that is offered."""
+        from ssbfast.net.forward.service import UDP
+
         names = [wanted.service for wanted in self._wanted if wanted.service is not None]
         if len(names) < len(self._wanted):
             names += offered
@@ -174,12 +187,13 @@ class LocalEnds:
             raise RefusedError(f"{whose} offers no {', '.join(missing) or 'service'}; {has}")
         self._wanted = ()
         for name in dict.fromkeys(names):
-            port = offered[name].port
+            port, form = offered[name].port, UdpEndpoint if offered[name].kind == UDP else Endpoint
             try:
-                place = await self._listen(Endpoint(_HERE, port or 0), name)
+                place = await self._listen(form(_HERE, port or 0), name)
             except OSError:  # it is taken, or only root may have it
-                place = await self._listen(Endpoint(_HERE, 0), name)
-            self._tell_bound(place, name, is_web=port in _WEB_PORTS and name not in _NOT_WEB)
+                place = await self._listen(form(_HERE, 0), name)
+            is_web = form is Endpoint and port in _WEB_PORTS and name not in _NOT_WEB
+            self._tell_bound(place, name, is_web=is_web)
 
     async def _listen(self, place: Place, service: str | None) -> Place:
         listener = await self._make.listen(place, service)

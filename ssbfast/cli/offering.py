@@ -139,7 +139,7 @@ class Offer:
 
 def _told(services: Sequence[Service]) -> list[dict[str, str]]:
     """Return services as `ssbfast status` shows them; one without a name by its place."""
-    return [{"name": one.name or show_place(one.place), "kind": "tcp"} for one in services]
+    return [{"name": one.name or show_place(one.place), "kind": one.kind} for one in services]
 
 
 async def _nothing_more(_room: JoinedRoom) -> None:

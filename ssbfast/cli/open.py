@@ -22,7 +22,7 @@ from ssbfast.net.endpoints import Endpoint, Place
     callback=callback(parse_place),
     help="Serve SOCKS5 there for the services of all friends: SERVICE.NICK.ssb, or NICK.ssb.",
 )
-@calling_options(bind="Local address for one service, or unix:PATH. Default: its own port on 127.0.0.1.")
+@calling_options(bind="Local address for one service, unix:PATH or udp:HOST:PORT. Default: its own port on 127.0.0.1.")
 @full_option
 @peer_options
 def open(targets: tuple[str, ...], socks: Place | None, **options: Any) -> int:
@@ -40,6 +40,7 @@ def open(targets: tuple[str, ...], socks: Place | None, **options: Any) -> int:
       ssbfast open home/jellyfin
       ssbfast open home/jellyfin home/git laptop
       ssbfast open home/jellyfin --bind 127.0.0.1:9000
+      ssbfast open home/wg --bind udp:127.0.0.1:51820
       ssbfast open --socks 127.0.0.1:1080
       curl --proxy socks5h://127.0.0.1:1080 http://jellyfin.home.ssb
     """

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ssbfast.client.direct_paths import Direct
     from ssbfast.ids import FeedId
     from ssbfast.net.endpoints import Endpoint
+    from ssbfast.net.forward.datagrams import DatagramListener
     from ssbfast.net.forward.tcp import ForwardListener
     from ssbfast.net.peer import Peer
 
@@ -156,12 +157,12 @@ class PathGate:
     def __init__(self, who: FeedId, *, only_direct: bool) -> None:
         self._who = str(who)
         self._only_direct = only_direct
-        self._listeners: list[ForwardListener] = []
+        self._listeners: list[ForwardListener | DatagramListener] = []
         self._peer: Peer | None = None
         self._open: Peer | None = None
         self._problem: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def add(self, listener: ForwardListener) -> None:
+    def add(self, listener: ForwardListener | DatagramListener) -> None:
         """Let the connections of one more listener in."""
         self._listeners.append(listener)
         listener.peer = self._open

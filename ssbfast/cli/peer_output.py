@@ -66,7 +66,7 @@ class PeerWords:
                 return f"private address for {recipient}:{_CONTINUED}{shell_word(address)}"
             case {"event": "forward_problem", "peer": peer, "reason": reason, "count": count}:
                 whose = "" if peer is None else f"{peer} "
-                return f"service {whose}({reason}{f'; {count} connections' if count > 1 else ''})"
+                return f"service {whose}({reason}{f'; {count} times' if count > 1 else ''})"
         return self._of_caller(event)
 
     def _of_caller(self, event: Event) -> str:

@@ -36,7 +36,7 @@ from ssbfast.cli.standard_error import warn
 from ssbfast.cli.ticket import invitation, ticket_event
 from ssbfast.errors import BadInputError, SSBError
 from ssbfast.ids import FeedId, NetworkId
-from ssbfast.net.endpoints import Endpoint, Place, show_place
+from ssbfast.net.endpoints import Endpoint, Place, UdpEndpoint, show_place
 from ssbfast.room.tunnel_auth import Policy
 from ssbfast.wire.pairing import is_name
 
@@ -103,8 +103,9 @@ def share(
 ) -> int:
     """Offer services by name to your friends, and print a ticket that lets in one more friend.
 
-    A service is NAME=HOST:PORT, NAME=PORT for this machine, or NAME=unix:PATH. The friend runs `ssbfast pair TICKET`
-    once, then `ssbfast open NICK/NAME`. A service that a friend may not use looks to it as if it did not exist.
+    A service is NAME=HOST:PORT, NAME=PORT for this machine, NAME=unix:PATH, or NAME=udp:HOST:PORT. The friend runs
+    `ssbfast pair TICKET` once, then `ssbfast open NICK/NAME`. A service that a friend may not use looks to it as if it
+    did not exist.
     Each option can stand in a file (--config), the services below `[services]`, and in the environment:
     SSBFAST_PEER_ROOM is --room. On SIGHUP it reads the file again: no session ends.
 
@@ -113,7 +114,7 @@ def share(
       ssbfast share
       ssbfast share jellyfin=8096 ssh=22 --room net:room.example:8008~shs:KEY
       ssbfast share db=unix:/run/db.sock web=127.0.0.1:8000 --room ROOM --for laptop:db
-      ssbfast share ssh=22 --room ROOM --for laptop,phone --no-ticket
+      ssbfast share ssh=22 wg=udp:51820 --room ROOM --for laptop,phone --no-ticket
     """
     from ssbfast.cli.runner import run_until_stopped
 
@@ -280,7 +281,8 @@ async def _show(printer: Printer, services: Sequence[Service]) -> None:
     places = [show_place(service.place) for service in services]
     names, width = max(len(str(service.name)) for service in services), max(map(len, places))
     for service, place, problem in zip(services, places, problems, strict=True):
-        state = "answers" if problem is None else _in_capitals(problem)
+        answers = "UDP: cannot be asked" if isinstance(service.place, UdpEndpoint) else "answers"
+        state = answers if problem is None else _in_capitals(problem)
         printer.text(f"  {service.name:{names}}  {place:{width}}  {state}")
         if printer.as_json:
             printer.event({"event": "service", "name": service.name, "place": place, "problem": problem})

@@ -290,7 +290,7 @@ class _Friend:
 
     async def _ask(self, name: str | None) -> dict[str, Offered] | None:
         """Return what it offers, asked once a session, and again for a name that is new; None when it has no names."""
-        from ssbfast.net.forward.service import Offered
+        from ssbfast.net.forward.service import TCP, Offered
         from ssbfast.net.forward.tcp import SERVICES
 
         async with self._asking:
@@ -305,7 +305,7 @@ class _Friend:
                 except SSBError:  # the session is over
                     await peer.wait_closed()
                     continue
-                self._offered = {one.name: one for one in Offered.read(answer)}
+                self._offered = {one.name: one for one in Offered.read(answer) if one.kind == TCP}
                 return self._offered
 
     async def _session(self) -> Peer:

@@ -68,13 +68,21 @@ class UnixPath:
     path: str
 
 
+@dataclass(frozen=True, slots=True)
+class UdpEndpoint(Endpoint):
+    """The address of a UDP service."""
+
+
 Place = Endpoint | UnixPath
 """Where a service listens, or where programs find one."""
 
 
 def show_place(place: Place) -> str:
-    """Return a place as people write it: HOST:PORT or unix:PATH."""
-    return f"unix:{place.path}" if isinstance(place, UnixPath) else show(place.host, place.port)
+    """Return a place as people write it: HOST:PORT, udp:HOST:PORT or unix:PATH."""
+    if isinstance(place, UnixPath):
+        return f"unix:{place.path}"
+    shown = show(place.host, place.port)
+    return f"udp:{shown}" if isinstance(place, UdpEndpoint) else shown
 
 
 def _split(text: str) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from typing import Final
 
 from ssbfast import limits
 from ssbfast.errors import BadInputError
-from ssbfast.net.endpoints import DEFAULT_PORT, Endpoint, Place, UnixPath
+from ssbfast.net.endpoints import DEFAULT_PORT, Endpoint, Place, UdpEndpoint, UnixPath
 from ssbfast.pasted.tidy_text import tidy
 
 _HERE: Final = "127.0.0.1"
@@ -30,6 +30,7 @@ _PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443, "ssh": 22, "tcp
 _URL: Final = re.compile(r"(?i)([a-z][a-z0-9+.-]*)://(.*)")
 _PREFIX: Final = re.compile(r"(?i)(tcp|net):(?=.*:[0-9]+$)")
 _UNIX: Final = "unix:"
+_UDP: Final = "udp:"
 _STUN: Final = re.compile(r"(?i)stun:(//)?")
 
 
@@ -46,8 +47,11 @@ def read_service(text: str) -> Endpoint:
 
 
 def read_place(text: str) -> Place:
-    """Read the place of a service: unix:PATH, or what `read_service` reads."""
+    """Read the place of a service: unix:PATH, or what `read_service` reads, behind udp: for one of UDP."""
     given = text.strip()
+    if given.startswith(_UDP):
+        found = read_service(given.removeprefix(_UDP))
+        return UdpEndpoint(found.host, found.port)
     if not given.startswith(_UNIX):
         return read_service(text)
     path = given.removeprefix(_UNIX)

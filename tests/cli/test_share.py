@@ -19,12 +19,14 @@ from ssbfast.cli.resolve_target import split_service
 from ssbfast.errors import BadInputError, RefusedError
 from ssbfast.keys import load_secret
 from ssbfast.net.forward.tcp import METHOD, ServiceServer
+from ssbfast.pasted.endpoint import read_place
 from ssbfast.store.peer_store import Store
 from tests.helpers.clients import room_with_clients
 from tests.helpers.commands import assert_unusable, run_here
 from tests.helpers.commands_here import CommandHere
 from tests.helpers.forwards import TcpEnd, TcpService
 from tests.helpers.room_processes import free_port
+from tests.helpers.udp import udp_program, udp_service
 
 ROOM = "net:127.0.0.1:9~shs:WYKP7NFtjOAe9iuSwVvU4r3Bn+tAMi1TYowFcw0CCUA="
 
@@ -89,6 +91,36 @@ async def ask(place: str, data: bytes = b"hello") -> bytes:
         return await wire.rest()
     finally:
         await wire.close()
+
+
+# ---------------------------------------------------------------- UDP
+
+
+async def test_a_udp_service(tmp_path: Path) -> None:
+    """It is found at its own port, or a free one, or where it is told to be; what is not there is said in capitals."""
+    async with house(tmp_path) as at, udp_service() as wg:
+        at.friend("laptop")
+        home = await at.share(f"wg=udp:{wg.port}", f"dns=udp:127.0.0.1:{free_port()}", await at.service("web"))
+        await home.event("announced")
+        shown = [text for text in home.texts if text.startswith("  ")]
+        assert shown[0] == f"  wg   udp:127.0.0.1:{wg.port}  UDP: cannot be asked"
+        assert shown[1].endswith("  NOTHING LISTENS THERE")
+        laptop = await at.run("open", "laptop", "home")
+        bound = await laptop.event("bound", service="wg")
+        assert bound["bind"].startswith("udp:127.0.0.1:") and bound["url"] is None
+        other = await at.run("open", "laptop", "home/wg", "--bind", "udp:127.0.0.1:0")
+        for place in (bound["bind"], (await other.event("bound"))["bind"]):
+            await other.event("connected")
+            async with udp_program(read_place(place)) as program:
+                program.send(b"hello")
+                assert await program.read() == b"hello"
+        web = await laptop.event("bound", service="web")
+        assert await ask(web["bind"]) == b"web:hello"
+
+
+def test_a_udp_port_needs_a_name(tmp_path: Path) -> None:
+    done = run_here("connect", f"@{'A' * 43}=.ed25519", "--room", ROOM, "--bind", "udp:0", "--data", str(tmp_path))
+    assert_unusable(done, "by its name")
 
 
 # ---------------------------------------------------------------- the road

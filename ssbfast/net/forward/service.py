@@ -13,7 +13,7 @@ from typing import Any, Final
 from ssbfast import limits
 from ssbfast.errors import BadInputError
 from ssbfast.ids import FeedId
-from ssbfast.net.endpoints import Endpoint, Place, UnixPath, show_place
+from ssbfast.net.endpoints import Endpoint, Place, UdpEndpoint, UnixPath, show_place
 from ssbfast.net.happy_eyeballs import FailedAddresses
 from ssbfast.net.name_lookup import resolve
 from ssbfast.net.socket_names import system_reason
@@ -31,7 +31,8 @@ NO_SERVICE: Final = "no such service"
 FAILURES: Final = (OSError, UnicodeError, asyncio.TimeoutError)
 """What a connection to a service may fail with."""
 
-_TCP: Final = "tcp"
+TCP: Final = "tcp"
+UDP: Final = "udp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,11 @@ class Service:
     name: str | None = None
     friends: frozenset[FeedId] | None = None
 
+    @property
+    def kind(self) -> str:
+        """Return what peers are told of it: `TCP` (a Unix socket's, too) or `UDP`."""
+        return UDP if isinstance(self.place, UdpEndpoint) else TCP
+
     def is_for(self, who: FeedId) -> bool:
         """Return whether a peer may use it."""
         return self.friends is None or who in self.friends
@@ -58,7 +64,7 @@ class Service:
 
 
 class ServiceTable:
-    """The services of one peer, in order; the first is the one that callers get who name none.
+    """The services of one peer, in order; the first of TCP is the one that callers get who name none.
 
     services: one at least. Raises BadInputError for names that are none, or stand there twice, and for too many.
     """
@@ -66,7 +72,7 @@ class ServiceTable:
     def __init__(self, services: Sequence[Service]) -> None:
         if not 0 < len(services) <= limits.SERVICES:
             raise BadInputError(f"a peer offers 1 to {limits.SERVICES} services")
-        self.first: Final = services[0]
+        self.first: Final = next((service for service in services if service.kind == TCP), None)
         self._named: dict[str, Service] = {}
         for service in services:
             if service.name is None:
@@ -77,13 +83,13 @@ class ServiceTable:
                 raise BadInputError(f"two services have the name {service.name}")
             self._named[service.name] = service
 
-    def find(self, name: object, who: FeedId) -> Service | None:
-        """Return the service of this name; None when there is none, or it is not for this peer.
+    def find(self, name: object, who: FeedId, kind: str = TCP) -> Service | None:
+        """Return the service of this name and kind; None when there is none, or it is not for this peer.
 
         name: as a peer sent it.
         """
         service = self._named.get(name_in(name) or "")
-        return service if service is not None and service.is_for(who) else None
+        return service if service is not None and service.kind == kind and service.is_for(who) else None
 
     def of(self, who: FeedId) -> Iterator[Service]:
         """Yield the services with a name that a peer may use."""
@@ -97,10 +103,12 @@ class Offered:
     Attributes:
         name: What it is called.
         port: Its port there; None when it has none, or the peer does not say.
+        kind: `TCP` or `UDP`.
     """
 
     name: str
     port: int | None = None
+    kind: str = TCP
 
     @classmethod
     def read(cls, value: object) -> tuple[Offered, ...]:
@@ -111,16 +119,16 @@ class Offered:
 
     @classmethod
     def _one(cls, value: object) -> Offered | None:
-        if not isinstance(value, dict) or value.get("kind") != _TCP:
+        if not isinstance(value, dict) or (kind := value.get("kind")) not in (TCP, UDP):
             return None
         name, port = name_in(value.get("name")), value.get("port")
         is_port = type(port) is int and 0 < port < 2**16
-        return None if name is None else cls(name, port if is_port else None)
+        return None if name is None else cls(name, port if is_port else None, kind)
 
 
 def offer_of(service: Service) -> dict[str, Any]:
     """Return what `forward.services` tells of a service."""
-    told: dict[str, Any] = {"name": service.name, "kind": _TCP}
+    told: dict[str, Any] = {"name": service.name, "kind": service.kind}
     return {**told, "port": service.place.port} if isinstance(service.place, Endpoint) else told
 
 
@@ -166,19 +174,37 @@ async def look_for(place: Place) -> str | None:
     """Return why the service cannot be reached just now, in words, or None.
 
     A service of this machine is not connected to where that can be found out otherwise: `nc -l` serves one connection.
+    One of UDP on another machine cannot be asked.
     """
     try:
-        if not isinstance(place, Endpoint) or not await _is_taken(place):
+        if isinstance(place, UdpEndpoint):
+            if not await _is_taken(place, socket.SOCK_DGRAM):
+                return f"nothing listens at {show_place(place)}"
+        elif not isinstance(place, Endpoint) or not await _is_taken(place):
             (await asyncio.wait_for(open_socket(place), limits.DIAL_SECONDS)).close()
     except FAILURES as error:
         return why_not(error, place)
     return None
 
 
-async def _is_taken(place: Endpoint) -> bool:
-    """Return whether a socket of ours listens there; False also where that cannot be told. Raises as `resolve` does."""
-    found = await asyncio.wait_for(resolve(place.host, place.port), limits.DIAL_SECONDS)
-    return any(map(_is_bound, found))
+async def _is_taken(place: Endpoint, kind: int = socket.SOCK_STREAM) -> bool:
+    """Return whether a socket of ours listens there. Raises as `resolve` does.
+
+    Where that cannot be told: False for TCP, True for UDP.
+    """
+    found = await asyncio.wait_for(resolve(place.host, place.port, kind=kind), limits.DIAL_SECONDS)
+    return any(map(_is_bound if kind == socket.SOCK_STREAM else _is_not_free, found))
+
+
+def _is_not_free(found: Any) -> bool:
+    """Return False for a UDP port of this machine that no socket has."""
+    family, kind, protocol, _name, address = found
+    try:
+        with socket.socket(family, kind, protocol) as sock:
+            sock.bind(address)
+    except OSError:
+        return True
+    return False
 
 
 def _is_bound(found: Any) -> bool:

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from ssbfast import limits
@@ -26,6 +26,7 @@ from ssbfast.net.api import Api, OpenStream
 from ssbfast.net.endpoints import Endpoint, Place, UnixPath
 from ssbfast.net.forward import service
 from ssbfast.net.forward.connection import Carried
+from ssbfast.net.forward.datagrams import DatagramServer
 from ssbfast.net.forward.failures import Complaint, Complaints
 from ssbfast.net.forward.service import Service, ServiceTable
 from ssbfast.net.happy_eyeballs import FailedAddresses
@@ -218,17 +219,19 @@ class ServiceServer(_Forward):
         self.services = tuple(services)
         """What is offered now."""
         self._allow = allow
+        self._flows = DatagramServer(self._find_udp, per_peer, self._complain)
         self._failed_addresses = FailedAddresses()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def register(self, api: Api) -> None:
-        """Serve `forward.open`, `forward.service` and `forward.services`, and streams of direct paths, from now on.
+        """Serve the methods of a forward, and streams of direct paths, from now on.
 
         Args:
-            api: Peers that are served this api may open connections.
+            api: Peers that are served this api may open connections and flows.
         """
         api.carried(METHOD, self.accept)
         api.carried(SERVICE, self.accept_named)
+        self._flows.register(api)
         api.call(SERVICES)(self._list)
         api.forwards = self
 
@@ -251,6 +254,7 @@ class ServiceServer(_Forward):
             now = still.get((connection.service.name, connection.service.place))
             if now is None or not now.is_for(connection.peer.id):
                 connection.reset(GONE)
+        self._flows.look_again()
 
     def names_for(self, who: FeedId) -> list[str]:
         """Return the names of the services that a peer may use."""
@@ -258,10 +262,11 @@ class ServiceServer(_Forward):
 
     def accept(self, peer: Peer, called: Called) -> None:
         """Accept a connection to the first service. Called at once, so that its bytes find their inlet."""
-        if not self._allow(peer) or not self._services.first.is_for(peer.id):
+        first = self._services.first
+        if first is None or not self._allow(peer) or not first.is_for(peer.id):
             peer.refuse(called.req, unknown_method_message(called.name))
         else:
-            self._accept(peer, called.req, self._services.first)
+            self._accept(peer, called.req, first)
 
     def accept_named(self, peer: Peer, called: Called) -> None:
         """Accept a connection to a service by its name, as `accept` does."""
@@ -288,6 +293,9 @@ class ServiceServer(_Forward):
 
     def _find(self, peer: Peer, name: object) -> Service | None:
         return self._services.find(name, peer.id) if self._allow(peer) else None
+
+    def _find_udp(self, peer: Peer, name: object) -> Service | None:
+        return self._services.find(name, peer.id, service.UDP) if self._allow(peer) else None
 
     async def _list(self, peer: Peer, *_args: object) -> list[dict[str, Any]]:
         may_ask = is_admitted(peer) or self._allow(peer)  # on its way to a direct path, it is to know what for
@@ -342,6 +350,7 @@ class ServiceServer(_Forward):
 
     async def close(self) -> None:
         """Reset every connection, stop those that are being made; returns when nothing is left of them."""
+        await self._flows.close()
         await super().close()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
@@ -352,7 +361,7 @@ class ServiceServer(_Forward):
         task.add_done_callback(self._tasks.discard)
 
     async def _connect(self, connection: Carried) -> None:
-        wanted = connection.service or self._services.first
+        wanted = cast(Service, connection.service)
         try:
             await asyncio.wait_for(self._dial(connection, wanted.place), limits.DIAL_SECONDS)
         except service.FAILURES as error:

@@ -552,7 +552,9 @@ async def test_a_room_is_served_no_forward() -> None:
 async def test_the_method_is_in_the_manifest() -> None:
     api = Api()
     ForwardServer("127.0.0.1", 1).register(api)
-    assert api.manifest() == {"forward": {"open": "duplex", "service": "duplex", "services": "async"}}
+    assert api.manifest() == {
+        "forward": {"datagrams": "duplex", "open": "duplex", "service": "duplex", "services": "async"}
+    }
 
 
 async def test_an_end_that_is_not_listening_has_no_address() -> None:
