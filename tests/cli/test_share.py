@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import stat
@@ -153,6 +154,29 @@ async def test_from_a_ticket_to_two_services(tmp_path: Path) -> None:
             found = await laptop.event("bound", service=name)
             assert await ask(found["bind"]) == f"{name}:hello".encode()
         assert (await laptop.event("bound", service="git"))["bind"] == f"127.0.0.1:{dead}"  # its own port is free here
+
+
+def free_web_port() -> int:
+    """A free port of those that are taken for a web site's."""
+    for port in range(8000, 9000):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise OSError("no port is free")
+
+
+async def test_what_looks_like_the_web_is_told_as_a_url(tmp_path: Path) -> None:
+    async with house(tmp_path) as at:
+        at.friend("laptop")
+        port = free_web_port()
+        home = await at.share(f"page={port}", f"ssh={port}", await at.service("other"))
+        await home.event("announced")
+        laptop = await at.run("open", "laptop", "home")
+        page = await laptop.event("bound", service="page")
+        assert (page["bind"], page["url"]) == (f"127.0.0.1:{port}", f"http://127.0.0.1:{port}")
+        for name in ("ssh", "other"):
+            assert (await laptop.event("bound", service=name))["url"] is None
+        who = load_secret(tmp_path / "home" / "secret").id.short
+        assert f"ready   page of home ({who}) at {page['url']}" in laptop.texts
 
 
 async def test_no_ticket_is_made_when_none_is_wanted(tmp_path: Path) -> None:

@@ -122,6 +122,14 @@ async def test_a_first_service_that_is_not_for_us_is_no_method() -> None:
         assert await ask(pair.here, "ssh") == b"ssh:hello"
 
 
+async def test_a_direct_path_leads_to_no_service_that_is_not_for_us() -> None:
+    async with named("web", "ssh") as (web, ssh), offered([Service(web.place, "web", OTHER), ssh]) as (pair, server):
+        opened: list[Any] = []
+        for name in (None, "web", "git", ""):
+            assert not server.accept_direct(pair.there, opened.append, name)
+        assert not opened and server.names_for(pair.there.id) == ["ssh"]
+
+
 async def test_names_are_told_in_the_owners_complaints() -> None:
     told: list[Complaint] = []
     place = Endpoint("127.0.0.1", free_port())
@@ -159,8 +167,8 @@ def test_an_answer_of_another_form_offers_nothing(value: object) -> None:
 
 
 def test_an_answer_is_read_as_far_as_it_makes_sense() -> None:
-    odd = [{"name": "a", "kind": "tcp", "port": port} for port in (0, 65_536, -1, True, "80", 8.0)]
-    assert Offered.read(odd) == (Offered("a"),)
+    for port in (0, 65_536, -1, True, "80", 8.0):
+        assert Offered.read([{"name": "a", "kind": "tcp", "port": port}]) == (Offered("a"),)
     assert len(Offered.read([{"name": f"s{n}", "kind": "tcp"} for n in range(1000)])) == limits.SERVICES
 
 
