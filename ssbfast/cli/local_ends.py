@@ -190,8 +190,10 @@ class LocalEnds:
             port, form = offered[name].port, UdpEndpoint if offered[name].kind == UDP else Endpoint
             try:
                 place = await self._listen(form(_HERE, port or 0), name)
-            except OSError:  # it is taken, or only root may have it
+            except OSError as error:  # it is taken, or only root may have it
                 place = await self._listen(form(_HERE, 0), name)
+                own = form(_HERE, port or 0)
+                warn(f"{name} cannot be at its own port here, {show_place(own)}: {_reason(error, own)}")
             is_web = form is Endpoint and port in _WEB_PORTS and name not in _NOT_WEB
             self._tell_bound(place, name, is_web=is_web)
 

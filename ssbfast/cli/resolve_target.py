@@ -68,7 +68,7 @@ def parse(text: str, data: Path) -> Parsed:
     contact = find_contact(text, data)
     if contact is not None:
         return Target(contact.id, room=None if contact.room is None else RoomAddress.parse(contact.room))
-    match read_target(text):
+    match _read(text):
         case FeedId() as who:
             return Target(who)
         case PrivateTunnelAddress() | AliasLink() as unresolved:
@@ -79,6 +79,16 @@ def parse(text: str, data: Path) -> Parsed:
             if len({way.target for way in ways}) > 1:
                 raise BadInputError("the alternatives lead to different targets")
             return Target(ways[0].target, ways)
+
+
+def _read(text: str) -> FeedId | tuple[TunnelAddress, ...] | PrivateTunnelAddress | AliasLink | Alias:
+    try:
+        return read_target(text)
+    except BadInputError as error:
+        peer, slash, service = text.strip().partition("/")
+        if slash and is_name(peer):
+            raise BadInputError(f"{peer}/NAME is a service, with a name of a-z, 0-9 and -: {service[:40]!r}") from error
+        raise
 
 
 def _of_alias(alias: Alias) -> Target:

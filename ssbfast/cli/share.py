@@ -52,7 +52,7 @@ def _named_place(text: str) -> tuple[str, Place]:
 
     name, equals, place = text.partition("=")
     if not equals or not is_name(name):
-        raise BadInputError(f"it reads NAME=HOST:PORT, with a name of a-z, 0-9 and -: {text[:60]!r}")
+        raise BadInputError(f"it reads NAME=HOST:PORT or NAME=PORT, with a name of a-z, 0-9 and -: {text[:60]!r}")
     found = read_place(place)
     if isinstance(found, Endpoint) and not found.port:
         raise BadInputError("port 0 cannot be dialled: give the service's own, as in web=127.0.0.1:8000")
@@ -146,7 +146,9 @@ def planned() -> tuple[Service, ...]:
     if not given["services"]:
         raise BadInputError(f"no service is given: NAME=HOST:PORT, or below [services] in {user_path(CONFIG)}")
     if not given["rooms"]:
-        raise BadInputError(f"no room is given: --room ADDRESS, or room = ... in {user_path(CONFIG)}")
+        raise BadInputError(
+            f"no room is given: --room ADDRESS, or room = ... in {user_path(CONFIG)}; ssbfast room runs one"
+        )
     paths_from({key: given[key] for key in PATH_PARAMETERS}).check()
     return _offered(given["services"], given["friends"], given["data"])
 

@@ -69,7 +69,7 @@ def test_what_is_right_is_counted(file: Path) -> None:
     [
         ("ssh = 22", "ssh = 0", ":6:7: services: port 0 cannot be dialled"),
         ("ssh = 22", "ssh = true", ":6:7: services: "),
-        ("ssh = 22", 'Ssh = "22"', ":6:7: services: it reads NAME=HOST:PORT"),
+        ("ssh = 22", 'Ssh = "22"', ":6:7: services: it reads NAME=HOST:PORT or NAME=PORT"),
         ("[services]", "[service]", ":5:2: there is no table [service]; is it 'services'?"),
         ("path =", "paths =", ":3:1: there is no option 'paths'; is it 'path'?"),
         ('"tunnel"', '"tunel"', ":3:8: path: "),

@@ -127,7 +127,7 @@ def test_a_udp_port_needs_a_name(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- the road
 
 
-async def test_from_a_ticket_to_two_services(tmp_path: Path) -> None:
+async def test_from_a_ticket_to_two_services(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     async with house(tmp_path) as at:
         dead = free_port()
         home = await at.share(await at.service("web"), await at.service("ssh"), f"git={dead}")
@@ -153,6 +153,10 @@ async def test_from_a_ticket_to_two_services(tmp_path: Path) -> None:
         for name in ("web", "ssh"):
             found = await laptop.event("bound", service=name)
             assert await ask(found["bind"]) == f"{name}:hello".encode()
+        told = capsys.readouterr().err
+        for name in ("web", "ssh"):
+            place = f"127.0.0.1:{at.ports[name]}"
+            assert f"{name} cannot be at its own port here, {place}: the port is taken\n" in told
         assert (await laptop.event("bound", service="git"))["bind"] == f"127.0.0.1:{dead}"  # its own port is free here
 
 
@@ -391,6 +395,8 @@ def test_targets_with_a_service(text: str, peer: str, service: str | None) -> No
         (("share", "web=1", "--room", ROOM, "--for", f"@{'A' * 43}=.ed25519:ssh"), "no service is called 'ssh'"),
         (("share", "web=1"), "room"),
         (("open", "home/web"), "no contact is called home"),
+        (("open", "home/"), "home/NAME is a service"),
+        (("connect", "home/SSH", "--stdio"), "home/NAME is a service"),
         (("open", "home", "home/web", "--bind", "1"), "--bind is for one service"),
         (("connect", "home/web", "--stdio", "--json"), "--stdio leaves stdout"),
         (("connect", "home/web", "--stdio", "--bind", "1"), "--stdio leaves stdout"),
