@@ -28,6 +28,7 @@ ssh = 22
 db = "192.0.2.1:5432"
 
 [for]
+ssh = "laptop"
 db = ["laptop", "{Keypair.generate().id}"]
 """
 
@@ -74,14 +75,14 @@ def test_what_is_right_is_counted(file: Path) -> None:
         ("path =", "paths =", ":3:1: there is no option 'paths'; is it 'path'?"),
         ('"tunnel"', '"tunel"', ":3:8: path: "),
         ('name = "home"', 'name = "My home"', ":2:8: name: a name has"),
-        ('db = ["laptop"', 'db = ["laptp"', ":10:6: for: that is a name, and no contact is called laptp; did you mean"),
-        ('db = ["laptop"', 'bd = ["laptop"', ":10:6: for: no service is called 'bd'"),
+        ('db = ["laptop"', 'db = ["laptp"', ":11:6: for: that is a name, and no contact is called laptp; did you mean"),
+        ('db = ["laptop"', 'bd = ["laptop"', ":11:6: for: no service is called 'bd'"),
         ('path = "tunnel"', "birthday = true\npath = 'tunnel'", "--path tunnel makes none"),
-        ("[for]\ndb", "xyzzy", "there is no option 'xyzzy'; the options: ssbfast share --help"),
+        ("[for]", "xyzzy", "there is no option 'xyzzy'; the options: ssbfast share --help"),
     ],
 )
 def test_mistakes_have_their_place_and_nothing_runs(wrong: str, right: str, said: str, file: Path, home: Path) -> None:
-    text = TEXT.replace(wrong, right) if wrong != "[for]\ndb" else "xyzzy = 1\n"
+    text = TEXT.replace(wrong, right) if wrong != "[for]" else "xyzzy = 1\n"
     assert text != TEXT
     file.write_text(text, encoding="utf-8")
     for command in (("config", "check"), ("share",)):
@@ -134,7 +135,7 @@ def test_friends_of_the_file_hold_for_services_of_the_command_line(file: Path) -
     assert_unusable(run_here("share", "db=5432"), "no contact is called laptp")
     file.write_text(TEXT.replace("tunnel", "auto"), encoding="utf-8")
     with share.make_context("share", ["ssh=22"]) as context:
-        assert [(one.name, one.friends) for one in planned()] == [("ssh", None)]
+        assert [(one.name, one.friends) for one in planned()] == [("ssh", {LAPTOP})]
         assert context.params["name"] == "home"
     with share.make_context("share", ["db=5432"]):
         (db,) = planned()
