@@ -165,6 +165,8 @@ def test_what_cannot_be_shared_is_not_installed(home: Home, monkeypatch: pytest.
     assert_unusable(run_here("service", "install", "--config", str(other)), f"{other}:1:1: there is no option 'nam'")
     other.write_text("name = 'home'", encoding="utf-8")
     assert_unusable(run_here("service", "install", "--config", str(other)), "no service is given")
+    other.write_text('room = "https://room.example/join?invite=abc"\n[services]\nssh = 22\n', encoding="utf-8")
+    assert_unusable(run_here("service", "install", "--config", str(other)), "an invite is used up at the first start")
     monkeypatch.setenv("SSBFAST_PEER_ROOM", ROOM)
     assert_unusable(run_here("service", "install"), "would not see SSBFAST_PEER_ROOM")
     assert not home.unit.exists() and home.calls() == []

@@ -23,6 +23,7 @@ from ssbfast.cli.service.systemd import Systemd
 from ssbfast.cli.share import CONFIG, planned
 from ssbfast.cli.standard_error import warn
 from ssbfast.errors import BadInputError, SSBError
+from ssbfast.pasted.web_links import InviteLink
 
 _INSTALL: Final = "ssbfast service install"
 
@@ -217,6 +218,10 @@ def _shared(config: Path | None, data: Path) -> tuple[list[str], str]:
     with context.scope(cleanup=False):
         planned()
         loaded = loaded_config()
+    if any(isinstance(room, InviteLink) for room in context.params["rooms"]):
+        raise BadInputError(
+            f"an invite is used up at the first start: claim it by `ssbfast share`, which says what {path} needs"
+        )
     if not is_from_file(context, "data"):
         options += of_peer  # said in full: it depends on the environment
     rooms = loaded.settings["rooms"].value if loaded is not None else None
