@@ -53,7 +53,7 @@ class Kitchen:
         self.at = at
         at.friend("laptop")
 
-    async def share(self, words: list[str], theirs: object, ours: int) -> None:
+    async def share(self, words: list[str], theirs: object, ours: object) -> None:
         """Run `ssbfast share …` of a recipe, with the service's port here instead of that of the recipe."""
         text = shlex.join(words)
         assert words[:2] == ["ssbfast", "share"] and f"={theirs} " in text and "--room ROOM" in text
@@ -227,6 +227,46 @@ async def test_a_database(kitchen: Kitchen, account: pwd.struct_passwd, folder: 
         assert said == "200000|200000\n"
 
 
+async def test_a_service_on_udp(kitchen: Kitchen, tmp_path: Path) -> None:
+    """QUIC, as Syncthing speaks it: two connections, whose bytes come back whole."""
+    quic = pytest.importorskip("aioquic.asyncio", reason="needs aioquic")
+    from aioquic.quic.configuration import QuicConfiguration
+
+    from tests.helpers.tls import certificate
+
+    share, open_ = recipe("A service on UDP")
+    (tmp_path / "pem").write_bytes(certificate("sync.example.org"))
+    shown = QuicConfiguration(is_client=False)
+    shown.load_cert_chain(tmp_path / "pem", tmp_path / "pem")
+    trusted = QuicConfiguration(is_client=True, server_name="sync.example.org", idle_timeout=20.0)
+    trusted.load_verify_locations(tmp_path / "pem")
+    echoes: set[asyncio.Task[None]] = set()
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.read())
+        writer.write_eof()
+
+    def accept(*ends: Any) -> None:
+        echoes.add(asyncio.ensure_future(echo(*ends)))
+
+    port = free_port()
+    server = await quic.serve("127.0.0.1", port, configuration=shown, stream_handler=accept)
+    try:
+        await kitchen.share(share, "udp:22000", f"udp:{port}")
+        bound = await kitchen.open(shlex.split(shlex.join(open_).replace("22001", "0")))
+        for _ in range(2):
+            place = (bound.removeprefix("udp:").partition(":")[0], int(bound.rpartition(":")[2]))
+            async with quic.connect(*place, configuration=trusted) as client:
+                reader, writer = await client.create_stream()
+                data = os.urandom(100_000)
+                writer.write(data)
+                writer.write_eof()
+                assert await asyncio.wait_for(reader.read(), PATIENCE) == data
+    finally:
+        server.close()
+        await asyncio.gather(*echoes)
+
+
 async def test_a_friend_without_a_room(tmp_path: Path) -> None:
     """The room is that of a third person; who shares is a member there, the friend is not."""
     share, pair, open_ = recipe("A friend without a room")
@@ -248,4 +288,4 @@ async def test_a_friend_without_a_room(tmp_path: Path) -> None:
 
 def test_each_recipe_is_run() -> None:
     titles = re.findall(r"^## (.*)$", TEXT, re.MULTILINE)
-    assert titles == ["ssh", "git", "A web service", "A database", "A friend without a room"]
+    assert titles == ["ssh", "git", "A web service", "A database", "A service on UDP", "A friend without a room"]
