@@ -56,10 +56,11 @@ class Offer:
         opened: Opened,
         waiting: Opened | None = None,
         serving: Callable[[ServiceServer], object] = lambda _server: None,
+        joined: Callable[[JoinedRoom, Tickets | None], Awaitable[None]] | None = None,
     ) -> int:
         """Offer them until the task is cancelled, or every room refuses us.
 
-        serving: gets what serves them, once it does.
+        serving: gets what serves them, once it does. joined: called in each room that we have come to stay in.
         """
         from ssbfast.client.identity_lock import IdentityLock
         from ssbfast.client.room_client import RoomClient
@@ -102,13 +103,18 @@ class Offer:
                 name_denials=True,
             )
             await stack.enter_async_context(client)
-            lock.control.serve(client, lambda: _told(server.services))
+            lock.control.serve(client, lambda: _told(server.services), tickets)
             await opened(printer, tickets)
             manager = ServiceManager()
             stack.callback(manager.close)
             stack.callback(manager.stop, "says goodbye")
             manager.start(os.getpid(), f"offers to peers as {self.me.id.short}")
-            staying = stay_in(client, self.rooms, _nothing_more, tell=tell, announce=True)
+
+            async def stay(room: JoinedRoom) -> None:
+                if joined is not None:
+                    await joined(room, tickets)
+
+            staying = stay_in(client, self.rooms, stay, tell=tell, announce=True)
 
             async def wait() -> None:
                 await begins.wait()
@@ -132,6 +138,7 @@ class Offer:
             name=own_name(self.name),
             services=server.names_for,
             on_paired=lambda paired: tell(paired_event(paired)),
+            on_words_ended=lambda reason: tell({"event": "words_ended", "reason": reason}),
         )
         stack.push_async_callback(tickets.close)
         return tickets
@@ -140,7 +147,3 @@ class Offer:
 def _told(services: Sequence[Service]) -> list[dict[str, str]]:
     """Return services as `ssbfast status` shows them; one without a name by its place."""
     return [{"name": one.name or show_place(one.place), "kind": one.kind} for one in services]
-
-
-async def _nothing_more(_room: JoinedRoom) -> None:
-    """Do nothing: being in the room is all."""

@@ -17,6 +17,7 @@ from ssbfast.errors import BadInputError, RefusedError, SSBError
 from ssbfast.ids import FeedId, NetworkId
 from ssbfast.pasted.tidy_text import tidy
 from ssbfast.wire.pairing import UNUSABLE, USED, Taken, Ticket
+from ssbfast.wire.words import NOT_THERE, WRONG, Words, look_like_words
 
 if TYPE_CHECKING:
     from ssbfast.keys import Keypair
@@ -25,36 +26,60 @@ FRIEND: Final = "friend"
 """The nickname of a peer for which neither we nor it know a better one."""
 
 
-def _read(text: str) -> Ticket:
-    return Ticket.parse(tidy(text[: limits.PASTED_TEXT]))
+def _read(text: str) -> Ticket | Words:
+    tidied = tidy(text[: limits.PASTED_TEXT])
+    return Words.parse(tidied) if look_like_words(tidied) else Ticket.parse(tidied)
 
 
 @click.command()
-@click.argument("ticket", metavar="TICKET", callback=callback(_read))
+@click.argument("ticket", metavar="TICKET|WORDS", callback=callback(_read))
+@click.option(
+    "--room",
+    metavar="ADDRESS",
+    callback=callback(lambda text: None if text is None else RoomAddress.parse(text)),
+    help="The room where your friend waits: words do not say it.",
+)
 @as_option
 @name_option
 @full_option
 @peer_options
-def pair(ticket: Ticket, nickname: str | None, name: str | None, data: Path, network: NetworkId, as_json: bool) -> None:
+def pair(
+    ticket: Ticket | Words,
+    room: RoomAddress | None,
+    nickname: str | None,
+    name: str | None,
+    data: Path,
+    network: NetworkId,
+    as_json: bool,
+) -> None:
     """Take a ticket that a friend has given you: from then on you follow each other.
 
     The friend makes it with `ssbfast share` or `ssbfast ticket`. One of the two commands `ssbfast share` and `ssbfast
-    listen` has to run there. A ticket lets in one peer, once.
+    listen` has to run there. A ticket lets in one peer, once. With --words it is three words, to be read out.
 
     \b
     Examples:
       ssbfast pair pair-EAGc…
+      ssbfast pair maple-ocean-violin --room net:room.example:8008~shs:KEY
       ssbfast pair pair-EAGc… --as home --name laptop
     """
     from ssbfast.store.peer_store import Store
 
-    _check_time(ticket)
-    me = load_me(data)
+    if isinstance(ticket, Words):
+        if room is None:
+            raise click.UsageError("words do not say which room it is: --room ADDRESS")
+        me = load_me(data)
+        ticket = asyncio.run(_find(me, ticket, room, network))
+    else:
+        if room is not None:
+            raise click.UsageError("--room is for words: a ticket says which room it is")
+        _check_time(ticket)
+        me, room = load_me(data), RoomAddress.parse(str(ticket.room))
     _check(ticket.target, me.id, nickname, data)
-    taken = asyncio.run(_take(me, ticket, own_name(name), network))
+    taken = asyncio.run(_take(me, ticket, room, own_name(name), network))
     with Store(data) as store:
         wanted = None if nickname is not None else taken.name or FRIEND
-        called = store.befriend(ticket.target, wanted, str(ticket.room))
+        called = store.befriend(ticket.target, wanted, room.text)
         if nickname is not None:
             store.rename(ticket.target, nickname)
             called = nickname
@@ -63,7 +88,7 @@ def pair(ticket: Ticket, nickname: str | None, name: str | None, data: Path, net
         "peer": str(ticket.target),
         "nickname": called,
         "portal": str(ticket.room.shs),
-        "address": str(ticket.room),
+        "address": room.text,
         "services": list(taken.services),
     }
     say(event, _in_words(ticket.target, called or FRIEND, taken, data), as_json=as_json)
@@ -100,11 +125,32 @@ def _check(target: FeedId, me: FeedId, nickname: str | None, data: Path) -> None
         raise BadInputError(f"another peer is called {nickname} already: choose another name for --as")
 
 
-async def _take(me: Keypair, ticket: Ticket, name: str | None, network: NetworkId) -> Taken:
+async def _find(me: Keypair, words: Words, room: RoomAddress, network: NetworkId) -> Ticket:
+    """Join a room without being listed, ask for the ticket that words lead to, and leave. Raises SSBError."""
+    from ssbfast.client.room_client import RoomClient
+
+    async with RoomClient(me, network=network) as client:
+        try:
+            joined = await client.join(room.text, announce=False, attendants=False, stay=False)
+            return await client.find_ticket(joined, words)
+        except SSBError as error:
+            raise _wrong_words(error, room) from error
+
+
+def _wrong_words(error: SSBError, room: RoomAddress) -> SSBError:
+    """Return why words led to no ticket, and what to do."""
+    if str(error) == WRONG:
+        return RefusedError("the words are wrong, or hold no more: ask for new ones")
+    if str(error) == NOT_THERE:
+        where = f"room {room.portal.short}"
+        return RefusedError(f"no peer in {where} waits for these words: the first is wrong, or they hold no more")
+    return in_room(room, error)
+
+
+async def _take(me: Keypair, ticket: Ticket, room: RoomAddress, name: str | None, network: NetworkId) -> Taken:
     """Join the ticket's room without being listed, take the ticket, and leave. Raises SSBError."""
     from ssbfast.client.room_client import RoomClient
 
-    room = RoomAddress.parse(str(ticket.room))
     async with RoomClient(me, network=network) as client:
         try:
             joined = await client.join(room.text, announce=False, attendants=True, stay=False)

@@ -25,6 +25,13 @@ _MEANINGS: Final = {
 }
 
 
+_WORDS_ENDED: Final = {
+    "guessed": "wrong ones were tried too often; make new words, or use a ticket: ssbfast ticket",
+    "expired": "their time is over; new ones: ssbfast ticket --words",
+    "lost": "the room does not keep them any more; new ones: ssbfast ticket --words",
+}
+
+
 class PeerWords:
     """The words of events.
 
@@ -78,6 +85,8 @@ class PeerWords:
                     f"{word} {', '.join(names)}" for word, names in (("new:", added), ("gone:", removed)) if names
                 ]
                 return f"offered {', '.join(services)}{''.join(f'; {change}' for change in changes)}"
+            case {"event": "words_ended", "reason": reason}:
+                return f"words   hold no more: {_WORDS_ENDED.get(reason, reason)}"
             case {"event": "denied" | "denied_alias"}:
                 return self._denied(event)
         return describe(event)

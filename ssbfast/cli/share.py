@@ -29,19 +29,22 @@ from ssbfast.cli.failures import failure_of
 from ssbfast.cli.nicknames import Nicknames, find_peer, full_option, name_option
 from ssbfast.cli.offering import Offer
 from ssbfast.cli.options import OWN_ID, connections_option, data_flag, peer_options, several
+from ssbfast.cli.output import in_utc
 from ssbfast.cli.path_options import PATH_PARAMETERS, path_options, paths_from
 from ssbfast.cli.peer_options import Given, TrustOptions, claim, load_me, room_option
 from ssbfast.cli.peer_output import PeerWords
 from ssbfast.cli.standard_error import warn
-from ssbfast.cli.ticket import invitation, ticket_event
+from ssbfast.cli.ticket import invitation, invitation_in_words, ticket_event, words_event
 from ssbfast.errors import BadInputError, SSBError
 from ssbfast.ids import FeedId, NetworkId
 from ssbfast.net.endpoints import Endpoint, Place, UdpEndpoint, show_place
 from ssbfast.room.tunnel_auth import Policy
 from ssbfast.wire.pairing import is_name
+from ssbfast.wire.words import check_words
 
 if TYPE_CHECKING:
     from ssbfast.cli.output import Printer
+    from ssbfast.client.joined_room import JoinedRoom
     from ssbfast.client.pairing import Tickets
     from ssbfast.net.forward.service import Service
     from ssbfast.net.forward.tcp import ServiceServer
@@ -83,6 +86,7 @@ class _FriendsOption(TableOption):
     help="Only these friends may use these services, or all of them; repeatable.",
 )
 @click.option("--no-ticket", is_flag=True, help="Make no ticket: only peers that you follow already get in.")
+@click.option("--words", "in_words", is_flag=True, help="Make a ticket in three words, to be read out.")
 @connections_option
 @path_options
 @name_option
@@ -93,6 +97,7 @@ def share(
     rooms: tuple[Given, ...],
     friends: tuple[str, ...],
     no_ticket: bool,
+    in_words: bool,
     connections: int | None,
     name: str | None,
     data: Path,
@@ -115,16 +120,21 @@ def share(
       ssbfast share jellyfin=8096 ssh=22 --room net:room.example:8008~shs:KEY
       ssbfast share db=unix:/run/db.sock web=127.0.0.1:8000 --room ROOM --for laptop:db
       ssbfast share ssh=22 wg=udp:51820 --room ROOM --for laptop,phone --no-ticket
+      ssbfast share web=8000 --room ROOM --words
     """
     from ssbfast.cli.runner import run_until_stopped
 
+    if in_words:
+        if no_ticket:
+            raise click.UsageError("--words makes a ticket, --no-ticket none: one of the two")
+        check_words()
     paths = paths_from(more)
     offered = planned()
     me = load_me(data)
     _keep_out(me.id, offered)
     trust = TrustOptions(Policy.FOLLOWS, (), None)
     offer = Offer("share", me, data, network, claim(rooms, me.id), offered, connections, name, trust, paths)
-    sharing = _Sharing(offer, with_ticket=not no_ticket, context=click.get_current_context())
+    sharing = _Sharing(offer, with_ticket=not no_ticket, in_words=in_words, context=click.get_current_context())
     with Nicknames(data) as names:
         return run_until_stopped(
             sharing.run,
@@ -186,11 +196,12 @@ def _offered(places: tuple[tuple[str, Place], ...], friends: tuple[str, ...], da
 class _Sharing:
     """What people see first: the services, whether each answers, and a ticket; and what SIGHUP changes.
 
-    context: that of the command.
+    in_words: the ticket is in words, which wait for the room. context: that of the command.
     """
 
-    def __init__(self, offer: Offer, *, with_ticket: bool, context: click.Context) -> None:
+    def __init__(self, offer: Offer, *, with_ticket: bool, in_words: bool, context: click.Context) -> None:
         self.offer = offer
+        self.in_words = in_words
         self.with_ticket = with_ticket
         self._context = context
         self._has_terminal = _has_terminal()
@@ -204,12 +215,16 @@ class _Sharing:
             if self._is_due:
                 self.hang_up()
 
-        return await self.offer.run(printer, self.begin, serving=serving)
+        async def joined(room: JoinedRoom, tickets: Tickets | None) -> None:
+            if self.in_words and tickets is not None and room.id == self.offer.rooms[0].portal:
+                await self._invite_in_words(printer, tickets, room)
+
+        return await self.offer.run(printer, self.begin, serving=serving, joined=joined)
 
     async def begin(self, printer: Printer, tickets: Tickets | None) -> None:
         printer.text(f"You are {self.offer.me.id}")
         await _show(printer, self.offer.services)
-        if tickets is not None and self.with_ticket:
+        if tickets is not None and self.with_ticket and not self.in_words:
             await self._invite(printer, tickets)
         printer.text("Ctrl-C ends it.")
 
@@ -268,6 +283,18 @@ class _Sharing:
         printer.text(invitation(ticket, limits.TICKET_SECONDS))
         if printer.as_json:
             printer.event(ticket_event(ticket))
+
+    async def _invite_in_words(self, printer: Printer, tickets: Tickets, room: JoinedRoom) -> None:
+        """Make a ticket in words. Without one the services are offered all the same."""
+        try:
+            words, ticket = await tickets.make_words(room)
+        except SSBError as error:
+            warn(f"no ticket was made: {error}")
+            return
+        event = words_event(str(words), str(ticket.room), in_utc(ticket.ends))
+        printer.text(invitation_in_words(event, limits.TICKET_SECONDS))
+        if printer.as_json:
+            printer.event(event)
 
 
 def _in_capitals(problem: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -11,11 +12,12 @@ import click
 from ssbfast import limits
 from ssbfast.cli.nicknames import full_option, show
 from ssbfast.cli.options import callback, data_flag, has_store, peer_options, say
-from ssbfast.cli.output import duration, in_utc
+from ssbfast.cli.output import duration, in_utc, shell_word
 from ssbfast.cli.peer_options import RoomAddress, load_me
 from ssbfast.cli.qr import check_qr, qr
-from ssbfast.errors import BadInputError
+from ssbfast.errors import BadInputError, RefusedError
 from ssbfast.ids import NetworkId
+from ssbfast.wire.words import check_words
 
 if TYPE_CHECKING:
     from ssbfast.ids import FeedId
@@ -43,6 +45,7 @@ _WAITING: Final = ("share", "listen")
     help="How long it holds: from a minute (0.02) to a week (168).",
 )
 @click.option("--qr", "as_qr", is_flag=True, help="Show it as a QR code, too.")
+@click.option("--words", "in_words", is_flag=True, help="Make it in three words, to be read out; the room is known.")
 @click.option("--list", "listing", is_flag=True, help="List your tickets, and which peers took them.")
 @click.option("--cancel", is_flag=True, help="Cancel all tickets that no peer has taken.")
 @full_option
@@ -51,6 +54,7 @@ def ticket(
     room: RoomAddress | None,
     hours: float,
     as_qr: bool,
+    in_words: bool,
     listing: bool,
     cancel: bool,
     data: Path,
@@ -66,17 +70,22 @@ def ticket(
     Examples:
       ssbfast ticket --room net:room.example:8008~shs:KEY
       ssbfast ticket --hours 24 --qr
+      ssbfast ticket --words
       ssbfast ticket --list
       ssbfast ticket --cancel
     """
     if listing and cancel:
         raise click.UsageError("--list and --cancel are two things: one at a time")
-    if (listing or cancel) and (as_qr or room is not None):
-        raise click.UsageError("--room and --qr are for a new ticket")
+    if (listing or cancel) and (as_qr or in_words or room is not None):
+        raise click.UsageError("--room, --qr and --words are for a new ticket")
+    if as_qr and in_words:
+        raise click.UsageError("--qr shows a ticket, --words is for reading one out: one of the two")
     if listing:
         _list(data, as_json=as_json)
     elif cancel:
         _cancel(data, as_json=as_json)
+    elif in_words:
+        _make_words(room, hours * _HOUR, data, as_json=as_json)
     else:
         _make(room, hours * _HOUR, data, as_qr=as_qr, as_json=as_json)
 
@@ -89,6 +98,17 @@ def ticket_event(made: Ticket) -> dict[str, object]:
 def invitation(made: Ticket, seconds: float) -> str:
     """Return what people read of a new ticket. seconds: how long it holds."""
     return f"Let someone in (once, within {_span(seconds)}):   ssbfast pair {made}"
+
+
+def words_event(words: str, address: str, expires: str) -> dict[str, str]:
+    """Return the event that tells of a new ticket in words."""
+    return {"event": "words", "words": words, "address": address, "expires": expires}
+
+
+def invitation_in_words(event: Mapping[str, str], seconds: float) -> str:
+    """Return what people read of a new ticket in words. event: that of `words_event`. seconds: how long it holds."""
+    command = f"ssbfast pair {event['words']} --room {shell_word(event['address'])}"
+    return f"Let someone in (once, within {_span(seconds)}):   {command}"
 
 
 def _span(seconds: float) -> str:
@@ -112,6 +132,22 @@ def _make(room: RoomAddress | None, seconds: float, data: Path, *, as_qr: bool, 
     if not as_json and not _is_awaited(made, data):
         text += "\nNothing waits for it in that room yet: run `ssbfast share` or `ssbfast listen` there."
     say(ticket_event(made), text, as_json=as_json)
+
+
+def _make_words(room: RoomAddress | None, seconds: float, data: Path, *, as_json: bool) -> None:
+    """Let the running process make a ticket in words: it has to answer for them."""
+    from ssbfast.cli.running import ask_all
+
+    check_words()
+    wanted = None if room is None else str(room.portal)
+    answers = ask_all(data, "words", room=wanted, seconds_of_life=seconds)
+    found = next((told for told, _problem in answers if told is not None), None)
+    if found is None:
+        problems = [problem for _told, problem in answers if problem is not None]
+        missing = "words need a running `ssbfast share` or `ssbfast listen`: only these can answer for them"
+        raise RefusedError(problems[0] if problems else missing)
+    event = words_event(found["words"], found["address"], found["expires"])
+    say(event, invitation_in_words(event, seconds), as_json=as_json)
 
 
 def _is_awaited(made: Ticket, data: Path) -> bool:

@@ -7,6 +7,8 @@ beside it a name of its own, with its process id. `net/control_socket.py` has th
     {"ask": "status"}   →   the same, and what `Status.as_json` returns
     {"ask": "path", "peer": "@…", "path": "tunnel" | "direct" | "auto"}
                         →   one object for each session with that peer: session, path, reached, reason
+    {"ask": "words", "room": "@…" or null, "seconds_of_life": 3600}
+                        →   words: a ticket in words, address: of its room, expires
 """
 
 from __future__ import annotations
@@ -24,12 +26,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ssbfast import limits
 from ssbfast.direct.options import PreferredPath
-from ssbfast.errors import BadInputError, FeedIdError
+from ssbfast.errors import BadInputError, FeedIdError, SSBError
 from ssbfast.ids import FeedId
 from ssbfast.net import control_socket
 from ssbfast.net.control_socket import ControlServer, Handler, Questions, Words, is_supported
 
 if TYPE_CHECKING:
+    from ssbfast.client.pairing import Tickets
     from ssbfast.client.room_client import RoomClient
 
 SOCKET: Final = "listen.socket"
@@ -88,12 +91,18 @@ class ControlSocket:
             _remove(self._path)
         await self._server.close()
 
-    def serve(self, client: RoomClient, offered: Callable[[], Iterable[Mapping[str, Any]]] = tuple) -> None:
+    def serve(
+        self,
+        client: RoomClient,
+        offered: Callable[[], Iterable[Mapping[str, Any]]] = tuple,
+        tickets: Tickets | None = None,
+    ) -> None:
         """Answer for a client from now on: what it does, and which path its sessions take.
 
         Args:
             client: The client of this process.
             offered: Returns the services that it offers, each with `name` and `kind`.
+            tickets: Makes tickets in words.
         """
 
         async def status(_request: dict[str, Any]) -> dict[str, Any]:
@@ -107,6 +116,22 @@ class ControlSocket:
             return [outcome.as_json() for outcome in await client.choose_path(peer, preferred)]
 
         self._handlers.update(status=status, path=path)
+        if tickets is not None:
+            self._handlers["words"] = lambda request: _make_words(client, tickets, request)
+
+
+async def _make_words(client: RoomClient, tickets: Tickets, request: dict[str, Any]) -> dict[str, Any]:
+    wanted, seconds = request.get("room"), request.get("seconds_of_life")
+    rooms = [room for room in client.rooms if wanted is None or str(room.id) == wanted]
+    if not rooms:
+        raise BadInputError("the running process is not in that room now" if wanted else "it is in no room now")
+    if not isinstance(seconds, int | float):
+        raise BadInputError("not a number of seconds")
+    try:
+        words, ticket = await tickets.make_words(rooms[0], seconds)
+    except SSBError as error:
+        raise BadInputError(str(error)) from error
+    return {"words": str(words), "address": str(ticket.room), "expires": in_seconds(ticket.ends)}
 
 
 def questions(path: Path, seconds: float = limits.CONTROL_SECONDS) -> Questions:

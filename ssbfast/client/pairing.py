@@ -153,13 +153,15 @@ class Tickets:
         """
         return await self._in_thread(make_ticket, self._store, self._me.id, room, seconds, self._now)
 
-    async def make_words(self, room: JoinedRoom, address: str, seconds: float = limits.TICKET_SECONDS) -> Words:
+    async def make_words(self, room: JoinedRoom, seconds: float = limits.TICKET_SECONDS) -> tuple[Words, Ticket]:
         """Make a ticket, and three words that lead to it while this object is open. Words made before hold no more.
 
         Args:
             room: The room where this peer waits, joined.
-            address: Its addresses, joined by `;`.
             seconds: How long ticket and words hold; a minute at least.
+
+        Returns:
+            The words, and the ticket that they lead to.
 
         Raises:
             BadInputError: The room's address cannot be in a ticket, or the time is out of bounds.
@@ -169,7 +171,7 @@ class Tickets:
             StoreError: The ticket cannot be written down.
             SSBError: The session with the room ended, or there was no answer.
         """
-        way, session = room_of_tickets(address), room.session
+        way, session = room_of_tickets(";".join(map(str, room.ways))), room.session
         words = await draw(session)
         if self._words is not None:
             await self._words.close(withdraw=self._words.room is not room)
@@ -179,7 +181,7 @@ class Tickets:
             session.background(withdraw_nameplate(session))
             raise
         self._words = OpenWords(words, ticket, room, self._in_thread, seconds, self._on_words_ended)
-        return words
+        return words, ticket
 
     async def close(self) -> None:
         """End the sessions of those that have not taken their ticket, and close the store. Harmless when closed."""

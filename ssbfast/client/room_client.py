@@ -491,6 +491,8 @@ class RoomClient:
             SSBError: The session ended, or there was no answer.
         """
         target = await find_target(room.session, words)
+        if target == self.me.id:
+            raise RefusedError("these words are your own: they are for another peer")
         guest = Peer(path="tunnel", portal=room.id)
         try:
             await self._open_tunnel(room, target, None, guest, me=words.key(room.id, target))

@@ -177,12 +177,10 @@ class OpenWords:
             raise RefusedError(WRONG)
         guess.has_asked = True
         self._answered += 1
-        exchange = guess.exchange = await self._begin(guess, guest.link.session.export_key, message)
-        if guest not in self._guesses:  # it left meanwhile
-            self._fail(guess)
-        return as_member("message", exchange.message)
+        guess.exchange = await self._begin(guest.link.session.export_key, message)
+        return as_member("message", guess.exchange.message)
 
-    async def _begin(self, guess: _Guess, export_key: bytes, message: bytes) -> Exchange:
+    async def _begin(self, export_key: bytes, message: bytes) -> Exchange:
         def run() -> Exchange:
             exchange = Exchange(self._words, export_key, is_taker=False)
             exchange.finish(message)
@@ -191,7 +189,7 @@ class OpenWords:
         try:
             found: Exchange = await self._in_thread(run)
         except BaseException:
-            self._answered -= 1  # it has learned nothing
+            self._answered -= 1  # it left, or sent no point: it has learned nothing
             raise
         return found
 

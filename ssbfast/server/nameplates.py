@@ -8,9 +8,8 @@ from ssbfast import limits
 from ssbfast.budgets import Caps, Places, Rates
 from ssbfast.room.effects import AnnounceNameplate, FindNameplate
 from ssbfast.server.session import RoomSession
-from ssbfast.wire.words import TAKEN
+from ssbfast.wire.words import NOT_THERE, TAKEN
 
-NOT_THERE = "no peer of this room has that nameplate"
 TOO_OFTEN = "too many nameplates: try again later"
 
 _KIND = "nameplates"

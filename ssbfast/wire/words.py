@@ -31,6 +31,9 @@ CONFIRM: Final = "pair.confirm"
 TAKEN: Final = "taken"
 """The error of a room for a nameplate that another peer has."""
 
+NOT_THERE: Final = "no peer of this room has that nameplate"
+"""The error of a room for a nameplate that is free."""
+
 WRONG: Final = "the words do not hold"
 """The error of the target for every call that does not pass its checks."""
 
@@ -99,7 +102,7 @@ class Words:
         """
         words = [word for word in _BETWEEN.split(text.strip().lower()) if word]
         if not look_like_words(text) or len(words) != _COUNT:
-            raise BadInputError("a ticket in words has three words, as in maple-ocean-violin")
+            raise BadInputError("a ticket in words has three, as in maple-ocean-violin")
         known = word_list()
         for number, word in enumerate(words, 1):
             if word not in known:

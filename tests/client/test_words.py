@@ -48,7 +48,7 @@ class WordsHome(Home):
         super().__init__(*args, on_words_ended=self.ended.append)
 
     async def words(self, seconds: float = 3600.0) -> Words:
-        return await self.tickets.make_words(self.client.rooms[0], self.at.address, seconds)
+        return (await self.tickets.make_words(self.client.rooms[0], seconds))[0]
 
     def wrong(self, words: Words) -> Words:
         """Words with the same nameplate and another password."""
@@ -87,7 +87,7 @@ async def test_words_make_both_friends(tmp_path: Path) -> None:
         c = await a.taker()
         words = await a.words()
         ticket = await a.look(c, Words.parse(f" {str(words).upper().replace('-', ' ')}\n"))
-        assert (ticket.target, ticket.room.shs) == (a.me.id, a.at.id)
+        assert (ticket.target, str(ticket.room)) == (a.me.id, a.at.address)
         await c.pair(ticket, "laptop")
         assert a.paired == [Paired(c.me.id, "laptop", a.at.id)]
         with pytest.raises(SSBError):  # they are spent
@@ -205,6 +205,8 @@ async def test_the_words_key_opens_nothing_else(tmp_path: Path) -> None:
                 await guest.call(name, 1, 2)
         await guest.close()
         assert not a.client._inner
+        assert a.tickets._words is not None
+        assert a.tickets._words.admit(Peer(path="tunnel", portal=c.me.id)) is None  # nor does it in another room
         with pytest.raises(SSBError):  # nor does the key of other words
             await a.caller(c, Words("other", words.password))
 
@@ -249,6 +251,12 @@ async def test_words_expire(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         await eventually(lambda: a.ended == [EXPIRED])
         with pytest.raises(SSBError):
             await a.look(await a.taker(), words)
+
+
+async def test_ones_own_words_are_for_another(tmp_path: Path) -> None:
+    async with home(tmp_path) as a:
+        with pytest.raises(RefusedError, match="your own"):
+            await a.look(a.client, await a.words())
 
 
 async def test_new_words_end_those_before(tmp_path: Path) -> None:

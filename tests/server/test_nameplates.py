@@ -13,8 +13,8 @@ from ssbfast.budgets import Rates, rings
 from ssbfast.ids import FeedId
 from ssbfast.room.effects import AnnounceNameplate, FindNameplate
 from ssbfast.server.limit_table import NAMEPLATES, RoomCaps
-from ssbfast.server.nameplates import NOT_THERE, TOO_OFTEN, Nameplates
-from ssbfast.wire.words import TAKEN
+from ssbfast.server.nameplates import TOO_OFTEN, Nameplates
+from ssbfast.wire.words import NOT_THERE, TAKEN
 from tests.helpers.clients import room_with_clients
 from tests.helpers.rawpeer import eventually
 from tests.helpers.rooms import feed
