@@ -55,7 +55,7 @@ def pair(
     """Take a ticket that a friend has given you: from then on you follow each other.
 
     The friend makes it with `ssbfast share` or `ssbfast ticket`. One of the two commands `ssbfast share` and `ssbfast
-    listen` has to run there. A ticket lets in one peer, once. With --words it is three words, to be read out.
+    listen` has to run there. A ticket lets in one peer, once. It may also be three words, which were read out to you.
 
     \b
     Examples:

@@ -136,6 +136,7 @@ class Tickets:
         self._guests: dict[Peer, _Guest] = {}
         self._attempts: Counter[FeedId] = Counter()
         self._words: OpenWords | None = None
+        self._making = asyncio.Lock()
         self._api = Api()
         self._api.call(METHOD)(self._take)
 
@@ -172,16 +173,17 @@ class Tickets:
             SSBError: The session with the room ended, or there was no answer.
         """
         way, session = room_of_tickets(";".join(map(str, room.ways))), room.session
-        words = await draw(session)
-        if self._words is not None:
-            await self._words.close(withdraw=self._words.room is not room)
-        try:
-            ticket = await self.make(way, seconds)
-        except BaseException:
-            session.background(withdraw_nameplate(session))
-            raise
-        self._words = OpenWords(words, ticket, room, self._in_thread, seconds, self._on_words_ended)
-        return words, ticket
+        async with self._making:  # words of one maker are one at a time
+            words = await draw(session)
+            if self._words is not None:
+                await self._words.close(withdraw=self._words.room is not room)
+            try:
+                ticket = await self.make(way, seconds)
+            except BaseException:
+                session.background(withdraw_nameplate(session))
+                raise
+            self._words = OpenWords(words, ticket, room, session, self._in_thread, seconds, self._on_words_ended)
+            return words, ticket
 
     async def close(self) -> None:
         """End the sessions of those that have not taken their ticket, and close the store. Harmless when closed."""

@@ -59,7 +59,8 @@ class _Guess:
 class OpenWords:
     """The words of one ticket, while they hold, and the sessions of those that try them.
 
-    words: the words. ticket: what they lead to. room: where the nameplate is announced.
+    words: the words. ticket: what they lead to. room: where the nameplate is announced, so far
+    in `session`.
     on_ended: called with GUESSED, EXPIRED or LOST when they hold no more although no peer was led to the ticket.
     """
 
@@ -68,6 +69,7 @@ class OpenWords:
         words: Words,
         ticket: Ticket,
         room: JoinedRoom,
+        session: Peer,
         in_thread: InThread,
         seconds: float,
         on_ended: Callable[[str], None],
@@ -88,7 +90,7 @@ class OpenWords:
         self._api.call(CONFIRM)(self._confirm)
         loop = asyncio.get_running_loop()
         self._expiry = loop.call_later(seconds, self.end, EXPIRED)
-        self._keeper = loop.create_task(self._stay_announced(room.session))
+        self._keeper = loop.create_task(self._stay_announced(session))
 
     @property
     def room(self) -> JoinedRoom:

@@ -253,6 +253,16 @@ async def test_words_expire(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             await a.look(await a.taker(), words)
 
 
+async def test_words_that_are_made_at_once(tmp_path: Path) -> None:
+    async with home(tmp_path) as a:
+        c = await a.taker()
+        first, second = await asyncio.gather(a.words(), a.words())
+        if first.nameplate != second.nameplate:
+            with pytest.raises(RefusedError, match="no peer"):
+                await a.look(c, first)
+        await a.look(c, second)
+
+
 async def test_ones_own_words_are_for_another(tmp_path: Path) -> None:
     async with home(tmp_path) as a:
         with pytest.raises(RefusedError, match="your own"):
@@ -426,3 +436,15 @@ async def test_what_a_room_may_say_of_a_nameplate(answer: Any, tmp_path: Path) -
     peer.call = call
     with pytest.raises(RefusedError, match="no id"):
         await words_module.find_target(peer, Words("maple", "otter-violin"))
+
+
+async def test_a_room_that_knows_no_words(tmp_path: Path) -> None:
+    async with home(tmp_path) as a:
+        for name in ("announce", "find"):
+            del a.at.room.server._methods._table["pairing", name]
+        c = await a.taker()
+        with pytest.raises(RefusedError, match="the room knows no tickets in words"):
+            await a.words()
+        with pytest.raises(RefusedError, match="the room knows no tickets in words"):
+            await a.look(c, Words("maple", "ocean-violin"))
+        await c.pair(await a.ticket())  # tickets go on
