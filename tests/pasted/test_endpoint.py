@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from ssbfast.errors import BadInputError
-from ssbfast.net.endpoints import Endpoint
-from ssbfast.pasted.endpoint import read_listen, read_name, read_reflector, read_service
+from ssbfast.net.endpoints import Endpoint, UdpEndpoint, show_place
+from ssbfast.pasted.endpoint import read_listen, read_name, read_place, read_reflector, read_service
 from tests.helpers.commands import assert_unusable
 from tests.helpers.namespaces import built, ip
 from tests.helpers.processes import run
@@ -172,3 +172,19 @@ def test_an_address_of_one_link_keeps_its_zone() -> None:
         command = ("ip", "netns", "exec", link.name, sys.executable, "-c", BIND)
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("udp:51820", "127.0.0.1:51820"), ("udp:[::1]:53", "[::1]:53"), (" udp:wg.example:1 ", "wg.example:1")],
+)
+def test_a_udp_place(text: str, shown: str) -> None:
+    found = read_place(text)
+    assert isinstance(found, UdpEndpoint) and show_place(found) == f"udp:{shown}"
+    assert found != read_place(text.strip().removeprefix("udp:")), "a TCP service at the same port is another place"
+
+
+@pytest.mark.parametrize("text", ["udp:", "udp:host", "udp:unix:/x"])
+def test_what_is_no_udp_place(text: str) -> None:
+    with pytest.raises(BadInputError):
+        read_place(text)

@@ -13,7 +13,7 @@ import contextlib
 import socket
 import sys
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final, Protocol, cast
 
 from ssbfast import limits
@@ -52,20 +52,21 @@ class Unframer:
     def __init__(self) -> None:
         self._rest = b""
 
-    def receive(self, data: bytes) -> list[bytes]:
-        """Return the datagrams that are whole now. Raises MuxRPCError for one that UDP cannot carry."""
-        data, start, found = self._rest + data, 0, list[bytes]()
-        while len(data) - start >= _HEAD:
-            n = int.from_bytes(data[start : start + _HEAD], "big")
-            if n > limits.DATAGRAM:
-                raise MuxRPCError("the peer sent a datagram that is too long")
-            if len(data) - start - _HEAD < n:
-                break
-            start += _HEAD
-            found.append(data[start : start + n])
-            start += n
-        self._rest = data[start:]
-        return found
+    def receive(self, data: bytes) -> Iterator[bytes]:
+        """Yield the datagrams that are whole now. Raises MuxRPCError behind them for one that UDP cannot carry."""
+        data, start = self._rest + data, 0
+        try:
+            while len(data) - start >= _HEAD:
+                n = int.from_bytes(data[start : start + _HEAD], "big")
+                if n > limits.DATAGRAM:
+                    raise MuxRPCError("the peer sent a datagram that is too long")
+                end = start + _HEAD + n
+                if len(data) < end:
+                    break
+                datagram, start = data[start + _HEAD : end], end
+                yield datagram
+        finally:
+            self._rest = data[start:]
 
 
 class _UdpSocket(asyncio.DatagramProtocol):
@@ -175,14 +176,12 @@ class Flow(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.got = True
         try:
-            datagrams = self._unframer.receive(data)
+            for datagram in self._unframer.receive(data):
+                self._note_use()
+                self.deliver(datagram)
         except MuxRPCError as error:
             self.reset(str(error))
             return
-        if datagrams:
-            self._note_use()
-        for datagram in datagrams:
-            self.deliver(datagram)
         self._transport.waiting(0)
 
     def eof_received(self) -> bool:

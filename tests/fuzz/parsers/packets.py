@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from ssbfast import native, pure
+from ssbfast import limits, native, pure
 from ssbfast.engine_types import CoreLimits
-from ssbfast.errors import BoxStreamError, CarrierError, PacketError
+from ssbfast.errors import BoxStreamError, CarrierError, MuxRPCError, PacketError
+from ssbfast.net.forward.datagrams import Unframer, framed
+from ssbfast.net.forward.socks5 import Opening
 from ssbfast.wire.direct.carriers.records import RECORD_BYTES, Record, RecordReader
 from ssbfast.wire.packet_stream import Goodbye, Packet, PacketReader, encode_packet
+from ssbfast.wire.pairing import is_name
 from tests.fuzz.parsers.target import halves
 
 KEY: Final = bytes(range(32))
@@ -67,4 +70,43 @@ def records(data: bytes) -> None:
     assert written == (first + second)[: len(written)] and len(first + second) - len(written) < RECORD_BYTES
 
 
-TARGETS: Final = (packets, boxes, records)
+def datagrams(data: bytes) -> None:
+    """Whole or in two: the same datagrams, written as they were, then MuxRPCError at a length that UDP has not."""
+    first, second = halves(data)
+    found, failed = _datagrams([first, second])
+    assert (found, failed) == _datagrams([first + second])
+    written = b"".join(map(framed, found))
+    rest = (first + second)[len(written) :]
+    assert first + second == written + rest
+    length = int.from_bytes(rest[:2], "big")
+    assert failed == (len(rest) >= 2 and length > limits.DATAGRAM) and (failed or len(rest) < 2 + length)
+
+
+def _datagrams(chunks: list[bytes]) -> tuple[list[bytes], bool]:
+    unframer, found = Unframer(), list[bytes]()
+    try:
+        for chunk in chunks:
+            for datagram in unframer.receive(chunk):
+                found.append(datagram)
+    except MuxRPCError:
+        return found, True
+    return found, False
+
+
+def socks(data: bytes) -> None:
+    """Whole or in two: the same answers, and a request for names alone, a refusal, or nothing yet."""
+    first, second = halves(data)
+    outcomes = []
+    for chunks in ([first, second], [first + second]):
+        opening = Opening()
+        answer = b"".join([opening.receive(chunk) for chunk in chunks])
+        outcomes.append((answer, opening.request, opening.rest, opening.is_over))
+    assert outcomes[0] == outcomes[1]
+    answer, request, rest, is_over = outcomes[0]
+    assert len(answer) in (0, 2, 12) and (request is None or not is_over)
+    if request is not None:
+        assert is_name(request.nickname) and (request.service is None or is_name(request.service))
+        assert answer == b"\x05\x00" and (first + second).endswith(rest)
+
+
+TARGETS: Final = (packets, boxes, records, datagrams, socks)
