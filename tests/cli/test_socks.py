@@ -18,7 +18,7 @@ from ssbfast.cli.peer_options import RoomAddress, TrustOptions
 from ssbfast.cli.socks import _Socks
 from ssbfast.ids import MAIN_NETWORK, FeedId
 from ssbfast.keys import Keypair
-from ssbfast.net.endpoints import Endpoint
+from ssbfast.net.endpoints import Endpoint, UdpEndpoint
 from ssbfast.net.forward.service import Service
 from ssbfast.net.forward.socks5 import Reply
 from ssbfast.net.forward.tcp import METHOD, ServiceServer
@@ -53,6 +53,7 @@ class World:
     """A room, the services a and b, and a user with a SOCKS5 port. friend: what the user calls the one at home."""
 
     place: Endpoint
+    server: ServiceServer
 
     def __init__(self, at: RoomWithClients, data: Path, ports: tuple[int, int], stack: AsyncExitStack) -> None:
         self.at = at
@@ -72,6 +73,7 @@ class World:
         services = [Service(Endpoint("127.0.0.1", port), name) for port, name in zip(self.ports, "ab", strict=True)]
         server = await self._stack.enter_async_context(ServiceServer(services, **options))
         server.register(client._answering._api)
+        self.server = server
         return client
 
 
@@ -139,6 +141,19 @@ async def test_names_lead_to_the_services_of_friends(tmp_path: Path) -> None:
             store.rename(home.me.id, "house")
         assert await answer(at.place, "b.house.ssb") == b"this is b"
         assert await refusal(at.place, "b.home.ssb") is Reply.UNREACHABLE
+
+
+async def test_a_service_that_is_new_is_found_and_one_of_udp_is_none(tmp_path: Path) -> None:
+    async with world(tmp_path) as at:
+        home = await at.home()
+        at.befriend(home.me.id, "home")
+        assert await answer(at.place, "a.home.ssb") == b"this is a"
+        udp = Service(UdpEndpoint("127.0.0.1", 9), "udp")
+        new = Service(Endpoint("127.0.0.1", at.ports[1]), "new")
+        at.server.replace([udp, new])
+        assert await answer(at.place, "new.home.ssb") == b"this is b"
+        assert await refusal(at.place, "udp.home.ssb") is Reply.REFUSED
+        assert await answer(at.place, "home.ssb", 9) == b"this is b", "the first of TCP"
 
 
 async def test_a_friend_that_is_not_there_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
