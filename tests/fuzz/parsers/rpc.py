@@ -15,6 +15,7 @@ from ssbfast.wire.muxrpc import Called, CallKind, MuxEvent, MuxRPC, Reply
 from ssbfast.wire.muxrpc_body import call_body, decode_json, encode_json, read_call, read_error
 from ssbfast.wire.packet_stream import Packet, PacketReader, encode_packet
 from ssbfast.wire.pairing import Take, Taken, is_name
+from ssbfast.wire.words import as_member, confirmation_in, message_in
 from tests.fuzz.parsers.target import accepted, json_of
 
 _ME: Final = FeedId(b"r" * 32)
@@ -111,6 +112,9 @@ def pairing_calls(data: bytes) -> None:
     assert Taken.read(taken.as_json()) == taken and len(taken.services) <= limits.SERVICES
     names = [*taken.services, *(one.name for one in (take, taken) if one is not None and one.name is not None)]
     assert all(map(is_name, names))
+    message, confirmation = message_in(value), confirmation_in(value)
+    assert message is None or (len(message) == 33 and message_in(as_member("message", message)) == message)
+    assert confirmation is None or len(confirmation) == 32
 
 
 def library(data: bytes) -> None:
