@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from ssbfast.cli.command_group import CommandGroup
 from ssbfast.cli.nicknames import peer_argument
 from ssbfast.cli.options import callback, json_option, peer_options, say
 from ssbfast.cli.peer_options import Given, claim, in_room, load_me, parse_given
@@ -36,7 +37,7 @@ _room = click.argument("room", metavar="ROOM", callback=callback(parse_given))
 _name = click.argument("name", metavar="NAME")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 def alias() -> None:
     """Show, register and revoke aliases: names of peers in rooms.
 

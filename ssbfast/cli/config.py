@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ssbfast.cli.command_group import CommandGroup
 from ssbfast.cli.config_file import ConfigFile, loaded_config, user_path
 from ssbfast.cli.config_report import report_mistakes, report_settings
 from ssbfast.cli.options import json_option
@@ -13,7 +14,7 @@ from ssbfast.cli.share import CONFIG, planned, share
 from ssbfast.errors import BadInputError, SSBError
 
 
-@click.group("config")
+@click.group("config", cls=CommandGroup)
 def config() -> None:
     """Check the file of options of `ssbfast share`, and show what is set.
 

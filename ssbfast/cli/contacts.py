@@ -14,7 +14,19 @@ import click
 
 from ssbfast.cli.list_group import ListGroup, is_alone
 from ssbfast.cli.nicknames import as_option, full_option, peer_argument, read_nickname, show
-from ssbfast.cli.options import OWN_ID, SECRET, callback, data_flag, has_store, peer_options, read_secret, say
+from ssbfast.cli.options import (
+    OWN_ID,
+    SECRET,
+    callback,
+    data_flag,
+    has_store,
+    peer_options,
+    read_secret,
+    say,
+    say_row,
+    say_text,
+)
+from ssbfast.cli.terminal_text import Meaning, Piece
 from ssbfast.errors import BadInputError, KeyFileError
 from ssbfast.ids import FeedId, NetworkId
 from ssbfast.room.tunnel_auth import Relation
@@ -119,10 +131,10 @@ def _list(data: Path, *, as_json: bool) -> None:
             "changed": round(contact.changed, 3),
         }
         day = time.strftime("%Y-%m-%d", time.localtime(contact.changed))
-        text = f"{show(contact.id, contact.nickname)}  {in_words(contact.relation)}  since {day}"
-        say(event, text, as_json=as_json)
+        relation = paint_relation(contact.relation)
+        say_row(event, f"{show(contact.id, contact.nickname)}  ", relation, f"  since {day}", as_json=as_json)
     if not found and not as_json:
-        click.echo(f"You follow nobody and block nobody. Next: ssbfast follow @ID{data_flag(data)}")
+        say_text("You follow nobody and block nobody. Next: ", (f"ssbfast follow @ID{data_flag(data)}", Meaning.HINT))
 
 
 @contacts.command()
@@ -188,11 +200,23 @@ def _change(action: str, who: FeedId, data: Path, *, nickname: str | None = None
         relation = store.relation(who)
         called = store.nickname(who)
     event = {"event": action, "id": str(who), "nickname": called, "changed": changed, **_as_members(relation)}
-    text = f"{show(who, called)}  {in_words(relation)}{'' if changed else ' (as before)'}"
-    if action == "follow" and relation.blocks:
-        text += "\nThe block is the stronger of the two. To let the peer in: "
-        text += f"ssbfast unblock {called or who}{data_flag(data)}"
-    say(event, text, as_json=as_json)
+    words = outcome(who, called, relation, changed=changed)
+    if action == "follow":
+        words += block_hint(called or str(who), relation, data)
+    say(event, *words, as_json=as_json)
+
+
+def outcome(who: FeedId, called: str | None, relation: Relation, *, changed: bool) -> list[Piece]:
+    """Return what people read after a change: what we think of a peer now."""
+    return [f"{show(who, called)}  ", paint_relation(relation), "" if changed else " (as before)"]
+
+
+def block_hint(called: str, relation: Relation, data: Path) -> list[Piece]:
+    """Return what people read after they follow a peer that they block."""
+    if not relation.blocks:
+        return []
+    text = "\nThe block is the stronger of the two. To let the peer in: "
+    return [text, (f"ssbfast unblock {called}{data_flag(data)}", Meaning.HINT)]
 
 
 def _own_id(data: Path) -> FeedId | None:
@@ -213,3 +237,11 @@ def in_words(relation: Relation) -> str:
     if relation.blocks:
         return "blocked (and followed)" if relation.follows else "blocked"
     return "followed" if relation.follows else "neither followed nor blocked"
+
+
+def paint_relation(relation: Relation) -> Piece:
+    """Return it with what it means."""
+    words = in_words(relation)
+    if relation.blocks:
+        return words, Meaning.BAD
+    return (words, Meaning.GOOD) if relation.follows else words

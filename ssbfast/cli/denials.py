@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ssbfast.cli.calling import calling_options, run_calls
-from ssbfast.cli.contacts import in_words
-from ssbfast.cli.nicknames import as_option, brief, full_option, show
-from ssbfast.cli.options import callback, data_flag, has_store, peer_options, say
+from ssbfast.cli.contacts import block_hint, outcome
+from ssbfast.cli.nicknames import as_option, brief, full_option
+from ssbfast.cli.options import callback, data_flag, has_store, peer_options, say, say_row, say_text
 from ssbfast.cli.path_options import paths_from
 from ssbfast.cli.peer_options import trust_from
 from ssbfast.cli.peer_output import meaning
+from ssbfast.cli.terminal_text import Meaning, Piece
 from ssbfast.errors import BadInputError
 from ssbfast.ids import FeedId, NetworkId
 from ssbfast.pasted.addresses import read_alias
@@ -116,13 +117,16 @@ def _list(data: Path, *, as_json: bool) -> None:
             found, counts = store.denials(), store.denial_counts()
             nicknames = {contact.id: contact.nickname for contact in store.contacts()}
     for denial in found:
-        say(as_event(denial), in_a_line(denial, nicknames.get(denial.origin)), as_json=as_json)
+        say_row(as_event(denial), *in_a_line(denial, nicknames.get(denial.origin)), as_json=as_json)
     for room, count in counts.items():
         event = {"event": "refused", "portal": str(room), "n": count.refused, "kept": count.kept}
-        say({**event, "faults": count.faults}, _in_figures(room, count), as_json=as_json)
+        say_row({**event, "faults": count.faults}, _in_figures(room, count), as_json=as_json)
     if as_json:
         return
-    click.echo(f"Next: ssbfast denials --follow N{data_flag(data)}" if found else "No connection was refused.")
+    if found:
+        say_text("Next: ", (f"ssbfast denials --follow N{data_flag(data)}", Meaning.HINT))
+    else:
+        say_text("No connection was refused.")
 
 
 def _show(number: int, data: Path, *, as_json: bool) -> None:
@@ -131,7 +135,7 @@ def _show(number: int, data: Path, *, as_json: bool) -> None:
     with Store(_existing(data), reading=True) as store:
         denial = _denial(store, number)
         nickname = store.nickname(denial.origin)
-    say(as_event(denial), in_a_line(denial, nickname), as_json=as_json)
+    say_row(as_event(denial), *in_a_line(denial, nickname), as_json=as_json)
 
 
 def _name(number: int, link: AliasLink | Alias, data: Path, *, as_json: bool) -> None:
@@ -163,11 +167,12 @@ def as_event(denial: Denial) -> dict[str, object]:
     }
 
 
-def in_a_line(denial: Denial, nickname: str | None) -> str:
+def in_a_line(denial: Denial, nickname: str | None) -> list[Piece]:
     """Return a denial as the list shows it."""
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(denial.time))
     who = " ".join(filter(None, (nickname, brief(denial.origin), denial.alias and f"({denial.alias})")))
-    return f"{denial.number:>5}  {when}  {who}  through {brief(denial.room)}  {meaning(as_event(denial))}"
+    text = f"{denial.number:>5}  {when}  {who}  through {brief(denial.room)}  "
+    return [text, (meaning(as_event(denial)), Meaning.BAD)]
 
 
 def _in_figures(room: FeedId, count: DenialCount) -> str:
@@ -197,10 +202,8 @@ def _follow(number: int, data: Path, *, nickname: str | None, yes: bool, as_json
         relation = store.relation(who)
         called = store.nickname(who)
     event = {"event": "follow", "id": str(who), "nickname": called, "changed": changed}
-    text = f"{show(who, called)}  {in_words(relation)}{'' if changed else ' (as before)'}"
-    if relation.blocks:
-        text += f"\nThe block is the stronger of the two. To let the peer in: ssbfast unblock {who}{data_flag(data)}"
-    say({**event, "follows": relation.follows, "blocks": relation.blocks}, text, as_json=as_json)
+    words = outcome(who, called, relation, changed=changed) + block_hint(called or str(who), relation, data)
+    say({**event, "follows": relation.follows, "blocks": relation.blocks}, *words, as_json=as_json)
     return 0
 
 

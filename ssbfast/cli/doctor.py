@@ -12,6 +12,7 @@ from ssbfast.cli.options import SECRET, peer_options, read_secret, several
 from ssbfast.cli.path_options import reflector
 from ssbfast.cli.peer_options import RoomAddress, in_room, room_option
 from ssbfast.cli.peer_output import PeerWords
+from ssbfast.cli.terminal_text import progress
 from ssbfast.errors import SSBError
 from ssbfast.ids import NetworkId
 from ssbfast.pasted.hosts import show
@@ -95,7 +96,8 @@ def doctor(
             events.append(
                 {"event": "room", "portal": str(room.portal), "reflectors": shown, "is_here": _is_here(found)}
             )
-        v4, v6 = await diagnose(reflectors, loopback=_is_here(reflectors))
+        with progress("Asking how your network looks from outside"):
+            v4, v6 = await diagnose(reflectors, loopback=_is_here(reflectors))
         events += _findings(v4, v6)
         await printer.report(events, _words)
         return 0

@@ -16,6 +16,7 @@ from ssbfast.cli.failures import DONE, FAILED, UNUSABLE, Failure, failure_of, pr
 from ssbfast.cli.lazy_group import LazyGroup
 from ssbfast.cli.output import Level
 from ssbfast.cli.standard_error import bounded_stderr, warn
+from ssbfast.cli.terminal_text import plain_option
 from ssbfast.errors import SSBError
 
 COMMANDS: Final = {
@@ -48,6 +49,14 @@ COMMANDS: Final = {
     "completion": ("completion", "Print what completes commands and options in a shell."),
 }
 """Every command: the module that has it, and what `--help` says, so that nothing needs to be loaded for that."""
+
+SECTIONS: Final = {
+    "The first five minutes": ("share", "pair", "open", "status", "service"),
+    "Friends": ("ticket", "follow", "unfollow", "block", "unblock", "contacts", "denials"),
+    "Rooms": ("room", "attendants", "alias"),
+    "Tools": ("listen", "connect", "path", "config", "keys", "doctor", "demo", "bench", "completion"),
+}
+"""What `--help` shows together."""
 
 COMPLETE: Final = "_SSBFAST_COMPLETE"
 """The variable by which a shell asks for completions."""
@@ -82,9 +91,11 @@ class MainGroup(LazyGroup):
     cls=MainGroup,
     package="ssbfast.cli",
     table=COMMANDS,
+    command_sections=SECTIONS,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(package_name="ssbfast", prog_name="ssbfast")
+@plain_option
 def group() -> None:
     """Secure Scuttlebutt rooms and tunnels."""
 

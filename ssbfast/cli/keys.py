@@ -7,13 +7,14 @@ from pathlib import Path
 
 import click
 
+from ssbfast.cli.command_group import CommandGroup
 from ssbfast.cli.options import SECRET, data_flag, peer_options, read_secret, say
 from ssbfast.errors import KeyFileError
 from ssbfast.ids import NetworkId
 from ssbfast.keys import Keypair
 
 
-@click.group(no_args_is_help=False)
+@click.group(cls=CommandGroup, no_args_is_help=False)
 def keys() -> None:
     """Make this peer's identity, and show it.
 

@@ -10,14 +10,17 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from ssbfast.cli.command_group import CommandGroup
 
-class LazyGroup(click.Group):
+
+class LazyGroup(CommandGroup):
     """A group that loads a command's module when the command is used.
 
     Args:
         package: Where the modules are.
         table: By name of a command: the module that has it, and what `--help` says.
         sections: The names of options by the title under which `--help` shows them; the others are under "Options".
+        command_sections: The same for commands; the others are under "Commands".
 
     The other arguments are those of `click.Group`.
     """
@@ -28,12 +31,14 @@ class LazyGroup(click.Group):
         package: str,
         table: Mapping[str, tuple[str, str]],
         sections: Mapping[str, Sequence[str]] = MappingProxyType({}),
+        command_sections: Mapping[str, Sequence[str]] = MappingProxyType({}),
         **options: Any,
     ) -> None:
         super().__init__(*args, **options)
         self._package = package
         self._table = table
         self._sections = sections
+        self._command_sections = command_sections
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self._table)
@@ -47,21 +52,14 @@ class LazyGroup(click.Group):
         return command if isinstance(command, click.Command) else None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        titles = {name: title for title, names in self._sections.items() for name in names}
-        rows: dict[str, list[tuple[str, str]]] = {title: [] for title in (*self._sections, "Options")}
-        for option in self.get_params(ctx):
-            record = option.get_help_record(ctx)
-            if record is not None:
-                rows[titles.get(option.name or "", "Options")].append(record)
-        for title, records in rows.items():
-            if records:
-                with formatter.section(title):
-                    formatter.write_dl(records)
+        records = [(option.name or "", option.get_help_record(ctx)) for option in self.get_params(ctx)]
+        rows = {name: record for name, record in records if record is not None}
+        _write_sections(formatter, rows, self._sections, "Options")
         self.format_commands(ctx, formatter)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_module, text) in self._table.items()])
+        rows = {name: (name, text) for name, (_module, text) in self._table.items()}
+        _write_sections(formatter, rows, self._command_sections, "Commands")
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         fitting = [
@@ -70,3 +68,18 @@ class LazyGroup(click.Group):
             if name.startswith(incomplete)
         ]
         return fitting + click.Command.shell_complete(self, ctx, incomplete)
+
+
+def _write_sections(
+    formatter: click.HelpFormatter,
+    rows: Mapping[str, tuple[str, str]],
+    sections: Mapping[str, Sequence[str]],
+    others: str,
+) -> None:
+    """Write rows, by their names, below the title that has them; those that no title has below that for others."""
+    placed = {name for names in sections.values() for name in names}
+    for title, names in (*sections.items(), (others, [name for name in rows if name not in placed])):
+        records = [rows[name] for name in names if name in rows]
+        if records:
+            with formatter.section(title):
+                formatter.write_dl(records)

@@ -6,8 +6,10 @@ from typing import Any
 
 import click
 
+from ssbfast.cli.command_group import CommandGroup
 
-class ListGroup(click.Group):
+
+class ListGroup(CommandGroup):
     """A group that lists when no command is given."""
 
     def __init__(self, *args: Any, **options: Any) -> None:

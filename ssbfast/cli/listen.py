@@ -16,6 +16,7 @@ from ssbfast.cli.output import shell_word
 from ssbfast.cli.path_options import path_options, paths_from
 from ssbfast.cli.peer_options import Given, claim, load_me, room_option, trust_from, trust_options
 from ssbfast.cli.peer_output import PeerWords, forward_problem
+from ssbfast.cli.terminal_text import Meaning, Piece
 from ssbfast.errors import BadInputError
 from ssbfast.ids import FeedId, NetworkId
 from ssbfast.pasted.hosts import show
@@ -86,7 +87,7 @@ def listen(
     addresses = _private_addresses(offer, private_for)
 
     async def opened(printer: Printer, _tickets: Tickets | None) -> None:
-        printer.text(_introduction(offer, forward))
+        printer.text(*_introduction(offer, forward))
         for address in addresses:
             printer.event(address)
 
@@ -127,15 +128,18 @@ def _private_addresses(offer: Offer, friends: tuple[FeedId, ...]) -> list[dict[s
     ]
 
 
-def _introduction(offer: Offer, service: Endpoint) -> str:
+def _introduction(offer: Offer, service: Endpoint) -> list[Piece]:
     """Return what people see first."""
     allowed = f", and {len(offer.trust.allow)} more" if offer.trust.allow else ""
     welcome = {
-        Policy.FOLLOWS: f"peers that you follow{allowed}; to add one: ssbfast follow @ID{data_flag(offer.data)}",
+        Policy.FOLLOWS: f"peers that you follow{allowed}",
         Policy.ALLOW: f"the {len(offer.trust.allow)} peers of --allow only",
         Policy.EVERYONE: "everyone who knows your id",
     }[offer.trust.policy]
-    return f"You are {offer.me.id}\nOffering {show(service.host, service.port)} to {welcome}\nCtrl-C ends it."
+    text = f"You are {offer.me.id}\nOffering {show(service.host, service.port)} to {welcome}"
+    advice = (f"ssbfast follow @ID{data_flag(offer.data)}", Meaning.HINT)
+    more: list[Piece] = ["; to add one: ", advice] if offer.trust.policy is Policy.FOLLOWS else []
+    return [text, *more, ("\nCtrl-C ends it.", Meaning.DIM)]
 
 
 class _Words(PeerWords):

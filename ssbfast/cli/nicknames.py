@@ -10,12 +10,13 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
 from ssbfast.cli.options import callback, data_flag, has_store
+from ssbfast.cli.terminal_text import FULL, is_full
 from ssbfast.errors import BadInputError, SSBError
 from ssbfast.ids import FeedId
 from ssbfast.pasted.addresses import read_id
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from ssbfast.store.peer_store import Contact, Store
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-_FULL: Final = "ssbfast.full"
 
 
 # ---------------------------------------------------------------- reading them
@@ -130,7 +129,7 @@ name_option = click.option(
 
 
 def _remember_full(context: click.Context, _option: click.Parameter, given: bool) -> None:
-    context.meta[_FULL] = given or bool(context.meta.get(_FULL))  # the group of a command has it, too
+    context.meta[FULL] = given or bool(context.meta.get(FULL))  # the group of a command has it, too
 
 
 full_option = click.option(
@@ -143,8 +142,7 @@ full_option = click.option(
 
 def brief(who: FeedId) -> str:
     """Return an id as lists show it that are not there to copy ids from: short; with --full the whole one."""
-    context = click.get_current_context(silent=True)
-    return str(who) if context is not None and context.meta.get(_FULL) else who.short
+    return str(who) if is_full() else who.short
 
 
 def show(who: FeedId, nickname: str | None) -> str:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
 from ssbfast import limits
-from ssbfast.cli.output import clean_lines, json_line
+from ssbfast.cli.output import clean_pieces, json_line
 from ssbfast.cli.standard_error import warn
+from ssbfast.cli.terminal_text import Piece, Style, plain_option
 from ssbfast.errors import BadInputError
 from ssbfast.ids import MAIN_NETWORK, NetworkId
 from ssbfast.pasted.addresses import read_network
@@ -159,8 +161,8 @@ def read_secret(file: Path, *, create: bool = False) -> Keypair:
 
 
 def peer_options(command: Command) -> Command:
-    """Add --data, --network-key, --allow-group-read and --json, as every command of a peer has them."""
-    return data_option(network_option(group_read_option(json_option(command))))
+    """Add the options that every command of a peer has: --data, --network-key, --allow-group-read, --plain, --json."""
+    return data_option(network_option(group_read_option(plain_option(json_option(command)))))
 
 
 connections_option = click.option(
@@ -171,6 +173,26 @@ connections_option = click.option(
 )
 
 
-def say(event: Mapping[str, Any], text: str, *, as_json: bool) -> None:
+def say(event: Mapping[str, Any], *pieces: Piece, as_json: bool) -> None:
     """Print the outcome of a command that ends at once: for people, or as an object."""
-    click.echo(json_line(event) if as_json else clean_lines(text))
+    if as_json:
+        click.echo(json_line(event))
+    else:
+        say_text(*pieces)
+
+
+def say_row(event: Mapping[str, Any], *pieces: Piece, as_json: bool) -> None:
+    """Print one of a list: for people, no wider than a terminal, or as an object."""
+    if as_json:
+        click.echo(json_line(event))
+    else:
+        _echo(Style.of_list(sys.stdout), pieces)
+
+
+def say_text(*pieces: Piece) -> None:
+    """Print a text for people."""
+    _echo(Style.of_text(sys.stdout), pieces)
+
+
+def _echo(style: Style, pieces: Iterable[Piece]) -> None:
+    click.echo(style.text(clean_pieces(pieces)), color=style.colour)

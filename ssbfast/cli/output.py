@@ -18,6 +18,7 @@ from typing import Any, Final, TextIO
 
 from ssbfast import limits
 from ssbfast.cli.output_thread import Writer
+from ssbfast.cli.terminal_text import Piece, Style
 from ssbfast.wire.muxrpc_body import clean_text
 
 CLOSE_SECONDS: Final = 1.0
@@ -73,6 +74,11 @@ def clean_line(text: str, length: int = limits.LOG_TEXT) -> str:
 def clean_lines(text: str) -> str:
     """Return several lines of ours, cleaned."""
     return "\n".join(clean_text(line, limits.LOG_TEXT) for line in text.split("\n"))
+
+
+def clean_pieces(pieces: Iterable[Piece]) -> list[Piece]:
+    """Return a text of ours in pieces, cleaned."""
+    return [clean_lines(one) if isinstance(one, str) else (clean_lines(one[0]), one[1]) for one in pieces]
 
 
 def shell_word(text: str) -> str:
@@ -150,6 +156,7 @@ class Printer:
         self.as_json = as_json = as_json or log is LogForm.JSON
         self._log = log
         self._words = words or describe
+        self._style = Style() if as_json or log is LogForm.JOURNALD else Style.of_log(stdout)
         self._encoding = "utf-8" if as_json or stdout is None else stdout.encoding
         # Not through sys.stdout: its lock would be held at exit while a slow reader keeps us waiting. Without a stdout
         # its number may have become a socket's: then nothing is written at all.
@@ -171,7 +178,7 @@ class Printer:
         words = clean_lines(self._words(clean_value(event)))
         if self._log is LogForm.JOURNALD:
             return self._encode(journal_mark(level_of(event)) + words)
-        return self._encode(f"{time.strftime('%H:%M:%S')}  {words}")
+        return self._encode(self._style.event(event, f"{time.strftime('%H:%M:%S')}  ", words))
 
     def put(self, line: bytes) -> None:
         """Print what `line` has made."""
@@ -181,11 +188,11 @@ class Printer:
         """Print one event."""
         self.put(self.line(event))
 
-    def text(self, text: str) -> None:
+    def text(self, *pieces: Piece) -> None:
         """Print lines for people; nothing when JSON is wanted."""
         if self.as_json:
             return
-        lines = clean_lines(text)
+        lines = self._style.text(clean_pieces(pieces))
         if self._log is LogForm.JOURNALD:
             lines = "\n".join(journal_mark(Level.NOTICE) + line for line in lines.split("\n") if line)
         self.put(self._encode(lines))

@@ -13,6 +13,7 @@ from ssbfast import limits
 from ssbfast.cli.nicknames import as_option, full_option, name_option, own_name, show
 from ssbfast.cli.options import callback, data_flag, peer_options, say
 from ssbfast.cli.peer_options import RoomAddress, in_room, load_me
+from ssbfast.cli.terminal_text import Meaning, Piece, progress
 from ssbfast.errors import BadInputError, RefusedError, SSBError
 from ssbfast.ids import FeedId, NetworkId
 from ssbfast.pasted.tidy_text import tidy
@@ -69,14 +70,16 @@ def pair(
         if room is None:
             raise click.UsageError("words do not say which room it is: --room ADDRESS")
         me = load_me(data)
-        ticket = asyncio.run(_find(me, ticket, room, network))
+        with progress("Looking for the words in the room"):
+            ticket = asyncio.run(_find(me, ticket, room, network))
     else:
         if room is not None:
             raise click.UsageError("--room is for words: a ticket says which room it is")
         _check_time(ticket)
         me, room = load_me(data), RoomAddress.parse(str(ticket.room))
     _check(ticket.target, me.id, nickname, data)
-    taken = asyncio.run(_take(me, ticket, room, own_name(name), network))
+    with progress("Looking for your friend in the room"):
+        taken = asyncio.run(_take(me, ticket, room, own_name(name), network))
     with Store(data) as store:
         wanted = None if nickname is not None else taken.name or FRIEND
         called = store.befriend(ticket.target, wanted, room.text)
@@ -91,15 +94,14 @@ def pair(
         "address": room.text,
         "services": list(taken.services),
     }
-    say(event, _in_words(ticket.target, called or FRIEND, taken, data), as_json=as_json)
+    say(event, *_in_words(ticket.target, called or FRIEND, taken, data), as_json=as_json)
 
 
-def _in_words(who: FeedId, called: str, taken: Taken, data: Path) -> str:
+def _in_words(who: FeedId, called: str, taken: Taken, data: Path) -> tuple[Piece, Piece]:
     offered = f" Offered: {', '.join(taken.services)}." if taken.services else ""
-    text = f"Paired with {show(who, called)}. You follow each other.{offered}\nNext: ssbfast "
-    if taken.services:
-        return f"{text}open {called}/{taken.services[0]}{data_flag(data)}"
-    return f"{text}connect {called} --bind 127.0.0.1:8080{data_flag(data)}"
+    text = f"Paired with {show(who, called)}. You follow each other.{offered}\nNext: "
+    what = f"open {called}/{taken.services[0]}" if taken.services else f"connect {called} --bind 127.0.0.1:8080"
+    return text, (f"ssbfast {what}{data_flag(data)}", Meaning.HINT)
 
 
 def _check_time(ticket: Ticket) -> None:

@@ -11,6 +11,7 @@ from ssbfast import limits
 from ssbfast.cli.nicknames import Nicknames, peer_argument
 from ssbfast.cli.options import data_flag, data_option, json_option, say
 from ssbfast.cli.running import ask_all
+from ssbfast.cli.terminal_text import plain_option
 from ssbfast.errors import RefusedError
 from ssbfast.ids import FeedId
 
@@ -19,6 +20,7 @@ from ssbfast.ids import FeedId
 @peer_argument("NICK|@ID")
 @click.argument("choice", metavar="tunnel|direct|auto", type=click.Choice(["tunnel", "direct", "auto"]))
 @data_option
+@plain_option
 @json_option
 def path(who: FeedId, choice: str, data: Path, as_json: bool) -> int:
     """Change the path of the sessions with a peer in the processes that run, without losing a byte.

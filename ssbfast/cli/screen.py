@@ -6,7 +6,7 @@ import contextlib
 import os
 import select
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 _CLEAR: Final = "\x1b[H\x1b[2J"
@@ -37,12 +37,15 @@ def screen() -> Iterator[None]:
         sys.stdout.flush()
 
 
-def draw(lines: Sequence[str], foot: Sequence[str]) -> None:
-    """Show lines in the place of those before, as many as fit. foot: stays below them, as far as there is place."""
+def draw(lines: Sequence[str], foot: Sequence[str], paint: Callable[[str], str] = str) -> None:
+    """Show lines in the place of those before, as many as fit. foot: stays below them, as far as there is place.
+
+    paint: gives colour to a line that has its length.
+    """
     size = os.get_terminal_size(sys.stdout.fileno())
     columns, rows = size.columns or 80, size.lines or 24  # a terminal may not know
     shown = [*lines[: max(rows - len(foot), 0)], *foot]
-    sys.stdout.write(_CLEAR + "\r\n".join(line[:columns] for line in shown[:rows]))
+    sys.stdout.write(_CLEAR + "\r\n".join(paint(line[:columns]) for line in shown[:rows]))
     sys.stdout.flush()
 
 

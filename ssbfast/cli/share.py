@@ -34,6 +34,7 @@ from ssbfast.cli.path_options import PATH_PARAMETERS, path_options, paths_from
 from ssbfast.cli.peer_options import Given, TrustOptions, claim, load_me, room_option
 from ssbfast.cli.peer_output import PeerWords
 from ssbfast.cli.standard_error import warn
+from ssbfast.cli.terminal_text import Meaning
 from ssbfast.cli.ticket import invitation, invitation_in_words, ticket_event, words_event
 from ssbfast.errors import BadInputError, SSBError
 from ssbfast.ids import FeedId, NetworkId
@@ -226,7 +227,7 @@ class _Sharing:
         await _show(printer, self.offer.services)
         if tickets is not None and self.with_ticket and not self.in_words:
             await self._invite(printer, tickets)
-        printer.text("Ctrl-C ends it.")
+        printer.text(("Ctrl-C ends it.", Meaning.DIM))
 
     def hang_up(self) -> bool:
         """Read the options again; return False when it was our terminal that is gone."""
@@ -280,7 +281,7 @@ class _Sharing:
         except SSBError as error:
             warn(f"no ticket was made: {error}")
             return
-        printer.text(invitation(ticket, limits.TICKET_SECONDS))
+        printer.text(*invitation(ticket, limits.TICKET_SECONDS))
         if printer.as_json:
             printer.event(ticket_event(ticket))
 
@@ -292,7 +293,7 @@ class _Sharing:
             warn(f"no ticket was made: {error}")
             return
         event = words_event(str(words), str(ticket.room), in_utc(ticket.ends))
-        printer.text(invitation_in_words(event, limits.TICKET_SECONDS))
+        printer.text(*invitation_in_words(event, limits.TICKET_SECONDS))
         if printer.as_json:
             printer.event(event)
 
@@ -310,9 +311,13 @@ async def _show(printer: Printer, services: Sequence[Service]) -> None:
     places = [show_place(service.place) for service in services]
     names, width = max(len(str(service.name)) for service in services), max(map(len, places))
     for service, place, problem in zip(services, places, problems, strict=True):
-        answers = "UDP: cannot be asked" if isinstance(service.place, UdpEndpoint) else "answers"
-        state = answers if problem is None else _in_capitals(problem)
-        printer.text(f"  {service.name:{names}}  {place:{width}}  {state}")
+        if problem is not None:
+            state = (_in_capitals(problem), Meaning.BAD)
+        elif isinstance(service.place, UdpEndpoint):
+            state = ("UDP: cannot be asked", Meaning.DIM)
+        else:
+            state = ("answers", Meaning.GOOD)
+        printer.text(f"  {service.name:{names}}  {place:{width}}  ", state)
         if printer.as_json:
             printer.event({"event": "service", "name": service.name, "place": place, "problem": problem})
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import re
+import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,11 +17,21 @@ from ssbfast.cli.nicknames import Nicknames
 from ssbfast.cli.options import data_flag, data_option, json_option, say
 from ssbfast.cli.output import amount, clean_line, clean_value, duration
 from ssbfast.cli.running import ask_all
+from ssbfast.cli.terminal_text import Meaning, Piece, Style, plain_option
 from ssbfast.ids import FeedId
 
 _WIDTH: Final = 80
 _INTERVAL: Final = 1.0
 _INDENT: Final = "  "
+_MEANINGS: Final = (
+    (re.compile(r"  (?!offers )\S+ +(direct(?: [\d.]+ ms)?)(?:  |$)"), Meaning.GOOD),
+    (re.compile(r"  room  .*?  (being dialled.*)"), Meaning.BAD),
+    (re.compile(r"a process here: (.*)"), Meaning.BAD),
+    (re.compile(r" +(the (?:direct path|tunnel) would be faster.*)"), Meaning.HINT),
+    (re.compile(r"nothing runs here; next: (.*)"), Meaning.HINT),
+    (re.compile(r" +(no sessions with peers|not direct: .*|chosen: .*)"), Meaning.DIM),
+)
+"""What parts of lines mean."""
 _NAME: Final = 10
 """Columns of a peer's name, so that short ones are in line."""
 
@@ -27,6 +39,7 @@ _NAME: Final = 10
 @click.command()
 @click.option("--watch", is_flag=True, help="Show it again each second, until Ctrl-C.")
 @data_option
+@plain_option
 @json_option
 def status(watch: bool, data: Path, as_json: bool) -> None:
     """Show what runs here: each process, its rooms, and its sessions with peers.
@@ -43,15 +56,16 @@ def status(watch: bool, data: Path, as_json: bool) -> None:
     with contextlib.suppress(KeyboardInterrupt), Nicknames(data) as nicknames:
         if not watch:
             found = look(data, nicknames)
-            say(found, "\n".join(page(found, data)), as_json=as_json)
+            say(found, *in_colour(page(found, data)), as_json=as_json)
         elif as_json or not screen.is_live():
             for number, found in enumerate(_looks(data, nicknames)):
                 lines = page(found, data)
-                say(found, "\n".join([""] * bool(number) + lines), as_json=as_json)
+                say(found, *in_colour([""] * bool(number) + lines), as_json=as_json)
         else:
+            style = Style.of_text(sys.stdout)
             with screen.screen():
                 for found in _looks(data, nicknames):
-                    screen.draw(page(found, data), ("", "q quit"))
+                    screen.draw(page(found, data), ("", "q quit"), lambda line: style.text(in_colour([line])))
                     if screen.key(_INTERVAL) == "q":
                         return
 
@@ -75,6 +89,20 @@ def look(data: Path, nicknames: Nicknames) -> dict[str, Any]:
             session["nickname"] = nicknames.find(session["peer"])
         processes.append(told)
     return {"event": "status", "processes": processes}
+
+
+def in_colour(lines: Sequence[str]) -> list[Piece]:
+    """Return cleaned lines of a page in pieces, by what they say."""
+    pieces: list[Piece] = []
+    for number, line in enumerate(lines):
+        before, text, after, meaning = f"\n{line}" if number else line, "", "", None
+        for pattern, means in _MEANINGS:
+            if (found := pattern.match(line)) is not None:
+                start, end = found.span(1)
+                before, text, after, meaning = before[: start - len(line)], line[start:end], line[end:], means
+                break
+        pieces += [before, text if meaning is None else (text, meaning), after]
+    return pieces
 
 
 def page(found: dict[str, Any], data: Path) -> list[str]:

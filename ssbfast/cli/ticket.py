@@ -15,6 +15,7 @@ from ssbfast.cli.options import callback, data_flag, has_store, peer_options, sa
 from ssbfast.cli.output import duration, in_utc, shell_word
 from ssbfast.cli.peer_options import RoomAddress, load_me
 from ssbfast.cli.qr import check_qr, qr
+from ssbfast.cli.terminal_text import Meaning, Piece
 from ssbfast.errors import BadInputError, RefusedError
 from ssbfast.ids import NetworkId
 from ssbfast.wire.words import check_words
@@ -95,9 +96,9 @@ def ticket_event(made: Ticket) -> dict[str, object]:
     return {"event": "ticket", "ticket": str(made), "address": str(made.room), "expires": in_utc(made.ends)}
 
 
-def invitation(made: Ticket, seconds: float) -> str:
+def invitation(made: Ticket, seconds: float) -> tuple[Piece, Piece]:
     """Return what people read of a new ticket. seconds: how long it holds."""
-    return f"Let someone in (once, within {_span(seconds)}):   ssbfast pair {made}"
+    return f"Let someone in (once, within {_span(seconds)}):   ", (f"ssbfast pair {made}", Meaning.HINT)
 
 
 def words_event(words: str, address: str, expires: str) -> dict[str, str]:
@@ -105,10 +106,10 @@ def words_event(words: str, address: str, expires: str) -> dict[str, str]:
     return {"event": "words", "words": words, "address": address, "expires": expires}
 
 
-def invitation_in_words(event: Mapping[str, str], seconds: float) -> str:
+def invitation_in_words(event: Mapping[str, str], seconds: float) -> tuple[Piece, Piece]:
     """Return what people read of a new ticket in words. event: that of `words_event`. seconds: how long it holds."""
     command = f"ssbfast pair {event['words']} --room {shell_word(event['address'])}"
-    return f"Let someone in (once, within {_span(seconds)}):   {command}"
+    return f"Let someone in (once, within {_span(seconds)}):   ", (command, Meaning.HINT)
 
 
 def _span(seconds: float) -> str:
@@ -126,12 +127,12 @@ def _make(room: RoomAddress | None, seconds: float, data: Path, *, as_qr: bool, 
     me = load_me(data)
     with Store(data) as store:
         made = make_ticket(store, me.id, address, seconds)
-    text = invitation(made, seconds)
+    pieces: list[Piece] = [*invitation(made, seconds)]
     if as_qr and not as_json:
-        text += f"\n{qr(str(made)).rstrip()}"
+        pieces.append(f"\n{qr(str(made)).rstrip()}")
     if not as_json and not _is_awaited(made, data):
-        text += "\nNothing waits for it in that room yet: run `ssbfast share` or `ssbfast listen` there."
-    say(ticket_event(made), text, as_json=as_json)
+        pieces.append("\nNothing waits for it in that room yet: run `ssbfast share` or `ssbfast listen` there.")
+    say(ticket_event(made), *pieces, as_json=as_json)
 
 
 def _make_words(room: RoomAddress | None, seconds: float, data: Path, *, as_json: bool) -> None:
@@ -147,7 +148,7 @@ def _make_words(room: RoomAddress | None, seconds: float, data: Path, *, as_json
         missing = "words need a running `ssbfast share` or `ssbfast listen`: only these can answer for them"
         raise RefusedError(problems[0] if problems else missing)
     event = words_event(found["words"], found["address"], found["expires"])
-    say(event, invitation_in_words(event, seconds), as_json=as_json)
+    say(event, *invitation_in_words(event, seconds), as_json=as_json)
 
 
 def _is_awaited(made: Ticket, data: Path) -> bool:

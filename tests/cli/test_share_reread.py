@@ -79,7 +79,7 @@ def test_a_terminal_that_is_closed_ends_it_and_without_a_file_it_is_not_read(pla
     command = [sys.executable, "-m", "ssbfast", "share", "--config", str(file), "--data", str(place.path("a"))]
     pid, terminal = pty.fork()
     if not pid:
-        os.execv(command[0], command)
+        os.execve(command[0], command, {**os.environ, "NO_COLOR": "1"})
     seen = b""
     while b"You are" not in seen:
         seen += os.read(terminal, 4096)

@@ -10,6 +10,7 @@ from unittest import mock
 
 from ssbfast.cli.group import group
 from ssbfast.cli.output import Event
+from ssbfast.cli.terminal_text import Piece, Style
 from tests.helpers.rawpeer import eventually
 
 
@@ -59,8 +60,8 @@ class CommandHere:
 
     # ------------------------------------------------------------ the printer of the command
 
-    def text(self, text: str) -> None:
-        self.texts.append(text)
+    def text(self, *pieces: Piece) -> None:
+        self.texts.append(Style().text(pieces))
 
     def event_printed(self, event: Event) -> None:
         self.texts.append(self._words(event))

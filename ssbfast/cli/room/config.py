@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ssbfast.cli.command_group import CommandGroup
 from ssbfast.cli.config_file import SYSTEM, loaded_config, read_config, system_file
 from ssbfast.cli.config_report import report_mistakes, report_settings
 from ssbfast.cli.options import json_option
@@ -13,7 +14,7 @@ from ssbfast.cli.room.run import CONFIG, run
 from ssbfast.errors import BadInputError
 
 
-@click.group("config")
+@click.group("config", cls=CommandGroup)
 def config() -> None:
     """Check the file of options, and show what is set.
 

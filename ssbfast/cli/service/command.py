@@ -14,6 +14,7 @@ from typing import Any, Final
 import click
 from click.core import ParameterSource
 
+from ssbfast.cli.command_group import CommandGroup
 from ssbfast.cli.config import share_context
 from ssbfast.cli.config_file import is_from_file, loaded_config, user_path
 from ssbfast.cli.options import data_flag, data_option, json_option, say
@@ -44,7 +45,7 @@ def find_manager(platform: str = sys.platform) -> Manager:
     return Launchd() if platform == "darwin" else Systemd()
 
 
-@click.group("service")
+@click.group("service", cls=CommandGroup)
 def service() -> None:
     """Have `ssbfast share` run by itself, from each login on: by systemd, or launchd on macOS.
 
