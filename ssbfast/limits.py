@@ -1216,6 +1216,9 @@ CONTROL_PAUSE: Final = 0.02
 CONTROL_CLOSE_SECONDS: Final = 1.0
 """How long a process that ends lets its control socket finish answers."""
 
+SAME_SIGNAL_SECONDS: Final = 0.3
+"""A signal to end that comes again so soon is the same one: `timeout` and shells send it to a process and its group."""
+
 CONTROL_ANSWER: Final = 64 * MiB
 """Bytes of an answer that a command takes: 10,000 attendants have 2 MiB."""
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Final, TextIO
 
+from ssbfast import limits
 from ssbfast.cli.error_log import short_errors
 from ssbfast.cli.open_files import raise_file_limit
 from ssbfast.cli.output import Event, LogForm, Printer
@@ -43,7 +44,8 @@ def run_until_stopped(
 
     Output that cannot be written costs lines and is reported once; a command that ends after that has failed. A journal
     that is gone ends nothing.
-    The first signal cancels the work, which then says its goodbyes; the second quits at once.
+    The first signal cancels the work, which then says its goodbyes; the second quits at once, unless it is the same one
+    within `SAME_SIGNAL_SECONDS`.
     log: see `Printer`. words: an event as people read it. runner: makes the loop. terminate: called on the first
     SIGTERM, in the loop; if it returns True the work ends by itself, and the next signal counts as the first.
     hangup: called on each SIGHUP, in the loop; if it returns True the work goes on.
@@ -120,18 +122,25 @@ def on_signals(
 
     Within this context the first signal calls `stop`, in the loop; the second ends the process there and then. A first
     SIGTERM that `terminate` answers with True is none of these two, nor is any SIGHUP that `hangup` answers so.
+    The same signal within `SAME_SIGNAL_SECONDS` is the first once more: `timeout`, and a shell whose terminal is
+    closed, send it to the process and to its group.
     """
     loop = asyncio.get_running_loop()
     asked = False
+    last = (0, 0.0)  # the signal, and when it came
 
     def on_signal(number: int) -> None:
-        nonlocal asked, terminate
+        nonlocal asked, terminate, last
+        if number == _HANGUP and hangup is not None and not asked and hangup():
+            return
+        before, at = last
+        if number == before and loop.time() - at < limits.SAME_SIGNAL_SECONDS:
+            return
+        last = int(number), loop.time()
         if number == signal.SIGTERM and terminate is not None and not asked:
             takes_it, terminate = terminate, None
             if takes_it():
                 return
-        if number == _HANGUP and hangup is not None and not asked and hangup():
-            return
         if asked:
             os._exit(exit_code)
         asked = True
