@@ -35,7 +35,7 @@ class StdioListener(ForwardListener):
         super().__init__("", 0, **options)
         self._inner, self._outer = socket.socketpair()
         self._ended: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._written: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._written: asyncio.Future[OSError | None] = asyncio.get_running_loop().create_future()
 
     async def start(self) -> None:
         """Begin to read stdin."""
@@ -44,9 +44,9 @@ class StdioListener(ForwardListener):
         await loop.connect_accepted_socket(lambda: Carried(self), self._inner)
 
         def write_all() -> None:
-            is_taken = _write_stdout(self._outer)
+            problem = _write_stdout(self._outer)
             with contextlib.suppress(RuntimeError):  # the loop is closed: nothing waits any more
-                loop.call_soon_threadsafe(self._on_written, is_taken)
+                loop.call_soon_threadsafe(self._on_written, problem)
 
         _in_thread("stdin", lambda: _send_stdin(self._outer))
         _in_thread("stdout", write_all)
@@ -54,15 +54,18 @@ class StdioListener(ForwardListener):
     async def wait_over(self) -> int:
         """Wait until the connection is over and all that came is written, or the reader of stdout is gone. Return 0.
 
-        Raises SessionEndedError when it was cut.
+        Raises SessionEndedError when it was cut, OSError when stdout cannot be written.
         """
-        if await asyncio.shield(self._written) and not await asyncio.shield(self._ended):
+        problem = await asyncio.shield(self._written)
+        if problem is None and not await asyncio.shield(self._ended):
             raise SessionEndedError("the connection was cut")
+        if problem is not None and not isinstance(problem, BrokenPipeError):
+            raise problem
         return 0
 
-    def _on_written(self, is_taken: bool) -> None:
+    def _on_written(self, problem: OSError | None) -> None:
         if not self._written.done():
-            self._written.set_result(is_taken)
+            self._written.set_result(problem)
 
     def on_closed(self, connection: Carried) -> None:
         super().on_closed(connection)
@@ -95,21 +98,21 @@ def _read_stdin() -> bytes:
         return b""
 
 
-def _write_stdout(sock: socket.socket) -> bool:
+def _write_stdout(sock: socket.socket) -> OSError | None:
     """Write what comes to stdout, and end it behind the last byte, so that its reader sees it.
 
-    Return False when the reader is gone.
+    Return why not all of it was taken: BrokenPipeError when the reader is gone.
     """
     try:
         while data := _received(sock):
             view = memoryview(data)
             while view:
                 view = view[os.write(_STDOUT, view) :]
-    except OSError:
-        return False
+    except OSError as error:
+        return error
     with contextlib.suppress(OSError), open(os.devnull, "wb") as nothing:
         os.dup2(nothing.fileno(), _STDOUT)  # its number stays taken, or the next file would get it
-    return True
+    return None
 
 
 def _received(sock: socket.socket) -> bytes:
