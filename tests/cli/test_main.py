@@ -253,11 +253,13 @@ ROOM = f"net:127.0.0.1:9~shs:{WHO[1:-8]}"
         (["demo", "--megabytes", "0"], "usage", "megabytes"),
         (["bench", "--nope"], "usage", "--nope"),
         (["nonsense"], "usage", "nonsense"),
+        (["shar"], "usage", "Did you mean 'share'?"),
+        (["room", "membrs"], "usage", "Did you mean 'members'?"),
     ],
 )
 @pytest.mark.slow
 def test_a_failure_is_an_event_as_well(tmp_path: Path, arguments: list[str], kind: str, words: str) -> None:
-    data = [] if arguments[0] in ("demo", "bench", "nonsense") else ["--data", str(tmp_path)]
+    data = [] if arguments[0] in ("demo", "bench", "nonsense", "shar") else ["--data", str(tmp_path)]
     done = run(*arguments, *data, "--json")
     failed(done, 1 if kind == "unreachable" else 2, kind, words)
     assert done.stdout.count("\n") == 1
