@@ -140,7 +140,7 @@ def _session(told: dict[str, Any], hosts: dict[str, str], now: float) -> list[st
     rtts = told["rtt_ms"]
     path = "direct" if told["path"] == "direct" else "tunnel"
     items = [
-        path + (f" {_milliseconds(rtts[path])}" if path in rtts else ""),
+        "no answer, it waits" if told["waiting"] else path + (f" {_milliseconds(rtts[path])}" if path in rtts else ""),
         f"down {_moved(told['received'], told['receiving'])}",
         f"up {_moved(told['sent'], told['sending'])}",
         f"{told['connections']} connection{'' if told['connections'] == 1 else 's'}",

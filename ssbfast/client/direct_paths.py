@@ -174,6 +174,11 @@ class DirectPaths:
         is_ours = negotiation.role is Role.CALLER
         return negotiation.problem or ("it is being tried" if is_ours else "the other end has made none yet")
 
+    def is_waiting(self, peer: Peer) -> bool:
+        """Return whether nothing carries a session: what did is lost, and the peer does not answer."""
+        negotiation = self._by_peer.get(peer)
+        return negotiation is not None and negotiation.carrier_transport.carriers.is_stranded
+
     def session_closed(self, peer: Peer) -> None:
         """Take note that an inner session is over, or a tunnel that was never shown."""
         self._may_meet.discard(peer)

@@ -71,6 +71,7 @@ class SessionStatus:
         sending: Bytes a second.
         connections: Connections that it carries now.
         reason: Why it is not direct; None when it is.
+        is_waiting: True while nothing carries it: the peer is silent, asleep for example.
     """
 
     peer: FeedId
@@ -86,6 +87,7 @@ class SessionStatus:
     sending: float
     connections: int
     reason: str | None
+    is_waiting: bool = False
 
     @property
     def round_trip(self) -> float | None:
@@ -117,6 +119,7 @@ class SessionStatus:
             "sending": round(self.sending, 1),
             "connections": self.connections,
             "reason": self.reason,
+            "waiting": self.is_waiting,
         }
 
 
@@ -234,6 +237,7 @@ class StatusTaker:
             sending=sending,
             connections=peer.connections,
             reason=_NO_PATHS if paths is None else paths.why_not(peer),
+            is_waiting=paths is not None and paths.is_waiting(peer),
         )
 
 

@@ -129,6 +129,7 @@ def test_a_page_has_eighty_columns_and_nothing_that_a_terminal_obeys() -> None:
         "connections": 12345,
         "reason": "no direct path: \x1b[2J" + "long " * 40,
         "nickname": "a" * 32,
+        "waiting": False,
     }
     process = {
         "command": "listen",
@@ -139,7 +140,11 @@ def test_a_page_has_eighty_columns_and_nothing_that_a_terminal_obeys() -> None:
             {"id": str(feed(4)), "host": "room.example", "since": 0.0, "reason": None, "external": True},
         ],
         "offered": [{"name": f"service-{number}", "kind": "tcp"} for number in range(20)],
-        "sessions": [session, {**session, "path": "direct", "reason": None, "nickname": None, "faster": "direct"}],
+        "sessions": [
+            session,
+            {**session, "path": "direct", "reason": None, "nickname": None, "faster": "direct"},
+            {**session, "path": "direct", "reason": None, "faster": None, "waiting": True},
+        ],
     }
     lines = page({"processes": [process, {"problem": "it does not answer"}]}, Path("/nowhere"))
     assert max(map(len, lines)) <= 80 and all(line.isprintable() for line in lines), lines
@@ -148,6 +153,7 @@ def test_a_page_has_eighty_columns_and_nothing_that_a_terminal_obeys() -> None:
         "tunnel 1234 ms",
         "down 512.00 GB (999.9 MB/s) up 999.9 MB 12345 connections",
         "chosen: direct",
+        "no answer, it waits down",
         "the direct path would be faster: 3.2 ms",
         f"via {feed(3).short}",
         "room.example joined",
@@ -156,7 +162,7 @@ def test_a_page_has_eighty_columns_and_nothing_that_a_terminal_obeys() -> None:
         "a process here: it does not answer",
     ):
         assert words in text, (words, text)
-    assert text.count("would be faster") == 1
+    assert text.count("would be faster") == 1 and text.count("direct 3.2 ms") == 1
 
 
 @pytest.mark.slow

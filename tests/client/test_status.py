@@ -15,6 +15,7 @@ from ssbfast.client import status
 from ssbfast.client.control_socket import ControlSocket, questions, running
 from ssbfast.client.status import SessionStatus
 from ssbfast.direct.options import PreferredPath
+from ssbfast.errors import SSBError
 from ssbfast.ids import FeedId
 from ssbfast.limits import MiB
 from ssbfast.net.ping import PingSession
@@ -61,6 +62,24 @@ async def test_a_session_in_its_tunnel_and_on_a_direct_path() -> None:
         (one,) = (await met.caller.status()).sessions
         assert one.path == "tunnel" and one.preferred is PreferredPath.TUNNEL and one.round_trip is not None
         assert one.reason == "the room's tunnel was chosen" and one.connections == 1 and one.sent >= 2 * MiB
+
+
+async def test_a_session_that_waits_for_a_silent_peer_does_not_look_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "DIRECT_FAREWELL_SECONDS", 0.1)
+    monkeypatch.setattr(limits, "CARRIER_SECONDS", 4.0)
+    monkeypatch.setattr(limits, "SLEEP_KEPT", 0)
+    async with meeting() as met:
+        await met.path("direct")
+        assert [one.is_waiting for one in (await met.target.status()).sessions] == [False]
+        await met.at.room.server.close()
+        met.silence()
+        calling = asyncio.create_task(met.there.call("add", 1, 2))  # what waits for an answer feels the silence
+        machine = met.negotiation(met.target).carrier_transport.carriers
+        await eventually(lambda: machine.is_stranded)
+        (one,) = (await met.target.status()).sessions
+        assert one.is_waiting and one.as_json()["waiting"]
+        with pytest.raises(SSBError):
+            await calling
 
 
 @pytest.mark.parametrize("is_answered", [True, False])
