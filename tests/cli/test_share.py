@@ -352,6 +352,14 @@ async def test_stdio_ends_when_its_reader_is_gone_or_the_service_cuts_it(tmp_pat
         (await service.accept()).reset()
         out, errors, code = await ended(second)
         assert (out, code) == (b"", 1) and errors.endswith(b"ssbfast: the connection was cut\n")
+        if os.path.exists("/dev/full"):
+            with open("/dev/full", "wb") as full:
+                third = stdio(tmp_path / "laptop", "home.ssb", stdout=full)
+            wire = await service.accept()
+            await wire.send(b"for a full disk")
+            _out, errors, code = await ended(third)
+            assert code == 1 and errors == b"ssbfast: the output cannot be written: no space left on device\n"
+            await wire.close()
 
 
 # ---------------------------------------------------------------- what was typed
