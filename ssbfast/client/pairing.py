@@ -30,7 +30,7 @@ from ssbfast.store.peer_store import Store
 from ssbfast.store.peer_tickets import Pairing
 from ssbfast.wire.address import parse_address
 from ssbfast.wire.address_types import MultiserverAddress
-from ssbfast.wire.pairing import METHOD, UNUSABLE, USED, Take, Taken, Ticket, room_bytes
+from ssbfast.wire.pairing import METHOD, NOT_NOW, UNUSABLE, USED, Take, Taken, Ticket, room_bytes
 from ssbfast.wire.words import Words
 
 T = TypeVar("T")
@@ -238,7 +238,10 @@ class Tickets:
         take = Take.read(args[0]) if args else None
         if found is None or take is None or not self._is_good(guest, found, take):
             raise RefusedError(UNUSABLE)
-        outcome = await self._in_thread(self._store.pair, found.ticket, take.taker, take.name)
+        try:
+            outcome = await self._in_thread(self._store.pair, found.ticket, take.taker, take.name)
+        except StoreError:  # its words are for our own user: they name files
+            raise RefusedError(NOT_NOW) from None
         if outcome is Pairing.USED:
             raise RefusedError(USED)
         if outcome is Pairing.REFUSED:

@@ -37,6 +37,9 @@ UNUSABLE: Final = "the ticket cannot be used"
 USED: Final = "the ticket has been used"
 """The error for a taker that comes after another."""
 
+NOT_NOW: Final = "the ticket cannot be taken now"
+"""The error while the target cannot write to its disk."""
+
 _NET, _WS, _WSS = 0x10, 0x11, 0x12
 _KEYED: Final = 1 + 4
 _SECRET_END: Final = _KEYED + SECRET_BYTES

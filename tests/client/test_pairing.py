@@ -15,7 +15,7 @@ from ssbfast import limits
 from ssbfast.client.follow_graph import MemoryGraph, StoreGraph
 from ssbfast.client.pairing import Paired, Tickets
 from ssbfast.client.tunnel_auth import Trust
-from ssbfast.errors import BadInputError, LimitError, LocalProtocolError, RefusedError, RemoteError, SSBError
+from ssbfast.errors import BadInputError, LimitError, LocalProtocolError, RefusedError, RemoteError, SSBError, StoreError
 from ssbfast.ids import FeedId
 from ssbfast.keys import Keypair
 from ssbfast.net.peer import Peer
@@ -284,3 +284,17 @@ async def test_a_store_that_is_gone_lets_nobody_in(tmp_path: Path) -> None:
         a.tickets._store.close()
         with pytest.raises(SSBError):
             await c.pair(ticket)
+
+
+async def test_a_disk_that_fails_is_not_told_to_the_taker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_args: object) -> None:
+        raise StoreError("/home/a/store.sqlite: the disk is full")
+
+    async with home(tmp_path) as a:
+        c = await a.taker()
+        ticket = await a.ticket()
+        with monkeypatch.context() as patch:
+            patch.setattr(a.tickets._store, "pair", fails)
+            with pytest.raises(RemoteError, match=r"^the ticket cannot be taken now$"):
+                await c.pair(ticket)
+        assert (await c.pair(ticket)).name == "home"
