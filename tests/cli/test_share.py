@@ -418,6 +418,13 @@ def test_mistakes_are_one_line_and_change_nothing(tmp_path: Path, arguments: tup
     assert words in done.stderr and not list(tmp_path.iterdir())
 
 
+def test_what_a_file_lacks_is_said_of_that_file(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text("[services]\nweb = 1\n", encoding="utf-8")
+    done = run_here("share", "--config", str(file), "--data", str(tmp_path / "a"))
+    assert_unusable(done, f"room = ... in {file}")
+
+
 def test_a_contact_of_no_known_room_needs_one(tmp_path: Path) -> None:
     with Store(tmp_path) as store:
         store.befriend(load_secret(tmp_path / "other", create=True).id, "home")

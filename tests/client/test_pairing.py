@@ -15,7 +15,15 @@ from ssbfast import limits
 from ssbfast.client.follow_graph import MemoryGraph, StoreGraph
 from ssbfast.client.pairing import Paired, Tickets
 from ssbfast.client.tunnel_auth import Trust
-from ssbfast.errors import BadInputError, LimitError, LocalProtocolError, RefusedError, RemoteError, SSBError, StoreError
+from ssbfast.errors import (
+    BadInputError,
+    LimitError,
+    LocalProtocolError,
+    RefusedError,
+    RemoteError,
+    SSBError,
+    StoreError,
+)
 from ssbfast.ids import FeedId
 from ssbfast.keys import Keypair
 from ssbfast.net.peer import Peer
