@@ -63,7 +63,7 @@ class PeerWords:
             case {"event": "reconnecting", "portal": portal, "reason": reason, "seconds": seconds}:
                 return f"away    room {portal} ({reason}); next attempt in {seconds:.1f} s"
             case {"event": "waiting", "peer": peer, "reason": reason, "id": me}:
-                hint = f"{_CONTINUED}does it follow you? You are {me}" if reason == REFUSED else ""
+                hint = f"{_CONTINUED}does it follow you? You are{_CONTINUED}{me}" if reason == REFUSED else ""
                 return f"waiting for {peer} ({reason}){hint}"
             case {"event": "announced", "portal": portal}:
                 return f"listed  in room {portal}"

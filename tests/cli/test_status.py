@@ -62,6 +62,18 @@ async def test_a_session_with_its_nickname(met: MeetingClients, tmp_path: Path) 
     assert one["nickname"] == "home" and one["path"] == "direct" and one["peer"] == str(met.target.me.id)
 
 
+async def test_a_direct_path_is_good_on_a_terminal(
+    met: MeetingClients, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    text = await asyncio.to_thread(succeed, "status", "--data", str(tmp_path))
+    assert re.search(r"\n  home        \x1b\[32mdirect [\d.]+ ms\x1b\[0m  down ", text)
+    plain = re.sub(r"\x1b\[\d*m", "", text)
+    assert plain.splitlines()[0].startswith("connect, pid") and "  room  127.0.0.1  joined" in plain
+    assert "\x1b" not in await asyncio.to_thread(succeed, "--plain", "status", "--data", str(tmp_path))
+
+
 async def test_several_processes_side_by_side(met: MeetingClients, tmp_path: Path) -> None:
     async with IdentityLock(tmp_path) as lock, ControlSocket.beside(tmp_path, "open") as starting:
         lock.control.serve(met.target, lambda: [{"name": "ssh", "kind": "tcp"}])

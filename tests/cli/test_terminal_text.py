@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TextIO
 
 import pytest
@@ -25,6 +26,20 @@ from tests.helpers.rooms import feed
 pty = pytest.importorskip("pty")
 
 SEQUENCE = re.compile(r"\x1b\[\d*m")
+LONG: list[dict[str, Any]] = [
+    {"event": "bound", "service": "n" * 32, "peer": "", "bind": "127.0.0.1:65535", "url": "http://127.0.0.1:65535"},
+    {"event": "forward_problem", "peer": "", "reason": "the service does not answer " * 3, "count": 12},
+    {"event": "waiting", "id": "", "peer": "", "reason": "refused"},
+    {"event": "reread", "services": ["n" * 32] * 5, "added": ["n" * 32], "removed": ["n" * 32]},
+    {"event": "denied_alias", "origin": "", "alias": "alice.room.example"},
+    {"event": "refused", "id": "", "address": "[2001:db8::1]:65535", "why": "is blocked"},
+    {"event": "stalled", "seconds": 100.0},
+    {"event": "clock_set", "seconds": -4000.0},
+    {"event": "draining", "seconds": 30.0, "sessions": 12345, "tunnels": 12345},
+    {"event": "certificate_problem", "name": "room.example", "problem": "cannot be had " * 9, "seconds": 60.0},
+]
+"""Events that are not in the table of remote texts, as long as they come."""
+
 ALL = {"GOOD": "\x1b[32m", "BAD": "\x1b[31m", "HINT": "\x1b[36m", "DIM": "\x1b[2m"}
 
 
@@ -128,7 +143,8 @@ def test_the_environment(
 
 
 def test_a_console_of_windows_has_to_obey_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ssbfast.cli.terminal_text.os.name", "nt")
+    windows = SimpleNamespace(name="nt", environ=os.environ)
+    monkeypatch.setattr("ssbfast.cli.terminal_text.os", windows)
     for obeys in (True, False):
         monkeypatch.setattr("ssbfast.cli.terminal_text._is_virtual_terminal", lambda _output, obeys=obeys: obeys)
         assert has_colour(Screen()) is obeys
@@ -182,7 +198,7 @@ def test_forced_colour_reaches_a_pipe(data: Path, monkeypatch: pytest.MonkeyPatc
 # ---------------------------------------------------------------- events
 
 
-@pytest.mark.parametrize("event", EVENTS, ids=lambda event: event["event"])
+@pytest.mark.parametrize("event", [*EVENTS, *LONG], ids=lambda event: event["event"])
 @pytest.mark.parametrize("words", [describe, PeerWords()], ids=["room", "peer"])
 def test_an_event_has_eighty_columns(console: Console, event: dict[str, Any], words: Callable[[Event], str]) -> None:
     printed(console.file, filled(event, str(feed(7))), words=words)
