@@ -154,12 +154,11 @@ def planned() -> tuple[Service, ...]:
     if loaded is not None:
         loaded.must_be_right()
     given = click.get_current_context().params
+    file = user_path(CONFIG) if loaded is None else loaded.path
     if not given["services"]:
-        raise BadInputError(f"no service is given: NAME=HOST:PORT, or below [services] in {user_path(CONFIG)}")
+        raise BadInputError(f"no service is given: NAME=HOST:PORT, or below [services] in {file}")
     if not given["rooms"]:
-        raise BadInputError(
-            f"no room is given: --room ADDRESS, or room = ... in {user_path(CONFIG)}; ssbfast room runs one"
-        )
+        raise BadInputError(f"no room is given: --room ADDRESS, or room = ... in {file}; ssbfast room runs one")
     paths_from({key: given[key] for key in PATH_PARAMETERS}).check()
     return _offered(given["services"], given["friends"], given["data"])
 
