@@ -204,7 +204,7 @@ class Style:
             cut = line.rfind("  ", columns // 2, columns + 1)  # between columns of a list, if there are some
             cut = cut if cut > 0 else line.rfind(" ", margin + 1, columns + 1)
             cut = cut if cut > 0 else line.find(" ", columns)
-            if cut < 0:
+            if cut < 0 or indent + len(line[cut:].lstrip().partition(" ")[0]) > columns:  # too long there, too
                 break
             lines.append(line[:cut].rstrip())
             line, margin = " " * indent + line[cut:].lstrip(), indent

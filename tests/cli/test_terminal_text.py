@@ -231,7 +231,9 @@ def test_a_long_line_gets_short_ids_then_more_lines() -> None:
     assert style.event({}, "", line) == f"tunnel  {feed(1).short} → {feed(2).short}"
     assert style.fitted(line, 10) == [f"tunnel  {feed(1)} →", f"          {feed(2)}"]
     assert style.fitted(f"joined  {feed(1)}", 10) == [f"joined  {feed(1)}"]
-    assert style.fitted("x" * 200, 10) == ["x" * 200]
+    for whole in ("x" * 200, "  invite   " + "x" * 100):
+        assert style.fitted(whole, 10) == [whole]
+    assert style.fitted("x" * 78 + "     ", 10)[0] == "x" * 78
 
 
 @pytest.mark.parametrize(

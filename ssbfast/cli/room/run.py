@@ -529,8 +529,8 @@ def introduction(
         lines.append("For other machines, say what they dial: ssbfast room --host NAME[:PORT]")
     if is_open:
         lines += [
-            "Next: ssbfast share web=8000 --room ADDRESS offers a service to friends; or paste the invite into an",
-            "SSB app, or give the address to RoomClient.join in Python.",
+            "Next: ssbfast share web=8000 --room ADDRESS offers a service to friends.",
+            "Or paste the invite into an SSB app, or give the address to RoomClient.join.",
         ]
     else:
         lines.append("Only members may announce themselves here: ssbfast room members, ssbfast room invite.")
