@@ -641,6 +641,9 @@ GRAPH_RETRY_SECONDS: Final = 1.0
 PAIRING_SECONDS: Final = 30.0
 """From the end of the handshake with a ticket key to the end of its session."""
 
+CLOCK_SLACK: Final = 600.0
+"""By so much a clock may be set back without a ticket that has just been made being taken for one of the future."""
+
 TICKET_SECONDS: Final = 3600.0
 """From the making of a ticket to its end, unless the user says otherwise."""
 

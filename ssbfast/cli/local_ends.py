@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 Listener = TypeVar("Listener", "ForwardListener", "DatagramListener", "StdioListener")
 
 _HERE: Final = "127.0.0.1"
+_SYSTEM_PORTS: Final = 1024
+"""Ports below are those of the system."""
 _WEB_PORTS: Final = frozenset({80, 3000, 5000, 9090, *range(8000, 9000)})
 _NOT_WEB: Final = frozenset({"ssh", "sftp", "git", "db", "mqtt", "vnc"})
 
@@ -188,13 +190,15 @@ class LocalEnds:
         self._wanted = ()
         for name in dict.fromkeys(names):
             port, form = offered[name].port, UdpEndpoint if offered[name].kind == UDP else Endpoint
+            if port is not None and port < _SYSTEM_PORTS:
+                port = None  # a friend's word is no reason to take one of this system's, which root could
             try:
                 place = await self._listen(form(_HERE, port or 0), name)
             except OSError as error:  # it is taken, or only root may have it
                 place = await self._listen(form(_HERE, 0), name)
                 own = form(_HERE, port or 0)
                 warn(f"{name} cannot be at its own port here, {show_place(own)}: {_reason(error, own)}")
-            is_web = form is Endpoint and port in _WEB_PORTS and name not in _NOT_WEB
+            is_web = form is Endpoint and offered[name].port in _WEB_PORTS and name not in _NOT_WEB
             self._tell_bound(place, name, is_web=is_web)
 
     async def _listen(self, place: Place, service: str | None) -> Place:

@@ -11,6 +11,8 @@ from ssbfast.ids import FeedId
 from ssbfast.store.database import StoreFile, decoding
 
 _DAY = 86_400.0
+_HOLDS = "expires > ? AND made <= ?"
+"""A ticket holds from its making on: a clock that is set back opens no expired one."""
 
 
 class Pairing(enum.Enum):
@@ -74,7 +76,11 @@ class TicketTable(StoreFile):
     def holds(self, ticket: FeedId) -> bool:
         """Return whether a ticket is ours and not expired, spent or not."""
         with self._using():
-            return bool(self._all("SELECT 1 FROM tickets WHERE key = ? AND expires > ?", ticket.key, self._now()))
+            return bool(self._all(f"SELECT 1 FROM tickets WHERE key = ? AND {_HOLDS}", ticket.key, *self._times()))
+
+    def _times(self) -> tuple[float, float]:
+        now = self._now()
+        return now, now + limits.CLOCK_SLACK
 
     def cancel_tickets(self) -> int:
         """Forget all tickets that no peer has taken; return how many."""
@@ -83,11 +89,10 @@ class TicketTable(StoreFile):
 
     def _spend(self, ticket: FeedId, taker: FeedId) -> Pairing:
         """Let a ticket be taken, within a transaction."""
-        now = self._now()
-        found = self._all("SELECT taker FROM tickets WHERE key = ? AND expires > ?", ticket.key, now)
+        found = self._all(f"SELECT taker FROM tickets WHERE key = ? AND {_HOLDS}", ticket.key, *self._times())
         if not found:
             return Pairing.REFUSED
         if found[0][0] is not None:
             return Pairing.AGAIN if found[0][0] == taker.key else Pairing.USED
-        self._run("UPDATE tickets SET taker = ?, taken = ? WHERE key = ?", taker.key, now, ticket.key)
+        self._run("UPDATE tickets SET taker = ?, taken = ? WHERE key = ?", taker.key, self._now(), ticket.key)
         return Pairing.DONE

@@ -168,6 +168,21 @@ def free_web_port() -> int:
     raise OSError("no port is free")
 
 
+async def test_ports_of_the_system_are_not_taken_at_a_friends_word(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with house(tmp_path) as at:
+        at.friend("laptop")
+        home = await at.share("web=80", "dns=udp:1023")
+        await home.event("announced")
+        laptop = await at.run("open", "laptop", "home")
+        for name in ("web", "dns"):
+            bound = (await laptop.event("bound", service=name))["bind"]
+            assert int(bound.rpartition(":")[2]) >= 1024
+        assert (await laptop.event("bound", service="web"))["url"] is not None
+        assert "cannot be at" not in capsys.readouterr().err
+
+
 async def test_what_looks_like_the_web_is_told_as_a_url(tmp_path: Path) -> None:
     async with house(tmp_path) as at:
         at.friend("laptop")

@@ -294,6 +294,11 @@ def test_a_ticket_is_spent_once(tmp_path: Path) -> None:
         store.add_ticket(feed(9), 5000.0, "net:…")
         store.block(feed(3))
         assert store.holds(feed(9)) and not store.holds(feed(8))
+        for back, holds in ((limits.CLOCK_SLACK, True), (limits.CLOCK_SLACK + 1, False)):  # the clock is set back
+            clock[0] = 1000.0 - back
+            assert store.holds(feed(9)) is holds
+        assert store.pair(feed(9), feed(1), None) is Pairing.REFUSED
+        clock[0] = 1000.0
         assert store.pair(feed(8), feed(1), None) is Pairing.REFUSED
         assert store.pair(feed(9), feed(3), None) is Pairing.REFUSED
         assert store.pair(feed(9), feed(1), "laptop") is Pairing.DONE
