@@ -65,6 +65,9 @@ SLOW_FILES = (
 )
 """Tests, below this folder, that begin rooms, sites or processes for each case."""
 
+LONG_FILES = ("client/test_sleep.py", "hostile/test_attacks.py", "net/test_vanished.py", "server/test_flow.py")
+"""Tests that wait for a quarter of a minute and more: at the end the other cores would wait for them."""
+
 settings.register_profile("full", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 settings.register_profile(
     "quick", parent=settings.get_profile("full"), max_examples=20, derandomize=True, database=None
@@ -73,7 +76,8 @@ settings.load_profile("quick" if QUICK else "full")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is slow as a kind: people's quick run (`-m "not slow"`) leaves it out."""
+    """Mark what is slow as a kind: people's quick run (`-m "not slow"`) leaves it out. What waits for long begins."""
+    items.sort(key=lambda item: item.path.relative_to(TESTS).as_posix() not in LONG_FILES)
     for item in items:
         is_slow = item.path.parent.name in SLOW_FOLDERS or item.path.relative_to(TESTS).as_posix() in SLOW_FILES
         if is_slow or any(item.get_closest_marker(kind) for kind in SLOW_KINDS):

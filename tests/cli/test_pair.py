@@ -33,7 +33,7 @@ from tests.helpers.room_processes import post, room_processes, web_server
 
 @pytest.fixture(autouse=True)
 def quick_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "REFUSAL_SECONDS", 0.1)
+    monkeypatch.setattr(limits, "REFUSAL_SECONDS", 1.0)  # decisions, too, have no more
 
 
 async def run_pair(data: Path, ticket: Ticket | str, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -23,7 +23,7 @@ WORDS = "maple-ocean-violin"
 def quick_refusals(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if "missing" not in request.node.name:
         require("words", HAS_WORDS, "pip install 'ssbfast[words]'")
-    monkeypatch.setattr(limits, "REFUSAL_SECONDS", 0.1)
+    monkeypatch.setattr(limits, "REFUSAL_SECONDS", 1.0)  # decisions, too, have no more
 
 
 def said(done: subprocess.CompletedProcess[str]) -> str:

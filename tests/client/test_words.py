@@ -37,7 +37,7 @@ except MissingExtraError:
 @pytest.fixture(autouse=True)
 def quick_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
     require("words", HAS_WORDS, "pip install 'ssbfast[words]'")
-    monkeypatch.setattr(limits, "REFUSAL_SECONDS", 0.1)
+    monkeypatch.setattr(limits, "REFUSAL_SECONDS", 1.0)  # decisions, too, have no more
 
 
 class WordsHome(Home):
