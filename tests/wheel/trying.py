@@ -22,6 +22,9 @@ TOOLS = ("env", "sh", "ip", "node", "npm", "mount", "umount", "prlimit")
 
 LEFT_OUT = {
     "tests/cli/test_completion.py": "runs shells, the same for every Python",
+    "tests/cli/test_first_minutes.py": "runs a shell on terminals, the same for every Python",
+    "tests/cli/test_service_commands.py": "runs systemd's tools, the same for every Python",
+    "tests/test_recipes.py": "runs sshd, git and others, the same for every Python",
     "tests/interop": "runs peers and proxies of others, the same for every Python",
     "tests/browser": "looks at pages in a browser; the same for every Python",
     "tests/c": "compiles the core by itself",
