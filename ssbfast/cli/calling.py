@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from ssbfast.client.room_client import RoomClient
 
 _QUIET: Final = frozenset({"waiting", "reconnecting", "forward_problem", "denied"})
-"""What `--stdio` tells: only why nothing comes."""
+"""Events that `--stdio` tells: only why nothing comes."""
 
 
 def calling_options(*, bind: str) -> Callable[[Command], Command]:

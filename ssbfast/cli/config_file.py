@@ -43,7 +43,7 @@ Place = tuple[int, int, int]
 
 
 class Table:
-    """What is given as several texts NAME=VALUE; in the file a table."""
+    """Take several texts NAME=VALUE; in the file a table."""
 
     def text_of(self, name: str, value: object) -> str:
         """Return an entry of the table as it is given on the command line."""
@@ -59,7 +59,7 @@ class TableArgument(Table, click.Argument):
 
 
 Settable: TypeAlias = "click.Option | TableArgument"
-"""What can stand in a file."""
+"""Values that can stand in a file."""
 
 
 class ConfiguredCommand(click.Command):
@@ -90,7 +90,7 @@ def read_again(context: click.Context) -> click.Context:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What the file sets. value: as click takes it from a `default_map`. places: of its parts, one at least."""
+    """A setting of the file. value: as click takes it from a `default_map`. places: of its parts, one at least."""
 
     option: Settable
     value: object

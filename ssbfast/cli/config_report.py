@@ -1,4 +1,4 @@
-"""What `config check` and `config show` tell, for the room and for the peer."""
+"""The reports of `config check` and `config show`, for the room and for the peer."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ SECTIONS: Final = {
     "Rooms": ("room", "attendants", "alias"),
     "Tools": ("listen", "connect", "path", "config", "keys", "doctor", "demo", "bench", "completion"),
 }
-"""What `--help` shows together."""
+"""Commands that `--help` shows together."""
 
 COMPLETE: Final = "_SSBFAST_COMPLETE"
 """The variable by which a shell asks for completions."""

@@ -194,7 +194,7 @@ def _offered(places: tuple[tuple[str, Place], ...], friends: tuple[str, ...], da
 
 
 class _Sharing:
-    """What people see first: the services, whether each answers, and a ticket; and what SIGHUP changes.
+    """Show the services, whether each answers, and a ticket; and change what SIGHUP changes.
 
     in_words: the ticket is in words, which wait for the room. context: that of the command.
     """

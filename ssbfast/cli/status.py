@@ -31,7 +31,7 @@ _MEANINGS: Final = (
     (re.compile(r"nothing runs here; next: (.*)"), Meaning.HINT),
     (re.compile(r" +(no sessions with peers|not direct: .*|chosen: .*)"), Meaning.DIM),
 )
-"""What parts of lines mean."""
+"""Meanings of parts of lines."""
 _NAME: Final = 10
 """Columns of a peer's name, so that short ones are in line."""
 

@@ -25,7 +25,7 @@ _STDOUT: Final = 1
 
 
 class StdioListener(ForwardListener):
-    """What carries stdin and stdout to a service of a peer, once.
+    """Carry stdin and stdout to a service of a peer, once.
 
     Args:
         **options: As for `ForwardListener`.

@@ -33,7 +33,7 @@ _INDENT: Final = 2
 
 
 class Meaning(enum.Enum):
-    """What a colour says; its value is what a terminal takes for it."""
+    """A meaning that a colour has; the value is what a terminal takes for it."""
 
     GOOD = "\x1b[32m"
     BAD = "\x1b[31m"
@@ -145,7 +145,7 @@ Piece = str | tuple[str, Meaning]
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How lines are printed.
+    """Print lines in one way, for a terminal or a file.
 
     colour: with colour. columns: how wide they may be; None: as wide as they are. shortens: an event that is too
     long gets short ids.

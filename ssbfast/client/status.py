@@ -148,7 +148,7 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class PathOutcome:
-    """What became of the wish for a path.
+    """The outcome of a wish for a path.
 
     Attributes:
         label: What names the session in events.

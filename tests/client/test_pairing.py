@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -39,6 +39,9 @@ def quick_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "REFUSAL_SECONDS", 1.0)  # decisions, too, have no more
 
 
+AnyHome = TypeVar("AnyHome", bound="Home")
+
+
 class Home:
     """A target with tickets, in a room."""
 
@@ -68,7 +71,7 @@ class Home:
     async def ticket(self, seconds: float = 3600.0) -> Ticket:
         return await self.tickets.make(parse_address(self.at.address)[0], seconds)
 
-    async def taker(self, ticket: Ticket | None = None) -> RecordingClient:
+    async def taker(self) -> RecordingClient:
         return await self.at.client(Keypair.generate(), trust=Trust(MemoryGraph()))
 
     async def guest(self, client: RecordingClient, ticket: Ticket) -> Peer:
@@ -79,9 +82,10 @@ class Home:
 
 
 @asynccontextmanager
-async def home(tmp_path: Path) -> AsyncIterator[Home]:
+async def home_of(make: Callable[[RoomWithClients], AnyHome]) -> AsyncIterator[AnyHome]:
+    """A target in a room. make: makes it."""
     async with room_with_clients() as at:
-        found = Home(at, tmp_path)
+        found = make(at)
         found.client = await at.client(found.me, trust=found.trust, tickets=found.tickets)
         try:
             yield found
@@ -89,6 +93,10 @@ async def home(tmp_path: Path) -> AsyncIterator[Home]:
             await found.client.close()
             await found.tickets.close()
             await found.trust.close()
+
+
+def home(data: Path) -> AbstractAsyncContextManager[Home]:
+    return home_of(lambda at: Home(at, data))
 
 
 async def test_a_ticket_makes_both_friends(tmp_path: Path) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,8 @@ from ssbfast.keys import Keypair
 from ssbfast.net.peer import Peer
 from ssbfast.wire.pairing import Ticket
 from ssbfast.wire.words import ANNOUNCE, CONFIRM, EXCHANGE, FIND, WRONG, Exchange, Words, as_member, message_in
-from tests.client.test_pairing import Home
-from tests.helpers.clients import RecordingClient, room_with_clients
+from tests.client.test_pairing import Home, home_of
+from tests.helpers.clients import RecordingClient
 from tests.helpers.rawpeer import eventually
 from tests.helpers.require import require
 
@@ -65,17 +64,8 @@ class WordsHome(Home):
         return guest
 
 
-@asynccontextmanager
-async def home(data: Path) -> AsyncIterator[WordsHome]:
-    async with room_with_clients() as at:
-        found = WordsHome(at, data)
-        found.client = await at.client(found.me, trust=found.trust, tickets=found.tickets)
-        try:
-            yield found
-        finally:
-            await found.client.close()
-            await found.tickets.close()
-            await found.trust.close()
+def home(data: Path) -> AbstractAsyncContextManager[WordsHome]:
+    return home_of(lambda at: WordsHome(at, data))
 
 
 def begin(words: Words, guest: Peer) -> Exchange:

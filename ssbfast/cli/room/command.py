@@ -43,7 +43,7 @@ _SECTIONS: Final = {
     "Operation": ("metrics", "metrics_token_file", "log", "log_addresses", "drain_seconds", "take_over"),
     "Who may do what": ("admin", "limit", "allow_address"),
 }  # fmt: skip
-"""What `--help` shows together, by the names of options in Python."""
+"""Options that `--help` shows together, by their names in Python."""
 
 _INHERITED: Final = ("config", "data", "as_json", "network")
 

@@ -30,7 +30,7 @@ _INSTALL: Final = "ssbfast service install"
 
 _DATA: Final = "SSBFAST_PEER_DATA"
 _UNSEEN: Final = ("SSBFAST_PEER_", "SSBFAST_NETWORK_KEY")
-"""What names in the environment begin with that say what is shared."""
+"""Beginning of the names in the environment that say what is shared."""
 
 _dry_run_option = click.option("--dry-run", is_flag=True, help="Show the file and the commands; change nothing.")
 

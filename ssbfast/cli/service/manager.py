@@ -1,4 +1,4 @@
-"""What `ssbfast service` needs of a manager of services: its file, and the commands that it is given."""
+"""Managers of services, as far as `ssbfast service` needs one: its file, and the commands that it is given."""
 
 from __future__ import annotations
 
