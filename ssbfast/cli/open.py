@@ -33,7 +33,7 @@ def open(targets: tuple[str, ...], socks: Place | None, **options: Any) -> int:
 
     With --socks programs name what they want: jellyfin.home.ssb is the service jellyfin of home, on any port; home.ssb
     is the service of home that has this port there, else its first. Nothing else is reached through it. Tunnels open
-    when they are needed, through the rooms that friends have when the command starts.
+    when they are needed, also to friends that you pair with meanwhile.
 
     \b
     Examples:

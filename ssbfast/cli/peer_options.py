@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, TypeVar
@@ -163,31 +163,100 @@ async def stay_in(
     tell: Callable[[Event], None],
     **how: Any,
 ) -> NoReturn:
-    """Join rooms, waiting for those that cannot be reached, stay in them, and do `work` in each.
+    """Stay in rooms that do not change, as `RoomsToStay` does. Raises SSBError when all of them refuse us."""
+    stays = RoomsToStay(client, work, tell=tell, **how)
+    stays.only(rooms)
+    await stays.keep()
+
+
+class RoomsToStay:
+    """Rooms that we stay in, and do `work` in each; those that cannot be reached are waited for.
 
     tell: gets an event `reconnecting` when a room is none, or refuses us; it is asked again later. how: options of
-    `RoomClient.join`. Raises SSBError, with what the last one said, when that goes for all.
+    `RoomClient.join`.
     """
-    wanted = tuple(dict.fromkeys(rooms))
-    refusing: dict[RoomAddress, str] = {}
 
-    async def stay(room: RoomAddress) -> None:
+    def __init__(
+        self,
+        client: RoomClient,
+        work: Callable[[JoinedRoom], Awaitable[None]],
+        *,
+        tell: Callable[[Event], None],
+        **how: Any,
+    ) -> None:
+        self._client = client
+        self._work = work
+        self._tell = tell
+        self._how = how
+        self._staying: dict[RoomAddress, asyncio.Task[None]] = {}
+        self._joined: dict[RoomAddress, JoinedRoom] = {}
+        self._refusing: set[RoomAddress] = set()
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._problem: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def rooms(self) -> tuple[RoomAddress, ...]:
+        """Return the rooms to stay in."""
+        return tuple(self._staying)
+
+    def only(self, rooms: Iterable[RoomAddress]) -> None:
+        """Stay in these rooms from now on, and leave the others."""
+        wanted, loop = dict.fromkeys(rooms), asyncio.get_running_loop()
+        for room in [room for room in self._staying if room not in wanted]:
+            self._refusing.discard(room)
+            task = loop.create_task(_leave(self._staying.pop(room), self._joined.pop(room, None)))
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)
+        for room in wanted:
+            if room not in self._staying:
+                self._staying[room] = loop.create_task(self._stay(room))
+                self._staying[room].add_done_callback(self._failed)
+
+    async def keep(self) -> NoReturn:
+        """Wait. Raises SSBError, with what the last room said, when all of them refuse us."""
+        try:
+            await self._problem
+        finally:
+            await cancelled([*self._staying.values(), *self._leaving])
+        raise SSBError("no room to stay in")
+
+    async def _stay(self, room: RoomAddress) -> None:
         told = ""
         while True:
             try:
-                await _stay(client, room, work, lambda: refusing.pop(room, None), how)
+                await self._stay_once(room)
             except SSBError as error:
-                refusing[room] = str(error)
-                if len(refusing) == len(wanted):
+                self._refusing.add(room)
+                if len(self._refusing) == len(self._staying):
                     raise in_room(room, error) from error
                 if told != str(error):
                     told = str(error)
                     warn(str(in_room(room, error)))
-                tell(_refused(client, room, error))
+                self._tell(_refused(self._client, room, error))
                 await asyncio.sleep(limits.RECONNECT_REFUSED)
 
-    await together(*(stay(room) for room in wanted))
-    raise SSBError("no room to stay in")
+    async def _stay_once(self, room: RoomAddress) -> NoReturn:
+        """Join a room and stay in it. Raises SSBError when it refuses us, or when it was left for good."""
+        joined = await self._client.join(room.text, stay=True, wait=True, **self._how)
+        self._refusing.discard(room)
+        self._joined[room] = joined
+        try:
+            await self._work(joined)
+            await joined.wait_left()
+        except SSBError:
+            await joined.leave()
+            raise
+        raise SSBError("left for good")
+
+    def _failed(self, staying: asyncio.Task[None]) -> None:
+        if not staying.cancelled() and not self._problem.done():
+            self._problem.set_exception(staying.exception() or SSBError("no room to stay in"))
+
+
+async def _leave(staying: asyncio.Task[None], joined: JoinedRoom | None) -> None:
+    await cancelled([staying])
+    if joined is not None:
+        await joined.leave()
 
 
 def in_room(room: RoomAddress, error: SSBError) -> SSBError:
@@ -212,25 +281,6 @@ def _refused(client: RoomClient, room: RoomAddress, error: SSBError) -> Event:
         "reason": _meaning(error),
         "seconds": limits.RECONNECT_REFUSED,
     }
-
-
-async def _stay(
-    client: RoomClient,
-    room: RoomAddress,
-    work: Callable[[JoinedRoom], Awaitable[None]],
-    entered: Callable[[], object],
-    how: dict[str, Any],
-) -> None:
-    """Join a room and stay in it. Raises SSBError when it refuses us, or when it was left for good."""
-    joined = await client.join(room.text, stay=True, wait=True, **how)
-    entered()
-    try:
-        await work(joined)
-        await joined.wait_left()
-    except SSBError:
-        await joined.leave()
-        raise
-    raise SSBError("left for good")
 
 
 async def together(*works: Coroutine[Any, Any, None]) -> None:

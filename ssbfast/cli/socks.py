@@ -1,7 +1,7 @@
 """`ssbfast open --socks`: a SOCKS5 port that leads to the services of all friends by name.
 
-A friend's tunnel is opened when a program first asks for it, and kept. The names of contacts are looked up at each
-connection; the rooms are those that they have when the command starts.
+A friend's tunnel is opened when a program first asks for it, and kept. Contacts are looked up at each connection and
+four times a second: the rooms are those that they have then.
 """
 
 from __future__ import annotations
@@ -18,7 +18,15 @@ from ssbfast.cli.local_ends import ListenerMaker, cannot_listen, warn_if_public
 from ssbfast.cli.nicknames import Nicknames
 from ssbfast.cli.options import data_flag
 from ssbfast.cli.path_options import PathGate, Paths
-from ssbfast.cli.peer_options import RoomAddress, TrustOptions, cancelled, load_me, open_trust, stay_in, together
+from ssbfast.cli.peer_options import (
+    RoomAddress,
+    RoomsToStay,
+    TrustOptions,
+    cancelled,
+    load_me,
+    open_trust,
+    together,
+)
 from ssbfast.cli.peer_output import PeerWords
 from ssbfast.cli.resolve_target import Target
 from ssbfast.errors import BadInputError, RefusedError, RemoteError, SSBError
@@ -57,12 +65,14 @@ def run_socks(
     trust.check()
     paths.check()
     with Nicknames(data) as names:
-        theirs = (RoomAddress.parse(one.room) for one in names.contacts().values() if one.room is not None)
-        known = tuple(dict.fromkeys((*rooms, *theirs)))
-        if not known:
+        if not rooms and not _rooms_of(names):
             raise BadInputError("no friend has a room yet: pair with one (ssbfast pair TICKET), or give --room")
-        command = _Socks(place, data, network, known, anyway, connections, trust, paths, names)
+        command = _Socks(place, data, network, rooms, anyway, connections, trust, paths, names)
         return run_until_stopped(command.run, as_json=as_json, words=PeerWords(data_flag(data), names))
+
+
+def _rooms_of(names: Nicknames) -> list[RoomAddress]:
+    return [RoomAddress.parse(one.room) for one in names.contacts().values() if one.room is not None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +107,7 @@ class _Socks:
             control = await stack.enter_async_context(ControlSocket.beside(self.data, "open"))
             control.serve(client)
             await stack.enter_async_context(client)
-            friends.client = client
+            friends.begin(client)
             stack.push_async_callback(friends.close)
             server = SocksServer(self.place.host, self.place.port, friends.find)
             stack.push_async_callback(server.close)
@@ -109,13 +119,15 @@ class _Socks:
             bound = show_place(server.place)
             printer.event({"event": "bound", "bind": bound, "url": f"socks5h://{bound}"})
             warn_if_public(server.place)
-            await stay_in(client, self.rooms, friends.watch, tell=printer.event, announce=False, attendants=True)
+            await friends.stay_in_their_rooms()
+        return 0
 
 
 class _Friends:
-    """The friends that programs have asked for, the one that was asked for longest ago first. client: set at once."""
+    """The friends that programs have asked for, the one that was asked for longest ago first. `begin` comes first."""
 
     client: RoomClient
+    _staying: RoomsToStay
 
     def __init__(self, command: _Socks, tell: Callable[[Event], None]) -> None:
         self._command = command
@@ -129,7 +141,32 @@ class _Friends:
         for friend in self._friends.values():
             friend.gate.event_received(event)
 
-    async def watch(self, room: JoinedRoom) -> None:
+    def begin(self, client: RoomClient) -> None:
+        """Begin with a client."""
+        self.client = client
+        self._staying = RoomsToStay(client, self._watch, tell=self._tell, announce=False, attendants=True)
+
+    async def stay_in_their_rooms(self) -> None:
+        """Stay in the rooms that our contacts have at each moment. Raises SSBError when all of them refuse us."""
+        self._look()
+        await together(self._staying.keep(), self._keep_looking())
+
+    async def _keep_looking(self) -> None:
+        while True:
+            await asyncio.sleep(limits.GRAPH_POLL_SECONDS)
+            self._look()
+
+    def _look(self) -> None:
+        """Stay in the rooms that contacts have now, and in those that are in use; drop the friends that are none."""
+        names = self._command.names
+        known = {contact.id for contact in names.contacts().values()}
+        for friend in [friend for friend in self._friends.values() if friend.who not in known]:
+            self._drop(friend)
+        used = {friend.portal for friend in self._friends.values() if friend.has_session}
+        kept = [room for room in self._staying.rooms if room.portal in used]
+        self._staying.only([*self._command.rooms, *_rooms_of(names), *kept])
+
+    async def _watch(self, room: JoinedRoom) -> None:
         """Look for friends in a room until it has been left."""
         self._rooms[room] = None
         for friend in self._friends.values():
@@ -141,6 +178,7 @@ class _Friends:
 
     async def find(self, wanted: Request) -> ForwardListener:
         """Return what leads to a service. Raises SocksRefused."""
+        self._look()
         contact = self._command.names.contacts().get(wanted.nickname)
         if contact is None or contact.id == self.client.me.id:
             raise SocksRefused(Reply.UNREACHABLE)
@@ -229,6 +267,11 @@ class _Friend:
     @property
     def has_session(self) -> bool:
         return self._peer is not None and self._peer.is_open
+
+    @property
+    def portal(self) -> FeedId | None:
+        """Return the room of the latest session with it."""
+        return None if self._peer is None else self._peer.portal
 
     def start(self, tunnel: PersistentTunnel) -> None:
         """Open a tunnel, and keep it open."""

@@ -61,15 +61,23 @@ class World:
         self.me = load_secret(data / "secret", create=True).id
         self.ports = ports
         self.output = Output()
+        self.running: asyncio.Future[int]
         self._stack = stack
 
-    def befriend(self, who: FeedId, nickname: str) -> None:
-        with Store(self.data) as store:
-            store.befriend(who, nickname, self.at.address)
+    async def stop(self) -> None:
+        """End the command."""
+        self.running.cancel()
+        await asyncio.gather(self.running, return_exceptions=True)
 
-    async def home(self, key: Keypair | None = None, **options: Any) -> RecordingClient:
+    def befriend(self, who: FeedId, nickname: str, room: RoomWithClients | None = None) -> None:
+        with Store(self.data) as store:
+            store.befriend(who, nickname, (room or self.at).address)
+
+    async def home(
+        self, key: Keypair | None = None, room: RoomWithClients | None = None, **options: Any
+    ) -> RecordingClient:
         """A peer that offers both services."""
-        client = await self.at.client(key, admission=AllowList([self.me]))
+        client = await (room or self.at).client(key, admission=AllowList([self.me]))
         services = [Service(Endpoint("127.0.0.1", port), name) for port, name in zip(self.ports, "ab", strict=True)]
         server = await self._stack.enter_async_context(ServiceServer(services, **options))
         server.register(client._answering._api)
@@ -102,15 +110,14 @@ async def world(data: Path, *rooms: str) -> AsyncIterator[World]:
             Paths(PathChoice.TUNNEL, (), False, 0.0),
             names,
         )
-        running = asyncio.ensure_future(command.run(made.output))  # type: ignore[arg-type]
+        made.running = asyncio.ensure_future(command.run(made.output))  # type: ignore[arg-type]
         try:
-            await eventually(lambda: running.done() or made.output.named("bound"))
+            await eventually(lambda: made.running.done() or made.output.named("bound"))
             host, _, port = made.output.named("bound")[0]["bind"].rpartition(":")
             made.place = Endpoint(host, int(port))
             yield made
         finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
+            await made.stop()
 
 
 async def answer(place: Endpoint, host: str, port: int = 80) -> bytes:
@@ -141,6 +148,29 @@ async def test_names_lead_to_the_services_of_friends(tmp_path: Path) -> None:
             store.rename(home.me.id, "house")
         assert await answer(at.place, "b.house.ssb") == b"this is b"
         assert await refusal(at.place, "b.home.ssb") is Reply.UNREACHABLE
+
+
+async def test_friends_that_come_and_go_while_it_runs_and_their_rooms(tmp_path: Path) -> None:
+    async with world(tmp_path) as at:
+        home = await at.home()
+        at.befriend(home.me.id, "home")
+        async with room_with_clients() as room:
+            other = await at.home(room=room)
+            at.befriend(other.me.id, "other", room)
+            assert await answer(at.place, "b.other.ssb") == b"this is b"
+            with Store(at.data) as store:
+                store.forget(other.me.id)
+            assert await refusal(at.place, "b.other.ssb") is Reply.UNREACHABLE
+            sessions = room.room.server._sessions
+            await eventually(lambda: [one.link.remote for one in sessions.values()] == [other.me.id])
+            assert await answer(at.place, "b.home.ssb") == b"this is b", "it goes on"
+            at.befriend(other.me.id, "again", room)
+            assert await answer(at.place, "a.again.ssb") == b"this is a"
+            # A session that goes on keeps its room, wherever the friend is met next.
+            at.befriend(other.me.id, "again")
+            assert await answer(at.place, "b.again.ssb") == b"this is b"
+            assert not other.named("closed")[1:], "only the one that was forgotten"
+            await at.stop()
 
 
 async def test_a_service_that_is_new_is_found_and_one_of_udp_is_none(tmp_path: Path) -> None:
