@@ -1011,6 +1011,9 @@ WEBSOCKET_CLOSE_SECONDS: Final = 3.0
 WEB_SECONDS: Final = 10.0
 """How long a room's web site may take for all that we ask it about one alias or one invite."""
 
+SITE_SECONDS: Final = 3.0
+"""How long a room's web site may take to tell that a name stands for the room: new words wait for that."""
+
 WEB_ANSWER: Final = 64 * KiB
 """Longest answer of a web site: an alias or an invite has less than 1 KiB."""
 

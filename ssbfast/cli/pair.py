@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -13,6 +14,7 @@ from ssbfast import limits
 from ssbfast.cli.nicknames import as_option, full_option, name_option, own_name, show
 from ssbfast.cli.options import callback, data_flag, peer_options, say
 from ssbfast.cli.peer_options import RoomAddress, in_room, load_me
+from ssbfast.cli.room_names import configured_rooms, read_room_or_name
 from ssbfast.cli.terminal_text import Meaning, Piece, progress
 from ssbfast.errors import BadInputError, RefusedError, SSBError
 from ssbfast.ids import FeedId, NetworkId
@@ -27,25 +29,34 @@ FRIEND: Final = "friend"
 """The nickname of a peer for which neither we nor it know a better one."""
 
 
-def _read(text: str) -> Ticket | Words:
+@dataclass(frozen=True, slots=True)
+class _WordsAt:
+    """Words, and the room that they were given with: its address, or its name, or None."""
+
+    words: Words
+    room: str | None
+
+
+def _read(text: str) -> Ticket | _WordsAt:
     tidied = tidy(text[: limits.PASTED_TEXT])
-    return Words.parse(tidied) if look_like_words(tidied) else Ticket.parse(tidied)
+    words, at, room = tidied.partition("@")
+    return _WordsAt(Words.parse(words), room if at else None) if look_like_words(words) else Ticket.parse(tidied)
 
 
 @click.command()
-@click.argument("ticket", metavar="TICKET|WORDS", callback=callback(_read))
+@click.argument("ticket", metavar="TICKET|WORDS@ROOM", callback=callback(_read))
 @click.option(
     "--room",
     metavar="ADDRESS",
     callback=callback(lambda text: None if text is None else RoomAddress.parse(text)),
-    help="The room where your friend waits: words do not say it.",
+    help="The room where your friend waits, for words alone; default: the only one of peer.toml.",
 )
 @as_option
 @name_option
 @full_option
 @peer_options
 def pair(
-    ticket: Ticket | Words,
+    ticket: Ticket | _WordsAt,
     room: RoomAddress | None,
     nickname: str | None,
     name: str | None,
@@ -56,22 +67,23 @@ def pair(
     """Take a ticket that a friend has given you: from then on you follow each other.
 
     The friend makes it with `ssbfast share` or `ssbfast ticket`. One of the two commands `ssbfast share` and `ssbfast
-    listen` has to run there. A ticket lets in one peer, once. It may also be three words, which were read out to you.
+    listen` has to run there. A ticket lets in one peer, once. It may also be three words, which were read out to you:
+    WORDS@ROOM, with the room's name or address; WORDS alone where peer.toml has one room, or with --room.
 
     \b
     Examples:
       ssbfast pair pair-EAGc…
+      ssbfast pair maple-ocean-violin@room.example
       ssbfast pair maple-ocean-violin --room net:room.example:8008~shs:KEY
       ssbfast pair pair-EAGc… --as home --name laptop
     """
     from ssbfast.store.peer_store import Store
 
-    if isinstance(ticket, Words):
-        if room is None:
-            raise click.UsageError("words do not say which room it is: --room ADDRESS")
+    if isinstance(ticket, _WordsAt):
+        room = _room_of(ticket, room, data)
         me = load_me(data)
         with progress("Looking for the words in the room"):
-            ticket = asyncio.run(_find(me, ticket, room, network))
+            ticket = asyncio.run(_find(me, ticket.words, room, network))
     else:
         if room is not None:
             raise click.UsageError("--room is for words: a ticket says which room it is")
@@ -95,6 +107,19 @@ def pair(
         "services": list(taken.services),
     }
     say(event, *_in_words(ticket.target, called or FRIEND, taken, data), as_json=as_json)
+
+
+def _room_of(words: _WordsAt, given: RoomAddress | None, data: Path) -> RoomAddress:
+    """Return the room of words. given: that of --room. Raises BadInputError."""
+    if words.room is not None and given is not None:
+        raise click.UsageError("the words say which room it is: without --room")
+    if words.room is not None:
+        return read_room_or_name(words.room, data)
+    known = [given] if given is not None else list(dict.fromkeys(configured_rooms()))
+    if len(known) != 1:
+        many = "peer.toml has several rooms" if known else "the words alone do not say which room it is"
+        raise click.UsageError(f"{many}: WORDS@ROOM, with its name or address")
+    return known[0]
 
 
 def _in_words(who: FeedId, called: str, taken: Taken, data: Path) -> tuple[Piece, Piece]:

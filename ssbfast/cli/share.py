@@ -26,6 +26,7 @@ from ssbfast.cli.config_file import (
     user_path,
 )
 from ssbfast.cli.failures import failure_of
+from ssbfast.cli.invitation import invitation, invitation_in_words, ticket_event, words_event
 from ssbfast.cli.nicknames import Nicknames, find_peer, full_option, name_option
 from ssbfast.cli.offering import Offer
 from ssbfast.cli.options import OWN_ID, connections_option, data_flag, peer_options, several
@@ -35,7 +36,6 @@ from ssbfast.cli.peer_options import Given, TrustOptions, claim, load_me, room_o
 from ssbfast.cli.peer_output import PeerWords
 from ssbfast.cli.standard_error import warn
 from ssbfast.cli.terminal_text import Meaning
-from ssbfast.cli.ticket import invitation, invitation_in_words, ticket_event, words_event
 from ssbfast.errors import BadInputError, SSBError
 from ssbfast.ids import FeedId, NetworkId
 from ssbfast.net.endpoints import Endpoint, Place, UdpEndpoint, show_place
@@ -291,7 +291,7 @@ class _Sharing:
         except SSBError as error:
             warn(f"no ticket was made: {error}")
             return
-        event = words_event(str(words), str(ticket.room), in_utc(ticket.ends))
+        event = await words_event(str(words), str(ticket.room), in_utc(ticket.ends))
         printer.text(*invitation_in_words(event, limits.TICKET_SECONDS))
         if printer.as_json:
             printer.event(event)

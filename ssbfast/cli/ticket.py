@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from ssbfast import limits
+from ssbfast.cli.invitation import HOUR, invitation, invitation_in_words, ticket_event, words_event
 from ssbfast.cli.nicknames import full_option, show
 from ssbfast.cli.options import callback, data_flag, has_store, peer_options, say
-from ssbfast.cli.output import duration, in_utc, shell_word
+from ssbfast.cli.output import in_utc
 from ssbfast.cli.peer_options import RoomAddress, load_me
 from ssbfast.cli.qr import check_qr, qr
-from ssbfast.cli.terminal_text import Meaning, Piece
+from ssbfast.cli.room_names import configured_rooms
+from ssbfast.cli.terminal_text import Piece
 from ssbfast.errors import BadInputError, RefusedError
 from ssbfast.ids import NetworkId
 from ssbfast.wire.words import check_words
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from ssbfast.store.peer_tickets import TicketRecord
     from ssbfast.wire.pairing import Ticket
 
-_HOUR: Final = 3600.0
 _WAITING: Final = ("share", "listen")
 """Commands that take tickets."""
 
@@ -35,13 +36,13 @@ _WAITING: Final = ("share", "listen")
     "--room",
     metavar="ADDRESS",
     callback=callback(lambda text: None if text is None else RoomAddress.parse(text)),
-    help="The room where you wait; default: that of your newest ticket.",
+    help="The room where you wait; default: that of peer.toml, as for `share`, else that of your newest ticket.",
 )
 @click.option(
     "--hours",
     type=float,
     metavar="N",
-    default=limits.TICKET_SECONDS / _HOUR,
+    default=limits.TICKET_SECONDS / HOUR,
     show_default=True,
     help="How long it holds: from a minute (0.02) to a week (168).",
 )
@@ -86,34 +87,9 @@ def ticket(
     elif cancel:
         _cancel(data, as_json=as_json)
     elif in_words:
-        _make_words(room, hours * _HOUR, data, as_json=as_json)
+        _make_words(room, hours * HOUR, data, as_json=as_json)
     else:
-        _make(room, hours * _HOUR, data, as_qr=as_qr, as_json=as_json)
-
-
-def ticket_event(made: Ticket) -> dict[str, object]:
-    """Return the event that tells of a new ticket."""
-    return {"event": "ticket", "ticket": str(made), "address": str(made.room), "expires": in_utc(made.ends)}
-
-
-def invitation(made: Ticket, seconds: float) -> tuple[Piece, Piece]:
-    """Return what people read of a new ticket. seconds: how long it holds."""
-    return f"Let someone in (once, within {_span(seconds)}):   ", (f"ssbfast pair {made}", Meaning.HINT)
-
-
-def words_event(words: str, address: str, expires: str) -> dict[str, str]:
-    """Return the event that tells of a new ticket in words."""
-    return {"event": "words", "words": words, "address": address, "expires": expires}
-
-
-def invitation_in_words(event: Mapping[str, str], seconds: float) -> tuple[Piece, Piece]:
-    """Return what people read of a new ticket in words. event: that of `words_event`. seconds: how long it holds."""
-    command = f"ssbfast pair {event['words']} --room {shell_word(event['address'])}"
-    return f"Let someone in (once, within {_span(seconds)}):   ", (command, Meaning.HINT)
-
-
-def _span(seconds: float) -> str:
-    return "the hour" if seconds == _HOUR else duration(seconds)
+        _make(room, hours * HOUR, data, as_qr=as_qr, as_json=as_json)
 
 
 def _make(room: RoomAddress | None, seconds: float, data: Path, *, as_qr: bool, as_json: bool) -> None:
@@ -122,7 +98,7 @@ def _make(room: RoomAddress | None, seconds: float, data: Path, *, as_qr: bool, 
 
     if as_qr:
         check_qr()
-    text = _newest_room(data) if room is None else room.text
+    text = _usual_room(data) if room is None else room.text
     address = room_of_tickets(text)
     me = load_me(data)
     with Store(data) as store:
@@ -147,7 +123,7 @@ def _make_words(room: RoomAddress | None, seconds: float, data: Path, *, as_json
         problems = [problem for _told, problem in answers if problem is not None]
         missing = "words need a running `ssbfast share` or `ssbfast listen`: only these can answer for them"
         raise RefusedError(problems[0] if problems else missing)
-    event = words_event(found["words"], found["address"], found["expires"])
+    event = asyncio.run(words_event(found["words"], found["address"], found["expires"]))
     say(event, *invitation_in_words(event, seconds), as_json=as_json)
 
 
@@ -161,7 +137,10 @@ def _is_awaited(made: Ticket, data: Path) -> bool:
     return not is_supported() or str(made.room.shs) in rooms or any(problem for _told, problem in answers)
 
 
-def _newest_room(data: Path) -> str:
+def _usual_room(data: Path) -> str:
+    """Return the room where `ssbfast share` without arguments would wait, else that of the newest ticket."""
+    for room in configured_rooms():
+        return room.text
     for record in _records(data)[0]:
         return record.room
     raise BadInputError("say in which room you wait: --room ADDRESS")

@@ -20,6 +20,14 @@ KEY = str(Keypair.from_seed(b"r" * 32).id)[1:-8]
 ROOM = f"net:room.example:8008~shs:{KEY}"
 
 
+@pytest.fixture(autouse=True)
+def no_peer_toml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let none of this user's be read; return where one would be."""
+    config = tmp_path.with_name(f"{tmp_path.name}-config")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(config))
+    return config / "ssbfast" / "peer.toml"
+
+
 def make(data: Path, *arguments: str) -> Ticket:
     (event,) = events("ticket", "--data", str(data), *arguments)
     ticket = Ticket.parse(event["ticket"])
@@ -76,6 +84,18 @@ def test_the_next_one_is_for_the_same_room(tmp_path: Path) -> None:
     second = make(tmp_path)
     assert second.room == first.room
     assert second.secret != first.secret
+
+
+def test_it_is_for_the_room_of_peer_toml(tmp_path: Path, no_peer_toml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = make(tmp_path, "--room", ROOM)
+    no_peer_toml.parent.mkdir(parents=True)
+    no_peer_toml.write_text(f'room = ["{ROOM.replace("8008", "1")}", "{ROOM}"]\n[services]\nweb = 80\n')
+    assert str(make(tmp_path).room) == ROOM.replace("8008", "1"), "as `share` does, not that of the newest one"
+    assert make(tmp_path, "--room", ROOM).room == first.room
+    monkeypatch.setenv("SSBFAST_PEER_ROOM", ROOM.replace("8008", "2"))
+    assert str(make(tmp_path).room) == ROOM.replace("8008", "2")
+    no_peer_toml.write_text("room = 7\n")
+    assert_unusable(run_here("ticket", "--data", str(tmp_path)), "peer.toml:1:8: room:")
 
 
 def test_of_several_addresses_the_first_that_fits(tmp_path: Path) -> None:

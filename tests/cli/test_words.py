@@ -1,8 +1,9 @@
-"""Tickets in words on the command line: `share --words`, `ticket --words`, `pair WORDS --room ADDRESS`."""
+"""Tickets in words on the command line: `share --words`, `ticket --words`, `pair WORDS@ROOM`."""
 
 from __future__ import annotations
 
 import asyncio
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -10,13 +11,24 @@ import pytest
 
 from ssbfast import limits
 from ssbfast.cli.peer_output import PeerWords
+from ssbfast.ids import encode_key
+from ssbfast.room.roles import Mode
 from ssbfast.wire import words as words_module
 from tests.cli.test_share import ROOM, House, house
 from tests.client.test_words import HAS_WORDS
 from tests.helpers.commands import assert_unusable, printed, run_here
+from tests.helpers.commands_here import CommandHere
 from tests.helpers.require import require
+from tests.helpers.web_pages import web_room
 
 WORDS = "maple-ocean-violin"
+
+
+@pytest.fixture(autouse=True)
+def no_peer_toml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let none of this user's be read; return where one would be."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    return tmp_path / "config" / "ssbfast" / "peer.toml"
 
 
 @pytest.fixture(autouse=True)
@@ -44,14 +56,19 @@ async def test_words_that_share_prints(tmp_path: Path) -> None:
         event = await home.event("words")
         words = event["words"]
         assert event["address"] == at.address
+        assert event["room"] is None, "no web site tells its name"
         [line] = [text for text in home.texts if "pair" in text]
-        assert line.startswith(f"Let someone in (once, within the hour):   ssbfast pair {words} --room ")
+        said_there, _, command = line.rpartition("   ")
+        assert said_there == "Let someone in (once, within the hour):"
         assert "ticket" not in [one["event"] for one in home.events]
         # Wrong ones first: they cost the words nothing but a guess.
         first, *_others = words.split("-")
         done = await pair(at, f"{first} zone zoo")
         assert said(done) == "the words are wrong, or hold no more: ask for new ones"
-        done = await pair(at, words.replace("-", " ").upper(), "--name", "laptop")
+        _program, *arguments = shlex.split(command)
+        assert arguments == ["pair", f"{words}@{at.address}"], "one paste is enough"
+        arguments[1] = f" {words.replace('-', ' ').upper()} @ {at.address}\n"
+        done = await asyncio.to_thread(run_here, *arguments, "--data", str(tmp_path / "laptop"), "--name", "laptop")
         assert done.stdout.startswith("Paired with home (") and "Offered: web." in done.stdout
         assert (await home.event("paired"))["nickname"] == "laptop"
         done = await pair(at, words)
@@ -76,15 +93,60 @@ async def test_words_of_a_running_process(tmp_path: Path, monkeypatch: pytest.Mo
         assert PeerWords()(ended).startswith("words   hold no more: wrong ones were tried too often; make new words")
         done = await ticket("--room", at.address, "--hours", "2")
         assert done.stdout.startswith("Let someone in (once, within 2 h")
-        words = done.stdout.partition("ssbfast pair ")[2].split()[0]
+        words = done.stdout.partition("ssbfast pair ")[2].partition("@")[0]
         assert (await pair(at, words)).returncode == 0
         assert said(await ticket("--room", ROOM)) == "the running process is not in that room now"
         assert "a minute to 7 days" in said(await ticket("--hours", "0"))
 
 
+async def test_the_room_of_words_by_its_name(tmp_path: Path) -> None:
+    """Where the room has a web site, words and its name are all that is read out."""
+    async with web_room(tmp_path / "room") as place:
+        await place.mode(Mode.OPEN)
+        name = f"127.0.0.1:{place.port}"
+        room = f"ws://{name}~shs:{encode_key(place.room.me.id.key)}"
+        data = ("--data", str(tmp_path / "home"))
+        async with CommandHere("share", "web=9", "--words", "--room", room, "--path", "tunnel", *data) as home:
+            event = await home.event("words")
+            assert (event["room"], event["address"]) == (name, room)
+            [line] = [text for text in home.texts if "pair" in text]
+            assert line.endswith(f"   ssbfast pair {event['words']}@{name}")
+            done = await asyncio.to_thread(run_here, *line.split()[-2:], "--data", str(tmp_path / "laptop"))
+            assert done.stdout.startswith("Paired with "), done
+
+
+async def test_the_room_of_words_that_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_peer_toml: Path
+) -> None:
+    async with house(tmp_path) as at:
+        home = await at.share(await at.service("web"), "--words")
+        words = (await home.event("words"))["words"]
+
+        async def take(who: str, text: str) -> subprocess.CompletedProcess[str]:
+            return await asyncio.to_thread(run_here, "pair", text, "--data", str(tmp_path / who))
+
+        name = at.address.partition("~")[0].removeprefix("net:")
+        assert "no room called" in said(await take("laptop", f"{words}@{name}"))
+        monkeypatch.setenv("SSBFAST_PEER_ROOM", f"{at.address} {ROOM}")
+        assert "peer.toml has several rooms" in said(await take("laptop", words))
+        assert "several rooms are called 127.0.0.1" in said(await take("laptop", f"{words}@127.0.0.1"))
+        assert (await take("laptop", f"{words}@{name}")).returncode == 0
+        monkeypatch.delenv("SSBFAST_PEER_ROOM")
+        no_peer_toml.parent.mkdir(parents=True)
+        no_peer_toml.write_text(f'room = ["{at.address}"]\n')
+        ticket = await asyncio.to_thread(run_here, "ticket", "--words", "--json", "--data", str(tmp_path / "home"))
+        [event] = printed(ticket)
+        assert (await take("phone", event["words"])).returncode == 0
+        no_peer_toml.write_text('rom = "x"\n')
+        assert "is it 'room'?" in said(await take("phone", event["words"]))
+        assert "no peer in room" in said(await take("laptop", f"{WORDS}@{at.address}"))
+
+
 def test_what_does_not_go_together(tmp_path: Path) -> None:
     data = ("--data", str(tmp_path))
-    assert_unusable(run_here("pair", WORDS, *data), "words do not say which room it is: --room ADDRESS")
+    assert_unusable(run_here("pair", WORDS, *data), "the words alone do not say which room it is: WORDS@ROOM")
+    assert_unusable(run_here("pair", f"{WORDS}@{ROOM}", "--room", ROOM, *data), "without --room")
+    assert_unusable(run_here("pair", f"{WORDS}@", *data), "nothing was given: a room's address reads")
     assert_unusable(run_here("pair", "maple-ocean-violn", "--room", ROOM, *data), "is it 'violin'?")
     assert_unusable(run_here("ticket", "--words", "--qr", *data), "one of the two")
     assert_unusable(run_here("ticket", "--words", "--list", *data), "for a new ticket")

@@ -1,4 +1,7 @@
-"""The first page: what the room is, its address, and how to join."""
+"""The first page: what the room is, its address, and how to join; as JSON the address alone.
+
+docs/protocol/pairing.md, "In words", has the JSON.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from starlette.routing import Route
 
 from ssbfast.room.roles import Action, Mode
 from ssbfast.server.web.notice_choice import notice_html
-from ssbfast.server.web.site import Site
+from ssbfast.server.web.site import Site, wants_json
 
 DESCRIPTION = "description"
 """The notice that is shown here."""
@@ -18,6 +21,9 @@ def routes(site: Site) -> list[Route]:
     """Return the routes of this module."""
 
     async def landing(request: Request) -> Response:
+        if wants_json(request):
+            told = ";".join([site.address, *site.room.web.addresses])
+            return site.json({"status": "successful", "multiserverAddress": told, "roomId": str(site.room.me.id)})
         notice = await notice_html(site, request, DESCRIPTION)
         return await site.render(
             request,
