@@ -702,6 +702,9 @@ SLEEP_KEEP_SECONDS: Final = 600.0
 """The same for a peer that we follow, as long as there are places: its laptop may sleep, and what it wakes up with goes
 on. Meanwhile connections of that session wait, and end no sooner. Users set it: `--keep`."""
 
+AWAY_TOLD_SECONDS: Final = 3.0
+"""A session that nothing has carried for so long: the user is told that the friend is away."""
+
 SLEEP_KEEP_MAX: Final = 86_400.0
 """The most that users may set."""
 

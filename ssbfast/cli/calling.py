@@ -35,7 +35,7 @@ from ssbfast.cli.peer_options import (
 )
 from ssbfast.cli.peer_output import PeerWords
 from ssbfast.cli.resolve_target import Parsed, Target, look_up, parse, resolve, split_service
-from ssbfast.errors import AliasError, BadInputError
+from ssbfast.errors import AliasError, BadInputError, SessionEndedError
 from ssbfast.ids import FeedId, NetworkId
 from ssbfast.net.endpoints import Place, UdpEndpoint
 from ssbfast.pasted.web_links import AliasLink, InviteLink
@@ -45,8 +45,10 @@ if TYPE_CHECKING:
     from ssbfast.client.joined_room import JoinedRoom
     from ssbfast.client.room_client import RoomClient
 
-_QUIET: Final = frozenset({"waiting", "reconnecting", "forward_problem", "denied"})
+_QUIET: Final = frozenset({"waiting", "reconnecting", "forward_problem", "denied", "away", "back"})
 """Events that `--stdio` tells: only why nothing comes."""
+
+_TO_END: Final = "Ctrl-C ends it, in ssh: Enter ~ ."
 
 
 def calling_options(*, bind: str) -> Callable[[Command], Command]:
@@ -115,7 +117,8 @@ def run_calls(
             command=click.get_current_context().info_name or "connect",
         )
         output = sys.stderr if stdio else sys.stdout
-        return run_until_stopped(call.run, as_json=as_json, words=PeerWords(data_flag(data), names), output=output)
+        words = PeerWords(data_flag(data), names, _TO_END if stdio else "")
+        return run_until_stopped(call.run, as_json=as_json, words=words, output=output)
 
 
 def _given(rooms: tuple[Given, ...], data: Path) -> tuple[RoomAddress, ...]:
@@ -184,7 +187,10 @@ class _Call:
             if carried is None:
                 await keeping
                 return 0
-            return await first_of(carried.wait_over(), keeping)
+            try:
+                return await first_of(carried.wait_over(), keeping)
+            except SessionEndedError as error:
+                raise SessionEndedError(f"{error}{friends[0].why_closed}") from None
 
     async def _keep(self, client: RoomClient, friends: list[LocalEnds], tell: Callable[[Event], None]) -> int:
         """Keep a tunnel to each friend. Raises SSBError when one cannot be kept."""

@@ -119,9 +119,16 @@ class LocalEnds:
         self._make = make
         self._bound: list[tuple[Wanted, Place]] = []
         self._sessions: asyncio.Queue[Peer] = asyncio.Queue()
+        self._last: Peer | None = None
+
+    @property
+    def why_closed(self) -> str:
+        """Return why the last session ended, behind a colon; nothing while it is open, or when it ended in order."""
+        return "" if self._last is None or self._last.error is None else f": {self._last.error}"
 
     def session_opened(self, peer: Peer) -> None:
         """Take a new session."""
+        self._last = peer
         self.gate.session_opened(peer)
         self._sessions.put_nowait(peer)
 

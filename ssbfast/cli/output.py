@@ -294,9 +294,10 @@ def amount(n: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time span for people, in its two largest units: "3 d 4 h"."""
+    """Return a time span for people, in its two largest units: "3 d 4 h", or "10 min"."""
     whole = int(seconds)
     for unit, length, below, part in (("d", 86_400, "h", 3_600), ("h", 3_600, "min", 60), ("min", 60, "s", 1)):
         if whole >= length:
-            return f"{whole // length} {unit} {whole % length // part} {below}"
+            rest = whole % length // part
+            return f"{whole // length} {unit}" + (f" {rest} {below}" if rest else "")
     return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"

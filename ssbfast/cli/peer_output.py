@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from ssbfast.cli.output import Event, describe, shell_word
+from ssbfast.cli.output import Event, describe, duration, shell_word
 from ssbfast.room.tunnel_auth import Reason
 
 if TYPE_CHECKING:
@@ -37,11 +37,13 @@ class PeerWords:
 
     flag: what advised commands need to find our data, e.g. ` --data DIR`, or nothing.
     show: returns a peer, given by its id, as people read it (`Nicknames`).
+    end: how the user ends a wait, where that needs to be said.
     """
 
-    def __init__(self, flag: str = "", show: Callable[[str], str] = str) -> None:
+    def __init__(self, flag: str = "", show: Callable[[str], str] = str, end: str = "") -> None:
         self._flag = flag
         self._show = show
+        self._end = f"; {end}" if end else ""
 
     def __call__(self, event: Event) -> str:
         peers = ("id",) if event.get("event") in ("joined", "left") else ("peer", "origin", "recipient")
@@ -78,6 +80,10 @@ class PeerWords:
 
     def _of_caller(self, event: Event) -> str:
         match event:
+            case {"event": "away", "peer": peer, "seconds": seconds}:
+                return f"away    {peer}; waiting up to {duration(seconds)}{self._end}"
+            case {"event": "back", "peer": peer}:
+                return f"back    {peer}"
             case {"event": "paired", "peer": peer}:
                 return f"paired  {peer} took your ticket; you follow each other"
             case {"event": "reread", "services": services, "added": added, "removed": removed}:

@@ -53,7 +53,8 @@ _MEANINGS: Final[Mapping[str, Meaning]] = {
     **dict.fromkeys(("accepted", "announced", "bound", "joined", "listening", "paired", "reread"), Meaning.GOOD),
     **dict.fromkeys(("certificate_problem", "clock_set", "forward_problem", "limited", "lost"), Meaning.BAD),
     **dict.fromkeys(("denied", "denied_alias", "reconnecting", "records_problem", "refused", "stalled"), Meaning.BAD),
-    **dict.fromkeys(("external", "waiting"), Meaning.HINT),
+    **dict.fromkeys(("back",), Meaning.GOOD),
+    **dict.fromkeys(("away", "external", "waiting"), Meaning.HINT),
     **dict.fromkeys(("closed", "left", "skipped", "tunnel_closed"), Meaning.DIM),
 }
 

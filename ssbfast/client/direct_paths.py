@@ -78,6 +78,8 @@ class DirectPaths:
     dial: opens a tunnel to the peer of a session, through whichever room leads there; it is given a function that makes
         inner peers, one for each tunnel that it tries.
     on_news: called when a session's path changes, or could not be changed.
+    on_away: called when a peer has been silent for `AWAY_TOLD_SECONDS`, with the seconds that its session waits at
+        most, and with None when the session goes on after that.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class DirectPaths:
         may_hear: Callable[[Peer], Awaitable[bool]],
         dial: Callable[[Peer, Callable[[], StandbyPeer]], Awaitable[StandbyPeer]],
         on_news: Callable[[Peer, PathNews], None],
+        on_away: Callable[[Peer, float | None], None],
     ) -> None:
         ready()  # here, and not while a session waits for it
         self._how = how
@@ -97,6 +100,7 @@ class DirectPaths:
         self._ask = may_hear
         self._dial = dial
         self._on_news = on_news
+        self._on_away = on_away
         self.searches = Searches()
         self._by_peer: dict[Peer, Negotiation] = {}
         self._forwards: dict[Peer, DirectForwards] = {}
@@ -291,6 +295,9 @@ class DirectPaths:
 
     def news(self, peer: Peer, news: PathNews) -> None:
         self._on_news(peer, news)
+
+    def away(self, peer: Peer, seconds: float | None) -> None:
+        self._on_away(peer, seconds)
 
     def stream_data(self, peer: Peer, carrier: DirectCarrier, stream: int, data: bytes, end: bool) -> None:
         if forwards := self._forwards.get(peer):

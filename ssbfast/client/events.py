@@ -8,6 +8,8 @@
     accepted      peer, path, portal            a tunnel to us
     path          peer, path, rtt_ms, took_ms, reason
                                                 a session goes another way now, or could not
+    away          peer, seconds                 nothing comes from the other end; how long the session waits at most
+    back          peer                          the session goes on, after that
     closed        peer, path, portal, reason    its end
     denied        portal, origin, address, proven, reason, time, n    a tunnel that we refused, or did not open
     denied_alias  portal, origin, alias, verified_at, n   the name of a peer that we refused, found and verified later
@@ -56,6 +58,13 @@ class ClientEvents:
         rtt, took = (None if seconds is None else round(seconds * 1000, 1) for seconds in (news.rtt, news.took))
         members = {"path": news.path, "rtt_ms": rtt, "took_ms": took, "reason": news.reason, "session": peer.label}
         self._tell("path", peer=str(peer.id), **members)
+
+    def away(self, peer: Peer, seconds: float | None) -> None:
+        """Report `away`, or `back` when seconds is None."""
+        if seconds is None:
+            self._tell("back", peer=str(peer.id), session=peer.label)
+        else:
+            self._tell("away", peer=str(peer.id), seconds=seconds, session=peer.label)
 
     def on_close(self, peer: Peer) -> None:
         reason = "goodbye" if peer.error is None else str(peer.error)

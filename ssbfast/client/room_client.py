@@ -619,6 +619,7 @@ class RoomClient:
             may_hear=self._may_hear,
             dial=self._dial_again,
             on_news=self._events.path,
+            on_away=self._events.away,
         )
 
     def _may_leave(self, peer: Peer, role: Role, verdict: Verdict | None) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 
 from ssbfast import limits
 from ssbfast.direct.carriers import FIRST, Carrier, FirstTunnel
-from ssbfast.errors import SSBError
+from ssbfast.errors import SSBError, TruncatedError
 from ssbfast.net.link import Link
 from ssbfast.net.sleep_detector import awake_clock
 from ssbfast.net.tunnel_transport import TunnelTransport
@@ -70,6 +70,9 @@ class CarrierListener(Protocol):
     def path_changed(self, path: Path, reason: str) -> None:
         """Note that both directions use that path now."""
 
+    def silence_changed(self, silent: bool) -> None:
+        """Note that nothing carries the session any more, or that something does again, or that it is over."""
+
     def stream_record(self, number: int, record: Record) -> None:
         """Take a record of a forwarded connection."""
 
@@ -100,6 +103,7 @@ class CarrierTransport(asyncio.Transport):
         self._told = False
         self._unread = bytearray()
         self._why: SSBError | None = None
+        self._silent = False
         self._stirred = float("-inf")
         self.is_moved = False
 
@@ -156,6 +160,9 @@ class CarrierTransport(asyncio.Transport):
             self._running = False
         self._flow()
         self._arm()
+        if self._silent is not self._carriers.is_stranded:
+            self._silent = not self._silent
+            self._listener.silence_changed(self._silent)
 
     # ------------------------------------------------------------ from the carriers
 
@@ -284,7 +291,7 @@ class CarrierTransport(asyncio.Transport):
             case Resume():
                 pass  # `_flow` sees it
             case Failed(error):
-                self._end_link(self._why or error)
+                self._end_link((isinstance(error, TruncatedError) and self._why) or error)
                 self._end()
             case Over():
                 self._end_link(None)

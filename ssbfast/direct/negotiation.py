@@ -76,6 +76,7 @@ class Negotiation:
         self.problem: str | None = None
         """Why the session is not on a direct path; None while that is not known, or it is on one."""
         self._choosing: set[asyncio.Future[None]] = set()
+        self._silence: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
         return f"<Negotiation {self._role.value} {self._peer!r}>"
@@ -206,6 +207,18 @@ class Negotiation:
     def path_failed(self, reason: str) -> None:
         self.problem = reason
         self._on_progress()
+
+    def silence_changed(self, silent: bool) -> None:
+        silence, self._silence = self._silence, None
+        if silent and not self._closed:
+            self._silence = self._loop.call_later(limits.AWAY_TOLD_SECONDS, self._tell_away)
+        elif silence is not None and self._loop.time() < silence.when():
+            silence.cancel()
+        elif silence is not None and self._peer.is_open:
+            self.host.away(self._peer, None)
+
+    def _tell_away(self) -> None:
+        self.host.away(self._peer, self.carrier_transport.carriers.longest_wait)
 
     def measure(self) -> float | None:
         """Note the round trip of the direct path in use, and return it: seconds, None when there is none."""
@@ -366,6 +379,8 @@ class Negotiation:
     def _cancel(self) -> None:
         self._closed = True
         self._on_progress()
+        if self._silence is not None:
+            self._silence.cancel()
         self.preparation.close()
         self._answers.close()
         for task in list(self._tasks):

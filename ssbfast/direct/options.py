@@ -159,6 +159,9 @@ class NegotiationHost(Protocol):
     def news(self, peer: Peer, news: PathNews) -> None:
         """Note that the path has changed, or could not be changed."""
 
+    def away(self, peer: Peer, seconds: float | None) -> None:
+        """Note that the other end is silent, and waited for; None: that it is back. seconds: for how long at most."""
+
     def path_up(self, peer: Peer, carrier: DirectCarrier) -> None:
         """Note that the session has moved to this path, as far as we know."""
 

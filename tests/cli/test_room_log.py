@@ -169,8 +169,8 @@ EVENTS = (
         "draining 2 sessions; 1 tunnels",
     ),
     ({"event": "records_problem", "problem": "the disk is full"}, 4, "records the disk is full"),
-    ({"event": "stalled", "seconds": 60.0}, 4, "stalled for 1 min 0 s: the process was stopped"),
-    ({"event": "clock_set", "seconds": -3600.0}, 4, "clock   went back by 1 h 0 min"),
+    ({"event": "stalled", "seconds": 60.0}, 4, "stalled for 1 min: the process was stopped"),
+    ({"event": "clock_set", "seconds": -3600.0}, 4, "clock   went back by 1 h"),
     ({"event": "error", "kind": "store", "message": "x", "code": 1}, 3, "error   kind store"),
 )
 

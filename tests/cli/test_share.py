@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from ssbfast.cli.peer_output import PeerWords
 from ssbfast.cli.resolve_target import split_service
 from ssbfast.errors import BadInputError, RefusedError
 from ssbfast.keys import load_secret
@@ -27,6 +28,7 @@ from tests.helpers.commands import assert_unusable, run_here
 from tests.helpers.commands_here import CommandHere
 from tests.helpers.forwards import TcpEnd, TcpService
 from tests.helpers.room_processes import free_port
+from tests.helpers.served_room import ServedRoom
 from tests.helpers.udp import udp_program, udp_service
 
 ROOM = "net:127.0.0.1:9~shs:WYKP7NFtjOAe9iuSwVvU4r3Bn+tAMi1TYowFcw0CCUA="
@@ -43,8 +45,9 @@ async def echo(name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWr
 class House:
     """A room, `home` that shares services in it, and friends of home."""
 
-    def __init__(self, address: str, data: Path, stack: AsyncExitStack) -> None:
-        self.address = address
+    def __init__(self, room: ServedRoom, data: Path, stack: AsyncExitStack) -> None:
+        self.room = room
+        self.address = room.server.address
         self.data = data
         self.ports: dict[str, int] = {}
         self.home: CommandHere
@@ -74,7 +77,7 @@ class House:
 @asynccontextmanager
 async def house(data: Path) -> AsyncIterator[House]:
     async with room_with_clients() as at, AsyncExitStack() as stack:
-        yield House(at.address, data, stack)
+        yield House(at.room, data, stack)
 
 
 async def ask(place: str, data: bytes = b"hello") -> bytes:
@@ -343,6 +346,28 @@ async def test_stdio_that_comes_to_nothing_says_so_on_stderr(tmp_path: Path) -> 
         assert (out, code) == (b"", 1)
         assert b"no such service" in errors and errors.endswith(b"ssbfast: the connection was cut\n")
         assert errors.count(b"\n") == 2
+
+
+def test_a_wait_is_told_with_its_end() -> None:
+    event = {"event": "away", "peer": "home", "seconds": 600.0, "session": "00"}
+    assert PeerWords(end="Ctrl-C ends it")(event) == "away    home; waiting up to 10 min; Ctrl-C ends it"
+    assert PeerWords()(event | {"seconds": 90.0}) == "away    home; waiting up to 1 min 30 s"
+    assert PeerWords()({"event": "back", "peer": "home"}) == "back    home"
+
+
+async def test_stdio_says_why_its_session_ended(tmp_path: Path) -> None:
+    async with house(tmp_path) as at:
+        at.friend("laptop")
+        service = await at._stack.enter_async_context(TcpService())
+        home = await at.share(f"ssh={service.port}")
+        await home.event("announced")
+        process = stdio(tmp_path / "laptop", "home.ssb")
+        wire = await service.accept()
+        for session in list(at.room.server._sessions.values()):
+            session.link.abort()
+        _out, errors, code = await ended(process)
+        assert code == 1 and errors.splitlines()[-1].startswith(b"ssbfast: the connection was cut: ")
+        await wire.close()
 
 
 async def test_stdio_ends_when_its_reader_is_gone_or_the_service_cuts_it(tmp_path: Path) -> None:

@@ -229,7 +229,7 @@ async def test_whoever_cuts_a_session_says_so_in_the_standby(who: str) -> None:
         ends = [met.peer, met.there] if who == "caller" else [met.there, met.peer]
         ends[0].link.abort()
         await asyncio.wait_for(ends[1].wait_closed(), limits.CARRIER_SECONDS / 2)
-        assert str(ends[1].error) == "the other end has given up the session"
+        assert str(ends[1].error) == "the other end has no such session any more"
         await eventually(lambda: not met.at.room.splices)
         await all_closed(met)
         assert not any(paths_of(client)._standbys for client in (met.caller, met.target))

@@ -175,7 +175,7 @@ async def test_the_peer_s_own_word_gives_a_session_up_at_once() -> None:
         met.silence()
         meddler.lies = False
         await asyncio.wait_for(met.peer.wait_closed(), limits.CARRIER_SECONDS / 2)
-        assert str(met.peer.error) == "the other end has given up the session"
+        assert str(met.peer.error) == "the other end has no such session any more"
         met.there.link.abort()
 
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -14,13 +14,13 @@ from ssbfast import limits
 from ssbfast.client import status
 from ssbfast.client.control_socket import ControlSocket, questions, running
 from ssbfast.client.status import SessionStatus
-from ssbfast.direct.options import PreferredPath
-from ssbfast.errors import SSBError
+from ssbfast.direct.options import Direct, PreferredPath
+from ssbfast.errors import SessionEndedError, SSBError
 from ssbfast.ids import FeedId
 from ssbfast.limits import MiB
 from ssbfast.net.ping import PingSession
 from tests.helpers.clients import room_with_clients
-from tests.helpers.meeting import meeting
+from tests.helpers.meeting import meeting, paths_of
 from tests.helpers.rawpeer import eventually
 
 
@@ -80,6 +80,47 @@ async def test_a_session_that_waits_for_a_silent_peer_does_not_look_alive(monkey
         assert one.is_waiting and one.as_json()["waiting"]
         with pytest.raises(SSBError):
             await calling
+
+
+async def test_the_silence_of_a_peer_is_told_and_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "AWAY_TOLD_SECONDS", 0.1)
+    monkeypatch.setattr(limits, "DIRECT_PING_IDLE", 600.0)
+
+    async def refuse(*_: object) -> NoReturn:
+        raise SessionEndedError("no room is there")
+
+    async with meeting(c=Direct(loopback=True, keep=90.0)) as met:
+        await met.path("direct")
+        await met.has_standby()
+        paths = paths_of(met.caller)
+        dial, paths._dial = paths._dial, refuse
+        met.silence()
+        met.caller.rooms[0].session.link.abort()  # the end of the standby is felt at once: there may be no peer
+        await eventually(lambda: bool(met.caller.named("away") and met.target.named("away")))
+        assert [event["seconds"] for event in met.caller.named("away")] == [90.0]
+        assert not met.caller.named("back") and not met.target.named("back")
+        paths._dial = dial
+        await eventually(lambda: bool(met.caller.named("back") and met.target.named("back")))
+        await met.is_usable()
+        assert len(met.caller.named("away")) == len(met.target.named("away")) == 1
+
+
+async def test_a_peer_that_is_back_as_another_process_ends_the_session_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "AWAY_TOLD_SECONDS", 0.1)
+    async with meeting() as met:
+        await met.path("direct")
+        await met.has_standby()
+        met.silence()
+        known = paths_of(met.target)._by_id
+        before = dict(known)
+        known.clear()  # what a new process knows of the session
+        met.caller.rooms[0].session.link.abort()
+        await asyncio.wait_for(met.peer.wait_closed(), 20)
+        known.update(before)
+        assert str(met.peer.error) == "the other end has no such session any more"
+        assert not met.caller.named("back")
 
 
 @pytest.mark.parametrize("is_answered", [True, False])

@@ -21,6 +21,9 @@ class Session(Recorder):
     def move(self, transport: Any, *, piece: int) -> None:
         """Nothing is written by itself."""
 
+    def silence_changed(self, silent: bool) -> None:
+        """Nothing is told."""
+
     def forget(self) -> None:
         """Nothing is kept."""
 

@@ -389,11 +389,15 @@ class HandoverState:
         kept = self._kept is not None and self in self._kept
         return self._keep_seconds if kept else limits.CARRIER_SECONDS
 
+    @property
+    def longest_wait(self) -> float:
+        """Return for how many seconds at most the session goes without a carrier."""
+        can_be_kept = self._kept is not None and self.may_be_kept and not self._closed
+        return max(self._keep_seconds, limits.CARRIER_SECONDS) if can_be_kept else self._patience
+
     def _keep(self) -> bool:
         """Return whether the session waits for longer than others, from now on: its peer may be asleep."""
-        if self._kept is None or not self.may_be_kept or self._closed or self in self._kept:
-            return False
-        if self._keep_seconds <= limits.CARRIER_SECONDS:
+        if self._kept is None or self in self._kept or self.longest_wait <= limits.CARRIER_SECONDS:
             return False
         return self._kept.take(self)
 

@@ -50,7 +50,7 @@ from ssbfast.wire.direct.carriers.records import RecordType
 from ssbfast.wire.direct.carriers.timers import Dials, Kept, Progress, Pulse, Upgrades
 from ssbfast.wire.direct.keys import Role
 
-_GIVEN_UP: Final = "the other end has given up the session"
+_GIVEN_UP: Final = "the other end has no such session any more"
 
 
 class Carriers(HandoverState):
@@ -349,6 +349,8 @@ class Carriers(HandoverState):
             self._leave(gone)
             self._left = self._left or (clean and self._heard and self._role is Role.TARGET)
             self._dials.lost(now, urgent=self._stranded is not None)
+            if self._quic is not None:  # the other end may be gone, and not only its tunnel
+                self._ping(self._quic, now)
         elif self._to is gone or self._from is gone:
             self._leave(gone)
             self._on_tunnel_lost(now)
@@ -369,6 +371,10 @@ class Carriers(HandoverState):
             self._lose_quic(reason, now)
         except CarrierError as error:
             self._fail(error)
+
+    def _ping(self, quic: Carrier, now: float) -> None:
+        self._pulse.pinged(now)
+        self._effects.append(Ping(quic.id))
 
     def _give_up_long_datagrams(self, now: float) -> None:
         self._effects.append(ShortenDatagrams())
@@ -447,8 +453,7 @@ class Carriers(HandoverState):
             elif silent:
                 self._on_direct_lost("the direct path went silent", now)
             elif quic is not None and now >= self._pulse.ping_at(self._moved, self._sending.since):
-                self._pulse.pinged(now)
-                self._effects.append(Ping(quic.id))
+                self._ping(quic, now)
             if self._standby is not None and now >= self._standby.spoke + self._keepalive:
                 self._say(self._standby, RecordType.KEEPALIVE, 0, now)
             if self._deadline is not None and now >= self._deadline and not self._keep():

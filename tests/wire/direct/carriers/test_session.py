@@ -103,6 +103,16 @@ def test_down_by_the_other_ends_judgement(role: Role) -> None:
     assert kinds(machine.effects()) == ["BeginRaw", "PathChanged"]
 
 
+@pytest.mark.parametrize("role", list(Role))
+def test_the_end_of_the_standby_asks_for_a_sign_of_life(role: Role) -> None:
+    """The other end may be gone, and not only its tunnel: a quiet path would not notice for 15 seconds."""
+    machine = with_standby(role)
+    machine.lost(2, 100.0, clean=False)
+    assert ef.Ping(1) in machine.effects()
+    machine.handle_timer(100.0 + limits.DIRECT_LOST_SECONDS)
+    assert machine.is_stranded
+
+
 def test_down_without_standby_is_the_callers_to_dial() -> None:
     caller, target = direct(Role.CALLER), direct(Role.TARGET)
     caller.standby_failed(0.0)  # the dial that Up asked for
