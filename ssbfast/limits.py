@@ -326,6 +326,10 @@ DATAGRAM_BUFFER: Final = 1 * MiB
 FLOW_EARLY: Final = 64 * KiB
 """Bytes of datagrams that wait until the socket to their service is there: a name may have to be looked up."""
 
+FLOW_TURN: Final = 32
+"""Datagrams of a flow that are delivered in one turn of the loop: a megabyte of empty ones would take a second, and
+others wait. The peer is told of what waits here, so it sends no more than its window."""
+
 FLOW_PAUSE_SECONDS: Final = 1.0
 """After a flow was refused no other is asked for: else each datagram would ask."""
 

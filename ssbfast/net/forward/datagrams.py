@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import socket
 import sys
 from collections import OrderedDict
@@ -50,23 +51,31 @@ class Unframer:
     """The datagrams in a stream, however it is cut."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._came = bytearray()
 
-    def receive(self, data: bytes) -> Iterator[bytes]:
-        """Yield the datagrams that are whole now. Raises MuxRPCError behind them for one that UDP cannot carry."""
-        data, start = self._rest + data, 0
-        try:
-            while len(data) - start >= _HEAD:
-                n = int.from_bytes(data[start : start + _HEAD], "big")
-                if n > limits.DATAGRAM:
-                    raise MuxRPCError("the peer sent a datagram that is too long")
-                end = start + _HEAD + n
-                if len(data) < end:
-                    break
-                datagram, start = data[start + _HEAD : end], end
-                yield datagram
-        finally:
-            self._rest = data[start:]
+    def __len__(self) -> int:
+        """Return how many bytes have come that no datagram has been made of."""
+        return len(self._came)
+
+    def add(self, data: bytes) -> None:
+        """Take bytes."""
+        self._came += data
+
+    def whole(self) -> Iterator[bytes]:
+        """Yield the datagrams that are whole; those that are not asked for stay.
+
+        Raises MuxRPCError behind them for one that UDP cannot carry.
+        """
+        while len(self._came) >= _HEAD:
+            n = int.from_bytes(self._came[:_HEAD], "big")
+            if n > limits.DATAGRAM:
+                raise MuxRPCError("the peer sent a datagram that is too long")
+            end = _HEAD + n
+            if len(self._came) < end:
+                return
+            datagram = bytes(self._came[_HEAD:end])
+            del self._came[:end]
+            yield datagram
 
 
 class _UdpSocket(asyncio.DatagramProtocol):
@@ -135,6 +144,8 @@ class Flow(asyncio.Protocol):
         self.got = False
         self._owner = owner
         self._unframer = Unframer()
+        self._turn: asyncio.Handle | None = None  # in which it delivers what has come
+        self._has_ended = False
         self._loop = asyncio.get_running_loop()
         self._used = self._loop.time()
         self._timer: asyncio.TimerHandle
@@ -175,24 +186,41 @@ class Flow(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.got = True
-        try:
-            for datagram in self._unframer.receive(data):
-                self._note_use()
-                self.deliver(datagram)
-        except MuxRPCError as error:
-            self.reset(str(error))
-            return
-        self._transport.waiting(0)
+        self._unframer.add(data)
+        if self._turn is None:
+            self._turn = self._loop.call_soon(self._deliver)
 
     def eof_received(self) -> bool:
-        self.close()
+        self._has_ended = True
+        if self._turn is None:
+            self.close()
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._timer.cancel()
+        if self._turn is not None:
+            self._turn.cancel()
         self._owner.on_ended(self, exc)
 
     # ------------------------------------------------------------ inside
+
+    def _deliver(self) -> None:
+        """Deliver what has come, and leave what is too much for this turn of the loop to the next one."""
+        self._turn = None
+        left = limits.FLOW_TURN
+        try:
+            for datagram in itertools.islice(self._unframer.whole(), left):
+                self._note_use()
+                self.deliver(datagram)
+                left -= 1
+        except MuxRPCError as error:
+            self.reset(str(error))
+            return
+        if not left:
+            self._turn = self._loop.call_soon(self._deliver)
+        elif self._has_ended:
+            self.close()
+        self._transport.waiting(len(self._unframer))
 
     def _note_use(self) -> None:
         self._used = self._loop.time()

@@ -86,7 +86,8 @@ def _datagrams(chunks: list[bytes]) -> tuple[list[bytes], bool]:
     unframer, found = Unframer(), list[bytes]()
     try:
         for chunk in chunks:
-            for datagram in unframer.receive(chunk):
+            unframer.add(chunk)
+            for datagram in unframer.whole():
                 found.append(datagram)
     except MuxRPCError:
         return found, True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -35,6 +35,11 @@ OTHER = frozenset({Keypair.generate().id})
 # ---------------------------------------------------------------- frames
 
 
+def received(unframer: Unframer, data: bytes) -> Iterator[bytes]:
+    unframer.add(data)
+    return unframer.whole()
+
+
 @given(st.lists(st.binary(max_size=300), max_size=8), st.lists(st.integers(0, 2500), max_size=6))
 def test_datagrams_come_out_as_they_went_in_however_the_stream_is_cut(datagrams: list[bytes], cuts: list[int]) -> None:
     data = b"".join(map(framed, datagrams))
@@ -42,13 +47,14 @@ def test_datagrams_come_out_as_they_went_in_however_the_stream_is_cut(datagrams:
     pieces = [data[a:b] for a, b in itertools.pairwise(edges)]
     for split in (pieces, [data[i : i + 1] for i in range(len(data))], [data]):
         unframer = Unframer()
-        assert [found for piece in split for found in unframer.receive(piece)] == datagrams
+        assert [found for piece in split for found in received(unframer, piece)] == datagrams
+        assert not len(unframer)
 
 
 def test_the_longest_datagram_and_one_that_is_none() -> None:
     longest = bytes(limits.DATAGRAM)
-    assert list(Unframer().receive(framed(longest) + b"\0")) == [longest]
-    found = Unframer().receive(framed(b"good") + (limits.DATAGRAM + 1).to_bytes(2, "big"))
+    assert list(received(Unframer(), framed(longest) + b"\0")) == [longest]
+    found = received(Unframer(), framed(b"good") + (limits.DATAGRAM + 1).to_bytes(2, "big"))
     assert next(found) == b"good"
     with pytest.raises(MuxRPCError):
         next(found)
@@ -295,3 +301,27 @@ async def test_a_datagram_that_is_none_costs_its_flow_alone() -> None:
         program.send(b"2")
         assert await program.read() == b"2"
         assert at.server._flows.open == 1
+
+
+async def test_others_get_their_turn_between_tiny_datagrams_and_those_before_the_end_arrive() -> None:
+    count = 10 * limits.FLOW_TURN
+    async with way(echoes=False) as at:
+        stream = at.pair.here.duplex(METHOD, "wg")
+        await eventually(lambda: at.server._flows.open)
+        (flow,) = at.server._flows._flows
+        turns = [0]
+
+        def deliver(_datagram: bytes) -> None:
+            turns[-1] += 1
+
+        def count_turn() -> None:
+            turns.append(0)
+            if at.server._flows.open:
+                asyncio.get_running_loop().call_soon(count_turn)
+
+        flow.deliver = deliver
+        count_turn()
+        await stream.send(framed(b"") * count)
+        await stream.send({"fin": True})
+        await at.is_idle()
+        assert sum(turns) == count and max(turns) == limits.FLOW_TURN
