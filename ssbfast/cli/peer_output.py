@@ -28,6 +28,7 @@ _MEANINGS: Final = {
 _WORDS_ENDED: Final = {
     "guessed": "wrong ones were tried too often; make new words, or use a ticket: ssbfast ticket",
     "expired": "their time is over; new ones: ssbfast ticket --words",
+    "cancelled": "they were cancelled; new ones: ssbfast ticket --words",
     "lost": "the room does not keep them any more; new ones: ssbfast ticket --words",
 }
 

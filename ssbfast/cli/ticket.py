@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -148,8 +148,11 @@ def _usual_room(data: Path) -> str:
 
 def _list(data: Path, *, as_json: bool) -> None:
     found, nicknames = _records(data)
+    words = {told["ticket"]: told["words"] for told in _ask_for_words(data, "open_words")} if found else {}
     for record in found:
-        say(_as_event(record), _in_a_line(record, nicknames), as_json=as_json)
+        in_words = words.get(str(record.key))
+        line = _in_a_line(record, nicknames) + (f", in words: {in_words}" if in_words else "")
+        say({**_as_event(record), "words": in_words}, line, as_json=as_json)
     if not found and not as_json:
         click.echo(f"There are no tickets. Next: ssbfast ticket --room ADDRESS{data_flag(data)}")
 
@@ -157,12 +160,23 @@ def _list(data: Path, *, as_json: bool) -> None:
 def _cancel(data: Path, *, as_json: bool) -> None:
     from ssbfast.store.peer_store import Store
 
+    words = bool(_ask_for_words(data, "cancel_words"))
     cancelled = 0
     if has_store(data):
         with Store(data) as store:
             cancelled = store.cancel_tickets()
     text = f"{cancelled} ticket{'' if cancelled == 1 else 's'} cancelled." if cancelled else "No ticket was open."
-    say({"event": "tickets_cancelled", "n": cancelled}, text, as_json=as_json)
+    if words:
+        text += " The words hold no more."
+    say({"event": "tickets_cancelled", "n": cancelled, "words": words}, text, as_json=as_json)
+
+
+def _ask_for_words(data: Path, question: str) -> list[Any]:
+    """Ask the processes that run about the words that they answer for; return the answers of those that have some."""
+    from ssbfast.cli.running import ask_all
+    from ssbfast.net.control_socket import is_supported
+
+    return [told for told, _problem in ask_all(data, question) if told] if is_supported() else []
 
 
 def _records(data: Path) -> tuple[list[TicketRecord], dict[FeedId, str | None]]:

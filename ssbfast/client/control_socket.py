@@ -9,6 +9,10 @@ beside it a name of its own, with its process id. `net/control_socket.py` has th
                         →   one object for each session with that peer: session, path, reached, reason
     {"ask": "words", "room": "@…" or null, "seconds_of_life": 3600}
                         →   words: a ticket in words, address: of its room, expires
+    {"ask": "open_words"}
+                        →   the words that hold, and ticket: the public key of their ticket; or null
+    {"ask": "cancel_words"}
+                        →   whether there were words, which hold no more
 """
 
 from __future__ import annotations
@@ -118,6 +122,8 @@ class ControlSocket:
         self._handlers.update(status=status, path=path)
         if tickets is not None:
             self._handlers["words"] = lambda request: _make_words(client, tickets, request)
+            self._handlers["open_words"] = lambda _request: _open_words(tickets)
+            self._handlers["cancel_words"] = lambda _request: tickets.cancel_words()
 
 
 async def _make_words(client: RoomClient, tickets: Tickets, request: dict[str, Any]) -> dict[str, Any]:
@@ -132,6 +138,13 @@ async def _make_words(client: RoomClient, tickets: Tickets, request: dict[str, A
     except SSBError as error:
         raise BadInputError(str(error)) from error
     return {"words": str(words), "address": str(ticket.room), "expires": in_seconds(ticket.ends)}
+
+
+def _open_words(tickets: Tickets) -> dict[str, str] | None:
+    if tickets.words is None:
+        return None
+    words, ticket = tickets.words
+    return {"words": str(words), "ticket": str(ticket.key().id)}
 
 
 def questions(path: Path, seconds: float = limits.CONTROL_SECONDS) -> Questions:

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from ssbfast import limits
 from ssbfast.client.joined_room import JoinedRoom
-from ssbfast.client.words import OpenWords, draw, withdraw_nameplate
+from ssbfast.client.words import CANCELLED, OpenWords, draw, withdraw_nameplate
 from ssbfast.errors import BadInputError, RefusedError, SSBError, StoreError
 from ssbfast.ids import FeedId
 from ssbfast.keys import Keypair
@@ -107,7 +107,7 @@ class Tickets:
         services: Returns the names of what it offers to a peer.
         on_paired: Called in the loop with each peer that has taken a ticket.
         on_words_ended: Called in the loop when words hold no more although no peer used them: with `GUESSED`,
-            `EXPIRED` or `LOST` of `client/words.py`.
+            `EXPIRED`, `LOST` or `CANCELLED` of `client/words.py`.
         now: The clock, seconds since 1970.
 
     Raises:
@@ -184,6 +184,18 @@ class Tickets:
                 raise
             self._words = OpenWords(words, ticket, room, session, self._in_thread, seconds, self._on_words_ended)
             return words, ticket
+
+    @property
+    def words(self) -> tuple[Words, Ticket] | None:
+        """Return the words that hold, and the ticket that they lead to; None when there are none."""
+        return None if self._words is None else self._words.told
+
+    def cancel_words(self) -> bool:
+        """Let words hold no more; return whether they did. Their ticket stays as it is."""
+        if self._words is None or self._words.told is None:
+            return False
+        self._words.end(CANCELLED)
+        return True
 
     async def close(self) -> None:
         """End the sessions of those that have not taken their ticket, and close the store. Harmless when closed."""

@@ -36,6 +36,7 @@ from ssbfast.wire.words import (
 GUESSED = "guessed"
 EXPIRED = "expired"
 LOST = "lost"
+CANCELLED = "cancelled"
 
 _NO_WORDS = "the room knows no tickets in words: it is no ssbfast room, or an older one; use a ticket"
 
@@ -59,9 +60,9 @@ class _Guess:
 class OpenWords:
     """The words of one ticket, while they hold, and the sessions of those that try them.
 
-    words: the words. ticket: what they lead to. room: where the nameplate is announced, so far
-    in `session`.
-    on_ended: called with GUESSED, EXPIRED or LOST when they hold no more although no peer was led to the ticket.
+    words: the words. ticket: what they lead to. room: where the nameplate is announced, so far in `session`.
+    on_ended: called with GUESSED, EXPIRED, LOST or CANCELLED when they hold no more although no peer was led to the
+    ticket.
     """
 
     def __init__(
@@ -96,6 +97,11 @@ class OpenWords:
     def room(self) -> JoinedRoom:
         """Return the room where the nameplate is announced."""
         return self._room
+
+    @property
+    def told(self) -> tuple[Words, Ticket] | None:
+        """Return the words and their ticket while they hold."""
+        return (self._words, self._ticket) if self._holds else None
 
     def end(self, reason: str | None = None, *, withdraw: bool = True) -> None:
         """Let the words hold no more. Harmless when they do not.

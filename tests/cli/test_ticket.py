@@ -151,7 +151,9 @@ def test_cancel(tmp_path: Path) -> None:
     assert succeed("ticket", "--cancel", "--data", str(tmp_path)) == "2 tickets cancelled.\n"
     with Store(tmp_path) as store:
         assert not store.holds(ticket.key().id)
-    assert events("ticket", "--cancel", "--data", str(tmp_path)) == [{"event": "tickets_cancelled", "n": 0}]
+    assert events("ticket", "--cancel", "--data", str(tmp_path)) == [
+        {"event": "tickets_cancelled", "n": 0, "words": False}
+    ]
 
 
 def test_nothing_to_list(tmp_path: Path) -> None:

@@ -99,6 +99,25 @@ async def test_words_of_a_running_process(tmp_path: Path, monkeypatch: pytest.Mo
         assert "a minute to 7 days" in said(await ticket("--hours", "0"))
 
 
+async def test_words_are_listed_and_cancelled(tmp_path: Path) -> None:
+    async with house(tmp_path) as at:
+        home = await at.share(await at.service("web"), "--words")
+        words = (await home.event("words"))["words"]
+
+        async def ticket(*arguments: str) -> subprocess.CompletedProcess[str]:
+            return await asyncio.to_thread(run_here, "ticket", *arguments, "--data", str(tmp_path / "home"))
+
+        await ticket("--room", at.address)
+        assert sorted(str(one["words"]) for one in printed(await ticket("--list", "--json"))) == ["None", words]
+        assert (await ticket("--list")).stdout.count(f", in words: {words}\n") == 1
+        assert (await ticket("--cancel")).stdout == "2 tickets cancelled. The words hold no more.\n"
+        ended = await home.event("words_ended")
+        assert PeerWords()(ended).startswith("words   hold no more: they were cancelled; ")
+        assert "hold no more" in said(await pair(at, words))
+        assert (await ticket("--list")).stdout.startswith("There are no tickets")
+        assert printed(await ticket("--cancel", "--json")) == [{"event": "tickets_cancelled", "n": 0, "words": False}]
+
+
 async def test_the_room_of_words_by_its_name(tmp_path: Path) -> None:
     """Where the room has a web site, words and its name are all that is read out."""
     async with web_room(tmp_path / "room") as place:
