@@ -183,12 +183,15 @@ class LocalEnds:
         return {one.name: one for one in Offered.read(answer)}
 
     async def _open(self, offered: dict[str, Offered]) -> None:
-        """Listen for all that is wanted. A target without a service stands for all that is offered."""
+        """Listen for all that is wanted. A target without a service stands for all that is offered.
+
+        A service has its own port here only if it was asked for by name: else a friend could choose which port of this
+        machine leads to it, that of a database for example, which a local program would trust.
+        """
         from ssbfast.net.forward.service import UDP
 
-        names = [wanted.service for wanted in self._wanted if wanted.service is not None]
-        if len(names) < len(self._wanted):
-            names += offered
+        named = [wanted.service for wanted in self._wanted if wanted.service is not None]
+        names = [*named, *offered] if len(named) < len(self._wanted) else named
         missing = [name for name in names if name not in offered]
         if missing or not names:
             whose = self._wanted[0].text.partition("/")[0]
@@ -197,7 +200,7 @@ class LocalEnds:
         self._wanted = ()
         for name in dict.fromkeys(names):
             port, form = offered[name].port, UdpEndpoint if offered[name].kind == UDP else Endpoint
-            if port is not None and port < _SYSTEM_PORTS:
+            if name not in named or (port is not None and port < _SYSTEM_PORTS):
                 port = None  # a friend's word is no reason to take one of this system's, which root could
             try:
                 place = await self._listen(form(_HERE, port or 0), name)

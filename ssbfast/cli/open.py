@@ -28,8 +28,8 @@ from ssbfast.net.endpoints import Endpoint, Place
 def open(targets: tuple[str, ...], socks: Place | None, **options: Any) -> int:
     """Reach services of friends that you paired with, each at its own port on this machine, or at a free one.
 
-    NICK alone stands for all that the friend offers to you. It prints where each service is found, and stays: tunnels
-    open as soon as a friend is in the room, and again whenever they were lost.
+    NICK alone stands for all that the friend offers to you, each at a free port. It prints where each service is found,
+    and stays: tunnels open as soon as a friend is in the room, and again whenever they were lost.
 
     With --socks programs name what they want: jellyfin.home.ssb is the service jellyfin of home, on any port; home.ssb
     is the service of home that has this port there, else its first. Nothing else is reached through it. Tunnels open

@@ -178,12 +178,27 @@ async def test_ports_of_the_system_are_not_taken_at_a_friends_word(
         at.friend("laptop")
         home = await at.share("web=80", "dns=udp:1023")
         await home.event("announced")
-        laptop = await at.run("open", "laptop", "home")
+        laptop = await at.run("open", "laptop", "home/web", "home/dns")
         for name in ("web", "dns"):
             bound = (await laptop.event("bound", service=name))["bind"]
             assert int(bound.rpartition(":")[2]) >= 1024
         assert (await laptop.event("bound", service="web"))["url"] is not None
         assert "cannot be at" not in capsys.readouterr().err
+
+
+async def test_a_friend_does_not_choose_ports_for_what_was_not_named(tmp_path: Path) -> None:
+    """Else it could be found where a program of this machine expects its own database."""
+    async with house(tmp_path) as at:
+        at.friend("laptop")
+        ports = {name: free_port() for name in ("web", "db", "wg")}
+        services = (f"web={ports['web']}", f"db={ports['db']}", f"wg=udp:127.0.0.1:{ports['wg']}")
+        home = await at.share(*services)
+        await home.event("announced")
+        laptop = await at.run("open", "laptop", "home/web", "home")
+        found = {name: (await laptop.event("bound", service=name))["bind"] for name in ports}
+        assert found["web"] == f"127.0.0.1:{ports['web']}", "it was asked for"
+        assert found["db"] != f"127.0.0.1:{ports['db']}"
+        assert found["wg"] != f"udp:127.0.0.1:{ports['wg']}"
 
 
 async def test_what_looks_like_the_web_is_told_as_a_url(tmp_path: Path) -> None:
@@ -192,7 +207,7 @@ async def test_what_looks_like_the_web_is_told_as_a_url(tmp_path: Path) -> None:
         port = free_web_port()
         home = await at.share(f"page={port}", f"ssh={port}", await at.service("other"))
         await home.event("announced")
-        laptop = await at.run("open", "laptop", "home")
+        laptop = await at.run("open", "laptop", "home/page", "home/ssh", "home/other")
         page = await laptop.event("bound", service="page")
         assert (page["bind"], page["url"]) == (f"127.0.0.1:{port}", f"http://127.0.0.1:{port}")
         for name in ("ssh", "other"):
