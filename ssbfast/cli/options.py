@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from ssbfast import limits
+from ssbfast.cli.data_directory import check_rights
 from ssbfast.cli.output import clean_pieces, json_line
 from ssbfast.cli.standard_error import warn
 from ssbfast.cli.terminal_text import Piece, Style, plain_option
@@ -152,6 +153,7 @@ def read_secret(file: Path, *, create: bool = False) -> Keypair:
     """Load the secret file as `--allow-group-read` says; warn each time. Raises KeyFileError."""
     from ssbfast.keys import load_secret
 
+    check_rights(file.absolute().parent)
     context = click.get_current_context(silent=True)
     allowed = context is not None and bool(context.meta.get(_GROUP_READ))
     me = load_secret(file, create, allow_group_read=allowed)

@@ -13,6 +13,7 @@ import inspect
 import json
 import os
 import socket
+import stat
 import struct
 import sys
 import time
@@ -188,6 +189,7 @@ class Questions:
     def __init__(self, path: Path, words: Words, seconds: float = limits.CONTROL_SECONDS) -> None:
         if not is_supported():
             raise NotRunningError("this system has no control sockets")
+        _must_be_socket(path)
         self._words = words
         self._sock = socket.socket(socket.AF_UNIX)
         self._sock.settimeout(seconds)
@@ -228,6 +230,17 @@ class Questions:
             raise BadInputError(self._words.foreign) from None
         except (OSError, ValueError) as error:
             raise BadInputError(f"{self._words.silent}: {_reason(error)}") from None
+
+
+def _must_be_socket(path: Path) -> None:
+    """Raise BadInputError for anything else of that name: a link is not followed."""
+    try:
+        mode = os.lstat(path).st_mode
+    except (OSError, ValueError):
+        return  # there is none: to connect says so
+    if not stat.S_ISSOCK(mode):
+        what = "a link" if stat.S_ISLNK(mode) else "no socket"
+        raise BadInputError(f"{path} is {what}, and keeps what runs here from being asked: remove it, start that anew")
 
 
 def _connect(sock: socket.socket, name: str, seconds: float) -> None:

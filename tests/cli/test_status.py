@@ -49,6 +49,23 @@ def test_nothing_runs(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.parametrize("is_link", [True, False])
+async def test_what_is_in_the_place_of_a_socket_is_named_and_not_asked(tmp_path: Path, is_link: bool) -> None:
+    place = tmp_path / "peer" / "listen.socket"
+    async with IdentityLock(tmp_path, "share"):
+        place.parent.mkdir()
+        if is_link:
+            place.symlink_to(tmp_path / "listen.socket")
+        else:
+            place.write_text("precious")
+        async with IdentityLock(place.parent, "share"):
+            text = await asyncio.to_thread(succeed, "status", "--data", str(place.parent))
+    what = "a link" if is_link else "no socket"
+    told = f"{place} is {what}, and keeps what runs here from being asked: remove it, start that anew"
+    assert " ".join(text.split()) == f"a process here: {told}"
+    assert os.path.lexists(place)
+
+
 async def test_a_session_with_its_nickname(met: MeetingClients, tmp_path: Path) -> None:
     text = await asyncio.to_thread(succeed, "status", "--data", str(tmp_path))
     first, room, session, more = text.splitlines()[:4]
