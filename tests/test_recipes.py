@@ -271,7 +271,7 @@ async def test_a_friend_without_a_room(tmp_path: Path) -> None:
     """The room is that of a third person; who shares is a member there, the friend is not."""
     share, pair, open_ = recipe("A friend without a room")
     async with kept_room(tmp_path / "room", Mode.COMMUNITY) as room, AsyncExitStack() as stack:
-        at = House(room.server.address, tmp_path, stack)
+        at = House(room.room, tmp_path, stack)
         await room.add(load_secret(tmp_path / "home" / "secret", create=True).id)
         port = (await at.service("photos")).partition("=")[2]
         words = shlex.split(shlex.join(share).replace("=8000", f"={port}").replace("ROOM", at.address))
