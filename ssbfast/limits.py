@@ -1241,6 +1241,21 @@ CONTROL_SECONDS: Final = 10.0
 PEER_SOCKETS: Final = 64
 """Processes of one data directory that have control sockets at a time, beside the one that holds the lock."""
 
+LENT_STREAMS: Final = 64
+"""Connections that a process carries for commands beside it (`connect --stdio`). One more goes its own way."""
+
+LENT_FRIENDS: Final = 16
+"""Friends to which it keeps sessions that it has opened for them: one more costs the session that is idle longest."""
+
+LENT_KEEP_SECONDS: Final = 600.0
+"""How long it keeps such a session that carries nothing: the next `ssh` begins at once."""
+
+LENT_ANSWER_SECONDS: Final = 1.0
+"""What a friend has to answer before a connection goes through a session with it: the machine may have slept."""
+
+LENDING_SECONDS: Final = 3.0
+"""How long a command waits for a process to have such a session. Then it goes its own way."""
+
 SOCKET_PATH: Final = 100
 """Bytes of a path below which every system can bind a Unix socket to it: Linux takes 107, BSD 103."""
 

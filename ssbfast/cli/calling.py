@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from ssbfast.cli.output import Event, Printer
     from ssbfast.client.joined_room import JoinedRoom
     from ssbfast.client.room_client import RoomClient
+    from ssbfast.net.control_socket import Handler
 
 _QUIET: Final = frozenset({"waiting", "reconnecting", "forward_problem", "denied", "away", "back"})
 """Events that `--stdio` tells: only why nothing comes."""
@@ -177,8 +178,8 @@ class _Call:
             direct = await self.paths.open()
             client = RoomClient(me, network=self.network, trust=trust, direct=direct, on_event=on_event)
             control = await stack.enter_async_context(ControlSocket.beside(self.data, self.command))
-            control.serve(client)
             await stack.enter_async_context(client)
+            control.serve(client, lend=None if self.stdio else self._lend(stack, client))
             if not self.stdio:
                 printer.text(f"You are {me.id}")
                 for friend in friends:
@@ -191,6 +192,11 @@ class _Call:
                 return await first_of(carried.wait_over(), keeping)
             except SessionEndedError as error:
                 raise SessionEndedError(f"{error}{friends[0].why_closed}") from None
+
+    def _lend(self, stack: contextlib.AsyncExitStack, client: RoomClient) -> Handler | None:
+        from ssbfast.cli.lending import lending
+
+        return lending(stack, client, self.data, self.network, self.trust, self.paths, anyway=self.anyway)
 
     async def _keep(self, client: RoomClient, friends: list[LocalEnds], tell: Callable[[Event], None]) -> int:
         """Keep a tunnel to each friend. Raises SSBError when one cannot be kept."""

@@ -14,9 +14,13 @@ ADVICE: Final = "ssbfast: the commands need an extra: pip install 'ssbfast[room]
 def main() -> NoReturn:
     """Run the command line and exit: 0 done or Ctrl-C, 1 refused or failed at run time, 2 unusable input."""
     try:
-        from ssbfast.cli.group import run
+        borrowed = _borrow(sys.argv[1:])
+        if borrowed is None:
+            from ssbfast.cli.group import run
 
-        code = run(sys.argv[1:])
+            code = run(sys.argv[1:])
+        else:
+            code = borrowed
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in EXTRA:
             raise
@@ -31,3 +35,12 @@ def main() -> NoReturn:
     # and then dies of SIGINT in the end although it was caught. The next such code makes it forget.
     exec("")
     sys.exit(code)
+
+
+def _borrow(arguments: list[str]) -> int | None:
+    """Run `connect --stdio` by a process that runs already; None for all else, and when there is none."""
+    if "--stdio" not in arguments:
+        return None
+    from ssbfast.cli.borrowing import borrow
+
+    return borrow(arguments)

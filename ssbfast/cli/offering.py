@@ -62,6 +62,7 @@ class Offer:
 
         serving: gets what serves them, once it does. joined: called in each room that we have come to stay in.
         """
+        from ssbfast.cli.lending import lending
         from ssbfast.client.identity_lock import IdentityLock
         from ssbfast.client.room_client import RoomClient
         from ssbfast.net.api import Api
@@ -103,7 +104,8 @@ class Offer:
                 name_denials=True,
             )
             await stack.enter_async_context(client)
-            lock.control.serve(client, lambda: _told(server.services), tickets)
+            lend = lending(stack, client, self.data, self.network, self.trust, self.paths)
+            lock.control.serve(client, lambda: _told(server.services), tickets, lend)
             await opened(printer, tickets)
             manager = ServiceManager()
             stack.callback(manager.close)

@@ -13,6 +13,7 @@ import click
 
 from ssbfast import limits
 from ssbfast.cli.data_directory import check_rights
+from ssbfast.cli.homes import PEER_DATA, home_of
 from ssbfast.cli.output import clean_pieces, json_line
 from ssbfast.cli.standard_error import warn
 from ssbfast.cli.terminal_text import Piece, Style, plain_option
@@ -34,10 +35,8 @@ OWN_ID: Final = "that is your own id (another --data has another)"
 
 
 def data_home(program: str) -> Path:
-    """Return where a program keeps its things: the room and the peer apart, else the room would be its own peer."""
-    home = os.environ.get("LOCALAPPDATA" if os.name == "nt" else "XDG_DATA_HOME", "")
-    base = Path(home) if os.path.isabs(home) else Path("~/.local/share").expanduser()
-    return base / "ssbfast" / program
+    """Return where a program keeps its things."""
+    return Path(home_of(program)).expanduser()
 
 
 def data_flag(data: Path) -> str:
@@ -81,7 +80,7 @@ def _parse_data(text: str | None) -> Path:
         above = _above("data")
         if isinstance(above, Path):
             return above
-        text = os.environ.get("SSBFAST_PEER_DATA")
+        text = os.environ.get(PEER_DATA)
         if not text:
             return data_home("peer")
     if not text or "\0" in text:  # "$UNSET" must not mean this very directory
@@ -129,7 +128,7 @@ data_option = click.option(
     metavar="DIR",
     is_eager=True,  # nicknames are looked up in it
     callback=callback(_parse_data),
-    help="Directory of this peer: secret, contacts, denials. Or set SSBFAST_PEER_DATA.",
+    help=f"Directory of this peer: secret, contacts, denials. Or set {PEER_DATA}.",
 )
 
 

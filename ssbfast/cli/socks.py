@@ -88,6 +88,7 @@ class _Socks:
     names: Nicknames
 
     async def run(self, printer: Printer) -> int:
+        from ssbfast.cli.lending import lending
         from ssbfast.client.control_socket import ControlSocket
         from ssbfast.client.room_client import RoomClient
         from ssbfast.net.forward.socks_server import SocksServer
@@ -105,8 +106,9 @@ class _Socks:
             direct = await self.paths.open()
             client = RoomClient(me, network=self.network, trust=trust, direct=direct, on_event=on_event)
             control = await stack.enter_async_context(ControlSocket.beside(self.data, "open"))
-            control.serve(client)
             await stack.enter_async_context(client)
+            lend = lending(stack, client, self.data, self.network, self.trust, self.paths, anyway=self.anyway)
+            control.serve(client, lend=lend)
             friends.begin(client)
             stack.push_async_callback(friends.close)
             server = SocksServer(self.place.host, self.place.port, friends.find)

@@ -1,4 +1,4 @@
-"""Visits to rooms because of an alias: a room is joined for the first, and left when nobody needs it any more."""
+"""Visits to rooms for one peer there: a room is joined for the first tunnel, and left when none needs it any more."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Protocol
 
 from ssbfast.client.joined_room import Announce, JoinedRoom
 from ssbfast.ids import FeedId
-from ssbfast.wire.alias import Alias
 
 
 class Join(Protocol):
@@ -30,7 +29,7 @@ class Visit:
 
 
 class Visits:
-    """The rooms that one client is in because of aliases.
+    """The rooms that one client is in to reach peers there.
 
     join: joins a room. is_used: returns whether a tunnel of ours goes through a room.
     """
@@ -46,12 +45,12 @@ class Visits:
         return any(_is_in(visit) and visit.joining.result() is room for visit in self._visits.values())
 
     @contextlib.asynccontextmanager
-    async def visiting(self, alias: Alias) -> AsyncIterator[JoinedRoom]:
-        """Be in the alias's room, to open a tunnel. Several that do so at once share one session with it."""
-        visit = self._visits.get(alias.room)
+    async def visiting(self, room: FeedId, address: str) -> AsyncIterator[JoinedRoom]:
+        """Be in a room, to open a tunnel. Several that do so at once share one session with it. address: its."""
+        visit = self._visits.get(room)
         if visit is None or (visit.joining.done() and not _is_in(visit)):
-            joining = self._join(alias.address, announce=False, stay=False, attendants=False)
-            visit = self._visits[alias.room] = Visit(alias.room, asyncio.ensure_future(joining))
+            joining = self._join(address, announce=False, stay=False, attendants=False)
+            visit = self._visits[room] = Visit(room, asyncio.ensure_future(joining))
         visit.users += 1
         try:
             yield await asyncio.shield(visit.joining)

@@ -13,6 +13,9 @@ beside it a name of its own, with its process id. `net/control_socket.py` has th
                         →   the words that hold, and ticket: the public key of their ticket; or null
     {"ask": "cancel_words"}
                         →   whether there were words, which hold no more
+    {"ask": "lend", "target": "home.ssb"}
+                        →   {} with one end of a pair of sockets, which is a connection to that service by a session of
+                            the process; when it is over, a second answer: lines for people, error: a text or null
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ssbfast import limits
+from ssbfast.client.control_names import LEND, PREFIX, SOCKET, SUFFIX
 from ssbfast.direct.options import PreferredPath
 from ssbfast.errors import BadInputError, FeedIdError, SSBError
 from ssbfast.ids import FeedId
@@ -39,10 +43,7 @@ if TYPE_CHECKING:
     from ssbfast.client.pairing import Tickets
     from ssbfast.client.room_client import RoomClient
 
-SOCKET: Final = "listen.socket"
-"""Name of the socket of the process that holds the lock."""
-
-_OTHERS: Final = re.compile(r"peer-([1-9][0-9]{0,9})-[0-9a-f]{8}\.socket")
+_OTHERS: Final = re.compile(rf"{PREFIX}([1-9][0-9]{{0,9}})-[0-9a-f]{{8}}{re.escape(SUFFIX)}")
 
 _Self = TypeVar("_Self", bound="ControlSocket")
 
@@ -67,7 +68,7 @@ class ControlSocket:
     @classmethod
     def beside(cls: type[_Self], data: Path, command: str) -> _Self:
         """Return one for a process that does not hold the lock of `data`."""
-        return cls(data / f"peer-{os.getpid()}-{secrets.token_hex(4)}.socket", command)
+        return cls(data / f"{PREFIX}{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}", command)
 
     async def __aenter__(self: _Self) -> _Self:
         await self.start()
@@ -100,6 +101,7 @@ class ControlSocket:
         client: RoomClient,
         offered: Callable[[], Iterable[Mapping[str, Any]]] = tuple,
         tickets: Tickets | None = None,
+        lend: Handler | None = None,
     ) -> None:
         """Answer for a client from now on: what it does, and which path its sessions take.
 
@@ -107,6 +109,7 @@ class ControlSocket:
             client: The client of this process.
             offered: Returns the services that it offers, each with `name` and `kind`.
             tickets: Makes tickets in words.
+            lend: Lends its sessions; None: it does not.
         """
 
         async def status(_request: dict[str, Any]) -> dict[str, Any]:
@@ -120,6 +123,8 @@ class ControlSocket:
             return [outcome.as_json() for outcome in await client.choose_path(peer, preferred)]
 
         self._handlers.update(status=status, path=path)
+        if lend is not None:
+            self._handlers[LEND] = lend
         if tickets is not None:
             self._handlers["words"] = lambda request: _make_words(client, tickets, request)
             self._handlers["open_words"] = lambda _request: _open_words(tickets)

@@ -17,7 +17,8 @@ from types import TracebackType
 from typing import Any, Final, TypeVar
 
 from ssbfast import limits
-from ssbfast.client.control_socket import SOCKET, ControlSocket, questions
+from ssbfast.client.control_names import SOCKET
+from ssbfast.client.control_socket import ControlSocket, questions
 from ssbfast.errors import BadInputError
 
 Lock = TypeVar("Lock", bound="IdentityLock")

@@ -446,12 +446,37 @@ class RoomClient:
         """
         self._need_relay()
         found = await resolve_alias(alias) if isinstance(alias, str) else alias
-        target = TunnelAddress(found.room, found.user)
+        return await self.reach(found.user, found.room, found.address, anyway=anyway)
+
+    async def reach(self, who: FeedId, portal: FeedId, address: str, *, anyway: bool = False) -> Peer:
+        """Open a tunnel to a peer through one room.
+
+        A room that we are not in is joined without being listed, and left when no tunnel through it is left.
+
+        Args:
+            who: The peer.
+            portal: The room's id.
+            address: The room's address, as `join` takes it.
+            anyway: As for `connect`.
+
+        Returns:
+            The peer, whose session is open.
+
+        Raises:
+            SSBError: As `join` and `connect` do.
+        """
+        self._need_relay()
+        target = TunnelAddress(portal, who)
         for joined in self.rooms:
-            if joined.id == found.room and not joined.is_leaving and not self._visits.has(joined):
+            if joined.id == portal and not joined.is_leaving and not self._visits.has(joined):
                 return await self.connect(target, room=joined, anyway=anyway)
-        async with self._visits.visiting(found) as room:
+        async with self._visits.visiting(portal, address) as room:
             return await self.connect(target, room=room, anyway=anyway)
+
+    def session_with(self, who: FeedId) -> Peer | None:
+        """Return the latest session with a peer that we have opened; None when there is none."""
+        found = (one for one in self._inner if one.is_open and one.id == who and not isinstance(one, IncomingPeer))
+        return max(found, key=lambda one: one.since or 0.0, default=None)
 
     async def pair(self, ticket: Ticket, name: str | None = None) -> Taken:
         """Take a ticket: prove to the peer that made it that we hold it, and which peer we are. It follows us then.

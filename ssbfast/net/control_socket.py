@@ -1,8 +1,8 @@
 """Control sockets: how commands on the same machine ask a running process, for its owner and root only.
 
 A Unix socket in a data directory. One JSON object in a line is a request, {"ask": NAME, …}; the answer is one line,
-{"answer": …} or {"error": TEXT}. A connection may ask again. The side that serves is asyncio's, the side that asks
-blocks.
+{"answer": …} or {"error": TEXT}; a connection may ask again. Some requests have several answers, as they come; with the
+last one the connection ends. The side that serves is asyncio's, the side that asks blocks.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import stat
 import struct
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -27,7 +27,10 @@ from ssbfast.errors import BadInputError, SSBError
 from ssbfast.net.inherited_sockets import InheritedSockets, receive, send
 
 Handler: TypeAlias = Callable[[dict[str, Any]], Any]
-"""Returns the answer of a request, or an awaitable of it; raises SSBError with the text of the error."""
+"""Returns the answer of a request, or an awaitable of it; raises SSBError with the text of the error.
+
+An asynchronous generator yields several answers. It is closed when the client is gone, or says anything meanwhile.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,34 +127,70 @@ class ControlServer:
     ) -> None:
         while not self._is_closing and (line := await asyncio.wait_for(reader.readline(), limits.CONTROL_SECONDS)):
             self._answering.add(task)
-            answer, sockets = await self._answer(line)
-            data = json.dumps(answer, ensure_ascii=False).encode() + b"\n"
-            if sockets:  # nothing else waits to be written: answers are read before the next question is
-                with socket.socket(fileno=os.dup(writer.get_extra_info("socket").fileno())) as channel:
-                    send(channel, data, sockets)
-            else:
-                writer.write(data)
-                await asyncio.wait_for(writer.drain(), limits.CONTROL_SECONDS)
+            try:
+                answer = await self._answer(line)
+                if isinstance(answer, AsyncGenerator):
+                    async with contextlib.aclosing(answer) as answers:
+                        await _write_all(writer, answers, reader)
+                    return
+                await _write_answer(writer, answer)
+            except SSBError as error:
+                await _write(writer, {"error": str(error)})
             self._answering.discard(task)
             self._clients[task] = self._clients.pop(task, None)
 
-    async def _answer(self, line: bytes) -> tuple[dict[str, Any], Sequence[socket.socket]]:
+    async def _answer(self, line: bytes) -> Any:
+        """Return what a request's handler does. Raises SSBError for what is answered with an error."""
         try:
             request = json.loads(line)
         except (ValueError, RecursionError):
-            return {"error": "not a line of JSON"}, ()
+            raise BadInputError("not a line of JSON") from None
         name = request.get("ask") if isinstance(request, dict) else None
         handler = self._handlers.get(name) if isinstance(name, str) else None
         if handler is None:
-            return {"error": f"{self._whose} does not know that question"}, ()
-        try:
-            answer = handler(request)
-            answer = await answer if inspect.isawaitable(answer) else answer
-        except SSBError as error:
-            return {"error": str(error)}, ()
-        if isinstance(answer, WithSockets):
-            return {"answer": answer.answer}, answer.sockets
-        return {"answer": answer}, ()
+            raise BadInputError(f"{self._whose} does not know that question")
+        answer = handler(request)
+        return await answer if inspect.isawaitable(answer) else answer
+
+
+async def _write_all(
+    writer: asyncio.StreamWriter, answers: AsyncGenerator[Any, None], reader: asyncio.StreamReader
+) -> None:
+    """Write answers as they come. Raises ConnectionError when the other end is gone meanwhile, or speaks."""
+    gone = asyncio.ensure_future(reader.read(1))
+    try:
+        while True:
+            coming = asyncio.ensure_future(answers.__anext__())
+            try:
+                await asyncio.wait((coming, gone), return_when=asyncio.FIRST_COMPLETED)
+                if not coming.done():
+                    raise ConnectionError
+                await _write_answer(writer, coming.result())
+            except StopAsyncIteration:
+                return
+            finally:
+                coming.cancel()
+                await asyncio.gather(coming, return_exceptions=True)
+    finally:
+        gone.cancel()
+        await asyncio.gather(gone, return_exceptions=True)
+
+
+async def _write_answer(writer: asyncio.StreamWriter, answer: Any) -> None:
+    if isinstance(answer, WithSockets):
+        await _write(writer, {"answer": answer.answer}, answer.sockets)
+    else:
+        await _write(writer, {"answer": answer})
+
+
+async def _write(writer: asyncio.StreamWriter, line: dict[str, Any], sockets: Sequence[socket.socket] = ()) -> None:
+    data = json.dumps(line, ensure_ascii=False).encode() + b"\n"
+    if sockets:  # nothing else waits to be written: answers are read before the next question is
+        with socket.socket(fileno=os.dup(writer.get_extra_info("socket").fileno())) as channel:
+            send(channel, data, sockets)
+    else:
+        writer.write(data)
+        await asyncio.wait_for(writer.drain(), limits.CONTROL_SECONDS)
 
 
 class NotRunningError(BadInputError):

@@ -90,6 +90,44 @@ async def test_answers_and_errors(tmp_path: Path) -> None:
     assert control_socket.is_dead(path)
 
 
+async def test_some_requests_have_several_answers_as_long_as_the_client_waits(tmp_path: Path) -> None:
+    path, ended = tmp_path / "socket", list[int]()
+
+    async def count(request: dict[str, Any]) -> AsyncIterator[Any]:
+        try:
+            yield 1
+            if request.get("fails"):
+                raise RefusedError("not now")
+            if request.get("waits"):
+                await asyncio.sleep(3600)
+            yield 2
+        finally:
+            ended.append(len(ended) + 1)
+
+    server = ControlServer({"count": count}, "this")
+    await server.start(control_socket.bind(path))
+
+    async def ask(**members: bool) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_unix_connection(path)
+        writer.write(json.dumps({"ask": "count", **members}).encode() + b"\n")
+        assert await reader.readline() == b'{"answer": 1}\n'
+        return reader, writer
+
+    for members, last in (({}, b'{"answer": 2}\n'), ({"fails": True}, b'{"error": "not now"}\n')):
+        reader, writer = await ask(**members)
+        assert await reader.readline() == last
+        writer.close()
+    assert ended == [1, 2]
+    _reader, writer = await ask(waits=True)
+    writer.close()
+    await eventually(lambda: ended == [1, 2, 3])
+    reader, writer = await ask(waits=True)
+    writer.write(b'{"ask": "one"}\n')  # it is to wait for its answer
+    assert await reader.read() == b"" and ended == [1, 2, 3, 4]
+    writer.close()
+    await server.close()
+
+
 async def test_another_user_is_not_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(control_socket._PEER_USER, sys.platform, lambda _client: 4_000_000)
     async with served(tmp_path) as path:

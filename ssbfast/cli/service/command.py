@@ -17,6 +17,7 @@ from click.core import ParameterSource
 from ssbfast.cli.command_group import CommandGroup
 from ssbfast.cli.config import share_context
 from ssbfast.cli.config_file import is_from_file, loaded_config, user_path
+from ssbfast.cli.homes import PEER_DATA
 from ssbfast.cli.options import data_flag, data_option, json_option, say
 from ssbfast.cli.service.launchd import Launchd
 from ssbfast.cli.service.manager import MARK, CommandLine, Manager, content, run, write
@@ -28,7 +29,6 @@ from ssbfast.pasted.web_links import InviteLink
 
 _INSTALL: Final = "ssbfast service install"
 
-_DATA: Final = "SSBFAST_PEER_DATA"
 _UNSEEN: Final = ("SSBFAST_PEER_", "SSBFAST_NETWORK_KEY")
 """Beginning of the names in the environment that say what is shared."""
 
@@ -209,7 +209,7 @@ def _shared(config: Path | None, data: Path) -> tuple[list[str], str]:
     path = (config or user_path(CONFIG)).absolute()
     if not path.exists():
         raise BadInputError(f"there is no {path}, which says what the service shares; see: ssbfast share --help")
-    unseen = [name for name in os.environ if name.startswith(_UNSEEN) and name != _DATA and os.environ[name]]
+    unseen = [name for name in os.environ if name.startswith(_UNSEEN) and name != PEER_DATA and os.environ[name]]
     if unseen:
         raise BadInputError(f"the service would not see {unseen[0]}: unset it, and write that into {path}")
     options = ["--config", str(path)]
