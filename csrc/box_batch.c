@@ -5,81 +5,56 @@
  *
  * Whole blocks are covered where they lie. Block 0 and what is left at the end are key stream first, in `covers`, which
  * is wiped at the end of each batch. */
-#include "kernel.h"
+#include "block_list.h"
+
+#if SSBI_KERNELS
 
 #include <string.h>
 
 #define HEADER_TEXT 18u
 #define POLY_KEY 32u
-#define FIRST (SALSA_BLOCK - POLY_KEY) /* bytes of text that block 0 covers */
-#define FEW 2 /* blocks that are done sooner one by one than in any lanes */
+#define FIRST (BLOCK - POLY_KEY) /* bytes of text that block 0 covers */
 #define MARGIN (2 * SSBI_BATCH + 2) /* nonces before a carry that are left to libsodium */
 
 typedef struct { /* key stream of one box */
-    uint8_t header[SALSA_BLOCK];
-    uint8_t body[SALSA_BLOCK];
-    uint8_t tail[SALSA_BLOCK];
+    uint8_t header[BLOCK];
+    uint8_t body[BLOCK];
+    uint8_t tail[BLOCK];
 } covers;
-
-typedef struct { /* blocks that wait for the lanes */
-    const ssb_kernel *kernel;
-    const uint32_t *subkey;
-    size_t n;
-    ssb_blocks blocks;
-} queue;
 
 /* ---------------------------------------------------------------- blocks */
 
-static void run(queue *q) {
-    ssb_blocks *b = &q->blocks;
-    const size_t n = q->n;
-    q->n = 0;
-    if (n == 0) return;
-    if (n <= FEW) {
-        ssbi_salsa20_portable(q->subkey, b, n);
-        return;
-    }
-    for (size_t i = n; i < SSB_BLOCKS && i % q->kernel->_lanes != 0; i++) b->low[i] = b->high[i] = b->number[i] = 0;
-    q->kernel->_blocks(q->subkey, b, n);
+static void begin(ssbi_block_list *l, const ssb_kernel *k, const uint32_t *subkey) {
+    ssbi_list_init(l, k->_salsa, ssbi_salsa20_portable, k->_lanes, subkey);
 }
 
 static uint32_t swapped(uint32_t v) { return v << 24 | (v & 0xff00u) << 8 | (v >> 8 & 0xff00u) | v >> 24; }
 
-static inline void want(queue *q, uint64_t nonce, uint32_t number, const uint8_t *in, uint8_t *out) {
-    if (q->n == SSB_BLOCKS) run(q);
-    const size_t i = q->n++;
-    q->blocks.low[i] = swapped((uint32_t)(nonce >> 32));
-    q->blocks.high[i] = swapped((uint32_t)nonce);
-    q->blocks.number[i] = number;
-    q->blocks.in[i] = in;
-    q->blocks.out[i] = out;
+static inline void want(ssbi_block_list *l, uint64_t nonce, uint32_t number, const uint8_t *in, uint8_t *out) {
+    const uint32_t words[3] = {0, swapped((uint32_t)(nonce >> 32)), swapped((uint32_t)nonce)};
+    ssbi_list_add(l, words, number, in, out);
 }
 
 /* All of a text but the first 32 bytes, which wait for block 0. */
-static void want_text(queue *q, uint64_t nonce, const uint8_t *in, uint8_t *out, size_t n, uint8_t *tail) {
+static void want_text(ssbi_block_list *q, uint64_t nonce, const uint8_t *in, uint8_t *out, size_t n, uint8_t *tail) {
     uint32_t number = 1;
     size_t at = FIRST;
-    for (; at + SALSA_BLOCK <= n; at += SALSA_BLOCK) want(q, nonce, number++, in + at, out + at);
+    for (; at + BLOCK <= n; at += BLOCK) want(q, nonce, number++, in + at, out + at);
     if (at < n) want(q, nonce, number, NULL, tail);
-}
-
-static void cover(uint8_t *out, const uint8_t *in, const uint8_t *stream, size_t n) {
-    for (size_t i = 0; i < n; i++) out[i] = in[i] ^ stream[i];
 }
 
 /* The parts of a text that no lane has written. */
 static void cover_ends(uint8_t *out, const uint8_t *in, size_t n, const covers *c) {
     if (n < FIRST) {
-        cover(out, in, c->body + POLY_KEY, n);
+        ssbi_cover(out, in, c->body + POLY_KEY, n);
         return;
     }
-    const size_t left = (n - FIRST) % SALSA_BLOCK;
-    cover(out, in, c->body + POLY_KEY, FIRST);
-    if (left > 0) cover(out + n - left, in + n - left, c->tail, left);
+    const size_t left = (n - FIRST) % BLOCK;
+    ssbi_cover(out, in, c->body + POLY_KEY, FIRST);
+    if (left > 0) ssbi_cover(out + n - left, in + n - left, c->tail, left);
 }
 
-/* 0 if they are the same. No early end: how much of a forged mac is right must not show. */
-static int differ(const uint8_t *a, const uint8_t *b) {
+int ssbi_macs_differ(const uint8_t *a, const uint8_t *b) {
     uint32_t any = 0;
     for (size_t i = 0; i < SSB_MAC; i++) any |= (uint32_t)(a[i] ^ b[i]);
     any = (any - 1) >> 31; /* 1: the same */
@@ -94,29 +69,27 @@ static void seal_one(const ssb_kernel *k, const ssbi_box *box, const covers *c) 
     cover_ends(out + SSB_BOX_HEADER, box->plain, box->n, c);
     out[SSB_MAC] = (uint8_t)(box->n >> 8);
     out[SSB_MAC + 1] = (uint8_t)box->n;
-    k->_poly(out + HEADER_TEXT, c->body, out + SSB_BOX_HEADER, box->n);
-    cover(out + SSB_MAC, out + SSB_MAC, c->header + POLY_KEY, HEADER_TEXT);
-    k->_poly(out, c->header, out + SSB_MAC, HEADER_TEXT);
+    ssbi_poly1305(k, out + HEADER_TEXT, c->body, out + SSB_BOX_HEADER, box->n);
+    ssbi_cover(out + SSB_MAC, out + SSB_MAC, c->header + POLY_KEY, HEADER_TEXT);
+    ssbi_poly1305(k, out, c->header, out + SSB_MAC, HEADER_TEXT);
 }
 
 size_t ssbi_seal_batch(ssb_sealer *s, const ssbi_box *boxes, size_t count) {
     const ssb_kernel *k = s->_crypto->kernel;
     const uint64_t nonce = load64(s->_nonce + 16);
     covers c[SSBI_BATCH];
-    queue q;
+    ssbi_block_list q;
     size_t n = 0;
     if (k == NULL || nonce > UINT64_MAX - MARGIN || boxes[0].n > k->_longest) return 0;
     if (!s->_subkeyed) ssbi_hsalsa20(s->_subkey, s->_key, s->_nonce);
     s->_subkeyed = 1;
-    q.kernel = k;
-    q.subkey = s->_subkey;
-    q.n = 0;
+    begin(&q, k, s->_subkey);
     for (; n < smaller(count, SSBI_BATCH) && boxes[n].n <= k->_longest; n++) {
         want(&q, nonce + 2 * n, 0, NULL, c[n].header);
         want(&q, nonce + 2 * n + 1, 0, NULL, c[n].body);
         want_text(&q, nonce + 2 * n + 1, boxes[n].plain, boxes[n].out + SSB_BOX_HEADER, boxes[n].n, c[n].tail);
     }
-    run(&q);
+    ssbi_list_run(&q);
     for (size_t i = 0; i < n; i++) seal_one(k, &boxes[i], &c[i]);
     store64(s->_nonce + 16, nonce + 2 * n);
     s->_crypto->wipe(c, n * sizeof c[0]);
@@ -152,9 +125,9 @@ static size_t read_header(opening *b) {
         return o->_body_n;
     }
     if (b->n - b->at < SSB_BOX_HEADER) return 0;
-    o->_crypto->kernel->_poly(mac, c->header, box + SSB_MAC, HEADER_TEXT);
-    if (differ(mac, box)) return 0;
-    cover(text, box + SSB_MAC, c->header + POLY_KEY, HEADER_TEXT);
+    ssbi_poly1305(o->_crypto->kernel, mac, c->header, box + SSB_MAC, HEADER_TEXT);
+    if (ssbi_macs_differ(mac, box)) return 0;
+    ssbi_cover(text, box + SSB_MAC, c->header + POLY_KEY, HEADER_TEXT);
     SSBI_KNOWN(text, 2);
     const size_t n = (size_t)text[0] << 8 | text[1];
     if (n == 0 || n > o->_body_max) return 0;
@@ -172,8 +145,8 @@ static int verify(opening *b, uint16_t *bodies) {
     uint8_t mac[SSB_MAC];
     if (n == 0 || b->n - b->at < SSB_BOX_HEADER + n || n > o->_crypto->kernel->_longest) return 0;
     if (b->plain != NULL && b->n != SSB_BOX_HEADER + n) return 0;
-    o->_crypto->kernel->_poly(mac, b->c[b->count].body, b->in + b->at + SSB_BOX_HEADER, n);
-    if (differ(mac, o->_mac)) return 0;
+    ssbi_poly1305(o->_crypto->kernel, mac, b->c[b->count].body, b->in + b->at + SSB_BOX_HEADER, n);
+    if (ssbi_macs_differ(mac, o->_mac)) return 0;
     o->_body_n = 0;
     bodies[b->count++] = (uint16_t)n;
     b->at += SSB_BOX_HEADER + n;
@@ -181,8 +154,8 @@ static int verify(opening *b, uint16_t *bodies) {
 }
 
 /* The first blocks of the next boxes, as many as one sweep of the lanes yields. */
-static void more_streams(opening *b, queue *q, size_t most) {
-    const size_t lanes = q->kernel->_lanes, possible = b->count + (b->n - b->at) / (SSB_BOX_HEADER + 1) + 1;
+static void more_streams(opening *b, ssbi_block_list *q, size_t most) {
+    const size_t lanes = q->lanes, possible = b->count + (b->n - b->at) / (SSB_BOX_HEADER + 1) + 1;
     const size_t until = smaller(smaller(most, possible), b->streams + (lanes + 1) / 2);
     for (; b->streams < until; b->streams++) {
         want(q, b->nonce + 2 * b->streams, 0, NULL, b->c[b->streams].header);
@@ -190,14 +163,14 @@ static void more_streams(opening *b, queue *q, size_t most) {
     }
     const size_t body = b->n - SSB_BOX_HEADER; /* at the most */
     /* a lane to spare saves a sweep */
-    if (lanes > 2 && b->streams == 1 && body > FIRST && body < FIRST + SALSA_BLOCK) {
+    if (lanes > 2 && b->streams == 1 && body > FIRST && body < FIRST + BLOCK) {
         want(q, b->nonce + 1, 1, NULL, b->c[0].tail);
         b->tail = 1;
     }
-    run(q);
+    ssbi_list_run(q);
 }
 
-static void uncover(opening *b, queue *q, const uint16_t *bodies) {
+static void uncover(opening *b, ssbi_block_list *q, const uint16_t *bodies) {
     const uint8_t *in = b->in + SSB_BOX_HEADER;
     uint8_t *out = b->plain != NULL ? b->plain : b->work + SSB_BOX_HEADER;
     size_t at = 0;
@@ -205,7 +178,7 @@ static void uncover(opening *b, queue *q, const uint16_t *bodies) {
         want_text(q, b->nonce + 2 * i + 1, in + at, out + at, bodies[i], b->c[i].tail);
         at += bodies[i] + SSB_BOX_HEADER;
     }
-    run(q);
+    ssbi_list_run(q);
     at = 0;
     for (size_t i = 0; i < b->count; i++) {
         cover_ends(out + at, in + at, bodies[i], &b->c[i]);
@@ -224,15 +197,14 @@ static int unfit(const ssb_opener *o, size_t n, uint64_t nonce, int open) {
 static size_t open_batch(ssb_opener *o, opening *b, uint16_t *bodies, size_t most) {
     const uint64_t nonce = load64(o->_nonce + 16);
     const int open = o->_body_n > 0;
-    queue q;
+    ssbi_block_list q;
     if (unfit(o, b->n, nonce, open)) return 0;
     if (!o->_subkeyed) ssbi_hsalsa20(o->_subkey, o->_key, o->_nonce);
     o->_subkeyed = 1;
-    q.kernel = o->_crypto->kernel;
-    q.subkey = o->_subkey;
+    begin(&q, o->_crypto->kernel, o->_subkey);
     b->o = o;
     b->nonce = nonce - (uint64_t)open;
-    q.n = b->count = b->streams = 0;
+    b->count = b->streams = 0;
     b->tail = 0;
     most = smaller(most, SSBI_BATCH);
     do {
@@ -265,3 +237,22 @@ int ssb_open_whole(ssb_opener *o, const uint8_t *in, size_t n, uint8_t *plain) {
     b.at = 0;
     return open_batch(o, &b, &body_n, 1) == 1;
 }
+
+#else
+
+size_t ssbi_seal_batch(ssb_sealer *s, const ssbi_box *boxes, size_t count) {
+    (void)s, (void)boxes, (void)count;
+    return 0;
+}
+
+size_t ssbi_open_batch(ssb_opener *o, uint8_t *in, size_t n, uint16_t *bodies, size_t most, size_t *used) {
+    (void)o, (void)in, (void)n, (void)bodies, (void)most;
+    return *used = 0;
+}
+
+int ssb_open_whole(ssb_opener *o, const uint8_t *in, size_t n, uint8_t *plain) {
+    (void)o, (void)in, (void)n, (void)plain;
+    return 0;
+}
+
+#endif

@@ -1,5 +1,5 @@
 /* kernel.c: which kernels this machine and this build offer, and the sub-key that all of them share. */
-#include "kernel.h"
+#include "poly1305.h"
 
 #include <string.h>
 
@@ -14,7 +14,7 @@
 #endif
 
 static APART void derive(uint32_t *subkey, const uint8_t *key, const uint8_t *nonce) {
-    uint32_t x[SALSA_WORDS] = {[0] = SALSA_C0, [5] = SALSA_C1, [10] = SALSA_C2, [15] = SALSA_C3};
+    uint32_t x[WORDS] = {[0] = WORD_0, [5] = WORD_1, [10] = WORD_2, [15] = WORD_3};
     for (int i = 0; i < 4; i++) {
         x[1 + i] = load32_le(key + 4 * i);
         x[6 + i] = load32_le(nonce + 4 * i);
@@ -49,9 +49,8 @@ void ssbi_hsalsa20(uint32_t *subkey, const uint8_t *key, const uint8_t *nonce) {
 #define LONGEST UINT16_MAX
 #endif
 
-static int use(ssb_kernel *k, void (*blocks)(const uint32_t *, const ssb_blocks *, size_t), size_t lanes,
-               void (*poly)(uint8_t *, const uint8_t *, const uint8_t *, size_t), size_t longest) {
-    *k = (ssb_kernel){blocks, poly, longest, lanes};
+static int use(ssb_kernel *k, ssb_kernel wanted) {
+    *k = wanted;
     return SSB_OK;
 }
 
@@ -62,15 +61,18 @@ int ssb_kernel_init(ssb_kernel *k, const char *name) {
 #if SSBI_X86
     __builtin_cpu_init();
     if (strcmp(name, "avx512") == 0 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512ifma"))
-        return use(k, ssbi_salsa20_avx512, 16, ssbi_poly1305_ifma, UINT16_MAX);
+        return use(k, (ssb_kernel){ssbi_salsa20_avx512, ssbi_chacha20_avx512, ssbi_poly_absorb_ifma, UINT16_MAX, 16});
     if (strcmp(name, "avx2") == 0 && __builtin_cpu_supports("avx2"))
-        return use(k, ssbi_salsa20_avx2, 8, ssbi_poly1305_avx2, UINT16_MAX);
-    if (strcmp(name, "sse2") == 0) return use(k, ssbi_salsa20_sse2, 4, ssbi_poly1305, LONGEST);
+        return use(k, (ssb_kernel){ssbi_salsa20_avx2, ssbi_chacha20_avx2, ssbi_poly_absorb_avx2, UINT16_MAX, 8});
+    if (strcmp(name, "sse2") == 0)
+        return use(k, (ssb_kernel){ssbi_salsa20_sse2, ssbi_chacha20_sse2, NULL, LONGEST, 4});
 #endif
 #if SSBI_NEON
-    if (strcmp(name, "neon") == 0) return use(k, ssbi_salsa20_neon, 4, ssbi_poly1305, LONGEST);
+    if (strcmp(name, "neon") == 0)
+        return use(k, (ssb_kernel){ssbi_salsa20_neon, ssbi_chacha20_neon, NULL, LONGEST, 4});
 #endif
-    if (strcmp(name, "portable") == 0) return use(k, ssbi_salsa20_portable, 1, ssbi_poly1305, LONGEST);
+    if (strcmp(name, "portable") == 0)
+        return use(k, (ssb_kernel){ssbi_salsa20_portable, ssbi_chacha20_portable, NULL, LONGEST, 1});
     return SSB_FULL;
 }
 

@@ -121,10 +121,37 @@ void ssbi_poly_end(ssbi_poly *p, const uint8_t *m, size_t n, uint8_t *mac) {
     ssbi_wipe(p, sizeof *p);
 }
 
-void ssbi_poly1305(uint8_t *mac, const uint8_t *key, const uint8_t *m, size_t n) {
+void ssbi_poly1305(const ssb_kernel *k, uint8_t *mac, const uint8_t *key, const uint8_t *m, size_t n) {
     ssbi_poly p;
     ssbi_poly_begin(&p, key);
-    ssbi_poly_end(&p, m, n, mac);
+    const size_t at = k->_absorb != NULL ? k->_absorb(&p, m, n) : 0;
+    ssbi_poly_end(&p, m + at, n - at, mac);
+}
+
+/* Blocks, the last one filled up with zeros. */
+static void absorb_padded(ssbi_poly *p, const uint8_t *m, size_t n) {
+    uint8_t last[POLY_BLOCK] = {0};
+    const size_t rest = n % POLY_BLOCK;
+    limbs h = absorb(p, m, n - rest);
+    p->h[0] = h.l0, p->h[1] = h.l1, p->h[2] = h.l2;
+    if (rest == 0) return;
+    memcpy(last, m + n - rest, rest);
+    h = absorb(p, last, sizeof last);
+    p->h[0] = h.l0, p->h[1] = h.l1, p->h[2] = h.l2;
+}
+
+void ssbi_poly1305_aead(const ssb_kernel *k, uint8_t *mac, const uint8_t *key, const uint8_t *ad, size_t ad_n,
+                        const uint8_t *m, size_t n) {
+    uint8_t lengths[POLY_BLOCK];
+    ssbi_poly p;
+    ssbi_poly_begin(&p, key);
+    __asm__ __volatile__("" : : "r"(&p) : "memory"); /* pad is read anew at the end: else it is kept where it is not wiped */
+    absorb_padded(&p, ad, ad_n);
+    const size_t at = k->_absorb != NULL ? k->_absorb(&p, m, n) : 0;
+    absorb_padded(&p, m + at, n - at);
+    store64_le(lengths, ad_n);
+    store64_le(lengths + 8, n);
+    ssbi_poly_end(&p, lengths, sizeof lengths, mac);
 }
 
 #endif

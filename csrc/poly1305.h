@@ -12,7 +12,7 @@
 
 typedef unsigned __int128 ssbi_u128;
 
-typedef struct {
+typedef struct ssbi_poly {
     uint64_t r[3];
     uint64_t h[3]; /* h[0] and h[1] below 2^45, h[2] below 2^43 between two steps */
     uint64_t pad[2];
@@ -23,6 +23,11 @@ void ssbi_poly_begin(ssbi_poly *p, const uint8_t *key);
 void ssbi_poly_multiply(uint64_t *a, const uint64_t *b);
 /* The rest m[0..n) of the message, and the mac. Wipes p. */
 void ssbi_poly_end(ssbi_poly *p, const uint8_t *m, size_t n, uint8_t *mac);
+
+#if SSBI_X86
+size_t ssbi_poly_absorb_avx2(ssbi_poly *p, const uint8_t *m, size_t n);
+size_t ssbi_poly_absorb_ifma(ssbi_poly *p, const uint8_t *m, size_t n);
+#endif
 
 #endif
 #endif

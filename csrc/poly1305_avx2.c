@@ -95,8 +95,8 @@ static TARGET void gather(uint64_t *h, const __m256i *lanes) {
     h[0] &= MASK44;
 }
 
-/* All whole groups of m, two at the least; how many bytes. */
-static TARGET size_t absorb(ssbi_poly *p, const uint8_t *m, size_t n) {
+TARGET size_t ssbi_poly_absorb_avx2(ssbi_poly *p, const uint8_t *m, size_t n) {
+    if (n < LEAST) return 0;
     uint64_t r[5][3], limb[5][LIMBS]; /* r[i]: the power i + 1; the last one: 8 */
     power by_8, by_4, by_lane;
     __m256i a[LIMBS], b[LIMBS];
@@ -109,7 +109,11 @@ static TARGET size_t absorb(ssbi_poly *p, const uint8_t *m, size_t n) {
     spread(&by_8, limb[4], limb[4], limb[4], limb[4]);
     spread(&by_4, limb[3], limb[3], limb[3], limb[3]);
     spread(&by_lane, limb[3], limb[1], limb[2], limb[0]);
-    for (int i = 0; i < LIMBS; i++) a[i] = b[i] = _mm256_setzero_si256();
+    split(limb[0], p->h); /* what came before is added to the first block */
+    for (int i = 0; i < LIMBS; i++) {
+        a[i] = _mm256_set_epi64x(0, 0, 0, (long long)limb[0][i]);
+        b[i] = _mm256_setzero_si256();
+    }
     add_group(a, m);
     add_group(b, m + GROUP);
     size_t at = 2 * GROUP;
@@ -131,13 +135,6 @@ static TARGET size_t absorb(ssbi_poly *p, const uint8_t *m, size_t n) {
     ssbi_wipe(r, sizeof r);
     ssbi_wipe(limb, sizeof limb);
     return at;
-}
-
-void ssbi_poly1305_avx2(uint8_t *mac, const uint8_t *key, const uint8_t *m, size_t n) {
-    ssbi_poly p;
-    ssbi_poly_begin(&p, key);
-    const size_t at = n >= LEAST ? absorb(&p, m, n) : 0;
-    ssbi_poly_end(&p, m + at, n - at, mac);
 }
 
 #endif

@@ -88,8 +88,8 @@ static inline TARGET void gather(uint64_t *h, const __m512i *lanes) {
     h[2] &= MASK42;
 }
 
-/* All whole groups of m, two at the least; how many bytes. */
-static TARGET size_t absorb(ssbi_poly *p, const uint8_t *m, size_t n) {
+TARGET size_t ssbi_poly_absorb_ifma(ssbi_poly *p, const uint8_t *m, size_t n) {
+    if (n < LEAST) return 0;
     uint64_t r[9][3]; /* r[i]: the power i + 1; the last one: 16 */
     power by_16, by_8, lanes;
     __m512i a[3], b[3];
@@ -102,7 +102,10 @@ static TARGET size_t absorb(ssbi_poly *p, const uint8_t *m, size_t n) {
     broadcast(&by_16, r[8]);
     broadcast(&by_8, r[7]);
     by_lane(&lanes, r);
-    for (int i = 0; i < 3; i++) a[i] = b[i] = _mm512_setzero_si512();
+    for (int i = 0; i < 3; i++) {
+        a[i] = _mm512_set_epi64(0, 0, 0, 0, 0, 0, 0, (long long)p->h[i]); /* what came before: to the first block */
+        b[i] = _mm512_setzero_si512();
+    }
     add_group(a, m);
     add_group(b, m + GROUP);
     size_t at = 2 * GROUP;
@@ -123,13 +126,6 @@ static TARGET size_t absorb(ssbi_poly *p, const uint8_t *m, size_t n) {
     gather(p->h, a);
     ssbi_wipe(r, sizeof r);
     return at;
-}
-
-void ssbi_poly1305_ifma(uint8_t *mac, const uint8_t *key, const uint8_t *m, size_t n) {
-    ssbi_poly p;
-    ssbi_poly_begin(&p, key);
-    const size_t at = n >= LEAST ? absorb(&p, m, n) : 0;
-    ssbi_poly_end(&p, m + at, n - at, mac);
 }
 
 #endif

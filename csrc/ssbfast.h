@@ -66,17 +66,22 @@
  * wraps) stays libsodium's. */
 #define SSB_BLOCKS 64u
 
-typedef struct { /* Salsa20 blocks that are wanted, in columns: so they are loaded into lanes */
-    uint32_t low[SSB_BLOCKS], high[SSB_BLOCKS]; /* bytes 16..20 and 20..24 of the nonce, as Salsa20 reads them */
+typedef struct { /* blocks that are wanted, in columns: so they are loaded into lanes */
+    uint32_t low[SSB_BLOCKS], high[SSB_BLOCKS]; /* the last 8 bytes of the nonce, as Salsa20 and ChaCha20 read them */
+    uint32_t first[SSB_BLOCKS];                 /* ChaCha20's only: the 4 bytes of the nonce in front of them */
     uint32_t number[SSB_BLOCKS];
     const uint8_t *in[SSB_BLOCKS]; /* 64 bytes to cover, or NULL: the key stream itself */
     uint8_t *out[SSB_BLOCKS];      /* may be `in` */
 } ssb_blocks;
 
+struct ssbi_poly;
+
 typedef struct {
-    void (*_blocks)(const uint32_t *subkey, const ssb_blocks *blocks, size_t n); /* n: up to SSB_BLOCKS */
-    void (*_poly)(uint8_t *mac, const uint8_t *key, const uint8_t *m, size_t n);
-    size_t _longest; /* body; longer ones go to libsodium, which is faster there */
+    void (*_salsa)(const uint32_t *subkey, const ssb_blocks *blocks, size_t n); /* n: up to SSB_BLOCKS */
+    void (*_chacha)(const uint32_t *key, const ssb_blocks *blocks, size_t n);
+    /* What it takes of a message for Poly1305, whole blocks; how many bytes. NULL: nothing. */
+    size_t (*_absorb)(struct ssbi_poly *p, const uint8_t *m, size_t n);
+    size_t _longest; /* body of a box; longer ones go to libsodium, which is faster there */
     size_t _lanes;   /* blocks that cost as much as one */
 } ssb_kernel; /* opaque */
 
@@ -89,6 +94,17 @@ typedef struct {
     void (*wipe)(void *p, size_t n);
     const ssb_kernel *kernel;
 } ssb_crypto;
+/* The same for the packets of QUIC: libsodium's crypto_aead_chacha20poly1305_ietf_encrypt and _decrypt. */
+typedef struct {
+    int (*seal)(unsigned char *c, unsigned long long *c_n, const unsigned char *m, unsigned long long m_n,
+                const unsigned char *ad, unsigned long long ad_n, const unsigned char *none, const unsigned char *nonce,
+                const unsigned char *key);
+    int (*open)(unsigned char *m, unsigned long long *m_n, unsigned char *none, const unsigned char *c,
+                unsigned long long c_n, const unsigned char *ad, unsigned long long ad_n, const unsigned char *nonce,
+                const unsigned char *key);
+    void (*wipe)(void *p, size_t n);
+    const ssb_kernel *kernel;
+} ssb_aead;
 /* name: "avx512", "avx2", "sse2", "neon" or "portable". SSB_OK, or SSB_FULL where this machine or this build does not
  * offer it. */
 int ssb_kernel_init(ssb_kernel *k, const char *name) SSB_MUST_USE;

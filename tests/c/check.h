@@ -24,6 +24,8 @@
 
 static ssb_kernel KERNEL;
 static ssb_crypto CRYPTO = {crypto_secretbox_easy, crypto_secretbox_open_easy, sodium_memzero, NULL};
+static ssb_aead AEAD = {crypto_aead_chacha20poly1305_ietf_encrypt, crypto_aead_chacha20poly1305_ietf_decrypt,
+                        sodium_memzero, NULL};
 
 /* Whether SSBFAST_WITHOUT, names with commas, has this one. */
 static inline int left_out(const char *name) {
@@ -42,7 +44,7 @@ static inline void crypto_begin(void) {
     CHECK(sodium_init() >= 0);
     if (name == NULL || strcmp(name, "") == 0 || strcmp(name, "libsodium") == 0) return;
     if (left_out(name) || ssb_kernel_init(&KERNEL, name) != SSB_OK) exit(77);
-    CRYPTO.kernel = &KERNEL;
+    CRYPTO.kernel = AEAD.kernel = &KERNEL;
 }
 
 /* ---------------------------------------------------------------- memory that ends where a page begins to fault */

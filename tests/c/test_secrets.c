@@ -9,13 +9,15 @@
 #include "check.h"
 
 #include "kernel.h"
+#include "quic_packets.h"
 
 #if SSBI_KERNELS
 
-static void salsa(void) {
+static void blocks_of(void (*cipher)(const uint32_t *, const ssb_blocks *, size_t)) {
     uint8_t key[32], nonce[16], in[20][64], out[20][64];
     uint32_t subkey[8];
-    ssb_blocks blocks = {{0}, {0}, {0}, {0}, {0}};
+    ssb_blocks blocks;
+    memset(&blocks, 0, sizeof blocks);
     random_fill(key, sizeof key);
     random_fill(nonce, sizeof nonce);
     random_fill(in[0], sizeof in);
@@ -27,7 +29,7 @@ static void salsa(void) {
         blocks.in[i] = i % 3 ? in[i] : NULL;
         blocks.out[i] = out[i];
     }
-    for (size_t n = 1; n <= 20; n++) CRYPTO.kernel->_blocks(subkey, &blocks, n);
+    for (size_t n = 1; n <= 20; n++) cipher(subkey, &blocks, n);
 }
 
 static void poly(void) {
@@ -39,7 +41,7 @@ static void poly(void) {
         CHECK(crypto_onetimeauth(want, m, n, key) == 0);
         SECRET(key, sizeof key);
         SECRET(m, sizeof m);
-        CRYPTO.kernel->_poly(mac, key, m, n);
+        ssbi_poly1305(CRYPTO.kernel, mac, key, m, n);
         KNOWN(key, sizeof key);
         KNOWN(m, sizeof m);
         KNOWN(mac, sizeof mac);
@@ -58,6 +60,39 @@ static void sealing(void) {
     SECRET(plain, sizeof plain);
     ssb_sealer_init(&s, &CRYPTO, key, nonce);
     for (size_t n = 1; n <= sizeof plain; n = n * 5 / 4 + 1) CHECK(ssb_seal(&s, plain, n, out) == SSB_OK);
+}
+
+/* Packets of one size, sealed, unmasked, opened: as they are, or one of them forged. */
+static void packets(void) {
+    static uint8_t wire[20][1500], text[1500];
+    ssbi_quic_keys k = {._aead = &AEAD};
+    ssbi_quic_packet p[20];
+    uint8_t key[32];
+    for (uint32_t n = 30; n <= sizeof wire[0]; n = n * 3 / 2)
+        for (uint32_t forged = 0; forged < 2; forged++) {
+            random_fill(text, n);
+            for (uint32_t i = 0; i < 20; i++) {
+                memcpy(wire[i], text, n);
+                wire[i][0] = (uint8_t)(0x40 | i % 4);
+                p[i] = (ssbi_quic_packet){wire[i], n, 9 + i % 4 + 1, 1000 + i, 0};
+                SECRET(wire[i] + p[i].head_n, n - p[i].head_n);
+            }
+            random_fill(key, sizeof key);
+            SECRET(key, sizeof key);
+            ssbi_quic_set_key(&k, key, key);
+            ssbi_quic_set_hp(&k, key);
+            ssbi_quic_seal(&k, p, 20);
+            KNOWN(wire, sizeof wire);
+            wire[7][n - 1] ^= (uint8_t)forged;
+            ssbi_quic_unmask(&k, p, 20, 9);
+            for (uint32_t i = 0; i < 20; i++) p[i].number = 1000 + i;
+            ssbi_quic_open(&k, p, 20);
+            KNOWN(wire, sizeof wire);
+            for (uint32_t i = 0; i < 20; i++) {
+                CHECK(p[i].good == !(forged && i == 7));
+                if (p[i].good) CHECK(memcmp(wire[i] + p[i].head_n, text + p[i].head_n, n - p[i].head_n - 16) == 0);
+            }
+        }
 }
 
 #define OPEN_BOXES 20u
@@ -106,9 +141,11 @@ static void opening(void) {
 int main(void) {
     crypto_begin();
     if (CRYPTO.kernel == NULL) return 0;
-    salsa();
+    blocks_of(CRYPTO.kernel->_salsa);
+    blocks_of(CRYPTO.kernel->_chacha);
     poly();
     KERNEL._longest = UINT16_MAX; /* ours for all lengths: libsodium is not what is tested here */
+    packets();
     sealing();
     opening();
     return 0;

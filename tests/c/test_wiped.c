@@ -7,6 +7,7 @@
 #include "check.h"
 
 #include "poly1305.h"
+#include "quic_packets.h"
 
 #ifdef SSB_LOOK
 #include <pthread.h>
@@ -105,16 +106,20 @@ static void step(uint8_t *n) {
     for (int i = SSB_NONCE - 1; i >= 0 && ++n[i] == 0; i--) continue;
 }
 
-static void on_own_stack(void *(*work)(void *)) {
-    static uint8_t stream[STREAM];
+static uint8_t *on_own_stack(void *(*work)(void *)) {
     uint8_t *stack = mmap(NULL, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    uint8_t subkey[32], at[SSB_NONCE];
     pthread_attr_t attributes;
     pthread_t thread;
     CHECK(stack != MAP_FAILED);
     memset(stack, FILL, STACK);
     CHECK(pthread_attr_init(&attributes) == 0 && pthread_attr_setstack(&attributes, stack, STACK) == 0);
     CHECK(pthread_create(&thread, &attributes, work, NULL) == 0 && pthread_join(thread, NULL) == 0);
+    return stack;
+}
+
+static void of_boxes(void *(*work)(void *)) {
+    static uint8_t stream[STREAM];
+    uint8_t *stack = on_own_stack(work), subkey[32], at[SSB_NONCE];
     CHECK(code == SSB_OK);
     look(stack, key, sizeof key, 8, "key");
     CHECK(crypto_core_hsalsa20(subkey, nonce, key, NULL) == 0);
@@ -129,6 +134,58 @@ static void on_own_stack(void *(*work)(void *)) {
     CHECK(munmap(stack, STACK) == 0);
 }
 
+static ssbi_quic_keys packet_keys;
+static ssbi_quic_packet packets[BOXES];
+static uint8_t hp[32];
+
+static void *seal_packets(void *unused) {
+    ssbi_quic_seal(&packet_keys, packets, boxes_n);
+    return unused;
+}
+
+static void *open_packets(void *unused) {
+    ssbi_quic_unmask(&packet_keys, packets, boxes_n, 9);
+    ssbi_quic_open(&packet_keys, packets, boxes_n);
+    return unused;
+}
+
+static void of_packets(void *(*work)(void *)) {
+    static uint8_t stream[STREAM];
+    uint8_t *stack = on_own_stack(work), at[12];
+    look(stack, key, sizeof key, 16, "key");
+    look(stack, hp, sizeof hp, 16, "key of headers");
+    for (size_t i = 0; i < boxes_n; i++) {
+        memcpy(at, packet_keys._iv, sizeof at);
+        at[11] ^= (uint8_t)packets[i].number;
+        CHECK(crypto_stream_chacha20_ietf(stream, 64 + body_n, at, packet_keys._key) == 0);
+        look(stack, stream, 32, 8, "key of a tag");
+        look(stack, stream + 64, body_n, 8, "key stream of a packet");
+        look_powers(stack, stream);
+    }
+    CHECK(munmap(stack, STACK) == 0);
+}
+
+static void search_packets(void) {
+    static const size_t sizes[] = {24, 64, 200, 700, 1436};
+    uint8_t iv[12];
+    packet_keys._aead = &AEAD;
+    random_fill(iv, sizeof iv);
+    random_fill(hp, sizeof hp);
+    ssbi_quic_set_key(&packet_keys, key, iv);
+    ssbi_quic_set_hp(&packet_keys, hp);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        for (boxes_n = 1; boxes_n <= BOXES; boxes_n += 5) {
+            body_n = sizes[i];
+            for (uint32_t n = 0; n < boxes_n; n++) {
+                packets[n] = (ssbi_quic_packet){wire + n * 1500, (uint32_t)(13 + body_n + 16), 13, n, 0};
+                wire[n * 1500] = 0x43;
+            }
+            of_packets(seal_packets);
+            of_packets(open_packets);
+            for (size_t n = 0; n < boxes_n; n++) CHECK(packets[n].good);
+        }
+}
+
 static void search(void) {
     static const size_t sizes[] = {1, 9, 33, 64, 200, 400, 1000, 4096};
     if (CRYPTO.kernel == NULL) return;
@@ -138,8 +195,8 @@ static void search(void) {
             body_n = sizes[i];
             if (body_n != SSB_BOX_BODY && boxes_n > 1) continue; /* ssb_seal cuts where boxes are full */
             begin();
-            on_own_stack(seal_all);
-            on_own_stack(open_all);
+            of_boxes(seal_all);
+            of_boxes(open_all);
         }
 }
 
@@ -153,6 +210,7 @@ int main(void) {
     structs();
 #ifdef SSB_LOOK
     search();
+    if (AEAD.kernel != NULL) search_packets();
 #endif
     return 0;
 }

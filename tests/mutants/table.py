@@ -26,11 +26,11 @@ KERNEL_FILES = {
     "poly1305.c": _OWN,
     "poly1305_avx2.c": ("avx2",),
     "poly1305_ifma.c": ("avx512",),
-    "salsa20_avx2.c": ("avx2",),
-    "salsa20_avx512.c": ("avx512",),
-    "salsa20_neon.c": ("neon",),
-    "salsa20_portable.c": _OWN,
-    "salsa20_sse2.c": ("sse2",),
+    "blocks_avx2.c": ("avx2",),
+    "blocks_avx512.c": ("avx512",),
+    "blocks_neon.c": ("neon",),
+    "blocks_portable.c": _OWN,
+    "blocks_sse2.c": ("sse2",),
 }
 """On which paths a file is run. All others run on every path."""
 
@@ -151,8 +151,8 @@ MUTANTS = (
         "0",
         "portable",
     ),
-    Mutant("forged body in a batch", "box_batch.c", "if (differ(mac, o->_mac)) return 0;", "", "portable"),
-    Mutant("forged header in a batch", "box_batch.c", "if (differ(mac, box)) return 0;", "", "portable"),
+    Mutant("forged body in a batch", "box_batch.c", "if (ssbi_macs_differ(mac, o->_mac)) return 0;", "", "portable"),
+    Mutant("forged header in a batch", "box_batch.c", "if (ssbi_macs_differ(mac, box)) return 0;", "", "portable"),
     Mutant(
         "half of a mac compared", "box_batch.c", "i < SSB_MAC; i++) any |=", "i < SSB_MAC / 2; i++) any |=", "portable"
     ),
@@ -183,13 +183,13 @@ MUTANTS = (
     Mutant("open header forgotten", "box_batch.c", "2 * b->count + (o->_body_n > 0)", "2 * b->count", "portable"),
     Mutant("opened ahead twice", "link_receive.c", "    l->_opened -= size;\n", "", "portable"),
     Mutant(
-        "lanes exchanged, 16", "salsa20_avx512.c", "shuffle_i32x4(b, d, ODD));", "shuffle_i32x4(a, d, ODD));", "avx512"
+        "lanes exchanged, 16", "blocks_avx512.c", "shuffle_i32x4(b, d, ODD));", "shuffle_i32x4(a, d, ODD));", "avx512"
     ),
     Mutant(
-        "lane left out, 8", "salsa20_avx2.c", "for (size_t i = 4; i < n; i++)", "for (size_t i = 5; i < n; i++)", "avx2"
+        "lane left out, 8", "blocks_avx2.c", "for (size_t i = 4; i < n; i++)", "for (size_t i = 5; i < n; i++)", "avx2"
     ),
-    Mutant("number of the block forgotten, 4", "salsa20_sse2.c", "i >= 6 && i <= 8", "i >= 6 && i <= 7", "sse2"),
-    Mutant("number of the block forgotten, 1", "salsa20_portable.c", "blocks->number[at];", "0;", "portable"),
+    Mutant("number of the block forgotten, 4", "blocks_sse2.c", "i >= 6 && i <= 8", "i >= 6 && i <= 7", "sse2"),
+    Mutant("number of the block forgotten, 1", "blocks_portable.c", "input[8] = blocks->number[at];", "", "portable"),
     Mutant("carry beyond 2^130, IFMA", "poly1305_ifma.c", "_mm512_slli_epi64(high[2], 10)", "high[2]", "avx512"),
     Mutant("carry beyond 2^130, AVX2", "poly1305_avx2.c", "    carry(d, 4, 0);\n", "", "avx2"),
     Mutant("end of a longer rest not marked", "poly1305.c", " | (uint64_t)1 << (8 * (n - 8));", ";", "portable"),

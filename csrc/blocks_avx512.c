@@ -1,4 +1,4 @@
-/* salsa20_avx512.c: sixteen Salsa20 blocks at once, one in each lane. */
+/* blocks_avx512.c: sixteen Salsa20 or ChaCha20 blocks at once, one in each lane. */
 #include "kernel.h"
 
 #if SSBI_X86
@@ -41,22 +41,46 @@ static inline TARGET void put_four(const __m512i *x, size_t j, const ssb_blocks 
     put(blocks, at + 12 + j, n, _mm512_shuffle_i32x4(b, d, ODD));
 }
 
-static TARGET void sweep(const __m512i *input, const ssb_blocks *b, size_t at, size_t n) {
-    __m512i x[SALSA_WORDS], y[SALSA_WORDS];
-    for (int i = 0; i < SALSA_WORDS; i++) x[i] = input[i];
+/* Words of key stream, lane by lane, become blocks: z[i] is word i of all lanes. Inlined, they stay in registers. */
+static inline __attribute__((always_inline)) TARGET void put_all(__m512i *z, const ssb_blocks *b, size_t at, size_t n) {
+    for (int g = 0; g < 4; g++) transpose(z + 4 * g);
+    for (size_t j = 0; j < 4; j++) put_four(z, j, b, at, at + n);
+}
+
+static TARGET void salsa(const __m512i *input, const ssb_blocks *b, size_t at, size_t n) {
+    __m512i x[WORDS], y[WORDS];
+    for (int i = 0; i < WORDS; i++) x[i] = input[i];
     x[6] = y[6] = _mm512_loadu_si512(b->low + at);
     x[7] = y[7] = _mm512_loadu_si512(b->high + at);
     x[8] = y[8] = _mm512_loadu_si512(b->number + at);
     SALSA_ROUNDS(x)
-    for (int i = 0; i < SALSA_WORDS; i++) x[i] = ADD(x[i], i >= 6 && i <= 8 ? y[i] : input[i]);
-    for (int g = 0; g < 4; g++) transpose(x + 4 * g);
-    for (size_t j = 0; j < 4; j++) put_four(x, j, b, at, at + n);
+    for (int i = 0; i < WORDS; i++) x[i] = ADD(x[i], i >= 6 && i <= 8 ? y[i] : input[i]);
+    put_all(x, b, at, n);
+}
+
+static TARGET void chacha(const __m512i *input, const ssb_blocks *b, size_t at, size_t n) {
+    __m512i x[WORDS], y[WORDS];
+    for (int i = 0; i < WORDS; i++) x[i] = input[i];
+    x[12] = y[12] = _mm512_loadu_si512(b->number + at);
+    x[13] = y[13] = _mm512_loadu_si512(b->first + at);
+    x[14] = y[14] = _mm512_loadu_si512(b->low + at);
+    x[15] = y[15] = _mm512_loadu_si512(b->high + at);
+    CHACHA_ROUNDS(x)
+    for (int i = 0; i < WORDS; i++) x[i] = ADD(x[i], i >= 12 ? y[i] : input[i]);
+    put_all(x, b, at, n);
 }
 
 TARGET void ssbi_salsa20_avx512(const uint32_t *subkey, const ssb_blocks *blocks, size_t n) {
-    __m512i input[SALSA_WORDS];
+    __m512i input[WORDS];
     SALSA_INPUT(input, subkey);
-    for (size_t at = 0; at < n; at += LANES) sweep(input, blocks, at, smaller(n - at, LANES));
+    for (size_t at = 0; at < n; at += LANES) salsa(input, blocks, at, smaller(n - at, LANES));
+    ssbi_wipe(input, sizeof input);
+}
+
+TARGET void ssbi_chacha20_avx512(const uint32_t *key, const ssb_blocks *blocks, size_t n) {
+    __m512i input[WORDS];
+    CHACHA_INPUT(input, key);
+    for (size_t at = 0; at < n; at += LANES) chacha(input, blocks, at, smaller(n - at, LANES));
     ssbi_wipe(input, sizeof input);
 }
 
