@@ -17,10 +17,9 @@ from ssbfast.cli.nicknames import Nicknames
 from ssbfast.cli.options import data_flag, data_option, json_option, say
 from ssbfast.cli.output import amount, clean_line, clean_value, duration
 from ssbfast.cli.running import ask_all
-from ssbfast.cli.terminal_text import Meaning, Piece, Style, plain_option
+from ssbfast.cli.terminal_text import COLUMNS, Meaning, Piece, Style, columns_of, plain_option
 from ssbfast.ids import FeedId
 
-_WIDTH: Final = 80
 _INTERVAL: Final = 1.0
 _INDENT: Final = "  "
 _MEANINGS: Final = (
@@ -56,16 +55,20 @@ def status(watch: bool, data: Path, as_json: bool) -> None:
     with contextlib.suppress(KeyboardInterrupt), Nicknames(data) as nicknames:
         if not watch:
             found = look(data, nicknames)
-            say(found, *in_colour(page(found, data)), as_json=as_json)
+            say(found, *in_colour(page(found, data, columns_of(sys.stdout))), as_json=as_json)
         elif as_json or not screen.is_live():
             for number, found in enumerate(_looks(data, nicknames)):
-                lines = page(found, data)
+                lines = page(found, data, columns_of(sys.stdout))
                 say(found, *in_colour([""] * bool(number) + lines), as_json=as_json)
         else:
             style = Style.of_text(sys.stdout)
             with screen.screen():
                 for found in _looks(data, nicknames):
-                    screen.draw(page(found, data), ("", "q quit"), lambda line: style.text(in_colour([line])))
+                    screen.draw(
+                        page(found, data, columns_of(sys.stdout)),
+                        ("", "q quit"),
+                        lambda line: style.text(in_colour([line])),
+                    )
                     if screen.key(_INTERVAL) == "q":
                         return
 
@@ -105,18 +108,18 @@ def in_colour(lines: Sequence[str]) -> list[Piece]:
     return pieces
 
 
-def page(found: dict[str, Any], data: Path) -> list[str]:
-    """Return a look as lines for people, none longer than 80 columns."""
+def page(found: dict[str, Any], data: Path, width: int = COLUMNS) -> list[str]:
+    """Return a look as lines for people. width: that of the longest."""
     lines: list[str] = []
     for process in clean_value(found["processes"]):
         lines += [""] * bool(lines) + (
-            [f"a process here: {process['problem']}"] if "problem" in process else _process(process)
+            [f"a process here: {process['problem']}"] if "problem" in process else _process(process, width)
         )
     share = f"ssbfast share NAME=HOST:PORT --room ROOM{data_flag(data)}"
     return [clean_line(line) for line in lines] or [f"nothing runs here; next: {share}"]
 
 
-def _process(told: dict[str, Any]) -> list[str]:
+def _process(told: dict[str, Any], width: int) -> list[str]:
     now = time.time()
     lines = [f"{told['command']}, pid {told['pid']}, since {told['since']}"]
     hosts = {room["id"]: room["host"] for room in told["rooms"]}
@@ -126,17 +129,17 @@ def _process(told: dict[str, Any]) -> list[str]:
             state = [f"joined {_ago(room['since'], now)}", *guest]
         else:
             state = ["being dialled" + (f" ({room['reason']})" if room["reason"] else "")]
-        lines += _wrapped(f"{_INDENT}room  ", [room["host"], *state])
+        lines += _wrapped(width, f"{_INDENT}room  ", [room["host"], *state])
     if told["offered"]:
-        lines += _wrapped(f"{_INDENT}offers  ", [str(service["name"]) for service in told["offered"]])
+        lines += _wrapped(width, f"{_INDENT}offers  ", [str(service["name"]) for service in told["offered"]])
     for session in told["sessions"]:
-        lines += _session(session, hosts, now)
+        lines += _session(session, hosts, now, width)
     if not told["sessions"]:
         lines.append(f"{_INDENT}no sessions with peers")
     return lines
 
 
-def _session(told: dict[str, Any], hosts: dict[str, str], now: float) -> list[str]:
+def _session(told: dict[str, Any], hosts: dict[str, str], now: float, width: int) -> list[str]:
     rtts = told["rtt_ms"]
     path = "direct" if told["path"] == "direct" else "tunnel"
     items = [
@@ -150,15 +153,15 @@ def _session(told: dict[str, Any], hosts: dict[str, str], now: float) -> list[st
         items.append(f"via {hosts.get(told['portal']) or FeedId.parse(told['portal']).short}")
     name = told["nickname"] or FeedId.parse(told["peer"]).short
     first = f"{_INDENT}{name:<{_NAME}}  "
-    lines = _wrapped(first, items)
+    lines = _wrapped(width, first, items)
     rest = " " * len(f"{_INDENT}{'':<{_NAME}}  ")
     if told["reason"] is not None:
-        lines += _wrapped(rest, [f"not direct: {told['reason']}"])
+        lines += _wrapped(width, rest, [f"not direct: {told['reason']}"])
     if told["preferred"] != "auto" and told["preferred"] != path:
-        lines += _wrapped(rest, [f"chosen: {told['preferred']}"])
+        lines += _wrapped(width, rest, [f"chosen: {told['preferred']}"])
     if told["faster"] not in (None, path):
         other = "direct path" if told["faster"] == "direct" else "tunnel"
-        lines += _wrapped(rest, [f"the {other} would be faster: {_milliseconds(rtts[told['faster']])}"])
+        lines += _wrapped(width, rest, [f"the {other} would be faster: {_milliseconds(rtts[told['faster']])}"])
     return lines
 
 
@@ -174,20 +177,20 @@ def _moved(count: int, rate: float) -> str:
     return amount(count) + (f" ({amount(int(rate))}/s)" if rate >= 1 else "")
 
 
-def _wrapped(first: str, items: Iterable[str]) -> list[str]:
+def _wrapped(width: int, first: str, items: Iterable[str]) -> list[str]:
     """Return items side by side, in as many lines as they take; words are broken to the next line only when alone."""
     lines: list[str] = []
     line, indent = first, " " * min(len(first), 2 + _NAME + 2)
     is_empty = True
     for item in items:
-        if not is_empty and len(line) + 2 + len(item) > _WIDTH:
+        if not is_empty and len(line) + 2 + len(item) > width:
             lines.append(line)
             line, is_empty = indent, True
         line += ("" if is_empty else "  ") + item
         is_empty = False
-        while len(line) > _WIDTH:
-            cut = line.rfind(" ", len(indent) + 1, _WIDTH + 1)
-            cut = cut if cut > len(indent) else _WIDTH
+        while len(line) > width:
+            cut = line.rfind(" ", len(indent) + 1, width + 1)
+            cut = cut if cut > len(indent) else width
             lines.append(line[:cut])
             line = indent + line[cut:].lstrip()
     return [*lines, line]

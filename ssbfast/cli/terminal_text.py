@@ -1,4 +1,4 @@
-"""Lines for people on a terminal: colour by meaning, short ids, 80 columns.
+"""Lines for people on a terminal: colour by meaning, short ids, and no wider than it is.
 
 Here our escape sequences are added, to text that has been cleaned: those of a peer never come so far. Into a pipe, a
 file or a journal lines go as they are, unless FORCE_COLOR asks for colour.
@@ -10,6 +10,7 @@ import contextlib
 import enum
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,10 @@ from typing import Any, Final, Protocol
 import click
 
 COLUMNS: Final = 80
+"""Of what is no terminal, or does not know."""
+
+_LEAST_COLUMNS: Final = 40
+"""Lines are not broken to less."""
 
 FULL: Final = "ssbfast.full"
 """Where click keeps whether --full was given."""
@@ -95,6 +100,13 @@ def is_terminal(output: Output | None) -> bool:
     return output is not None and output.isatty() and not is_plain()
 
 
+def columns_of(output: Output | None) -> int:
+    """Return how wide lines may be: as the terminal now, or as COLUMNS says; `COLUMNS` into a pipe or a file."""
+    if not is_terminal(output):
+        return COLUMNS
+    return max(shutil.get_terminal_size((COLUMNS, 0)).columns, _LEAST_COLUMNS)
+
+
 def has_colour(output: Output | None) -> bool:
     """Return whether an output gets colour: a terminal that knows it, unless NO_COLOR; any output by FORCE_COLOR."""
     if output is None or is_plain() or os.environ.get("NO_COLOR"):
@@ -159,12 +171,12 @@ class Style:
     @classmethod
     def of_log(cls, output: Output | None) -> Style:
         """Return the style of events, one after the other."""
-        return cls(has_colour(output), COLUMNS if is_terminal(output) else None, shortens=not is_full())
+        return cls(has_colour(output), columns_of(output) if is_terminal(output) else None, shortens=not is_full())
 
     @classmethod
     def of_list(cls, output: Output | None) -> Style:
         """Return the style of a list, from which people copy ids."""
-        return cls(has_colour(output), COLUMNS if is_terminal(output) else None)
+        return cls(has_colour(output), columns_of(output) if is_terminal(output) else None)
 
     @classmethod
     def of_text(cls, output: Output | None) -> Style:

@@ -175,7 +175,9 @@ def test_a_page_has_eighty_columns_and_nothing_that_a_terminal_obeys() -> None:
             {**session, "path": "direct", "reason": None, "faster": None, "waiting": True},
         ],
     }
-    lines = page({"processes": [process, {"problem": "it does not answer"}]}, Path("/nowhere"))
+    found = {"processes": [process, {"problem": "it does not answer"}]}
+    assert 110 < max(map(len, page(found, Path("/nowhere"), 120))) <= 120
+    lines = page(found, Path("/nowhere"))
     assert max(map(len, lines)) <= 80 and all(line.isprintable() for line in lines), lines
     text = " ".join(" ".join(lines).split())
     for words in (

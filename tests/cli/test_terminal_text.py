@@ -16,7 +16,7 @@ import pytest
 from ssbfast.cli import group
 from ssbfast.cli.output import Event, LogForm, Printer, describe
 from ssbfast.cli.peer_output import PeerWords
-from ssbfast.cli.terminal_text import Meaning, Style, has_colour, progress
+from ssbfast.cli.terminal_text import Meaning, Style, columns_of, has_colour, progress
 from ssbfast.store.peer_store import Store
 from tests.cli.test_remote_text import EVENTS, filled
 from tests.helpers.commands import succeed
@@ -74,6 +74,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("NO_COLOR", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
 
 
 @pytest.fixture
@@ -204,6 +205,20 @@ def test_an_event_has_eighty_columns(console: Console, event: dict[str, Any], wo
     printed(console.file, filled(event, str(feed(7))), words=words)
     lines = SEQUENCE.sub("", console.read()).splitlines()
     assert lines and all(len(line) <= 80 for line in lines)
+
+
+@pytest.mark.parametrize(("told", "width"), [("120", 120), ("60", 60), ("10", 40), ("0", 80)])
+def test_lines_are_as_wide_as_the_terminal(
+    console: Console, data: Path, monkeypatch: pytest.MonkeyPatch, told: str, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", told)
+    assert columns_of(console.file) == Style.of_log(console.file).columns == width
+    with (data / "file").open("w") as file:
+        assert columns_of(file) == 80 and Style.of_log(file).columns is None
+    words = "word " * 60
+    printed(console.file, {"event": "waiting"}, words=lambda _event: words)
+    lengths = [len(line) for line in SEQUENCE.sub("", console.read()).splitlines()]
+    assert width - 5 < max(lengths) <= width
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: event["event"])
