@@ -6,6 +6,7 @@ import getpass
 import json
 import os
 import plistlib
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 
 from ssbfast.cli.service import command, systemd
 from ssbfast.cli.service.launchd import Launchd
-from ssbfast.cli.service.manager import MARK
+from ssbfast.cli.service.manager import MARK, NAME, name_of
 from ssbfast.cli.service.systemd import Systemd
 from ssbfast.errors import BadInputError
 from ssbfast.keys import Keypair
@@ -149,6 +150,35 @@ def test_a_dry_run_changes_nothing(home: Home) -> None:
     assert home.unit.exists() and home.calls() == []
 
 
+def test_each_data_directory_has_a_service_of_its_own(home: Home) -> None:
+    succeed("service", "install")
+    data = ("--data", str(home.path / "my git"))
+    name = name_of(home.path / "my git", home.path)
+    unit = home.unit.with_name(f"{name}.service")
+    assert re.fullmatch("ssbfast-share-my-git-[0-9a-f]{6}", name)
+    home.calls()
+    assert f"reload {name}.service\n" in succeed("service", "install", *data)
+    assert home.calls() == [*START, f"systemctl --user enable --now {name}.service"]
+    assert f"systemctl --user edit {name}\n" in unit.read_text(encoding="utf-8")
+    assert succeed("service", "status", *data).endswith(f"\n{unit}\n")
+    assert run_here("service", "logs", *data).returncode == 0
+    assert any(f"--user-unit={name}.service" in one for one in home.calls())
+    assert succeed("service", "uninstall", *data) == f"Removed {unit}\n"
+    assert f"systemctl --user disable --now {name}.service" in home.calls()
+    assert home.unit.exists() and not unit.exists()
+    done = run_here("service", "status", *data)
+    assert done.stdout == f"Not installed. Next: ssbfast service install --data '{home.path}/my git'\n"
+    assert_unusable(run_here("service", "logs", *data), f"--data '{home.path}/my git'")
+    default = str(home.path / "share" / "ssbfast" / "peer")
+    assert succeed("service", "status", "--data", default).endswith(f"\n{home.unit}\n")
+
+
+def test_names_of_services_differ_and_are_plain(tmp_path: Path) -> None:
+    names = {name_of(tmp_path / one, tmp_path) for one in ("a/git", "b/git", "ü", "%n $x", "x" * 200)}
+    assert len(names) == 5 and all(re.fullmatch(r"ssbfast-share-[\w-]{1,40}-[0-9a-f]{6}", name, re.A) for name in names)
+    assert name_of(tmp_path, tmp_path) == name_of(tmp_path / "a" / "..", tmp_path) == NAME
+
+
 def test_its_identity_is_named_unless_the_file_does(home: Home) -> None:
     text = succeed("service", "install", "--dry-run", "--data", str(home.path / "my git"))
     assert f' --data "{home.path}/my git" --no-ticket\n' in text
@@ -212,7 +242,7 @@ def test_systemd_can_read_the_unit(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     program = odd.parent / "ssbfast"
     program.symlink_to(sys.executable)
     unit = tmp_path / UNIT
-    unit.write_text(Systemd().text([str(program), "share", "--config", str(odd / "peer.toml")]), encoding="utf-8")
+    unit.write_text(Systemd(NAME).text([str(program), "share", "--config", str(odd / "peer.toml")]), encoding="utf-8")
     assert analyze("verify", "--user", "--man=no", unit) == ""
     assert f'--config "{tmp_path}/a \\"b\\" $$HOME %%h \\\\ ü/peer.toml"\n' in unit.read_text(encoding="utf-8")
 
@@ -220,7 +250,7 @@ def test_systemd_can_read_the_unit(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("manager", [Systemd, Launchd])
 def test_no_word_ends_its_line(manager: type[Systemd | Launchd]) -> None:
     with pytest.raises(BadInputError, match="cannot be written into a service"):
-        manager().text(["ssbfast", "share", "--config", "/tmp/a\nExecStartPre=/bin/evil"])
+        manager(NAME).text(["ssbfast", "share", "--config", "/tmp/a\nExecStartPre=/bin/evil"])
 
 
 def test_on_macos(mac: Home, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,13 +277,19 @@ def test_on_macos(mac: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run_here("service", "logs", "--lines", "3").returncode == 0
     assert mac.calls()[-1] == f"tail -n 3 {log}"
     mac.fail("")
+    other = ("--data", str(mac.path / "git"))
+    name = name_of(mac.path / "git", mac.path)
+    assert f"{domain}/io.github.{name.replace('ssbfast-', 'ssbfast.', 1)}\n" in succeed("service", "install", *other)
+    assert len(list(agents.iterdir())) == 2
+    succeed("service", "uninstall", *other)
+    mac.calls()
     succeed("service", "uninstall")
     assert mac.calls() == [f"launchctl bootout {domain}/{label}"] and not file.exists()
 
 
 def test_which_manager_and_none_on_windows() -> None:
-    assert isinstance(command.find_manager("linux"), Systemd)
-    assert isinstance(command.find_manager("darwin"), Launchd)
+    assert isinstance(command.find_manager(NAME, "linux"), Systemd)
+    assert isinstance(command.find_manager(NAME, "darwin"), Launchd)
     with pytest.raises(BadInputError, match="schtasks /Create /SC ONLOGON") as caught:
-        command.find_manager("win32")
+        command.find_manager(NAME, "win32")
     assert "\n" not in str(caught.value)

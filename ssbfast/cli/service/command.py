@@ -18,9 +18,9 @@ from ssbfast.cli.command_group import CommandGroup
 from ssbfast.cli.config import share_context
 from ssbfast.cli.config_file import is_from_file, loaded_config, user_path
 from ssbfast.cli.homes import PEER_DATA
-from ssbfast.cli.options import data_flag, data_option, json_option, say
+from ssbfast.cli.options import data_flag, data_home, data_option, json_option, say
 from ssbfast.cli.service.launchd import Launchd
-from ssbfast.cli.service.manager import MARK, CommandLine, Manager, content, run, write
+from ssbfast.cli.service.manager import MARK, CommandLine, Manager, content, name_of, run, write
 from ssbfast.cli.service.systemd import Systemd
 from ssbfast.cli.share import CONFIG, planned
 from ssbfast.cli.standard_error import warn
@@ -35,14 +35,14 @@ _UNSEEN: Final = ("SSBFAST_PEER_", "SSBFAST_NETWORK_KEY")
 _dry_run_option = click.option("--dry-run", is_flag=True, help="Show the file and the commands; change nothing.")
 
 
-def find_manager(platform: str = sys.platform) -> Manager:
-    """Return the manager of this system's services. Raises BadInputError where we know none."""
+def find_manager(name: str, platform: str = sys.platform) -> Manager:
+    """Return the manager of the service of this name. Raises BadInputError on systems of which we know none."""
     if platform == "win32":
         raise BadInputError(
             "ssbfast is no service on Windows; to start it at log-on, once: schtasks /Create /SC ONLOGON /TN ssbfast"
             ' /TR "ssbfast share --no-ticket"'
         )
-    return Launchd() if platform == "darwin" else Systemd()
+    return Launchd(name) if platform == "darwin" else Systemd(name)
 
 
 @click.group("service", cls=CommandGroup)
@@ -65,7 +65,7 @@ def service() -> None:
 @_dry_run_option
 @json_option
 def install(config: Path | None, data: Path, force: bool, dry_run: bool, as_json: bool) -> None:
-    """Install `ssbfast share` as a service of this user, and start it.
+    """Install `ssbfast share` as a service of this user, and start it. Each --data has a service of its own.
 
     Its options stand in a file: see `ssbfast config`. It makes no ticket, which would stand in the log: run `ssbfast
     ticket` for one.
@@ -75,7 +75,7 @@ def install(config: Path | None, data: Path, force: bool, dry_run: bool, as_json
       ssbfast service install --dry-run
       ssbfast service install --config ~/ssbfast/git.toml --data ~/ssbfast/git
     """
-    manager = find_manager()
+    manager = find_manager(name_of(data, data_home("peer")))
     command, ticket = _shared(config, data)
     text = manager.text(command)
     before = content(manager.file)
@@ -88,7 +88,7 @@ def install(config: Path | None, data: Path, force: bool, dry_run: bool, as_json
         _show(manager.file, text, [*first, *commands], as_json=as_json)
         return
     manager.check()
-    _begin(manager.file, text, first, commands)
+    _begin(manager.file, text, first, commands, data_flag(data))
     advice = manager.advice()
     event = {"event": "service_installed", "file": str(manager.file), "written": before != text, "advice": advice}
     start = "the machine's start" if advice is None else "each login"
@@ -102,15 +102,16 @@ def install(config: Path | None, data: Path, force: bool, dry_run: bool, as_json
 
 
 @service.command("status")
+@data_option
 @json_option
-def status(as_json: bool) -> int:
+def status(data: Path, as_json: bool) -> int:
     """Show whether the service runs. Exit code 0 when it does, 1 when it does not.
 
     \b
     Example:
       ssbfast service status
     """
-    manager = find_manager()
+    manager = find_manager(name_of(data, data_home("peer")))
     if content(manager.file) is None:
         event: dict[str, Any] = {
             "event": "service_state",
@@ -119,7 +120,7 @@ def status(as_json: bool) -> int:
             "state": None,
             "pid": None,
         }
-        say(event, f"Not installed. Next: {_INSTALL}", as_json=as_json)
+        say(event, f"Not installed. Next: {_INSTALL}{data_flag(data)}", as_json=as_json)
         return 1
     manager.check()
     state = manager.state()
@@ -138,7 +139,8 @@ def status(as_json: bool) -> int:
 @service.command("logs")
 @click.option("--lines", type=click.IntRange(0), default=100, show_default=True, metavar="N", help="The newest lines.")
 @click.option("--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
-def logs(lines: int, follow: bool) -> int:
+@data_option
+def logs(lines: int, follow: bool, data: Path) -> int:
     """Show what the service has printed.
 
     \b
@@ -146,9 +148,9 @@ def logs(lines: int, follow: bool) -> int:
       ssbfast service logs --lines 20
       ssbfast service logs --follow
     """
-    manager = find_manager()
+    manager = find_manager(name_of(data, data_home("peer")))
     if content(manager.file) is None:
-        raise BadInputError(f"there is no {manager.file}; next: {_INSTALL}")
+        raise BadInputError(f"there is no {manager.file}; next: {_INSTALL}{data_flag(data)}")
     manager.check()
     command = manager.logs(lines, follow=follow)
     sys.stdout.flush()
@@ -159,16 +161,17 @@ def logs(lines: int, follow: bool) -> int:
 
 
 @service.command("uninstall")
+@data_option
 @_dry_run_option
 @json_option
-def uninstall(dry_run: bool, as_json: bool) -> None:
+def uninstall(data: Path, dry_run: bool, as_json: bool) -> None:
     """End the service, and remove what `install` wrote: no more. Contacts, identity and options stay.
 
     \b
     Example:
       ssbfast service uninstall
     """
-    manager = find_manager()
+    manager = find_manager(name_of(data, data_home("peer")))
     text = content(manager.file)
     if text is not None and MARK not in text:
         raise BadInputError(f"{manager.file} was not written by `{_INSTALL}`: it stays")
@@ -190,8 +193,11 @@ def uninstall(dry_run: bool, as_json: bool) -> None:
     say(event, f"Removed {manager.file}" if text is not None else "There is no service.", as_json=as_json)
 
 
-def _begin(file: Path, text: str, first: list[CommandLine], commands: list[CommandLine]) -> None:
-    """Write the file and run commands, those before that as far as they succeed. Raises SSBError, OSError."""
+def _begin(file: Path, text: str, first: list[CommandLine], commands: list[CommandLine], flag: str) -> None:
+    """Write the file and run commands, those before that as far as they succeed. Raises SSBError, OSError.
+
+    flag: for commands that are advised.
+    """
     for one in first:
         with contextlib.suppress(SSBError):
             run(one)
@@ -201,7 +207,7 @@ def _begin(file: Path, text: str, first: list[CommandLine], commands: list[Comma
         for one in commands:
             run(one)
     except SSBError as error:
-        raise SSBError(f"{error}; see: ssbfast service logs") from error
+        raise SSBError(f"{error}; see: ssbfast service logs{flag}") from error
 
 
 def _shared(config: Path | None, data: Path) -> tuple[list[str], str]:

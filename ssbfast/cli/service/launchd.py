@@ -7,21 +7,23 @@ import plistlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from ssbfast.cli.service.manager import MARK, CommandLine, State, must_be_one_line, run
 
-LABEL = "io.github.ssbfast.share"
+_PREFIX: Final = "io.github.ssbfast."
 
 
 class Launchd:
-    """launchd, in the user's session."""
+    """launchd, in the user's session. name: that of the service."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
         home = Path.home()
         self._domain = f"gui/{os.getuid() if hasattr(os, 'getuid') else 0}"
-        self._target = f"{self._domain}/{LABEL}"
-        self._log = home / "Library" / "Logs" / "ssbfast-share.log"
-        self.file = home / "Library" / "LaunchAgents" / f"{LABEL}.plist"
+        self._label = f"{_PREFIX}{name.removeprefix('ssbfast-')}"
+        self._target = f"{self._domain}/{self._label}"
+        self._log = home / "Library" / "Logs" / f"{name}.log"
+        self.file = home / "Library" / "LaunchAgents" / f"{self._label}.plist"
         self.reload: CommandLine = ("launchctl", "kill", "HUP", self._target)
 
     def check(self) -> None:
@@ -30,7 +32,7 @@ class Launchd:
     def text(self, command: Sequence[str]) -> str:
         must_be_one_line(command)
         agent = {
-            "Label": LABEL,
+            "Label": self._label,
             "ProgramArguments": list(command),
             "RunAtLoad": True,
             "KeepAlive": {"SuccessfulExit": False},

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +17,12 @@ CommandLine: TypeAlias = tuple[str, ...]
 
 MARK: Final = "Written by `ssbfast service install`; `ssbfast service uninstall` removes this file."
 """Stands in each file that is ours."""
+
+NAME: Final = "ssbfast-share"
+"""Name of the service of the default data directory."""
+
+_SLUG: Final = 40
+"""Characters of a directory's name in a service's."""
 
 _SECONDS: Final = 120.0
 """Longer than a manager waits for a service to be ready."""
@@ -66,6 +74,15 @@ class Manager(Protocol):
 
     def logs(self, lines: int, *, follow: bool) -> CommandLine:
         """Return what shows the log."""
+
+
+def name_of(data: Path, default: Path) -> str:
+    """Return the name of the service of a data directory. default: the one whose service needs no name of its own."""
+    path = os.path.abspath(data)
+    if path == os.path.abspath(default):
+        return NAME
+    slug = re.sub(r"[^A-Za-z0-9_]+", "-", os.path.basename(path))[:_SLUG].strip("-")
+    return f"{NAME}-{slug or 'peer'}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:6]}"
 
 
 def run(command: CommandLine) -> str:

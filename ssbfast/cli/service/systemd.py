@@ -19,14 +19,12 @@ BOOTED: Final = Path("/run/systemd/system")
 LINGERING: Final = Path("/var/lib/systemd/linger")
 """Has a file for each user whose services run without a login."""
 
-UNIT: Final = "ssbfast-share.service"
-
 _PLAIN: Final = re.compile(r"[\w/.,:=@+-]+", re.ASCII)
 
 # What needs namespaces (Protect…=, Private…=) is not for a user's units: without privileges they fail on many systems.
 _TEXT: Final = f"""\
 # {MARK}
-# Its options stand in the file of --config; changes of this unit: systemctl --user edit {UNIT.partition(".")[0]}
+# Its options stand in the file of --config; changes of this unit: systemctl --user edit %s
 [Unit]
 Description=Services for friends through Secure Scuttlebutt rooms (ssbfast share)
 Documentation=https://ssbfast.github.io/ssbfast/howto/share-for-good/
@@ -62,14 +60,15 @@ WantedBy=default.target
 
 
 class Systemd:
-    """systemd, as the user's manager."""
+    """systemd, as the user's manager. name: that of the service."""
 
-    reload: CommandLine = ("systemctl", "--user", "reload", UNIT)
-
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._unit = f"{name}.service"
+        self.reload: CommandLine = ("systemctl", "--user", "reload", self._unit)
         home = os.environ.get("XDG_CONFIG_HOME", "")
         base = Path(home) if os.path.isabs(home) else Path("~/.config").expanduser()
-        self.file = base / "systemd" / "user" / UNIT
+        self.file = base / "systemd" / "user" / self._unit
 
     def check(self) -> None:
         if not BOOTED.is_dir() or shutil.which("systemctl") is None:
@@ -84,17 +83,21 @@ class Systemd:
 
     def text(self, command: Sequence[str]) -> str:
         must_be_one_line(command)
-        return _TEXT % " ".join(map(_quoted, command))
+        return _TEXT % (self._name, " ".join(map(_quoted, command)))
 
     def before_change(self) -> list[CommandLine]:
         return []
 
     def after_write(self, *, is_replaced: bool) -> list[CommandLine]:
-        restart = [("systemctl", "--user", "restart", UNIT)] if is_replaced else []
-        return [("systemctl", "--user", "daemon-reload"), ("systemctl", "--user", "enable", "--now", UNIT), *restart]
+        restart = [("systemctl", "--user", "restart", self._unit)] if is_replaced else []
+        return [
+            ("systemctl", "--user", "daemon-reload"),
+            ("systemctl", "--user", "enable", "--now", self._unit),
+            *restart,
+        ]
 
     def before_removal(self) -> list[CommandLine]:
-        return [("systemctl", "--user", "disable", "--now", UNIT)]
+        return [("systemctl", "--user", "disable", "--now", self._unit)]
 
     def after_removal(self) -> list[CommandLine]:
         return [("systemctl", "--user", "daemon-reload")]
@@ -106,7 +109,7 @@ class Systemd:
 
     def state(self) -> State:
         shown = "--property=ActiveState,SubState,MainPID,UnitFileState,StatusText"
-        lines = run(("systemctl", "--user", "show", UNIT, shown)).splitlines()
+        lines = run(("systemctl", "--user", "show", self._unit, shown)).splitlines()
         found = dict(line.split("=", 1) for line in lines if "=" in line)
         active, pid = found.get("ActiveState", "unknown"), found.get("MainPID", "0")
         text = f"{active} ({found.get('SubState', '')}), {found.get('UnitFileState') or 'not enabled'}"
@@ -116,7 +119,7 @@ class Systemd:
     def logs(self, lines: int, *, follow: bool) -> CommandLine:
         return (
             "journalctl",
-            f"--user-unit={UNIT}",
+            f"--user-unit={self._unit}",
             f"--lines={lines}",
             *(("--follow",) if follow else ("--no-pager",)),
         )
