@@ -216,12 +216,11 @@ def test_nothing_is_left_in_the_process_that_lends(scene: Scene) -> None:
             process.kill()
             process.wait()
             close(process)
-        asked = control(scene.processes.path("laptop"))
+        asked = socket_of(scene.processes.path("laptop"))
         for target in ("nobody.ssb", 3, None, "", "home/NO"):
             asked.sendall(json.dumps({"ask": "lend", "target": target}).encode() + b"\n")
             answer, got, *_ = socket.recv_fds(asked, 4096, 8)
             assert set(json.loads(answer)) == {"error"} and not got
-        asked.sendall(b'{"ask": "lend", "target": "home.ssb"}\n')  # and is gone before the answer
         asked.close()
 
     use_it()
@@ -233,12 +232,12 @@ def test_nothing_is_left_in_the_process_that_lends(scene: Scene) -> None:
 
 
 def test_share_lends_as_well(scene: Scene) -> None:
-    with control(scene.processes.path("home")) as asked:
+    with socket_of(scene.processes.path("home")) as asked:
         asked.sendall(b'{"ask": "lend", "target": "nobody.ssb"}\n')
         assert b"no contact in a room" in asked.recv(4096)
 
 
-def control(data: Path) -> socket.socket:
+def socket_of(data: Path) -> socket.socket:
     (path,) = data.glob("*.socket")
     sock = socket.socket(socket.AF_UNIX)
     sock.settimeout(PATIENCE)
@@ -247,7 +246,7 @@ def control(data: Path) -> socket.socket:
 
 
 def is_lent(scene: Scene) -> bool:
-    with control(scene.processes.path("laptop")) as asked:
+    with socket_of(scene.processes.path("laptop")) as asked:
         asked.sendall(b'{"ask": "status"}\n')
         answer = json.loads(asked.makefile("rb").readline())["answer"]
     return any(session["connections"] for session in answer["sessions"])
@@ -606,3 +605,10 @@ async def test_it_is_asked_at_the_control_socket(tmp_path: Path) -> None:
         lent.close()
         await eventually(lambda: not lends._listeners)
         assert lends._lent == 0
+        for _ in range(10):  # and when it does not wait for the answer
+            with socket_of(tmp_path) as asked:
+                asked.sendall(b'{"ask": "lend", "target": "home.ssb"}\n')
+        with socket_of(tmp_path) as asked:  # which has its answer when all before have been taken
+            asked.sendall(b'{"ask": "who"}\n')
+            assert await asyncio.to_thread(asked.recv, 100)
+        await eventually(lambda: not lends._lent)
