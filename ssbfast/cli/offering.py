@@ -16,6 +16,7 @@ from ssbfast.cli.path_options import Paths
 from ssbfast.cli.peer_options import RoomAddress, TrustOptions, open_trust, stay_in, together
 from ssbfast.cli.peer_output import forward_problem, paired_event
 from ssbfast.cli.service_manager import ServiceManager
+from ssbfast.cli.standard_error import warn
 from ssbfast.ids import NetworkId
 from ssbfast.net.endpoints import show_place
 from ssbfast.room.tunnel_auth import Policy
@@ -140,6 +141,7 @@ class Offer:
             name=own_name(self.name),
             services=server.names_for,
             on_paired=lambda paired: tell(paired_event(paired)),
+            on_failed=lambda reason: warn(f"a ticket could not be taken, and holds on: {reason}"),
             on_words_ended=lambda reason: tell({"event": "words_ended", "reason": reason}),
         )
         stack.push_async_callback(tickets.close)

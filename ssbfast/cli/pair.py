@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -16,14 +17,21 @@ from ssbfast.cli.options import callback, data_flag, peer_options, say
 from ssbfast.cli.peer_options import RoomAddress, in_room, load_me
 from ssbfast.cli.room_names import configured_rooms, read_room_or_name
 from ssbfast.cli.terminal_text import Meaning, Piece, progress
-from ssbfast.errors import BadInputError, RefusedError, SSBError
+from ssbfast.errors import BadInputError, RefusedError, RemoteError, SSBError, StoreError
 from ssbfast.ids import FeedId, NetworkId
 from ssbfast.pasted.tidy_text import tidy
-from ssbfast.wire.pairing import UNUSABLE, USED, Taken, Ticket
+from ssbfast.wire.pairing import NOT_NOW, UNUSABLE, USED, Taken, Ticket
 from ssbfast.wire.words import NOT_THERE, WRONG, Words, look_like_words
 
 if TYPE_CHECKING:
     from ssbfast.keys import Keypair
+
+T = TypeVar("T")
+
+_SAME: Final = "the same command"
+"""What is done again after a fault; for words it is the ticket that they led to."""
+
+_NOT_NOW: Final = "your friend's machine cannot write it down now, and the ticket holds on: try again later"
 
 FRIEND: Final = "friend"
 """The nickname of a peer for which neither we nor it know a better one."""
@@ -77,33 +85,30 @@ def pair(
       ssbfast pair maple-ocean-violin --room net:room.example:8008~shs:KEY
       ssbfast pair pair-EAGc… --as home --name laptop
     """
-    from ssbfast.store.peer_store import Store
-
     if isinstance(ticket, _WordsAt):
         room = _room_of(ticket, room, data)
-        me = load_me(data)
+        me = _ready(data)
         with progress("Looking for the words in the room"):
-            ticket = asyncio.run(_find(me, ticket.words, room, network))
+            ticket = _run(_find(me, ticket.words, room, network), "if the words were right, they hold no more")
+        again = f"`ssbfast pair {ticket}{data_flag(data)}`"
     else:
         if room is not None:
             raise click.UsageError("--room is for words: a ticket says which room it is")
         _check_time(ticket)
-        me, room = load_me(data), RoomAddress.parse(str(ticket.room))
-    _check(ticket.target, me.id, nickname, data)
-    with progress("Looking for your friend in the room"):
-        taken = asyncio.run(_take(me, ticket, room, own_name(name), network))
-    with Store(data) as store:
-        wanted = None if nickname is not None else taken.name or FRIEND
-        called = store.befriend(ticket.target, wanted, room.text)
-        if nickname is not None:
-            store.rename(ticket.target, nickname)
-            called = nickname
+        me, again = _ready(data), _SAME
+    try:
+        _check(ticket.target, me.id, nickname, data)
+        taken, called = _pair(ticket, me, own_name(name), nickname, data, network, again)
+    except SSBError as error:
+        if again == _SAME or again in str(error):
+            raise
+        raise SSBError(f"{error}; the words are used up, so go on with {again}") from error
     event = {
         "event": "paired",
         "peer": str(ticket.target),
         "nickname": called,
         "portal": str(ticket.room.shs),
-        "address": room.text,
+        "address": str(ticket.room),
         "services": list(taken.services),
     }
     say(event, *_in_words(ticket.target, called or FRIEND, taken, data), as_json=as_json)
@@ -122,6 +127,50 @@ def _room_of(words: _WordsAt, given: RoomAddress | None, data: Path) -> RoomAddr
     return known[0]
 
 
+def _pair(
+    ticket: Ticket, me: Keypair, name: str | None, nickname: str | None, data: Path, network: NetworkId, again: str
+) -> tuple[Taken, str | None]:
+    """Take a ticket and follow its maker; return what it said, and its nickname. again: the command that finishes it.
+
+    Raises SSBError. When its maker may follow us and we do not follow it, the text says so.
+    """
+    from ssbfast.store.peer_store import Store
+
+    finish = f"your friend may follow you already: {again} finishes it"
+    room = RoomAddress.parse(str(ticket.room))
+    with progress("Looking for your friend in the room"):
+        taken = _run(_take(me, ticket, room, name, network, finish), finish)
+    try:
+        with Store(data) as store:
+            return taken, store.befriend(ticket.target, taken.name or FRIEND, room.text, nickname=nickname)
+    except KeyboardInterrupt:
+        raise _interrupted(finish) from None
+    except SSBError as error:
+        raise StoreError(f"{error}; {finish}") from error
+
+
+def _run(work: Coroutine[Any, Any, T], then: str) -> T:
+    """Run something. then: what is said when it is interrupted. Raises what it raises."""
+    try:
+        return asyncio.run(work)
+    except KeyboardInterrupt:
+        raise _interrupted(then) from None
+
+
+def _interrupted(then: str) -> SSBError:
+    return SSBError(f"interrupted; {then}")
+
+
+def _ready(data: Path) -> Keypair:
+    """Return our identity. Raises SSBError when a pairing could not be written down: then it is not begun."""
+    from ssbfast.store.peer_store import Store
+
+    me = load_me(data)
+    with Store(data) as store:
+        store.check_writing()
+    return me
+
+
 def _in_words(who: FeedId, called: str, taken: Taken, data: Path) -> tuple[Piece, Piece]:
     offered = f" Offered: {', '.join(taken.services)}." if taken.services else ""
     text = f"Paired with {show(who, called)}. You follow each other.{offered}\nNext: "
@@ -132,7 +181,8 @@ def _in_words(who: FeedId, called: str, taken: Taken, data: Path) -> tuple[Piece
 def _check_time(ticket: Ticket) -> None:
     if ticket.ends <= time.time():
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(ticket.ends))
-        raise RefusedError(f"the ticket expired at {when} by this machine's clock: ask for another one")
+        now = time.strftime("%Y-%m-%d %H:%M")
+        raise RefusedError(f"the ticket expired at {when}, and this machine's clock says {now}: ask for another one")
 
 
 def _check(target: FeedId, me: FeedId, nickname: str | None, data: Path) -> None:
@@ -174,8 +224,13 @@ def _wrong_words(error: SSBError, room: RoomAddress) -> SSBError:
     return in_room(room, error)
 
 
-async def _take(me: Keypair, ticket: Ticket, room: RoomAddress, name: str | None, network: NetworkId) -> Taken:
-    """Join the ticket's room without being listed, take the ticket, and leave. Raises SSBError."""
+async def _take(
+    me: Keypair, ticket: Ticket, room: RoomAddress, name: str | None, network: NetworkId, finish: str
+) -> Taken:
+    """Join the ticket's room without being listed, take the ticket, and leave. Raises SSBError.
+
+    finish: what is said when it is not known whether the other peer has taken note.
+    """
     from ssbfast.client.room_client import RoomClient
 
     async with RoomClient(me, network=network) as client:
@@ -188,8 +243,10 @@ async def _take(me: Keypair, ticket: Ticket, room: RoomAddress, name: str | None
         except RefusedError as error:
             is_away = not joined.is_external and ticket.target not in joined.attendants
             raise RefusedError(_reason(str(error), room, is_away=is_away)) from error
+        except RemoteError as error:
+            raise SSBError(_NOT_NOW if error.message == NOT_NOW else f"{in_room(room, error)}; {finish}") from error
         except SSBError as error:
-            raise in_room(room, error) from error
+            raise SSBError(f"{in_room(room, error)}; {finish}") from error
 
 
 def _reason(said: str, room: RoomAddress, *, is_away: bool) -> str:

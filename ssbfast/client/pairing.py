@@ -10,6 +10,7 @@ The other end is `RoomClient.pair`, after `find_ticket` for words. docs/protocol
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from collections import Counter
@@ -90,11 +91,12 @@ def make_ticket(
 
 @dataclass(slots=True)
 class _Guest:
-    """A session of a ticket key that was let in. end: ends it in time."""
+    """A session of a ticket key that was let in. end: ends it in time. has_failed: our user was told so."""
 
     ticket: FeedId
     origin: FeedId | None
     end: asyncio.TimerHandle | None = None
+    has_failed: bool = False
 
 
 class Tickets:
@@ -106,6 +108,7 @@ class Tickets:
         name: What it calls itself.
         services: Returns the names of what it offers to a peer.
         on_paired: Called in the loop with each peer that has taken a ticket.
+        on_failed: Called in the loop with the reason why a ticket could not be taken, although it holds: our disk's.
         on_words_ended: Called in the loop when words hold no more although no peer used them: with `GUESSED`,
             `EXPIRED`, `LOST` or `CANCELLED` of `client/words.py`.
         now: The clock, seconds since 1970.
@@ -122,6 +125,7 @@ class Tickets:
         name: str | None = None,
         services: Callable[[FeedId], Sequence[str]] = lambda _who: (),
         on_paired: Callable[[Paired], None] = lambda _paired: None,
+        on_failed: Callable[[str], None] = lambda _reason: None,
         on_words_ended: Callable[[str], None] = lambda _reason: None,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -129,11 +133,13 @@ class Tickets:
         self._name = name
         self._services = services
         self._on_paired = on_paired
+        self._on_failed = on_failed
         self._on_words_ended = on_words_ended
         self._now = now
         self._store = Store(data, now=now)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="tickets")
         self._guests: dict[Peer, _Guest] = {}
+        self._spending: set[asyncio.Task[Pairing]] = set()
         self._attempts: Counter[FeedId] = Counter()
         self._words: OpenWords | None = None
         self._making = asyncio.Lock()
@@ -203,6 +209,7 @@ class Tickets:
             await self._words.close()
         for peer in list(self._guests):
             peer.link.abort()
+        await asyncio.gather(*self._spending, return_exceptions=True)
         self._worker.shutdown(wait=True)
         self._store.close()
 
@@ -250,18 +257,39 @@ class Tickets:
         take = Take.read(args[0]) if args else None
         if found is None or take is None or not self._is_good(guest, found, take):
             raise RefusedError(UNUSABLE)
+        spending = asyncio.get_running_loop().create_task(self._spend(found, take, guest.portal))
+        self._spending.add(spending)
+        spending.add_done_callback(self._spent)
         try:
-            outcome = await self._in_thread(self._store.pair, found.ticket, take.taker, take.name)
+            outcome = await asyncio.shield(spending)
         except StoreError:  # its words are for our own user: they name files
             raise RefusedError(NOT_NOW) from None
         if outcome is Pairing.USED:
             raise RefusedError(USED)
         if outcome is Pairing.REFUSED:
             raise RefusedError(UNUSABLE)
-        if outcome is Pairing.DONE:
-            nickname = await self._in_thread(self._store.nickname, take.taker)
-            self._on_paired(Paired(take.taker, nickname, guest.portal))
         return Taken(self._name, tuple(self._services(take.taker))).as_json()
+
+    async def _spend(self, found: _Guest, take: Take, portal: FeedId | None) -> Pairing:
+        """Let a ticket be taken, and tell our user of it: also when its taker has left meanwhile. Raises StoreError."""
+        try:
+            outcome = await self._in_thread(self._store.pair, found.ticket, take.taker, take.name)
+        except StoreError as error:
+            if not found.has_failed:
+                found.has_failed = True
+                self._on_failed(str(error))
+            raise
+        if outcome is Pairing.DONE:
+            nickname: str | None = None
+            with contextlib.suppress(StoreError):  # it is ours all the same
+                nickname = await self._in_thread(self._store.nickname, take.taker)
+            self._on_paired(Paired(take.taker, nickname, portal))
+        return outcome
+
+    def _spent(self, spending: asyncio.Task[Pairing]) -> None:
+        self._spending.discard(spending)
+        if not spending.cancelled():
+            spending.exception()  # which its taker may not have waited for
 
     def _is_good(self, guest: Peer, found: _Guest, take: Take) -> bool:
         is_other = take.taker != self._me.id and found.origin in (None, take.taker)

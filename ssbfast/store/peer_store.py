@@ -212,6 +212,11 @@ class Store(TicketTable):
 
     # ------------------------------------------------------------ pairing
 
+    def check_writing(self) -> None:
+        """Write what is there already, and so find out whether the store can be written. Raises StoreError."""
+        with self._writing():
+            self._run(f"PRAGMA user_version = {self._schema.version}")
+
     def pair(self, ticket: FeedId, taker: FeedId, wanted: str | None) -> Pairing:
         """Spend a ticket and follow its taker, or return why not; one transaction.
 
@@ -223,16 +228,21 @@ class Store(TicketTable):
             outcome = self._spend(ticket, taker)
             if outcome is Pairing.DONE:
                 self.befriend(taker, wanted)
+            if outcome is Pairing.AGAIN and not self.relation(taker).follows:
+                return Pairing.REFUSED  # we have stopped following it since
             return outcome
 
-    def befriend(self, who: FeedId, wanted: str | None, room: str | None = None) -> str | None:
+    def befriend(
+        self, who: FeedId, wanted: str | None, room: str | None = None, *, nickname: str | None = None
+    ) -> str | None:
         """Follow a peer and return its nickname.
 
         wanted: the nickname for a peer that has none; with a number if it is taken. room: the address of the room where
-        it is met from now on; None: as before.
+        it is met from now on; None: as before. nickname: what to call it from now on, in any case. Raises BadInputError
+        when another peer has that nickname; then nothing is changed.
         """
         with self._writing():
-            self.follow(who)
+            self.follow(who, nickname)
             if room is not None:
                 self._run("UPDATE contacts SET room = ? WHERE feed = ?", room, who.key)
             if wanted is not None and self.nickname(who) is None:

@@ -24,7 +24,7 @@ class Pairing(enum.Enum):
 
     USED = "used"
     REFUSED = "refused"
-    """It is not ours, or expired, or its taker is blocked."""
+    """It is not ours, or expired, or its taker is blocked, or followed no more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 import subprocess
 import time
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,17 +20,19 @@ from ssbfast.cli.offering import Offer
 from ssbfast.cli.peer_options import TrustOptions
 from ssbfast.cli.peer_output import PeerWords, paired_event
 from ssbfast.client.pairing import Paired
+from ssbfast.client.room_client import RoomClient
 from ssbfast.errors import DeadlineError
 from ssbfast.ids import FeedId
 from ssbfast.keys import Keypair, load_secret
 from ssbfast.room.tunnel_auth import Policy
-from ssbfast.store.peer_store import Contact, Store
+from ssbfast.store.peer_store import FILE, Contact, Store
 from ssbfast.wire.address import parse_address
 from ssbfast.wire.pairing import Ticket
 from tests.client.test_pairing import Home, home
 from tests.helpers.commands import assert_unusable, failed, printed, run_here
 from tests.helpers.hostile import is_clean
 from tests.helpers.room_processes import post, room_processes, web_server
+from tests.helpers.small_disks import small_disk
 
 
 @pytest.fixture(autouse=True)
@@ -224,6 +228,110 @@ def test_what_a_paste_brings_along() -> None:
 def _ticket(target: Keypair) -> str:
     room = parse_address(f"net:127.0.0.1:9~shs:{str(Keypair.from_seed(b'r' * 32).id)[1:-8]}")[0]
     return str(Ticket.new(target.id, room, time.time() + 3600))
+
+
+# ---------------------------------------------------------------- neither side believes it alone
+
+
+def says(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    """A command has failed, in one line."""
+    assert done.returncode > 0 and done.stdout == "" and done.stderr.count("\n") == 1, done
+    for word in words:
+        assert word in done.stderr
+
+
+def is_half(a: Home, data: Path) -> bool:
+    """Whether the friend follows us and we do not follow it."""
+    with Store(data, reading=True) as store:
+        return list(a.contacts) == [load_secret(data / "secret").id] and not store.contacts()
+
+
+async def test_a_store_that_cannot_be_written_is_noticed_before_the_ticket_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(Store.__init__.__kwdefaults__, "busy", 0.5)
+    async with home(tmp_path / "a") as a:
+        with small_disk(tmp_path / "disk") as disk:
+            c = disk.path / "c"
+            load_secret(c / "secret", create=True)
+            ticket = await a.ticket()
+            with Store(c):  # another command runs: opening it once more takes no room
+                disk.fill()
+                says(await run_pair(c, ticket), "the disk is full")
+            says(await run_pair(c, ticket), "the disk is full")
+            disk.free()
+            with closing(sqlite3.connect(c / FILE, isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")
+                says(await run_pair(c, ticket), "another process keeps it locked")
+            disk.protect()
+            says(await run_pair(c, ticket), "read-only")
+            assert a.contacts == {} and not a.tickets._attempts, "nothing was asked"
+
+
+async def test_a_disk_that_fills_up_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with home(tmp_path / "a") as a:
+        with small_disk(tmp_path / "disk") as disk:
+            c = disk.path / "c"
+            monkeypatch.setattr(a.tickets, "_on_paired", lambda paired: (a.paired.append(paired), disk.fill()))
+            ticket = await a.ticket()
+            told = "your friend may follow you already: the same command finishes it"
+            says(await run_pair(c, ticket), "the disk is full", told)
+            disk.free()
+            assert is_half(a, c)
+            assert (await run_pair(c, ticket)).stdout.startswith("Paired with home (")
+            assert len(a.paired) == 1
+
+
+@pytest.mark.parametrize("where", ["the answer comes", "it is written down"])
+async def test_ctrl_c_when_the_friend_has_taken_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    befriend, pair_ = Store.befriend, RoomClient.pair
+
+    async def pair_then(*arguments: Any) -> None:
+        await pair_(*arguments)
+        raise KeyboardInterrupt
+
+    def befriend_or(store: Store, who: FeedId, *arguments: Any, **options: Any) -> Any:
+        if who != a.me.id:  # it is the friend's
+            return befriend(store, who, *arguments, **options)
+        raise KeyboardInterrupt
+
+    async with home(tmp_path / "a") as a:
+        ticket = await a.ticket()
+        with monkeypatch.context() as patch:
+            if where == "the answer comes":
+                patch.setattr(RoomClient, "pair", pair_then)
+            else:
+                patch.setattr(Store, "befriend", befriend_or)
+            told = "interrupted; your friend may follow you already: the same command finishes it"
+            says(await run_pair(tmp_path / "c", ticket), told)
+            assert is_half(a, tmp_path / "c")
+        assert (await run_pair(tmp_path / "c", ticket)).stdout.startswith("Paired with home (")
+
+
+async def test_a_friend_whose_disk_is_full(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+        async with home(disk.path / "a") as a:
+            told: list[str] = []
+            a.tickets._on_failed = told.append
+            ticket = await a.ticket()
+            disk.fill()
+            await _refused(a, tmp_path / "c", ticket, "your friend's machine cannot write it down now", kind="remote")
+            assert told == ["the store cannot be used: the disk is full"]
+            disk.free()
+            assert (await run_pair(tmp_path / "c", ticket)).stdout.startswith("Paired with home (")
+
+
+async def test_a_friend_that_has_stopped_following_does_not_say_that_it_follows(tmp_path: Path) -> None:
+    async with home(tmp_path / "a") as a:
+        ticket = await a.ticket()
+        await run_pair(tmp_path / "c", ticket)
+        with Store(a.data) as store:
+            store.forget(load_secret(tmp_path / "c" / "secret").id)
+        done = await run_pair(tmp_path / "c", ticket, "--json")
+        failed(done, 1, "refused", "does not accept it from you")
+        assert a.contacts == {}
 
 
 # ---------------------------------------------------------------- with a running `listen`

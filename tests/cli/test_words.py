@@ -12,7 +12,9 @@ import pytest
 from ssbfast import limits
 from ssbfast.cli.peer_output import PeerWords
 from ssbfast.ids import encode_key
+from ssbfast.keys import load_secret
 from ssbfast.room.roles import Mode
+from ssbfast.store.peer_store import Store
 from ssbfast.wire import words as words_module
 from tests.cli.test_share import ROOM, House, house
 from tests.client.test_words import HAS_WORDS
@@ -116,6 +118,22 @@ async def test_words_are_listed_and_cancelled(tmp_path: Path) -> None:
         assert "hold no more" in said(await pair(at, words))
         assert (await ticket("--list")).stdout.startswith("There are no tickets")
         assert printed(await ticket("--cancel", "--json")) == [{"event": "tickets_cancelled", "n": 0, "words": False}]
+
+
+async def test_what_goes_wrong_behind_the_words_leaves_a_ticket(tmp_path: Path) -> None:
+    async with house(tmp_path) as at:
+        home = await at.share(await at.service("web"), "--words")
+        words = (await home.event("words"))["words"]
+        with Store(tmp_path / "laptop") as store:
+            store.block(load_secret(tmp_path / "home" / "secret").id)
+        reason = said(await pair(at, words))
+        assert "first: ssbfast unblock @" in reason
+        assert "; the words are used up, so go on with `ssbfast pair pair-" in reason
+        with Store(tmp_path / "laptop") as store:
+            store.unblock(load_secret(tmp_path / "home" / "secret").id)
+        _program, *command = shlex.split(reason.split("`")[-2])
+        done = await asyncio.to_thread(run_here, *command)
+        assert done.stdout.startswith("Paired with home ("), done
 
 
 async def test_the_room_of_words_by_its_name(tmp_path: Path) -> None:

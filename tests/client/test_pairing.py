@@ -302,6 +302,26 @@ async def test_a_store_that_is_gone_lets_nobody_in(tmp_path: Path) -> None:
             await c.pair(ticket)
 
 
+async def test_a_taker_that_leaves_meanwhile_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ticket is spent all the same: our user has to know by which peer."""
+    async with home(tmp_path) as a:
+        ticket, c = await a.ticket(), await a.taker()
+        guest = await a.guest(c, ticket)
+        loop, before = asyncio.get_running_loop(), a.tickets._store.pair
+
+        def pair(*arguments: Any) -> Any:
+            loop.call_soon_threadsafe(guest.link.abort)
+            asyncio.run_coroutine_threadsafe(eventually(lambda: not a.tickets._guests), loop).result()
+            return before(*arguments)
+
+        monkeypatch.setattr(a.tickets._store, "pair", pair)
+        take = Take.sign(c.me, "laptop", guest.link.session.export_key, ticket.key().id, a.me.id)
+        with pytest.raises(SSBError):
+            await guest.call(METHOD, take.as_json())
+        await eventually(lambda: bool(a.paired))
+        assert a.paired == [Paired(c.me.id, "laptop", a.at.id)] and list(a.contacts) == [c.me.id]
+
+
 async def test_a_disk_that_fails_is_not_told_to_the_taker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_args: object) -> None:
         raise StoreError("/home/a/store.sqlite: the disk is full")
