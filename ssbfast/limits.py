@@ -330,6 +330,13 @@ FLOW_TURN: Final = 32
 """Datagrams of a flow that are delivered in one turn of the loop: a megabyte of empty ones would take a second, and
 others wait. The peer is told of what waits here, so it sends no more than its window."""
 
+FLOW_LASTING: Final = 8
+"""Datagrams that make a flow a lasting one: a question for a name and its answer are two, a handshake of WireGuard and
+what follows are more."""
+
+FLOW_ANSWER_SECONDS: Final = 0.5
+"""A flow that waits for its first answer so long may lose its place to another one of the same port."""
+
 FLOW_PAUSE_SECONDS: Final = 1.0
 """After a flow was refused no other is asked for: else each datagram would ask."""
 

@@ -14,7 +14,7 @@ import itertools
 import socket
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Protocol, cast
 
 from ssbfast import limits
@@ -135,6 +135,8 @@ class Flow(asyncio.Protocol):
     Attributes:
         peer: The session that carries it.
         got: Whether the peer has sent anything.
+        used: When a datagram went one way or the other, by the loop's clock.
+        carried: Datagrams so far, both ways.
         deliver: Takes the datagrams of the peer.
     """
 
@@ -147,7 +149,8 @@ class Flow(asyncio.Protocol):
         self._turn: asyncio.Handle | None = None  # in which it delivers what has come
         self._has_ended = False
         self._loop = asyncio.get_running_loop()
-        self._used = self._loop.time()
+        self.used = self._loop.time()
+        self.carried = 0
         self._timer: asyncio.TimerHandle
         self._transport: WindowedTransport
 
@@ -223,15 +226,25 @@ class Flow(asyncio.Protocol):
         self._transport.waiting(len(self._unframer))
 
     def _note_use(self) -> None:
-        self._used = self._loop.time()
+        self.used = self._loop.time()
+        self.carried += 1
         self._owner.on_datagram(self)
 
     def _check_idle(self) -> None:
-        left = self._used + limits.FLOW_IDLE_SECONDS - self._loop.time()
+        left = self.used + limits.FLOW_IDLE_SECONDS - self._loop.time()
         if left <= 0:
             self.close()
         else:
             self._timer = self._loop.call_later(left, self._check_idle)
+
+
+def victim_of(flows: Sequence[Flow]) -> Flow:
+    """Return which of these makes place for another one; they are in order, the one that was silent longest first.
+
+    Programs that ask once and are done, as for names, do not cost a lasting flow its place while they have a quarter.
+    """
+    brief = [flow for flow in flows if flow.carried < limits.FLOW_LASTING]
+    return brief[0] if 4 * len(brief) >= len(flows) else flows[0]
 
 
 class _Flows:
@@ -341,8 +354,9 @@ class DatagramServer(_Flows):
         if len(own) < min(self._per_peer, free):
             return True
         if own:
-            self._forget(own[0])
-            own[0].reset(REPLACED)
+            victim = victim_of(own)
+            self._forget(victim)
+            victim.reset(REPLACED)
         return bool(own)
 
     def _complain_of(self, peer: Peer, reason: str) -> None:
@@ -537,13 +551,16 @@ class DatagramListener(_Flows, _UdpSocket):
 
     def _open(self, address: Any) -> Flow | None:
         """Begin a flow for a local address; return None when there is no way just now."""
-        peer = self.peer
-        if peer is None or asyncio.get_running_loop().time() < self._quiet_until:
+        peer, now = self.peer, asyncio.get_running_loop().time()
+        if peer is None or now < self._quiet_until:
             return None
         if len(self._flows) >= self._most:
-            oldest = next(iter(self._flows))
-            self._forget(oldest)
-            oldest.reset(REPLACED)
+            victim = victim_of(list(self._flows))
+            if not victim.got and now < victim.used + limits.FLOW_ANSWER_SECONDS:
+                self._complain_of(peer, DROPPED)
+                return None  # else more than we can carry would end all before they are answered
+            self._forget(victim)
+            victim.reset(REPLACED)
 
         def deliver(datagram: bytes) -> None:
             if self._sock is not None:

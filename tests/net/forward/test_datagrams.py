@@ -6,7 +6,8 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -17,7 +18,7 @@ from ssbfast.errors import MuxRPCError, RemoteError
 from ssbfast.keys import Keypair
 from ssbfast.net.api import Api
 from ssbfast.net.endpoints import Endpoint, UdpEndpoint
-from ssbfast.net.forward.datagrams import DROPPED, METHOD, DatagramListener, Unframer, framed
+from ssbfast.net.forward.datagrams import DROPPED, METHOD, DatagramListener, Flow, Unframer, framed, victim_of
 from ssbfast.net.forward.failures import Complaint
 from ssbfast.net.forward.service import NO_SERVICE, Offered, Service, look_for
 from ssbfast.net.forward.tcp import METHOD as OPEN
@@ -184,6 +185,62 @@ async def test_one_flow_more_ends_the_one_that_was_silent_longest() -> None:
         ports = [program.transport.get_extra_info("sockname") for program in programs]
         assert list(at.listener._by_address) == [ports[0], ports[2], ports[3]]
         await eventually(lambda: len(at.server._flows._sockets) == 3)
+
+
+@pytest.mark.parametrize("end", ["listener", "server"])
+async def test_programs_that_ask_once_leave_a_lasting_flow_its_place(end: str) -> None:
+    async with way(per_peer=4 if end == "listener" else 1000) as at, AsyncExitStack() as stack:
+        if end == "server":
+            at.server._flows._per_peer = 4
+        lasting = await stack.enter_async_context(udp_program(at.listener.place))
+        for _ in range(limits.FLOW_LASTING // 2):
+            lasting.send(b"lasting")
+            await lasting.read()
+        (flow,) = at.server._flows._sockets
+        for _ in range(8):
+            program = await stack.enter_async_context(udp_program(at.listener.place))
+            program.send(b"once")
+            await program.read()
+        assert flow in at.server._flows._sockets
+        lasting.send(b"again")
+        assert await lasting.read() == b"again"
+        assert flow in at.server._flows._sockets, "its answers come from the same address"
+
+
+def test_where_most_flows_are_lasting_the_one_that_was_silent_longest_goes() -> None:
+    flows = [cast(Flow, SimpleNamespace(carried=carried)) for carried in (8, 1, 8, 8, 9)]
+    assert victim_of(flows) is flows[0], "one that lasts no longer would keep its place for ever"
+    assert victim_of(flows[:4]) is flows[1]
+
+
+async def test_more_flows_than_can_be_answered_do_not_end_each_other() -> None:
+    async with way(echoes=False, per_peer=3) as at, AsyncExitStack() as stack:
+        programs = [await stack.enter_async_context(udp_program(at.listener.place)) for _ in range(4)]
+        for number, program in enumerate(programs):
+            program.send(b"%d" % number)
+        await eventually(lambda: at.listener.dropped == 1)
+        await eventually(lambda: at.service.got.qsize() == 3)
+        asked = [at.service.got.get_nowait() for _ in range(3)]
+        assert sorted(datagram for datagram, _ in asked) == [b"0", b"1", b"2"]
+        assert [one.reason for one in at.told] == [DROPPED]
+        for datagram, address in asked:
+            at.service.send(datagram, address)
+        for number in range(3):
+            assert await programs[number].read() == b"%d" % number
+        programs[3].send(b"3")
+        assert await at.service.read() == b"3", "those that are answered give way"
+
+
+async def test_a_flow_that_is_never_answered_gives_way_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with way(echoes=False, per_peer=1) as at, AsyncExitStack() as stack:
+        one, other = [await stack.enter_async_context(udp_program(at.listener.place)) for _ in range(2)]
+        one.send(b"one")
+        assert await at.service.read() == b"one"
+        other.send(b"dropped")
+        await eventually(lambda: at.listener.dropped)
+        monkeypatch.setattr(limits, "FLOW_ANSWER_SECONDS", 0.0)
+        other.send(b"other")
+        assert await at.service.read() == b"other"
 
 
 async def test_a_key_has_no_more_flows_than_its_share_at_the_server() -> None:
