@@ -28,10 +28,23 @@ def bridge(street: LabPrograms, place: Side, name: str, index: int, address: str
     return name
 
 
-def test_peers_on_one_lan_meet_whatever_else_their_machines_have(tmp_path: Path) -> None:
+def vpn(street: LabPrograms, place: Side, address: str) -> None:
+    """The default route has another address than the LAN's, so that the room's sessions come from that, too."""
+    lan = street.lab.address(place)
+    bridge(street, place, "wg0", 300, f"{address}/32")
+    router = lan.rpartition(".")[0] + ".1"
+    street.lab.run(place, ["ip", "route", "replace", "default", "via", router, "src", address])
+    street.lab.run("NA", ["ip", "route", "add", f"{address}/32", "via", lan])
+
+
+@pytest.mark.parametrize("with_vpn", [False, True])
+def test_peers_on_one_lan_meet_whatever_else_their_machines_have(with_vpn: bool, tmp_path: Path) -> None:
     with lab_programs(tmp_path, "port", same_lan=True) as street:
         bridges(street, "A")
         bridges(street, "B")
+        if with_vpn:
+            vpn(street, "A", "10.77.0.1")
+            vpn(street, "B", "10.77.0.2")
         street.room()
         street.listen("A")
         caller, port = street.connect("B")
