@@ -337,6 +337,18 @@ what follows are more."""
 FLOW_ANSWER_SECONDS: Final = 0.5
 """A flow that waits for its first answer so long may lose its place to another one of the same port."""
 
+FLOW_QUEUE: Final = 512
+"""Datagrams of all flows of a session that wait to leave on its direct path: 100 ms of 5,000 a second, 700 KB. Then the
+oldest is dropped for the newest."""
+
+FLOW_BATCH: Final = 2 * FLOW_QUEUE
+"""Datagrams of flows that are taken from one reading of a direct path's socket, 5 ms: tiny ones come by the hundreds
+in a packet. What comes beyond is dropped."""
+
+FLOW_LONG_LOST: Final = 16
+"""So many longer datagrams than `DIRECT_DATAGRAM_LEAST` lost, and none arrived between them: the path may have become
+narrower. Where half of all are lost by chance it is one case in 65,000."""
+
 FLOW_PAUSE_SECONDS: Final = 1.0
 """After a flow was refused no other is asked for: else each datagram would ask."""
 
@@ -672,6 +684,9 @@ UDP_BUFFER: Final = 1 * MiB
 UDP_DATAGRAM: Final = 2048
 """Bytes of a received datagram; QUIC's and ours are smaller, and longer ones are cut and then refused."""
 
+UDP_TURN_SECONDS: Final = 0.004
+"""After so long of them the other sockets get their turn: a packet may hold hundreds of frames for nothing."""
+
 CARRIER_WINDOW: Final = 1 * MiB
 """W: bytes of a session that its sender keeps until they are acknowledged, so that another carrier can go on."""
 
@@ -754,6 +769,9 @@ DIRECT_DATAGRAM: Final = 1400
 
 DIRECT_DATAGRAM_LEAST: Final = 1200
 """The same where nothing longer passed: QUIC asks every path for it (RFC 9000, section 14)."""
+
+DIRECT_DATAGRAM_FRAME: Final = 65_535
+"""The longest DATAGRAM frame that we let the other end send (RFC 9221, section 3): any that fits into a packet."""
 
 DIRECT_EARLY: Final = 16 * KiB
 """What a QUIC stream may bring before the proofs, and a new one before its credit grows: a first congestion window."""

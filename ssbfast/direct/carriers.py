@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ssbfast import native
@@ -173,6 +173,8 @@ class DirectCarrier:
         self.number: int | None = None
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.path: DirectPath | None = None
+        self.take_datagrams: Callable[[list[bytes]], None] | None = None
+        """Takes the datagrams that come; None: they are dropped."""
         self._session = session
         self._owner = owner
 
@@ -265,6 +267,10 @@ class DirectCarrier:
 
     def path_stream_reset(self, path: DirectPath, stream: int) -> None:
         self._owner.stream_reset(self, stream)
+
+    def path_datagrams(self, path: DirectPath, datagrams: list[bytes]) -> None:
+        if self.take_datagrams is not None:
+            self.take_datagrams(datagrams)
 
     def path_heard(self, path: DirectPath) -> None:
         if self.number is not None:

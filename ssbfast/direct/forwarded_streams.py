@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ssbfast import limits
 from ssbfast.direct.carriers import DirectCarrier
+from ssbfast.direct.forwarded_datagrams import ForwardedDatagrams
 from ssbfast.direct.forwarded_stream import DirectStream, head_of, split_head
 from ssbfast.errors import CarrierError, LimitError, MuxRPCError, SessionEndedError, SSBError
 from ssbfast.wire.direct import signaling
@@ -42,6 +43,8 @@ class DirectForwards:
         service: Callable[[], DirectService | None],
         is_stranded: Callable[[], bool] = lambda: False,
     ) -> None:
+        self.datagrams = ForwardedDatagrams(peer)
+        """Flows of UDP services that go by the same path."""
         self._loop = asyncio.get_running_loop()
         self._peer = peer
         self._role = role
@@ -70,7 +73,7 @@ class DirectForwards:
     def moved(self) -> tuple[int, int]:
         """Bytes that went by direct paths so far: received and sent. What was sent again counts again."""
         path = None if self._carrier is None else self._carrier.path
-        return self._received, self._sent + (0 if path is None else path.stream_bytes)
+        return self._received + self.datagrams.received, self._sent + (0 if path is None else path.stream_bytes)
 
     @property
     def connections(self) -> int:
@@ -100,9 +103,11 @@ class DirectForwards:
     def path_up(self, carrier: DirectCarrier) -> None:
         self._carrier = carrier
         self._streams = CarriedStreams(self._role)
+        self.datagrams.path_up(carrier)
 
     def path_over(self) -> None:
         carrier, self._carrier = self._carrier, None
+        self.datagrams.path_over()
         self._heads.clear()
         if carrier is None:
             return

@@ -2,9 +2,10 @@
 
 aioquic doubles its receive windows to any size, read or not, and makes room for a gap at once: a few small
 packets with far offsets would take all memory. Here a window is a fixed length beyond what has been delivered, for
-each stream and for all of them together, and tiny before the proofs. That takes overriding methods that aioquic does
-not document; `CHECKED` has them looked for when this is imported, and tests/direct/test_hostile.py has them at
-work.
+each stream and for all of them together, and tiny before the proofs. Datagrams (RFC 9221), which it queues without
+bound and in front of all streams, are bounded here and leave every other packet to streams that wait. That takes
+overriding methods that aioquic does not document; `CHECKED` has them looked for when this is imported, and
+tests/direct/test_hostile.py and test_quic_datagrams.py have them at work.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from ssbfast.errors import DirectUnavailableError
 from ssbfast.net.logs import silence
 
 try:
+    from aioquic.buffer import size_uint_var
     from aioquic.quic.configuration import QuicConfiguration
     from aioquic.quic.connection import (
         CONNECTION_LIMIT_FRAME_CAPACITY,
@@ -26,14 +28,14 @@ try:
     )
     from aioquic.quic.events import ConnectionTerminated
     from aioquic.quic.packet import QuicFrameType, QuicProtocolVersion
-    from aioquic.quic.packet_builder import QuicPacketBuilder
-    from aioquic.quic.recovery import QuicPacketSpace
+    from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder, QuicPacketBuilderStop
+    from aioquic.quic.recovery import QuicPacketPacer, QuicPacketSpace
     from aioquic.quic.stream import QuicStream
     from aioquic.tls import Epoch
 except ImportError as error:
     raise DirectUnavailableError from error
 
-CHECKED: Final = ("_write_connection_limits", "_write_stream_limits", "get_peer_address")
+CHECKED: Final = ("_write_connection_limits", "_write_datagram_frame", "_write_stream_limits", "get_peer_address")
 if not all(hasattr(QuicConnection, name) for name in CHECKED):
     raise DirectUnavailableError
 
@@ -42,6 +44,15 @@ silence("quic")
 
 VERSION: Final = int(QuicProtocolVersion.VERSION_1)
 ALPN: Final = "ssbfast-direct/1"
+
+DATAGRAMS: Final = -1
+"""The key of `Connection.waiting` for long datagrams that do not arrive: no stream has it."""
+
+_FRAME: Final = 3
+"""Bytes in front of a datagram in its frame at most: type and length."""
+
+_PACKET: Final = 3 + 16
+"""Bytes around the frames of a packet, beside the connection id: flags, packet number, tag."""
 
 
 class Connection(QuicConnection):
@@ -54,6 +65,9 @@ class Connection(QuicConnection):
         super().__init__(configuration=configuration, original_destination_connection_id=connection_id)
         self._window = self._stream_window = limits.DIRECT_EARLY
         self._seen_used = -1
+        self._loss._pacer = _Pacer(max_datagram_size=self._max_datagram_size)
+        self._datagram_packet = -1  # number of the last packet with a datagram in it
+        self._long_lost = 0  # long datagrams in succession that were lost
         for limit in (self._local_max_streams_bidi, self._local_max_streams_uni):
             limit.value = limit.sent = 1
 
@@ -99,10 +113,30 @@ class Connection(QuicConnection):
         found = self._streams.get(stream)
         return 0 if found is None else _unsent(found)
 
+    @property
+    def datagram_room(self) -> int:
+        """Bytes of the longest datagram that a packet takes; 0 where the other end knows no datagrams."""
+        theirs = self._remote_max_datagram_frame_size or 0
+        ours = self._max_datagram_size - _PACKET - len(self._peer_cid.cid)
+        return max(0, min(theirs, ours) - _FRAME)
+
+    def send_datagram(self, data: bytes) -> bool:
+        """Queue a datagram, of `datagram_room` bytes at most; return False when the oldest one was dropped for it."""
+        waiting = self._datagrams_pending
+        is_full = len(waiting) >= limits.FLOW_QUEUE
+        if is_full:
+            waiting.popleft()
+        self.send_datagram_frame(data)
+        return not is_full
+
     def waiting(self) -> dict[int, int]:
-        """Return the offset of the oldest byte that was sent and not acknowledged, for each stream that has one."""
+        """Return the offset of the oldest byte that was sent and not acknowledged, for each stream that has one.
+
+        Long datagrams of which none has arrived for a while count as one more, `DATAGRAMS`.
+        """
+        oldest = {DATAGRAMS: 0} if self._long_lost >= limits.FLOW_LONG_LOST else {}
         senders = {number: stream.sender for number, stream in self._streams.items()}
-        return {
+        return oldest | {
             number: sender._buffer_start
             for number, sender in senders.items()
             if sender._reset_error_code is None and sender._buffer_start < sender.highest_offset
@@ -145,6 +179,39 @@ class Connection(QuicConnection):
             buffer.push_uint_var(stream.max_stream_data_local)
             stream.max_stream_data_local_sent = stream.max_stream_data_local
 
+    def _write_datagram_frame(self, builder: QuicPacketBuilder, data: bytes, frame_type: QuicFrameType) -> bool:
+        packet = builder.packet_number
+        if packet == self._datagram_packet + 1 and any(map(self._may_send, self._streams.values())):
+            self._datagram_packet = -1  # once: the next packet takes one, whatever became of this
+            raise QuicPacketBuilderStop
+        capacity = 1 + size_uint_var(len(data)) + len(data)
+        is_long = capacity > limits.DIRECT_DATAGRAM_LEAST - _PACKET - len(self._peer_cid.cid)
+        buffer = builder.start_frame(frame_type, capacity, self._on_long_datagram if is_long else None)
+        buffer.push_uint_var(len(data))
+        buffer.push_bytes(data)
+        self._datagram_packet = packet
+        return True
+
+    def _on_long_datagram(self, delivery: QuicDeliveryState) -> None:
+        self._long_lost = 0 if delivery is QuicDeliveryState.ACKED else self._long_lost + 1
+
+    def _may_send(self, stream: QuicStream) -> bool:
+        """Return whether bytes of a stream wait that its credit lets go."""
+        sender = stream.sender
+        if stream.is_blocked or sender.buffer_is_empty or sender._reset_error_code is not None:
+            return False
+        credit = sender.highest_offset + self._remote_max_data - self._remote_max_data_used
+        return sender.next_offset < min(sender._buffer_stop, credit, stream.max_stream_data_remote)
+
+
+class _Pacer(QuicPacketPacer):
+    """aioquic's pacing with bursts of what one wake-up reads: its 16 packets are too few where wake-ups come late."""
+
+    def update_rate(self, congestion_window: int, smoothed_rtt: float) -> None:
+        super().update_rate(congestion_window, smoothed_rtt)
+        burst = min(congestion_window // 4, limits.UDP_BATCH * self._max_datagram_size)
+        self.bucket_max = max(self.bucket_max, burst * smoothed_rtt / congestion_window)
+
 
 def _unsent(stream: QuicStream) -> int:
     sender = stream.sender
@@ -177,4 +244,5 @@ def _configuration(*, is_client: bool, datagram: int) -> QuicConfiguration:
         max_data=2 * limits.DIRECT_EARLY,
         max_stream_data=limits.DIRECT_EARLY,
         max_datagram_size=datagram,
+        max_datagram_frame_size=limits.DIRECT_DATAGRAM_FRAME,
     )

@@ -5,6 +5,8 @@ Streams
     2, 3                the bytes of the session: 2 from the caller, 3 from the target
     4, 8 … and 1, 5 …   forwarded TCP connections, opened by the caller and by the target
 
+Beside them go datagrams of UDP services, where both ends know them (RFC 9221): see `wire/direct/flows.py`.
+
 The caller trusts one certificate, which came through the session, and says the first proof; the target knows one
 connection id, drops all that is not for it before anything is parsed, and answers a right proof with its own. Until
 both have passed nothing else may come. What comes wrong ends the path, and the path only.
@@ -59,6 +61,9 @@ class DirectHandler(Protocol):
     def path_stream_reset(self, path: DirectPath, stream: int) -> None:
         """Note that the other end has cut a forwarded connection, both ways: nothing more comes or goes."""
 
+    def path_datagrams(self, path: DirectPath, datagrams: list[bytes]) -> None:
+        """Take datagrams that have come, behind the bytes that came with them."""
+
     def path_heard(self, path: DirectPath) -> None:
         """Note that something authentic has come; at most once a batch, and before what it brings."""
 
@@ -90,7 +95,7 @@ class DirectPath:
         self._newest = -1
         self._pinging = False
         self.stream_bytes = 0
-        """Bytes that forwarded connections have sent."""
+        """Bytes that forwarded connections and datagrams have sent."""
         self._started = self._ready = False
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -169,8 +174,13 @@ class DirectPath:
         """Return the same of one stream; 0 when it is over."""
         return self._quic.unsent_of(stream)
 
+    @property
+    def datagram_room(self) -> int:
+        """Bytes of the longest datagram that can go now; 0 while none can."""
+        return self._quic.datagram_room if self._ready and not self._driver.ended else 0
+
     def waiting(self) -> dict[int, int]:
-        """Return the offset of the oldest byte that was sent and not acknowledged, for each stream that has one."""
+        """Return what has been sent and does not arrive: see `Connection.waiting`."""
         return {} if self._driver.ended else self._quic.waiting()
 
     # ------------------------------------------------------------ from the owner
@@ -225,6 +235,13 @@ class DirectPath:
             self.stream_bytes += len(data)
             self._send(stream, data, end)
 
+    def send_datagram(self, data: bytes) -> bool:
+        """Send a datagram of at most `datagram_room` bytes; it may be lost. Return False when the oldest one that
+        waited was dropped for it."""
+        self.stream_bytes += len(data)
+        self._driver.transmit_soon()
+        return self._quic.send_datagram(data)
+
     def reset_stream(self, stream: int) -> None:
         """Cut a forwarded connection both ways. Harmless when it is over."""
         if self._driver.ended or stream in self._cut:
@@ -265,17 +282,22 @@ class DirectPath:
                 handler.path_heard(self)
         chunks: dict[int, list[bytes]] = {}
         finished: set[int] = set()
+        datagrams: list[bytes] = []
         while (event := quic.next_event()) is not None:
             if isinstance(event, events.StreamDataReceived):
                 chunks.setdefault(event.stream_id, []).append(event.data)
                 if event.end_stream:
                     finished.add(event.stream_id)
+            elif isinstance(event, events.DatagramFrameReceived):
+                datagrams.append(event.data)
             else:
                 self._handle_event(event)
         for stream, parts in chunks.items():
             if self._driver.ended:
                 return
             self._deliver(stream, parts[0] if len(parts) == 1 else b"".join(parts), stream in finished)
+        if datagrams and self.is_ready:  # else they have overtaken the proof, or there is none
+            handler.path_datagrams(self, datagrams)
 
     # ------------------------------------------------------------ inside
 

@@ -4,8 +4,8 @@
     0x20, 0x21      probes (`wire/direct/punch/probes.py`)
     bit 0x40 set    QUIC (RFC 9000, fixed bit)
 
-A wake-up reads up to `UDP_BATCH` datagrams before QUIC makes its pass over them: one pass costs more than the
-parsing of a datagram. A datagram that the network refuses is lost: nothing is raised.
+A wake-up reads up to `UDP_BATCH` datagrams, for `UDP_TURN_SECONDS` at most, before QUIC makes its pass over them: one
+pass costs more than the parsing of a datagram. A datagram that the network refuses is lost: nothing is raised.
 """
 
 from __future__ import annotations
@@ -128,6 +128,7 @@ class UdpSocket:
 
     def _readable(self) -> None:
         was_quic = False
+        until = self._loop.time() + limits.UDP_TURN_SECONDS
         for _ in range(limits.UDP_BATCH):
             if self._closed:
                 return
@@ -138,6 +139,8 @@ class UdpSocket:
             except OSError:  # an ICMP error of something that we sent
                 continue
             was_quic |= self._dispatch(data, (source[0], source[1]))
+            if self._loop.time() > until:
+                break
         if was_quic and self.quic is not None:
             self.quic.batch_done()
 

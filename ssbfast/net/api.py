@@ -24,8 +24,31 @@ class DirectService(Protocol):
         """Take a connection of this `Peer` to the service of that name, or the first; False when it is not welcome."""
 
 
+class DirectDatagrams(Protocol):
+    """Flows of UDP services of one session that go by its direct path (`direct/forwarded_datagrams.py`)."""
+
+    def open(self, number: int, receive: Callable[[bytes], None]) -> bytes:
+        """Take the datagrams of a flow from now on; return what `send` wants to know of it.
+
+        number: what we write on its duplex. receive: gets each datagram.
+        """
+
+    def close(self, number: int) -> None:
+        """Drop what comes for a flow from now on."""
+
+    def takes(self, length: int) -> bool:
+        """Return whether a datagram of that length, with its head, can go now, by a path whose other end knows them."""
+
+    def send(self, head: bytes, datagram: bytes) -> bool:
+        """Send one that `takes` allows; return False when an older one was dropped for it. head: what `open` gave."""
+
+
 class DirectStreams(Protocol):
     """Connections of one session that go by its direct path, as far as it has one (`direct/forwarded_streams.py`)."""
+
+    @property
+    def datagrams(self) -> DirectDatagrams:
+        """Flows of UDP services."""
 
     @property
     def is_up(self) -> bool:

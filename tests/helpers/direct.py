@@ -49,6 +49,7 @@ class RecordingHandler:
         self.streams: dict[int, bytearray] = {}
         self.ended: set[int] = set()
         self.resets: list[int] = []
+        self.datagrams: list[bytes] = []
         self.heard = 0
         self.lost: list[tuple[bool, str]] = []
 
@@ -72,6 +73,10 @@ class RecordingHandler:
     def path_stream_reset(self, path: DirectPath, stream: int) -> None:
         self.log.append("reset")
         self.resets.append(stream)
+
+    def path_datagrams(self, path: DirectPath, datagrams: list[bytes]) -> None:
+        self.log.append("datagrams")
+        self.datagrams += datagrams
 
     def path_heard(self, path: DirectPath) -> None:
         self.heard += 1

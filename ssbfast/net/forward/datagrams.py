@@ -1,9 +1,9 @@
 """UDP services carried in a session: a flow for each address that a program sends from, a duplex for each flow.
 
 A datagram goes as its length (2 bytes, high first) and its bytes, in the duplex of `net/forward/window.py`, so its
-boundaries and order are kept. One that finds the way full is dropped, as UDP does: nothing waits behind it. A flow over
-which nothing goes for `FLOW_IDLE_SECONDS` ends. Where a key has as many flows as it may have, one more ends the one
-that was silent longest.
+boundaries and order are kept; or by the session's direct path as a datagram of QUIC, where that takes it. One that
+finds the way full is dropped, as UDP does: nothing waits behind it. A flow over which nothing goes for
+`FLOW_IDLE_SECONDS` ends. Where a key has as many flows as it may have, one more ends the one that was silent longest.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Protocol, cast
 
-from ssbfast import limits
+from ssbfast import limits, native
 from ssbfast.errors import LocalProtocolError, MuxRPCError, RemoteError, SSBError
 from ssbfast.ids import FeedId
-from ssbfast.net.api import Api
+from ssbfast.net.api import Api, DirectDatagrams
+from ssbfast.net.duplex_transport import DuplexSession
 from ssbfast.net.endpoints import Endpoint, UdpEndpoint
 from ssbfast.net.forward import service
 from ssbfast.net.forward.failures import Complaint, Complaints
@@ -30,6 +31,7 @@ from ssbfast.net.name_lookup import resolve
 from ssbfast.net.peer import Peer
 from ssbfast.net.socket_names import bound_host
 from ssbfast.wire.muxrpc import Called
+from ssbfast.wire.muxrpc_body import encode_json
 
 METHOD: Final = "forward.datagrams"
 GONE: Final = "the service is not offered any more"
@@ -37,6 +39,9 @@ TOO_MANY: Final = "too many flows"
 IDLE: Final = "the flow is over"
 REPLACED: Final = "a newer flow took its place"
 DROPPED: Final = "more datagrams come than the path takes: some are dropped"
+_KNOWN: Final = "datagrams"
+"""The item of a flow by which its other end says that it takes datagrams of a direct path."""
+
 _HEAD: Final = 2
 _BATCH: Final = 0 if sys.platform == "win32" else 63  # where the loop has a read under way, a second one gets in front
 _BUFFER: Final = memoryview(bytearray(65_536))
@@ -129,6 +134,23 @@ class FlowOwner(Protocol):
         """Note, once, that it is over. error: the other end's."""
 
 
+class _FlowTransport(WindowedTransport):
+    """The duplex of a flow."""
+
+    def __init__(self, carrier: DuplexSession, req: int, flow: Flow) -> None:
+        self._flow = flow
+        super().__init__(carrier, req, flow)
+
+    def say_known(self) -> None:
+        """Tell the opener that the flow is known here."""
+        self._queue(native.STREAM | native.JSON, encode_json({_KNOWN: True}))
+
+    def item(self, value: Any) -> None:
+        if isinstance(value, dict) and value.get(_KNOWN) is True:
+            self._flow.known_there = True
+        super().item(value)
+
+
 class Flow(asyncio.Protocol):
     """One end of a flow; towards the duplex it is the protocol.
 
@@ -138,12 +160,17 @@ class Flow(asyncio.Protocol):
         used: When a datagram went one way or the other, by the loop's clock.
         carried: Datagrams so far, both ways.
         deliver: Takes the datagrams of the peer.
+        known_there: Whether the other end takes datagrams of a direct path for it.
     """
 
     def __init__(self, owner: FlowOwner, peer: Peer, deliver: Callable[[bytes], None]) -> None:
         self.peer = peer
         self.deliver = deliver
         self.got = False
+        self.known_there = False
+        self._direct: DirectDatagrams | None = None
+        self._head = b""
+        self._number = 0
         self._owner = owner
         self._unframer = Unframer()
         self._turn: asyncio.Handle | None = None  # in which it delivers what has come
@@ -156,10 +183,23 @@ class Flow(asyncio.Protocol):
 
     def carry(self, req: int) -> WindowedTransport:
         """Be carried by the stream `req` of the session."""
-        return WindowedTransport(self.peer, req, self)
+        if self.peer.forwards is not None:
+            self._direct, self._number = self.peer.forwards.datagrams, req
+            self._head = self._direct.open(req, self._take)
+        transport = _FlowTransport(self.peer, req, self)
+        if self._direct is not None and req < 0:
+            self.known_there = True  # the other end has opened it
+            transport.say_known()
+        return transport
 
     def send(self, datagram: bytes) -> None:
         """Send a datagram to the peer, or drop it when the way is full."""
+        direct = self._direct if self.known_there and not self._transport.is_closing() else None
+        if direct is not None and direct.takes(len(self._head) + len(datagram)):
+            self._note_use()
+            if not direct.send(self._head, datagram):
+                self.drop()
+            return
         if self._transport.is_closing() or self._transport.is_full:
             self.drop()
             return
@@ -203,6 +243,8 @@ class Flow(asyncio.Protocol):
         self._timer.cancel()
         if self._turn is not None:
             self._turn.cancel()
+        if self._direct is not None:
+            self._direct.close(self._number)
         self._owner.on_ended(self, exc)
 
     # ------------------------------------------------------------ inside
@@ -213,8 +255,7 @@ class Flow(asyncio.Protocol):
         left = limits.FLOW_TURN
         try:
             for datagram in itertools.islice(self._unframer.whole(), left):
-                self._note_use()
-                self.deliver(datagram)
+                self._take(datagram)
                 left -= 1
         except MuxRPCError as error:
             self.reset(str(error))
@@ -224,6 +265,11 @@ class Flow(asyncio.Protocol):
         elif self._has_ended:
             self.close()
         self._transport.waiting(len(self._unframer))
+
+    def _take(self, datagram: bytes) -> None:
+        self.got = True
+        self._note_use()
+        self.deliver(datagram)
 
     def _note_use(self) -> None:
         self.used = self._loop.time()

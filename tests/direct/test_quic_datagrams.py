@@ -1,0 +1,159 @@
+"""Datagrams beside the streams of a direct path: what is agreed upon, bounded queues, and turns."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from ssbfast import limits
+from tests.helpers.direct import PathPair, direct, raw_caller
+from tests.helpers.rawpeer import eventually, settle
+
+from aioquic.quic.events import PingAcknowledged  # isort: skip
+from aioquic.quic.packet_builder import QuicDeliveryState  # isort: skip
+from ssbfast.direct.quic_connection import DATAGRAMS  # isort: skip
+
+
+async def test_datagrams_of_all_lengths_pass_both_ways_in_order() -> None:
+    async with direct() as ends:
+        room = ends.caller.datagram_room
+        assert room == ends.target.datagram_room == limits.DIRECT_DATAGRAM - 8 - 3 - 16 - 3
+        sent = [bytes([n % 251]) * n for n in (0, 1, 2, 62, 63, 64, 65, 1000, room - 1, room)] * 3
+        for path in (ends.caller, ends.target):
+            assert all([path.send_datagram(data) for data in sent])
+        await eventually(lambda: len(ends.here.datagrams) == len(ends.there.datagrams) == len(sent))
+        assert ends.here.datagrams == ends.there.datagrams == sent
+
+
+@pytest.mark.parametrize("old", ["caller", "target"])
+async def test_an_end_that_knows_no_datagrams_is_sent_none(old: str) -> None:
+    ends = PathPair()
+    getattr(ends, old)._quic._configuration.max_datagram_frame_size = None
+    try:
+        ends.start()
+        await ends.ready()
+        new = ends.target if old == "caller" else ends.caller
+        assert new.datagram_room == 0
+        ends.caller.send_data(b"x")
+        await eventually(lambda: ends.there.data)
+    finally:
+        await ends.close()
+
+
+async def test_none_go_before_the_proofs_and_after_the_end() -> None:
+    ends = PathPair()
+    assert ends.caller.datagram_room == 0
+    try:
+        ends.start()
+        await ends.ready()
+        assert ends.caller.datagram_room
+        ends.caller.close()
+        assert ends.caller.datagram_room == 0
+    finally:
+        await ends.close()
+
+
+async def test_what_comes_before_the_proof_is_dropped() -> None:
+    async with raw_caller() as raw:
+        await raw.connect()
+        for _ in range(100):
+            raw.quic.send_datagram_frame(b"early")
+        raw.quic.send_ping(1)
+        raw.driver.transmit_soon()
+        await eventually(lambda: any(isinstance(event, PingAcknowledged) for event in raw.events))
+        await settle()
+        assert raw.there.log == [] and raw.target._quic.datagram_room and not raw.target.datagram_room
+        raw.write(0, raw.proof)
+        await eventually(lambda: raw.there.ready)
+        raw.quic.send_datagram_frame(b"late")
+        raw.driver.transmit_soon()
+        await eventually(lambda: raw.there.datagrams)
+        assert raw.there.datagrams == [b"late"] and raw.target.datagram_room
+
+
+async def test_the_oldest_of_a_full_queue_are_dropped() -> None:
+    count = limits.FLOW_QUEUE + 40
+    async with direct() as ends:
+        kept = [ends.caller.send_datagram(number.to_bytes(4, "big")) for number in range(count)]
+        assert kept == [True] * limits.FLOW_QUEUE + [False] * 40
+        assert len(ends.caller._quic._datagrams_pending) == limits.FLOW_QUEUE
+        await eventually(lambda: len(ends.there.datagrams) == limits.FLOW_QUEUE)
+        assert [int.from_bytes(data, "big") for data in ends.there.datagrams] == list(range(40, count))
+
+
+async def test_streams_that_wait_get_every_other_packet() -> None:
+    """Without that, a full queue of datagrams would hold up the session as long as it is full."""
+    async with direct() as ends:
+        order: list[str] = []
+        quic = ends.target._quic
+        frames = quic._QuicConnection__frame_handlers
+        for names, kind in ((range(0x08, 0x10), "stream"), ((0x31,), "datagram")):
+            for name in names:
+                handler, epochs = frames[name]
+
+                def note(*args: object, kind: str = kind, handler: object = handler) -> None:
+                    order.append(kind)
+                    handler(*args)  # type: ignore[operator]
+
+                frames[name] = (note, epochs)
+        long = bytes(ends.caller.datagram_room)
+        for _ in range(40):
+            ends.caller.send_datagram(long)
+        ends.caller.send_data(bytes(20_000))
+        await eventually(lambda: len(ends.there.datagrams) == 40 and len(ends.there.data) == 20_000)
+        busy = order[: len(order) - order[::-1].index("stream")]
+        assert order[0] == "datagram" and busy.count("datagram") > 10
+        assert ("datagram", "datagram") not in set(itertools.pairwise(busy)), order
+
+
+async def test_long_datagrams_that_never_arrive_are_told() -> None:
+    async with direct() as ends:
+        quic = ends.caller._quic
+        assert DATAGRAMS not in ends.caller.waiting()
+        short, long = limits.DIRECT_DATAGRAM_LEAST - 8 - 3 - 16 - 3, limits.DIRECT_DATAGRAM_LEAST - 8 - 3 - 16 - 2
+        whole = ends.sockets[0].send
+        ends.sockets[0].send = lambda data, to: len(data) > limits.DIRECT_DATAGRAM_LEAST or whole(data, to)  # type: ignore[method-assign]
+        for number in range(limits.FLOW_LONG_LOST):
+            assert DATAGRAMS not in ends.caller.waiting(), number
+            ends.caller.send_datagram(bytes(long))
+            await eventually(lambda number=number: quic._long_lost > number)  # type: ignore[misc]
+            ends.caller.send_datagram(bytes(short))
+        assert DATAGRAMS in ends.caller.waiting()
+        ends.sockets[0].send = whole  # type: ignore[method-assign]
+        ends.caller.send_datagram(bytes(long))
+        await eventually(lambda: DATAGRAMS not in ends.caller.waiting())
+        assert bytes(long) in ends.there.datagrams and bytes(short) in ends.there.datagrams
+
+
+async def test_short_datagrams_that_are_lost_say_nothing_of_the_path() -> None:
+    async with direct() as ends:
+        quic = ends.caller._quic
+        quic._on_long_datagram(QuicDeliveryState.LOST)
+        ends.caller.send_datagram(b"short")
+        await eventually(lambda: ends.there.datagrams)
+        await settle()
+        assert quic._long_lost == 1
+
+
+async def test_a_hundred_thousand_for_nothing_do_not_hold_up_the_path_beside() -> None:
+    """Memory stays that of one turn, and after each turn the other path's datagrams come."""
+    async with direct() as friend, raw_caller() as raw:
+        await raw.prove()
+        here = friend.caller
+        most = sent = 0
+        answers = 0
+        while sent < 100_000:
+            for _ in range(2000):
+                raw.quic.send_datagram_frame(b"?")
+            sent += 2000
+            raw.driver.transmit_soon()
+            here.send_datagram(b"%d" % answers)
+            await eventually(lambda n=answers: len(friend.there.datagrams) > n)  # type: ignore[misc]
+            answers += 1
+            most = max(most, len(raw.target._quic._events))
+            await eventually(lambda: not raw.quic._datagrams_pending)
+            raw.there.datagrams.clear()
+            raw.there.log.clear()
+        assert friend.there.datagrams == [b"%d" % n for n in range(answers)]
+        assert most == 0 and not raw.there.lost
