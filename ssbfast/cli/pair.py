@@ -31,6 +31,8 @@ T = TypeVar("T")
 _SAME: Final = "the same command"
 """What is done again after a fault; for words it is the ticket that they led to."""
 
+_MAY_BE_OVER: Final = "if the words were right, they hold no more"
+
 _NOT_NOW: Final = "your friend's machine cannot write it down now, and the ticket holds on: try again later"
 
 FRIEND: Final = "friend"
@@ -89,7 +91,7 @@ def pair(
         room = _room_of(ticket, room, data)
         me = _ready(data)
         with progress("Looking for the words in the room"):
-            ticket = _run(_find(me, ticket.words, room, network), "if the words were right, they hold no more")
+            ticket = _run(_find(me, ticket.words, room, network), _MAY_BE_OVER)
         again = f"`ssbfast pair {ticket}{data_flag(data)}`"
     else:
         if room is not None:
@@ -209,6 +211,9 @@ async def _find(me: Keypair, words: Words, room: RoomAddress, network: NetworkId
     async with RoomClient(me, network=network) as client:
         try:
             joined = await client.join(room.text, announce=False, attendants=False, stay=False)
+        except SSBError as error:
+            raise in_room(room, error) from error
+        try:
             return await client.find_ticket(joined, words)
         except SSBError as error:
             raise _wrong_words(error, room) from error
@@ -221,7 +226,9 @@ def _wrong_words(error: SSBError, room: RoomAddress) -> SSBError:
     if str(error) == NOT_THERE:
         where = f"room {room.portal.short}"
         return RefusedError(f"no peer in {where} waits for these words: the first is wrong, or they hold no more")
-    return in_room(room, error)
+    if isinstance(error, RefusedError):
+        return in_room(room, error)
+    return SSBError(f"{in_room(room, error)}; {_MAY_BE_OVER}: ask for new ones")
 
 
 async def _take(

@@ -65,7 +65,7 @@ from ssbfast.wire.http_auth import is_nonce, new_nonce, solve
 from ssbfast.wire.muxrpc import Called
 from ssbfast.wire.pairing import Taken, Ticket
 from ssbfast.wire.private_tunnel import PrivateTunnelAddress
-from ssbfast.wire.words import Words
+from ssbfast.wire.words import WRONG, Words
 
 _WEB_INVITES = ("https:", "http:", "ssb:")
 
@@ -520,7 +520,10 @@ class RoomClient:
             raise RefusedError("these words are your own: they are for another peer")
         guest = Peer(path="tunnel", portal=room.id)
         try:
-            await self._open_tunnel(room, target, None, guest, me=words.key(room.id, target))
+            try:
+                await self._open_tunnel(room, target, None, guest, me=words.key(room.id, target))
+            except RefusedError:
+                raise RefusedError(WRONG) from None
             return await ask_for_ticket(guest, words, room.id, target)
         finally:
             await guest.close()

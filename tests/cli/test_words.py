@@ -6,6 +6,7 @@ import asyncio
 import shlex
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,8 +17,10 @@ from ssbfast.keys import load_secret
 from ssbfast.room.roles import Mode
 from ssbfast.store.peer_store import Store
 from ssbfast.wire import words as words_module
+from ssbfast.wire.words import CONFIRM
 from tests.cli.test_share import ROOM, House, house
 from tests.client.test_words import HAS_WORDS
+from tests.client.test_words import home as words_home
 from tests.helpers.commands import assert_unusable, printed, run_here
 from tests.helpers.commands_here import CommandHere
 from tests.helpers.require import require
@@ -134,6 +137,25 @@ async def test_what_goes_wrong_behind_the_words_leaves_a_ticket(tmp_path: Path) 
         _program, *command = shlex.split(reason.split("`")[-2])
         done = await asyncio.to_thread(run_here, *command)
         assert done.stdout.startswith("Paired with home ("), done
+
+
+async def test_words_that_get_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def silent(*_: Any) -> None:
+        await asyncio.sleep(60)
+
+    async with words_home(tmp_path / "home") as a:
+        words = await a.words()
+        given = f"{words}@{a.at.address}"
+        open_words = a.tickets._words
+        assert open_words is not None
+        with monkeypatch.context() as patch:
+            patch.setattr(limits, "PAIRING_SESSIONS", 0)
+            told = said(await asyncio.to_thread(run_here, "pair", given, "--data", str(tmp_path / "laptop")))
+            assert told == "the words are wrong, or hold no more: ask for new ones"
+        monkeypatch.setattr(limits, "CALL_SECONDS", 1.0)
+        open_words._api.call(CONFIRM)(silent)
+        told = said(await asyncio.to_thread(run_here, "pair", given, "--data", str(tmp_path / "laptop")))
+        assert told.endswith("no answer to pair.confirm; if the words were right, they hold no more: ask for new ones")
 
 
 async def test_the_room_of_words_by_its_name(tmp_path: Path) -> None:
