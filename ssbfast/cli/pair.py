@@ -184,7 +184,8 @@ def _check_time(ticket: Ticket) -> None:
     if ticket.ends <= time.time():
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(ticket.ends))
         now = time.strftime("%Y-%m-%d %H:%M")
-        raise RefusedError(f"the ticket expired at {when}, and this machine's clock says {now}: ask for another one")
+        told = f"the ticket expired at {when}, and this machine's clock says {now}"
+        raise RefusedError(f"{told}: ask for another one, or set the clock")
 
 
 def _check(target: FeedId, me: FeedId, nickname: str | None, data: Path) -> None:

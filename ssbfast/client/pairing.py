@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from ssbfast import limits
 from ssbfast.client.joined_room import JoinedRoom
-from ssbfast.client.words import CANCELLED, OpenWords, draw, withdraw_nameplate
+from ssbfast.client.words import CANCELLED, LOST, OpenWords, draw, withdraw_nameplate
 from ssbfast.errors import BadInputError, RefusedError, SSBError, StoreError
 from ssbfast.ids import FeedId
 from ssbfast.keys import Keypair
@@ -181,13 +181,15 @@ class Tickets:
         way, session = room_of_tickets(";".join(map(str, room.ways))), room.session
         async with self._making:  # words of one maker are one at a time
             words = await draw(session)
-            if self._words is not None:
-                await self._words.close(withdraw=self._words.room is not room)
             try:
                 ticket = await self.make(way, seconds)
             except BaseException:
                 session.background(withdraw_nameplate(session))
+                if self._words is not None and self._words.room is room:
+                    self._words.end(LOST, withdraw=False)  # the room has given their nameplate away
                 raise
+            if self._words is not None:
+                await self._words.close(withdraw=self._words.room is not room)
             self._words = OpenWords(words, ticket, room, session, self._in_thread, seconds, self._on_words_ended)
             return words, ticket
 

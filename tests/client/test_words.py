@@ -13,7 +13,7 @@ from ssbfast import limits
 from ssbfast.client import words as words_module
 from ssbfast.client.pairing import Paired
 from ssbfast.client.words import EXPIRED, GUESSED, LOST, ask_for_ticket
-from ssbfast.errors import BadInputError, LimitError, MissingExtraError, RefusedError, RemoteError, SSBError
+from ssbfast.errors import BadInputError, LimitError, MissingExtraError, RefusedError, RemoteError, SSBError, StoreError
 from ssbfast.ids import FeedId
 from ssbfast.keys import Keypair
 from ssbfast.net.peer import Peer
@@ -122,6 +122,26 @@ async def test_guesses_at_once_are_no_more(tmp_path: Path) -> None:
         for guest in guests:
             await guest.close()  # an answer that was heard is a guess, too
         await eventually(lambda: a.ended == [GUESSED])
+
+
+async def test_new_words_that_cannot_be_made_end_those_before_aloud(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The room has given their nameplate away for the new one: our user may not believe that they hold."""
+
+    def fails(*_: object) -> None:
+        raise StoreError("the disk is full")
+
+    async with home(tmp_path) as a:
+        c, words = await a.taker(), await a.words()
+        with monkeypatch.context() as patch:
+            patch.setattr(a.tickets._store, "add_ticket", fails)
+            with pytest.raises(StoreError):
+                await a.words()
+        assert a.ended == [LOST] and a.tickets.words is None
+        with pytest.raises(RefusedError):
+            await a.look(c, words)
+        await a.look(c, await a.words())
 
 
 async def test_a_session_guesses_once(tmp_path: Path) -> None:
