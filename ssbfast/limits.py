@@ -1266,6 +1266,9 @@ CONTROL_SECONDS: Final = 10.0
 PEER_SOCKETS: Final = 64
 """Processes of one data directory that have control sockets at a time, beside the one that holds the lock."""
 
+DIRECT_AFTER_SECONDS: Final = 2.0
+"""What the session of `connect --stdio` has before direct paths are loaded: ssh waits for its first bytes."""
+
 LENT_STREAMS: Final = 64
 """Connections that a process carries for commands beside it (`connect --stdio`). One more goes its own way."""
 

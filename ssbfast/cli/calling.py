@@ -175,7 +175,7 @@ class _Call:
                 for friend in friends:
                     friend.gate.event_received(event)
 
-            direct = await self.paths.open()
+            direct = await self.paths.open(after=limits.DIRECT_AFTER_SECONDS if self.stdio else 0.0)
             client = RoomClient(me, network=self.network, trust=trust, direct=direct, on_event=on_event)
             control = await stack.enter_async_context(ControlSocket.beside(self.data, self.command))
             await stack.enter_async_context(client)

@@ -18,7 +18,7 @@ from ssbfast.errors import BadInputError, DirectUnavailableError, MissingExtraEr
 
 if TYPE_CHECKING:
     from ssbfast.cli.output import Event
-    from ssbfast.client.direct_paths import Direct
+    from ssbfast.direct.options import Direct
     from ssbfast.ids import FeedId
     from ssbfast.net.endpoints import Endpoint
     from ssbfast.net.forward.datagrams import DatagramListener
@@ -106,26 +106,26 @@ class Paths:
     def only_direct(self) -> bool:
         return self.choice is PathChoice.DIRECT
 
-    async def open(self) -> Direct | None:
+    async def open(self, *, after: float = 0.0) -> Direct | None:
         """Return how direct paths are made; None: not at all. Warns when they cannot be made.
 
-        Raises MissingExtraError when they are wanted above all, BadInputError for a name that has no address.
+        after: see `Direct`; where no other path is allowed they are loaded now. Raises MissingExtraError when they are
+        wanted above all, BadInputError for a name that has no address.
         """
         if self.choice is PathChoice.TUNNEL:
             return None
+        from ssbfast.direct.options import Direct
+
+        after = 0.0 if self.only_direct else after
         try:
-            from ssbfast.client.direct_paths import Direct, ready
-        except ImportError:
-            raise DirectUnavailableError from None
-        try:
-            ready()
+            _look_for_them(at_once=not after)
         except MissingExtraError as error:
             if self.only_direct:
                 raise
             warn(f"through the room only: {error}")
             return None
         stun = tuple([await _resolve(server) for server in self.stun])
-        return Direct(stun=stun, birthday=self.birthday, keep=self.keep, required=self.only_direct)
+        return Direct(stun=stun, birthday=self.birthday, keep=self.keep, required=self.only_direct, after=after)
 
 
 PATH_PARAMETERS: Final = ("path", "stun", "birthday", "keep")
@@ -135,6 +135,18 @@ PATH_PARAMETERS: Final = ("path", "stun", "birthday", "keep")
 def paths_from(options: dict[str, Any]) -> Paths:
     choice = PathChoice(options.pop("path"))
     return Paths(choice, options.pop("stun"), options.pop("birthday"), options.pop("keep"))
+
+
+def _look_for_them(*, at_once: bool) -> None:
+    """Raise MissingExtraError when direct paths cannot be made. at_once: load what they need."""
+    from ssbfast.direct.options import may_be_ready
+
+    if at_once:
+        from ssbfast.client.direct_paths import ready
+
+        ready()
+    elif not may_be_ready():
+        raise DirectUnavailableError
 
 
 async def _resolve(server: Endpoint) -> tuple[str, int]:

@@ -15,16 +15,16 @@ import functools
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from ssbfast import limits
 from ssbfast.client.alias_visits import Visits
 from ssbfast.client.aliases import list_aliases, names_alias, register_alias, resolve_alias, revoke_alias
 from ssbfast.client.denial_names import DenialNames
-from ssbfast.client.direct_paths import Direct, DirectPaths
 from ssbfast.client.events import ClientEvents, tunnel_address
 from ssbfast.client.incoming_tunnels import SERVED, Answering, Arrivals, IncomingPeer, api_for_rooms
 from ssbfast.client.joined_room import Announce, JoinedRoom, KeyedEndpoint
+from ssbfast.client.later_paths import LaterPaths
 from ssbfast.client.pairing import Tickets, take_ticket
 from ssbfast.client.reconnect import keep
 from ssbfast.client.sign_in import Consent, serve_sign_in
@@ -33,7 +33,7 @@ from ssbfast.client.targets import Private, parse_target, ways_into, ways_to
 from ssbfast.client.tunnel_auth import Trust, not_dialled
 from ssbfast.client.web_invites import claim_invite
 from ssbfast.client.words import ask_for_ticket, find_target
-from ssbfast.direct.options import PreferredPath
+from ssbfast.direct.options import Direct, PreferredPath
 from ssbfast.direct.udp import Address
 from ssbfast.errors import (
     LocalProtocolError,
@@ -66,6 +66,9 @@ from ssbfast.wire.muxrpc import Called
 from ssbfast.wire.pairing import Taken, Ticket
 from ssbfast.wire.private_tunnel import PrivateTunnelAddress
 from ssbfast.wire.words import WRONG, Words
+
+if TYPE_CHECKING:
+    from ssbfast.client.direct_paths import DirectPaths
 
 _WEB_INVITES = ("https:", "http:", "ssb:")
 
@@ -152,7 +155,12 @@ class RoomClient:
             is_standby=None if direct is None else self._is_standby,
             tickets=tickets,
         )
-        self._direct = None if direct is None else self._paths(direct)
+        self._direct: DirectPaths | None = None
+        self._later: LaterPaths | None = None
+        if direct is not None and direct.after > 0:
+            self._later = LaterPaths(direct.after, functools.partial(self._begin_direct, direct))
+        elif direct is not None:
+            self._begin_direct(direct)
         self._names = DenialNames(self._room_of, self._on_named) if name_denials else None
         if trust is not None and trust.denials is not None:
             trust.denials.listen(self._on_denied)
@@ -174,6 +182,8 @@ class RoomClient:
         await self._visits.close()
         if self._names is not None:
             await self._names.close()
+        if self._later is not None:
+            await self._later.close()
         if self._direct is not None:
             self._direct.close()
         await asyncio.gather(*(room.leave() for room in list(self._kept)))
@@ -632,6 +642,8 @@ class RoomClient:
         Raises:
             RefusedError: There is no session with that peer, or this client allows direct paths alone.
         """
+        if self._later is not None:
+            await self._later.hurry()
         sessions = [one for one in self._inner if one.is_open and one.id == peer]
         if not sessions:
             raise RefusedError("there is no session with that peer")
@@ -639,8 +651,12 @@ class RoomClient:
 
     # ------------------------------------------------------------ direct paths
 
-    def _paths(self, direct: Direct) -> DirectPaths:
-        return DirectPaths(
+    def _begin_direct(self, direct: Direct) -> None:
+        """Make direct paths from now on."""
+        from ssbfast.client.direct_paths import DirectPaths
+
+        self._later = None
+        self._direct = DirectPaths(
             direct,
             reflectors=self._reflectors,
             used_addresses=self._used_addresses,
@@ -654,6 +670,8 @@ class RoomClient:
         """Take a session that may go on outside of the room, if the peer may hear our addresses."""
         if self._direct is not None:
             self._direct.session_opened(peer, role, may_meet=self._is_known(peer, verdict))
+        elif self._later is not None:
+            self._later.add(peer, lambda: self._may_leave(peer, role, verdict))
 
     def _is_known(self, peer: Peer, verdict: Verdict | None) -> bool:
         """Return whether a session may be here because we want its peer by name."""
@@ -669,6 +687,8 @@ class RoomClient:
         """Keep a peer that is no longer known by name, but stop telling it our addresses."""
         if self._direct is not None:
             self._direct.stay(peer)
+        elif self._later is not None:
+            self._later.drop(peer)
 
     def _on_call(self, peer: Peer, called: Called) -> bool:
         return self._direct is not None and self._direct.on_call(peer, called)
@@ -720,6 +740,8 @@ class RoomClient:
     def _on_departed(self, peer: Peer) -> None:
         if self._direct is not None:
             self._direct.session_closed(peer)
+        elif self._later is not None:
+            self._later.drop(peer)
         if peer not in self._inner:
             return
         self._inner.discard(peer)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import importlib.util
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -41,6 +42,8 @@ class Direct:
         keep: Seconds that a session with a peer that we follow lasts without a path: its machine may be asleep.
         required: Tell, too, when the other end knows nothing of direct paths.
         loopback: Use addresses of this machine, too (for tests and the demo).
+        after: Seconds that pass behind the first session before anything of direct paths is loaded, which takes half a
+            second; 0: it is loaded with the client.
     """
 
     stun: tuple[Address, ...] = ()
@@ -48,6 +51,12 @@ class Direct:
     keep: float = limits.SLEEP_KEEP_SECONDS
     required: bool = False
     loopback: bool = False
+    after: float = 0.0
+
+
+def may_be_ready() -> bool:
+    """Return whether what direct paths need is installed, without loading it."""
+    return all(importlib.util.find_spec(name) is not None for name in ("aioquic", "aioice", "ifaddr"))
 
 
 class PreferredPath(enum.Enum):

@@ -148,6 +148,23 @@ def test_nothing_heavy_is_loaded_for_it(scene: Scene) -> None:
     assert ended(process, b"hello") == (b"hello", b"[] True\n", 0)
 
 
+def test_direct_paths_are_not_loaded_before_the_first_bytes(scene: Scene) -> None:
+    code = """if True:
+        import sys
+        from ssbfast import limits
+        limits.DIRECT_AFTER_SECONDS = 3600.0
+        sys.argv[1:] = ["connect", "--stdio", "home.ssb"]
+        from ssbfast.cli.main import main
+        try:
+            main()
+        finally:
+            print("aioquic" in sys.modules, "ssbfast.client.direct_paths" in sys.modules, file=sys.stderr)
+    """
+    process = scene.python(["-c", code], "laptop", COLD)
+    threading.Thread(target=echo, args=(scene.accept(),), daemon=True).start()
+    assert ended(process, b"hello") == (b"hello", b"False False\n", 0)
+
+
 def test_the_service_may_end_first(scene: Scene) -> None:
     process = scene.run("home/ssh")
     with scene.accept() as wire:

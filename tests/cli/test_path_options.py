@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ssbfast.cli.path_options import PathGate
+from ssbfast.cli.path_options import PathChoice, PathGate, Paths
 from ssbfast.errors import SSBError
 from tests.helpers.rooms import feed
 
@@ -42,3 +42,11 @@ async def test_a_direct_path_that_cannot_be_ends_it() -> None:
     gate.event_received(event(1, "tunnel"))
     with pytest.raises(SSBError, match="because"):
         await gate.failed()
+
+
+async def test_direct_paths_may_be_loaded_later_unless_there_is_no_other() -> None:
+    pytest.importorskip("aioquic")
+    for choice, after in ((PathChoice.AUTO, 5.0), (PathChoice.DIRECT, 0.0)):
+        direct = await Paths(choice, (), False, 600.0).open(after=5.0)
+        assert direct is not None and direct.after == after
+    assert await Paths(PathChoice.TUNNEL, (), False, 600.0).open(after=5.0) is None
