@@ -61,8 +61,11 @@ class DirectForwards:
 
     @property
     def is_up(self) -> bool:
-        """True when there is a path for new connections: one that the other end has taken, too."""
-        return self._carrier is not None and self._peer.path == "direct"
+        """True when there is a path for new connections: the other end has taken it, too, and a stream is free.
+
+        Without one they go in the session, which goes by the same path.
+        """
+        return self._carrier is not None and self._peer.path == "direct" and not self._streams.is_full
 
     @property
     def is_idle(self) -> bool:

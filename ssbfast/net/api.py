@@ -52,7 +52,7 @@ class DirectStreams(Protocol):
 
     @property
     def is_up(self) -> bool:
-        """True when there is a path for new connections: one that the other end has taken, too."""
+        """True when there is a path for new connections: the other end has taken it, too, and a stream is free."""
 
     @property
     def is_idle(self) -> bool:

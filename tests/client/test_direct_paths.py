@@ -115,6 +115,26 @@ async def test_a_service_is_reached_by_its_name_on_the_direct_path_and_goes_on_b
             await service.close()
 
 
+async def test_connections_beyond_the_streams_of_a_path_go_in_the_session() -> None:
+    async with meeting() as met:
+        await met.path("direct")
+        forwards: Any = met.peer.forwards
+        forwards._streams._limit = 3
+        pairs = [await met.dial() for _ in range(5)]
+        assert forwards.connections == 3 and met.listener.traffic().open == 5
+        for client, service in pairs:
+            await client.send(b"there")
+            assert await service.read(5) == b"there"
+            await service.send(b"back")
+            assert await client.read(4) == b"back"
+        await pairs[0][0].close()
+        await pairs[0][1].close()
+        await eventually(lambda: forwards.connections == 2)
+        await met.dial()
+        assert forwards.connections == 3, "a free one is used"
+        assert met.peer.path == "direct" and not met.caller.named("closed")
+
+
 @pytest.mark.parametrize("upload", [True, False])
 @pytest.mark.slow
 async def test_forwards_of_before_and_during_arrive_whole(upload: bool) -> None:

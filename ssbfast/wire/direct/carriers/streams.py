@@ -190,7 +190,7 @@ class CarriedStreams:
     Numbers are QUIC's: 0, 4, 8 … the caller's (0 is for records), 1, 5, 9 … the target's; those of
     unidirectional streams are none.
 
-    role: our end. limit: how many of the peer's may be open at a time.
+    role: our end. limit: how many of either end may be open at a time.
     """
 
     __slots__ = ("_early", "_highest", "_limit", "_past", "_role", "_unseen", "_window", "open")
@@ -206,6 +206,11 @@ class CarriedStreams:
         self._early: dict[int, Record] = {}  # END of a stream that has not come yet: records overtake, too
         self._past: dict[int, tuple[float, CarriedStream]] = {}  # ours that are done, and since when
         self.open: dict[int, CarriedStream] = {}
+
+    @property
+    def is_full(self) -> bool:
+        """True while as many of ours are open as the other end accepts."""
+        return self._count(self._role) >= self._limit
 
     def begin(self, stream: int) -> CarriedStream:
         """Register a stream that we opened.
@@ -225,8 +230,7 @@ class CarriedStreams:
             raise CarrierError("no number for a new stream of the other end")
         self._unseen.discard(stream)
         early = self._early.pop(stream, None)
-        theirs = sum(1 for number in self.open if self._initiator(number) is not self._role)
-        if theirs >= self._limit:
+        if self._count(self._role.other) >= self._limit:
             raise LimitError("too many forwarded connections")
         carried = self._enter(stream)
         if early is not None:
@@ -272,6 +276,9 @@ class CarriedStreams:
         for carried in self.open.values():
             carried.detach()
         return [carried for stream, carried in self.open.items() if self._initiator(stream) is self._role]
+
+    def _count(self, role: Role) -> int:
+        return sum(self._initiator(number) is role for number in self.open)
 
     def _enter(self, stream: int) -> CarriedStream:
         carried = CarriedStream(stream, window=self._window)

@@ -150,6 +150,12 @@ def test_numbers_of_streams() -> None:
         target.accept(16, 0.0)
     with pytest.raises(CarrierError):
         target.accept(16 + 4 * 4, 0.0)
+    assert not target.is_full, "those of the other end are counted by themselves"
+    target.begin(5)
+    target.begin(9)
+    assert target.is_full
+    target.forget(5, 0.0)
+    assert not target.is_full
 
 
 def test_records_that_overtake_and_that_come_late() -> None:
