@@ -75,6 +75,12 @@ settings.register_profile(
 settings.load_profile("quick" if QUICK else "full")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def data_home(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What commands keep for all data directories of a user is not kept in the home of the tests' user."""
+    os.environ["XDG_DATA_HOME"] = str(tmp_path_factory.mktemp("share"))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what is slow as a kind: people's quick run (`-m "not slow"`) leaves it out. What waits for long begins."""
     items.sort(key=lambda item: item.path.relative_to(TESTS).as_posix() not in LONG_FILES)

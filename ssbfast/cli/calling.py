@@ -17,7 +17,7 @@ import click
 from ssbfast import limits
 from ssbfast.cli.local_ends import ListenerMaker, LocalEnds, Wanted
 from ssbfast.cli.nicknames import Nicknames
-from ssbfast.cli.options import OWN_ID, callback, connections_option, data_flag, parse_place
+from ssbfast.cli.options import OWN_ID, PORTS, callback, connections_option, data_flag, data_home, parse_place
 from ssbfast.cli.path_options import Paths, path_options
 from ssbfast.cli.peer_options import (
     Command,
@@ -155,11 +155,14 @@ class _Call:
 
     async def run(self, printer: Printer) -> int:
         from ssbfast.client.control_socket import ControlSocket
+        from ssbfast.client.port_claims import PortClaims
         from ssbfast.client.room_client import RoomClient
 
         tell = _quietly(printer.event) if self.stdio else printer.event
         async with contextlib.AsyncExitStack() as stack:
-            make = ListenerMaker(self.connections or limits.FORWARDS_PER_PEER, tell, stack)
+            claims = PortClaims(data_home(PORTS))
+            stack.callback(claims.close)
+            make = ListenerMaker(self.connections or limits.FORWARDS_PER_PEER, tell, stack, claims)
             friends = [LocalEnds(wanted, make, only_direct=self.paths.only_direct) for wanted in self._by_peer()]
             carried = await friends[0].carry_stdio() if self.stdio else None
             for friend in friends:

@@ -22,6 +22,8 @@ from ssbfast.net.endpoints import Endpoint, Place, UdpEndpoint, UnixPath, show_p
 if TYPE_CHECKING:
     from ssbfast.cli.output import Event, Printer
     from ssbfast.cli.stdio import StdioListener
+    from ssbfast.client.port_claims import PortClaims
+    from ssbfast.ids import FeedId
     from ssbfast.net.forward.datagrams import DatagramListener
     from ssbfast.net.forward.service import Offered
     from ssbfast.net.forward.tcp import ForwardListener
@@ -54,19 +56,43 @@ class Wanted:
 
 
 class ListenerMaker:
-    """A maker of listeners. connections: of each at a time. tell: gets what goes wrong. stack: closes them."""
+    """A maker of listeners.
 
-    def __init__(self, connections: int, tell: Callable[[Event], None], stack: contextlib.AsyncExitStack) -> None:
+    connections: of each at a time. tell: gets what goes wrong. stack: closes them. claims: on the ports that they take;
+    None: those listen nowhere.
+    """
+
+    def __init__(
+        self,
+        connections: int,
+        tell: Callable[[Event], None],
+        stack: contextlib.AsyncExitStack,
+        claims: PortClaims | None = None,
+    ) -> None:
         self.tell = tell
         self._stack = stack
+        self._claims = claims
         self._options: Final[dict[str, Any]] = {
             "patience": limits.DIAL_SECONDS,
             "per_peer": connections,
             "told": lambda complaint: tell(forward_problem(complaint)),
         }
 
-    async def listen(self, place: Place, service: str | None) -> ForwardListener | DatagramListener:
-        """Return a listener that listens there, at a UDP place for datagrams to a named service. Raises OSError."""
+    async def listen(self, place: Place, service: str | None, peer: FeedId) -> ForwardListener | DatagramListener:
+        """Return a listener that listens there, at a UDP place for datagrams to a named service of a peer.
+
+        Raises OSError, PortOfferedError when that place is offered to friends.
+        """
+        listener = await self._listen(place, service)
+        try:
+            if self._claims is not None:
+                self._claims.take(listener.place, peer)
+        except OSError:
+            await listener.close()
+            raise
+        return listener
+
+    async def _listen(self, place: Place, service: str | None) -> ForwardListener | DatagramListener:
         if isinstance(place, UdpEndpoint) and service is not None:
             return await self._listen_udp(place, service)
         from ssbfast.net.forward.tcp import ForwardListener, UnixForwardListener
@@ -212,7 +238,7 @@ class LocalEnds:
             self._tell_bound(place, name, is_web=is_web)
 
     async def _listen(self, place: Place, service: str | None) -> Place:
-        listener = await self._make.listen(place, service)
+        listener = await self._make.listen(place, service, self.target.who)
         self.gate.add(listener)
         return listener.place
 
@@ -237,6 +263,10 @@ def cannot_listen(place: Place, error: OSError) -> BadInputError:
 
 
 def _reason(error: OSError, place: Place) -> str:
+    from ssbfast.client.port_claims import PortOfferedError
+
+    if isinstance(error, PortOfferedError):
+        return "a service of yours is offered to friends from there"
     if error.errno == errno.EADDRINUSE:
         return "the port is taken" if isinstance(place, Endpoint) else "it is taken"
     if isinstance(error, socket.gaierror) or not error.errno:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from ssbfast import limits
 from ssbfast.cli.nicknames import own_name
+from ssbfast.cli.options import PORTS, data_home
 from ssbfast.cli.path_options import Paths
 from ssbfast.cli.peer_options import RoomAddress, TrustOptions, open_trust, stay_in, together
 from ssbfast.cli.peer_output import forward_problem, paired_event
@@ -65,6 +66,7 @@ class Offer:
         """
         from ssbfast.cli.lending import lending
         from ssbfast.client.identity_lock import IdentityLock
+        from ssbfast.client.port_claims import PortClaims
         from ssbfast.client.room_client import RoomClient
         from ssbfast.net.api import Api
         from ssbfast.net.forward.tcp import ServiceServer, is_admitted, is_direct
@@ -74,6 +76,8 @@ class Offer:
             lock = await stack.enter_async_context(IdentityLock(self.data, self.command))
             trust = open_trust(self.trust, self.data, self.me, self.network)
             stack.push_async_callback(trust.close)
+            claims = PortClaims(data_home(PORTS), self.me.id)
+            stack.callback(claims.close)
             server = await stack.enter_async_context(
                 ServiceServer(
                     self.services,
@@ -81,6 +85,7 @@ class Offer:
                     per_peer=self.connections or limits.FORWARDS_PER_PEER,
                     patience=limits.DIAL_SECONDS,
                     told=lambda complaint: printer.event(forward_problem(complaint)),
+                    claims=claims,
                 )
             )
             server.register(api)

@@ -31,6 +31,9 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 SECRET: Final = "secret"
 """The name of the secret file in a data directory."""
 
+PORTS: Final = "ports"
+"""The name of the folder of claims on ports, which is the same for all data directories (`data_home`)."""
+
 OWN_ID: Final = "that is your own id (another --data has another)"
 
 

@@ -223,7 +223,8 @@ class _Sharing:
 
     async def begin(self, printer: Printer, tickets: Tickets | None) -> None:
         printer.text(f"You are {self.offer.me.id}")
-        await _show(printer, self.offer.services)
+        if self._running is not None:
+            await _show(printer, self._running[1], self.offer.services)
         if tickets is not None and self.with_ticket and not self.in_words:
             await self._invite(printer, tickets)
         printer.text(("Ctrl-C ends it.", Meaning.DIM))
@@ -265,7 +266,7 @@ class _Sharing:
         if others:
             warn(f"{', '.join(others)}: changes take effect when it is started again")
         if added:
-            self._showing = asyncio.ensure_future(_show(printer, added))
+            self._showing = asyncio.ensure_future(_show(printer, server, added))
 
     def _differs(self, parameter: str | None, again: click.Context) -> bool:
         name = parameter or ""
@@ -302,11 +303,9 @@ def _in_capitals(problem: str) -> str:
     return "NOTHING LISTENS THERE" if problem.startswith("nothing listens") else f"DOES NOT ANSWER: {problem}"
 
 
-async def _show(printer: Printer, services: Sequence[Service]) -> None:
+async def _show(printer: Printer, server: ServiceServer, services: Sequence[Service]) -> None:
     """Tell of services, and whether each answers."""
-    from ssbfast.net.forward.service import look_for
-
-    problems = await asyncio.gather(*(look_for(service.place) for service in services))
+    problems = await asyncio.gather(*map(server.look_for, services))
     places = [show_place(service.place) for service in services]
     names, width = max(len(str(service.name)) for service in services), max(map(len, places))
     for service, place, problem in zip(services, places, problems, strict=True):

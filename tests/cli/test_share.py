@@ -18,6 +18,7 @@ import pytest
 
 from ssbfast.cli.peer_output import PeerWords
 from ssbfast.cli.resolve_target import split_service
+from ssbfast.client.port_claims import PortClaims
 from ssbfast.errors import BadInputError, RefusedError
 from ssbfast.keys import load_secret
 from ssbfast.net.forward.tcp import METHOD, ServiceServer
@@ -130,6 +131,13 @@ def test_a_udp_port_needs_a_name(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- the road
 
 
+@pytest.fixture
+def far_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let friends be on other machines: there a port that home offers is like any other."""
+    monkeypatch.setattr(PortClaims, "take", lambda *_: None)
+
+
+@pytest.mark.usefixtures("far_away")
 async def test_from_a_ticket_to_two_services(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     async with house(tmp_path) as at:
         dead = free_port()
@@ -186,6 +194,7 @@ async def test_ports_of_the_system_are_not_taken_at_a_friends_word(
         assert "cannot be at" not in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("far_away")
 async def test_a_friend_does_not_choose_ports_for_what_was_not_named(tmp_path: Path) -> None:
     """Else it could be found where a program of this machine expects its own database."""
     async with house(tmp_path) as at:
@@ -201,6 +210,43 @@ async def test_a_friend_does_not_choose_ports_for_what_was_not_named(tmp_path: P
         assert found["wg"] != f"udp:127.0.0.1:{ports['wg']}"
 
 
+async def test_a_friend_on_the_same_machine_does_not_stand_where_home_is_served_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Home would reach itself there as soon as its service is down, and one connection would become 256."""
+    async with house(tmp_path) as at:
+        at.friend("laptop")
+        port, udp = free_port(), free_port()
+        place = f"127.0.0.1:{port}"
+        home = await at.share(f"web={port}", f"wg=udp:127.0.0.1:{udp}")
+        await home.event("announced")
+        laptop = await at.run("open", "laptop", "home/web", "home/wg")
+        bound = (await laptop.event("bound", service="web"))["bind"]
+        assert bound != place
+        assert (await laptop.event("bound", service="wg"))["bind"] != f"udp:127.0.0.1:{udp}"
+        assert f"web cannot be at its own port here, {place}: a service of yours is offered" in capsys.readouterr().err
+        with pytest.raises(ConnectionResetError):
+            await ask(bound)
+        other = await at.run("connect", "laptop", "home/web", "--bind", place)
+        with pytest.raises(BadInputError, match=f"cannot listen on {place}: a service of yours is offered to friends"):
+            await other.code()
+
+
+async def test_home_does_not_dial_what_leads_back_to_it(tmp_path: Path) -> None:
+    async with house(tmp_path) as at:
+        at.friend("laptop")
+        laptop = await at.run("connect", "laptop", "home/web", "--bind", "127.0.0.1:0")
+        bound = str((await laptop.event("bound"))["bind"])
+        home = await at.share(f"web={bound.rpartition(':')[2]}", await at.service("ssh"))
+        why = f"{bound} leads back to this peer: an ssbfast of yours listens there"
+        assert (await home.event("service", problem=why)).items() >= {"name": "web", "place": bound}.items()
+        await laptop.event("connected")
+        with pytest.raises(ConnectionResetError):
+            await ask(bound)
+        await home.event("forward_problem", reason=f"web: {why}")
+
+
+@pytest.mark.usefixtures("far_away")
 async def test_what_looks_like_the_web_is_told_as_a_url(tmp_path: Path) -> None:
     async with house(tmp_path) as at:
         at.friend("laptop")

@@ -26,6 +26,7 @@ class CommandHere:
         self.as_json = True
         self._arguments = arguments
         self._code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._is_stopped = False
         self._stop: Callable[[], object] = lambda: None
         self._words: Callable[[Event], str] = str
         self._thread = threading.Thread(target=self._run, args=(asyncio.get_running_loop(),))
@@ -37,6 +38,7 @@ class CommandHere:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._is_stopped = True
         self._stop()
         await asyncio.wait((self._code,))
         self._thread.join()
@@ -83,6 +85,8 @@ class CommandHere:
         self._words = words
         working = loop.create_task(work(_Printer(self)))
         self._stop = lambda: loop.call_soon_threadsafe(working.cancel)
+        if self._is_stopped:  # before it began
+            working.cancel()
         try:
             return await working
         except asyncio.CancelledError:

@@ -13,10 +13,10 @@ import contextlib
 import os
 import socket
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, Protocol, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from ssbfast import limits
@@ -182,6 +182,16 @@ def is_admitted(peer: Peer) -> bool:
     return peer.path != "tcp"
 
 
+class Claims(Protocol):
+    """The claims on the places that are offered."""
+
+    def offer(self, places: Iterable[Place]) -> None:
+        """Note that these places are offered from now on, and no others."""
+
+    def objection(self, place: Place) -> str | None:
+        """Return why a place must not be dialled now, in words for our own user; None if it may be."""
+
+
 def is_direct(peer: Peer) -> bool:
     """Return whether a peer is on a direct path: for services that no room is to carry."""
     return peer.path == "direct"
@@ -200,6 +210,7 @@ class ServiceServer(_Forward):
             `FORWARDS_PEERS` such keys fill the server.
         patience: Seconds that as many more wait for a place; 0 refuses them at once.
         told: Gets what goes wrong, at most one a second.
+        claims: Is told what is offered, and asked before a service is dialled.
 
     Raises:
         BadInputError: There is no service, there are too many, or the names cannot be used.
@@ -213,9 +224,11 @@ class ServiceServer(_Forward):
         per_peer: int = limits.FORWARDS_PER_PEER,
         patience: float = 0.0,
         told: Callable[[Complaint], None] | None = None,
+        claims: Claims | None = None,
     ) -> None:
         super().__init__(per_peer, patience, told)
-        self._services = ServiceTable(services)
+        self._claims = claims
+        self._services = self._table(services)
         self.services = tuple(services)
         """What is offered now."""
         self._allow = allow
@@ -245,7 +258,7 @@ class ServiceServer(_Forward):
         Raises:
             BadInputError: As when the server is made; then nothing has changed.
         """
-        self._services = ServiceTable(services)
+        self._services = self._table(services)
         self.services = tuple(services)
         still = {(one.name, one.place): one for one in services}
         for connection in list(self._connections):
@@ -255,6 +268,10 @@ class ServiceServer(_Forward):
             if now is None or not now.is_for(connection.peer.id):
                 connection.reset(GONE)
         self._flows.look_again()
+
+    async def look_for(self, wanted: Service) -> str | None:
+        """Return why a service cannot be reached just now, in words, or None."""
+        return self._objection(wanted) or await service.look_for(wanted.place)
 
     def names_for(self, who: FeedId) -> list[str]:
         """Return the names of the services that a peer may use."""
@@ -291,11 +308,24 @@ class ServiceServer(_Forward):
         self._accepted(connection, peer, found)
         return True
 
+    def _table(self, services: Sequence[Service]) -> ServiceTable:
+        table = ServiceTable(services)
+        if self._claims is not None:
+            self._claims.offer(one.place for one in services)
+        return table
+
+    def _objection(self, wanted: Service) -> str | None:
+        return None if self._claims is None else self._claims.objection(wanted.place)
+
     def _find(self, peer: Peer, name: object) -> Service | None:
         return self._services.find(name, peer.id) if self._allow(peer) else None
 
     def _find_udp(self, peer: Peer, name: object) -> Service | None:
-        return self._services.find(name, peer.id, service.UDP) if self._allow(peer) else None
+        found = self._services.find(name, peer.id, service.UDP) if self._allow(peer) else None
+        if found is not None and (reason := self._objection(found)) is not None:
+            self._complain(peer, found.about(reason))
+            return None
+        return found
 
     async def _list(self, peer: Peer, *_args: object) -> list[dict[str, Any]]:
         may_ask = is_admitted(peer) or self._allow(peer)  # on its way to a direct path, it is to know what for
@@ -363,6 +393,11 @@ class ServiceServer(_Forward):
     async def _connect(self, connection: Carried) -> None:
         wanted = cast(Service, connection.service)
         try:
+            if (reason := self._objection(wanted)) is not None:
+                self._failed(connection.peer)
+                self._complain(connection.peer, wanted.about(reason))
+                connection.reset(service.NO_ANSWER)
+                return
             await asyncio.wait_for(self._dial(connection, wanted.place), limits.DIAL_SECONDS)
         except service.FAILURES as error:
             self._failed(connection.peer)
