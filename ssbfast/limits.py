@@ -304,6 +304,9 @@ PAIRING_SESSIONS: Final = 8
 PAIRING_ATTEMPTS: Final = 32
 """Sessions that one ticket gets: its taker needs one, and some more on a bad line."""
 
+GUEST_CALLS: Final = 32
+"""Calls of one session of a ticket key or of words: its own side makes two or three, and pings."""
+
 WORDS_GUESSES: Final = 5
 """Wrong guesses of a ticket's words until these hold no more: five in four million."""
 

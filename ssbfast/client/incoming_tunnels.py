@@ -294,12 +294,22 @@ class IncomingPeer(Peer):
         self.origin = origin
         self.verdict = Verdict(None, None)
         self.is_guest = False
+        self._calls = 0
 
     def become_guest(self, api: Api) -> None:
-        """Serve these methods and nothing else, not even those of direct paths."""
+        """Serve these methods and nothing else, not even those of direct paths, and no more than `GUEST_CALLS` calls.
+
+        Every peer of the room may know the key of words, and be a guest.
+        """
         self.is_guest = True
-        self._intercept = self._named = None
+        self._intercept, self._named = self._count, None
         self.serve(api)
+
+    def _count(self, _peer: Peer, _called: Called) -> bool:
+        self._calls += 1
+        if self._calls > limits.GUEST_CALLS:
+            self.link.abort()
+        return self._calls > limits.GUEST_CALLS
 
     def on_open(self, link: Link) -> None:
         super().on_open(link)

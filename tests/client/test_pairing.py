@@ -166,6 +166,20 @@ async def test_a_guest_can_do_nothing_else(tmp_path: Path) -> None:
         assert not a.client._inner
 
 
+@pytest.mark.parametrize("call", [METHOD, "manifest", "nothing"])
+async def test_a_guest_that_asks_on_and_on_is_cut(tmp_path: Path, call: str) -> None:
+    async with home(tmp_path) as a:
+        c, ticket = await a.taker(), await a.ticket()
+        guest = await a.guest(c, ticket)
+        answers = await asyncio.gather(
+            *(guest.call(call, {}) for _ in range(limits.GUEST_CALLS + 50)), return_exceptions=True
+        )
+        await guest.wait_closed()
+        answered = [one for one in answers if not isinstance(one, SSBError) or isinstance(one, RemoteError)]
+        assert len(answered) <= limits.GUEST_CALLS
+        assert (await c.pair(ticket)).name == "home"
+
+
 @pytest.mark.parametrize("late", [60.0, 3600.0])
 async def test_an_expired_one_is_refused_like_any_key(tmp_path: Path, late: float) -> None:
     async with home(tmp_path) as a:
