@@ -38,9 +38,9 @@ def borrow(arguments: list[str]) -> int | None:
 
 
 def _has_stdio() -> bool:
-    """Return whether stdin and stdout are there: else the next files that are opened would get their numbers."""
+    """Return whether stdin, stdout and stderr are there: else files that are opened next would get their numbers."""
     try:
-        return bool(os.fstat(0)) and bool(os.fstat(1))
+        return all(os.fstat(number) for number in range(3))
     except OSError:
         return False
 

@@ -53,7 +53,7 @@ def lending(
     """
     if network != MAIN_NETWORK or trust or paths.only_direct or anyway:
         return None
-    lender = Lender(client, data)
+    lender = Lender(client, stack.enter_context(Nicknames(data)), data_flag(data))
     stack.push_async_callback(lender.close)
     return lender.lend
 
@@ -61,13 +61,13 @@ def lending(
 class Lender:
     """A lender of the sessions that a client has with contacts, and of those that it opens for this and keeps.
 
-    client: its sessions are those of peers that we follow. data: the directory with our contacts.
+    client: its sessions are those of peers that we follow. names: of our contacts. flag: see `PeerWords`.
     """
 
-    def __init__(self, client: RoomClient, data: Path) -> None:
+    def __init__(self, client: RoomClient, names: Nicknames, flag: str = "") -> None:
         self._client = client
-        self._names = Nicknames(data)
-        self._words = PeerWords(data_flag(data), self._names)
+        self._names = names
+        self._words = PeerWords(flag, names)
         self._friends: dict[FeedId, _Friend] = {}  # the one that was asked for longest ago first
         self._listeners: set[PairListener] = set()
         self._lent = 0
@@ -108,7 +108,6 @@ class Lender:
             friend.rest()
         await cancelled([friend.opening for friend in self._friends.values() if friend.opening is not None])
         await asyncio.gather(*(listener.close() for listener in list(self._listeners)))
-        self._names.__exit__(None, None, None)
 
     # ------------------------------------------------------------ inside
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import http.client
 import io
 import ipaddress
 import json
@@ -89,6 +88,8 @@ async def _in_thread(work: Callable[[], T]) -> T:
 
 
 def _ask(url: str, body: bytes | None, deadline: float) -> Any:
+    import http.client  # here: it takes a while to load, and most commands ask no web site
+
     try:
         return _read_json(_get(url, body, deadline))
     except WebSiteError:
@@ -191,6 +192,8 @@ def _exchange(sock: socket.socket, parts: SplitResult, body: bytes | None, deadl
     text = "".join(f"{line}\r\n" for line in (*head, ""))
     if not text.replace("\r\n", "").isprintable():
         raise WebSiteError("that web address may not be asked")
+    import http.client
+
     sock.settimeout(_left(deadline))
     sock.sendall(text.encode("ascii") + (body or b""))
     response = http.client.HTTPResponse(_Answering(sock, deadline), method=method)  # type: ignore[arg-type]  # makefile is all it uses

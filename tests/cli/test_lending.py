@@ -23,6 +23,7 @@ import pytest
 from ssbfast import limits
 from ssbfast.cli import borrowing, stdio_pipes
 from ssbfast.cli.lending import Lender, lending
+from ssbfast.cli.nicknames import Nicknames
 from ssbfast.cli.path_options import PathChoice, Paths
 from ssbfast.cli.peer_options import TrustOptions
 from ssbfast.client.control_socket import ControlSocket
@@ -316,6 +317,13 @@ def test_what_is_plain(
     assert borrowing._read(list(arguments)) is None
 
 
+@pytest.mark.parametrize("number", range(3))
+def test_without_stdio_it_is_not_done(tmp_path: Path, number: int) -> None:
+    """A file that is opened next would be taken for stdin or stdout."""
+    code = f"import os; os.close({number}); from ssbfast.cli import borrowing; os._exit(not borrowing._has_stdio())"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 1
+
+
 def test_its_figures_are_those_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
     assert borrowing._SECONDS > limits.LENDING_SECONDS
     assert borrowing._SHORT == limits.SOCKET_PATH and stdio_pipes.PIECE == limits.FORWARD_READ
@@ -487,11 +495,13 @@ async def lender(data: Path) -> AsyncIterator[tuple[Lender, RecordingClient, Roo
             trust = await trust_of("laptop")
             me = load_secret(data / "laptop" / "secret")
             client = RecordingClient(me, trust=trust)
-            lends = Lender(client, data / "laptop")
-            lends._names.contacts()
+            names = Nicknames(data / "laptop")
+            names.contacts()  # its file is open from now on
             async with nothing_left(), client:
-                yield lends, client, at, listener
-                await lends.close()
+                with names:
+                    lends = Lender(client, names)
+                    yield lends, client, at, listener
+                    await lends.close()
 
 
 async def lent(lends: Lender, target: str = "home.ssb") -> tuple[Any, socket.socket]:
