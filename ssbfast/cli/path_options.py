@@ -64,7 +64,7 @@ _OPTIONS: Final = (
         show_default=True,
         metavar="SECONDS",
         help="How long a session waits for a friend whose machine is silent, asleep for example. Programs go on when it"
-        " is back. For sessions that have had a direct path; less than 30 is 30.",
+        " is back. For sessions on a direct path; less than 30 is 30.",
     ),
     click.option(
         "--path",
