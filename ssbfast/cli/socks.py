@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ssbfast.net.forward.service import Offered
     from ssbfast.net.forward.tcp import ForwardListener
     from ssbfast.net.peer import Peer
+    from ssbfast.store.peer_store import Contact
 
 
 def run_socks(
@@ -65,14 +66,14 @@ def run_socks(
     trust.check()
     paths.check()
     with Nicknames(data) as names:
-        if not rooms and not _rooms_of(names):
+        if not rooms and not _rooms_of(names.contacts()):
             raise BadInputError("no friend has a room yet: pair with one (ssbfast pair TICKET), or give --room")
         command = _Socks(place, data, network, rooms, anyway, connections, trust, paths, names)
         return run_until_stopped(command.run, as_json=as_json, words=PeerWords(data_flag(data), names))
 
 
-def _rooms_of(names: Nicknames) -> list[RoomAddress]:
-    return [RoomAddress.parse(one.room) for one in names.contacts().values() if one.room is not None]
+def _rooms_of(contacts: Mapping[str, Contact]) -> list[RoomAddress]:
+    return [RoomAddress.parse(one.room) for one in contacts.values() if one.room is not None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +138,8 @@ class _Friends:
         self._rooms: dict[JoinedRoom, None] = {}
         self._friends: dict[FeedId, _Friend] = {}
         self._closing: set[asyncio.Task[None]] = set()
+        self._contacts: Mapping[str, Contact] | None = None
+        self._their_rooms: list[RoomAddress] = []
 
     def event_received(self, event: Event) -> None:
         """Handle an event of the client."""
@@ -160,13 +163,15 @@ class _Friends:
 
     def _look(self) -> None:
         """Stay in the rooms that contacts have now, and in those that are in use; drop the friends that are none."""
-        names = self._command.names
-        known = {contact.id for contact in names.contacts().values()}
-        for friend in [friend for friend in self._friends.values() if friend.who not in known]:
-            self._drop(friend)
+        contacts = self._command.names.contacts()
+        if contacts is not self._contacts:
+            self._contacts, self._their_rooms = contacts, _rooms_of(contacts)
+            known = {contact.id for contact in contacts.values()}
+            for friend in [friend for friend in self._friends.values() if friend.who not in known]:
+                self._drop(friend)
         used = {friend.portal for friend in self._friends.values() if friend.has_session}
         kept = [room for room in self._staying.rooms if room.portal in used]
-        self._staying.only([*self._command.rooms, *_rooms_of(names), *kept])
+        self._staying.only([*self._command.rooms, *self._their_rooms, *kept])
 
     async def _watch(self, room: JoinedRoom) -> None:
         """Look for friends in a room until it has been left."""

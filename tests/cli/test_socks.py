@@ -173,6 +173,21 @@ async def test_friends_that_come_and_go_while_it_runs_and_their_rooms(tmp_path: 
             await at.stop()
 
 
+async def test_contacts_are_read_when_they_have_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand rooms take a tenth of a second."""
+    async with world(tmp_path) as at:
+        home = await at.home()
+        at.befriend(home.me.id, "home")
+        assert await answer(at.place, "a.home.ssb") == b"this is a"
+        read: list[Any] = []
+        monkeypatch.setattr("ssbfast.cli.socks._rooms_of", lambda contacts: read.append(contacts) or [])
+        for _ in range(3):
+            assert await answer(at.place, "a.home.ssb") == b"this is a"
+        assert not read
+        at.befriend(Keypair.generate().id, "other")
+        await eventually(lambda: len(read) == 1)
+
+
 async def test_a_service_that_is_new_is_found_and_one_of_udp_is_none(tmp_path: Path) -> None:
     async with world(tmp_path) as at:
         home = await at.home()
