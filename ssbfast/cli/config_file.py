@@ -46,7 +46,9 @@ class Table:
     """Take several texts NAME=VALUE; in the file a table."""
 
     def text_of(self, name: str, value: object) -> str:
-        """Return an entry of the table as it is given on the command line."""
+        """Return an entry of the table as it is given on the command line. Raises BadInputError."""
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise BadInputError("a number, or text in quotes, is needed here")
         return f"{name}={value}"
 
 
@@ -222,10 +224,17 @@ def read_config(path: Path, command: click.Command) -> ConfigFile:
             found.mistakes.append(_mistake(path, place[:2], _unknown(key, options, is_table, command.name)))
             continue
         parts: list[tuple[object, Place]] = [(value, place)]
-        if isinstance(option, Table) and isinstance(value, dict):
-            parts = [([option.text_of(name, one)], places.get((key, name), place)) for name, one in value.items()]
-            value = [option.text_of(name, one) for name, one in value.items()]
         before = len(found.mistakes)
+        if isinstance(option, Table) and isinstance(value, dict):
+            parts, entries, value = [], value, list[str]()
+            for name, one in entries.items():
+                line, _column, column = where = places.get((key, name), place)
+                try:
+                    value.append(option.text_of(name, one))
+                except BadInputError as error:
+                    found.mistakes.append(_mistake(path, (line, column), f"{key}: {error}"))
+                else:
+                    parts.append((value[-1:], where))
         for part, (line, _column, column) in parts:
             try:
                 _check(command, option, part)

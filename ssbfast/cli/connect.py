@@ -35,7 +35,7 @@ def connect(target: str, stdio: bool, **options: Any) -> int:
     Examples:
       ssbfast connect home/git --bind 127.0.0.1:9418
       ssbfast connect home/ssh --stdio
-      ssbfast connect @ID --room net:room.example:8008~shs:KEY --bind 127.0.0.1:8080
+      ssbfast connect @ID --room ROOM --bind 127.0.0.1:8080
       ssbfast connect tunnel:PORTAL:TARGET~shs:KEY --room ROOM --bind 127.0.0.1:0
       ssbfast connect alice.room.example --bind 127.0.0.1:8080
     """

@@ -71,7 +71,10 @@ class _FriendsOption(TableOption):
     """In the file `db = ["laptop", "phone"]` below `[for]`, which is `--for laptop,phone:db`."""
 
     def text_of(self, name: str, value: object) -> str:
-        return f"{','.join(map(str, value)) if isinstance(value, list) else value}:{name}"
+        friends = value if isinstance(value, list) else [value]
+        if not all(isinstance(friend, str) for friend in friends):
+            raise BadInputError("a list of friends in quotes, by nickname or id, is needed here")
+        return f"{','.join(map(str, friends))}:{name}"
 
 
 @click.command(cls=ConfiguredCommand, prefix="SSBFAST_PEER")
@@ -119,7 +122,7 @@ def share(
     Examples:
       ssbfast share
       ssbfast share jellyfin=8096 ssh=22 --room net:room.example:8008~shs:KEY
-      ssbfast share db=unix:/run/db.sock web=127.0.0.1:8000 --room ROOM --for laptop:db
+      ssbfast share db=unix:/run/db.sock web=8000 --room ROOM --for laptop:db
       ssbfast share ssh=22 wg=udp:51820 --room ROOM --for laptop,phone --no-ticket
       ssbfast share web=8000 --room ROOM --words
     """
@@ -145,10 +148,10 @@ def share(
         )
 
 
-def planned() -> tuple[Service, ...]:
+def planned(*, needs_room: bool = True) -> tuple[Service, ...]:
     """Return the services of the running command; all that can be checked before anything is made is right.
 
-    Raises BadInputError.
+    needs_room: whether it is a mistake that no room is given. Raises BadInputError.
     """
     loaded = loaded_config()
     if loaded is not None:
@@ -157,7 +160,7 @@ def planned() -> tuple[Service, ...]:
     file = user_path(CONFIG) if loaded is None else loaded.path
     if not given["services"]:
         raise BadInputError(f"no service is given: NAME=HOST:PORT, or below [services] in {file}")
-    if not given["rooms"]:
+    if needs_room and not given["rooms"]:
         raise BadInputError(f"no room is given: --room ADDRESS, or room = ... in {file}; ssbfast room runs one")
     paths_from({key: given[key] for key in PATH_PARAMETERS}).check()
     return _offered(given["services"], given["friends"], given["data"])

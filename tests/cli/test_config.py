@@ -69,7 +69,9 @@ def test_what_is_right_is_counted(file: Path) -> None:
     ("wrong", "right", "said"),
     [
         ("ssh = 22", "ssh = 0", ":6:7: services: port 0 cannot be dialled"),
-        ("ssh = 22", "ssh = true", ":6:7: services: "),
+        ("ssh = 22", "ssh = true", ":6:7: services: a number, or text in quotes, is needed here"),
+        ("ssh = 22", "ssh = [22]", ":6:7: services: a number, or text in quotes, is needed here"),
+        ('ssh = "laptop"', "ssh = [1]", ":10:7: for: a list of friends in quotes, by nickname or id, is needed here"),
         ("ssh = 22", 'Ssh = "22"', ":6:7: services: it reads NAME=HOST:PORT or NAME=PORT"),
         ("[services]", "[service]", ":5:2: there is no table [service]; is it 'services'?"),
         ("path =", "paths =", ":3:1: there is no option 'paths'; is it 'path'?"),
@@ -97,6 +99,20 @@ def test_the_file_of_the_page_is_right(home: Path) -> None:
         store.rename(Keypair.generate().id, "phone")
     (home / "page.toml").write_text(text, encoding="utf-8")
     assert succeed("config", "check", str(home / "page.toml")).endswith(": 4 options, no mistakes\n")
+
+
+@pytest.mark.parametrize(
+    ("services", "said"),
+    [
+        ('[services]\nssh = 22\n[for]\nshs = "laptop"', ":4:7: for: no service is called 'shs'"),
+        ('services = ["ssh=22", "ssh=23"]', "two services have the name ssh"),
+    ],
+)
+def test_services_and_friends_are_looked_at_together_where_the_room_is_given_elsewhere(
+    services: str, said: str, file: Path
+) -> None:
+    file.write_text(services, encoding="utf-8")
+    assert_unusable(run_here("config", "check"), said)
 
 
 def test_check_as_an_object(file: Path) -> None:

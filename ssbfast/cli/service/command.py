@@ -214,7 +214,7 @@ def _shared(config: Path | None, data: Path) -> tuple[list[str], str]:
     """Return the command of the service, and the one for a ticket. Raises BadInputError, click.ClickException."""
     path = (config or user_path(CONFIG)).absolute()
     if not path.exists():
-        raise BadInputError(f"there is no {path}, which says what the service shares; see: ssbfast share --help")
+        raise BadInputError(f"there is no {path}, which says what the service shares; see: ssbfast config --help")
     unseen = [name for name in os.environ if name.startswith(_UNSEEN) and name != PEER_DATA and os.environ[name]]
     if unseen:
         raise BadInputError(f"the service would not see {unseen[0]}: unset it, and write that into {path}")
