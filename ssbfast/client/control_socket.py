@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from ssbfast.client.pairing import Tickets
     from ssbfast.client.room_client import RoomClient
 
+_NOWHERE: Final = "the running process is in no room now: ssbfast status tells why"
+
 _OTHERS: Final = re.compile(rf"{PREFIX}([1-9][0-9]{{0,9}})-[0-9a-f]{{8}}{re.escape(SUFFIX)}")
 
 _Self = TypeVar("_Self", bound="ControlSocket")
@@ -135,7 +137,7 @@ async def _make_words(client: RoomClient, tickets: Tickets, request: dict[str, A
     wanted, seconds = request.get("room"), request.get("seconds_of_life")
     rooms = [room for room in client.rooms if wanted is None or str(room.id) == wanted]
     if not rooms:
-        raise BadInputError("the running process is not in that room now" if wanted else "it is in no room now")
+        raise BadInputError("the running process is not in that room now" if wanted else _NOWHERE)
     if not isinstance(seconds, int | float):
         raise BadInputError("not a number of seconds")
     try:

@@ -8,15 +8,18 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from ssbfast import limits
 from ssbfast.client import control_socket
-from ssbfast.client.control_socket import SOCKET, ControlSocket, questions, running
+from ssbfast.client.control_socket import SOCKET, ControlSocket, _make_words, questions, running
 from ssbfast.client.identity_lock import IdentityLock
+from ssbfast.errors import BadInputError
 from ssbfast.net.control_socket import is_supported
+from tests.helpers.rooms import feed
 
 pytestmark = pytest.mark.skipif(not is_supported(), reason="no Unix sockets here")
 
@@ -89,3 +92,11 @@ async def test_there_are_only_so_many(tmp_path: Path, monkeypatch: pytest.Monkey
 async def test_a_directory_that_allows_none(tmp_path: Path) -> None:
     async with ControlSocket.beside(tmp_path / "none", "connect"):
         assert running(tmp_path / "none") == []
+
+
+async def test_words_need_a_room() -> None:
+    client: Any = SimpleNamespace(rooms=())
+    tickets: Any = None
+    for wanted, told in ((None, "in no room now: ssbfast status"), (str(feed(1)), "not in that room now")):
+        with pytest.raises(BadInputError, match=told):
+            await _make_words(client, tickets, {"room": wanted})
