@@ -62,7 +62,7 @@ async def test_words_that_share_prints(tmp_path: Path) -> None:
         words = event["words"]
         assert event["address"] == at.address
         assert event["room"] is None, "no web site tells its name"
-        [line] = [text for text in home.texts if "pair" in text]
+        [line] = [text for text in home.texts if "ssbfast pair" in text]
         said_there, _, command = line.rpartition("   ")
         assert said_there == "Let someone in (once, within the hour):"
         assert "ticket" not in [one["event"] for one in home.events]
@@ -168,7 +168,7 @@ async def test_the_room_of_words_by_its_name(tmp_path: Path) -> None:
         async with CommandHere("share", "web=9", "--words", "--room", room, "--path", "tunnel", *data) as home:
             event = await home.event("words")
             assert (event["room"], event["address"]) == (name, room)
-            [line] = [text for text in home.texts if "pair" in text]
+            [line] = [text for text in home.texts if "ssbfast pair" in text]
             assert line.endswith(f"   ssbfast pair {event['words']}@{name}")
             done = await asyncio.to_thread(run_here, *line.split()[-2:], "--data", str(tmp_path / "laptop"))
             assert done.stdout.startswith("Paired with "), done
