@@ -255,8 +255,8 @@ def test_share_lends_as_well(scene: Scene) -> None:
         assert b"no contact in a room" in asked.recv(4096)
 
 
-def socket_of(data: Path) -> socket.socket:
-    (path,) = data.glob("*.socket")
+def socket_of(data: Path, pid: int | None = None) -> socket.socket:
+    (path,) = data.glob("*.socket" if pid is None else f"peer-{pid}-*.socket")
     sock = socket.socket(socket.AF_UNIX)
     sock.settimeout(PATIENCE)
     sock.connect(str(path))
@@ -280,9 +280,13 @@ def test_a_process_that_dies_takes_the_connection_with_it(scene: Scene) -> None:
         lender.wait()
         out, errors, code = ended(process)
         assert (out, errors, code) == (b"", b"ssbfast: the process that carried the connection has ended\n", 1)
-    # Its socket is still there, and leads nowhere.
-    process = scene.run("home.ssb", "phone", {"SSBFAST_PEER_DATA": str(scene.processes.path("phone"))})
-    threading.Thread(target=echo, args=(scene.accept(),), daemon=True).start()
+    # Its socket is still there, and leads nowhere. What goes by itself then lends nothing: it ends with its connection.
+    process = scene.run("home.ssb", "phone")
+    wire = scene.accept()
+    with socket_of(scene.processes.path("phone"), process.pid) as asked:
+        asked.sendall(b'{"ask": "lend", "target": "home.ssb"}\n')
+        assert b"does not know" in asked.recv(4096)
+    threading.Thread(target=echo, args=(wire,), daemon=True).start()
     assert ended(process, b"by itself") == (b"by itself", b"", 0)
 
 
@@ -541,6 +545,7 @@ async def test_a_session_that_does_not_answer_is_not_used(tmp_path: Path, monkey
         await answers.aclose()
         answers, sock = await lent(lends)
         await client.told("connected", 2)
+        await client.told("closed")  # which nothing used any more
         sock.close()
         await answers.aclose()
 
