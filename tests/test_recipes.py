@@ -152,8 +152,13 @@ async def test_ssh(kitchen: Kitchen, account: pwd.struct_passwd, folder: Path, t
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         peer = {**os.environ, "PATH": path, "SSBFAST_PEER_DATA": str(tmp_path / "laptop")}
         known = ("-o", "StrictHostKeyChecking=accept-new", "-o", f"UserKnownHostsFile={tmp_path / 'known'}")
-        said = await run([*ssh, "-F", str(config), *known, "echo hello; exit"], env=peer)
-        assert said == "hello\n"
+        words = [*ssh, "-F", str(config), *known, "echo hello; exit"]
+        assert await run(words, env=peer) == "hello\n"
+        laptop = await kitchen.at.run("open", "laptop", "--socks", "127.0.0.1:0")
+        await laptop.event("bound")
+        assert not [event for event in laptop.events if event["event"] == "connected"]
+        assert await run(words, env=peer) == "hello\n"
+        await laptop.event("connected")  # by its session, then
         assert (tmp_path / "known").read_text().startswith("home.ssb ")
 
 
