@@ -236,8 +236,8 @@ class DirectForwards:
         if head is None or not self._welcome(carrier.epoch, carrier, carried, head.service):
             self._streams.forget(number, self._loop.time())
             raise LimitError("not welcome")
-        if head.rest and (stream := self._live.get((carrier.epoch, number))) is not None:
-            stream.received(head.rest)
+        if (stream := self._live.get((carrier.epoch, number))) is not None:
+            stream.received(head.rest)  # also when there is none: its END may have overtaken it
 
     def _accept_late(self, wish: signaling.Continue) -> DirectStream | None:
         """Accept one of the peer of which nothing has come before its path was lost; None for any other."""

@@ -9,6 +9,7 @@ import pytest
 
 from ssbfast import limits
 from ssbfast.direct.forwarded_streams import DirectForwards
+from ssbfast.wire.direct.carriers.records import Record, RecordType
 from ssbfast.wire.direct.keys import Role
 from ssbfast.wire.muxrpc import Called, CallKind
 
@@ -19,9 +20,14 @@ class Sink(asyncio.Protocol):
     def __init__(self) -> None:
         self.got = b""
         self.cut: list[Exception | None] = []
+        self.has_ended = False
 
     def data_received(self, data: bytes) -> None:
         self.got += data
+
+    def eof_received(self) -> bool:
+        self.has_ended = True
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.cut.append(exc)
@@ -115,6 +121,15 @@ async def test_a_head_may_come_in_pieces(name: str | None, piece: int) -> None:
     ((found, sink),) = services.taken
     assert (found, sink.got) == (name, b"hello")
     assert not way.was_reset and not way.aborted and not target._heads
+
+
+async def test_an_end_that_overtakes_a_stream_without_bytes_is_told() -> None:
+    services = Services(None)
+    target, way = forwards(Role.TARGET, services)
+    target.record(way, Record(RecordType.END, 4, 0))
+    target.data(way, 4, b"\x01")
+    ((_name, sink),) = services.taken
+    assert sink.has_ended and not way.was_reset and not way.aborted
 
 
 @pytest.mark.parametrize(
