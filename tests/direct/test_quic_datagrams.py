@@ -157,3 +157,11 @@ async def test_a_hundred_thousand_for_nothing_do_not_hold_up_the_path_beside() -
             raw.there.log.clear()
         assert friend.there.datagrams == [b"%d" % n for n in range(answers)]
         assert most == 0 and not raw.there.lost
+
+
+async def test_a_burst_is_what_one_wake_up_reads_and_a_quarter_of_the_window_at_most() -> None:
+    async with direct() as ends:
+        pacer = ends.caller._quic._loss._pacer
+        for window, burst in ((10_000_000, limits.UDP_BATCH), (40 * limits.DIRECT_DATAGRAM, 10), (5000, 2)):
+            pacer.update_rate(window, 0.1)
+            assert round(pacer.bucket_max / pacer.packet_time, 6) == burst
