@@ -812,6 +812,26 @@ DOCTOR_SECONDS: Final = 3.0
 HAIRPIN_SECONDS: Final = 0.3
 """What a router on one's own LAN may take to send a datagram back; three are tried."""
 
+MAPPING_SECONDS: Final = 120
+"""Life of a router's mapping to one of our sockets, in whole seconds; it is renewed at half of it, as long as the
+socket is in use. RFC 6887 lets routers give no less."""
+
+MAPPING_SECONDS_MOST: Final = 3_600
+"""A longer life that a router gives counts as this one: it may forget all when it restarts."""
+
+MAPPING_RENEW_LEAST: Final = 4.0
+"""Seconds between two requests for a renewal, at least (RFC 6887, section 11.2.1)."""
+
+MAPPING_SENDS: Final = 3
+"""Requests to a router that does not answer."""
+
+MAPPING_RESEND_SECONDS: Final = 0.25
+"""Until the second of them; then twice as long each time (RFC 6886, section 3.1)."""
+
+MAPPING_WAIT_SECONDS: Final = 0.25
+"""How long an offer waits for a router that has answered before, and for any when no reflector answers: then a mapping
+is all that leads to us. Less than a failed attempt costs; other routers are not waited for."""
+
 PREPARED_SECONDS: Final = 10.0
 """What a target has gathered in advance is of use for so long: NATs forget after 30 s."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from ssbfast.cli.options import SECRET, peer_options, read_secret, several
-from ssbfast.cli.path_options import reflector
+from ssbfast.cli.path_options import port_mapping_option, reflector
 from ssbfast.cli.peer_options import RoomAddress, in_room, room_option
 from ssbfast.cli.peer_output import PeerWords
 from ssbfast.cli.terminal_text import progress
@@ -19,7 +20,7 @@ from ssbfast.pasted.hosts import show
 
 if TYPE_CHECKING:
     from ssbfast.cli.output import Event, Printer
-    from ssbfast.client.nat_diagnosis import Family, Nat
+    from ssbfast.client.nat_diagnosis import Family, Nat, Router
     from ssbfast.direct.udp import Address
     from ssbfast.keys import Keypair
     from ssbfast.net.endpoints import Endpoint
@@ -63,10 +64,12 @@ _WORKS: Final = {
     callback=several(reflector),
     help="Also ask this STUN server; repeatable. Two reflectors show the kind of NAT.",
 )
+@port_mapping_option
 @peer_options
 def doctor(
     rooms: tuple[RoomAddress, ...],
     stun: tuple[Endpoint, ...],
+    no_port_mapping: bool,
     data: Path,
     network: NetworkId,
     as_json: bool,
@@ -85,7 +88,7 @@ def doctor(
     me = _identity(data)
 
     async def work(printer: Printer) -> int:
-        from ssbfast.client.nat_diagnosis import diagnose, find
+        from ssbfast.client.nat_diagnosis import ask_router, diagnose, find
 
         reflectors = await find(stun)
         events: list[dict[str, Any]] = []
@@ -97,8 +100,13 @@ def doctor(
                 {"event": "room", "portal": str(room.portal), "reflectors": shown, "is_here": _is_here(found)}
             )
         with progress("Asking how your network looks from outside"):
-            v4, v6 = await diagnose(reflectors, loopback=_is_here(reflectors))
-        events += _findings(v4, v6)
+            is_here = _is_here(reflectors)
+            router = None
+            if no_port_mapping or is_here:
+                v4, v6 = await diagnose(reflectors, loopback=is_here)
+            else:
+                (v4, v6), router = await asyncio.gather(diagnose(reflectors), ask_router())
+        events += _findings(v4, v6, router)
         await printer.report(events, _words)
         return 0
 
@@ -127,7 +135,7 @@ def _is_here(reflectors: list[Address]) -> bool:
     return bool(reflectors) and all(host.startswith("127.") or host == "::1" for host, _ in reflectors)
 
 
-def _findings(v4: Family, v6: Family) -> list[dict[str, Any]]:
+def _findings(v4: Family, v6: Family, router: Router | None) -> list[dict[str, Any]]:
     from ssbfast.client.nat_diagnosis import outlook
 
     events: list[dict[str, Any]] = []
@@ -135,7 +143,10 @@ def _findings(v4: Family, v6: Family) -> list[dict[str, Any]]:
         events.append({"event": "network", **family.as_json()})
         for kind, address in family.candidates():
             events.append({"event": "candidate", "kind": kind, "address": address})
-    for other, works in outlook(v4.nat).items():
+    if router is not None:
+        events.append({"event": "port_mapping", **router.as_json()})
+    maps = router is not None and router.host is not None
+    for other, works in outlook(v4.nat, maps=maps).items():
         events.append({"event": "outlook", "other": other, "works": works.value})
     events.append({"event": "outlook", "other": "lan", "works": "direct"})
     events.append({"event": "outlook", "other": "ipv6", "works": _over_v6(v6.nat)})
@@ -147,6 +158,15 @@ def _over_v6(nat: Nat) -> str:
     return {"none": "direct", "easy": "direct", "silent": "relay"}.get(nat.value, "perhaps")
 
 
+def _router_words(protocol: str | None, address: str | None) -> str:
+    if protocol is None:
+        return "Your router maps no ports (it speaks neither PCP nor NAT-PMP, or that is switched off)"
+    name = protocol.upper()
+    if address is None:
+        return f"Your router speaks {name}, but maps no port that the world can reach"
+    return f"Your router maps ports ({name}) at {address}: peers can reach you there whatever the kind of its NAT"
+
+
 def _words(event: Event) -> str:
     match event:
         case {"event": "room", "portal": portal, "reflectors": reflectors}:
@@ -154,6 +174,8 @@ def _words(event: Event) -> str:
             return f"Room {portal}\n  reflectors: {', '.join(reflectors) or 'none'}{here}"
         case {"event": "candidate", "kind": kind, "address": address}:
             return f"  {kind:9} {address}"
+        case {"event": "port_mapping", "protocol": protocol, "address": address}:
+            return _router_words(protocol, address)
         case {"event": "outlook", "other": other, "works": works}:
             return f"A peer {_OTHERS[other]}: {_WORKS[works]}"
     lines = [f"IPv{event['family']}: {_NATS[event['nat']]} ({event['answered']} of {event['asked']} answered)"]

@@ -50,12 +50,19 @@ stun_option = click.option(
     help="A STUN server that reports our public address, in addition to those of the rooms; repeatable.",
 )
 
+port_mapping_option = click.option(
+    "--no-port-mapping",
+    is_flag=True,
+    help="Do not ask the router, by PCP or NAT-PMP, to let direct paths in.",
+)
+
 _OPTIONS: Final = (
     click.option(
         "--birthday",
         is_flag=True,
         help="Behind a NAT that gives each destination another port: search for it with thousands of datagrams.",
     ),
+    port_mapping_option,
     stun_option,
     click.option(
         "--keep",
@@ -78,7 +85,7 @@ _OPTIONS: Final = (
 
 
 def path_options(command: Command) -> Command:
-    """Add --path, --keep, --stun and --birthday; `paths_from` takes them out of the command's options."""
+    """Add the options for paths; `paths_from` takes them out of the command's options."""
     for option in _OPTIONS:
         command = option(command)
     return command
@@ -92,6 +99,7 @@ class Paths:
     stun: tuple[Endpoint, ...]
     birthday: bool
     keep: float
+    port_mapping: bool = True
 
     def __bool__(self) -> bool:
         """Return whether any of them was given."""
@@ -125,16 +133,24 @@ class Paths:
             warn(f"through the room only: {error}")
             return None
         stun = tuple([await _resolve(server) for server in self.stun])
-        return Direct(stun=stun, birthday=self.birthday, keep=self.keep, required=self.only_direct, after=after)
+        return Direct(
+            stun=stun,
+            port_mapping=self.port_mapping,
+            birthday=self.birthday,
+            keep=self.keep,
+            required=self.only_direct,
+            after=after,
+        )
 
 
-PATH_PARAMETERS: Final = ("path", "stun", "birthday", "keep")
+PATH_PARAMETERS: Final = ("path", "stun", "no_port_mapping", "birthday", "keep")
 """The names in Python of what `path_options` adds."""
 
 
 def paths_from(options: dict[str, Any]) -> Paths:
     choice = PathChoice(options.pop("path"))
-    return Paths(choice, options.pop("stun"), options.pop("birthday"), options.pop("keep"))
+    port_mapping = not options.pop("no_port_mapping")
+    return Paths(choice, options.pop("stun"), options.pop("birthday"), options.pop("keep"), port_mapping)
 
 
 def _look_for_them(*, at_once: bool) -> None:

@@ -7,6 +7,7 @@ on a direct path may be its standby: it is not shown before its first call has t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from ssbfast import limits
 from ssbfast.direct.budgets import Resources
 from ssbfast.direct.carriers import DirectCarrier, RecordStream, StandbyCarrier
 from ssbfast.direct.forwarded_streams import DirectForwards
+from ssbfast.direct.interfaces import host_addresses
 from ssbfast.direct.negotiation import Negotiation
 from ssbfast.direct.options import Direct, Negotiator, PathNews, PreferredPath
 from ssbfast.direct.standby_tunnel import StandbyTunnel
@@ -112,6 +114,12 @@ class DirectPaths:
 
     # ------------------------------------------------------------ from the client
 
+    def begin(self) -> None:
+        """Learn whether our router maps ports, while we join rooms: offers wait for one that answers."""
+        if self._how.port_mapping and not self._how.loopback:
+            with contextlib.suppress(OSError):  # this machine does not tell its addresses
+                self.resources.ports.greet(host_addresses())
+
     def session_opened(self, peer: Peer, role: Role, *, may_meet: bool) -> None:
         """Take an inner session that has opened. may_meet: the peer may hear our addresses."""
         tunnel = peer.link.transport
@@ -201,6 +209,7 @@ class DirectPaths:
 
     def close(self) -> None:
         """Forget everything, sessions that may have to answer once more included."""
+        self.resources.ports.close()
         for negotiation in list(self._by_id.values()):
             negotiation.close()
 

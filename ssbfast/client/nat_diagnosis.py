@@ -17,11 +17,13 @@ from typing import Any, Final
 
 from ssbfast import limits
 from ssbfast.direct.interfaces import HostAddress, host_addresses
+from ssbfast.direct.port_mapper import PortMapper
 from ssbfast.direct.stun_client import reflexive
 from ssbfast.direct.udp import Address, UdpSocket
 from ssbfast.errors import BadInputError
 from ssbfast.net.endpoints import Endpoint
 from ssbfast.net.name_lookup import resolve
+from ssbfast.wire.direct.port_mapping import Protocol
 from ssbfast.wire.direct.punch.candidates import canonical_host, is_private, is_sendable
 
 _TOKEN: Final = b"\x3f"
@@ -111,6 +113,21 @@ def classify(asked: int, seen: Sequence[Address], hosts: Iterable[str]) -> Nat:
     return Nat.EASY if len(set(seen)) == 1 else Nat.HARD
 
 
+@dataclass(frozen=True, slots=True)
+class Router:
+    """What our router does when it is asked to map a port.
+
+    protocol: what it speaks; None: neither PCP nor NAT-PMP. host: where the world reaches a mapped port; None when it
+    maps none, or when that address is a private one.
+    """
+
+    protocol: Protocol | None = None
+    host: str | None = field(default=None, repr=False)
+
+    def as_json(self) -> dict[str, Any]:
+        return {"protocol": None if self.protocol is None else self.protocol.value, "address": self.host}
+
+
 OTHERS: Final = ("public", "full-cone", "address", "port", "port-open", "symmetric", "blocked")
 """What may stand in front of the other side: no NAT; NATs with one port that let in every sender, or those that were
 sent to (by address; by address and port, two sorts), or with a port for each destination; no UDP."""
@@ -125,12 +142,13 @@ _MATRIX: Final = {
 }
 
 
-def outlook(nat: Nat) -> dict[str, Works]:
-    """Return, for each of `OTHERS`, how we shall reach it over IPv4.
+def outlook(nat: Nat, *, maps: bool = False) -> dict[str, Works]:
+    """Return, for each of `OTHERS`, how we shall reach it over IPv4. maps: our router maps ports for us.
 
     An easy NAT is taken for the strictest sort; one that filters by address, or not at all, reaches symmetric ones too.
     """
-    return {other: Works(word) for other, word in zip(OTHERS, _MATRIX[nat].split(), strict=True)}
+    row = _MATRIX[Nat.NONE if maps and nat in (Nat.EASY, Nat.HARD, Nat.UNKNOWN) else nat]
+    return {other: Works(word) for other, word in zip(OTHERS, row.split(), strict=True)}
 
 
 async def diagnose(reflectors: Sequence[Address], *, loopback: bool = False) -> tuple[Family, Family]:
@@ -147,6 +165,26 @@ async def diagnose(reflectors: Sequence[Address], *, loopback: bool = False) -> 
         )
     )
     return v4, v6
+
+
+async def ask_router() -> Router | None:
+    """Ask our router for a mapping, and have it forget that; None when there is no router to ask, or no NAT.
+
+    Raises MissingExtraError without ifaddr.
+    """
+    udp = _socket(4)
+    if udp is None:
+        return None
+    try:
+        mapping = PortMapper().map(udp.local[1], host_addresses())
+        if mapping is None:
+            return None
+        udp.on_unused = mapping.close
+        await mapping.settled(limits.DOCTOR_SECONDS)
+        address = mapping.address
+        return Router(mapping.protocol, None if address is None else address[0])
+    finally:
+        udp.close()
 
 
 async def _family(version: int, reflectors: Sequence[Address], all_hosts: Iterable[HostAddress]) -> Family:

@@ -167,6 +167,8 @@ class RoomClient:
 
     async def __aenter__(self: Client) -> Client:
         self._relay = Relay()
+        if self._direct is not None:
+            self._direct.begin()
         return self
 
     async def __aexit__(
@@ -665,6 +667,8 @@ class RoomClient:
             on_news=self._events.path,
             on_away=self._events.away,
         )
+        if self._relay is not None:
+            self._direct.begin()
 
     def _may_leave(self, peer: Peer, role: Role, verdict: Verdict | None) -> None:
         """Take a session that may go on outside of the room, if the peer may hear our addresses."""

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Final
 
 from ssbfast import limits
+from ssbfast.direct.port_mapper import PortMapper
 from ssbfast.direct.udp import UdpSocket
 from ssbfast.wire.direct.carriers.timers import Kept
 from ssbfast.wire.direct.punch.budgets import AttemptPlaces, SocketPlaces, Unanswered
@@ -36,6 +37,7 @@ class Resources:
         self.unanswered = Unanswered()
         self.sockets = SocketPlaces(_most_sockets() if sockets is None else sockets)
         self.kept = Kept()
+        self.ports = PortMapper()
         self._pace = ProbePace()
         self._lingering: list[tuple[bytes, UdpSocket]] = []  # the oldest first
         self._timer: asyncio.TimerHandle | None = None

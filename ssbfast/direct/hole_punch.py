@@ -33,6 +33,7 @@ from typing import Protocol
 from ssbfast import limits
 from ssbfast.direct.budgets import Resources
 from ssbfast.direct.interfaces import HostAddress, host_addresses
+from ssbfast.direct.port_mapper import PortMapping
 from ssbfast.direct.stun_client import reflexive
 from ssbfast.direct.udp import Address, UdpSocket
 from ssbfast.errors import LocalProtocolError, PunchError
@@ -85,7 +86,8 @@ class Attempt:
 
     reflectors: IP literals and ports; a few are asked. key: of the peer. resources: what it is counted in; None: those
     of this event loop. loopback: this machine's own addresses count, too. used: our addresses that are known to lead
-    somewhere, which are told before others. birthday: we would take part in a search.
+    somewhere, which are told before others. port_mapping: our router is asked to let every sender in (never with
+    `loopback`). birthday: we would take part in a search.
     may_search: asked when it comes to one, which begins then; `has_searched` says so. Its maker closes it.
     """
 
@@ -97,6 +99,7 @@ class Attempt:
         resources: Resources | None = None,
         loopback: bool = False,
         used: Collection[str] = (),
+        port_mapping: bool = False,
         birthday: bool = False,
         may_search: Callable[[], bool] = lambda: True,
     ) -> None:
@@ -105,6 +108,7 @@ class Attempt:
         self._resources = resources or Resources.shared()
         self._loopback = loopback
         self._used = {host.partition("%")[0] for host in used}
+        self._port_mapping = port_mapping
         self._birthday = birthday
         self._may_search = may_search
         self._loop = asyncio.get_running_loop()
@@ -140,6 +144,8 @@ class Attempt:
     async def gather(self, *, spare: bool = False) -> Candidates:
         """Open the sockets, and find out where we can be reached; at most `GATHER_SECONDS`.
 
+        Our router is asked beside the reflectors, and waited for at most `MAPPING_WAIT_SECONDS`.
+
         spare: it is not waited for yet; it is the first to be given up. `claim` ends that.
         Raises PunchError when no socket can be had, or the attempt was given up; MissingExtraError without the extra
         `direct`.
@@ -163,13 +169,36 @@ class Attempt:
         if not self._sockets:
             self.close()
             raise PunchError("no UDP socket can be had")
+        began = self._loop.time()
+        mapping = self._map_port()
         asked = [(udp, server) for _, udp in self._open_sockets() for server in self._reflectors]
         answers = await asyncio.gather(*(reflexive(udp, server, limits.GATHER_SECONDS) for udp, server in asked))
+        if mapping is not None and not self._closed:
+            await self._await_mapping(mapping, began, is_seen=any(answers))
         if self._closed:
             raise PunchError("the attempt was given up")
-        self._learn((udp, server, at) for (udp, server), at in zip(asked, answers, strict=True) if at is not None)
+        if mapping is not None and mapping.address is None:
+            mapping.close()  # it comes too late to be told
+        mapped = None if mapping is None else mapping.address
+        told = ((udp, server, at) for (udp, server), at in zip(asked, answers, strict=True) if at is not None)
+        self._learn(told, mapped)
         self._expire()
         return self._ours
+
+    def _map_port(self) -> PortMapping | None:
+        """Ask our router to let every sender in to our IPv4 socket, as long as that is in use."""
+        udp = next((udp for _, udp in self._open_sockets() if udp.family == socket.AF_INET), None)
+        if udp is None or not self._port_mapping or self._loopback:
+            return None
+        mapping = self._resources.ports.map(udp.local[1], self._hosts)
+        if mapping is not None:
+            udp.on_unused = mapping.close
+        return mapping
+
+    async def _await_mapping(self, mapping: PortMapping, began: float, *, is_seen: bool) -> None:
+        """Wait for a router that is known to answer, or that alone may tell where the world reaches us."""
+        if mapping.is_prompt or not is_seen:
+            await mapping.settled(began + limits.MAPPING_WAIT_SECONDS - self._loop.time())
 
     def claim(self) -> None:
         """Note that a caller waits for it now: it is not spare any more."""
@@ -183,8 +212,11 @@ class Attempt:
         """Close it unless punching begins in time."""
         self._call_at(self._loop.time() + limits.OFFER_SECONDS, self.close)
 
-    def _learn(self, answers: Iterable[tuple[UdpSocket, Address, Address]]) -> None:
-        """Make of what reflectors say what we say of ourselves. answers: our socket, the reflector, where it saw us."""
+    def _learn(self, answers: Iterable[tuple[UdpSocket, Address, Address]], mapped: Address | None) -> None:
+        """Make of what reflectors and our router say what we say of ourselves.
+
+        answers: our socket, the reflector, where it saw us. mapped: where the router lets every sender in.
+        """
         seen: dict[UdpSocket, list[tuple[str, Address]]] = defaultdict(list)
         for udp, (reflector, _), at in answers:
             own = {(item.host, udp.local[1]) for item in self._hosts}
@@ -192,11 +224,11 @@ class Attempt:
                 seen[udp].append((reflector, at))
         self._seen_at = frozenset(at[0] for found in seen.values() for _, at in found)
         self._answered = sum(len(found) for udp, found in seen.items() if udp.family == socket.AF_INET)
-        self._ours = Candidates(tuple(self._candidates(seen)), self._mapping(seen), self._birthday)
+        self._ours = Candidates(tuple(self._candidates(seen, mapped)), self._mapping(seen, mapped), self._birthday)
 
-    def _candidates(self, seen: dict[UdpSocket, list[tuple[str, Address]]]) -> list[Candidate]:
-        """Return what reflectors saw first, then where we speak to our rooms from, then all the rest in the order of
-        `host_addresses`: bridges of containers and the like must not crowd out what leads somewhere.
+    def _candidates(self, seen: dict[UdpSocket, list[tuple[str, Address]]], mapped: Address | None) -> list[Candidate]:
+        """Return our router's mapping and what reflectors saw first, then where we speak to our rooms from, then all
+        the rest in the order of `host_addresses`: bridges of containers must not crowd out what leads somewhere.
 
         One address counts for each socket and IP address of a reflector: one that has several ports may show that a NAT
         is hard, when all but one of them are of no use to peers; or it lies, and has our peers send to third parties.
@@ -209,17 +241,19 @@ class Attempt:
         hosts = [item for pair in itertools.zip_longest(*found.values()) for item in pair if item is not None]
         known = {item.address for item in hosts}
         own = {host for host, _ in self._reflectors}
-        mapped: dict[tuple[UdpSocket, str], Address] = {}
+        outside: dict[object, Address] = {} if mapped is None else {"mapped": mapped}
         for udp, answers in seen.items():
             for reflector, at in answers:
                 if is_sendable(*at, loopback=self._loopback) and at[0] not in own and at not in known:
-                    mapped.setdefault((udp, reflector), at)
-        reflexive = [Candidate(*at, Kind.REFLEXIVE) for at in dict.fromkeys(mapped.values())]
+                    outside.setdefault((udp, reflector), at)
+        reflexive = [Candidate(*at, Kind.REFLEXIVE) for at in dict.fromkeys(outside.values())]
         return [*reflexive, *hosts][: limits.CANDIDATES]
 
-    def _mapping(self, seen: dict[UdpSocket, list[tuple[str, Address]]]) -> NatMapping:
-        """Return how the NAT of our IPv4 socket gives out ports."""
+    def _mapping(self, seen: dict[UdpSocket, list[tuple[str, Address]]], mapped: Address | None) -> NatMapping:
+        """Return how the NAT of our IPv4 socket gives out ports: one for all, when there is a mapping for all."""
         answers = next((found for udp, found in seen.items() if udp.family == socket.AF_INET), [])
+        if mapped is not None and any(at[0] == mapped[0] for _, at in answers):
+            return NatMapping.EASY
         if len(answers) < 2:
             return NatMapping.UNKNOWN
         return NatMapping.EASY if len({at for _, at in answers}) == 1 else NatMapping.HARD

@@ -353,6 +353,7 @@ class Negotiation:
             resources=self.host.resources,
             loopback=self.how.loopback,
             used=self.host.used_addresses(),
+            port_mapping=self.how.port_mapping,
             birthday=search,
             may_search=self._may_search,
         )

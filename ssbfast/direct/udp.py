@@ -39,7 +39,7 @@ class UdpSocket:
 
     stun, probes, quic: may be set at any time; what has no receiver is dropped. local: where it is bound.
     may_send: decides over the addresses that anything is sent to; None: all of them. on_closed, on_lingering: called
-    once, when it is closed and when `linger` is called.
+    once, when it is closed and when `linger` is called. on_unused: called at the first of these two.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -52,6 +52,7 @@ class UdpSocket:
         self.may_send: Callable[[Address], bool] | None = None
         self.on_closed: Callable[[], None] | None = None
         self.on_lingering: Callable[[], None] | None = None
+        self.on_unused: Callable[[], None] | None = None
         self._allowed: Address | None = None  # the last one that `may_send` has let pass
         self._farewell: asyncio.TimerHandle | None = None
         sock.setblocking(False)
@@ -107,6 +108,7 @@ class UdpSocket:
         self.stun = self.probes = self.quic = None
         if self._farewell is not None:
             self._farewell.cancel()
+        self._unused()
         on_closed, self.on_closed, self.on_lingering = self.on_closed, None, None
         if on_closed is not None:
             on_closed()
@@ -116,8 +118,14 @@ class UdpSocket:
         if self._closed or self._farewell is not None:
             return
         self._farewell = self._loop.call_later(seconds, self.close)
+        self._unused()
         if self.on_lingering is not None:
             self.on_lingering()
+
+    def _unused(self) -> None:
+        on_unused, self.on_unused = self.on_unused, None
+        if on_unused is not None:
+            on_unused()
 
     def _allow(self, to: Address) -> bool:
         if self.may_send is not None:

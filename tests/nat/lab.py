@@ -132,6 +132,10 @@ class NatLab:
         is_public = (self.a if at == "A" else self.b) == "public"
         return self.address(place) if is_public else self._outer(f"11.{_number(at)}.0.1")
 
+    def router_address(self, router: Literal["NA", "NB"]) -> str:
+        """The IPv4 address of a router on its LAN."""
+        return f"{self._lans['A' if router == 'NA' else 'B']}.1"
+
     def _outer(self, address: str) -> str:
         """An address of the internet, or what is there instead of it."""
         return address.replace("11.", "10.", 1) if self._routed else address
