@@ -50,6 +50,11 @@ GROUPS: Final = (
         "the tools for workflows",
         "PYTHON=python3.11 or newer, a new .venv, ./dev test tests/test_workflows.py",
     ),
+    SkipGroup(
+        r"^(quic-go|quinn) is not",
+        "QUIC by others",
+        "Go and cargo; python -m benchmarks.quic.programs; ./dev test tests/interop/test_quic.py",
+    ),
     SkipGroup(r"^ipv6 is not|no IPv6", "IPv6", "a machine with ::1; ./dev test tests/net"),
     SkipGroup(r"this machine does not offer", "kernels that this processor lacks", "a machine with them"),
     SkipGroup(

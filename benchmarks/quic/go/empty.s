@@ -1,0 +1,1 @@
+// Has the compiler accept functions without bodies: main.go links one.
