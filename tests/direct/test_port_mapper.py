@@ -34,6 +34,7 @@ class Router:
         self.udp.stun = self.receive
         self.outer = OUTER
         self.is_silent = False
+        self.delay = 0.0
         self.asked: list[tuple[int, int]] = []
         self.greeted = 0
         self.came = asyncio.Event()
@@ -49,7 +50,7 @@ class Router:
         seconds, port = struct.unpack_from("!I", data, 4)[0], struct.unpack_from("!H", data, 40)[0]
         self.asked.append((port, seconds))
         if not self.is_silent:
-            self.udp.send(self.answer(data), source)
+            asyncio.get_running_loop().call_later(self.delay, self.udp.send, self.answer(data), source)
 
     def answer(self, request: bytes) -> bytes:
         host = ipaddress.ip_address(self.outer[0]).packed
@@ -130,12 +131,13 @@ async def test_only_the_gateway_is_heard(router: Router) -> None:
     mapping.close()
 
 
-async def test_a_closed_port_settles_it_at_once(router: Router) -> None:
+async def test_a_closed_port_settles_it_at_once(router: Router, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAPPING_RESEND_SECONDS", 600.0)
     router.udp.close()
     mapper = PortMapper()
     mapping = mapped(mapper, 40_001)
     await mapping.settled(10.0)
-    assert mapping.address is None and mapping.protocol is None and not is_open(mapper)
+    assert mapping.address is None and mapping.protocol is None and not is_open(mapper) and not mapping.is_prompt
 
 
 async def greeted() -> Resources:
@@ -149,6 +151,15 @@ async def greeted() -> Resources:
     return resources
 
 
+async def test_a_mapping_that_ends_leaves_a_greeting_alone(router: Router) -> None:
+    mapper = PortMapper()
+    mapper.greet(HOSTS)
+    mapped(mapper, 40_001).close()
+    assert is_open(mapper)
+    mapper.close()
+    assert not is_open(mapper)
+
+
 async def test_a_router_that_answers_a_greeting_is_prompt(router: Router) -> None:
     mapper = (await greeted()).ports
     assert not is_open(mapper) and router.greeted == 1
@@ -159,20 +170,24 @@ async def test_a_router_that_answers_a_greeting_is_prompt(router: Router) -> Non
 
 
 @pytest.mark.parametrize("how", ["closed", "lingers"])
-async def test_a_mapping_ends_with_the_use_of_its_socket(how: str, router: Router) -> None:
+async def test_a_mapping_ends_with_the_use_of_its_socket(
+    how: str, router: Router, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "OFFER_SECONDS", 600.0)  # else it closes itself
     attempt = Attempt(port_mapping=True, resources=Resources())
     ours = await attempt.gather()
     assert ours.candidates[0].address == OUTER and ours.candidates[0].kind is Kind.REFLEXIVE
     udp = next(udp for _, udp in attempt._open_sockets() if udp.family == socket.AF_INET)
     port = udp.local[1]
     if how == "lingers":
-        udp.linger(10.0)
+        udp.linger(600.0)
         await router.until((port, 120), (port, 0))
     attempt.close()
     await router.until((port, 120), (port, 0))
 
 
 async def test_a_symmetric_nat_whose_router_maps_is_easy(router: Router) -> None:
+    router.delay = 0.1  # reflectors are faster
     outside = [(OUTER[0], 4_567), (OUTER[0], 4_568)]
     async with reflector(claiming(outside[0])) as one, reflector(claiming(outside[1]), "127.0.0.2") as two:
         asked, known = [one.address, two.address], await greeted()
@@ -197,6 +212,7 @@ async def test_a_mapping_at_another_address_says_nothing_of_the_nat(router: Rout
 
 async def test_an_address_that_comes_too_late_is_not_told(router: Router, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MAPPING_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(limits, "OFFER_SECONDS", 600.0)  # else it closes itself
     attempt = Attempt(port_mapping=True, resources=Resources())
     ours = await attempt.gather()
     assert OUTER not in [item.address for item in ours.candidates]

@@ -28,7 +28,7 @@ TELLING: Final[list[tuple[Kind, Kind, Router]]] = [
 ]
 _KINDS: Final = [kind for kind in get_args(Kind) if kind != "blocked"]
 ALL: Final[list[tuple[Kind, Kind, Router]]] = [
-    (a, b, maps) for a in _KINDS for b in _KINDS for maps in get_args(Router)
+    (a, b, maps) for a in _KINDS for b in _KINDS for maps in get_args(Router) if (a if maps == "NA" else b) != "public"
 ]
 PAIRS: Final = ALL if os.environ.get("SSBFAST_TEST_PAIRS") == "all" else TELLING
 
@@ -47,8 +47,7 @@ def test_one_router_that_maps_is_enough(a: Kind, b: Kind, maps: Router, tmp_path
         path = street.until_path(caller, "B", port)
         print(f"mapped {maps} {a} {b} {path['path']} {path['took_ms']} ms, rtt {path['rtt_ms']}")
         assert path["path"] == "direct"
-        has_nat = (a if maps == "NA" else b) != "public"
-        assert len(router.mappings()) == has_nat
+        assert len(router.mappings()) == 1
         blob, direct = Blob(1_000_000), street.direct()
         assert street.fetch("B", port, blob)[:2] == (blob.size, blob.digest)
         assert street.direct() - direct > blob.size

@@ -113,6 +113,14 @@ def test_a_renewal_that_is_refused_leaves_what_we_have() -> None:
     assert asking.is_over
 
 
+def test_a_router_that_maps_by_pcp_is_not_asked_by_nat_pmp() -> None:
+    asking = client()
+    asking.datagrams()
+    asking.receive(pcp(), 0.0)
+    asking.receive(UNSUPPORTED, 0.1)
+    assert asking.datagrams() == [] and asking.mapped is not None
+
+
 def test_its_end_is_a_request_for_no_life() -> None:
     asking = client()
     asking.datagrams()
@@ -165,6 +173,7 @@ def test_what_is_no_mapping_ends_it(answer: bytes) -> None:
         pmp_map(),
         pmp_address(),
         b"\0\x80\0\2" + bytes(4),
+        b"\0\0\0\1" + bytes(4),
     ],
 )
 def test_what_is_no_answer_changes_nothing(answer: bytes) -> None:
