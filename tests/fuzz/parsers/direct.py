@@ -11,6 +11,7 @@ from ssbfast.direct.udp import UdpSocket
 from ssbfast.errors import MuxRPCError
 from ssbfast.net.stun_server import answer_to, codec, is_request
 from ssbfast.wire.direct.keys import DirectKeys, Role
+from ssbfast.wire.direct.port_mapping import MappingClient, Protocol
 from ssbfast.wire.direct.punch.candidates import (
     PORTS,
     Candidates,
@@ -118,4 +119,25 @@ class _Future:
         self.value = value
 
 
-TARGETS: Final = (direct_calls, whereabouts, probes, stun_request, stun_answer)
+def router_answer(data: bytes) -> None:
+    """Any two datagrams of a router, the first as long as the first byte says: an IPv4 address and a port, or nothing.
+
+    A mapping by PCP needs the nonce; and nothing makes more than three datagrams of ours.
+    """
+    pcp = MappingClient("192.168.1.5", 40_000, bytes(range(12)), 0.0)
+    nat_pmp = MappingClient("192.168.1.5", 40_000, bytes(range(12)), 0.0)
+    nat_pmp.receive(b"\0\x80\0\1", 0.0)
+    for client in (pcp, nat_pmp):
+        client.datagrams()
+        for datagram in (data[1 : 1 + data[0]], data[1 + data[0] :]) if data else ():
+            client.receive(datagram, 0.0)
+        assert len(client.datagrams()) <= 3
+        if client.mapped is not None:
+            assert ":" not in client.mapped.host and canonical_host(client.mapped.host) == client.mapped.host
+            assert 0 < client.mapped.port <= 65_535 and client.mapped.seconds > 0 and not client.is_over
+            assert client is nat_pmp or bytes(range(12)) in data or client.protocol is Protocol.NAT_PMP
+            due = client.timer()
+            assert due is not None and 0.0 < due <= limits.MAPPING_SECONDS_MOST
+
+
+TARGETS: Final = (direct_calls, whereabouts, probes, stun_request, stun_answer, router_answer)
