@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import rows_boxes, rows_rooms, rows_update, rows_web, targets
+from benchmarks import rows_boxes, rows_quic, rows_rooms, rows_update, rows_web, targets
 from benchmarks.measured import QUICK, Measure, Measured, Plan, digits, say
 from benchmarks.processes import ROOT
 from benchmarks.targets import ROWS, Row
@@ -43,6 +43,7 @@ MEASURES: dict[Row, Measure] = {
     targets.STALLED: rows_rooms.stall,
     targets.WEB: rows_web.web,
     targets.UPDATE: rows_update.update,
+    targets.QUIC: rows_quic.quic,
 }
 """Who measures what; `bench_rows.py` has a group for each."""
 

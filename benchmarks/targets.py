@@ -179,6 +179,19 @@ WEB: Final = Row(
     ),
 )
 
+QUIC: Final = Row(
+    "QUIC, CPU of each end",
+    "aioquic's asyncio protocol, today's direct path, quic-go, quinn; ChaCha20 where nothing else is said",
+    "CPU a byte of the baseline ÷ ours",
+    (
+        Target(30.0, ("receiver to aioquic", "sender to aioquic")),
+        Target(15.0, ("receiver to today", "sender to today")),
+        Target(1.43, ("receiver to quic-go, AES, GSO", "sender to quic-go, AES, GSO")),
+        Target(1.0, ("receiver to quinn, GSO", "sender to quinn, GSO")),
+        Target(6.0, ("receiver without GSO to today", "sender without GSO to today")),
+    ),
+)
+
 UPDATE: Final = Row(
     "update of a room under load",
     "none of them; the same room before",
@@ -188,5 +201,5 @@ UPDATE: Final = Row(
 
 ROWS: Final = (
     *(IN_C, ONE_IN_C, NATIVE, BATCHED, TO_JS, COMPAT, HANDSHAKES),
-    *(RELAY, BOUND, ROOM, LATENCY, IDLE, STALLED, WEB, UPDATE),
+    *(RELAY, BOUND, ROOM, LATENCY, IDLE, STALLED, WEB, UPDATE, QUIC),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def line(case: str, who: str, ratio: float) -> Measured:
 
 def test_every_row_has_a_measure() -> None:
     assert tuple(MEASURES) == ROWS
-    assert len({row.name for row in ROWS}) == len(ROWS) == 15
+    assert len({row.name for row in ROWS}) == len(ROWS) == 16
 
 
 def test_every_target_can_be_met_by_a_path_of_ours() -> None:
@@ -134,6 +135,26 @@ def test_the_command_writes_what_was_measured(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(results.native, "BACKEND", "pure")
     with pytest.raises(SystemExit, match="C core is missing"):
         results.main(["--rows", "idle", "--out", str(out)])
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="aioquic needs Python 3.11: there are no direct paths")
+def test_the_row_of_quic_has_all_its_cases(monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks.quic import contest
+
+    def measure(pairs: list[contest.Pair], rounds: int, part: float) -> dict[contest.Pair, list[contest.Cost]]:
+        """Ours costs 2 and 3 ns a byte, others five times that."""
+        return {pair: [contest.Cost(*((2, 3) if pair.peer == "ssbfast" else (10, 15)), 1)] for pair in pairs}
+
+    monkeypatch.setattr(contest, "available", lambda: (list(contest.PAIRS), {}))
+    monkeypatch.setattr(contest, "measure", measure)
+    monkeypatch.setattr("benchmarks.rows_quic.native.BACKEND", "avx2")
+    found = list(MEASURES[targets.QUIC](QUICK))
+    assert {one.ratio for one in found} == {(5, 5, 5)}
+    assert {case for aimed in targets.QUIC.targets for case in aimed.cases} <= {one.case for one in found}
+    assert {(one.ours, one.baseline) for one in found} == {("2 ns/B", "10 ns/B"), ("3 ns/B", "15 ns/B")}
+    monkeypatch.setattr(contest, "available", lambda: ([], {"quinn": "not built"}))
+    plan = Plan()
+    assert list(MEASURES[targets.QUIC](plan)) == [] and plan.absent == {"quinn": "not built"}
 
 
 def test_what_is_in_the_repository_is_whole() -> None:

@@ -73,9 +73,8 @@ def build(name: str) -> None:
 def _program(name: str) -> Path:
     """Return where a peer of these sources lies."""
     hashed = hashlib.sha256()
-    for file in sorted(FOLDERS[name].rglob("*")):
-        if file.is_file():
-            hashed.update(file.read_bytes())
+    for file in sorted([*FOLDERS[name].glob("*.*"), *FOLDERS[name].glob("src/*")]):
+        hashed.update(file.read_bytes())
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache / "ssbfast-quic-peers" / f"{name}-{hashed.hexdigest()[:16]}"
 
