@@ -16,9 +16,10 @@ pytestmark = [pytest.mark.nat, pytest.mark.timeout(240)]
 
 
 def udp_ports(program: Program) -> set[int]:
-    """Of the IPv4 sockets in the namespace that a program runs in."""
+    """Of the IPv4 sockets that hear everybody, in the namespace that a program runs in."""
     lines = Path(f"/proc/{program.process.pid}/net/udp").read_text().splitlines()[1:]
-    return {int(line.split()[1].rpartition(":")[2], 16) for line in lines}
+    ends = [line.split()[1:3] for line in lines]
+    return {int(local.rpartition(":")[2], 16) for local, remote in ends if remote == "00000000:0000"}
 
 
 def first_port(program: Program) -> int:
