@@ -13,6 +13,7 @@ import pytest
 from aioice import stun
 
 from ssbfast import limits
+from ssbfast.cli.doctor import _words
 from ssbfast.client.nat_diagnosis import OTHERS, Nat, Works, _hairpin, classify, diagnose, find, outlook
 from ssbfast.direct.udp import UdpSocket
 from ssbfast.errors import BadInputError
@@ -84,6 +85,25 @@ class Server(asyncio.DatagramProtocol):
         stack.callback(self.transport.close)
         address: tuple[str, int] = self.transport.get_extra_info("sockname")
         return address
+
+
+@pytest.mark.parametrize(
+    ("protocol", "address", "said"),
+    [
+        ("pcp", "203.0.113.7", "maps ports (PCP) at 203.0.113.7"),
+        ("nat-pmp", None, "speaks NAT-PMP, but maps no port"),
+        (None, None, "maps no ports"),
+    ],
+)
+def test_what_the_router_does_is_said(protocol: str | None, address: str | None, said: str) -> None:
+    assert said in _words({"event": "port_mapping", "protocol": protocol, "address": address})
+
+
+def test_a_router_that_maps_makes_every_peer_direct_that_has_udp() -> None:
+    for nat in (Nat.EASY, Nat.HARD, Nat.UNKNOWN):
+        assert outlook(nat, maps=True) == outlook(Nat.NONE)
+    for nat in (Nat.NONE, Nat.SILENT, Nat.UNASKED):
+        assert outlook(nat, maps=True) == outlook(nat)
 
 
 @pytest.mark.parametrize(
