@@ -435,4 +435,164 @@ void ssb_inlet_init(ssb_inlet *i, ssb_link *l, int32_t req, ssb_lane *lane);
 void ssb_inlet_close(ssb_inlet *i);
 /* cdef end */
 
+/* ------------------------------------------------------------------ QUIC
+ * One connection of QUIC v1 (RFC 9000, 9001, 9002, 9221) after its handshake: packets of 1-RTT, protected by
+ * ChaCha20-Poly1305. The handshake is somebody else's; what it came to is handed over. Datagrams go in and out, time
+ * (microseconds, never backwards) is an argument, memory is the caller's. What the peer does wrong ends the connection:
+ * it is closed with the code that RFC 9000 asks for, and says so by an event. */
+/* cdef begin */
+#define SSB_QUIC_NEVER UINT64_MAX
+#define SSB_QUIC_ID 20       /* longest connection id */
+#define SSB_QUIC_IDS 8       /* of ours and of theirs, that are kept */
+#define SSB_QUIC_SPARE 8     /* bytes of a challenge */
+#define SSB_QUIC_PAGE 16384  /* unit of memory of streams */
+#define SSB_QUIC_TRAIN 64    /* packets in a train at the most */
+
+#define SSB_QUIC_OPENED 1    /* the peer has opened `stream` */
+#define SSB_QUIC_READABLE 2  /* `stream` has bytes, or its end */
+#define SSB_QUIC_WRITABLE 3  /* `stream` has room again, after a write that was not taken whole */
+#define SSB_QUIC_RESET 4     /* the peer has given up sending on `stream`: value is its code */
+#define SSB_QUIC_STOPPED 5   /* the peer does not read `stream` any more: value is its code; it is reset */
+#define SSB_QUIC_KEYS 6      /* ssb_quic_keys wants the next generation */
+#define SSB_QUIC_PATH 7      /* ssb_quic_challenge wants 8 random bytes: the peer has moved to the path `value` */
+#define SSB_QUIC_MOVED 8     /* the peer is reached by the path `value` from now on */
+#define SSB_QUIC_DATAGRAM 9  /* a datagram of the peer waits */
+#define SSB_QUIC_CLOSED 10   /* it is over: value is the code, stream says who closed it (see below) */
+
+#define SSB_QUIC_BY_US 0       /* ssb_quic_close */
+#define SSB_QUIC_BY_PEER 1     /* the peer's application */
+#define SSB_QUIC_BY_ERROR 2    /* we, because of what the peer did: the code is one of QUIC's */
+#define SSB_QUIC_BY_PEER_ERROR 3
+#define SSB_QUIC_BY_SILENCE 4  /* nothing came for too long, or a stateless reset */
+
+typedef struct ssb_quic_s ssb_quic;
+
+typedef struct {
+    uint32_t packets;     /* sent and not yet acknowledged, a power of two */
+    uint32_t streams;     /* open at a time, both directions and both ends */
+    uint32_t pages;       /* of SSB_QUIC_PAGE bytes, for what streams hold both ways */
+    uint32_t window;      /* credit of a stream beyond what was read, and what may be written ahead; whole pages */
+    uint64_t window_all;  /* credit of all streams */
+    uint32_t peer_bidi;   /* streams of the peer that may be open at a time */
+    uint32_t peer_uni;
+    uint32_t datagram;    /* longest UDP payload that is sent */
+    uint32_t datagrams;   /* bytes of unreliable datagrams that wait, each way; a power of two or 0 */
+    uint64_t forged;      /* packets that may fail to open: RFC 9001, section 6.6 */
+} ssb_quic_limits;
+
+typedef struct { /* one generation */
+    uint8_t send_key[32], send_iv[12];
+    uint8_t receive_key[32], receive_iv[12];
+} ssb_quic_secrets;
+
+typedef struct {
+    uint64_t number; /* sequence number */
+    uint8_t id[20];
+    uint8_t n;
+    uint8_t has_token;
+    uint8_t token[16]; /* of a stateless reset */
+} ssb_quic_id;
+
+typedef struct { /* all that was sent is acknowledged, all that was received is read */
+    uint64_t id;
+    uint64_t sent, send_max;        /* bytes, and the peer's credit */
+    uint64_t received, receive_max; /* bytes, and the credit that the peer has from us */
+    uint8_t send_done, receive_done;
+} ssb_quic_stream;
+
+typedef struct {
+    uint64_t first, end; /* end: the one behind the last */
+} ssb_quic_range;
+
+typedef struct {
+    uint8_t caller;           /* this end is the client */
+    uint8_t phase;            /* key phase, both ways */
+    ssb_quic_secrets keys, next;
+    uint8_t send_hp[32], receive_hp[32]; /* keys of header protection */
+    uint64_t number;          /* of the next packet */
+    const ssb_quic_range *received; /* numbers of packets, ascending and apart; exactly those to be acknowledged */
+    uint32_t received_n;
+    uint64_t newest;          /* largest number received */
+    ssb_quic_id remote[8];    /* ids of the peer; the first is in use */
+    ssb_quic_id local[8];     /* ids of ours, of one length */
+    uint32_t remote_n, local_n;
+    uint32_t id_limit;        /* active_connection_id_limit that we declared */
+    const ssb_quic_stream *streams; /* those that are not over */
+    uint32_t streams_n;
+    uint64_t next_bidi, next_uni;   /* ids of the next streams that this end opens */
+    uint64_t send_bidi, send_uni;   /* streams that the peer lets this end open, in all */
+    uint64_t peer_bidi, peer_uni;   /* streams that the peer has opened, in all */
+    uint64_t receive_bidi, receive_uni; /* streams that we let the peer open, in all, as it knows */
+    uint64_t sent, send_max;            /* bytes of all streams, and the peer's credit */
+    uint64_t received_all, receive_max; /* the same the other way, as the peer knows */
+    uint64_t send_max_local, send_max_remote, send_max_uni; /* of new streams: bidi opened by us, by the peer, uni */
+    uint64_t receive_max_local, receive_max_remote, receive_max_uni;
+    uint64_t datagram_send, datagram_receive; /* max_datagram_frame_size: the peer's, ours */
+    uint32_t delay_exponent;  /* of the peer's ACK frames */
+    uint32_t delay_max;       /* the peer's max_ack_delay, us */
+    uint32_t own_delay_max;   /* ours, us */
+    uint32_t idle;            /* us: the smaller of both ends', 0 for none */
+    uint64_t rtt, rtt_variance, rtt_least; /* us; rtt 0: not yet known */
+    uint64_t congestion_window;
+} ssb_quic_handover;
+
+typedef struct {
+    uint32_t kind;
+    uint64_t stream;
+    uint64_t value;
+} ssb_quic_event;
+
+typedef struct {
+    uint64_t rtt, rtt_variance, rtt_least; /* us */
+    uint64_t congestion_window, in_flight, threshold; /* bytes */
+    uint64_t sent, received, lost, forged, duplicates; /* packets */
+    uint64_t newest;  /* largest packet number received */
+    uint64_t unsent;  /* bytes written and not yet sent once */
+    uint64_t unread;  /* bytes received and not yet read, those behind gaps too */
+    uint64_t probes;  /* time-outs (PTO) */
+    uint64_t persistent; /* times that congestion was persistent */
+    uint64_t updates; /* of keys */
+    uint64_t dropped; /* datagrams of the peer that found no room */
+} ssb_quic_figures;
+
+size_t ssb_quic_size(const ssb_quic_limits *limits); /* memory for one connection; 0 for limits that make no sense */
+/* mem: ssb_quic_size bytes, zero-filled, aligned for a pointer; untouched pages stay untouched. NULL where the
+ * handover does not fit the limits. */
+ssb_quic *ssb_quic_init(uint8_t *mem, const ssb_aead *aead, const ssb_quic_limits *limits,
+                        const ssb_quic_handover *handover, uint64_t now);
+void ssb_quic_wipe(ssb_quic *q); /* keys and texts; the object is dead */
+
+/* Take n bytes of datagrams, `segment` long each but for the last, which may be shorter; all came by one path. `in` is
+ * scratch. path: the caller's number for the pair of addresses; the first one is 0. SSB_OK, or SSB_ENDED when it is
+ * over. */
+int ssb_quic_receive(ssb_quic *q, uint32_t path, uint8_t *in, size_t n, size_t segment, uint64_t now);
+/* Write a train of datagrams, *segment long each but for the last. Call it until it returns 0. */
+size_t ssb_quic_send(ssb_quic *q, uint8_t *out, size_t room, size_t *segment, uint32_t *path, uint64_t now);
+uint64_t ssb_quic_next(const ssb_quic *q); /* when ssb_quic_timer is due, then send; SSB_QUIC_NEVER for never */
+void ssb_quic_timer(ssb_quic *q, uint64_t now);
+/* Take one event: 1, or 0 when there is none. A kind is not repeated before it was taken. */
+int ssb_quic_take_event(ssb_quic *q, ssb_quic_event *event);
+
+int64_t ssb_quic_open(ssb_quic *q, int uni); /* the id of a new stream; -1 while the peer or the limits allow none */
+int ssb_quic_is_open(const ssb_quic *q, uint64_t stream);
+/* How much of data was taken; `end` counts when all of it was. 0 for a stream that cannot be written. */
+size_t ssb_quic_write(ssb_quic *q, uint64_t stream, const uint8_t *data, size_t n, int end);
+size_t ssb_quic_room(const ssb_quic *q, uint64_t stream);
+/* How much was read; *end = 1 with the last byte, or without any. */
+size_t ssb_quic_read(ssb_quic *q, uint64_t stream, uint8_t *out, size_t room, int *end);
+/* Offset of the oldest byte that was sent and not acknowledged, SSB_QUIC_NEVER when there is none. */
+uint64_t ssb_quic_waiting(const ssb_quic *q, uint64_t stream);
+void ssb_quic_reset(ssb_quic *q, uint64_t stream, uint64_t code); /* give up sending */
+void ssb_quic_stop(ssb_quic *q, uint64_t stream, uint64_t code);  /* give up reading */
+void ssb_quic_ping(ssb_quic *q);
+void ssb_quic_close(ssb_quic *q, uint64_t code);
+/* Queue an unreliable datagram. SSB_OK, SSB_FULL, SSB_E_PACKET if it never fits. */
+int ssb_quic_datagram(ssb_quic *q, const uint8_t *data, size_t n);
+/* Take the oldest datagram of the peer; -1 when there is none, or none that fits. */
+int64_t ssb_quic_take_datagram(ssb_quic *q, uint8_t *out, size_t room);
+void ssb_quic_keys(ssb_quic *q, const ssb_quic_secrets *next);
+void ssb_quic_challenge(ssb_quic *q, uint32_t path, const uint8_t *random); /* 8 bytes */
+void ssb_quic_look(const ssb_quic *q, ssb_quic_figures *figures);
+/* cdef end */
+
 #endif

@@ -16,16 +16,15 @@ from ssbfast import errors
 from ssbfast._native import ffi, lib
 from ssbfast.engine_types import Status, fault
 
-__all__ = ("anonymous", "crypto", "error_of", "ffi", "has_kernel", "lib", "raw", "use_kernel")
+__all__ = ("aead", "anonymous", "crypto", "error_of", "ffi", "has_kernel", "lib", "raw", "use_kernel")
 
 raw = ffi.new_allocator(should_clear_after_alloc=False)
 """raw("uint8_t[]", n): C memory that is not zeroed first."""
 
 
-def _crypto_table() -> Any:
-    """Return the functions of ssb_crypto, from the libsodium that PyNaCl brings along."""
-    table = ffi.new("ssb_crypto *")  # zeroed: no kernel
-    names = {"box": "crypto_secretbox_easy", "box_open": "crypto_secretbox_open_easy", "wipe": "sodium_memzero"}
+def _table(kind: str, names: dict[str, str]) -> Any:
+    """Return a struct of functions from the libsodium that PyNaCl brings along."""
+    table = ffi.new(kind)  # zeroed: no kernel
     for field, name in names.items():
         try:
             function = nacl._sodium.ffi.addressof(nacl._sodium.lib, name)
@@ -36,7 +35,12 @@ def _crypto_table() -> Any:
     return table
 
 
-crypto = _crypto_table()
+_AEAD: Final = "crypto_aead_chacha20poly1305_ietf_"
+
+crypto = _table(
+    "ssb_crypto *", {"box": "crypto_secretbox_easy", "box_open": "crypto_secretbox_open_easy", "wipe": "sodium_memzero"}
+)
+aead = _table("ssb_aead *", {"seal": f"{_AEAD}encrypt", "open": f"{_AEAD}decrypt", "wipe": "sodium_memzero"})
 
 _kernel = ffi.new("ssb_kernel *")
 

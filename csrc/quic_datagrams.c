@@ -1,0 +1,53 @@
+/* quic_datagrams.c: unreliable datagrams (RFC 9221) that wait to be sent or read.
+ *
+ *   entry  length (2 bytes, big-endian) || the datagram; entries lie in a ring, one behind the other */
+#include "quic.h"
+
+#include <string.h>
+
+static void fifo_copy(const ssbi_fifo *f, uint32_t at, uint8_t *out, const uint8_t *in, size_t n) {
+    for (size_t done = 0; done < n;) {
+        const uint32_t place = (uint32_t)(at + done) & (f->size - 1);
+        const size_t k = smaller(n - done, f->size - place);
+        if (out != NULL) memcpy(out + done, f->bytes + place, k);
+        else memcpy(f->bytes + place, in + done, k);
+        done += k;
+    }
+}
+
+int ssbi_fifo_put(ssbi_fifo *f, const uint8_t *data, size_t n) {
+    const uint8_t head[2] = {(uint8_t)(n >> 8), (uint8_t)n};
+    if (n > UINT16_MAX || n + sizeof head > f->size - (f->end - f->first)) return 0;
+    fifo_copy(f, f->end, NULL, head, sizeof head);
+    fifo_copy(f, f->end + 2, NULL, data, n);
+    f->end += (uint32_t)(n + sizeof head);
+    return 1;
+}
+
+size_t ssbi_fifo_front(const ssbi_fifo *f) {
+    uint8_t head[2];
+    if (f->first == f->end) return SIZE_MAX;
+    fifo_copy(f, f->first, head, NULL, sizeof head);
+    return (size_t)head[0] << 8 | head[1];
+}
+
+void ssbi_fifo_take(ssbi_fifo *f, uint8_t *out) {
+    const size_t n = ssbi_fifo_front(f);
+    fifo_copy(f, f->first + 2, out, NULL, n);
+    f->first += (uint32_t)(n + 2);
+}
+
+int ssb_quic_datagram(ssb_quic *q, const uint8_t *data, size_t n) {
+    const size_t head = 1u + q->remote[0].n + SSBI_QUIC_NUMBER + 1u + ssbi_number_size(n);
+    if (q->state != QUIC_ALIVE) return SSB_E_CLOSED;
+    if (head + n + SSBI_QUIC_TAG > q->limits.datagram) return SSB_E_PACKET;
+    if (1u + ssbi_number_size(n) + n > q->datagram_send) return SSB_E_PACKET;
+    return ssbi_fifo_put(&q->datagrams_out, data, n) ? SSB_OK : SSB_FULL;
+}
+
+int64_t ssb_quic_take_datagram(ssb_quic *q, uint8_t *out, size_t room) {
+    const size_t n = ssbi_fifo_front(&q->datagrams_in);
+    if (n > room) return -1;
+    ssbi_fifo_take(&q->datagrams_in, out);
+    return (int64_t)n;
+}

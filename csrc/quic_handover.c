@@ -1,0 +1,240 @@
+/* quic_handover.c: the engine's beginning: its memory, and what the handshake came to. */
+#include "quic.h"
+
+#include <string.h>
+
+#define PACKETS_LEAST 64u
+#define PAGES_MOST 65535u
+
+/* ---------------------------------------------------------------- memory */
+
+static uint32_t slots(const ssb_quic_limits *l) { return l->window / SSB_QUIC_PAGE + 1; }
+
+/* Streams touch a page more than they have bytes for at either end. */
+static uint64_t pages_in(const ssb_quic_limits *l) { return l->window_all / SSB_QUIC_PAGE + 2 * (uint64_t)l->streams; }
+
+static int is_power(uint32_t v) { return v != 0 && (v & (v - 1)) == 0; }
+
+static int makes_sense(const ssb_quic_limits *l) {
+    if (!is_power(l->packets) || l->packets < PACKETS_LEAST || l->packets > UINT32_C(1) << 28) return 0;
+    if (l->window == 0 || l->window % SSB_QUIC_PAGE != 0 || l->window_all < l->window) return 0;
+    if (l->streams == 0 || l->streams > UINT16_MAX || l->peer_bidi > l->streams) return 0;
+    if (l->peer_uni > l->streams - l->peer_bidi) return 0;
+    if (l->pages > PAGES_MOST || l->pages < 2 * l->streams || pages_in(l) > PAGES_MOST) return 0;
+    if (l->datagram < 256 || l->datagram > UINT16_MAX) return 0;
+    return l->datagrams == 0 || (is_power(l->datagrams) && l->datagrams <= UINT32_C(1) << 30);
+}
+
+typedef struct { /* where the parts lie; every part begins at a multiple of 64 */
+    size_t sent, items, streams, ids, slots, next_out, next_in, out, in, pages_out, pages_in, all;
+} layout;
+
+static size_t put(size_t *all, size_t n) {
+    const size_t at = *all;
+    *all = (at + n + 63) / 64 * 64;
+    return at;
+}
+
+static layout lay_out(const ssb_quic_limits *l) {
+    layout m = {0};
+    (void)put(&m.all, sizeof(ssb_quic));
+    m.sent = put(&m.all, l->packets * sizeof(ssbi_sent));
+    m.items = put(&m.all, 2u * l->packets * sizeof(ssbi_item));
+    m.streams = put(&m.all, l->streams * sizeof(ssbi_stream));
+    m.ids = put(&m.all, l->streams * sizeof(uint64_t));
+    m.slots = put(&m.all, 2u * l->streams * slots(l) * sizeof(uint16_t));
+    m.next_out = put(&m.all, l->pages * sizeof(uint16_t));
+    m.next_in = put(&m.all, (size_t)pages_in(l) * sizeof(uint16_t));
+    m.out = put(&m.all, l->datagrams);
+    m.in = put(&m.all, l->datagrams);
+    m.all = (m.all + SSB_QUIC_PAGE - 1) / SSB_QUIC_PAGE * SSB_QUIC_PAGE;
+    m.pages_out = put(&m.all, (size_t)l->pages * SSB_QUIC_PAGE);
+    m.pages_in = put(&m.all, (size_t)pages_in(l) * SSB_QUIC_PAGE);
+    return m;
+}
+
+size_t ssb_quic_size(const ssb_quic_limits *limits) { return makes_sense(limits) ? lay_out(limits).all : 0; }
+
+static void place(ssb_quic *q, uint8_t *mem) {
+    const ssb_quic_limits *l = &q->limits;
+    const layout m = lay_out(l);
+    void *at[] = {mem + m.sent, mem + m.items, mem + m.streams, mem + m.ids, mem + m.slots, mem + m.next_out,
+                  mem + m.next_in};
+    q->sent = at[0];
+    q->items = at[1];
+    q->items_mask = 2 * l->packets - 1;
+    q->streams = at[2];
+    q->ids = at[3];
+    uint16_t *rings = at[4];
+    for (uint32_t i = 0; i < l->streams; i++) {
+        q->ids[i] = q->streams[i].id = QUIC_NONE;
+        q->streams[i].out = (ssbi_ring){rings + (size_t)2 * i * slots(l), slots(l), 0};
+        q->streams[i].in = (ssbi_ring){rings + ((size_t)2 * i + 1) * slots(l), slots(l), 0};
+    }
+    q->out_pages = (ssbi_pages){mem + m.pages_out, at[5], 0, 1, l->pages, 0, l->streams};
+    q->in_pages = (ssbi_pages){mem + m.pages_in, at[6], 0, 1, (uint32_t)pages_in(l), 0, 0};
+    q->datagrams_out = (ssbi_fifo){mem + m.out, l->datagrams, 0, 0};
+    q->datagrams_in = (ssbi_fifo){mem + m.in, l->datagrams, 0, 0};
+}
+
+/* ---------------------------------------------------------------- what is handed over */
+
+static void make_keys(ssbi_quic_keys *k, const ssb_aead *aead, const uint8_t *key, const uint8_t *iv,
+                      const uint8_t *hp) {
+    k->_aead = aead;
+    memcpy(k->_key, key, SSBI_QUIC_KEY);
+    memcpy(k->_iv, iv, SSBI_QUIC_IV);
+    memcpy(k->_hp, hp, SSBI_QUIC_KEY);
+}
+
+static int take_ids(ssb_quic *q, const ssb_quic_handover *h) {
+    if (h->remote_n == 0 || h->remote_n > SSB_QUIC_IDS || h->local_n == 0 || h->local_n > SSB_QUIC_IDS) return 0;
+    memcpy(q->remote, h->remote, sizeof q->remote);
+    memcpy(q->local, h->local, sizeof q->local);
+    q->remote_n = h->remote_n;
+    q->local_n = h->local_n;
+    q->local_size = h->local[0].n;
+    q->id_limit = h->id_limit;
+    for (uint32_t i = 0; i < q->remote_n; i++)
+        if (q->remote[i].n == 0 || q->remote[i].n > SSB_QUIC_ID) return 0;
+    for (uint32_t i = 0; i < q->local_n; i++) {
+        if (q->local[i].n != q->local_size || q->local_size == 0 || q->local_size > SSB_QUIC_ID) return 0;
+        q->local_issued = greater(q->local_issued, q->local[i].number + 1);
+    }
+    return 1;
+}
+
+static int take_numbers(ssb_quic *q, const ssb_quic_handover *h) {
+    if (h->received_n > SSBI_RANGES) return 0;
+    for (uint32_t i = 0; i < h->received_n; i++)
+        if (ssbi_ranges_add(&q->received, h->received[i].first, h->received[i].end) != SSB_OK) return 0;
+    /* Numbers between those are the peer's of before: should one still come, it is sent again. */
+    q->newest = h->newest;
+    q->newest_at = q->now;
+    q->floor = h->newest + 1;
+    q->number = q->oldest = q->start = h->number;
+    q->largest_acked = QUIC_NONE;
+    return 1;
+}
+
+static int take_streams(ssb_quic *q, const ssb_quic_handover *h) {
+    uint64_t ours = 0, theirs[2] = {0, 0};
+    for (uint32_t i = 0; i < h->streams_n; i++) {
+        const ssb_quic_stream *from = &h->streams[i];
+        ssbi_stream *s = ssbi_stream_new(q, from->id);
+        if (s == NULL || from->receive_max > from->received + q->limits.window) return 0;
+        s->base = s->next = s->written = from->sent;
+        s->send_max = from->send_max;
+        s->delivered = s->ready = s->highest = from->received;
+        s->receive_max = from->receive_max;
+        s->sends = s->sends && !from->send_done;
+        s->receives = s->receives && !from->receive_done;
+        if (from->sent > 0 || from->received > 0) s->known = 1;
+        if (is_ours(q, from->id)) ours++;
+        else theirs[is_uni(from->id)]++;
+    }
+    q->peer_over[0] = h->peer_bidi - theirs[0];
+    q->peer_over[1] = h->peer_uni - theirs[1];
+    if (theirs[0] > h->peer_bidi || theirs[1] > h->peer_uni) return 0;
+    if (h->receive_bidi > q->peer_over[0] + q->limits.peer_bidi) return 0;
+    if (h->receive_uni > q->peer_over[1] + q->limits.peer_uni) return 0;
+    return ours <= q->limits.streams - q->limits.peer_bidi - q->limits.peer_uni;
+}
+
+static int take_credit(ssb_quic *q, const ssb_quic_handover *h) {
+    q->next_local[0] = h->next_bidi / 4;
+    q->next_local[1] = h->next_uni / 4;
+    q->local_max[0] = h->send_bidi;
+    q->local_max[1] = h->send_uni;
+    q->peer_opened[0] = h->peer_bidi;
+    q->peer_opened[1] = h->peer_uni;
+    q->peer_max[0] = h->receive_bidi;
+    q->peer_max[1] = h->receive_uni;
+    q->sent_all = h->sent;
+    q->send_max = h->send_max;
+    q->received_all = q->delivered_all = h->received_all;
+    q->receive_max = h->receive_max;
+    const uint64_t send[3] = {h->send_max_local, h->send_max_remote, h->send_max_uni};
+    const uint64_t receive[3] = {h->receive_max_local, h->receive_max_remote, h->receive_max_uni};
+    memcpy(q->first_send_max, send, sizeof send);
+    memcpy(q->first_receive_max, receive, sizeof receive);
+    for (int i = 0; i < 3; i++)
+        if (receive[i] > q->limits.window) return 0;
+    return h->receive_max <= h->received_all + q->limits.window_all;
+}
+
+static void take_times(ssb_quic *q, const ssb_quic_handover *h) {
+    q->delay_exponent = h->delay_exponent;
+    q->delay_max = h->delay_max;
+    q->own_delay_max = h->own_delay_max;
+    q->idle = h->idle;
+    q->heard = q->now;
+    q->rtt_known = h->rtt > 0;
+    q->rtt = q->rtt_latest = h->rtt;
+    q->variance = h->rtt_variance;
+    q->rtt_least = h->rtt_least;
+    q->first_sample = q->now;
+    q->ack_at = q->loss_at = q->over_at = SSB_QUIC_NEVER;
+}
+
+ssb_quic *ssb_quic_init(uint8_t *mem, const ssb_aead *aead, const ssb_quic_limits *limits,
+                        const ssb_quic_handover *handover, uint64_t now) {
+    void *at = mem;
+    ssb_quic *q = at;
+    const ssb_quic_secrets *keys = &handover->keys, *next = &handover->next;
+    if (!makes_sense(limits) || handover->number > QUIC_NUMBER_MAX || handover->delay_exponent > 20) return NULL;
+    q->aead = aead;
+    q->limits = *limits;
+    q->caller = handover->caller;
+    q->now = now;
+    place(q, mem);
+    take_times(q, handover);
+    if (!take_ids(q, handover) || !take_numbers(q, handover) || !take_credit(q, handover)) return NULL;
+    if (!take_streams(q, handover)) return NULL;
+    make_keys(&q->send_keys, aead, keys->send_key, keys->send_iv, handover->send_hp);
+    make_keys(&q->receive_keys, aead, keys->receive_key, keys->receive_iv, handover->receive_hp);
+    make_keys(&q->next_send, aead, next->send_key, next->send_iv, handover->send_hp);
+    make_keys(&q->next_receive, aead, next->receive_key, next->receive_iv, handover->receive_hp);
+    q->has_next = 1;
+    q->phase = handover->phase;
+    q->phase_acked = 1;
+    q->phase_first = q->phase_sent = 0;
+    q->datagram_send = handover->datagram_send;
+    q->datagram_receive = handover->datagram_receive;
+    ssbi_congestion_init(&q->congestion, handover->congestion_window, (uint64_t)limits->packets * limits->datagram,
+                         limits->datagram);
+    for (uint32_t i = 0; i < limits->streams; i++)
+        if (q->ids[i] != QUIC_NONE) ssbi_settle(q, &q->streams[i]);
+    ssbi_check_credit(q);
+    return q;
+}
+
+void ssb_quic_wipe(ssb_quic *q) {
+    ssb_quic *whole = q;
+    void (*wipe)(void *, size_t) = q->aead->wipe;
+    for (uint32_t i = 0; i < q->limits.streams; i++) {
+        ssbi_ring_clear(&q->out_pages, &q->streams[i].out);
+        ssbi_ring_clear(&q->in_pages, &q->streams[i].in);
+    }
+    wipe(q->out_pages.pages, (size_t)(q->out_pages.fresh - 1) * SSB_QUIC_PAGE);
+    wipe(q->in_pages.pages, (size_t)(q->in_pages.fresh - 1) * SSB_QUIC_PAGE);
+    if (q->limits.datagrams > 0) {
+        wipe(q->datagrams_out.bytes, q->limits.datagrams);
+        wipe(q->datagrams_in.bytes, q->limits.datagrams);
+    }
+    wipe(&whole->send_keys, sizeof whole->send_keys);
+    wipe(&whole->receive_keys, sizeof whole->receive_keys);
+    wipe(&whole->next_send, sizeof whole->next_send);
+    wipe(&whole->next_receive, sizeof whole->next_receive);
+    wipe(&whole->previous_receive, sizeof whole->previous_receive);
+    q->state = QUIC_OVER;
+    q->events = 0;
+    for (uint32_t i = 0; i < q->limits.streams; i++) q->ids[i] = q->streams[i].id = QUIC_NONE;
+}
+
+void ssb_quic_keys(ssb_quic *q, const ssb_quic_secrets *next) {
+    if (q->has_next || q->state != QUIC_ALIVE) return;
+    make_keys(&q->next_send, q->aead, next->send_key, next->send_iv, q->send_keys._hp);
+    make_keys(&q->next_receive, q->aead, next->receive_key, next->receive_iv, q->receive_keys._hp);
+    q->has_next = 1;
+}

@@ -1,0 +1,170 @@
+/* quic_recovery.c: packets in flight, round trips, losses, time-outs (RFC 9002, sections 5 to 7.6).
+ *
+ *   sent    a ring of all numbers from `oldest` to the next one; those in flight are SENT_FLYING
+ *   items   a ring of what they carried, in the same order
+ *
+ * A packet that is lost is forgotten: what it carried is to be sent again, and an ACK that still comes says nothing. */
+#include "quic.h"
+
+#define REORDERED 3u      /* packets */
+#define GRANULARITY 1000u /* us */
+#define INITIAL_RTT 333000u
+#define PROBES 2u
+#define BACKOFF_MOST 16u
+#define PERSISTENT 3u
+
+static ssbi_sent *packet(const ssb_quic *q, uint64_t number) {
+    return &q->sent[number & (q->limits.packets - 1)];
+}
+
+static ssbi_item *item(const ssb_quic *q, uint32_t i) { return &q->items[i & q->items_mask]; }
+
+/* ---------------------------------------------------------------- sending */
+
+void ssbi_sent_packet(ssb_quic *q, size_t size, uint32_t first_item) {
+    ssbi_sent *p = packet(q, q->number);
+    const uint32_t count = q->item_next - first_item;
+    *p = (ssbi_sent){q->now, first_item, (uint16_t)size, (uint8_t)count, count > 0 ? SENT_FLYING : SENT_GONE};
+    if (p->state == SENT_FLYING) {
+        q->flying++;
+        q->congestion.in_flight += size;
+        q->last_sent = q->now;
+    }
+    q->number++;
+}
+
+/* Forget the packets at the beginning that are no longer in flight, and what they carried. */
+static void forget(ssb_quic *q) {
+    while (q->oldest < q->number && packet(q, q->oldest)->state != SENT_FLYING) q->oldest++;
+    q->item_first = q->oldest < q->number ? packet(q, q->oldest)->item : q->item_next;
+}
+
+static void land(ssb_quic *q, ssbi_sent *p, uint8_t state) {
+    p->state = state;
+    q->flying--;
+    q->congestion.in_flight -= p->size;
+}
+
+/* ---------------------------------------------------------------- round trips */
+
+static void take_sample(ssb_quic *q, uint64_t rtt, uint64_t delay) {
+    q->rtt_latest = rtt;
+    if (!q->rtt_known) {
+        q->rtt_known = 1;
+        q->rtt = q->rtt_least = rtt;
+        q->variance = rtt / 2;
+        q->first_sample = q->now;
+        return;
+    }
+    q->rtt_least = lesser(q->rtt_least, rtt);
+    delay = lesser(delay, q->delay_max);
+    if (rtt >= q->rtt_least + delay) rtt -= delay;
+    q->variance = (3 * q->variance + (q->rtt > rtt ? q->rtt - rtt : rtt - q->rtt)) / 4;
+    q->rtt = (7 * q->rtt + rtt) / 8;
+}
+
+uint64_t ssbi_pto(const ssb_quic *q) {
+    const uint64_t rtt = q->rtt_known ? q->rtt : INITIAL_RTT;
+    const uint64_t variance = q->rtt_known ? q->variance : INITIAL_RTT / 2;
+    return rtt + greater(4 * variance, GRANULARITY) + q->delay_max;
+}
+
+uint64_t ssbi_pto_at(const ssb_quic *q) {
+    return q->flying > 0 ? q->last_sent + (ssbi_pto(q) << lesser(q->timeouts, BACKOFF_MOST)) : SSB_QUIC_NEVER;
+}
+
+/* ---------------------------------------------------------------- losses */
+
+static void lose(ssb_quic *q, ssbi_sent *p) {
+    land(q, p, SENT_GONE);
+    q->lost_packets++;
+    for (uint32_t i = 0; i < p->items; i++) ssbi_item_lost(q, item(q, p->item + i));
+}
+
+void ssbi_detect(ssb_quic *q) {
+    const uint64_t late = greater(greater(q->rtt, q->rtt_latest) * 9 / 8, GRANULARITY);
+    uint64_t run_first = QUIC_NONE, run_last = 0, longest = 0, newest = QUIC_NONE;
+    q->loss_at = SSB_QUIC_NEVER;
+    if (q->largest_acked == QUIC_NONE) return;
+    for (uint64_t n = q->oldest; n <= q->largest_acked && n < q->number; n++) {
+        ssbi_sent *p = packet(q, n);
+        if (p->state == SENT_ACKED) run_first = QUIC_NONE;
+        if (p->state != SENT_FLYING) continue;
+        if (n + REORDERED > q->largest_acked && p->time + late > q->now) {
+            q->loss_at = lesser(q->loss_at, p->time + late);
+            run_first = QUIC_NONE;
+            continue;
+        }
+        lose(q, p);
+        newest = p->time;
+        if (p->time <= q->first_sample) continue;
+        if (run_first == QUIC_NONE) run_first = p->time;
+        run_last = p->time;
+        longest = greater(longest, run_last - run_first);
+    }
+    if (newest != QUIC_NONE) ssbi_congestion_lost(&q->congestion, newest, q->now);
+    if (longest > PERSISTENT * ssbi_pto(q)) {
+        ssbi_congestion_persistent(&q->congestion);
+        q->rtt_least = q->rtt_latest;
+        q->persistent++;
+    }
+    forget(q);
+}
+
+/* ---------------------------------------------------------------- acknowledged */
+
+typedef struct {
+    uint64_t bytes, newest, sent; /* of the packets that were in flight */
+} landed;
+
+static void acknowledge(ssb_quic *q, uint64_t low, uint64_t high, landed *all) {
+    for (uint64_t n = greater(low, q->oldest); n <= high; n++) {
+        ssbi_sent *p = packet(q, n);
+        if (p->state != SENT_FLYING) continue;
+        land(q, p, SENT_ACKED);
+        all->bytes += p->size;
+        if (all->newest == QUIC_NONE || n > all->newest) {
+            all->newest = n;
+            all->sent = p->time;
+        }
+        for (uint32_t i = 0; i < p->items; i++) ssbi_item_acked(q, item(q, p->item + i));
+    }
+}
+
+uint64_t ssbi_take_ack(ssb_quic *q, ssbi_frame *f, int old_keys) {
+    const uint64_t flight = q->congestion.in_flight, largest = f->value;
+    landed all = {0, QUIC_NONE, 0};
+    uint64_t low = 0, high = QUIC_NONE, rtt = QUIC_NONE;
+    if (largest >= q->number) return QUIC_PROTOCOL;
+    if (old_keys && largest >= q->phase_sent) return QUIC_KEY_UPDATE; /* RFC 9001, section 6.4 */
+    while (ssbi_next_acked(f, &low, &high) && high >= q->oldest) acknowledge(q, low, high, &all);
+    if (q->largest_acked == QUIC_NONE || largest > q->largest_acked) q->largest_acked = largest;
+    if (all.newest == QUIC_NONE) return QUIC_OK;
+    if (all.newest == largest) {
+        const uint64_t delay = f->offset < (UINT64_C(1) << 30) ? f->offset << q->delay_exponent : q->delay_max;
+        rtt = q->now - all.sent;
+        take_sample(q, rtt, delay);
+    }
+    q->timeouts = 0;
+    q->probes = 0;
+    ssbi_congestion_acked(&q->congestion, all.bytes, all.sent, all.newest, q->number, flight, rtt, q->rtt, q->now);
+    ssbi_detect(q);
+    return QUIC_OK;
+}
+
+/* ---------------------------------------------------------------- time-outs */
+
+/* Send what the oldest packets in flight carried once more, or a PING where that is nothing. */
+void ssbi_probe(ssb_quic *q) {
+    uint32_t found = 0;
+    q->timeouts++;
+    q->all_probes++;
+    q->probes = PROBES;
+    q->ping = 1;
+    for (uint64_t n = q->oldest; n < q->number && found < PROBES; n++) {
+        const ssbi_sent *p = packet(q, n);
+        if (p->state != SENT_FLYING) continue;
+        found++;
+        for (uint32_t i = 0; i < p->items; i++) ssbi_item_lost(q, item(q, p->item + i));
+    }
+}

@@ -1,0 +1,299 @@
+"""QUIC's 1-RTT in C: `Engine`, one connection after its handshake. `csrc/ssbfast.h` says how it behaves.
+
+No I/O and no clock: datagrams go in and out as trains, time (microseconds) is an argument. An engine belongs to one
+thread at a time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, Final, NamedTuple
+
+from ssbfast.native.core import aead, anonymous, ffi, lib
+
+NEVER: Final[int] = lib.SSB_QUIC_NEVER
+TRAIN: Final = 65_535
+"""Bytes of a train at the most: what one call of the system takes."""
+
+
+class Kind(IntEnum):
+    """What an event says."""
+
+    OPENED = lib.SSB_QUIC_OPENED
+    READABLE = lib.SSB_QUIC_READABLE
+    WRITABLE = lib.SSB_QUIC_WRITABLE
+    RESET = lib.SSB_QUIC_RESET
+    STOPPED = lib.SSB_QUIC_STOPPED
+    KEYS = lib.SSB_QUIC_KEYS
+    PATH = lib.SSB_QUIC_PATH
+    MOVED = lib.SSB_QUIC_MOVED
+    DATAGRAM = lib.SSB_QUIC_DATAGRAM
+    CLOSED = lib.SSB_QUIC_CLOSED
+
+
+class By(IntEnum):
+    """Who has closed a connection: `stream` of a CLOSED event."""
+
+    US = lib.SSB_QUIC_BY_US
+    PEER = lib.SSB_QUIC_BY_PEER
+    ERROR = lib.SSB_QUIC_BY_ERROR
+    PEER_ERROR = lib.SSB_QUIC_BY_PEER_ERROR
+    SILENCE = lib.SSB_QUIC_BY_SILENCE
+
+
+class Happening(NamedTuple):
+    """One event: `stream` and `value` mean what `csrc/ssbfast.h` says of the kind."""
+
+    kind: Kind
+    stream: int
+    value: int
+
+
+class Train(NamedTuple):
+    """Datagrams one behind the other, `segment` bytes each but for the last, for one path."""
+
+    data: bytes
+    segment: int
+    path: int
+
+    def datagrams(self) -> list[bytes]:
+        """Return them one by one."""
+        return [self.data[at : at + self.segment] for at in range(0, len(self.data), self.segment)]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one connection: `ssb_quic_limits`."""
+
+    packets: int = 16_384
+    streams: int = 64
+    pages: int = 512
+    window: int = 1 << 20
+    window_all: int = 1 << 21
+    peer_bidi: int = 16
+    peer_uni: int = 4
+    datagram: int = 1400
+    datagrams: int = 1 << 16
+    forged: int = 1 << 36
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """Keys of one generation, both ways."""
+
+    send_key: bytes = field(repr=False)
+    send_iv: bytes = field(repr=False)
+    receive_key: bytes = field(repr=False)
+    receive_iv: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionId:
+    """One connection id, with the token of its stateless reset if there is one."""
+
+    number: int
+    id: bytes
+    token: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A stream at a quiet moment: `ssb_quic_stream`."""
+
+    id: int
+    sent: int
+    send_max: int
+    received: int
+    receive_max: int
+    send_done: bool
+    receive_done: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """What a handshake came to: `ssb_quic_handover`, whose plain numbers are `numbers` by their names."""
+
+    keys: Secrets
+    next: Secrets
+    send_hp: bytes = field(repr=False)
+    receive_hp: bytes = field(repr=False)
+    received: tuple[tuple[int, int], ...]
+    remote: tuple[ConnectionId, ...]
+    local: tuple[ConnectionId, ...]
+    streams: tuple[Stream, ...]
+    numbers: dict[str, int]
+
+
+class Engine:
+    """One connection. ValueError where the handover does not fit the limits.
+
+    now: microseconds, as in all calls.
+    """
+
+    def __init__(self, handover: Handover, bounds: Limits, now: int) -> None:
+        names = [name for name, _ in ffi.typeof("ssb_quic_limits").fields]
+        limits = ffi.new("ssb_quic_limits *", [getattr(bounds, name) for name in names])
+        size = lib.ssb_quic_size(limits)
+        if size == 0:
+            raise ValueError("these limits make no sense")
+        self._memory = anonymous(size)
+        c, kept = _fill(handover)
+        self._q = lib.ssb_quic_init(ffi.from_buffer("uint8_t[]", self._memory), aead, limits, c, now)
+        _wipe(c)
+        del kept
+        if self._q == ffi.NULL:
+            raise ValueError("the handover does not fit the limits")
+        self._out = ffi.new("uint8_t[]", TRAIN)
+        self._segment = ffi.new("size_t *")
+        self._path = ffi.new("uint32_t *")
+        self._event = ffi.new("ssb_quic_event *")
+        self._end = ffi.new("int *")
+
+    def wipe(self) -> None:
+        """Forget keys and texts. The engine is dead."""
+        lib.ssb_quic_wipe(self._q)
+
+    def receive(self, data: bytearray, now: int, segment: int = 0, path: int = 0) -> bool:
+        """Take datagrams, `segment` bytes each (0: one). `data` is scratch from then on. Return whether it goes on."""
+        memory = ffi.from_buffer("uint8_t[]", data, require_writable=True)
+        return lib.ssb_quic_receive(self._q, path, memory, len(data), segment or len(data), now) == lib.SSB_OK
+
+    def send(self, now: int, room: int = TRAIN) -> Train | None:
+        """Return the next train, None when nothing may be sent now."""
+        n = lib.ssb_quic_send(self._q, self._out, room, self._segment, self._path, now)
+        return Train(bytes(ffi.buffer(self._out, n)), self._segment[0], self._path[0]) if n else None
+
+    @property
+    def next(self) -> int:
+        """When `timer` is due; NEVER for never."""
+        at: int = lib.ssb_quic_next(self._q)
+        return at
+
+    def timer(self, now: int) -> None:
+        """Do what is due by now; then `send`."""
+        lib.ssb_quic_timer(self._q, now)
+
+    def events(self) -> list[Happening]:
+        """Take all events."""
+        found = []
+        while lib.ssb_quic_take_event(self._q, self._event):
+            found.append(Happening(Kind(self._event.kind), self._event.stream, self._event.value))
+        return found
+
+    def open(self, *, uni: bool = False) -> int | None:
+        """Open a stream; None while the peer or the limits allow none."""
+        stream: int = lib.ssb_quic_open(self._q, uni)
+        return stream if stream >= 0 else None
+
+    def is_open(self, stream: int) -> bool:
+        """Return whether a stream is not yet over both ways."""
+        return bool(lib.ssb_quic_is_open(self._q, stream))
+
+    def write(self, stream: int, data: bytes, *, end: bool = False) -> int:
+        """Return how much was taken; `end` counts when all of it was."""
+        n: int = lib.ssb_quic_write(self._q, stream, data, len(data), end)
+        return n
+
+    def room(self, stream: int) -> int:
+        """Return how much a write would take, memory allowing."""
+        n: int = lib.ssb_quic_room(self._q, stream)
+        return n
+
+    def read(self, stream: int, most: int = TRAIN) -> tuple[bytes, bool]:
+        """Return what is there, up to `most` bytes, and whether that was the last of it."""
+        out = bytearray(most)
+        n = lib.ssb_quic_read(self._q, stream, ffi.from_buffer("uint8_t[]", out), most, self._end)
+        return bytes(memoryview(out)[:n]), bool(self._end[0])
+
+    def waiting(self, stream: int) -> int | None:
+        """Return the offset of the oldest byte that was sent and not acknowledged."""
+        at = lib.ssb_quic_waiting(self._q, stream)
+        return None if at == NEVER else at
+
+    def reset(self, stream: int, code: int) -> None:
+        """Give up sending."""
+        lib.ssb_quic_reset(self._q, stream, code)
+
+    def stop(self, stream: int, code: int) -> None:
+        """Give up reading."""
+        lib.ssb_quic_stop(self._q, stream, code)
+
+    def ping(self) -> None:
+        """Send something that wants an acknowledgement."""
+        lib.ssb_quic_ping(self._q)
+
+    def close(self, code: int) -> None:
+        """Close the connection; `send` gives the farewell."""
+        lib.ssb_quic_close(self._q, code)
+
+    def datagram(self, data: bytes) -> bool:
+        """Queue an unreliable datagram. False while there is no room. ValueError for one that is too long."""
+        code = lib.ssb_quic_datagram(self._q, data, len(data))
+        if code == lib.SSB_E_PACKET:
+            raise ValueError("a datagram of this length never fits")
+        return bool(code == lib.SSB_OK)
+
+    def take_datagram(self) -> bytes | None:
+        """Take the oldest datagram of the peer."""
+        n = lib.ssb_quic_take_datagram(self._q, self._out, TRAIN)
+        return bytes(ffi.buffer(self._out, n)) if n >= 0 else None
+
+    def keys(self, following: Secrets) -> None:
+        """Give the generation behind the one in use: the answer to a KEYS event."""
+        c = ffi.new("ssb_quic_secrets *")
+        _fill_secrets(c, following)
+        lib.ssb_quic_keys(self._q, c)
+        _wipe(c)
+
+    def challenge(self, path: int, random: bytes) -> None:
+        """Give 8 random bytes: the answer to a PATH event."""
+        lib.ssb_quic_challenge(self._q, path, random)
+
+    def figures(self) -> dict[str, int]:
+        """Return what it counts and estimates: `ssb_quic_figures`."""
+        c = ffi.new("ssb_quic_figures *")
+        lib.ssb_quic_look(self._q, c)
+        return {name: getattr(c, name) for name, _ in ffi.typeof("ssb_quic_figures").fields}
+
+
+def _wipe(c: Any) -> None:
+    aead.wipe(c, ffi.sizeof(c[0]))
+
+
+def _fill_secrets(c: Any, secrets: Secrets) -> None:
+    for name in ("send_key", "send_iv", "receive_key", "receive_iv"):
+        ffi.memmove(getattr(c, name), getattr(secrets, name), len(getattr(c, name)))
+
+
+def _fill_ids(c: Any, ids: tuple[ConnectionId, ...]) -> None:
+    if len(ids) > lib.SSB_QUIC_IDS:
+        raise ValueError("too many connection ids")
+    for entry, known in zip(c, ids, strict=False):
+        entry.number, entry.n, entry.has_token = known.number, len(known.id), bool(known.token)
+        ffi.memmove(entry.id, known.id, len(known.id))
+        ffi.memmove(entry.token, known.token, len(known.token))
+
+
+def _fill(handover: Handover) -> tuple[Any, list[Any]]:
+    """Return the C struct, and what it points to."""
+    c = ffi.new("ssb_quic_handover *")
+    ranges = ffi.new("ssb_quic_range[]", list(handover.received))
+    streams = ffi.new("ssb_quic_stream[]", [tuple(vars_of(stream)) for stream in handover.streams])
+    _fill_secrets(c.keys, handover.keys)
+    _fill_secrets(c.next, handover.next)
+    ffi.memmove(c.send_hp, handover.send_hp, 32)
+    ffi.memmove(c.receive_hp, handover.receive_hp, 32)
+    c.received, c.received_n = ranges, len(handover.received)
+    c.streams, c.streams_n = streams, len(handover.streams)
+    _fill_ids(c.remote, handover.remote)
+    _fill_ids(c.local, handover.local)
+    c.remote_n, c.local_n = len(handover.remote), len(handover.local)
+    for name, value in handover.numbers.items():
+        setattr(c, name, value)
+    return c, [ranges, streams]
+
+
+def vars_of(stream: Stream) -> list[int]:
+    """Return the fields of a stream in their order."""
+    return [int(getattr(stream, name)) for name in stream.__slots__]
