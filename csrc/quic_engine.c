@@ -166,6 +166,7 @@ void ssb_quic_look(const ssb_quic *q, ssb_quic_figures *f) {
     f->persistent = q->persistent;
     f->updates = q->updates;
     f->dropped = q->dropped;
+    f->pages = q->out_pages.lent + q->in_pages.lent;
     for (uint32_t i = 0; i < q->limits.streams; i++) {
         const ssbi_stream *s = &q->streams[i];
         if (q->ids[i] == QUIC_NONE) continue;

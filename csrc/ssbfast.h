@@ -553,6 +553,7 @@ typedef struct {
     uint64_t persistent; /* times that congestion was persistent */
     uint64_t updates; /* of keys */
     uint64_t dropped; /* datagrams of the peer that found no room */
+    uint64_t pages;   /* lent to streams, both ways */
 } ssb_quic_figures;
 
 size_t ssb_quic_size(const ssb_quic_limits *limits); /* memory for one connection; 0 for limits that make no sense */

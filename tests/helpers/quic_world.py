@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import heapq
+import math
 import os
 import random
 from dataclasses import dataclass
@@ -18,13 +19,14 @@ from typing import Any, Final, Protocol
 from aioquic.quic import events
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
-from aioquic.tls import CipherSuite
+from aioquic.tls import CipherSuite, Epoch
 
 from ssbfast.direct import certificates
 from ssbfast.direct.quic_handover import Generations, is_fit, is_quiet, leave, take_over
-from ssbfast.native.quic import NEVER, Engine, Kind, Limits
+from ssbfast.native.quic import NEVER, By, Engine, Kind, Limits
 
 SECOND: Final = 1_000_000
+PROBES: Final = 2
 START: Final = 1_000 * SECOND
 CALLER, TARGET = 0, 1
 ADDRESSES: Final = (("192.0.2.1", 1), ("192.0.2.2", 2))
@@ -81,6 +83,7 @@ class AioquicEnd(Streams):
         super().__init__()
         self.quic = connection
         self.handshaken = False
+        self.updated_at = self.updates = 0
 
     def receive(self, data: bytes, now: int, path: int) -> None:
         host, port = ADDRESSES[TARGET if self.quic._is_client else CALLER]
@@ -96,7 +99,7 @@ class AioquicEnd(Streams):
 
     def next(self) -> int:
         at = self.quic.get_timer()
-        return NEVER if at is None else max(round(at * SECOND), 0)
+        return NEVER if at is None else math.ceil(at * SECOND)
 
     def timer(self, now: int) -> None:
         at = self.quic.get_timer()
@@ -122,6 +125,15 @@ class AioquicEnd(Streams):
             close = self.quic._close_event
             self.closed = close.error_code, close.frame_type is None
 
+    def update_keys(self) -> bool:
+        """Begin an update if the one before has been acknowledged, which aioquic does not look for."""
+        if self.quic._spaces[Epoch.ONE_RTT].largest_acked_packet < self.updated_at:
+            return False
+        self.updated_at = self.quic._packet_number
+        self.quic.request_key_update()
+        self.updates += 1
+        return True
+
     def open(self, *, uni: bool = False) -> int:
         stream = self.quic.get_next_available_stream_id(is_unidirectional=uni)
         self.quic.send_stream_data(stream, b"")
@@ -141,8 +153,6 @@ class EngineEnd(Streams):
         self.opened: list[int] = []
         self.moved: list[int] = []
         self.reading = True
-        self.over_window = 0
-        self.eliciting = 0
 
     def receive(self, data: bytes, now: int, path: int) -> None:
         self.engine.receive(bytearray(data), now, 0, path)
@@ -155,11 +165,15 @@ class EngineEnd(Streams):
 
     def send(self, now: int) -> list[tuple[bytes, int]]:
         out: list[tuple[bytes, int]] = []
+        before = self.engine.figures()
         while (train := self.engine.send(now)) is not None:
             parts = train.datagrams()
             assert len({len(part) for part in parts[:-1]} | {train.segment}) == 1
             assert len(parts[-1]) <= train.segment <= BOUNDS.datagram
             out.extend((part, train.path) for part in parts)
+        after = self.engine.figures()
+        most = max(before["in_flight"], before["congestion_window"]) + PROBES * BOUNDS.datagram
+        assert after["in_flight"] <= most, "more than the window and its probes is in flight"
         return out
 
     def next(self) -> int:
@@ -191,8 +205,7 @@ class EngineEnd(Streams):
                 while (datagram := self.engine.take_datagram()) is not None:
                     self.datagrams.append(datagram)
             elif kind == Kind.CLOSED:
-                self.closed = value, stream == 1
-        return
+                self.closed = value, stream == By.PEER
 
     def read(self, stream: int) -> None:
         while True:
