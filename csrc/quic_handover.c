@@ -167,7 +167,7 @@ static void take_times(ssb_quic *q, const ssb_quic_handover *h) {
     q->delay_exponent = h->delay_exponent;
     q->delay_max = h->delay_max;
     q->own_delay_max = h->own_delay_max;
-    q->idle = h->idle;
+    q->idle = h->idle <= QUIC_NUMBER_MAX ? h->idle : 0;
     q->heard = q->now;
     q->rtt_known = h->rtt > 0;
     q->rtt = q->rtt_latest = h->rtt;

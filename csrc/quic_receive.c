@@ -351,7 +351,7 @@ static void take_packets(ssb_quic *q, ssbi_quic_packet *p, size_t count, uint32_
 /* ---------------------------------------------------------------- datagrams */
 
 static int is_for_us(const ssb_quic *q, const uint8_t *at, size_t n) {
-    if (n < 1u + q->local_size + SSBI_QUIC_NUMBER + SSBI_QUIC_SAMPLE + 1u) return 0;
+    if (n < 1u + q->local_size + SSBI_QUIC_NUMBER + SSBI_QUIC_SAMPLE) return 0;
     return (at[0] & (LONG_BIT | FIXED_BIT)) == FIXED_BIT && find_local(q, at + 1) >= 0;
 }
 

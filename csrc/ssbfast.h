@@ -531,7 +531,7 @@ typedef struct {
     uint32_t delay_exponent;  /* of the peer's ACK frames */
     uint32_t delay_max;       /* the peer's max_ack_delay, us */
     uint32_t own_delay_max;   /* ours, us */
-    uint32_t idle;            /* us: the smaller of both ends', 0 for none */
+    uint64_t idle;            /* us: the smaller of both ends', 0 for none */
     uint64_t rtt, rtt_variance, rtt_least; /* us; rtt 0: not yet known */
     uint64_t congestion_window;
 } ssb_quic_handover;

@@ -104,7 +104,7 @@ class AioquicEnd(Streams):
     def timer(self, now: int) -> None:
         at = self.quic.get_timer()
         if at is not None and at <= now / SECOND + 1e-7:
-            self.quic.handle_timer(max(now / SECOND, at))
+            self.quic.handle_timer(now / SECOND + 1e-6)  # its sums of floats may be a little later than its timer
         self.take_events()
 
     def take_events(self) -> None:
@@ -131,6 +131,7 @@ class AioquicEnd(Streams):
             return False
         self.updated_at = self.quic._packet_number
         self.quic.request_key_update()
+        self.quic.send_ping(self.updated_at)  # it forgets its old keys, so the other end has to hear of the new ones
         self.updates += 1
         return True
 
@@ -250,7 +251,7 @@ def configuration(*, caller: bool, **options: Any) -> QuicConfiguration:
         max_data=1 << 17,
         max_stream_data=1 << 16,
         max_datagram_frame_size=65_535,
-        idle_timeout=120.0,
+        idle_timeout=86_400.0,
     )
     for name, value in options.items():
         setattr(made, name, value)
