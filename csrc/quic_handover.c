@@ -79,12 +79,12 @@ static void place(ssb_quic *q, uint8_t *mem) {
 
 /* ---------------------------------------------------------------- what is handed over */
 
+/* hp: NULL for keys that have theirs. */
 static void make_keys(ssbi_quic_keys *k, const ssb_aead *aead, const uint8_t *key, const uint8_t *iv,
                       const uint8_t *hp) {
     k->_aead = aead;
-    memcpy(k->_key, key, SSBI_QUIC_KEY);
-    memcpy(k->_iv, iv, SSBI_QUIC_IV);
-    memcpy(k->_hp, hp, SSBI_QUIC_KEY);
+    ssbi_quic_set_key(k, key, iv);
+    if (hp != NULL) ssbi_quic_set_hp(k, hp);
 }
 
 static int take_ids(ssb_quic *q, const ssb_quic_handover *h) {
@@ -181,7 +181,7 @@ ssb_quic *ssb_quic_init(uint8_t *mem, const ssb_aead *aead, const ssb_quic_limit
                         const ssb_quic_handover *handover, uint64_t now) {
     void *at = mem;
     ssb_quic *q = at;
-    const ssb_quic_secrets *keys = &handover->keys, *next = &handover->next;
+    const ssb_quic_secrets *keys = &handover->keys;
     if (!makes_sense(limits) || handover->number > QUIC_NUMBER_MAX || handover->delay_exponent > 20) return NULL;
     q->aead = aead;
     q->limits = *limits;
@@ -193,9 +193,7 @@ ssb_quic *ssb_quic_init(uint8_t *mem, const ssb_aead *aead, const ssb_quic_limit
     if (!take_streams(q, handover)) return NULL;
     make_keys(&q->send_keys, aead, keys->send_key, keys->send_iv, handover->send_hp);
     make_keys(&q->receive_keys, aead, keys->receive_key, keys->receive_iv, handover->receive_hp);
-    make_keys(&q->next_send, aead, next->send_key, next->send_iv, handover->send_hp);
-    make_keys(&q->next_receive, aead, next->receive_key, next->receive_iv, handover->receive_hp);
-    q->has_next = 1;
+    ssb_quic_keys(q, &handover->next);
     q->phase = handover->phase;
     q->phase_acked = 1;
     q->phase_first = q->phase_sent = 0;
@@ -234,7 +232,9 @@ void ssb_quic_wipe(ssb_quic *q) {
 
 void ssb_quic_keys(ssb_quic *q, const ssb_quic_secrets *next) {
     if (q->has_next || q->state != QUIC_ALIVE) return;
-    make_keys(&q->next_send, q->aead, next->send_key, next->send_iv, q->send_keys._hp);
-    make_keys(&q->next_receive, q->aead, next->receive_key, next->receive_iv, q->receive_keys._hp);
+    q->next_send = q->send_keys; /* header protection stays as it is */
+    q->next_receive = q->receive_keys;
+    make_keys(&q->next_send, q->aead, next->send_key, next->send_iv, NULL);
+    make_keys(&q->next_receive, q->aead, next->receive_key, next->receive_iv, NULL);
     q->has_next = 1;
 }

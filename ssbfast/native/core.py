@@ -59,18 +59,18 @@ def _init_kernel(kernel: Any, name: str) -> bool:
 
 
 def use_kernel(name: str) -> bool:
-    """Make all box streams of this process use one of our kernels, or, for "", libsodium alone.
+    """Make all box streams and packets of QUIC of this process use one of our kernels, or, for "", libsodium alone.
 
     Call it before any box stream is made.
 
     False where this machine or this build has no such kernel: then libsodium works.
     """
-    crypto.kernel = ffi.NULL
+    crypto.kernel = aead.kernel = ffi.NULL
     if not name:
         return True
     if not _init_kernel(_kernel, name):
         return False
-    crypto.kernel = _kernel
+    crypto.kernel = aead.kernel = _kernel
     return True
 
 
