@@ -243,6 +243,8 @@ typedef struct {
 
 enum { QUIC_ALIVE, QUIC_CLOSING, QUIC_DRAINING, QUIC_OVER };
 
+enum { ASKED_NOTHING, ASKED_RANDOM, ASKED_DUE, ASKED_SENT }; /* of ssb_quic.asked: how far a challenge is */
+
 #define RETIRES 32u
 #define ANSWERS 4u /* challenges of the peer that wait for an answer */
 
@@ -331,7 +333,7 @@ struct ssb_quic_s {
     /* paths */
     uint32_t path;
     uint32_t asked_path;         /* being validated */
-    uint8_t asked;               /* 0, 1: wants random bytes, 2: challenge due, 3: challenge sent */
+    uint8_t asked;
     uint8_t challenge[8];
     uint64_t challenge_at, challenge_until;
     uint64_t path_received, path_sent; /* bytes by asked_path */

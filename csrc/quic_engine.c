@@ -84,8 +84,8 @@ uint64_t ssb_quic_next(const ssb_quic *q) {
     uint64_t at = lesser(idle_at(q), q->ack_at);
     at = lesser(at, q->loss_at != SSB_QUIC_NEVER ? q->loss_at : ssbi_pto_at(q));
     if (is_paced(q)) at = lesser(at, ssbi_pace_next(&q->congestion, q->rtt));
-    if (q->asked == 3) at = lesser(at, q->challenge_at);
-    if (q->asked != 0) at = lesser(at, q->challenge_until);
+    if (q->asked == ASKED_SENT) at = lesser(at, q->challenge_at);
+    if (q->asked != ASKED_NOTHING) at = lesser(at, q->challenge_until);
     return at;
 }
 
@@ -104,8 +104,8 @@ void ssb_quic_timer(ssb_quic *q, uint64_t now) {
         q->aead->wipe(&q->previous_receive, sizeof q->previous_receive);
         q->has_previous = 0;
     }
-    if (q->asked != 0 && q->now >= q->challenge_until) q->asked = 0;
-    if (q->asked == 3 && q->now >= q->challenge_at) q->asked = 2;
+    if (q->asked != ASKED_NOTHING && q->now >= q->challenge_until) q->asked = ASKED_NOTHING;
+    if (q->asked == ASKED_SENT && q->now >= q->challenge_at) q->asked = ASKED_DUE;
     if (q->loss_at != SSB_QUIC_NEVER) {
         if (q->now >= q->loss_at) ssbi_detect(q);
     } else if (q->now >= ssbi_pto_at(q)) {
@@ -143,9 +143,9 @@ uint64_t ssb_quic_waiting(const ssb_quic *q, uint64_t stream) {
 void ssb_quic_ping(ssb_quic *q) { q->ping = 1; }
 
 void ssb_quic_challenge(ssb_quic *q, uint32_t path, const uint8_t *random) {
-    if (q->asked != 1 || path != q->asked_path) return;
+    if (q->asked != ASKED_RANDOM || path != q->asked_path) return;
     memcpy(q->challenge, random, SSB_QUIC_SPARE);
-    q->asked = 2;
+    q->asked = ASKED_DUE;
 }
 
 void ssb_quic_look(const ssb_quic *q, ssb_quic_figures *f) {

@@ -98,8 +98,8 @@ static void take_challenge(ssb_quic *q, uint32_t path, const uint8_t *data) {
 }
 
 static void take_response(ssb_quic *q, const uint8_t *data) {
-    if (q->asked != 3 || memcmp(q->challenge, data, SSB_QUIC_SPARE) != 0) return;
-    q->asked = 0;
+    if (q->asked != ASKED_SENT || memcmp(q->challenge, data, SSB_QUIC_SPARE) != 0) return;
+    q->asked = ASKED_NOTHING;
     q->path = q->asked_path;
     /* Another path has another capacity: RFC 9000, section 9.4. */
     const uint64_t flight = q->congestion.in_flight;
@@ -112,8 +112,8 @@ static void take_response(ssb_quic *q, const uint8_t *data) {
 
 /* The peer's newest packet came by another path than it is reached by. */
 static void follow(ssb_quic *q, uint32_t path, uint32_t n) {
-    if (q->caller || (q->asked != 0 && q->asked_path == path)) return;
-    q->asked = 1;
+    if (q->caller || (q->asked != ASKED_NOTHING && q->asked_path == path)) return;
+    q->asked = ASKED_RANDOM;
     q->asked_path = path;
     q->path_received = n;
     q->path_sent = 0;
@@ -325,7 +325,7 @@ static void take_run(ssb_quic *q, ssbi_quic_packet *p, size_t count, int keys, u
         }
         if (keys == KEYS_NEXT) update_keys(q, p[i].number);
         else if (keys == KEYS_CURRENT) q->phase_first = lesser(q->phase_first, p[i].number);
-        if (path == q->asked_path && q->asked != 0) q->path_received += p[i].n;
+        if (path == q->asked_path && q->asked != ASKED_NOTHING) q->path_received += p[i].n;
         if (q->state == QUIC_ALIVE) take_packet(q, &p[i], &t);
     }
 }

@@ -21,18 +21,6 @@ static ssbi_item *item(const ssb_quic *q, uint32_t i) { return &q->items[i & q->
 
 /* ---------------------------------------------------------------- sending */
 
-void ssbi_sent_packet(ssb_quic *q, size_t size, uint32_t first_item) {
-    ssbi_sent *p = packet(q, q->number);
-    const uint32_t count = q->item_next - first_item;
-    *p = (ssbi_sent){q->now, first_item, (uint16_t)size, (uint8_t)count, count > 0 ? SENT_FLYING : SENT_GONE};
-    if (p->state == SENT_FLYING) {
-        q->flying++;
-        q->congestion.in_flight += size;
-        q->last_sent = q->now;
-    }
-    q->number++;
-}
-
 /* Forget the packets at the beginning that are no longer in flight, and what they carried. */
 static void forget(ssb_quic *q) {
     while (q->oldest < q->number && packet(q, q->oldest)->state != SENT_FLYING) q->oldest++;
@@ -43,6 +31,29 @@ static void land(ssb_quic *q, ssbi_sent *p, uint8_t state) {
     p->state = state;
     q->flying--;
     q->congestion.in_flight -= p->size;
+}
+
+static void lose(ssb_quic *q, ssbi_sent *p) {
+    land(q, p, SENT_GONE);
+    q->lost_packets++;
+    for (uint32_t i = 0; i < p->items; i++) ssbi_item_lost(q, item(q, p->item + i));
+}
+
+void ssbi_sent_packet(ssb_quic *q, size_t size, uint32_t first_item) {
+    ssbi_sent *p = packet(q, q->number);
+    const uint32_t count = q->item_next - first_item;
+    if (q->number - q->oldest == q->limits.packets) { /* ACKs alone get so far: what they passed is lost */
+        if (p->state == SENT_FLYING) lose(q, p);
+        forget(q);
+    }
+    if (q->oldest == q->number) q->item_first = first_item;
+    *p = (ssbi_sent){q->now, first_item, (uint16_t)size, (uint8_t)count, count > 0 ? SENT_FLYING : SENT_GONE};
+    if (p->state == SENT_FLYING) {
+        q->flying++;
+        q->congestion.in_flight += size;
+        q->last_sent = q->now;
+    }
+    q->number++;
 }
 
 /* ---------------------------------------------------------------- round trips */
@@ -74,12 +85,6 @@ uint64_t ssbi_pto_at(const ssb_quic *q) {
 }
 
 /* ---------------------------------------------------------------- losses */
-
-static void lose(ssb_quic *q, ssbi_sent *p) {
-    land(q, p, SENT_GONE);
-    q->lost_packets++;
-    for (uint32_t i = 0; i < p->items; i++) ssbi_item_lost(q, item(q, p->item + i));
-}
 
 void ssbi_detect(ssb_quic *q) {
     const uint64_t late = greater(greater(q->rtt, q->rtt_latest) * 9 / 8, GRANULARITY);

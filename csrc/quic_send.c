@@ -226,12 +226,15 @@ static size_t build(ssb_quic *q, uint8_t *out, size_t size, ssbi_quic_packet *p)
 
 /* ---------------------------------------------------------------- packets of their own */
 
-/* Write a packet with one frame of 8 bytes, padded as far as the path lets it be; 0 where it does not. */
+/* Write a packet with one frame of 8 bytes; 0 where the path does not let it be. It is padded, unless it goes to an
+ * address from which too little has come for that: RFC 9000, section 8.2.1. */
 static size_t build_probe(ssb_quic *q, uint8_t *out, size_t room, uint8_t type, const uint8_t *data, uint32_t path,
                           ssbi_quic_packet *p) {
+    const size_t least = head_size(q) + 1 + SSB_QUIC_SPARE + SSBI_QUIC_TAG;
+    const uint64_t allowed = path == q->path ? UINT64_MAX : AMPLIFICATION * q->path_received - q->path_sent;
     size_t size = smaller(smaller(room, VALIDATION), q->limits.datagram);
-    if (path != q->path) size = (size_t)lesser(size, AMPLIFICATION * q->path_received - q->path_sent);
-    if (size < head_size(q) + 1 + SSB_QUIC_SPARE + SSBI_QUIC_TAG || !can_note(q, q->item_next)) return 0;
+    if (size > allowed) size = least;
+    if (size > allowed || !can_note(q, q->item_next)) return 0;
     frames f = {{write_head(q, out), out + size - SSBI_QUIC_TAG}, q->item_next};
     *f.w.at++ = type;
     memcpy(f.w.at, data, SSB_QUIC_SPARE);
@@ -244,21 +247,20 @@ static size_t build_probe(ssb_quic *q, uint8_t *out, size_t room, uint8_t type, 
 }
 
 static size_t build_path(ssb_quic *q, uint8_t *out, size_t room, uint32_t *path, ssbi_quic_packet *p) {
-    while (q->answers_n > 0) {
+    size_t n = 0;
+    if (q->asked == ASKED_DUE) {
+        *path = q->asked_path;
+        n = build_probe(q, out, room, FRAME_PATH_CHALLENGE, q->challenge, *path, p);
+        if (n > 0) q->asked = ASKED_SENT;
+        q->challenge_at = q->now + ssbi_pto(q);
+    }
+    while (n == 0 && q->answers_n > 0) {
         q->answers_n--;
         *path = q->answers[q->answers_n].path;
-        if (*path != q->path && (q->asked == 0 || *path != q->asked_path)) continue;
-        const size_t n =
-            build_probe(q, out, room, FRAME_PATH_RESPONSE, q->answers[q->answers_n].data, *path, p);
-        if (n > 0) return n;
+        if (*path != q->path && (q->asked == ASKED_NOTHING || *path != q->asked_path)) continue;
+        n = build_probe(q, out, room, FRAME_PATH_RESPONSE, q->answers[q->answers_n].data, *path, p);
     }
-    if (q->asked == 2) {
-        q->asked = 3;
-        q->challenge_at = q->now + ssbi_pto(q);
-        *path = q->asked_path;
-        return build_probe(q, out, room, FRAME_PATH_CHALLENGE, q->challenge, *path, p);
-    }
-    return 0;
+    return n;
 }
 
 static size_t build_close(ssb_quic *q, uint8_t *out, ssbi_quic_packet *p) {
