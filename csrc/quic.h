@@ -146,6 +146,7 @@ typedef struct {
     uint64_t most;                         /* the window never grows beyond */
     uint64_t recovery_from;                /* what was sent before is part of the same loss; QUIC_NONE: none yet */
     uint32_t datagram;
+    uint8_t full; /* there was more to send than was let go */
     /* CUBIC */
     uint64_t epoch; /* when its curve began; QUIC_NONE: it has to begin */
     uint64_t peak;  /* W_max */

@@ -26,7 +26,6 @@
 
 #define TRAIN_US 1000u
 #define TRAIN_PACKETS 16u
-#define SPARE_DATAGRAMS 3u
 
 void ssbi_congestion_init(ssbi_congestion *c, uint64_t window, uint64_t most, uint32_t datagram) {
     memset(c, 0, sizeof *c);
@@ -112,11 +111,8 @@ static void avoid(ssbi_congestion *c, uint64_t bytes, uint64_t smoothed, uint64_
 
 /* ---------------------------------------------------------------- what happens */
 
-/* Whether the window is what holds the sender back; else it says nothing that more would be possible. */
-static int is_used(const ssbi_congestion *c, uint64_t flight) {
-    if (flight + SPARE_DATAGRAMS * c->datagram >= c->window) return 1;
-    return c->window < c->threshold && flight > c->window / 2;
-}
+/* Whether the window is what holds the sender back; else nothing is known of more. Pacing leaves some of it unused. */
+static int is_used(const ssbi_congestion *c, uint64_t flight) { return c->full && flight >= c->window / 2; }
 
 void ssbi_congestion_acked(ssbi_congestion *c, uint64_t bytes, uint64_t sent, uint64_t number, uint64_t next,
                            uint64_t flight, uint64_t rtt, uint64_t smoothed, uint64_t now) {

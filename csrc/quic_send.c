@@ -207,6 +207,7 @@ static size_t build(ssb_quic *q, uint8_t *out, size_t size, ssbi_quic_packet *p)
         if (q->probes > 0 || ssbi_pace_allows(&q->congestion, q->rtt, q->now)) {
             write_datagrams(q, &f);
             write_streams(q, &f);
+            q->congestion.full = ssbi_left(&f.w) == 0;
         }
         if (q->ping && f.w.at == others && has_room(q, &f, 1)) {
             *f.w.at++ = FRAME_PING;
