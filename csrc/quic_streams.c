@@ -176,8 +176,9 @@ uint64_t ssbi_take_reset(ssb_quic *q, const ssbi_frame *f) {
     uint64_t code = ssbi_named_stream(q, f->stream, 1, &s);
     if (code != QUIC_OK || s == NULL || !s->receives) return code;
     s->known = 1;
+    const int late = s->ready == s->final; /* all is here */
     code = reach(q, s, f->offset, 1);
-    if (code != QUIC_OK || s->ready == s->final) return code; /* all is here: the reset comes too late */
+    if (code != QUIC_OK || late) return code;
     if (!s->reset && !s->stopping) {
         s->peer_code = f->value;
         ssbi_raise(q, s, SSB_QUIC_RESET);

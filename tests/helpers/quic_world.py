@@ -87,7 +87,8 @@ class AioquicEnd(Streams):
 
     def receive(self, data: bytes, now: int, path: int) -> None:
         host, port = ADDRESSES[TARGET if self.quic._is_client else CALLER]
-        self.quic.receive_datagram(data, (host, port + path), now / SECOND)
+        address = (host, port) if self.quic._is_client else (host, port + path)
+        self.quic.receive_datagram(data, address, now / SECOND)
         self.take_events()
 
     def send(self, now: int) -> list[tuple[bytes, int]]:
@@ -287,6 +288,8 @@ class World:
         self.free = [0, 0]
         self.path = 0
         """Of the caller's datagrams."""
+        self.dead_path: int | None = None
+        """Where nothing arrives any more."""
         self.lost = 0
         self.grouping = False
         self.ends[CALLER].quic.connect(ADDRESSES[TARGET], self.now / SECOND)
@@ -306,7 +309,7 @@ class World:
     def post(self, role: int, data: bytes, path: int) -> None:
         """Put a datagram of this end on its way, or lose it."""
         way = self.network.there if role == CALLER else self.network.back
-        if self.random.random() < way.loss:
+        if self.random.random() < way.loss or path == self.dead_path:
             self.lost += 1
             return
         leaves = self.now
