@@ -387,7 +387,6 @@ void ssbi_probe(ssb_quic *q);
 /* quic_engine.c */
 void ssbi_quic_end(ssb_quic *q, uint8_t by, uint64_t code, uint64_t frame);
 void ssbi_quic_over(ssb_quic *q); /* at once, nothing more is sent */
-void ssbi_raise(ssb_quic *q, ssbi_stream *s, unsigned kind); /* s: NULL for what is the connection's */
 int ssbi_quic_same(const uint8_t *a, const uint8_t *b, size_t n); /* in constant time */
 
 /* quic_datagrams.c */
@@ -398,6 +397,13 @@ void ssbi_fifo_take(ssbi_fifo *f, uint8_t *out); /* the oldest */
 static inline uint64_t lesser(uint64_t a, uint64_t b) { return a < b ? a : b; }
 static inline uint64_t greater(uint64_t a, uint64_t b) { return a > b ? a : b; }
 static inline unsigned bit(unsigned kind) { return 1u << kind; }
+
+/* There is an event to be taken. s: NULL for what is the connection's. */
+static inline void raise_event(ssb_quic *q, ssbi_stream *s, unsigned kind) {
+    if (s != NULL) s->events |= (uint16_t)bit(kind);
+    q->events |= (uint16_t)bit(s != NULL ? 0 : kind);
+}
+
 /* Who opened a stream, and whether it is unidirectional. */
 static inline int is_ours(const ssb_quic *q, uint64_t id) { return (id & 1) == (q->caller ? 0u : 1u); }
 static inline int is_uni(uint64_t id) { return (id & 2) != 0; }

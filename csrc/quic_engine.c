@@ -8,11 +8,6 @@
 
 /* ---------------------------------------------------------------- events */
 
-void ssbi_raise(ssb_quic *q, ssbi_stream *s, unsigned kind) {
-    if (s != NULL) s->events |= (uint16_t)bit(kind);
-    q->events |= (uint16_t)bit(s != NULL ? 0 : kind);
-}
-
 static int take_stream_event(ssb_quic *q, ssb_quic_event *event) {
     for (uint32_t i = 0; i < q->limits.streams; i++) {
         ssbi_stream *s = &q->streams[i];
@@ -52,11 +47,11 @@ void ssbi_quic_end(ssb_quic *q, uint8_t by, uint64_t code, uint64_t frame) {
     q->close_frame = frame;
     q->close_due = 1;
     q->over_at = q->now + CLOSING_PTOS * ssbi_pto(q);
-    if (by != SSB_QUIC_BY_US) ssbi_raise(q, NULL, SSB_QUIC_CLOSED);
+    if (by != SSB_QUIC_BY_US) raise_event(q, NULL, SSB_QUIC_CLOSED);
 }
 
 void ssbi_quic_over(ssb_quic *q) {
-    if (q->state == QUIC_ALIVE) ssbi_raise(q, NULL, SSB_QUIC_CLOSED);
+    if (q->state == QUIC_ALIVE) raise_event(q, NULL, SSB_QUIC_CLOSED);
     q->state = QUIC_OVER;
     q->over_at = SSB_QUIC_NEVER;
 }

@@ -107,7 +107,7 @@ static void take_response(ssb_quic *q, const uint8_t *data) {
     q->congestion.in_flight = flight;
     q->rtt_known = 0;
     q->timeouts = 0;
-    ssbi_raise(q, NULL, SSB_QUIC_MOVED);
+    raise_event(q, NULL, SSB_QUIC_MOVED);
 }
 
 /* The peer's newest packet came by another path than it is reached by. */
@@ -118,7 +118,7 @@ static void follow(ssb_quic *q, uint32_t path, uint32_t n) {
     q->path_received = n;
     q->path_sent = 0;
     q->challenge_until = q->now + 3 * ssbi_pto(q);
-    ssbi_raise(q, NULL, SSB_QUIC_PATH);
+    raise_event(q, NULL, SSB_QUIC_PATH);
 }
 
 /* ---------------------------------------------------------------- frames */
@@ -134,7 +134,7 @@ typedef struct {
 static uint64_t take_datagram(ssb_quic *q, const ssbi_frame *f) {
     const uint64_t size = 1 + (f->type == FRAME_DATAGRAM ? 0 : ssbi_number_size(f->n)) + f->n;
     if (size > q->datagram_receive) return QUIC_PROTOCOL;
-    if (ssbi_fifo_put(&q->datagrams_in, f->data, f->n)) ssbi_raise(q, NULL, SSB_QUIC_DATAGRAM);
+    if (ssbi_fifo_put(&q->datagrams_in, f->data, f->n)) raise_event(q, NULL, SSB_QUIC_DATAGRAM);
     else q->dropped++;
     return QUIC_OK;
 }
@@ -150,7 +150,7 @@ static uint64_t take_close(ssb_quic *q, const ssbi_frame *f) {
     q->code = f->value;
     q->state = QUIC_DRAINING;
     q->over_at = q->now + 3 * ssbi_pto(q);
-    ssbi_raise(q, NULL, SSB_QUIC_CLOSED);
+    raise_event(q, NULL, SSB_QUIC_CLOSED);
     return QUIC_OK;
 }
 
@@ -300,7 +300,7 @@ static void update_keys(ssb_quic *q, uint64_t number) {
     q->phase_sent = q->number;
     q->previous_until = q->now + PREVIOUS_PTOS * ssbi_pto(q);
     q->updates++;
-    ssbi_raise(q, NULL, SSB_QUIC_KEYS);
+    raise_event(q, NULL, SSB_QUIC_KEYS);
 }
 
 static void take_forged(ssb_quic *q, const ssbi_quic_packet *p) {

@@ -32,7 +32,7 @@ static void tell_writers(ssb_quic *q) {
         if (q->ids[i] == QUIC_NONE || !s->short_of || !can_write(s)) continue;
         if (has_room(q, s)) {
             s->short_of = 0;
-            ssbi_raise(q, s, SSB_QUIC_WRITABLE);
+            raise_event(q, s, SSB_QUIC_WRITABLE);
         } else {
             q->any_short = 1;
         }
@@ -55,7 +55,7 @@ uint64_t ssbi_take_stop(ssb_quic *q, const ssbi_frame *f) {
     const uint64_t code = ssbi_named_stream(q, f->stream, 0, &s);
     if (code != QUIC_OK || s == NULL || !s->sends || s->resetting) return code;
     s->peer_code = f->value;
-    ssbi_raise(q, s, SSB_QUIC_STOPPED);
+    raise_event(q, s, SSB_QUIC_STOPPED);
     give_up(q, s, f->value);
     return QUIC_OK;
 }

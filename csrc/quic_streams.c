@@ -88,7 +88,7 @@ static uint64_t open_up_to(ssb_quic *q, uint64_t id) {
         ssbi_stream *s = ssbi_stream_new(q, q->peer_opened[uni] * 4 + (id & 3));
         if (s == NULL) return QUIC_INTERNAL;
         q->peer_opened[uni]++;
-        ssbi_raise(q, s, SSB_QUIC_OPENED);
+        raise_event(q, s, SSB_QUIC_OPENED);
         check_stream_credit(q, s);
     }
     return QUIC_OK;
@@ -167,7 +167,7 @@ uint64_t ssbi_take_stream(ssb_quic *q, const ssbi_frame *f, int *unfit) {
     }
     const uint64_t before = s->ready;
     if (!keep(q, s, f)) *unfit = 1;
-    if (s->ready > before || s->ready == s->final) ssbi_raise(q, s, SSB_QUIC_READABLE);
+    if (s->ready > before || s->ready == s->final) raise_event(q, s, SSB_QUIC_READABLE);
     return QUIC_OK;
 }
 
@@ -181,7 +181,7 @@ uint64_t ssbi_take_reset(ssb_quic *q, const ssbi_frame *f) {
     if (code != QUIC_OK || late) return code;
     if (!s->reset && !s->stopping) {
         s->peer_code = f->value;
-        ssbi_raise(q, s, SSB_QUIC_RESET);
+        raise_event(q, s, SSB_QUIC_RESET);
     }
     s->reset = 1;
     discard(q, s);

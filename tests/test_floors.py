@@ -50,6 +50,7 @@ STRANGERS = {
     ("store", "direct"),
 }
 """Who does not know whom, although the floors would allow it."""
+KNOW_AIOQUIC = ("direct.quic_path", "direct.quic_connection", "direct.quic_handover")
 ONLY_NATIVE = {"ssbfast._native", "nacl._sodium"}
 
 
@@ -109,7 +110,7 @@ def violations(name: str, tree: ast.Module) -> list[str]:
             out.append(f"{name} imports {target}")
         if target.startswith("ssbfast.server.web") and not name.startswith(("server.web", "cli.")):
             out.append(f"{name} imports {target}")
-        if room_of(target) == "aioquic" and name not in ("direct.quic_path", "direct.quic_connection"):
+        if room_of(target) == "aioquic" and name not in KNOW_AIOQUIC:
             out.append(f"{name} imports {target}")
     if room != "native":
         out += [f"{name} touches {what}" for what in sorted(privates(name, tree))]

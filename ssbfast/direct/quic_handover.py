@@ -20,11 +20,11 @@ from ssbfast.native.quic import ConnectionId, Handover, Secrets, Stream
 
 try:
     from aioquic.quic.connection import QuicConnection
-    from aioquic.quic.crypto import CryptoContext, cipher_suite_hash, derive_key_iv_hp, hkdf_expand_label
+    from aioquic.quic.crypto import CryptoContext, derive_key_iv_hp
     from aioquic.quic.packet import QuicProtocolVersion
     from aioquic.quic.recovery import QuicPacketRecovery, QuicPacketSpace
     from aioquic.quic.stream import QuicStream
-    from aioquic.tls import CipherSuite, Epoch
+    from aioquic.tls import CipherSuite, Epoch, cipher_suite_hash, hkdf_expand_label
 except ImportError as error:
     raise DirectUnavailableError from error
 
@@ -66,7 +66,8 @@ class Generations:
 
     def __init__(self, connection: QuicConnection) -> None:
         pair = connection._cryptos[Epoch.ONE_RTT]
-        self._suite, self._version = pair.send.cipher_suite, pair.send.version
+        if pair.send.secret is None or pair.recv.secret is None:
+            raise ValueError("the handshake is not over")
         self._send, self._receive = pair.send.secret, pair.recv.secret
 
     def header_keys(self) -> tuple[bytes, bytes]:
@@ -84,10 +85,10 @@ class Generations:
         return self.current()
 
     def _derive(self, secret: bytes) -> tuple[bytes, bytes, bytes]:
-        return derive_key_iv_hp(cipher_suite=self._suite, secret=secret, version=self._version)
+        return derive_key_iv_hp(cipher_suite=SUITE, secret=secret, version=QuicProtocolVersion.VERSION_1)
 
     def _update(self, secret: bytes) -> bytes:
-        algorithm = cipher_suite_hash(self._suite)
+        algorithm = cipher_suite_hash(SUITE)
         return hkdf_expand_label(algorithm, secret, b"quic ku", b"", algorithm.digest_size)
 
 

@@ -22,7 +22,7 @@ raw = ffi.new_allocator(should_clear_after_alloc=False)
 """raw("uint8_t[]", n): C memory that is not zeroed first."""
 
 
-def _table(kind: str, names: dict[str, str]) -> Any:
+def _table(kind: Any, names: dict[str, str]) -> Any:
     """Return a struct of functions from the libsodium that PyNaCl brings along."""
     table = ffi.new(kind)  # zeroed: no kernel
     for field, name in names.items():

@@ -139,11 +139,12 @@ class Engine:
             raise ValueError("these limits make no sense")
         self._memory = anonymous(size)
         c, kept = _fill(handover)
-        self._q = lib.ssb_quic_init(ffi.from_buffer("uint8_t[]", self._memory), aead, limits, c, now)
+        q = lib.ssb_quic_init(ffi.from_buffer("uint8_t[]", self._memory), aead, limits, c, now)
         _wipe(c)
         del kept
-        if self._q == ffi.NULL:
+        if not q:
             raise ValueError("the handover does not fit the limits")
+        self._q = q
         self._out = ffi.new("uint8_t[]", TRAIN)
         self._segment = ffi.new("size_t *")
         self._path = ffi.new("uint32_t *")
@@ -279,7 +280,7 @@ def _fill(handover: Handover) -> tuple[Any, list[Any]]:
     """Return the C struct, and what it points to."""
     c = ffi.new("ssb_quic_handover *")
     ranges = ffi.new("ssb_quic_range[]", list(handover.received))
-    streams = ffi.new("ssb_quic_stream[]", [tuple(vars_of(stream)) for stream in handover.streams])
+    streams = ffi.new("ssb_quic_stream[]", [_numbers(stream) for stream in handover.streams])
     _fill_secrets(c.keys, handover.keys)
     _fill_secrets(c.next, handover.next)
     ffi.memmove(c.send_hp, handover.send_hp, 32)
@@ -294,6 +295,5 @@ def _fill(handover: Handover) -> tuple[Any, list[Any]]:
     return c, [ranges, streams]
 
 
-def vars_of(stream: Stream) -> list[int]:
-    """Return the fields of a stream in their order."""
-    return [int(getattr(stream, name)) for name in stream.__slots__]
+def _numbers(stream: Stream) -> tuple[int, ...]:
+    return tuple(int(getattr(stream, name)) for name in stream.__slots__)

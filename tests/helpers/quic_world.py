@@ -1,7 +1,7 @@
 """Two ends of a QUIC connection and the network between them, on a virtual clock.
 
-`World(seed, network)` makes a real handshake of two aioquic connections in memory; `take_over` then puts the engine in C
-in the place of one or both. From then on datagrams are lost, delayed, duplicated and reordered as `network` says, the
+`World(seed, network)` makes a real handshake of two aioquic connections in memory; `take_over` then puts the engine in
+C in the place of one or both. From then on datagrams are lost, delayed, duplicated and reordered as `network` says, the
 same for the same seed. Time is in microseconds and passes by events alone.
 """
 
@@ -30,9 +30,7 @@ PROBES: Final = 2
 START: Final = 1_000 * SECOND
 CALLER, TARGET = 0, 1
 ADDRESSES: Final = (("192.0.2.1", 1), ("192.0.2.2", 2))
-BOUNDS: Final = Limits(
-    packets=1024, streams=16, pages=64, window=1 << 18, window_all=1 << 19, peer_bidi=4, peer_uni=4
-)
+BOUNDS: Final = Limits(packets=1024, streams=16, pages=64, window=1 << 18, window_all=1 << 19, peer_bidi=4, peer_uni=4)
 
 
 @dataclass(frozen=True)
@@ -187,16 +185,8 @@ class EngineEnd(Streams):
 
     def take_events(self) -> None:
         for kind, stream, value in self.engine.events():
-            if kind == Kind.OPENED:
-                self.opened.append(stream)
-            elif kind == Kind.READABLE and self.reading:
-                self.read(stream)
-            elif kind == Kind.WRITABLE:
-                self.go_on(stream)
-            elif kind == Kind.RESET:
-                self.resets[stream] = value
-            elif kind == Kind.STOPPED:
-                self.stopped[stream] = value
+            if kind in (Kind.OPENED, Kind.READABLE, Kind.WRITABLE, Kind.RESET, Kind.STOPPED):
+                self.take_of_stream(kind, stream, value)
             elif kind == Kind.KEYS:
                 self.engine.keys(self.generations.following())
             elif kind == Kind.PATH:
@@ -208,6 +198,18 @@ class EngineEnd(Streams):
                     self.datagrams.append(datagram)
             elif kind == Kind.CLOSED:
                 self.closed = value, stream == By.PEER
+
+    def take_of_stream(self, kind: Kind, stream: int, value: int) -> None:
+        if kind == Kind.OPENED:
+            self.opened.append(stream)
+        elif kind == Kind.READABLE and self.reading:
+            self.read(stream)
+        elif kind == Kind.WRITABLE:
+            self.go_on(stream)
+        elif kind == Kind.RESET:
+            self.resets[stream] = value
+        elif kind == Kind.STOPPED:
+            self.stopped[stream] = value
 
     def read(self, stream: int) -> None:
         while True:

@@ -1,0 +1,133 @@
+"""Mutants of the QUIC engine: rules of RFC 9000, 9001, 9002, 9406 and 9438 left out or turned round, one at a time."""
+
+from __future__ import annotations
+
+from tests.mutants.table import Mutant
+
+MUTANTS = (
+    # RFC 9002
+    Mutant("packet threshold", "quic_recovery.c", "#define REORDERED 3u", "#define REORDERED 4u"),
+    Mutant("packet threshold, less", "quic_recovery.c", "#define REORDERED 3u", "#define REORDERED 2u"),
+    Mutant("time threshold", "quic_recovery.c", "q->rtt_latest) * 9 / 8", "q->rtt_latest) * 8 / 8"),
+    Mutant("time threshold of the latest", "quic_recovery.c", "greater(q->rtt, q->rtt_latest)", "q->rtt_latest"),
+    Mutant("delay not capped", "quic_recovery.c", "    delay = lesser(delay, q->delay_max);\n", ""),
+    Mutant(
+        "delay below the least", "quic_recovery.c", "if (rtt >= q->rtt_least + delay) rtt -= delay;", "rtt -= delay;"
+    ),
+    Mutant("delay not taken off", "quic_recovery.c", "if (rtt >= q->rtt_least + delay) rtt -= delay;", ""),
+    Mutant("least RTT never falls", "quic_recovery.c", "q->rtt = q->rtt_least = rtt;", "q->rtt = rtt;"),
+    Mutant("sample of an old packet", "quic_recovery.c", "if (all.newest == largest) {", "if (1) {"),
+    Mutant("variance", "quic_recovery.c", "(3 * q->variance +", "(2 * q->variance +"),
+    Mutant("PTO without delay", "quic_recovery.c", "GRANULARITY) + q->delay_max;", "GRANULARITY);"),
+    Mutant("PTO of two variances", "quic_recovery.c", "greater(4 * variance, GRANULARITY)", "greater(2 * variance, 1)"),
+    Mutant("no back-off", "quic_recovery.c", "<< lesser(q->timeouts, BACKOFF_MOST)", "<< 0"),
+    Mutant("back-off stays", "quic_recovery.c", "    q->timeouts = 0;\n", ""),
+    Mutant("one probe", "quic_recovery.c", "#define PROBES 2u", "#define PROBES 1u"),
+    Mutant(
+        "probe without data", "quic_recovery.c", "; n < q->number && found < PROBES; n++", "; n < q->number && 0; n++"
+    ),
+    Mutant("no probe", "quic_recovery.c", "    q->probes = PROBES;\n    q->ping = 1;\n", ""),
+    Mutant("never persistent", "quic_recovery.c", "if (longest > PERSISTENT", "if (0 && longest > PERSISTENT"),
+    Mutant(
+        "persistent over what arrived",
+        "quic_recovery.c",
+        "if (p->state == SENT_ACKED) run_first = QUIC_NONE;",
+        "",
+    ),
+    Mutant("persistent too soon", "quic_recovery.c", "#define PERSISTENT 3u", "#define PERSISTENT 1u"),
+    Mutant("unsent acknowledged", "quic_recovery.c", "if (largest >= q->number) return", "if (0) return"),
+    Mutant("full ring", "quic_recovery.c", "if (p->state == SENT_FLYING) lose(q, p);", ""),
+    Mutant(
+        "lost bytes stay lost", "quic_stream_send.c", "if (item->kind == ITEM_STREAM) data_lost(s, item);", "if (0) ;"
+    ),
+    Mutant("lost end", "quic_stream_send.c", "if (item->fin && !s->fin_acked) s->fin_sent = 0;", ""),
+    Mutant(
+        "lost reset",
+        "quic_stream_send.c",
+        "ITEM_RESET && s->sends) ssbi_due(q, s, DUE_RESET)",
+        "ITEM_RESET && 0) return",
+    ),
+    Mutant("lost stop", "quic_stream_send.c", "ssbi_due(q, s, DUE_STOP);\n", "return;\n"),
+    Mutant(
+        "lost credit",
+        "quic_stream_send.c",
+        "    case ITEM_CREDIT_ALL:\n        q->due_credit = 1;",
+        "    case ITEM_CREDIT_ALL:",
+    ),
+    Mutant("lost retirement", "quic_stream_send.c", "        retire_again(q, item->offset);\n", ""),
+    # RFC 9406, 9438, pacing
+    Mutant("window cut by half", "quic_congestion.c", "#define BETA_TENTHS 7u", "#define BETA_TENTHS 5u"),
+    Mutant(
+        "window cut for each loss",
+        "quic_congestion.c",
+        "sent <= c->recovery_from) return;\n    c->recovery_from = now;",
+        "0) return;\n    c->recovery_from = now;",
+    ),
+    Mutant(
+        "no fast convergence", "quic_congestion.c", "c->window < c->peak ? c->window * (10 + BETA_TENTHS) / 20 :", ""
+    ),
+    Mutant("growth without use", "quic_congestion.c", "return c->full && flight", "return flight"),
+    Mutant("growth without flight", "quic_congestion.c", "c->full && flight >= c->window / 2", "c->full"),
+    Mutant("no HyStart", "quic_congestion.c", "c->conservative = 1;", "c->conservative = 0;"),
+    Mutant("HyStart never ends", "quic_congestion.c", "#define SLOW_ROUNDS 5u", "#define SLOW_ROUNDS 50u"),
+    Mutant(
+        "HyStart never goes on", "quic_congestion.c", "if (c->round_least < c->base_least) c->conservative = 0;", ";"
+    ),
+    Mutant("Reno unheard", "quic_congestion.c", "if (seen < c->friendly / FRIENDLY_UNIT) {", "if (0) {"),
+    Mutant("K", "quic_congestion.c", "#define PER_MS_CUBED 2500000000u", "#define PER_MS_CUBED 2000000000u"),
+    Mutant("no pacing", "quic_congestion.c", "if (c->paced > now) c->held = 1;", "if (0) c->held = 1;"),
+    Mutant(
+        "pacing by one window", "quic_congestion.c", "n * smoothed * 4 / (c->window * 5)", "n * smoothed / c->window"
+    ),
+    # RFC 9000, 9001
+    Mutant("credit of a stream", "quic_streams.c", "end > s->receive_max ||", ""),
+    Mutant("credit of all", "quic_streams.c", "|| q->received_all + (end - s->highest) > q->receive_max", ""),
+    Mutant("final size moves", "quic_streams.c", "(final && end != s->final)", "0"),
+    Mutant("final size below", "quic_streams.c", "if (final && end < s->highest) return", "if (0) return"),
+    Mutant("any number of streams", "quic_streams.c", "if (id / 4 >= q->peer_max[uni]) return", "if (0) return"),
+    Mutant(
+        "streams of ours", "quic_streams.c", "if (ours && id / 4 >= q->next_local", "if (0 && id / 4 >= q->next_local"
+    ),
+    Mutant("the wrong way", "quic_streams.c", "if (is_uni(id) && ours == sending) return", "if (0) return"),
+    Mutant(
+        "duplicates",
+        "quic_receive.c",
+        "return number < q->floor || ssbi_ranges_has(&q->received, number);",
+        "return 0;",
+    ),
+    Mutant("reserved bits", "quic_receive.c", "(p->at[0] & RESERVED_BITS) || ", ""),
+    Mutant("empty packets", "quic_receive.c", " || r.at == r.end) {", ") {"),
+    Mutant("forgeries uncounted", "quic_receive.c", "++q->forged >= q->limits.forged", "++q->forged == 0"),
+    Mutant("resets unseen", "quic_receive.c", "found |= ssbi_quic_same", "(void)ssbi_quic_same"),
+    Mutant("resets that are short", "quic_receive.c", "#define RESET_LEAST 21u", "#define RESET_LEAST 20u"),
+    Mutant("updates at any time", "quic_receive.c", "if (!q->phase_acked) {", "if (0) {"),
+    Mutant("old keys for ever", "quic_receive.c", "q->has_previous && q->now < q->previous_until", "1"),
+    Mutant("old keys forgotten", "quic_receive.c", "q->has_previous && q->now < q->previous_until", "0"),
+    Mutant("every packet waits", "quic_receive.c", "#define ACK_EVERY 2u", "#define ACK_EVERY 9u"),
+    Mutant("gaps wait", "quic_receive.c", "!expected || q->unacked", "q->unacked"),
+    Mutant("ids without end", "quic_receive.c", "left >= q->id_limit || ", ""),
+    Mutant("tickets without end", "quic_receive.c", "q->crypto > CRYPTO_MOST ?", "0 ?"),
+    Mutant("datagrams of any length", "quic_receive.c", "if (size > q->datagram_receive) return", "if (0) return"),
+    Mutant("challenge unanswered", "quic_receive.c", "        take_challenge(q, t->path, f->data);\n", ""),
+    Mutant("any response", "quic_receive.c", "memcmp(q->challenge, data, SSB_QUIC_SPARE) != 0", "0"),
+    Mutant("amplification", "quic_send.c", "#define AMPLIFICATION 3u", "#define AMPLIFICATION 30u"),
+    Mutant("challenge unpadded", "quic_send.c", "#define VALIDATION 1200u", "#define VALIDATION 120u"),
+    Mutant(
+        "beyond the window",
+        "quic_send.c",
+        "q->congestion.in_flight + q->limits.datagram <= q->congestion.window;",
+        "1;",
+    ),
+    Mutant("idle for ever", "quic_engine.c", "if (q->now >= idle_at(q)) {", "if (0) {"),
+    Mutant(
+        "ACKs count as life",
+        "quic_send.c",
+        "        if (!q->eliciting_since) q->heard = q->now;\n",
+        "        q->heard = q->now;\n",
+    ),
+    Mutant("number of the wrong window", "quic_frames.c", "return number + window;", "return number;"),
+    Mutant("ranges of an ACK", "quic_frames.c", "gap + length + 2 > low) return 0;", "0) return 0;"),
+    Mutant(
+        "page past the end", "quic_pages.c", "page < to / SSB_QUIC_PAGE; page++", "page <= to / SSB_QUIC_PAGE; page++"
+    ),
+)
