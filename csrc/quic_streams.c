@@ -112,8 +112,7 @@ uint64_t ssbi_named_stream(ssb_quic *q, uint64_t id, int sending, ssbi_stream **
 
 /* Account for a stream that reaches as far as `end`, by bytes or by its final size. */
 static uint64_t reach(ssb_quic *q, ssbi_stream *s, uint64_t end, int final) {
-    if (s->final != QUIC_NONE && (end > s->final || (final && end != s->final))) return QUIC_FINAL_SIZE;
-    if (final && end < s->highest) return QUIC_FINAL_SIZE;
+    if (end > s->final || (final && end < s->highest)) return QUIC_FINAL_SIZE; /* a final size was reached at once */
     if (end > s->highest) {
         if (end > s->receive_max || q->received_all + (end - s->highest) > q->receive_max) return QUIC_FLOW_CONTROL;
         q->received_all += end - s->highest;

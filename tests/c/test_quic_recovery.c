@@ -123,6 +123,41 @@ static void timeouts(void) {
     wire_close(&w);
 }
 
+static void back_off_ends(void) {
+    wire w;
+    begin(&w, 0);
+    ssb_quic_ping(w.q);
+    CHECK(hear(&w));
+    for (int i = 0; i < 3; i++) {
+        w.now = ssb_quic_next(w.q);
+        ssb_quic_timer(w.q, w.now);
+        CHECK(hear(&w) && heard(&w, FRAME_PING) && !hear(&w)); /* there is nothing else */
+    }
+    acknowledge_range(&w, 200, w.got);
+    CHECK(look(&w).in_flight == 0);
+    ssb_quic_ping(w.q);
+    CHECK(hear(&w));
+    CHECK(ssb_quic_next(w.q) == w.now + look(&w).rtt + 4 * look(&w).rtt_variance + 25 * MS);
+    wire_close(&w);
+}
+
+static void probes_pass_the_window(void) {
+    wire w;
+    ssb_quic_handover h = handover_new(1);
+    h.congestion_window = 3 * 1400;
+    wire_open(&w, &h);
+    CHECK(ssb_quic_write(w.q, 0, text, 20000, 0) == 20000);
+    hear_all(&w);
+    const uint64_t full = look(&w).in_flight;
+    CHECK(full > 2 * 1400 && full <= 3 * 1400);
+    w.now += 50 * MS;
+    CHECK(!hear(&w));
+    w.now = ssb_quic_next(w.q);
+    ssb_quic_timer(w.q, w.now);
+    CHECK(hear(&w) && hear(&w) && !hear(&w) && look(&w).in_flight > full);
+    wire_close(&w);
+}
+
 /* Two packets lost so far apart, with nothing acknowledged between: persistent or not. */
 static uint64_t persistent_after(uint64_t apart, int between) {
     wire w;
@@ -276,6 +311,24 @@ static void what_is_lost_comes_again(void) {
     wire_close(&w);
 }
 
+static void an_end_alone(void) {
+    wire w;
+    begin(&w, 0);
+    CHECK(ssb_quic_write(w.q, 0, text, 100, 0) == 100 && hear(&w));
+    acknowledge_range(&w, w.got, w.got);
+    CHECK(ssb_quic_write(w.q, 0, text, 0, 1) == 0);
+    for (int round = 0; round < 3; round++) {
+        CHECK(hear(&w) && (heard(&w, FRAME_STREAM)->type & STREAM_FIN) && heard(&w, FRAME_STREAM)->n == 0);
+        for (int i = 0; i < 3; i++) {
+            ssb_quic_ping(w.q);
+            CHECK(hear(&w));
+        }
+        w.now += 10 * MS;
+        acknowledge_range(&w, w.got, w.got);
+    }
+    wire_close(&w);
+}
+
 /* ---------------------------------------------------------------- silence, pace */
 
 static void silence(void) {
@@ -343,12 +396,15 @@ int main(void) {
     round_trips();
     old_acks_say_nothing();
     timeouts();
+    back_off_ends();
+    probes_pass_the_window();
     persistent_congestion();
     windows();
     when_to_acknowledge();
     acknowledged_acks();
     acks_alone_never_stop();
     what_is_lost_comes_again();
+    an_end_alone();
     silence();
     pace();
     return 0;

@@ -82,8 +82,8 @@ MUTANTS = (
     # RFC 9000, 9001
     Mutant("credit of a stream", "quic_streams.c", "end > s->receive_max ||", ""),
     Mutant("credit of all", "quic_streams.c", "|| q->received_all + (end - s->highest) > q->receive_max", ""),
-    Mutant("final size moves", "quic_streams.c", "(final && end != s->final)", "0"),
-    Mutant("final size below", "quic_streams.c", "if (final && end < s->highest) return", "if (0) return"),
+    Mutant("beyond the final size", "quic_streams.c", "if (end > s->final || ", "if ("),
+    Mutant("final size below", "quic_streams.c", "(final && end < s->highest)", "0"),
     Mutant("any number of streams", "quic_streams.c", "if (id / 4 >= q->peer_max[uni]) return", "if (0) return"),
     Mutant(
         "streams of ours", "quic_streams.c", "if (ours && id / 4 >= q->next_local", "if (0 && id / 4 >= q->next_local"
