@@ -377,6 +377,7 @@ void ssbi_item_acked(ssb_quic *q, const ssbi_item *item);
 void ssbi_item_lost(ssb_quic *q, const ssbi_item *item);
 
 /* quic_recovery.c */
+int ssbi_may_send(const ssb_quic *q); /* a packet that will be in flight */
 void ssbi_sent_packet(ssb_quic *q, size_t size, uint32_t first_item);
 uint64_t ssbi_take_ack(ssb_quic *q, ssbi_frame *f, int old_keys);
 void ssbi_detect(ssb_quic *q);
@@ -393,6 +394,7 @@ int ssbi_quic_same(const uint8_t *a, const uint8_t *b, size_t n); /* in constant
 int ssbi_fifo_put(ssbi_fifo *f, const uint8_t *data, size_t n);
 size_t ssbi_fifo_front(const ssbi_fifo *f); /* length of the oldest; SIZE_MAX for none */
 void ssbi_fifo_take(ssbi_fifo *f, uint8_t *out); /* the oldest */
+void ssbi_fifo_drop(ssbi_fifo *f);
 
 static inline uint64_t lesser(uint64_t a, uint64_t b) { return a < b ? a : b; }
 static inline uint64_t greater(uint64_t a, uint64_t b) { return a > b ? a : b; }

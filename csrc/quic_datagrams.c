@@ -31,10 +31,11 @@ size_t ssbi_fifo_front(const ssbi_fifo *f) {
     return (size_t)head[0] << 8 | head[1];
 }
 
+void ssbi_fifo_drop(ssbi_fifo *f) { f->first += (uint32_t)(ssbi_fifo_front(f) + 2); }
+
 void ssbi_fifo_take(ssbi_fifo *f, uint8_t *out) {
-    const size_t n = ssbi_fifo_front(f);
-    fifo_copy(f, f->first + 2, out, NULL, n);
-    f->first += (uint32_t)(n + 2);
+    fifo_copy(f, f->first + 2, out, NULL, ssbi_fifo_front(f));
+    ssbi_fifo_drop(f);
 }
 
 int ssb_quic_datagram(ssb_quic *q, const uint8_t *data, size_t n) {

@@ -70,15 +70,11 @@ static uint64_t idle_at(const ssb_quic *q) {
     return q->idle == 0 ? SSB_QUIC_NEVER : q->heard + greater(q->idle, IDLE_PTOS * ssbi_pto(q));
 }
 
-static int is_paced(const ssb_quic *q) {
-    return q->congestion.held && q->congestion.in_flight + q->limits.datagram <= q->congestion.window;
-}
-
 uint64_t ssb_quic_next(const ssb_quic *q) {
     if (q->state != QUIC_ALIVE) return q->over_at;
     uint64_t at = lesser(idle_at(q), q->ack_at);
     at = lesser(at, q->loss_at != SSB_QUIC_NEVER ? q->loss_at : ssbi_pto_at(q));
-    if (is_paced(q)) at = lesser(at, ssbi_pace_next(&q->congestion, q->rtt));
+    if (q->congestion.held && ssbi_may_send(q)) at = lesser(at, ssbi_pace_next(&q->congestion, q->rtt));
     if (q->asked == ASKED_SENT) at = lesser(at, q->challenge_at);
     if (q->asked != ASKED_NOTHING) at = lesser(at, q->challenge_until);
     return at;

@@ -208,7 +208,6 @@ ssb_quic *ssb_quic_init(uint8_t *mem, const ssb_aead *aead, const ssb_quic_limit
 }
 
 void ssb_quic_wipe(ssb_quic *q) {
-    ssb_quic *whole = q;
     void (*wipe)(void *, size_t) = q->aead->wipe;
     for (uint32_t i = 0; i < q->limits.streams; i++) {
         ssbi_ring_clear(&q->out_pages, &q->streams[i].out);
@@ -220,11 +219,11 @@ void ssb_quic_wipe(ssb_quic *q) {
         wipe(q->datagrams_out.bytes, q->limits.datagrams);
         wipe(q->datagrams_in.bytes, q->limits.datagrams);
     }
-    wipe(&whole->send_keys, sizeof whole->send_keys);
-    wipe(&whole->receive_keys, sizeof whole->receive_keys);
-    wipe(&whole->next_send, sizeof whole->next_send);
-    wipe(&whole->next_receive, sizeof whole->next_receive);
-    wipe(&whole->previous_receive, sizeof whole->previous_receive);
+    wipe(&q->send_keys, sizeof q->send_keys);
+    wipe(&q->receive_keys, sizeof q->receive_keys);
+    wipe(&q->next_send, sizeof q->next_send);
+    wipe(&q->next_receive, sizeof q->next_receive);
+    wipe(&q->previous_receive, sizeof q->previous_receive);
     q->state = QUIC_OVER;
     q->events = 0;
     for (uint32_t i = 0; i < q->limits.streams; i++) q->ids[i] = q->streams[i].id = QUIC_NONE;

@@ -12,6 +12,7 @@
 #define PROBES 2u
 #define BACKOFF_MOST 16u
 #define PERSISTENT 3u
+#define ACK_PART 8u /* of the ring: for packets that are not in flight */
 
 static ssbi_sent *packet(const ssb_quic *q, uint64_t number) {
     return &q->sent[number & (q->limits.packets - 1)];
@@ -20,6 +21,12 @@ static ssbi_sent *packet(const ssb_quic *q, uint64_t number) {
 static ssbi_item *item(const ssb_quic *q, uint32_t i) { return &q->items[i & q->items_mask]; }
 
 /* ---------------------------------------------------------------- sending */
+
+int ssbi_may_send(const ssb_quic *q) {
+    if (q->probes > 0) return 1;
+    if (q->number - q->oldest >= q->limits.packets - q->limits.packets / ACK_PART) return 0;
+    return q->congestion.in_flight + q->limits.datagram <= q->congestion.window;
+}
 
 /* Forget the packets at the beginning that are no longer in flight, and what they carried. */
 static void forget(ssb_quic *q) {

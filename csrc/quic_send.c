@@ -28,6 +28,8 @@ static void note(ssb_quic *q, uint8_t kind, const ssbi_stream *s, uint64_t offse
         (ssbi_item){offset, (uint16_t)n, slot, generation, kind, (uint8_t)fin};
 }
 
+static size_t head_size(const ssb_quic *q) { return 1u + q->remote[0].n + SSBI_QUIC_NUMBER; }
+
 /* ---------------------------------------------------------------- frames of the connection */
 
 typedef struct {
@@ -104,6 +106,10 @@ static void write_due(ssb_quic *q, frames *f) {
 static void write_datagrams(ssb_quic *q, frames *f) {
     size_t n;
     while ((n = ssbi_fifo_front(&q->datagrams_out)) != SIZE_MAX) {
+        if (head_size(q) + 1 + ssbi_number_size(n) + n + SSBI_QUIC_TAG > q->limits.datagram) {
+            ssbi_fifo_drop(&q->datagrams_out); /* the peer's id has become longer */
+            continue;
+        }
         if (!has_room(q, f, 1 + ssbi_number_size(n) + n)) return;
         *f->w.at++ = FRAME_DATAGRAM_LENGTH;
         ssbi_write_number(&f->w, n);
@@ -173,8 +179,6 @@ static uint8_t *write_head(const ssb_quic *q, uint8_t *out) {
     return out;
 }
 
-static size_t head_size(const ssb_quic *q) { return 1u + q->remote[0].n + SSBI_QUIC_NUMBER; }
-
 /* Account for a packet whose frames are written; its length. */
 static size_t finish(ssb_quic *q, uint8_t *out, const frames *f, ssbi_quic_packet *p) {
     const size_t n = (size_t)(f->w.at - out) + SSBI_QUIC_TAG;
@@ -200,9 +204,7 @@ static size_t build(ssb_quic *q, uint8_t *out, size_t size, ssbi_quic_packet *p)
     frames f = {{out + head_size(q), out + size - SSBI_QUIC_TAG}, q->item_next};
     const int acks = write_ack(q, &f);
     const uint8_t *others = f.w.at;
-    const int flows = q->probes > 0 || q->congestion.in_flight + q->limits.datagram <= q->congestion.window;
-    const int remembered = q->number - q->oldest < q->limits.packets - q->limits.packets / 8 || q->probes > 0;
-    if (flows && remembered) {
+    if (ssbi_may_send(q)) {
         write_due(q, &f);
         if (q->probes > 0 || ssbi_pace_allows(&q->congestion, q->rtt, q->now)) {
             write_datagrams(q, &f);

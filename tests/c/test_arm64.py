@@ -44,5 +44,5 @@ def test_program(arm64: Path, program: str, backend: str) -> None:
         objects = [f"{Path(source).stem}.o" for source in CORE]
         source = str(HERE / f"{program}.c")
         flags = ["-std=c11", "-O2", *WARNINGS, *INCLUDE, "-L", LIBRARIES]
-        run([CC, *flags, source, *objects, "-lsodium", "-o", program], arm64)
+        run([CC, *flags, source, *objects, "-lsodium", "-lm", "-o", program], arm64)
     run([*EMULATOR, str(arm64 / program)], arm64, backend)

@@ -80,7 +80,7 @@ def build(compiler: tuple[str, Path], program: str) -> Path:
     source = str(HERE / f"{program}.c")
     flags = ["-std=c11", "-g", "-O1", *WARNINGS, *SANITIZERS]
     if not (folder / program).exists():
-        run([path, *flags, *INCLUDE, source, *objects, "-lsodium", "-o", program], folder)
+        run([path, *flags, *INCLUDE, source, *objects, "-lsodium", "-lm", "-o", program], folder)
     return folder / program
 
 

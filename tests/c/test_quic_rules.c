@@ -355,8 +355,30 @@ static void handovers_that_do_not_fit(void) {
     }
 }
 
+static void wiped(void) {
+    static uint8_t secret[3000];
+    wire w;
+    wire_new(&w, 1);
+    memset(secret, 0x5a, sizeof secret);
+    update(&w, 10); /* so that there are previous keys */
+    SAY(&w, 0x01);
+    give_keys(&w, 10);
+    CHECK(ssb_quic_write(w.q, 0, secret, sizeof secret, 0) == sizeof secret);
+    CHECK(ssb_quic_datagram(w.q, secret, 100) == SSB_OK);
+    secret[0] = FRAME_DATAGRAM;
+    CHECK(say(&w, secret, 50) == SSB_OK);
+    ssb_quic_wipe(w.q);
+    const ssbi_quic_keys *all[] = {&w.q->send_keys, &w.q->receive_keys, &w.q->next_send, &w.q->next_receive,
+                                   &w.q->previous_receive};
+    for (size_t i = 0; i < 5; i++) CHECK(sodium_is_zero((const uint8_t *)all[i], sizeof *all[i]));
+    for (size_t i = 0, n = ssb_quic_size(&BOUNDS); i + 8 <= n; i++) CHECK(memcmp(w.mem + i, secret + 8, 8) != 0);
+    CHECK(!hear(&w) && SAY(&w, 0x01) == SSB_ENDED && ssb_quic_next(w.q) == SSB_QUIC_NEVER);
+    free(w.mem);
+}
+
 int main(void) {
     crypto_begin();
+    wiped();
     for (size_t i = 0; i < sizeof RULES / sizeof *RULES; i++) judge(&RULES[i]);
     targets();
     tickets();

@@ -114,9 +114,9 @@ MUTANTS = (
     Mutant("challenge unpadded", "quic_send.c", "#define VALIDATION 1200u", "#define VALIDATION 120u"),
     Mutant(
         "beyond the window",
-        "quic_send.c",
-        "q->congestion.in_flight + q->limits.datagram <= q->congestion.window;",
-        "1;",
+        "quic_recovery.c",
+        "return q->congestion.in_flight + q->limits.datagram <= q->congestion.window;",
+        "return 1;",
     ),
     Mutant("idle for ever", "quic_engine.c", "if (q->now >= idle_at(q)) {", "if (0) {"),
     Mutant(
