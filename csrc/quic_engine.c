@@ -135,7 +135,7 @@ void ssb_quic_ping(ssb_quic *q) { q->ping = 1; }
 
 void ssb_quic_challenge(ssb_quic *q, uint32_t path, const uint8_t *random) {
     if (q->asked != ASKED_RANDOM || path != q->asked_path) return;
-    memcpy(q->challenge, random, SSB_QUIC_SPARE);
+    memcpy(q->challenge, random, SSB_QUIC_CHALLENGE);
     q->asked = ASKED_DUE;
 }
 

@@ -63,7 +63,8 @@ static int read_stream(ssbi_reader *r, ssbi_frame *f) {
     f->offset = 0;
     if (!ssbi_read_number(r, &f->stream)) return 0;
     if ((f->type & STREAM_OFFSET) && !ssbi_read_number(r, &f->offset)) return 0;
-    if (f->type & STREAM_LENGTH ? !read_length_and_bytes(r, f) : !read_bytes(r, f, (uint64_t)(r->end - r->at))) return 0;
+    const uint64_t left = (uint64_t)(r->end - r->at);
+    if (f->type & STREAM_LENGTH ? !read_length_and_bytes(r, f) : !read_bytes(r, f, left)) return 0;
     return f->offset + f->n <= QUIC_NUMBER_MAX;
 }
 
@@ -133,7 +134,7 @@ static int read_body(ssbi_reader *r, ssbi_frame *f) {
         return ssbi_read_number(r, &f->stream);
     case FRAME_PATH_CHALLENGE:
     case FRAME_PATH_RESPONSE:
-        return read_bytes(r, f, SSB_QUIC_SPARE);
+        return read_bytes(r, f, SSB_QUIC_CHALLENGE);
     case FRAME_CLOSE:
     case FRAME_CLOSE_APPLICATION:
         return read_close(r, f);

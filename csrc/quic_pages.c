@@ -52,7 +52,8 @@ void ssbi_ring_get(const ssbi_pages *p, const ssbi_ring *r, uint64_t offset, uin
 }
 
 void ssbi_ring_drop(ssbi_pages *p, ssbi_ring *r, uint64_t from, uint64_t to) {
-    for (uint64_t page = from / SSB_QUIC_PAGE; page < to / SSB_QUIC_PAGE; page++) give_back(p, r, &r->slots[page % r->n]);
+    for (uint64_t page = from / SSB_QUIC_PAGE; page < to / SSB_QUIC_PAGE; page++)
+        give_back(p, r, &r->slots[page % r->n]);
 }
 
 void ssbi_ring_clear(ssbi_pages *p, ssbi_ring *r) {

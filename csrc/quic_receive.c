@@ -94,11 +94,11 @@ static int is_reset(const ssb_quic *q, const uint8_t *at, size_t n) {
 static void take_challenge(ssb_quic *q, uint32_t path, const uint8_t *data) {
     if (q->answers_n == ANSWERS) return;
     q->answers[q->answers_n].path = path;
-    memcpy(q->answers[q->answers_n++].data, data, SSB_QUIC_SPARE);
+    memcpy(q->answers[q->answers_n++].data, data, SSB_QUIC_CHALLENGE);
 }
 
 static void take_response(ssb_quic *q, const uint8_t *data) {
-    if (q->asked != ASKED_SENT || memcmp(q->challenge, data, SSB_QUIC_SPARE) != 0) return;
+    if (q->asked != ASKED_SENT || memcmp(q->challenge, data, SSB_QUIC_CHALLENGE) != 0) return;
     q->asked = ASKED_NOTHING;
     q->path = q->asked_path;
     /* Another path has another capacity: RFC 9000, section 9.4. */

@@ -233,15 +233,15 @@ static size_t build(ssb_quic *q, uint8_t *out, size_t size, ssbi_quic_packet *p)
  * address from which too little has come for that: RFC 9000, section 8.2.1. */
 static size_t build_probe(ssb_quic *q, uint8_t *out, size_t room, uint8_t type, const uint8_t *data, uint32_t path,
                           ssbi_quic_packet *p) {
-    const size_t least = head_size(q) + 1 + SSB_QUIC_SPARE + SSBI_QUIC_TAG;
+    const size_t least = head_size(q) + 1 + SSB_QUIC_CHALLENGE + SSBI_QUIC_TAG;
     const uint64_t allowed = path == q->path ? UINT64_MAX : AMPLIFICATION * q->path_received - q->path_sent;
     size_t size = smaller(smaller(room, VALIDATION), q->limits.datagram);
     if (size > allowed) size = least;
     if (size > allowed || !can_note(q, q->item_next)) return 0;
     frames f = {{write_head(q, out), out + size - SSBI_QUIC_TAG}, q->item_next};
     *f.w.at++ = type;
-    memcpy(f.w.at, data, SSB_QUIC_SPARE);
-    f.w.at += SSB_QUIC_SPARE;
+    memcpy(f.w.at, data, SSB_QUIC_CHALLENGE);
+    f.w.at += SSB_QUIC_CHALLENGE;
     memset(f.w.at, FRAME_PADDING, ssbi_left(&f.w));
     f.w.at = f.w.end;
     note(q, ITEM_ONCE, NULL, 0, 0, 0);

@@ -200,5 +200,6 @@ void ssbi_item_lost(ssb_quic *q, const ssbi_item *item) {
     if (item->kind == ITEM_STREAM) data_lost(s, item);
     else if (item->kind == ITEM_RESET && s->sends) ssbi_due(q, s, DUE_RESET);
     else if (item->kind == ITEM_STOP && s->receives && s->final == QUIC_NONE) ssbi_due(q, s, DUE_STOP);
-    else if (item->kind == ITEM_CREDIT && s->receives && !s->stopping && s->final == QUIC_NONE) ssbi_due(q, s, DUE_CREDIT);
+    else if (item->kind == ITEM_CREDIT && s->receives && !s->stopping && s->final == QUIC_NONE)
+        ssbi_due(q, s, DUE_CREDIT);
 }

@@ -444,7 +444,7 @@ void ssb_inlet_close(ssb_inlet *i);
 #define SSB_QUIC_NEVER UINT64_MAX
 #define SSB_QUIC_ID 20       /* longest connection id */
 #define SSB_QUIC_IDS 8       /* of ours and of theirs, that are kept */
-#define SSB_QUIC_SPARE 8     /* bytes of a challenge */
+#define SSB_QUIC_CHALLENGE 8 /* bytes of one */
 #define SSB_QUIC_PAGE 16384  /* unit of memory of streams */
 #define SSB_QUIC_TRAIN 64    /* packets in a train at the most */
 

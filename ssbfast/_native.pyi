@@ -212,7 +212,7 @@ class Lib:
     SSB_QUIC_NEVER: Final[int]
     SSB_QUIC_ID: Final[int]
     SSB_QUIC_IDS: Final[int]
-    SSB_QUIC_SPARE: Final[int]
+    SSB_QUIC_CHALLENGE: Final[int]
     SSB_QUIC_PAGE: Final[int]
     SSB_QUIC_TRAIN: Final[int]
     SSB_QUIC_OPENED: Final[int]

@@ -109,7 +109,7 @@ MUTANTS = (
     Mutant("tickets without end", "quic_receive.c", "q->crypto > CRYPTO_MOST ?", "0 ?"),
     Mutant("datagrams of any length", "quic_receive.c", "if (size > q->datagram_receive) return", "if (0) return"),
     Mutant("challenge unanswered", "quic_receive.c", "        take_challenge(q, t->path, f->data);\n", ""),
-    Mutant("any response", "quic_receive.c", "memcmp(q->challenge, data, SSB_QUIC_SPARE) != 0", "0"),
+    Mutant("any response", "quic_receive.c", "memcmp(q->challenge, data, SSB_QUIC_CHALLENGE) != 0", "0"),
     Mutant("amplification", "quic_send.c", "#define AMPLIFICATION 3u", "#define AMPLIFICATION 30u"),
     Mutant("challenge unpadded", "quic_send.c", "#define VALIDATION 1200u", "#define VALIDATION 120u"),
     Mutant(
