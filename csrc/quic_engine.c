@@ -139,6 +139,10 @@ void ssb_quic_challenge(ssb_quic *q, uint32_t path, const uint8_t *random) {
     q->asked = ASKED_DUE;
 }
 
+uint64_t ssb_quic_newest(const ssb_quic *q) { return q->newest; }
+
+uint64_t ssb_quic_rtt(const ssb_quic *q) { return q->rtt; }
+
 void ssb_quic_look(const ssb_quic *q, ssb_quic_figures *f) {
     memset(f, 0, sizeof *f);
     f->rtt = q->rtt;

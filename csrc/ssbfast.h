@@ -593,6 +593,8 @@ int ssb_quic_datagram(ssb_quic *q, const uint8_t *data, size_t n);
 int64_t ssb_quic_take_datagram(ssb_quic *q, uint8_t *out, size_t room);
 void ssb_quic_keys(ssb_quic *q, const ssb_quic_secrets *next);
 void ssb_quic_challenge(ssb_quic *q, uint32_t path, const uint8_t *random); /* 8 bytes */
+uint64_t ssb_quic_newest(const ssb_quic *q); /* largest packet number received */
+uint64_t ssb_quic_rtt(const ssb_quic *q);    /* us; 0: not yet known */
 void ssb_quic_look(const ssb_quic *q, ssb_quic_figures *figures);
 /* cdef end */
 

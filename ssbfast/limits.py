@@ -785,6 +785,24 @@ DIRECT_STREAM_WINDOW: Final = 5 * MiB
 DIRECT_WINDOW: Final = 8 * MiB
 """The same of all streams of a path together."""
 
+QUIC_PAGE: Final = 16 * KiB
+"""Unit of the memory in which streams wait, as the engine has it."""
+
+QUIC_PACKETS: Final = 16_384
+"""Packets of a path that are sent and not acknowledged, at the most: 22 MB of them."""
+
+QUIC_DATAGRAMS: Final = 128 * KiB
+"""Bytes of a path's unreliable datagrams that wait, each way."""
+
+UDP_TRAINS: Final = 16
+"""Trains read per wake-up, of up to 64 KiB each."""
+
+DIRECT_SETTLE_RTTS: Final = 3
+"""So many round trips after the proofs a path may look for a quiet moment for the engine; then it stays as it is."""
+
+DIRECT_SETTLE_LEAST: Final = 0.1
+"""And so long at the least, in seconds."""
+
 DIRECT_IDLE_SECONDS: Final = 60.0
 """QUIC's own idle timeout: longer than every judgement of ours, so that those decide."""
 

@@ -31,7 +31,7 @@ try:
     from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder, QuicPacketBuilderStop
     from aioquic.quic.recovery import QuicPacketPacer, QuicPacketSpace
     from aioquic.quic.stream import QuicStream
-    from aioquic.tls import Epoch
+    from aioquic.tls import CipherSuite, Epoch
 except ImportError as error:
     raise DirectUnavailableError from error
 
@@ -68,6 +68,7 @@ class Connection(QuicConnection):
         self._loss._pacer = _Pacer(max_datagram_size=self._max_datagram_size)
         self._datagram_packet = -1  # number of the last packet with a datagram in it
         self._long_lost = 0  # long datagrams in succession that were lost
+        self._local_active_connection_id_limit = 2  # else each end sends seven more ids, and is not quiet meanwhile
         for limit in (self._local_max_streams_bidi, self._local_max_streams_uni):
             limit.value = limit.sent = 1
 
@@ -238,6 +239,7 @@ def _configuration(*, is_client: bool, datagram: int) -> QuicConfiguration:
     """Return a configuration without server name: certificates are nameless, and it would travel in clear."""
     return QuicConfiguration(
         is_client=is_client,
+        cipher_suites=[CipherSuite.CHACHA20_POLY1305_SHA256],
         alpn_protocols=[ALPN],
         supported_versions=[VERSION],
         idle_timeout=limits.DIRECT_IDLE_SECONDS,

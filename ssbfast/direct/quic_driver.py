@@ -1,16 +1,20 @@
 """Driver of one QUIC connection: our UDP socket and the loop's clock; datagrams of strangers are dropped.
 
 A batch of datagrams is followed by one pass: the owner looks at the events, then everything goes out. Writes of one
-turn of the loop share a pass, too.
+turn of the loop share a pass, too. aioquic's connection moves datagram by datagram, the engine's, which may take it
+over (`settle`), train by train.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Iterable
 from typing import Final, Protocol
 
 from ssbfast import limits
 from ssbfast.direct.quic_connection import VERSION, Connection
+from ssbfast.direct.quic_engine import FastConnection, take_over
 from ssbfast.direct.udp import Address, UdpSocket
 
 ABORTED: Final = 1
@@ -18,6 +22,9 @@ ABORTED: Final = 1
 
 BROKEN: Final = "QUIC cannot go on"
 """Why a connection ended over a mistake of aioquic's."""
+
+Train = tuple[bytes | memoryview, int, Address]
+"""Datagrams one behind the other, how long each of them is but for the last, and where they go."""
 
 _ALLOWED: Final = limits.CANDIDATES + limits.PEER_REFLEXIVE
 _LONG, _RETRY = 0x80, 0x30
@@ -32,6 +39,9 @@ class QuicListener(Protocol):
     def quic_ended(self, code: int, reason: str) -> None:
         """Note, once and from within any call, that it has ended; code: what it was closed with, by either end."""
 
+    def quic_settled(self, quic: Connection | FastConnection) -> None:
+        """Note, once after `settle` and in a pass, what the connection goes on with."""
+
 
 class QuicDriver:
     """The driver of one connection on one socket, which is ours to close from `start` on, however the connection ends.
@@ -44,7 +54,9 @@ class QuicDriver:
         self.ended = False
         self._loop = asyncio.get_running_loop()
         self._udp: UdpSocket | None = None
-        self._quic = quic
+        self._quic: Connection | FastConnection = quic
+        self._settling: asyncio.TimerHandle | None = None
+        self._held: Train | None = None  # the socket was full
         self._remote: Address | None = None
         self._owner = owner
         self._allowed: dict[Address, None] = {}
@@ -52,7 +64,7 @@ class QuicDriver:
         self._in_pass = False
         self._soon: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._farewell: list[tuple[bytes, Address]] = []
+        self._farewell: list[Train] = []
         self._farewells = limits.DIRECT_FAREWELLS
 
     def start(self, udp: UdpSocket, remote: Address | None) -> None:
@@ -76,6 +88,10 @@ class QuicDriver:
         if len(self._allowed) > _ALLOWED:
             del self._allowed[next(iter(self._allowed))]
 
+    def settle(self, within: float) -> None:
+        """Let the engine take over at the first quiet moment, at the latest after so long; then `quic_settled`."""
+        self._settling = self._loop.call_later(within, self._settle, None)
+
     def transmit_soon(self) -> None:
         """Send what has been written at the end of this turn of the loop, or of the pass."""
         if self._soon is None and not self._in_pass and not self.ended:
@@ -86,7 +102,8 @@ class QuicDriver:
         if self.ended:
             return
         if code == 0:
-            self._send(self._last_words())
+            with contextlib.suppress(Exception):  # a mistake of aioquic's: nothing more is lost
+                self._send()
         self._quic.close(error_code=code)
         self._end(code, reason)
 
@@ -96,10 +113,20 @@ class QuicDriver:
         """Give QUIC what is for this connection, and keep nothing of the rest."""
         if self.ended or not self._is_for_us(data, source):
             return
+        if isinstance(self._quic, FastConnection):
+            self._quic.receive(bytearray(data), len(data), source, self._loop.time())
+            return
         try:
             self._quic.receive_datagram(data, source, self._loop.time())
         except Exception:  # a mistake of aioquic's that the other end found must not stop the reading of the socket
             self.close(ABORTED, BROKEN)
+
+    def train(self, data: memoryview, segment: int, source: Address) -> None:
+        """Give the engine what may be for this connection."""
+        if self.ended or (self._remote is not None and source != self._remote):
+            return
+        if isinstance(self._quic, FastConnection):
+            self._quic.receive(data, segment, source, self._loop.time())
 
     def batch_done(self) -> None:
         if self.ended:
@@ -144,29 +171,60 @@ class QuicDriver:
         if self.ended:
             return
         try:
-            outgoing = self._outgoing()
+            self._send()
         except Exception:  # a mistake of aioquic's, as in `datagram`
             self.close(ABORTED, BROKEN)
             return
-        self._send(outgoing)
         closed = self._quic.closed
-        if closed is None:
-            self._arm()
-        else:
+        if closed is not None:
             self._end(closed.error_code, f"QUIC was closed with code {closed.error_code:#x}")
+            return
+        if self._settling is not None:
+            self._look_for_quiet()
+        self._arm()
 
-    def _outgoing(self) -> list[tuple[bytes, Address]]:
-        if self._quic.get_peer_address() is None:
-            return []  # a target: the caller has not come yet
-        return self._quic.datagrams_to_send(self._loop.time())
-
-    def _send(self, datagrams: list[tuple[bytes, Address]]) -> None:
-        udp = self._udp
+    def _send(self) -> None:
+        """Send all that may be sent now. What finds the socket full goes first when there is room again."""
+        udp, held = self._udp, self._held
         if udp is None:
             return
-        for data, to in datagrams:
-            if self._remote is None or to == self._remote:  # a target must not send its caller elsewhere
-                udp.send(data, to)
+        self._held = None
+        if held is not None and not udp.send_train(*held):
+            self._held = held
+            return
+        for train in self._outgoing():
+            if self._remote is not None and train[2] != self._remote:
+                continue  # a target must not send its caller elsewhere
+            if not udp.send_train(*train):
+                self._held = bytes(train[0]), *train[1:]
+                return
+
+    def _outgoing(self) -> Iterable[Train]:
+        quic, now = self._quic, self._loop.time()
+        if isinstance(quic, FastConnection):
+            return quic.trains(now)
+        if quic.get_peer_address() is None:
+            return ()  # a target: the caller has not come yet
+        return [(data, len(data), to) for data, to in quic.datagrams_to_send(now)]
+
+    def _look_for_quiet(self) -> None:
+        fast = take_over(self._quic, self._loop.time())
+        if fast is not None:
+            self._settle(fast)
+
+    def _settle(self, fast: FastConnection | None) -> None:
+        """Go on with the engine's connection, or with what there is."""
+        if self._settling is not None:
+            self._settling.cancel()
+            self._settling = None
+        if self.ended:
+            return
+        if fast is not None and self._udp is not None:
+            self._quic = fast
+            self._udp.on_writable = self._transmit
+            self._udp.take_trains()
+        self._owner.quic_settled(self._quic)
+        self.transmit_soon()
 
     def _arm(self) -> None:
         at = self._quic.get_timer()
@@ -193,7 +251,7 @@ class QuicDriver:
 
     def _end(self, code: int, reason: str) -> None:
         self.ended = True
-        for handle in (self._soon, self._timer):
+        for handle in (self._soon, self._timer, self._settling):
             if handle is not None:
                 handle.cancel()
         self._farewell = self._last_words()
@@ -204,15 +262,18 @@ class QuicDriver:
             self._udp.close()  # the other end has nothing to lose
         self._owner.quic_ended(code, reason)
 
-    def _last_words(self) -> list[tuple[bytes, Address]]:
-        """Send what still can be sent, if QUIC can say it."""
+    def _last_words(self) -> list[Train]:
+        """Return what still can be sent, if QUIC can say it."""
         try:
-            return self._outgoing()
+            return [(bytes(data), segment, to) for data, segment, to in self._outgoing()]
         except Exception:
             return []
 
     def _repeat_farewell(self) -> None:
         """Repeat our close, now and as an answer to some of what still comes: it may have been lost."""
-        if self._farewells:
+        udp = self._udp
+        if self._farewells and udp is not None:
             self._farewells -= 1
-            self._send(self._farewell)
+            for train in self._farewell:
+                if self._remote is None or train[2] == self._remote:
+                    udp.send_train(*train)

@@ -26,6 +26,7 @@ from ssbfast import limits
 from ssbfast.direct.certificates import Credentials
 from ssbfast.direct.quic_connection import ALPN, Connection, caller_connection, target_connection
 from ssbfast.direct.quic_driver import ABORTED, QuicDriver
+from ssbfast.direct.quic_engine import FastConnection, choice, may_take_over
 from ssbfast.direct.udp import Address, UdpSocket
 from ssbfast.errors import DirectUnavailableError, LocalProtocolError, RemoteProtocolError
 from ssbfast.wire.direct.keys import DirectKeys, Role
@@ -85,7 +86,7 @@ class DirectPath:
         handler: DirectHandler,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._quic = quic
+        self._quic: Connection | FastConnection = quic
         self._driver = QuicDriver(quic, self)
         self._keys = keys
         self._certificate = certificate
@@ -96,7 +97,8 @@ class DirectPath:
         self._pinging = False
         self.stream_bytes = 0
         """Bytes that forwarded connections and datagrams have sent."""
-        self._started = self._ready = False
+        self._started = self._proven = self._ready = False
+        self._early: list[tuple[int, bytes, bool]] = []  # behind the proof, before we are ready
         self._deadline: asyncio.TimerHandle | None = None
 
     @classmethod
@@ -273,6 +275,13 @@ class DirectPath:
             self._deadline.cancel()
         self._loop.call_soon(self._handler.path_lost, self, self._ready and code == 0, reason)
 
+    def quic_settled(self, quic: Connection | FastConnection) -> None:
+        if choice() == "native" and not isinstance(quic, FastConnection):
+            self.abort("the engine could not take it over")
+            return
+        self._quic = quic
+        self._become_ready()
+
     def quic_events(self) -> None:
         quic, handler = self._quic, self._handler
         newest = quic.newest
@@ -317,7 +326,9 @@ class DirectPath:
             self._reset_came(event.stream_id)
 
     def _deliver(self, stream: int, data: bytes, end: bool) -> None:
-        if stream == RECORDS and not end:
+        if self._proven and not self._ready:
+            self._early.append((stream, data, end))
+        elif stream == RECORDS and not end:
             self._records(data)
         elif not self._ready:
             self.abort("something came before the proof")
@@ -329,27 +340,42 @@ class DirectPath:
             self._handler.path_stream(self, stream, data, end)
 
     def _records(self, data: bytes) -> None:
-        if not self._ready:
-            self._proof += data
-            if len(self._proof) < PROOF:
-                return
-            data = bytes(self._proof[PROOF:])
-            if not self._keys.proves(bytes(self._proof[:PROOF]), self._certificate):
-                self.abort("the other end has not proven itself")
-                return
-            self._become_ready()
-        if data and not self._driver.ended:
+        if self._ready:
             self._handler.path_records(self, data)
+            return
+        self._proof += data
+        if len(self._proof) < PROOF:
+            return
+        rest = bytes(self._proof[PROOF:])
+        if not self._keys.proves(bytes(self._proof[:PROOF]), self._certificate):
+            self.abort("the other end has not proven itself")
+            return
+        self._settle()
+        if rest and not self._driver.ended:
+            self._deliver(RECORDS, rest, False)
 
-    def _become_ready(self) -> None:
-        self._ready = True
+    def _settle(self) -> None:
+        """Both proofs have passed, or ours is about to: let the engine go on, if it can."""
+        self._proven = True
         self._proof.clear()
         if self._deadline is not None:
             self._deadline.cancel()
         if self.role is Role.TARGET:
             self._write(RECORDS, self._keys.proof(self._certificate))
+        if isinstance(self._quic, Connection) and may_take_over(self._quic):
+            rtt = self._quic.rtt or 0.0
+            self._driver.settle(max(limits.DIRECT_SETTLE_RTTS * rtt, limits.DIRECT_SETTLE_LEAST))
+        else:
+            self.quic_settled(self._quic)
+
+    def _become_ready(self) -> None:
+        self._ready = True
         self._quic.widen()
         self._handler.path_ready(self)
+        early, self._early = self._early, []
+        for stream, data, end in early:
+            if not self._driver.ended:
+                self._deliver(stream, data, end)
 
     def _reset_came(self, stream: int) -> None:
         if not self._ready or stream == RECORDS or stream & _UNIDIRECTIONAL:

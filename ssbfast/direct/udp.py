@@ -12,14 +12,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
+import struct
+import sys
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from ssbfast import limits
 
 Address = tuple[str, int]
 """An IP literal and a port; the scope of link-local addresses is written into the literal (fe80::1%eth0)."""
+
+_UDP_SEGMENT: Final = 103
+_UDP_GRO: Final = 104
+_TRAIN: Final = 65_536
+_SEGMENT: Final = struct.Struct("=H")
+_GRO: Final = struct.Struct("=i")
+_CMSG: Final = socket.CMSG_SPACE(_GRO.size) if hasattr(socket, "CMSG_SPACE") else 0
+_NO_JOINING: Final = frozenset({errno.EIO, errno.EINVAL, errno.ENOPROTOOPT, errno.EOPNOTSUPP})
+_SPLIT: Final = 128
+"""Datagrams of ours up to this length may be anything; longer ones are QUIC's, or nobody's."""
 
 Receiver = Callable[[bytes, Address], None]
 
@@ -29,6 +42,9 @@ class QuicSide(Protocol):
 
     def datagram(self, data: bytes, source: Address) -> None:
         """Take one datagram."""
+
+    def train(self, data: memoryview, segment: int, source: Address) -> None:
+        """Take datagrams of one address, `segment` bytes each but for the last. `data` is scratch, until it returns."""
 
     def batch_done(self) -> None:
         """Act upon what has come: there is nothing more for now."""
@@ -53,6 +69,9 @@ class UdpSocket:
         self.on_closed: Callable[[], None] | None = None
         self.on_lingering: Callable[[], None] | None = None
         self.on_unused: Callable[[], None] | None = None
+        self.on_writable: Callable[[], None] | None = None
+        self._memory: memoryview | None = None  # for trains
+        self._joins = hasattr(socket, "CMSG_SPACE") and sys.platform == "linux"
         self._allowed: Address | None = None  # the last one that `may_send` has let pass
         self._farewell: asyncio.TimerHandle | None = None
         sock.setblocking(False)
@@ -98,12 +117,41 @@ class UdpSocket:
             return False
         return True
 
+    def take_trains(self) -> None:
+        """From now on read QUIC's datagrams in trains, as many at once as the system joins."""
+        if self._memory is None and not self._closed:
+            self._memory = memoryview(bytearray(_TRAIN))
+            with contextlib.suppress(OSError):
+                self._sock.setsockopt(socket.IPPROTO_UDP, _UDP_GRO, 1)
+
+    def send_train(self, data: memoryview, segment: int, to: Address) -> bool:
+        """Send datagrams, `segment` bytes each but for the last.
+
+        Returns False when the socket is full: nothing of it was sent, and `on_writable` is called when there is room.
+        What is lost right here counts as sent.
+        """
+        if self._closed or not (to == self._allowed or self._allow(to)):
+            return True
+        if len(data) <= segment or not self._joins:
+            return all([self._send_one(data[at : at + segment], to) for at in range(0, len(data), segment)])
+        try:
+            self._sock.sendmsg([data], [(socket.IPPROTO_UDP, _UDP_SEGMENT, _SEGMENT.pack(segment))], 0, to)
+        except BlockingIOError:
+            self._loop.add_writer(self._sock, self._writable)
+            return False
+        except OSError as error:
+            if error.errno in _NO_JOINING:
+                self._joins = False  # some network cards and old kernels: one by one from now on
+                return self.send_train(data, segment, to)
+        return True
+
     def close(self) -> None:
         """Close it. Harmless when closed already."""
         if self._closed:
             return
         self._closed = True
         self._loop.remove_reader(self._sock)
+        self._loop.remove_writer(self._sock)
         self._sock.close()
         self.stun = self.probes = self.quic = None
         if self._farewell is not None:
@@ -134,7 +182,20 @@ class UdpSocket:
             self._allowed = to
         return True
 
+    def _send_one(self, data: memoryview, to: Address) -> bool:
+        with contextlib.suppress(OSError):  # a full socket, too: what is lost of a train is sent again
+            self._sock.sendto(data, to)
+        return True
+
+    def _writable(self) -> None:
+        self._loop.remove_writer(self._sock)
+        if self.on_writable is not None:
+            self.on_writable()
+
     def _readable(self) -> None:
+        if self._memory is not None:
+            self._read_trains(self._memory)
+            return
         was_quic = False
         until = self._loop.time() + limits.UDP_TURN_SECONDS
         for _ in range(limits.UDP_BATCH):
@@ -149,6 +210,28 @@ class UdpSocket:
             was_quic |= self._dispatch(data, (source[0], source[1]))
             if self._loop.time() > until:
                 break
+        if was_quic and self.quic is not None:
+            self.quic.batch_done()
+
+    def _read_trains(self, memory: memoryview) -> None:
+        was_quic = False
+        for _ in range(limits.UDP_TRAINS):
+            if self._closed:
+                return
+            try:
+                n, ancillary, _, source = self._sock.recvmsg_into([memory], _CMSG)
+            except BlockingIOError:
+                break
+            except OSError:
+                continue
+            segment = next((_GRO.unpack(value)[0] for _, kind, value in ancillary if kind == _UDP_GRO), n)
+            address = (source[0], source[1])
+            if segment > _SPLIT and memory[0] & 0x40 and self.quic is not None:
+                was_quic = True
+                self.quic.train(memory[:n], segment, address)
+                continue
+            for at in range(0, n, segment):  # short ones of several kinds may have been joined
+                was_quic |= self._dispatch(bytes(memory[at : min(at + segment, n)]), address)
         if was_quic and self.quic is not None:
             self.quic.batch_done()
 

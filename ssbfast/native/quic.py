@@ -146,6 +146,7 @@ class Engine:
             raise ValueError("the handover does not fit the limits")
         self._q = q
         self._out = ffi.new("uint8_t[]", TRAIN)
+        self._train = memoryview(ffi.buffer(self._out))
         self._segment = ffi.new("size_t *")
         self._path = ffi.new("uint32_t *")
         self._event = ffi.new("ssb_quic_event *")
@@ -155,7 +156,7 @@ class Engine:
         """Forget keys and texts. The engine is dead."""
         lib.ssb_quic_wipe(self._q)
 
-    def receive(self, data: bytearray, now: int, segment: int = 0, path: int = 0) -> bool:
+    def receive(self, data: bytearray | memoryview, now: int, segment: int = 0, path: int = 0) -> bool:
         """Take datagrams, `segment` bytes each (0: one). `data` is scratch from then on. Return whether it goes on."""
         memory = ffi.from_buffer("uint8_t[]", data, require_writable=True)
         return lib.ssb_quic_receive(self._q, path, memory, len(data), segment or len(data), now) == lib.SSB_OK
@@ -164,6 +165,28 @@ class Engine:
         """Return the next train, None when nothing may be sent now."""
         n = lib.ssb_quic_send(self._q, self._out, room, self._segment, self._path, now)
         return Train(bytes(ffi.buffer(self._out, n)), self._segment[0], self._path[0]) if n else None
+
+    def outgoing(self, now: int) -> tuple[memoryview, int, int] | None:
+        """Return the same as `send` does, train, segment and path; the bytes are good until the next call."""
+        n = lib.ssb_quic_send(self._q, self._out, TRAIN, self._segment, self._path, now)
+        return (self._train[:n], self._segment[0], self._path[0]) if n else None
+
+    @property
+    def newest(self) -> int:
+        """Largest packet number received."""
+        n: int = lib.ssb_quic_newest(self._q)
+        return n
+
+    @property
+    def rtt(self) -> int:
+        """Smoothed round trip in microseconds; 0 while it is not known."""
+        n: int = lib.ssb_quic_rtt(self._q)
+        return n
+
+    def event(self) -> tuple[int, int, int] | None:
+        """Take one event: kind, stream, value."""
+        event = self._event
+        return (event.kind, event.stream, event.value) if lib.ssb_quic_take_event(self._q, event) else None
 
     @property
     def next(self) -> int:
@@ -203,9 +226,8 @@ class Engine:
 
     def read(self, stream: int, most: int = TRAIN) -> tuple[bytes, bool]:
         """Return what is there, up to `most` bytes, and whether that was the last of it."""
-        out = bytearray(most)
-        n = lib.ssb_quic_read(self._q, stream, ffi.from_buffer("uint8_t[]", out), most, self._end)
-        return bytes(memoryview(out)[:n]), bool(self._end[0])
+        n = lib.ssb_quic_read(self._q, stream, self._out, min(most, TRAIN), self._end)
+        return bytes(self._train[:n]), bool(self._end[0])
 
     def waiting(self, stream: int) -> int | None:
         """Return the offset of the oldest byte that was sent and not acknowledged."""

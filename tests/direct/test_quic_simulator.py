@@ -56,7 +56,7 @@ class Schedule:
     def __init__(self, seed: str, roles: tuple[int, ...]) -> None:
         self.choose = choose = random.Random(seed)
         self.world = World(seed, Network(random_direction(choose), random_direction(choose)))
-        self.world.take_over(*roles)
+        self.world.hand_over(*roles)
         self.world.grouping = choose.random() < 0.5
         self.sent: list[tuple[Any, Any, int, bytes]] = []
         self.datagrams: list[tuple[Any, list[bytes]]] = []

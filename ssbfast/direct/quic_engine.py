@@ -1,0 +1,297 @@
+"""QUIC after its handshake, by the engine in C: what `Connection` does, train by train instead of datagram by datagram.
+
+aioquic makes the handshake and carries the proofs. At the first quiet moment after them `FastConnection` takes the
+connection over (`quic_handover`); the wire stays QUIC v1, and the other end need not do the same.
+
+SSBFAST_DIRECT chooses: `auto`, the engine where it can; `aioquic`, never; `native`, or no direct path at all.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from typing import Final
+
+from ssbfast import limits
+from ssbfast.direct.quic_connection import Connection
+from ssbfast.direct.udp import Address
+from ssbfast.errors import DirectUnavailableError, LocalProtocolError
+
+try:
+    from aioquic.quic import events
+    from aioquic.quic.events import ConnectionTerminated, QuicEvent
+except ImportError as error:
+    raise DirectUnavailableError from error
+
+try:
+    from ssbfast.direct.quic_handover import Generations, hand_over, is_fit, is_quiet, leave
+    from ssbfast.native.quic import NEVER, By, Engine, Kind, Limits
+except ImportError:
+    HAS_ENGINE = False
+else:
+    HAS_ENGINE = True
+
+CHOICES: Final = ("auto", "aioquic", "native")
+_UNIDIRECTIONAL: Final = 2
+_STEP: Final = 4  # between the streams of one kind
+_PACKET: Final = 1 + 4 + 16
+"""Bytes of a packet around its frames, without the connection id: first byte, number, tag."""
+_FRAME: Final = 3
+"""Bytes of a datagram's frame in front of it."""
+_PATHS: Final = 8
+"""Addresses that a caller may have come from lately: each has a number for the engine."""
+
+
+def choice() -> str:
+    """Return what SSBFAST_DIRECT says. Raises LocalProtocolError for what it cannot say."""
+    said = os.environ.get("SSBFAST_DIRECT", "auto")
+    if said not in CHOICES:
+        raise LocalProtocolError(f"SSBFAST_DIRECT is {said!r}; it can be {', '.join(CHOICES)}")
+    return said
+
+
+def may_take_over(connection: Connection) -> bool:
+    """Return whether the engine is here and wanted, and can ever go on with this connection."""
+    return HAS_ENGINE and choice() != "aioquic" and is_fit(connection)
+
+
+def take_over(connection: Connection | FastConnection, now: float) -> FastConnection | None:
+    """Return the engine's connection in aioquic's place; None while that is not quiet, or cannot be taken over."""
+    if isinstance(connection, FastConnection) or not is_quiet(connection):
+        return None
+    try:
+        return FastConnection(connection, connection.get_peer_address(), now)
+    except ValueError:
+        return None
+
+
+class FastConnection:
+    """One QUIC connection after its handshake.
+
+    connection: aioquic's, quiet; it is left behind. remote: where the other end is. now: seconds, as in all calls.
+    """
+
+    def __init__(self, connection: Connection, remote: Address, now: float) -> None:
+        self._generations = Generations(connection)
+        streams = 2 * limits.FORWARDS_PER_PEER + 4
+        bounds = Limits(
+            packets=limits.QUIC_PACKETS,
+            streams=streams,
+            pages=limits.DIRECT_WINDOW // limits.QUIC_PAGE + 2 * streams,
+            window=limits.DIRECT_STREAM_WINDOW,
+            window_all=limits.DIRECT_WINDOW,
+            peer_bidi=limits.FORWARDS_PER_PEER + 1,
+            peer_uni=1,
+            datagram=connection._max_datagram_size,
+            datagrams=limits.QUIC_DATAGRAMS,
+        )
+        self._engine = Engine(hand_over(connection, self._generations), bounds, _micros(now))
+        leave(connection)
+        self.host_cid = connection.host_cid
+        self.original_destination_connection_id = connection.original_destination_connection_id
+        datagram, theirs = connection._max_datagram_size, connection._remote_max_datagram_frame_size or 0
+        self.datagram_room = max(0, min(theirs, datagram - _PACKET - len(connection._peer_cid.cid)) - _FRAME)
+        """Bytes of the longest datagram that a packet takes; 0 where the other end knows no datagrams."""
+        self._numbers = {remote: 0}
+        self._remotes = {0: remote}
+        self._remote = remote
+        self._events: deque[QuicEvent] = deque()
+        self._over: dict[int, tuple[bytearray, bool]] = {}
+        self._sending: set[int] = set()
+        self._reserved: deque[int] = deque()  # streams that the other end does not allow yet
+        self._cut: dict[int, int] = {}  # of those, the ones that were reset
+        self._next = connection._local_next_stream_id_bidi
+        self._pinged: int | None = None
+        self.closed: ConnectionTerminated | None = None
+
+    # ------------------------------------------------------------ datagrams
+
+    def receive(self, memory: bytearray | memoryview, segment: int, source: Address, now: float) -> None:
+        """Take datagrams that came from one address, `segment` bytes each but for the last. `memory` is scratch."""
+        number = self._numbers.get(source)
+        if number is None:
+            number = self._enter(source)
+        self._engine.receive(memory, _micros(now), segment, number)
+
+    def trains(self, now: float) -> Iterator[tuple[memoryview, int, Address]]:
+        """Return what is to be sent: trains, each with the length of its datagrams and where it goes.
+
+        A train is good until the next one is asked for.
+        """
+        at = _micros(now)
+        while (train := self._engine.outgoing(at)) is not None:
+            data, segment, path = train
+            yield data, segment, self._remotes.get(path, self._remote)
+
+    def get_timer(self) -> float | None:
+        at = self._engine.next
+        return None if at == NEVER else at / 1_000_000
+
+    def handle_timer(self, now: float) -> None:
+        self._engine.timer(_micros(now))
+
+    def close(self, error_code: int) -> None:
+        """End it; the farewell is the next train."""
+        self._engine.close(error_code)
+
+    def wipe(self) -> None:
+        """Forget keys and texts."""
+        self._engine.wipe()
+
+    # ------------------------------------------------------------ streams
+
+    def get_next_available_stream_id(self) -> int:
+        """Open a stream. Until the other end allows it, what it sends waits here.
+
+        Raises LocalProtocolError for one more than there may ever be.
+        """
+        stream = None if self._reserved else self._engine.open()
+        if stream is None:
+            if len(self._reserved) >= limits.FORWARDS_PER_PEER:
+                raise LocalProtocolError("the other end allows no more streams")
+            stream = self._next
+            self._reserved.append(stream)
+        self._next = stream + _STEP
+        return stream
+
+    def send_stream_data(self, stream: int, data: bytes, end_stream: bool = False) -> None:
+        """Send bytes; what the engine has no room for waits here."""
+        if stream not in self._sending:
+            self._sending.add(stream)
+            if stream & _UNIDIRECTIONAL and not self._engine.is_open(stream):
+                self._engine.open(uni=True)  # the only one that there is: the session's
+        waiting = self._over.get(stream)
+        if waiting is None and stream not in self._reserved:
+            taken = self._engine.write(stream, data, end=end_stream)
+            if taken == len(data) or not self._engine.is_open(stream):
+                return
+            data = data[taken:]
+        before, ended = waiting or (bytearray(), False)
+        self._over[stream] = (before + data, ended or end_stream)
+
+    def send_datagram(self, data: bytes) -> bool:
+        """Queue a datagram, of `datagram_room` bytes at most; return False when it was dropped."""
+        return self._engine.datagram(data)
+
+    def reset_stream(self, stream: int, code: int) -> None:
+        self._over.pop(stream, None)
+        if stream in self._reserved:
+            self._cut[stream] = code  # as soon as it is open
+        self._engine.reset(stream, code)
+
+    def stop_stream(self, stream: int, code: int) -> None:
+        self._engine.stop(stream, code)
+
+    def send_ping(self, _uid: int) -> None:
+        self._pinged = self.newest
+        self._engine.ping()
+
+    def is_open(self, stream: int) -> bool:
+        return stream in self._reserved or self._engine.is_open(stream)
+
+    def widen(self) -> None:
+        """Do nothing: the engine gives its whole credit from the beginning."""
+
+    # ------------------------------------------------------------ what it knows
+
+    @property
+    def newest(self) -> int:
+        """Highest number of an authentic packet that has come."""
+        return self._engine.newest
+
+    @property
+    def rtt(self) -> float | None:
+        """Smoothed round trip in seconds."""
+        return self._engine.rtt / 1_000_000 or None
+
+    @property
+    def unsent(self) -> int:
+        """Bytes of all streams that were written and have not been sent once."""
+        return self._engine.figures()["unsent"] + sum(len(data) for data, _ in self._over.values())
+
+    def waiting(self) -> dict[int, int]:
+        """Return the offset of the oldest byte that was sent and not acknowledged, for each stream that has one."""
+        self._sending = {stream for stream in self._sending if self.is_open(stream)}
+        found = ((stream, self._engine.waiting(stream)) for stream in self._sending)
+        return {stream: at for stream, at in found if at is not None}
+
+    # ------------------------------------------------------------ events
+
+    def next_event(self) -> QuicEvent | None:
+        """Return the next event, as aioquic says it; None when there is none."""
+        if not self._events:
+            self._collect()
+        return self._events.popleft() if self._events else None
+
+    def _collect(self) -> None:
+        engine, found = self._engine, self._events
+        if self._pinged is not None and self.newest != self._pinged:
+            self._pinged = None
+            found.append(events.PingAcknowledged(uid=0))
+        if self._reserved:
+            self._open_reserved()
+        while (happening := engine.event()) is not None:
+            kind, stream, value = happening
+            match kind:
+                case Kind.READABLE:
+                    self._read(stream)
+                case Kind.RESET:
+                    found.append(events.StreamReset(error_code=value, stream_id=stream))
+                case Kind.STOPPED:
+                    self._over.pop(stream, None)
+                    found.append(events.StopSendingReceived(error_code=value, stream_id=stream))
+                case Kind.WRITABLE:
+                    self._go_on(stream)
+                case Kind.KEYS:
+                    engine.keys(self._generations.following())
+                case Kind.PATH:
+                    engine.challenge(value, os.urandom(8))
+                case Kind.MOVED:
+                    self._remote = self._remotes.get(value, self._remote)
+                case Kind.DATAGRAM:
+                    self._read_datagrams()
+                case Kind.CLOSED:
+                    if stream == By.SILENCE:
+                        value = 1
+                    self.closed = ConnectionTerminated(error_code=value, frame_type=None, reason_phrase="")
+
+    def _read(self, stream: int) -> None:
+        while True:
+            data, end = self._engine.read(stream)
+            if not data and not end:
+                return
+            self._events.append(events.StreamDataReceived(data=data, end_stream=end, stream_id=stream))
+
+    def _read_datagrams(self) -> None:
+        while (data := self._engine.take_datagram()) is not None:
+            self._events.append(events.DatagramFrameReceived(data=data))
+
+    def _open_reserved(self) -> None:
+        while self._reserved and self._engine.open() is not None:
+            stream = self._reserved.popleft()
+            code = self._cut.pop(stream, None)
+            if code is None:
+                self._go_on(stream)
+            else:
+                self._engine.reset(stream, code)
+                self._engine.stop(stream, code)
+
+    def _go_on(self, stream: int) -> None:
+        waiting = self._over.pop(stream, None)
+        if waiting is not None:
+            data, end = waiting
+            self.send_stream_data(stream, bytes(data), end)
+
+    def _enter(self, source: Address) -> int:
+        """Give an address a number: a caller has moved, or somebody says so."""
+        number = max(self._remotes) + 1
+        self._numbers[source] = number
+        self._remotes[number] = source
+        for old in [n for n, address in self._remotes.items() if address != self._remote][:-_PATHS]:
+            del self._numbers[self._remotes.pop(old)]
+        return number
+
+
+def _micros(seconds: float) -> int:
+    return int(seconds * 1_000_000)
