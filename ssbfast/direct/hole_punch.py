@@ -489,6 +489,9 @@ class _Doorbell:
     def datagram(self, data: bytes, source: Address) -> None:
         self._ring(data, source)
 
+    def train(self, data: memoryview, segment: int, source: Address) -> None:
+        """Do nothing: a socket reads trains for a path that is ready."""
+
     def batch_done(self) -> None:
         """Do nothing: each datagram was kept for later, or not."""
 

@@ -109,11 +109,6 @@ class Connection(QuicConnection):
         """Bytes of all streams that were written and have not been sent once."""
         return sum(map(_unsent, self._streams.values()))
 
-    def unsent_of(self, stream: int) -> int:
-        """Return the same of one stream; 0 when it is over."""
-        found = self._streams.get(stream)
-        return 0 if found is None else _unsent(found)
-
     @property
     def datagram_room(self) -> int:
         """Bytes of the longest datagram that a packet takes; 0 where the other end knows no datagrams."""

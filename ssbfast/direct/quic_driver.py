@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from ssbfast import limits
 from ssbfast.direct.quic_connection import VERSION, Connection
 from ssbfast.direct.quic_engine import FastConnection, take_over
-from ssbfast.direct.udp import Address, UdpSocket
+from ssbfast.direct.udp import Address, Buffer, UdpSocket
 
 ABORTED: Final = 1
 """QUIC's application error code of everything but an orderly close."""
@@ -23,7 +23,7 @@ ABORTED: Final = 1
 BROKEN: Final = "QUIC cannot go on"
 """Why a connection ended over a mistake of aioquic's."""
 
-Train = tuple[bytes | memoryview, int, Address]
+Train = tuple[Buffer, int, Address]
 """Datagrams one behind the other, how long each of them is but for the last, and where they go."""
 
 _ALLOWED: Final = limits.CANDIDATES + limits.PEER_REFLEXIVE
@@ -54,6 +54,7 @@ class QuicDriver:
         self.ended = False
         self._loop = asyncio.get_running_loop()
         self._udp: UdpSocket | None = None
+        self._handshake = quic
         self._quic: Connection | FastConnection = quic
         self._settling: asyncio.TimerHandle | None = None
         self._held: Train | None = None  # the socket was full
@@ -72,10 +73,10 @@ class QuicDriver:
         self._udp, self._remote = udp, remote
         udp.quic = self
         if remote is None:
-            self._ids.add(self._quic.original_destination_connection_id)
+            self._ids.add(self._handshake.original_destination_connection_id)
             return
         try:
-            self._quic.connect(remote, self._loop.time())
+            self._handshake.connect(remote, self._loop.time())
         except Exception:
             self.close(ABORTED, "QUIC cannot begin")
             raise
@@ -208,7 +209,7 @@ class QuicDriver:
         return [(data, len(data), to) for data, to in quic.datagrams_to_send(now)]
 
     def _look_for_quiet(self) -> None:
-        fast = take_over(self._quic, self._loop.time())
+        fast = take_over(self._handshake, self._loop.time())
         if fast is not None:
             self._settle(fast)
 

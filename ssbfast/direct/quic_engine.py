@@ -56,12 +56,13 @@ def may_take_over(connection: Connection) -> bool:
     return HAS_ENGINE and choice() != "aioquic" and is_fit(connection)
 
 
-def take_over(connection: Connection | FastConnection, now: float) -> FastConnection | None:
+def take_over(connection: Connection, now: float) -> FastConnection | None:
     """Return the engine's connection in aioquic's place; None while that is not quiet, or cannot be taken over."""
-    if isinstance(connection, FastConnection) or not is_quiet(connection):
+    remote = connection.get_peer_address()
+    if remote is None or not is_quiet(connection):
         return None
     try:
-        return FastConnection(connection, connection.get_peer_address(), now)
+        return FastConnection(connection, remote, now)
     except ValueError:
         return None
 

@@ -172,10 +172,6 @@ class DirectPath:
         """Bytes given to us that QUIC has not sent once, all streams. There is no other bound: mind it."""
         return self._quic.unsent
 
-    def stream_unsent(self, stream: int) -> int:
-        """Return the same of one stream; 0 when it is over."""
-        return self._quic.unsent_of(stream)
-
     @property
     def datagram_room(self) -> int:
         """Bytes of the longest datagram that can go now; 0 while none can."""

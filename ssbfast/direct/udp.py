@@ -34,6 +34,8 @@ _NO_JOINING: Final = frozenset({errno.EIO, errno.EINVAL, errno.ENOPROTOOPT, errn
 _SPLIT: Final = 128
 """Datagrams of ours up to this length may be anything; longer ones are QUIC's, or nobody's."""
 
+Buffer = bytes | memoryview
+
 Receiver = Callable[[bytes, Address], None]
 
 
@@ -124,7 +126,7 @@ class UdpSocket:
             with contextlib.suppress(OSError):
                 self._sock.setsockopt(socket.IPPROTO_UDP, _UDP_GRO, 1)
 
-    def send_train(self, data: memoryview, segment: int, to: Address) -> bool:
+    def send_train(self, data: Buffer, segment: int, to: Address) -> bool:
         """Send datagrams, `segment` bytes each but for the last.
 
         Returns False when the socket is full: nothing of it was sent, and `on_writable` is called when there is room.
@@ -182,7 +184,7 @@ class UdpSocket:
             self._allowed = to
         return True
 
-    def _send_one(self, data: memoryview, to: Address) -> bool:
+    def _send_one(self, data: Buffer, to: Address) -> bool:
         with contextlib.suppress(OSError):  # a full socket, too: what is lost of a train is sent again
             self._sock.sendto(data, to)
         return True
