@@ -39,6 +39,10 @@ _PACKET: Final = 1 + 4 + 16
 """Bytes of a packet around its frames, without the connection id: first byte, number, tag."""
 _FRAME: Final = 3
 """Bytes of a datagram's frame in front of it."""
+_CHALLENGE: Final = 8
+"""Random bytes of a PATH_CHALLENGE."""
+_SILENCE: Final = 1
+"""Code of a connection from which nothing has come for too long."""
 _PATHS: Final = 8
 """Addresses that a caller may have come from lately: each has a number for the engine."""
 
@@ -226,36 +230,44 @@ class FastConnection:
         return self._events.popleft() if self._events else None
 
     def _collect(self) -> None:
-        engine, found = self._engine, self._events
+        engine = self._engine
         if self._pinged is not None and self.newest != self._pinged:
             self._pinged = None
-            found.append(events.PingAcknowledged(uid=0))
+            self._events.append(events.PingAcknowledged(uid=0))
         if self._reserved:
             self._open_reserved()
         while (happening := engine.event()) is not None:
             kind, stream, value = happening
-            match kind:
-                case Kind.READABLE:
-                    self._read(stream)
-                case Kind.RESET:
-                    found.append(events.StreamReset(error_code=value, stream_id=stream))
-                case Kind.STOPPED:
-                    self._over.pop(stream, None)
-                    found.append(events.StopSendingReceived(error_code=value, stream_id=stream))
-                case Kind.WRITABLE:
-                    self._go_on(stream)
-                case Kind.KEYS:
-                    engine.keys(self._generations.following())
-                case Kind.PATH:
-                    engine.challenge(value, os.urandom(8))
-                case Kind.MOVED:
-                    self._remote = self._remotes.get(value, self._remote)
-                case Kind.DATAGRAM:
-                    self._read_datagrams()
-                case Kind.CLOSED:
-                    if stream == By.SILENCE:
-                        value = 1
-                    self.closed = ConnectionTerminated(error_code=value, frame_type=None, reason_phrase="")
+            if kind <= Kind.STOPPED:
+                self._on_stream(kind, stream, value)
+            else:
+                self._on_connection(kind, stream, value)
+
+    def _on_stream(self, kind: int, stream: int, value: int) -> None:
+        match kind:
+            case Kind.READABLE:
+                self._read(stream)
+            case Kind.WRITABLE:
+                self._go_on(stream)
+            case Kind.RESET:
+                self._events.append(events.StreamReset(error_code=value, stream_id=stream))
+            case Kind.STOPPED:
+                self._over.pop(stream, None)
+                self._events.append(events.StopSendingReceived(error_code=value, stream_id=stream))
+
+    def _on_connection(self, kind: int, by: int, value: int) -> None:
+        match kind:
+            case Kind.KEYS:
+                self._engine.keys(self._generations.following())
+            case Kind.PATH:
+                self._engine.challenge(value, os.urandom(_CHALLENGE))
+            case Kind.MOVED:
+                self._remote = self._remotes.get(value, self._remote)
+            case Kind.DATAGRAM:
+                self._read_datagrams()
+            case Kind.CLOSED:
+                code = _SILENCE if by == By.SILENCE else value
+                self.closed = ConnectionTerminated(error_code=code, frame_type=None, reason_phrase="")
 
     def _read(self, stream: int) -> None:
         while True:
