@@ -8,6 +8,7 @@
  *   quic_datagrams   unreliable datagrams that wait
  *   quic_recovery    packets sent, acknowledged, lost (RFC 9002)
  *   quic_congestion  how much may be in flight, and how fast (RFC 9438, 9406)
+ *   quic_mtu         how long datagrams may be (RFC 8899)
  *   quic_receive     datagrams → packets → frames → what they do
  *   quic_send        what is due → frames → packets → trains
  *   quic_handover    the beginning
@@ -220,7 +221,7 @@ typedef struct {
 /* ---------------------------------------------------------------- packets sent */
 
 enum { ITEM_STREAM, ITEM_CREDIT, ITEM_CREDIT_ALL, ITEM_STREAMS_BIDI, ITEM_STREAMS_UNI, ITEM_RESET, ITEM_STOP,
-       ITEM_RETIRE, ITEM_ACK, ITEM_ONCE };
+       ITEM_RETIRE, ITEM_ACK, ITEM_ONCE, ITEM_MTU };
 
 typedef struct { /* what a packet carried, and has to be known again when it is acknowledged or lost */
     uint64_t offset; /* or a limit, a sequence number, a packet number */
@@ -308,6 +309,13 @@ struct ssb_quic_s {
     uint8_t rtt_known;
     uint64_t first_sample;       /* when */
     ssbi_congestion congestion;
+    struct {
+        uint64_t at;        /* when the next probe is due */
+        uint32_t probe;     /* its size */
+        uint32_t high;      /* what is longer does not pass */
+        uint32_t long_lost; /* packets longer than the least, lost in a row */
+        uint8_t tries, flying;
+    } mtu;
     uint64_t lost_packets, all_probes, persistent;
 
     /* streams */
@@ -384,6 +392,17 @@ void ssbi_detect(ssb_quic *q);
 uint64_t ssbi_pto(const ssb_quic *q); /* without back-off */
 uint64_t ssbi_pto_at(const ssb_quic *q);
 void ssbi_probe(ssb_quic *q);
+
+/* quic_mtu.c: the size in use is congestion.datagram. */
+#define QUIC_DATAGRAM_LEAST 1200u
+void ssbi_mtu_init(ssb_quic *q); /* the search begins */
+int ssbi_mtu_due(const ssb_quic *q);
+uint64_t ssbi_mtu_next(const ssb_quic *q);
+void ssbi_mtu_acked(ssb_quic *q, uint64_t size); /* a probe */
+void ssbi_mtu_lost(ssb_quic *q, uint64_t size);
+void ssbi_mtu_packet_acked(ssb_quic *q, uint32_t size); /* any other packet */
+void ssbi_mtu_packet_lost(ssb_quic *q, uint32_t size);
+void ssbi_mtu_timeout(ssb_quic *q);
 
 /* quic_engine.c */
 void ssbi_quic_end(ssb_quic *q, uint8_t by, uint64_t code, uint64_t frame);

@@ -75,6 +75,7 @@ uint64_t ssb_quic_next(const ssb_quic *q) {
     uint64_t at = lesser(idle_at(q), q->ack_at);
     at = lesser(at, q->loss_at != SSB_QUIC_NEVER ? q->loss_at : ssbi_pto_at(q));
     if (q->congestion.held && ssbi_may_send(q)) at = lesser(at, ssbi_pace_next(&q->congestion, q->rtt));
+    at = lesser(at, ssbi_mtu_next(q));
     if (q->asked == ASKED_SENT) at = lesser(at, q->challenge_at);
     if (q->asked != ASKED_NOTHING) at = lesser(at, q->challenge_until);
     return at;
@@ -142,6 +143,8 @@ void ssb_quic_challenge(ssb_quic *q, uint32_t path, const uint8_t *random) {
 uint64_t ssb_quic_newest(const ssb_quic *q) { return q->newest; }
 
 uint64_t ssb_quic_rtt(const ssb_quic *q) { return q->rtt; }
+
+uint32_t ssb_quic_mtu(const ssb_quic *q) { return q->congestion.datagram; }
 
 void ssb_quic_look(const ssb_quic *q, ssb_quic_figures *f) {
     memset(f, 0, sizeof *f);

@@ -21,7 +21,7 @@ static int makes_sense(const ssb_quic_limits *l) {
     if (l->streams == 0 || l->streams > UINT16_MAX || l->peer_bidi > l->streams) return 0;
     if (l->peer_uni > l->streams - l->peer_bidi) return 0;
     if (l->pages > PAGES_MOST || l->pages < 2 * l->streams || pages_in(l) > PAGES_MOST) return 0;
-    if (l->datagram < 256 || l->datagram > UINT16_MAX) return 0;
+    if (l->datagram < QUIC_DATAGRAM_LEAST || l->datagram_most < l->datagram || l->datagram_most > UINT16_MAX) return 0;
     return l->datagrams == 0 || (is_power(l->datagrams) && l->datagrams <= UINT32_C(1) << 30);
 }
 
@@ -201,6 +201,7 @@ ssb_quic *ssb_quic_init(uint8_t *mem, const ssb_aead *aead, const ssb_quic_limit
     q->datagram_receive = handover->datagram_receive;
     ssbi_congestion_init(&q->congestion, handover->congestion_window, (uint64_t)limits->packets * limits->datagram,
                          limits->datagram);
+    ssbi_mtu_init(q);
     for (uint32_t i = 0; i < limits->streams; i++)
         if (q->ids[i] != QUIC_NONE) ssbi_settle(q, &q->streams[i]);
     ssbi_check_credit(q);

@@ -103,8 +103,9 @@ static void take_response(ssb_quic *q, const uint8_t *data) {
     q->path = q->asked_path;
     /* Another path has another capacity: RFC 9000, section 9.4. */
     const uint64_t flight = q->congestion.in_flight;
-    ssbi_congestion_init(&q->congestion, 10 * (uint64_t)q->limits.datagram, q->congestion.most, q->limits.datagram);
+    ssbi_congestion_init(&q->congestion, 10 * (uint64_t)QUIC_DATAGRAM_LEAST, q->congestion.most, QUIC_DATAGRAM_LEAST);
     q->congestion.in_flight = flight;
+    ssbi_mtu_init(q);
     q->rtt_known = 0;
     q->timeouts = 0;
     raise_event(q, NULL, SSB_QUIC_MOVED);

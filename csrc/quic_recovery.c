@@ -25,7 +25,7 @@ static ssbi_item *item(const ssb_quic *q, uint32_t i) { return &q->items[i & q->
 int ssbi_may_send(const ssb_quic *q) {
     if (q->probes > 0) return 1;
     if (q->number - q->oldest >= q->limits.packets - q->limits.packets / ACK_PART) return 0;
-    return q->congestion.in_flight + q->limits.datagram <= q->congestion.window;
+    return q->congestion.in_flight + q->congestion.datagram <= q->congestion.window;
 }
 
 /* Forget the packets at the beginning that are no longer in flight, and what they carried. */
@@ -40,9 +40,16 @@ static void land(ssb_quic *q, ssbi_sent *p, uint8_t state) {
     q->congestion.in_flight -= p->size;
 }
 
+/* The size that a packet tries; 0: it is none of those. */
+static uint64_t tried(const ssb_quic *q, const ssbi_sent *p) {
+    const ssbi_item *first = item(q, p->item);
+    return p->items > 0 && first->kind == ITEM_MTU ? first->offset : 0;
+}
+
 static void lose(ssb_quic *q, ssbi_sent *p) {
     land(q, p, SENT_GONE);
     q->lost_packets++;
+    ssbi_mtu_packet_lost(q, p->size);
     for (uint32_t i = 0; i < p->items; i++) ssbi_item_lost(q, item(q, p->item + i));
 }
 
@@ -107,6 +114,11 @@ void ssbi_detect(ssb_quic *q) {
             run_first = QUIC_NONE;
             continue;
         }
+        if (tried(q, p) > 0) { /* RFC 8899, section 3: no sign of congestion */
+            land(q, p, SENT_GONE);
+            ssbi_mtu_lost(q, tried(q, p));
+            continue;
+        }
         lose(q, p);
         newest = p->time;
         if (p->time <= q->first_sample) continue;
@@ -135,6 +147,8 @@ static void acknowledge(ssb_quic *q, uint64_t low, uint64_t high, landed *all) {
         if (p->state != SENT_FLYING) continue;
         land(q, p, SENT_ACKED);
         all->bytes += p->size;
+        if (tried(q, p) > 0) ssbi_mtu_acked(q, tried(q, p));
+        else ssbi_mtu_packet_acked(q, p->size);
         if (all->newest == QUIC_NONE || n > all->newest) {
             all->newest = n;
             all->sent = p->time;
@@ -171,6 +185,7 @@ void ssbi_probe(ssb_quic *q) {
     uint32_t found = 0;
     q->timeouts++;
     q->all_probes++;
+    ssbi_mtu_timeout(q);
     q->probes = PROBES;
     q->ping = 1;
     for (uint64_t n = q->oldest; n < q->number && found < PROBES; n++) {

@@ -16,6 +16,8 @@
 #define AMPLIFICATION 3u
 #define NUMBER_FIELD 8u   /* longest variable-length number */
 
+static size_t head_size(const ssb_quic *q) { return 1u + q->remote[0].n + SSBI_QUIC_NUMBER; }
+
 /* ---------------------------------------------------------------- items */
 
 static int can_note(const ssb_quic *q, uint32_t first_item) {
@@ -106,11 +108,13 @@ static void write_due(ssb_quic *q, frames *f) {
 static void write_datagrams(ssb_quic *q, frames *f) {
     size_t n;
     while ((n = ssbi_fifo_front(&q->datagrams_out)) != SIZE_MAX) {
-        if (head_size(q) + 1 + ssbi_number_size(n) + n + SSBI_QUIC_TAG > q->limits.datagram) {
-            ssbi_fifo_drop(&q->datagrams_out); /* the peer's id has become longer */
+        const size_t whole = 1 + ssbi_number_size(n) + n;
+        if (whole > q->congestion.datagram - head_size(q) - SSBI_QUIC_TAG) { /* or the peer's id is longer now */
+            ssbi_fifo_drop(&q->datagrams_out);
+            q->dropped++;
             continue;
         }
-        if (!has_room(q, f, 1 + ssbi_number_size(n) + n)) return;
+        if (!has_room(q, f, whole)) return;
         *f->w.at++ = FRAME_DATAGRAM_LENGTH;
         ssbi_write_number(&f->w, n);
         ssbi_fifo_take(&q->datagrams_out, f->w.at);
@@ -235,7 +239,7 @@ static size_t build_probe(ssb_quic *q, uint8_t *out, size_t room, uint8_t type, 
                           ssbi_quic_packet *p) {
     const size_t least = head_size(q) + 1 + SSB_QUIC_CHALLENGE + SSBI_QUIC_TAG;
     const uint64_t allowed = path == q->path ? UINT64_MAX : AMPLIFICATION * q->path_received - q->path_sent;
-    size_t size = smaller(smaller(room, VALIDATION), q->limits.datagram);
+    size_t size = smaller(smaller(room, VALIDATION), q->congestion.datagram);
     if (size > allowed) size = least;
     if (size > allowed || !can_note(q, q->item_next)) return 0;
     frames f = {{write_head(q, out), out + size - SSBI_QUIC_TAG}, q->item_next};
@@ -246,6 +250,21 @@ static size_t build_probe(ssb_quic *q, uint8_t *out, size_t room, uint8_t type, 
     f.w.at = f.w.end;
     note(q, ITEM_ONCE, NULL, 0, 0, 0);
     if (path != q->path) q->path_sent += size;
+    return finish(q, out, &f, p);
+}
+
+/* A packet that only tries a size: a PING and PADDING. */
+static size_t build_mtu(ssb_quic *q, uint8_t *out, ssbi_quic_packet *p) {
+    q->mtu.flying = 1;
+    if (!can_note(q, q->item_next)) {
+        ssbi_mtu_lost(q, q->mtu.probe);
+        return 0;
+    }
+    frames f = {{write_head(q, out), out + q->mtu.probe - SSBI_QUIC_TAG}, q->item_next};
+    *f.w.at++ = FRAME_PING;
+    memset(f.w.at, FRAME_PADDING, ssbi_left(&f.w));
+    f.w.at = f.w.end;
+    note(q, ITEM_MTU, NULL, q->mtu.probe, 0, 0);
     return finish(q, out, &f, p);
 }
 
@@ -268,7 +287,7 @@ static size_t build_path(ssb_quic *q, uint8_t *out, size_t room, uint32_t *path,
 
 static size_t build_close(ssb_quic *q, uint8_t *out, ssbi_quic_packet *p) {
     const int ours = q->by == SSB_QUIC_BY_US;
-    frames f = {{write_head(q, out), out + q->limits.datagram - SSBI_QUIC_TAG}, q->item_next};
+    frames f = {{write_head(q, out), out + q->congestion.datagram - SSBI_QUIC_TAG}, q->item_next};
     *f.w.at++ = ours ? FRAME_CLOSE_APPLICATION : FRAME_CLOSE;
     ssbi_write_number(&f.w, q->code);
     if (!ours) ssbi_write_number(&f.w, q->close_frame);
@@ -283,19 +302,23 @@ size_t ssb_quic_send(ssb_quic *q, uint8_t *out, size_t room, size_t *segment, ui
     q->now = greater(q->now, now);
     *segment = 0;
     *path = q->path;
-    if (room < q->limits.datagram || q->state >= QUIC_DRAINING) return 0;
+    if (room < q->limits.datagram_most || q->state >= QUIC_DRAINING) return 0;
     if (q->state == QUIC_CLOSING) {
         if (q->close_due) n = build_close(q, out, &packets[count++]);
     } else if ((n = build_path(q, out, room, path, &packets[0])) > 0) {
         count = 1;
-    } else {
+    } else if (ssbi_mtu_due(q) && (n = build_mtu(q, out, &packets[0])) > 0) {
         *path = q->path;
-        while (count < SSB_QUIC_TRAIN && room - n >= q->limits.datagram) {
-            const size_t size = build(q, out + n, q->limits.datagram, &packets[count]);
+        count = 1;
+    } else {
+        const size_t most = q->congestion.datagram;
+        *path = q->path;
+        while (count < SSB_QUIC_TRAIN && room - n >= most) {
+            const size_t size = build(q, out + n, most, &packets[count]);
             if (size == 0) break;
             n += size;
             count++;
-            if (size < q->limits.datagram) break;
+            if (size < most) break;
         }
         q->turn = q->turn + 1 < q->limits.streams ? q->turn + 1 : 0;
     }

@@ -475,7 +475,8 @@ typedef struct {
     uint64_t window_all;  /* credit of all streams */
     uint32_t peer_bidi;   /* streams of the peer that may be open at a time */
     uint32_t peer_uni;
-    uint32_t datagram;    /* longest UDP payload that is sent */
+    uint32_t datagram;      /* UDP payload that is known to pass */
+    uint32_t datagram_most; /* and the longest that is tried */
     uint32_t datagrams;   /* bytes of unreliable datagrams that wait, each way; a power of two or 0 */
     uint64_t forged;      /* packets that may fail to open: RFC 9001, section 6.6 */
 } ssb_quic_limits;
@@ -595,6 +596,7 @@ void ssb_quic_keys(ssb_quic *q, const ssb_quic_secrets *next);
 void ssb_quic_challenge(ssb_quic *q, uint32_t path, const uint8_t *random); /* 8 bytes */
 uint64_t ssb_quic_newest(const ssb_quic *q); /* largest packet number received */
 uint64_t ssb_quic_rtt(const ssb_quic *q);    /* us; 0: not yet known */
+uint32_t ssb_quic_mtu(const ssb_quic *q);    /* UDP payload of the longest datagrams now */
 void ssb_quic_look(const ssb_quic *q, ssb_quic_figures *figures);
 /* cdef end */
 

@@ -791,6 +791,12 @@ QUIC_PAGE: Final = 16 * KiB
 QUIC_PACKETS: Final = 16_384
 """Packets of a path that are sent and not acknowledged, at the most: 22 MB of them."""
 
+QUIC_DATAGRAM_IPV4: Final = 1472
+"""The longest UDP payload that is tried on a direct path: an Ethernet frame of 1,500 bytes, by IPv4 …"""
+
+QUIC_DATAGRAM_IPV6: Final = 1452
+"""… and by IPv6."""
+
 QUIC_DATAGRAMS: Final = 128 * KiB
 """Bytes of a path's unreliable datagrams that wait, each way."""
 

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from ssbfast import limits
 from ssbfast.direct.quic_connection import VERSION, Connection
-from ssbfast.direct.quic_engine import FastConnection, take_over
+from ssbfast.direct.quic_engine import FastConnection, hand_over
 from ssbfast.direct.udp import Address, Buffer, UdpSocket
 
 ABORTED: Final = 1
@@ -209,7 +209,7 @@ class QuicDriver:
         return [(data, len(data), to) for data, to in quic.datagrams_to_send(now)]
 
     def _look_for_quiet(self) -> None:
-        fast = take_over(self._handshake, self._loop.time())
+        fast = hand_over(self._handshake, self._loop.time())
         if fast is not None:
             self._settle(fast)
 

@@ -25,7 +25,7 @@ except ImportError as error:
     raise DirectUnavailableError from error
 
 try:
-    from ssbfast.direct.quic_handover import Generations, hand_over, is_fit, is_quiet, leave
+    from ssbfast.direct.quic_handover import Generations, is_fit, is_quiet, leave, take_over
     from ssbfast.native.quic import NEVER, By, Engine, Kind, Limits
 except ImportError:
     HAS_ENGINE = False
@@ -60,7 +60,7 @@ def may_take_over(connection: Connection) -> bool:
     return HAS_ENGINE and choice() != "aioquic" and is_fit(connection)
 
 
-def take_over(connection: Connection, now: float) -> FastConnection | None:
+def hand_over(connection: Connection, now: float) -> FastConnection | None:
     """Return the engine's connection in aioquic's place; None while that is not quiet, or cannot be taken over."""
     remote = connection.get_peer_address()
     if remote is None or not is_quiet(connection):
@@ -89,15 +89,15 @@ class FastConnection:
             peer_bidi=limits.FORWARDS_PER_PEER + 1,
             peer_uni=1,
             datagram=connection._max_datagram_size,
+            datagram_most=limits.QUIC_DATAGRAM_IPV6 if ":" in remote[0] else limits.QUIC_DATAGRAM_IPV4,
             datagrams=limits.QUIC_DATAGRAMS,
         )
-        self._engine = Engine(hand_over(connection, self._generations), bounds, _micros(now))
+        self._engine = Engine(take_over(connection, self._generations), bounds, _micros(now))
         leave(connection)
         self.host_cid = connection.host_cid
         self.original_destination_connection_id = connection.original_destination_connection_id
-        datagram, theirs = connection._max_datagram_size, connection._remote_max_datagram_frame_size or 0
-        self.datagram_room = max(0, min(theirs, datagram - _PACKET - len(connection._peer_cid.cid)) - _FRAME)
-        """Bytes of the longest datagram that a packet takes; 0 where the other end knows no datagrams."""
+        self._longest_frame = connection._remote_max_datagram_frame_size or 0
+        self._overhead = _PACKET + len(connection._peer_cid.cid)
         self._numbers = {remote: 0}
         self._remotes = {0: remote}
         self._remote = remote
@@ -174,6 +174,11 @@ class FastConnection:
             data = data[taken:]
         before, ended = waiting or (bytearray(), False)
         self._over[stream] = (before + data, ended or end_stream)
+
+    @property
+    def datagram_room(self) -> int:
+        """Bytes of the longest datagram that a packet takes; 0 where the other end knows no datagrams."""
+        return max(0, min(self._longest_frame, self._engine.mtu - self._overhead) - _FRAME)
 
     def send_datagram(self, data: bytes) -> bool:
         """Queue a datagram, of `datagram_room` bytes at most; return False when it was dropped."""

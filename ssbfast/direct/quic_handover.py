@@ -6,7 +6,7 @@ takes names that aioquic does not document: `CHECKED` has them looked for when t
     connection = … aioquic's, handshake confirmed
     if is_quiet(connection):
         keys = Generations(connection)
-        engine = Engine(hand_over(connection, keys), bounds, now)
+        engine = Engine(take_over(connection, keys), bounds, now)
         leave(connection)          # nothing of it is called again
         … engine.keys(keys.following()) at every KEYS event
 """
@@ -128,7 +128,7 @@ def _is_still(stream: QuicStream) -> bool:
     )
 
 
-def hand_over(connection: QuicConnection, generations: Generations) -> Handover:
+def take_over(connection: QuicConnection, generations: Generations) -> Handover:
     """Return all that a quiet connection has come to. `generations` is one ahead of it then."""
     space = connection._spaces[Epoch.ONE_RTT]
     send_hp, receive_hp = generations.header_keys()

@@ -26,6 +26,16 @@ Address = tuple[str, int]
 
 _UDP_SEGMENT: Final = 103
 _UDP_GRO: Final = 104
+_MTU_PROBE: Final = 3  # IP_PMTUDISC_PROBE: nothing is cut in pieces, and what the system believes to pass is no limit
+_TRAIN_OPTIONS: Final = (
+    {
+        socket.AF_INET: ((socket.IPPROTO_UDP, _UDP_GRO, 1), (socket.IPPROTO_IP, 10, _MTU_PROBE)),
+        socket.AF_INET6: ((socket.IPPROTO_UDP, _UDP_GRO, 1), (socket.IPPROTO_IPV6, 23, _MTU_PROBE)),
+    }
+    if sys.platform == "linux"
+    else {}
+)
+"""IP_MTU_DISCOVER and IPV6_MTU_DISCOVER, which `socket` does not name."""
 _TRAIN: Final = 65_536
 _SEGMENT: Final = struct.Struct("=H")
 _GRO: Final = struct.Struct("=i")
@@ -123,8 +133,9 @@ class UdpSocket:
         """From now on read QUIC's datagrams in trains, as many at once as the system joins."""
         if self._memory is None and not self._closed:
             self._memory = memoryview(bytearray(_TRAIN))
-            with contextlib.suppress(OSError):
-                self._sock.setsockopt(socket.IPPROTO_UDP, _UDP_GRO, 1)
+            for option in _TRAIN_OPTIONS.get(self._sock.family, ()):
+                with contextlib.suppress(OSError):
+                    self._sock.setsockopt(*option)
 
     def send_train(self, data: Buffer, segment: int, to: Address) -> bool:
         """Send datagrams, `segment` bytes each but for the last.

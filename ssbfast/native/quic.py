@@ -74,6 +74,7 @@ class Limits:
     peer_bidi: int = 16
     peer_uni: int = 4
     datagram: int = 1400
+    datagram_most: int = 1472
     datagrams: int = 1 << 16
     forged: int = 1 << 36
 
@@ -181,6 +182,12 @@ class Engine:
     def rtt(self) -> int:
         """Smoothed round trip in microseconds; 0 while it is not known."""
         n: int = lib.ssb_quic_rtt(self._q)
+        return n
+
+    @property
+    def mtu(self) -> int:
+        """UDP payload of the longest datagrams that are sent now."""
+        n: int = lib.ssb_quic_mtu(self._q)
         return n
 
     def event(self) -> tuple[int, int, int] | None:

@@ -145,7 +145,7 @@ def test_datagrams_go_both_ways(role: int) -> None:
     assert world.run(SECOND, lambda: len(peer.datagrams) == len(engine.datagrams) == 30)
     assert peer.datagrams == engine.datagrams == texts
     with pytest.raises(ValueError, match="never fits"):
-        engine.engine.datagram(bytes(1_380))
+        engine.engine.datagram(bytes(1_460))
 
 
 @ROLES

@@ -47,6 +47,7 @@ def random_direction(choose: random.Random) -> Direction:
         twice=choose.choice((0.0, 0.0, 0.05, 0.3)),
         rate=choose.choice((0.0, 0.0, 0.5, 5.0)),
         queue=choose.choice((10_000, 100_000, 1_000_000)),
+        longest=choose.choice((65_535, 65_535, 1_450, 1_400)),
     )
 
 
@@ -56,7 +57,7 @@ class Schedule:
     def __init__(self, seed: str, roles: tuple[int, ...]) -> None:
         self.choose = choose = random.Random(seed)
         self.world = World(seed, Network(random_direction(choose), random_direction(choose)))
-        self.world.hand_over(*roles)
+        self.world.take_over(*roles)
         self.world.grouping = choose.random() < 0.5
         self.sent: list[tuple[Any, Any, int, bytes]] = []
         self.datagrams: list[tuple[Any, list[bytes]]] = []

@@ -46,6 +46,8 @@ class Direction:
     """Bytes per microsecond that pass; 0: as many as come."""
     queue: int = 1 << 18
     """Bytes that wait for that; more are dropped."""
+    longest: int = 65_535
+    """Longer datagrams vanish."""
 
 
 @dataclass(frozen=True)
@@ -169,10 +171,10 @@ class EngineEnd(Streams):
         while (train := self.engine.send(now)) is not None:
             parts = train.datagrams()
             assert len({len(part) for part in parts[:-1]} | {train.segment}) == 1
-            assert len(parts[-1]) <= train.segment <= BOUNDS.datagram
+            assert len(parts[-1]) <= train.segment <= BOUNDS.datagram_most
             out.extend((part, train.path) for part in parts)
         after = self.engine.figures()
-        most = max(before["in_flight"], before["congestion_window"]) + PROBES * BOUNDS.datagram
+        most = max(before["in_flight"], before["congestion_window"]) + PROBES * BOUNDS.datagram_most
         assert after["in_flight"] <= most, "more than the window and its probes is in flight"
         return out
 
@@ -311,7 +313,7 @@ class World:
     def post(self, role: int, data: bytes, path: int) -> None:
         """Put a datagram of this end on its way, or lose it."""
         way = self.network.there if role == CALLER else self.network.back
-        if self.random.random() < way.loss or path == self.dead_path:
+        if self.random.random() < way.loss or path == self.dead_path or len(data) > way.longest:
             self.lost += 1
             return
         leaves = self.now
