@@ -247,6 +247,7 @@ ip -6 route add default via {router6}
         return f"""
 ip link set lo up
 {"" if has6 else "echo 1 >/proc/sys/net/ipv6/conf/eth0/disable_ipv6"}
+ip link set eth0 gso_max_segs 1  # a train leaves datagram by datagram, as on a cable: routers here look at lengths
 ip link set eth0 up
 ip address add {self.address(place)}/24 dev eth0
 ip route add default via {lan}.1
