@@ -220,6 +220,11 @@ class FastConnection:
         """Bytes of all streams that were written and have not been sent once."""
         return self._engine.figures()["unsent"] + sum(len(data) for data, _ in self._over.values())
 
+    @property
+    def held(self) -> int:
+        """Bytes received that wait for a gap or to be read."""
+        return self._engine.figures()["unread"]
+
     def waiting(self) -> dict[int, int]:
         """Return the offset of the oldest byte that was sent and not acknowledged, for each stream that has one."""
         self._sending = {stream for stream in self._sending if self.is_open(stream)}

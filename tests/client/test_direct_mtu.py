@@ -1,4 +1,7 @@
-"""A direct path whose MTU shrinks in mid-session: the session goes on, by shorter datagrams or through the room."""
+"""A direct path whose MTU shrinks in mid-session: the session goes on, by shorter datagrams or through the room.
+
+The engine in C makes its datagrams shorter on the path as it is; aioquic's path is lost, and the next one has them.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,11 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "UPGRADE_SECONDS", 0.5)
     monkeypatch.setattr(limits, "PUNCH_SECONDS", 0.5)
     monkeypatch.setattr(limits, "DIRECT_FAREWELL_SECONDS", 0.1)
+
+
+@pytest.fixture
+def by_aioquic(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSBFAST_DIRECT", "aioquic")
 
 
 async def shrink(met: MeetingClients, longest: int) -> None:
@@ -62,6 +70,25 @@ def reasons(client: RecordingClient) -> list[str]:
 @pytest.mark.parametrize("by", ["caller", "target"])
 @pytest.mark.parametrize("passing", [calls_pass, connections_pass])
 @pytest.mark.slow
+async def test_the_engine_s_path_goes_on_with_shorter_datagrams(
+    passing: Any, by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSBFAST_DIRECT", "native")
+    async with meeting() as met:
+        await met.path("direct")
+        await met.dial()
+        await shrink(met, 1300)
+        await passing(met, by)
+        before = len(met.net.sent)
+        await passing(met, by)
+        assert max(len(data) for _, data in met.net.sent[before:]) <= 1300
+        assert met.paths(met.caller) == met.paths(met.target) == ["direct"]
+
+
+@pytest.mark.parametrize("by", ["caller", "target"])
+@pytest.mark.parametrize("passing", [calls_pass, connections_pass])
+@pytest.mark.slow
+@pytest.mark.usefixtures("by_aioquic")
 async def test_shorter_datagrams_are_tried_and_people_are_told(passing: Any, by: str) -> None:
     async with meeting() as met:
         await met.path("direct")
@@ -78,6 +105,7 @@ async def test_shorter_datagrams_are_tried_and_people_are_told(passing: Any, by:
         assert met.paths(met.caller).count("tunnel") == 1
 
 
+@pytest.mark.usefixtures("by_aioquic")
 async def test_only_one_direction_shrinks_and_the_other_end_hears_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the target sends is too long; the caller's own datagrams would pass."""
     from ssbfast.direct.quic_path import DirectPath  # not above: it is not there on Python 3.10

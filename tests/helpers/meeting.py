@@ -25,7 +25,7 @@ if sys.version_info < (3, 11):
 from ssbfast import native
 from ssbfast.client.direct_paths import Direct, DirectPaths
 from ssbfast.direct.negotiation import Negotiation
-from ssbfast.direct.udp import Address, UdpSocket
+from ssbfast.direct.udp import Address, Buffer, UdpSocket
 from ssbfast.keys import Keypair
 from ssbfast.net.forward.tcp import ForwardListener, ForwardServer
 from ssbfast.net.peer import Peer
@@ -90,7 +90,16 @@ async def network() -> AsyncIterator[WatchedUdp]:
         net.opened.append(whole_open(cls, *args, **more))
         return net.opened[-1]
 
-    with mock.patch.object(UdpSocket, "send", send), mock.patch.object(UdpSocket, "open", classmethod(open_one)):
+    def send_train(udp: UdpSocket, data: Buffer, segment: int, to: Address) -> bool:
+        for at in range(0, len(data), segment):
+            net.send(udp, bytes(data[at : at + segment]), to)
+        return True
+
+    with (
+        mock.patch.object(UdpSocket, "send", send),
+        mock.patch.object(UdpSocket, "send_train", send_train),
+        mock.patch.object(UdpSocket, "open", classmethod(open_one)),
+    ):
         yield net
         await eventually(lambda: all(udp.is_closed for udp in net.opened))
 
