@@ -30,8 +30,6 @@ static void note(ssb_quic *q, uint8_t kind, const ssbi_stream *s, uint64_t offse
         (ssbi_item){offset, (uint16_t)n, slot, generation, kind, (uint8_t)fin};
 }
 
-static size_t head_size(const ssb_quic *q) { return 1u + q->remote[0].n + SSBI_QUIC_NUMBER; }
-
 /* ---------------------------------------------------------------- frames of the connection */
 
 typedef struct {
