@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 from ssbfast import limits
@@ -154,16 +154,20 @@ class QuicDriver:
         )
 
     def _pass(self) -> None:
-        """Let the owner act upon what has come, and send. An owner that raises all the same loses the connection."""
+        """Let the owner act upon what has come, and send."""
+        self._tell(self._owner.quic_events)
+        self._transmit()
+
+    def _tell(self, what: Callable[[], None]) -> None:
+        """Let the owner act, as a part of a pass. One that raises all the same loses the connection."""
         self._in_pass = True
         try:
-            self._owner.quic_events()
+            what()
         except BaseException:
             self.close(ABORTED, "what came could not be dealt with")
             raise
         finally:
             self._in_pass = False
-        self._transmit()
 
     def _transmit(self) -> None:
         if self._soon is not None:
@@ -224,7 +228,7 @@ class QuicDriver:
             self._quic = fast
             self._udp.on_writable = self._transmit
             self._udp.take_trains()
-        self._owner.quic_settled(self._quic)
+        self._tell(lambda: self._owner.quic_settled(self._quic))
         self.transmit_soon()
 
     def _arm(self) -> None:

@@ -8,6 +8,7 @@ SSBFAST_DIRECT chooses: `auto`, the engine where it can; `aioquic`, never; `nati
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import deque
 from collections.abc import Iterator
@@ -98,6 +99,7 @@ class FastConnection:
         self.original_destination_connection_id = connection.original_destination_connection_id
         self._longest_frame = connection._remote_max_datagram_frame_size or 0
         self._overhead = _PACKET + len(connection._peer_cid.cid)
+        self._count = itertools.count(1)
         self._numbers = {remote: 0}
         self._remotes = {0: remote}
         self._remote = remote
@@ -115,9 +117,13 @@ class FastConnection:
     def receive(self, memory: bytearray | memoryview, segment: int, source: Address, now: float) -> None:
         """Take datagrams that came from one address, `segment` bytes each but for the last. `memory` is scratch."""
         number = self._numbers.get(source)
-        if number is None:
-            number = self._enter(source)
+        if number is not None:
+            self._engine.receive(memory, _micros(now), segment, number)
+            return
+        number, newest = self._enter(source), self.newest
         self._engine.receive(memory, _micros(now), segment, number)
+        if self.newest == newest:  # a stranger, which must not take the place of an address that the caller has
+            del self._numbers[source], self._remotes[number]
 
     def trains(self, now: float) -> Iterator[tuple[memoryview, int, Address]]:
         """Return what is to be sent: trains, each with the length of its datagrams and where it goes.
@@ -308,8 +314,7 @@ class FastConnection:
 
     def _enter(self, source: Address) -> int:
         """Give an address a number: a caller has moved, or somebody says so."""
-        number = max(self._remotes) + 1
-        self._numbers[source] = number
+        number = self._numbers[source] = next(self._count)
         self._remotes[number] = source
         for old in [n for n, address in self._remotes.items() if address != self._remote][:-_PATHS]:
             del self._numbers[self._remotes.pop(old)]

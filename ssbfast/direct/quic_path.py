@@ -20,6 +20,8 @@ What happens to bytes in flight
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from typing import Final, Protocol
 
 from ssbfast import limits
@@ -98,7 +100,7 @@ class DirectPath:
         self.stream_bytes = 0
         """Bytes that forwarded connections and datagrams have sent."""
         self._started = self._proven = self._ready = False
-        self._early: list[tuple[int, bytes, bool]] = []  # behind the proof, before we are ready
+        self._early: list[Callable[[], None]] = []  # what came behind the proof, before we are ready
         self._deadline: asyncio.TimerHandle | None = None
 
     @classmethod
@@ -323,7 +325,7 @@ class DirectPath:
 
     def _deliver(self, stream: int, data: bytes, end: bool) -> None:
         if self._proven and not self._ready:
-            self._early.append((stream, data, end))
+            self._early.append(partial(self._deliver, stream, data, end))
         elif stream == RECORDS and not end:
             self._records(data)
         elif not self._ready:
@@ -369,12 +371,14 @@ class DirectPath:
         self._quic.widen()
         self._handler.path_ready(self)
         early, self._early = self._early, []
-        for stream, data, end in early:
+        for act in early:
             if not self._driver.ended:
-                self._deliver(stream, data, end)
+                act()
 
     def _reset_came(self, stream: int) -> None:
-        if not self._ready or stream == RECORDS or stream & _UNIDIRECTIONAL:
+        if self._proven and not self._ready:
+            self._early.append(partial(self._reset_came, stream))
+        elif not self._ready or stream == RECORDS or stream & _UNIDIRECTIONAL:
             self.abort("a stream that has to stay was reset")
         elif stream not in self._cut:
             self._cut_stream(stream)

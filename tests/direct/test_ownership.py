@@ -15,8 +15,10 @@ from ssbfast.direct.udp import UdpSocket
 from ssbfast.wire.direct.keys import Role
 from ssbfast.wire.direct.punch.attempt import Failed
 from ssbfast.wire.direct.punch.candidates import Candidates
-from tests.helpers.direct import PathPair, direct, keys, raw_caller
+from tests.helpers.direct import PathPair, both_engines, direct, keys, only, raw_caller
 from tests.helpers.rawpeer import eventually, settle
+
+pytestmark = both_engines
 
 # ---------------------------------------------------------------- an attempt
 
@@ -148,6 +150,7 @@ async def test_an_owner_that_raises_loses_the_connection_and_not_its_socket(
 
 
 @pytest.mark.parametrize("what", ["datagrams_to_send", "handle_timer"])
+@only("aioquic")
 async def test_a_mistake_of_quic_s_costs_the_connection_and_not_its_socket(
     what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

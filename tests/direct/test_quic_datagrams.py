@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 
 import pytest
 
 from ssbfast import limits
-from tests.helpers.direct import PathPair, direct, raw_caller
+from tests.helpers.direct import PathPair, both_engines, direct, only, raw_caller
 from tests.helpers.rawpeer import eventually, settle
+from tests.helpers.udp import send_one_by_one
 
 from aioquic.quic.events import PingAcknowledged  # isort: skip
 from aioquic.quic.packet_builder import QuicDeliveryState  # isort: skip
 from ssbfast.direct.quic_connection import DATAGRAMS  # isort: skip
 
+pytestmark = both_engines
 
-async def test_datagrams_of_all_lengths_pass_both_ways_in_order() -> None:
+
+async def test_datagrams_of_all_lengths_pass_both_ways_in_order(engine: str) -> None:
+    number = 4 if engine == "native" else 2
     async with direct() as ends:
         room = ends.caller.datagram_room
-        assert room == ends.target.datagram_room == limits.DIRECT_DATAGRAM - 8 - 3 - 16 - 3
+        assert room == ends.target.datagram_room == limits.DIRECT_DATAGRAM - 8 - 1 - number - 16 - 3
         sent = [bytes([n % 251]) * n for n in (0, 1, 2, 62, 63, 64, 65, 1000, room - 1, room)] * 3
         for path in (ends.caller, ends.target):
             assert all([path.send_datagram(data) for data in sent])
@@ -72,6 +77,7 @@ async def test_what_comes_before_the_proof_is_dropped() -> None:
         assert raw.there.datagrams == [b"late"] and raw.target.datagram_room
 
 
+@only("aioquic")
 async def test_the_oldest_of_a_full_queue_are_dropped() -> None:
     count = limits.FLOW_QUEUE + 40
     async with direct() as ends:
@@ -82,6 +88,20 @@ async def test_the_oldest_of_a_full_queue_are_dropped() -> None:
         assert [int.from_bytes(data, "big") for data in ends.there.datagrams] == list(range(40, count))
 
 
+@only("native")
+async def test_a_full_queue_of_the_engine_s_takes_no_more() -> None:
+    """What is in it arrives, in its order; the rest counts as dropped."""
+    async with direct() as ends:
+        room = ends.caller.datagram_room
+        sent = [number.to_bytes(4, "big") + bytes(room - 4) for number in range(2 * limits.QUIC_DATAGRAMS // room)]
+        kept = [data for data in sent if ends.caller.send_datagram(data)]
+        assert 0 < len(kept) * room <= limits.QUIC_DATAGRAMS and kept == sent[: len(kept)]
+        await eventually(lambda: ends.there.datagrams == kept)
+        assert ends.caller.send_datagram(b"again")
+        await eventually(lambda: ends.there.datagrams[-1] == b"again")
+
+
+@only("aioquic")
 async def test_streams_that_wait_get_every_other_packet() -> None:
     """Without that, a full queue of datagrams would hold up the session as long as it is full."""
     async with direct() as ends:
@@ -108,12 +128,14 @@ async def test_streams_that_wait_get_every_other_packet() -> None:
         assert ("datagram", "datagram") not in set(itertools.pairwise(busy)), order
 
 
+@only("aioquic")
 async def test_long_datagrams_that_never_arrive_are_told() -> None:
     async with direct() as ends:
         quic = ends.caller._quic
         assert DATAGRAMS not in ends.caller.waiting()
         short, long = limits.DIRECT_DATAGRAM_LEAST - 8 - 3 - 16 - 3, limits.DIRECT_DATAGRAM_LEAST - 8 - 3 - 16 - 2
         whole = ends.sockets[0].send
+        ends.sockets[0].send_train = functools.partial(send_one_by_one, ends.sockets[0])  # type: ignore[method-assign]
         ends.sockets[0].send = lambda data, to: len(data) > limits.DIRECT_DATAGRAM_LEAST or whole(data, to)  # type: ignore[method-assign]
         for number in range(limits.FLOW_LONG_LOST):
             assert DATAGRAMS not in ends.caller.waiting(), number
@@ -127,6 +149,7 @@ async def test_long_datagrams_that_never_arrive_are_told() -> None:
         assert bytes(long) in ends.there.datagrams and bytes(short) in ends.there.datagrams
 
 
+@only("aioquic")
 async def test_short_datagrams_that_are_lost_say_nothing_of_the_path() -> None:
     async with direct() as ends:
         quic = ends.caller._quic
@@ -160,6 +183,7 @@ async def test_a_hundred_thousand_for_nothing_do_not_hold_up_the_path_beside() -
         assert most == 0 and not raw.there.lost
 
 
+@only("aioquic")
 async def test_a_burst_is_what_one_wake_up_reads_and_a_quarter_of_the_window_at_most() -> None:
     async with direct() as ends:
         pacer = ends.caller._quic._loss._pacer

@@ -24,6 +24,15 @@ from ssbfast.direct.quic_connection import caller_connection, target_connection
 from ssbfast.direct.quic_driver import QuicDriver
 from ssbfast.direct.quic_path import DirectPath
 
+both_engines = pytest.mark.usefixtures("engine")
+"""Run a test with the engine, and with aioquic alone: `tests/direct/conftest.py`."""
+
+
+def only(engine: str) -> pytest.MarkDecorator:
+    """Run a test of `both_engines` with this one alone: it looks inside."""
+    return pytest.mark.parametrize("engine", [engine], indirect=True)
+
+
 EXPORT_KEY = bytes(range(32))
 EPOCH = 7
 
@@ -90,6 +99,11 @@ class RecordingHandler:
         return "ready" in self.log
 
 
+def stay_with_aioquic(path: DirectPath) -> None:
+    """Have an end do what one without the engine does, whatever SSBFAST_DIRECT says of the other."""
+    path._driver.settle = lambda _within: path.quic_settled(path._quic)  # type: ignore[method-assign]
+
+
 class PathPair:
     """caller and target, with their sockets and recorders."""
 
@@ -150,9 +164,11 @@ class PathPair:
 
 
 @asynccontextmanager
-async def direct() -> AsyncIterator[PathPair]:
-    """A path on which both proofs have passed."""
+async def direct(aioquic: Role | None = None) -> AsyncIterator[PathPair]:
+    """A path on which both proofs have passed. aioquic: the end that has no engine, under SSBFAST_DIRECT=auto."""
     ends = PathPair()
+    if aioquic is not None:
+        stay_with_aioquic(ends.caller if aioquic is Role.CALLER else ends.target)
     try:
         ends.start()
         await ends.ready()

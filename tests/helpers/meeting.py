@@ -35,6 +35,7 @@ from ssbfast.server.session import RoomSession
 from tests.helpers.clients import RecordingClient, RoomWithClients, room_with_clients
 from tests.helpers.forwards import TcpEnd, TcpService
 from tests.helpers.rawpeer import eventually
+from tests.helpers.udp import send_one_by_one
 
 HERE = Direct(loopback=True)
 
@@ -90,16 +91,8 @@ async def network() -> AsyncIterator[WatchedUdp]:
         net.opened.append(whole_open(cls, *args, **more))
         return net.opened[-1]
 
-    def send_train(udp: UdpSocket, data: Buffer, segment: int, to: Address) -> bool:
-        for at in range(0, len(data), segment):
-            net.send(udp, bytes(data[at : at + segment]), to)
-        return True
-
-    with (
-        mock.patch.object(UdpSocket, "send", send),
-        mock.patch.object(UdpSocket, "send_train", send_train),
-        mock.patch.object(UdpSocket, "open", classmethod(open_one)),
-    ):
+    patched = {"send": send, "send_train": send_one_by_one, "open": classmethod(open_one)}
+    with mock.patch.multiple(UdpSocket, **patched):
         yield net
         await eventually(lambda: all(udp.is_closed for udp in net.opened))
 

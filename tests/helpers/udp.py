@@ -9,9 +9,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
+from ssbfast.direct.udp import Address, Buffer, UdpSocket
 from ssbfast.net.endpoints import Endpoint
 
 PATIENCE = 20.0
+
+
+def send_one_by_one(udp: UdpSocket, data: Buffer, segment: int, to: Address) -> bool:
+    """Do what `UdpSocket.send_train` does by `send`, datagram by datagram: where a test stands in for the network."""
+    for at in range(0, len(data), segment):
+        udp.send(bytes(data[at : at + segment]), to)
+    return True
 
 
 class UdpEnd(asyncio.DatagramProtocol):
