@@ -118,12 +118,14 @@ class Paths:
         """Return how direct paths are made; None: not at all. Warns when they cannot be made.
 
         after: see `Direct`; where no other path is allowed they are loaded now. Raises MissingExtraError when they are
-        wanted above all, BadInputError for a name that has no address.
+        wanted above all, BadInputError for a name that has no address, LocalProtocolError for a wrong
+        SSBFAST_DIRECT.
         """
         if self.choice is PathChoice.TUNNEL:
             return None
-        from ssbfast.direct.options import Direct
+        from ssbfast.direct.options import Direct, engine_choice
 
+        engine_choice()
         after = 0.0 if self.only_direct else after
         try:
             _look_for_them(at_once=not after)

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from ssbfast import limits
+from ssbfast.direct.options import engine_choice
 from ssbfast.direct.quic_connection import Connection
 from ssbfast.direct.udp import Address
 from ssbfast.errors import DirectUnavailableError, LocalProtocolError
@@ -33,7 +34,6 @@ except ImportError:
 else:
     HAS_ENGINE = True
 
-CHOICES: Final = ("auto", "aioquic", "native")
 _UNIDIRECTIONAL: Final = 2
 _STEP: Final = 4  # between the streams of one kind
 _PACKET: Final = 1 + 4 + 16
@@ -48,17 +48,9 @@ _PATHS: Final = 8
 """Addresses that a caller may have come from lately: each has a number for the engine."""
 
 
-def choice() -> str:
-    """Return what SSBFAST_DIRECT says. Raises LocalProtocolError for what it cannot say."""
-    said = os.environ.get("SSBFAST_DIRECT", "auto")
-    if said not in CHOICES:
-        raise LocalProtocolError(f"SSBFAST_DIRECT is {said!r}; it can be {', '.join(CHOICES)}")
-    return said
-
-
 def may_take_over(connection: Connection) -> bool:
     """Return whether the engine is here and wanted, and can ever go on with this connection."""
-    return HAS_ENGINE and choice() != "aioquic" and is_fit(connection)
+    return HAS_ENGINE and engine_choice() != "aioquic" and is_fit(connection)
 
 
 def hand_over(connection: Connection, now: float) -> FastConnection | None:

@@ -26,9 +26,10 @@ from typing import Final, Protocol
 
 from ssbfast import limits
 from ssbfast.direct.certificates import Credentials
+from ssbfast.direct.options import engine_choice
 from ssbfast.direct.quic_connection import ALPN, Connection, caller_connection, target_connection
 from ssbfast.direct.quic_driver import ABORTED, QuicDriver
-from ssbfast.direct.quic_engine import FastConnection, choice, may_take_over
+from ssbfast.direct.quic_engine import FastConnection, may_take_over
 from ssbfast.direct.udp import Address, UdpSocket
 from ssbfast.errors import DirectUnavailableError, LocalProtocolError, RemoteProtocolError
 from ssbfast.wire.direct.keys import DirectKeys, Role
@@ -274,7 +275,7 @@ class DirectPath:
         self._loop.call_soon(self._handler.path_lost, self, self._ready and code == 0, reason)
 
     def quic_settled(self, quic: Connection | FastConnection) -> None:
-        if choice() == "native" and not isinstance(quic, FastConnection):
+        if engine_choice() == "native" and not isinstance(quic, FastConnection):
             self.abort("the engine could not take it over")
             return
         self._quic = quic

@@ -50,3 +50,14 @@ async def test_direct_paths_may_be_loaded_later_unless_there_is_no_other() -> No
         direct = await Paths(choice, (), False, 600.0).open(after=5.0)
         assert direct is not None and direct.after == after
     assert await Paths(PathChoice.TUNNEL, (), False, 600.0).open(after=5.0) is None
+
+
+@pytest.mark.parametrize("choice", [PathChoice.AUTO, PathChoice.DIRECT])
+async def test_an_engine_that_nobody_knows_is_told_in_one_line(
+    choice: PathChoice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSBFAST_DIRECT", "fast")
+    with pytest.raises(SSBError) as caught:
+        await Paths(choice, (), False, 600.0).open(after=5.0)
+    assert str(caught.value) == "SSBFAST_DIRECT is 'fast'; it can be auto, aioquic, native"
+    assert await Paths(PathChoice.TUNNEL, (), False, 600.0).open() is None, "it is not asked"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -25,6 +27,10 @@ class Quic:
     def datagram(self, data: bytes, source: Address) -> None:
         self.seen.append((data, source))
         self._fresh += 1
+
+    def train(self, data: memoryview, segment: int, source: Address) -> None:
+        for at in range(0, len(data), segment):
+            self.datagram(bytes(data[at : at + segment]), source)
 
     def batch_done(self) -> None:
         self.batches.append(self._fresh)
@@ -172,3 +178,112 @@ async def test_a_socket_whose_datagrams_take_long_leaves_the_others_their_turn(
                 sender.sendto(b"\x40", udp.local)
         await eventually(lambda: len(turns) == 10)
     assert {turns[n] for n in (0, 1)} == {turns[n] for n in (2, 3)} == {"one", "other"}
+
+
+# ---------------------------------------------------------------- trains
+
+
+class Refusing:
+    """A socket whose `sendmsg` fails with each of these numbers in turn, and then works. calls: how often it was."""
+
+    def __init__(self, udp: UdpSocket, *numbers: int) -> None:
+        self.sock, self.numbers, self.calls = udp._sock, list(numbers), 0
+        udp._sock = self  # type: ignore[assignment]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.sock, name)
+
+    def sendmsg(self, *args: Any) -> int:
+        self.calls += 1
+        if self.numbers:
+            number = self.numbers.pop(0)
+            raise OSError(number, "refused")
+        return self.sock.sendmsg(*args)
+
+
+@contextlib.contextmanager
+def train_ends() -> Iterator[tuple[UdpSocket, UdpSocket, Quic]]:
+    """A socket that sends, one that reads trains, and what comes there."""
+    quic = Quic()
+    with opened() as one, opened() as other:
+        other.quic = quic
+        other.take_trains()
+        yield one, other, quic
+
+
+def a_train(count: int, segment: int, last: int) -> tuple[bytes, list[bytes]]:
+    """Datagrams of that length, all but the last, joined and apart."""
+    apart = [bytes([0x40 + n % 16]) * (last if n == count - 1 else segment) for n in range(count)]
+    return b"".join(apart), apart
+
+
+@pytest.mark.parametrize(("segment", "last"), [(1200, 1200), (1200, 300), (1400, 1), (40, 40), (40, 7)])
+async def test_a_train_arrives_as_the_datagrams_that_it_is_made_of(segment: int, last: int) -> None:
+    with train_ends() as (one, other, quic):
+        whole, apart = a_train(20, segment, last)
+        assert one.send_train(whole, segment, other.local)
+        assert one.send_train(whole[:segment], segment, other.local), "a single one, too"
+        await eventually(lambda: len(quic.seen) >= 21)
+        assert [data for data, _ in quic.seen] == [*apart, apart[0]]
+        assert {source for _, source in quic.seen} == {one.local}
+        assert sum(quic.batches) == 21 and len(quic.batches) <= 2
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EINVAL, errno.ENOPROTOOPT, errno.EOPNOTSUPP])
+async def test_where_the_system_joins_nothing_trains_go_one_by_one_for_good(number: int) -> None:
+    with train_ends() as (one, other, quic):
+        one._joins = True
+        refusing = Refusing(one, number)
+        whole, apart = a_train(5, 1200, 300)
+        for _ in range(3):
+            assert one.send_train(whole, 1200, other.local)
+        await eventually(lambda: len(quic.seen) == 15)
+        assert [data for data, _ in quic.seen] == apart * 3
+        assert refusing.calls == 1
+
+
+async def test_a_full_socket_says_when_there_is_room() -> None:
+    with train_ends() as (one, other, quic):
+        one._joins = True
+        refusing = Refusing(one, errno.EAGAIN, errno.EAGAIN, errno.ENETUNREACH)
+        whole, apart = a_train(5, 1200, 300)
+        room: list[bool] = []
+        one.on_writable = lambda: room.append(True)
+        for n in (1, 2):
+            assert not one.send_train(whole, 1200, other.local)
+            await eventually(lambda n=n: len(room) == n)  # type: ignore[misc]
+        assert one.send_train(whole, 1200, other.local), "another error: it is lost"
+        await settle()
+        assert len(room) == 2 and not quic.seen and refusing.calls == 3
+        one.send_train(whole, 1200, other.local)
+        await eventually(lambda: len(quic.seen) == 5)
+        assert [data for data, _ in quic.seen] == apart
+
+
+async def test_a_closed_socket_waits_for_no_room() -> None:
+    with train_ends() as (one, other, _quic):
+        one._joins = True
+        Refusing(one, errno.EAGAIN)
+        one.on_writable = lambda: pytest.fail("it is closed")
+        assert not one.send_train(*a_train(2, 1200, 1200)[:1], 1200, other.local)
+        one.close()
+        assert one.send_train(b"x", 1, other.local), "no room will ever be"
+        await settle()
+
+
+@pytest.mark.parametrize("length", [40, 128, 600])
+async def test_the_system_may_join_datagrams_of_several_kinds(length: int) -> None:
+    """Where they have one length. A long one that is QUIC's begins a train of QUIC's alone: nobody makes others."""
+    with train_ends() as (one, other, quic):
+        probes, stun = list[bytes](), list[bytes]()
+        other.probes = lambda data, source: probes.append(data)
+        other.stun = lambda data, source: stun.append(data)
+        firsts = (0x20, 0x40, 0x00, 0x41, 0x21, 0x01)
+        assert one.send_train(b"".join(bytes([first]) * length for first in firsts), length, other.local)
+        await eventually(lambda: len(probes) + len(stun) + len(quic.seen) == 6)
+        assert [[data[0] for data in found] for found in (stun, probes, [data for data, _ in quic.seen])] == [
+            [0x00, 0x01],
+            [0x20, 0x21],
+            [0x40, 0x41],
+        ]
+        assert {len(data) for data in probes + stun} == {length} and quic.batches == [2]

@@ -104,6 +104,18 @@ def stay_with_aioquic(path: DirectPath) -> None:
     path._driver.settle = lambda _within: path.quic_settled(path._quic)  # type: ignore[method-assign]
 
 
+def move(udp: UdpSocket) -> Address:
+    """Go on from another port, as a socket does behind a NAT that forgets; returns the address that it had."""
+    before, old = udp.local, udp._sock
+    udp._loop.remove_reader(old)
+    udp._sock = socket.socket(old.family, socket.SOCK_DGRAM)
+    udp._sock.setblocking(False)
+    udp._sock.bind(("127.0.0.1", 0))
+    udp._loop.add_reader(udp._sock, udp._readable)
+    old.close()
+    return before
+
+
 class PathPair:
     """caller and target, with their sockets and recorders."""
 

@@ -1,0 +1,317 @@
+"""How the engine takes a direct path over: when it does, when it does not, and what comes meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+if sys.version_info < (3, 11):
+    pytest.skip("aioquic needs Python 3.11: there are no direct paths", allow_module_level=True)
+
+from aioquic.quic.events import StreamReset
+from aioquic.tls import CipherSuite
+
+from ssbfast import limits
+from ssbfast.direct import quic_engine
+from ssbfast.direct.options import engine_choice
+from ssbfast.direct.quic_connection import Connection
+from ssbfast.direct.quic_driver import QuicDriver
+from ssbfast.direct.quic_engine import FastConnection
+from ssbfast.errors import LocalProtocolError
+from ssbfast.wire.direct.keys import Role
+from tests.helpers.direct import PathPair, RawTarget, direct, raw_caller, raw_target
+from tests.helpers.rawpeer import eventually, settle
+
+if not quic_engine.HAS_ENGINE:
+    pytest.skip("there is no engine on this machine", allow_module_level=True)
+
+CANNOT = (False, "the engine could not take it over")
+
+
+@pytest.fixture(autouse=True)
+def chosen(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SSBFAST_DIRECT as the test's parameter `says`; `auto` by default."""
+    spec = getattr(request.node, "callspec", None)
+    monkeypatch.setenv("SSBFAST_DIRECT", spec.params.get("says", "auto") if spec else "auto")
+
+
+class Noise:
+    """Whether connections are never quiet. looked: how often somebody asked."""
+
+    def __init__(self) -> None:
+        self.on, self.looked = True, 0
+
+
+@pytest.fixture
+def noise(monkeypatch: pytest.MonkeyPatch) -> Iterator[Noise]:
+    found, whole = Noise(), quic_engine.is_quiet
+
+    def is_quiet(connection: Any) -> bool:
+        found.looked += 1
+        return not found.on and whole(connection)
+
+    monkeypatch.setattr(quic_engine, "is_quiet", is_quiet)
+    yield found
+
+
+async def is_whole(ends: PathPair) -> None:
+    """Data pass both ways."""
+    ends.caller.send_data(b"there")
+    ends.target.send_data(b"back")
+    await eventually(lambda: ends.there.data == b"there" and ends.here.data == b"back")
+
+
+# ---------------------------------------------------------------- which engine it is
+
+
+@pytest.mark.parametrize("says", ["auto", "native", "aioquic"])
+async def test_the_environment_chooses(says: str) -> None:
+    kind = Connection if says == "aioquic" else FastConnection
+    async with direct() as ends:
+        for path in (ends.caller, ends.target):
+            assert type(path._quic) is type(path._driver._quic) is kind
+        await is_whole(ends)
+
+
+async def test_a_choice_that_nobody_knows_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSBFAST_DIRECT", "Native")
+    with pytest.raises(LocalProtocolError, match="it can be auto, aioquic, native"):
+        engine_choice()
+    monkeypatch.delenv("SSBFAST_DIRECT")
+    assert engine_choice() == "auto"
+
+
+@pytest.mark.parametrize("says", ["auto", "native"])
+async def test_a_moment_that_never_comes(says: str, noise: Noise, monkeypatch: pytest.MonkeyPatch) -> None:
+    """aioquic goes on, and is not asked again; or the path ends, where nothing but the engine will do."""
+    monkeypatch.setattr(limits, "DIRECT_SETTLE_LEAST", 0.02)
+    ends = PathPair()
+    try:
+        ends.start()
+        if says == "native":
+            await ends.lost()
+            assert CANNOT in ends.here.lost + ends.there.lost
+            assert not ends.here.ready and not ends.there.ready
+            return
+        await ends.ready()
+        noise.on, looked = False, noise.looked
+        await is_whole(ends)
+        assert noise.looked == looked > 0
+        assert isinstance(ends.caller._quic, Connection) and isinstance(ends.target._quic, Connection)
+    finally:
+        await ends.close()
+
+
+async def test_a_slow_path_has_three_round_trips(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[float] = []
+    whole = QuicDriver.settle
+
+    def settled(driver: QuicDriver, within: float) -> None:
+        given.append(within)
+        whole(driver, within)
+
+    monkeypatch.setattr(QuicDriver, "settle", settled)
+    for rtt, within in ((0.5, limits.DIRECT_SETTLE_RTTS * 0.5), (0.001, limits.DIRECT_SETTLE_LEAST)):
+        monkeypatch.setattr(Connection, "rtt", rtt)
+        async with direct():
+            pass
+        assert given == [within, within]
+        given.clear()
+
+
+@pytest.mark.parametrize("says", ["auto", "native"])
+async def test_another_cipher_suite_is_aioquic_s(says: str) -> None:
+    ends = PathPair()
+    for path in (ends.caller, ends.target):
+        quic: Any = path._quic
+        quic._configuration.cipher_suites = [CipherSuite.AES_128_GCM_SHA256]
+    try:
+        ends.start()
+        if says == "native":
+            await ends.lost()
+            assert CANNOT in ends.here.lost + ends.there.lost
+            return
+        await ends.ready()
+        await is_whole(ends)
+        assert isinstance(ends.caller._quic, Connection) and isinstance(ends.target._quic, Connection)
+    finally:
+        await ends.close()
+
+
+async def test_what_the_engine_cannot_take_stays_with_aioquic(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_args: Any) -> None:
+        raise ValueError("the handover does not fit the limits")
+
+    monkeypatch.setattr(limits, "DIRECT_SETTLE_LEAST", 0.02)
+    monkeypatch.setattr(quic_engine, "Engine", refuse)
+    async with direct() as ends:
+        await is_whole(ends)
+        assert isinstance(ends.caller._quic, Connection)
+
+
+async def test_an_owner_that_raises_when_time_is_up_loses_the_path(
+    noise: Noise, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "DIRECT_SETTLE_LEAST", 0.02)
+    monkeypatch.setattr(limits, "DIRECT_FAREWELL_SECONDS", 0.05)
+    told: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told.append(context["exception"]))
+    mistake = ZeroDivisionError("a mistake of the test's")
+
+    def ready(_path: Any) -> None:
+        raise mistake
+
+    async with raw_caller() as raw:
+        raw.there.path_ready = ready  # type: ignore[method-assign]
+        await raw.connect()
+        raw.write(0, raw.proof)
+        await eventually(lambda: raw.sockets[1].is_closed)
+        assert told == [mistake] and len(raw.there.lost) == 1
+
+
+# ---------------------------------------------------------------- what comes meanwhile
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["the engine", "aioquic"])
+async def test_what_comes_while_it_settles_is_kept_in_order(
+    late: bool, noise: Noise, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "DIRECT_SETTLE_LEAST", 600.0)
+    async with raw_caller() as raw:
+        await raw.connect()
+        raw.write(0, raw.proof + b"one ")
+        await eventually(lambda: raw.target._proven)
+        for stream, data in ((0, b"two "), (2, b"data "), (0, b"three"), (2, b"more")):
+            count = len(raw.target._early)
+            raw.write(stream, data)
+            await eventually(lambda count=count: len(raw.target._early) > count)  # type: ignore[misc]
+        assert raw.there.log == [] and not raw.target.is_ready
+        with pytest.raises(LocalProtocolError):
+            raw.target.send_data(b"too early")
+        if late:
+            raw.target._driver._settle(None)
+        else:
+            noise.on = False
+            raw.quic.send_ping(1)
+            raw.driver.transmit_soon()
+        await eventually(lambda: len(raw.there.log) == 6)
+        assert raw.there.log == ["ready", "records", "records", "data", "records", "data"]
+        assert (raw.there.records, raw.there.data) == (b"one two three", b"data more")
+        assert isinstance(raw.target._quic, Connection if late else FastConnection)
+        assert not raw.target._early
+
+
+async def prove_and(raw: RawTarget) -> None:
+    """Begin, and say the proof."""
+    raw.start()
+    await eventually(lambda: len(raw.got(0)) == 32)
+    raw.write(0, raw.proof)
+    await eventually(lambda: raw.caller._proven)
+
+
+async def test_a_stream_that_is_reset_while_it_settles_is_told_behind_its_bytes(
+    noise: Noise, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "DIRECT_SETTLE_LEAST", 600.0)
+    async with raw_target() as raw:
+        await prove_and(raw)
+        raw.write(1, b"x")
+        await eventually(lambda: raw.caller._early)
+        raw.quic.reset_stream(1, 5)
+        raw.driver.transmit_soon()
+        await eventually(lambda: len(raw.caller._early) == 2)
+        assert raw.here.log == []
+        noise.on = False
+        raw.quic.send_ping(1)
+        raw.driver.transmit_soon()
+        await eventually(lambda: raw.here.resets)
+        assert raw.here.log == ["ready", "stream", "reset"] and raw.here.streams == {1: b"x"}
+
+
+async def test_a_path_that_is_lost_while_it_settles_tells_nothing_else(
+    noise: Noise, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "DIRECT_SETTLE_LEAST", 600.0)
+    async with raw_target() as raw:
+        await prove_and(raw)
+        raw.write(1, b"x")
+        await eventually(lambda: raw.caller._early)
+        raw.caller.abort("enough")
+        noise.on = False
+        await eventually(lambda: raw.here.lost)
+        await settle(50)
+        assert raw.here.log == ["lost"]
+
+
+# ---------------------------------------------------------------- streams that the other end does not allow yet
+
+
+async def test_streams_wait_until_the_other_end_allows_them() -> None:
+    """aioquic at the other end allows one, the session's records."""
+    async with raw_target() as raw:
+        await prove_and(raw)
+        await eventually(lambda: raw.here.ready)
+        path = raw.caller
+        assert isinstance(path._quic, FastConnection)
+        streams = [path.open_stream() for _ in range(4)]
+        assert streams == [4, 8, 12, 16]
+        for stream in streams:
+            path.send_stream(stream, b"bytes of ")
+            path.send_stream(stream, b"%d" % stream, stream == 8)
+        assert path.unsent == sum(len(b"bytes of %d" % stream) for stream in streams)
+        path.reset_stream(12)
+        path.send_stream(12, b"to nobody")
+        await settle(50)
+        assert not raw.got(4)
+        raw.quic.widen()
+        raw.driver.transmit_soon()
+        await eventually(lambda: raw.got(16))
+        await eventually(lambda: any(isinstance(event, StreamReset) for event in raw.events))
+        assert [raw.got(stream) for stream in (4, 8, 16)] == [b"bytes of 4", b"bytes of 8", b"bytes of 16"]
+        ended = {e.stream_id for e in raw.events if getattr(e, "end_stream", False)}
+        assert ended == {8}
+        assert {event.stream_id for event in raw.events if isinstance(event, StreamReset)} == {12}
+        assert path.unsent == 0 and path.open_stream() == 20
+
+
+async def test_streams_that_wait_are_bounded() -> None:
+    async with raw_target() as raw:
+        await prove_and(raw)
+        await eventually(lambda: raw.here.ready)
+        for _ in range(limits.FORWARDS_PER_PEER):
+            raw.caller.open_stream()
+        with pytest.raises(LocalProtocolError):
+            raw.caller.open_stream()
+        assert raw.caller.is_ready
+
+
+# ---------------------------------------------------------------- key updates
+
+
+@pytest.mark.parametrize("role", [Role.CALLER, Role.TARGET])
+async def test_keys_may_change_in_the_middle_of_a_transfer(role: Role) -> None:
+    """The engine's end follows aioquic's updates, both ways, and loses nothing."""
+    chance = random.Random(7)
+    async with direct(role) as ends:
+        ours, theirs = (ends.caller, ends.target) if role is Role.CALLER else (ends.target, ends.caller)
+        here, there = (ends.here, ends.there) if role is Role.CALLER else (ends.there, ends.here)
+        fast, updating = theirs._quic, ours._quic
+        assert isinstance(fast, FastConnection) and isinstance(updating, Connection)
+        sent, back = bytearray(), bytearray()
+        for number in range(1, 6):
+            up, down = chance.randbytes(150_000), chance.randbytes(150_000)
+            sent += up
+            back += down
+            ours.send_data(up)
+            theirs.send_data(down)
+            await eventually(lambda: 0 < ours.unsent < 100_000 or ours.unsent == 0)
+            updating.request_key_update()
+            await eventually(lambda n=number: fast._engine.figures()["updates"] == n)  # type: ignore[misc]
+            await eventually(lambda n=150_000 * number: len(there.data) == len(here.data) == n)  # type: ignore[misc]
+        assert there.data == sent and here.data == back
+        assert fast._engine.figures()["forged"] == 0
