@@ -40,6 +40,7 @@ _TRAIN: Final = 65_536
 _SEGMENT: Final = struct.Struct("=H")
 _GRO: Final = struct.Struct("=i")
 _CMSG: Final = socket.CMSG_SPACE(_GRO.size) if hasattr(socket, "CMSG_SPACE") else 0
+_READS_TRAINS: Final = hasattr(socket.socket, "recvmsg_into")
 _NO_JOINING: Final = frozenset({errno.EIO, errno.EINVAL, errno.ENOPROTOOPT, errno.EOPNOTSUPP})
 _SPLIT: Final = 128
 """Datagrams of ours up to this length may be anything; longer ones are QUIC's, or nobody's."""
@@ -130,8 +131,8 @@ class UdpSocket:
         return True
 
     def take_trains(self) -> None:
-        """From now on read QUIC's datagrams in trains, as many at once as the system joins."""
-        if self._memory is None and not self._closed:
+        """From now on read QUIC's datagrams in trains, as many at once as the system joins (Windows: none)."""
+        if _READS_TRAINS and self._memory is None and not self._closed:
             self._memory = memoryview(bytearray(_TRAIN))
             for option in _TRAIN_OPTIONS.get(self._sock.family, ()):
                 with contextlib.suppress(OSError):

@@ -17,11 +17,12 @@ from aioquic.quic.events import StreamReset
 from aioquic.tls import CipherSuite
 
 from ssbfast import limits
-from ssbfast.direct import quic_engine
+from ssbfast.direct import quic_engine, udp
 from ssbfast.direct.options import engine_choice
 from ssbfast.direct.quic_connection import Connection
 from ssbfast.direct.quic_driver import QuicDriver
 from ssbfast.direct.quic_engine import FastConnection
+from ssbfast.direct.udp import UdpSocket
 from ssbfast.errors import LocalProtocolError
 from ssbfast.wire.direct.keys import Role
 from tests.helpers.direct import PathPair, RawTarget, direct, raw_caller, raw_target
@@ -315,3 +316,55 @@ async def test_keys_may_change_in_the_middle_of_a_transfer(role: Role) -> None:
             await eventually(lambda n=150_000 * number: len(there.data) == len(here.data) == n)  # type: ignore[misc]
         assert there.data == sent and here.data == back
         assert fast._engine.figures()["forged"] == 0
+
+
+# ---------------------------------------------------------------- sockets
+
+
+class Full:
+    """A path's socket, on which nothing has room while it is `full`. tried: how often it was asked to send."""
+
+    def __init__(self, udp: UdpSocket) -> None:
+        self.sock, self.full, self.tried = udp._sock, True, 0
+        udp._sock = self  # type: ignore[assignment]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.sock, name)
+
+    def sendmsg(self, *args: Any) -> int:
+        self.tried += 1
+        if self.full:
+            raise BlockingIOError
+        return self.sock.sendmsg(*args)
+
+
+async def test_what_finds_the_socket_full_goes_first_when_there_is_room() -> None:
+    """Nothing of it counts as lost, and nothing overtakes it."""
+    data = random.Random(9).randbytes(400_000)
+    async with direct() as ends:
+        fast = ends.caller._quic
+        assert isinstance(fast, FastConnection)
+        ends.sockets[0]._joins = True
+        socket = Full(ends.sockets[0])
+        ends.caller.send_data(data)
+        await eventually(lambda: socket.tried > 20)
+        assert ends.caller._driver._held is not None and not ends.there.data
+        socket.full = False
+        await eventually(lambda: len(ends.there.data) == len(data))
+        assert ends.there.data == data and ends.caller._driver._held is None
+        assert fast._engine.figures()["lost"] == 0
+
+
+@pytest.mark.parametrize("what", ["reads no trains", "sends no trains"])
+async def test_where_the_system_joins_nothing_it_goes_one_by_one(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = random.Random(10).randbytes(400_000)
+    if what == "reads no trains":
+        monkeypatch.setattr(udp, "_READS_TRAINS", False)
+    async with direct() as ends:
+        for sock in ends.sockets:
+            assert (sock._memory is None) is (what == "reads no trains")
+            sock._joins = sock._joins and what == "reads no trains"
+        ends.caller.send_data(data)
+        ends.target.send_data(data)
+        await eventually(lambda: len(ends.there.data) == len(ends.here.data) == len(data))
+        assert ends.there.data == ends.here.data == data
