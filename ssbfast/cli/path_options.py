@@ -123,7 +123,8 @@ class Paths:
         """
         if self.choice is PathChoice.TUNNEL:
             return None
-        from ssbfast.direct.options import Direct, engine_choice
+        from ssbfast.direct.engine_choice import engine_choice
+        from ssbfast.direct.options import Direct
 
         engine_choice()
         after = 0.0 if self.only_direct else after

@@ -8,14 +8,12 @@ from __future__ import annotations
 import asyncio
 import enum
 import importlib.util
-import os
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ssbfast import limits
 from ssbfast.direct.udp import Address
-from ssbfast.errors import LocalProtocolError
 from ssbfast.wire.direct.carriers.effects import Path
 from ssbfast.wire.direct.carriers.records import Record
 from ssbfast.wire.direct.punch.birthday import Searches
@@ -56,17 +54,6 @@ class Direct:
     required: bool = False
     loopback: bool = False
     after: float = 0.0
-
-
-ENGINES: Final = ("auto", "aioquic", "native")
-
-
-def engine_choice() -> str:
-    """Return what SSBFAST_DIRECT says of the engine. Raises LocalProtocolError for what it cannot say."""
-    said = os.environ.get("SSBFAST_DIRECT", "auto")
-    if said not in ENGINES:
-        raise LocalProtocolError(f"SSBFAST_DIRECT is {said!r}; it can be {', '.join(ENGINES)}")
-    return said
 
 
 def may_be_ready() -> bool:

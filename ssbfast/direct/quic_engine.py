@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from ssbfast import limits
-from ssbfast.direct.options import engine_choice
+from ssbfast.direct.engine_choice import engine_choice
 from ssbfast.direct.quic_connection import Connection
 from ssbfast.direct.udp import Address
 from ssbfast.errors import DirectUnavailableError, LocalProtocolError

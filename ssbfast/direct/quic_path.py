@@ -26,7 +26,7 @@ from typing import Final, Protocol
 
 from ssbfast import limits
 from ssbfast.direct.certificates import Credentials
-from ssbfast.direct.options import engine_choice
+from ssbfast.direct.engine_choice import engine_choice
 from ssbfast.direct.quic_connection import ALPN, Connection, caller_connection, target_connection
 from ssbfast.direct.quic_driver import ABORTED, QuicDriver
 from ssbfast.direct.quic_engine import FastConnection, may_take_over

@@ -18,7 +18,7 @@ from aioquic.tls import CipherSuite
 
 from ssbfast import limits
 from ssbfast.direct import quic_engine, udp
-from ssbfast.direct.options import engine_choice
+from ssbfast.direct.engine_choice import engine_choice
 from ssbfast.direct.quic_connection import Connection
 from ssbfast.direct.quic_driver import QuicDriver
 from ssbfast.direct.quic_engine import FastConnection
