@@ -25,7 +25,7 @@ if sys.version_info < (3, 11):
 from ssbfast import native
 from ssbfast.client.direct_paths import Direct, DirectPaths
 from ssbfast.direct.negotiation import Negotiation
-from ssbfast.direct.udp import Address, Buffer, UdpSocket
+from ssbfast.direct.udp import Address, UdpSocket
 from ssbfast.keys import Keypair
 from ssbfast.net.forward.tcp import ForwardListener, ForwardServer
 from ssbfast.net.peer import Peer

@@ -45,7 +45,7 @@ def paths(program: Program, count: int) -> list[str]:
 
 
 PATHS: Final = {"native": ["direct"], "aioquic": ["direct", "tunnel", "direct"]}
-"""What a caller tells: the engine takes shorter datagrams at once; aioquic's path is lost, and the next one has them."""
+"""What a caller tells: the engine takes shorter datagrams at once; aioquic's next path has them."""
 
 
 @pytest.mark.parametrize("engine", PATHS)
