@@ -50,7 +50,7 @@ STRANGERS = {
     ("store", "direct"),
 }
 """Who does not know whom, although the floors would allow it."""
-KNOW_AIOQUIC = ("direct.quic_path", "direct.quic_connection", "direct.quic_handover")
+KNOW_AIOQUIC = ("direct.quic_path", "direct.quic_connection", "direct.quic_engine", "direct.quic_handover")
 ONLY_NATIVE = {"ssbfast._native", "nacl._sodium"}
 
 
