@@ -196,8 +196,10 @@ static size_t finish(ssb_quic *q, uint8_t *out, const frames *f, ssbi_quic_packe
     return n;
 }
 
+/* Behind an update of keys other frames bring an ACK along even if nothing asks for one: a peer that only acknowledges
+ * would not be told that its update has come. */
 static int write_ack(ssb_quic *q, frames *f) {
-    if (q->ack_at == SSB_QUIC_NEVER) return 0;
+    if (q->ack_at == SSB_QUIC_NEVER && q->phase_acked) return 0;
     return ssbi_write_ack(&f->w, &q->received, (q->now - q->newest_at) >> 3);
 }
 

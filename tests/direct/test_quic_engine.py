@@ -221,6 +221,20 @@ def test_updates_of_keys(role: int) -> None:
 
 
 @ROLES
+def test_updates_of_a_peer_that_only_acknowledges(role: int) -> None:
+    """Nothing of it wants an ACK, but quinn updates again once it has heard of our new keys."""
+    slow = Direction(rate=0.01)
+    world, engine, peer = meet(role, Network(slow, slow))
+    stream = engine.open()
+    engine.write(stream, text(1, 30_000), end=True)
+    for _ in range(100):
+        if not world.run(SECOND // 2, lambda: stream in peer.ended):
+            peer.quic.request_key_update()
+    assert digest(peer.got[stream]) == digest(text(1, 30_000))
+    assert engine.engine.figures()["updates"] >= 3 and engine.closed is None
+
+
+@ROLES
 def test_ids_that_the_peer_changes(role: int) -> None:
     world, engine, peer = meet(role)
     for number in range(3):
