@@ -42,6 +42,7 @@ FLOORS = {
 QUIET = 3
 """Up to this floor no I/O and no clock."""
 
+KNOW_AIOQUIC = {f"direct.quic_{name}" for name in ("connection", "engine", "handover", "path")}
 LOUD = {"asyncio", "socket", "ssl", "time", "threading", "sqlite3", "aioquic", "select", "selectors", "subprocess"}
 STRANGERS = {
     *(("room", "net"), ("net", "room")),

@@ -150,9 +150,11 @@ async def test_what_the_engine_cannot_take_stays_with_aioquic(monkeypatch: pytes
 
     monkeypatch.setattr(limits, "DIRECT_SETTLE_LEAST", 0.02)
     monkeypatch.setattr(quic_engine, "Engine", refuse)
+    told: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told.append(context))
     async with direct() as ends:
         await is_whole(ends)
-        assert isinstance(ends.caller._quic, Connection)
+        assert isinstance(ends.caller._quic, Connection) and not told
 
 
 async def test_an_owner_that_raises_when_time_is_up_loses_the_path(
@@ -234,16 +236,22 @@ async def test_a_stream_that_is_reset_while_it_settles_is_told_behind_its_bytes(
         assert raw.here.log == ["ready", "stream", "reset"] and raw.here.streams == {1: b"x"}
 
 
-async def test_a_path_that_is_lost_while_it_settles_tells_nothing_else(
-    noise: Noise, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("when", ["while it settles", "as it is ready"])
+async def test_a_path_that_is_lost_tells_nothing_of_what_has_come(
+    when: str, noise: Noise, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "DIRECT_SETTLE_LEAST", 600.0)
     async with raw_target() as raw:
         await prove_and(raw)
         raw.write(1, b"x")
         await eventually(lambda: raw.caller._early)
-        raw.caller.abort("enough")
+        if when == "while it settles":
+            raw.caller.abort("enough")
+        else:
+            raw.here.path_ready = lambda path: path.abort("enough")  # type: ignore[method-assign]
         noise.on = False
+        raw.quic.send_ping(1)
+        raw.driver.transmit_soon()
         await eventually(lambda: raw.here.lost)
         await settle(50)
         assert raw.here.log == ["lost"]
@@ -344,12 +352,15 @@ async def test_what_finds_the_socket_full_goes_first_when_there_is_room() -> Non
     async with direct() as ends:
         fast = ends.caller._quic
         assert isinstance(fast, FastConnection)
+        fast.get_timer = lambda: None  # type: ignore[method-assign]  # nothing but room makes it go on
         ends.sockets[0]._joins = True
         socket = Full(ends.sockets[0])
         ends.caller.send_data(data)
         await eventually(lambda: socket.tried > 20)
         assert ends.caller._driver._held is not None and not ends.there.data
-        socket.full = False
+        socket.full, tried = False, socket.tried
+        await eventually(lambda: socket.tried > tried)
+        del fast.get_timer
         await eventually(lambda: len(ends.there.data) == len(data))
         assert ends.there.data == data and ends.caller._driver._held is None
         assert fast._engine.figures()["lost"] == 0
