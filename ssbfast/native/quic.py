@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from ssbfast.native.core import aead, anonymous, ffi, lib
 
 NEVER: Final[int] = lib.SSB_QUIC_NEVER
-TRAIN: Final = 65_535
+TRAIN: Final = 65_507
 """Bytes of a train at the most: what one call of the system takes."""
 
 

@@ -294,3 +294,11 @@ async def test_the_system_may_join_datagrams_of_several_kinds(length: int) -> No
             [0x40, 0x41],
         ]
         assert {len(data) for data in probes + stun} == {length} and quic.batches == [2]
+
+
+async def test_the_longest_train_of_the_engine_s_is_one_call() -> None:
+    quic_engine = pytest.importorskip("ssbfast.native.quic", reason="the C core is not built")
+    whole = b"\x40" * quic_engine.TRAIN
+    with train_ends() as (one, other, quic):
+        assert one.send_train(whole, 1365, other.local)
+        await eventually(lambda: sum(len(data) for data, _ in quic.seen) == len(whole))
