@@ -65,6 +65,7 @@ class Peer(QuicConnectionProtocol):
             return
         if quic._spaces[Epoch.ONE_RTT].largest_acked_packet >= self._first_of_phase:
             quic.request_key_update()
+            quic.send_ping(self.updates)  # it forgets its old keys, so the other end has to hear of the new ones
             self._updated_at, self._first_of_phase = packets, quic._packet_number
             self.updates += 1
 

@@ -192,7 +192,10 @@ async fn finish(receives: bool, connection: &Connection) -> Result<()> {
     match tokio::time::timeout(FAREWELL, connection.closed()).await {
         Ok(ConnectionError::ApplicationClosed(closed)) if closed.error_code == 0u32.into() => Ok(()),
         Ok(other) => Err(other.into()),
-        Err(_) => Ok(()),
+        Err(_) => {
+            connection.close(0u32.into(), b"");
+            Ok(())
+        }
     }
 }
 
