@@ -15,31 +15,35 @@
 #define PAUSE UINT64_C(1000000)    /* us, between the end of a size and the next search */
 #define RAISE UINT64_C(600000000)
 
-static void begin(ssb_quic *q, uint32_t high, uint64_t at) {
-    q->mtu.high = high;
-    q->mtu.probe = high;
+/* Nothing is left to be tried for now. */
+static void rest(ssb_quic *q) {
+    q->mtu.high = q->mtu.probe = q->limits.datagram_most;
     q->mtu.tries = 0;
-    q->mtu.at = high >= q->congestion.datagram + STEP ? at : q->now + RAISE;
+    q->mtu.at = q->mtu.high >= q->congestion.datagram + STEP ? q->now + RAISE : SSB_QUIC_NEVER;
+}
+
+/* Search up to `high`, from `at` on. */
+static void begin(ssb_quic *q, uint32_t high, uint64_t at) {
+    rest(q);
+    if (high < q->congestion.datagram + STEP) return;
+    q->mtu.high = q->mtu.probe = high;
+    q->mtu.at = at;
+}
+
+/* The next size between what passes and what does not. */
+static void go_on(ssb_quic *q) {
+    const uint32_t low = q->congestion.datagram, high = q->mtu.high;
+    rest(q);
+    if (high < low + STEP) return;
+    q->mtu.high = high;
+    q->mtu.probe = low + (high - low + 1) / 2;
+    q->mtu.at = q->now;
 }
 
 void ssbi_mtu_init(ssb_quic *q) {
     q->mtu.long_lost = 0;
     q->mtu.flying = 0;
     begin(q, q->limits.datagram_most, q->now);
-}
-
-/* The next size between what passes and what does not. */
-static void go_on(ssb_quic *q) {
-    const uint32_t low = q->congestion.datagram, high = q->mtu.high;
-    q->mtu.tries = 0;
-    q->mtu.probe = low + (high - low + 1) / 2;
-    if (high < low + STEP) {
-        q->mtu.high = q->limits.datagram_most;
-        q->mtu.probe = q->mtu.high;
-        q->mtu.at = high >= q->limits.datagram_most ? SSB_QUIC_NEVER : q->now + RAISE;
-    } else {
-        q->mtu.at = q->now;
-    }
 }
 
 /* NEVER: an ACK has to come first. */

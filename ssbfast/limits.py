@@ -806,7 +806,7 @@ UDP_TRAINS: Final = 16
 DIRECT_SETTLE_RTTS: Final = 3
 """So many round trips after the proofs a path may look for a quiet moment for the engine; then it stays as it is."""
 
-DIRECT_SETTLE_LEAST: Final = 0.1
+DIRECT_SETTLE_LEAST: Final = 0.25
 """And so long at the least, in seconds."""
 
 DIRECT_IDLE_SECONDS: Final = 60.0

@@ -260,6 +260,8 @@ class QuicDriver:
             if handle is not None:
                 handle.cancel()
         self._farewell = self._last_words()
+        if isinstance(self._quic, FastConnection):
+            self._quic.wipe()
         self._repeat_farewell()
         if self._udp is not None and self.handshaken:
             self._udp.linger(limits.DIRECT_FAREWELL_SECONDS)

@@ -237,8 +237,8 @@ class DirectPath:
             self._send(stream, data, end)
 
     def send_datagram(self, data: bytes) -> bool:
-        """Send a datagram of at most `datagram_room` bytes; it may be lost. Return False when the oldest one that
-        waited was dropped for it."""
+        """Send a datagram of at most `datagram_room` bytes; it may be lost. Return False when too many wait: it, or the
+        oldest one, was dropped."""
         self.stream_bytes += len(data)
         self._driver.transmit_soon()
         return self._quic.send_datagram(data)

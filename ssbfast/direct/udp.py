@@ -85,6 +85,7 @@ class UdpSocket:
         self.on_writable: Callable[[], None] | None = None
         self._memory: memoryview | None = None  # for trains
         self._joins = hasattr(socket, "CMSG_SPACE") and sys.platform == "linux"
+        self._joined = False  # it has worked
         self._allowed: Address | None = None  # the last one that `may_send` has let pass
         self._farewell: asyncio.TimerHandle | None = None
         sock.setblocking(False)
@@ -147,7 +148,7 @@ class UdpSocket:
         if self._closed or not (to == self._allowed or self._allow(to)):
             return True
         if len(data) <= segment or not self._joins:
-            return all([self._send_one(data[at : at + segment], to) for at in range(0, len(data), segment)])
+            return self._send_each(data, segment, to)
         try:
             self._sock.sendmsg([data], [(socket.IPPROTO_UDP, _UDP_SEGMENT, _SEGMENT.pack(segment))], 0, to)
         except BlockingIOError:
@@ -155,8 +156,10 @@ class UdpSocket:
             return False
         except OSError as error:
             if error.errno in _NO_JOINING:
-                self._joins = False  # some network cards and old kernels: one by one from now on
-                return self.send_train(data, segment, to)
+                self._joins = self._joined  # some network cards and old kernels: one by one from now on …
+                return self._send_each(data, segment, to)  # … but once it has worked, these are too long for the way
+        else:
+            self._joined = True
         return True
 
     def close(self) -> None:
@@ -195,6 +198,9 @@ class UdpSocket:
                 return False
             self._allowed = to
         return True
+
+    def _send_each(self, data: Buffer, segment: int, to: Address) -> bool:
+        return all([self._send_one(data[at : at + segment], to) for at in range(0, len(data), segment)])
 
     def _send_one(self, data: Buffer, to: Address) -> bool:
         with contextlib.suppress(OSError):  # a full socket, too: what is lost of a train is sent again

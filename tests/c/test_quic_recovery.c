@@ -111,7 +111,9 @@ static void timeouts(void) {
         CHECK(!hear(&w) && look(&w).probes == round);
         ssb_quic_timer(w.q, ++w.now);
         CHECK(hear(&w) && heard(&w, FRAME_STREAM)->offset == 10); /* the oldest once more */
-        CHECK(hear(&w) && !hear(&w) && look(&w).lost == 0);
+        CHECK(hear(&w) && look(&w).lost == 0);
+        CHECK(!hear(&w) || round > 0); /* then datagrams are shorter, and there are more of them */
+        while (hear(&w)) continue;
         last = w.now;
         CHECK(ssb_quic_next(w.q) == last + (pto << (round + 1)));
     }

@@ -379,3 +379,18 @@ async def test_where_the_system_joins_nothing_it_goes_one_by_one(what: str, monk
         ends.target.send_data(data)
         await eventually(lambda: len(ends.there.data) == len(ends.here.data) == len(data))
         assert ends.there.data == ends.here.data == data
+
+
+async def test_an_engine_that_is_over_keeps_no_keys() -> None:
+    async with direct() as ends:
+        ends.caller.send_data(b"x" * 100_000)
+        await eventually(lambda: len(ends.there.data) == 100_000)
+        memory = [ends.caller._quic._engine._memory, ends.target._quic._engine._memory]
+        keys = [ends.caller._quic._generations._send, ends.caller._quic._generations._receive]
+        assert all(keys)
+        text = b"x" * 64
+        assert any(text in bytes(one) for one in memory)
+        ends.caller.close()
+        await eventually(lambda: ends.there.lost)
+        assert not any(text in bytes(one) for one in memory)
+        ends.caller.send_datagram(b"late")
