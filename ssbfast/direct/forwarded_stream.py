@@ -87,11 +87,13 @@ class DirectStream:
         self._owner = owner
         self._carrier = carrier
         self._protocol = protocol
+        self._continued: ContinuedTransport | None = None  # the duplex, while the other end has yet to say where
         self._duplex: WindowedTransport | None = None
         self._unsent = bytearray()
         self._reported = 0  # of `got`, what has been used up
         self._end_due = False
         self._eof_told = False
+        self._closing = False
         self._paused = False
         self._over = False
         self._timer: asyncio.TimerHandle | None = None
@@ -130,6 +132,7 @@ class DirectStream:
 
     def close(self) -> None:
         """Close it in order: the TCP connection has used up everything. Our last bytes may still be under way."""
+        self._closing = True
         self.waiting(0)
         self.write_eof()
         if self._duplex is not None:
@@ -140,8 +143,8 @@ class DirectStream:
         """Cut it and tell the other end."""
         if self._over:
             return
-        if self._duplex is not None:
-            self._duplex.reset(message)
+        if (duplex := self._duplex or self._continued) is not None:
+            duplex.reset(message)
         elif self._carrier is not None and self._carrier.path is not None:
             self._carrier.path.reset_stream(self.carried.stream)
         self._end(None)
@@ -184,7 +187,7 @@ class DirectStream:
 
     def continue_over(self, carrier: DuplexSession, req: int, received: int | None) -> ContinuedTransport:
         """Go on in this duplex. received: how far the other end says that it has come; None: it has yet to say so."""
-        duplex = ContinuedTransport(carrier, req, _DuplexSide(self), self)
+        self._continued = duplex = ContinuedTransport(carrier, req, _DuplexSide(self), self)
         if received is not None:
             duplex.say_received(self.carried.got)
             self.resume(duplex, received)
@@ -202,7 +205,9 @@ class DirectStream:
             self._unsent.clear()
         if self._end_due:
             duplex.write_eof()
-        if was_paused and not self._paused:
+        if self._closing:
+            duplex.close()
+        elif was_paused and not self._paused:
             self._paused = True
             self._resume_protocol()
 
