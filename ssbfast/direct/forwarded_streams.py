@@ -65,7 +65,8 @@ class DirectForwards:
 
         Without one they go in the session, which goes by the same path.
         """
-        return self._carrier is not None and self._peer.path == "direct" and not self._streams.is_full
+        path = None if self._carrier is None else self._carrier.path
+        return path is not None and self._peer.path == "direct" and not self._streams.is_full and path.can_open()
 
     @property
     def is_idle(self) -> bool:

@@ -100,6 +100,13 @@ class Connection(QuicConnection):
         """Bytes received that wait for a gap."""
         return sum(s.receiver.highest_offset - s.receiver.starting_offset() for s in self._streams.values())
 
+    def can_open(self) -> bool:
+        """Return whether the other end allows one more stream now.
+
+        aioquic lets one wait that it does not, but resets it on the wire all the same, which ends the path.
+        """
+        return self._local_next_stream_id_bidi // 4 < self._remote_max_streams_bidi
+
     def is_open(self, stream: int) -> bool:
         """Return whether aioquic still keeps anything of a stream."""
         return stream in self._streams

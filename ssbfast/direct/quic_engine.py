@@ -35,7 +35,6 @@ else:
     HAS_ENGINE = True
 
 _UNIDIRECTIONAL: Final = 2
-_STEP: Final = 4  # between the streams of one kind
 _PACKET: Final = 1 + 4 + 16
 """Bytes of a packet around its frames, without the connection id: first byte, number, tag."""
 _FRAME: Final = 3
@@ -98,9 +97,7 @@ class FastConnection:
         self._events: deque[QuicEvent] = deque()
         self._over: dict[int, tuple[bytearray, bool]] = {}
         self._sending: set[int] = set()
-        self._reserved: deque[int] = deque()  # streams that the other end does not allow yet
-        self._cut: dict[int, int] = {}  # of those, the ones that were reset
-        self._next = connection._local_next_stream_id_bidi
+        self._next: int | None = None  # the stream that is opened next, once the other end allows it
         self._pinged: int | None = None
         self.closed: ConnectionTerminated | None = None
 
@@ -144,18 +141,17 @@ class FastConnection:
 
     # ------------------------------------------------------------ streams
 
-    def get_next_available_stream_id(self) -> int:
-        """Open a stream. Until the other end allows it, what it sends waits here.
+    def can_open(self) -> bool:
+        """Return whether the other end allows one more stream now."""
+        if self._next is None:
+            self._next = self._engine.open()
+        return self._next is not None
 
-        Raises LocalProtocolError for one more than there may ever be.
-        """
-        stream = None if self._reserved else self._engine.open()
-        if stream is None:
-            if len(self._reserved) >= limits.FORWARDS_PER_PEER:
-                raise LocalProtocolError("the other end allows no more streams")
-            stream = self._next
-            self._reserved.append(stream)
-        self._next = stream + _STEP
+    def get_next_available_stream_id(self) -> int:
+        """Open a stream. Raises LocalProtocolError while none `can_open`."""
+        if not self.can_open() or (stream := self._next) is None:
+            raise LocalProtocolError("the other end allows no more streams")
+        self._next = None
         return stream
 
     def send_stream_data(self, stream: int, data: bytes, end_stream: bool = False) -> None:
@@ -165,7 +161,7 @@ class FastConnection:
             if stream & _UNIDIRECTIONAL and not self._engine.is_open(stream):
                 self._engine.open(uni=True)  # the only one that there is: the session's
         waiting = self._over.get(stream)
-        if waiting is None and stream not in self._reserved:
+        if waiting is None:
             taken = self._engine.write(stream, data, end=end_stream)
             if taken == len(data) or not self._engine.is_open(stream):
                 return
@@ -184,8 +180,6 @@ class FastConnection:
 
     def reset_stream(self, stream: int, code: int) -> None:
         self._over.pop(stream, None)
-        if stream in self._reserved:
-            self._cut[stream] = code  # as soon as it is open
         self._engine.reset(stream, code)
 
     def stop_stream(self, stream: int, code: int) -> None:
@@ -196,7 +190,7 @@ class FastConnection:
         self._engine.ping()
 
     def is_open(self, stream: int) -> bool:
-        return stream in self._reserved or self._engine.is_open(stream)
+        return self._engine.is_open(stream)
 
     def widen(self) -> None:
         """Do nothing: the engine gives its whole credit from the beginning."""
@@ -242,8 +236,6 @@ class FastConnection:
         if self._pinged is not None and self.newest != self._pinged:
             self._pinged = None
             self._events.append(events.PingAcknowledged(uid=0))
-        if self._reserved:
-            self._open_reserved()
         while (happening := engine.event()) is not None:
             kind, stream, value = happening
             if kind <= Kind.STOPPED:
@@ -287,16 +279,6 @@ class FastConnection:
     def _read_datagrams(self) -> None:
         while (data := self._engine.take_datagram()) is not None:
             self._events.append(events.DatagramFrameReceived(data=data))
-
-    def _open_reserved(self) -> None:
-        while self._reserved and self._engine.open() is not None:
-            stream = self._reserved.popleft()
-            code = self._cut.pop(stream, None)
-            if code is None:
-                self._go_on(stream)
-            else:
-                self._engine.reset(stream, code)
-                self._engine.stop(stream, code)
 
     def _go_on(self, stream: int) -> None:
         waiting = self._over.pop(stream, None)

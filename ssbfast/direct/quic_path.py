@@ -224,8 +224,17 @@ class DirectPath:
         """Send bytes of the session."""
         self._send(DATA[self.role], data)
 
+    def can_open(self) -> bool:
+        """Return whether `open_stream` may be called now."""
+        return self.is_ready and self._quic.can_open()
+
     def open_stream(self) -> int:
-        """Return the number of a new stream for a forwarded connection; its first bytes tell the other end of it."""
+        """Return the number of a new stream for a forwarded connection; its first bytes tell the other end of it.
+
+        Raises LocalProtocolError while the other end allows none.
+        """
+        if not self.can_open():
+            raise LocalProtocolError("the other end allows no more streams")
         stream: int = self._quic.get_next_available_stream_id()
         self._send(stream, b"")
         return stream

@@ -62,6 +62,7 @@ async def test_data_both_ways_arrive_whole(aioquic: Role) -> None:
 
 async def forward(path: DirectPath, here: RecordingHandler, other: DirectPath, there: RecordingHandler) -> None:
     """Forward three connections from one end to the other: one ends, one is cut here and one there."""
+    await eventually(path.can_open)
     whole, cut, kept = (path.open_stream() for _ in range(3))
     for stream in (whole, cut, kept):
         path.send_stream(stream, b"hello")

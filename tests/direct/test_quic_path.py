@@ -142,6 +142,7 @@ async def test_two_paths_on_one_loop_do_not_know_each_other() -> None:
 
 async def test_forwarded_connections_have_streams_of_their_own_from_either_end() -> None:
     async with direct() as ends:
+        await ends.can_open()
         ours, theirs = ends.caller.open_stream(), ends.target.open_stream()
         assert len({ours, theirs, 0, 2, 3}) == 5
         ends.caller.send_stream(ours, b"from the caller")
@@ -159,6 +160,7 @@ async def test_forwarded_connections_have_streams_of_their_own_from_either_end()
 async def test_more_forwarded_connections_than_may_be_open_follow_one_another() -> None:
     async with direct() as ends:
         for _ in range(limits.FORWARDS_PER_PEER + 50):
+            await ends.can_open()
             stream = ends.caller.open_stream()
             ends.caller.send_stream(stream, b"x", end=True)
             await eventually(lambda stream=stream: stream in ends.there.ended)
@@ -171,6 +173,7 @@ async def test_more_forwarded_connections_than_may_be_open_follow_one_another() 
 
 async def test_a_reset_forwarded_connection_is_told_once_and_harms_no_other() -> None:
     async with direct() as ends:
+        await ends.can_open()
         one, other = ends.caller.open_stream(), ends.caller.open_stream()
         for stream in (one, other):
             ends.caller.send_stream(stream, b"hello")
@@ -189,6 +192,7 @@ async def test_a_reset_forwarded_connection_is_told_once_and_harms_no_other() ->
 
 async def test_unsent_is_what_quic_has_not_sent_once() -> None:
     async with direct() as ends:
+        await ends.can_open()
         stream = ends.caller.open_stream()
         ends.caller.send_data(bytes(100_000))
         ends.caller.send_stream(stream, bytes(50_000))
@@ -388,13 +392,15 @@ async def test_a_close_that_was_lost_is_said_again() -> None:
 
 async def test_what_is_done_with_a_lost_path_does_nothing() -> None:
     async with direct() as ends:
+        await ends.can_open()
         stream = ends.caller.open_stream()
         ends.caller.abort("over")
         ends.caller.send_data(b"x")
         ends.caller.send_records(b"x")
         ends.caller.send_stream(stream, b"x", end=True)
         ends.caller.reset_stream(stream)
-        ends.caller.open_stream()
+        with pytest.raises(LocalProtocolError):
+            ends.caller.open_stream()
         ends.caller.ping()
         ends.caller.allow(("127.0.0.1", 9))
         await ends.lost()

@@ -260,43 +260,28 @@ async def test_a_path_that_is_lost_tells_nothing_of_what_has_come(
 # ---------------------------------------------------------------- streams that the other end does not allow yet
 
 
-async def test_streams_wait_until_the_other_end_allows_them() -> None:
+@pytest.mark.parametrize("says", ["aioquic", "native"])
+async def test_a_stream_is_opened_as_soon_as_the_other_end_allows_it(says: str) -> None:
     """aioquic at the other end allows one, the session's records."""
     async with raw_target() as raw:
         await prove_and(raw)
         await eventually(lambda: raw.here.ready)
         path = raw.caller
-        assert isinstance(path._quic, FastConnection)
-        streams = [path.open_stream() for _ in range(4)]
-        assert streams == [4, 8, 12, 16]
-        for stream in streams:
-            path.send_stream(stream, b"bytes of ")
-            path.send_stream(stream, b"%d" % stream, stream == 8)
-        assert path.unsent == sum(len(b"bytes of %d" % stream) for stream in streams)
-        path.reset_stream(12)
-        path.send_stream(12, b"to nobody")
-        await settle(50)
-        assert not raw.got(4)
-        raw.quic.widen()
-        raw.driver.transmit_soon()
-        await eventually(lambda: raw.got(16))
-        await eventually(lambda: any(isinstance(event, StreamReset) for event in raw.events))
-        assert [raw.got(stream) for stream in (4, 8, 16)] == [b"bytes of 4", b"bytes of 8", b"bytes of 16"]
-        ended = {e.stream_id for e in raw.events if getattr(e, "end_stream", False)}
-        assert ended == {8}
-        assert {event.stream_id for event in raw.events if isinstance(event, StreamReset)} == {12}
-        assert path.unsent == 0 and path.open_stream() == 20
-
-
-async def test_streams_that_wait_are_bounded() -> None:
-    async with raw_target() as raw:
-        await prove_and(raw)
-        await eventually(lambda: raw.here.ready)
-        for _ in range(limits.FORWARDS_PER_PEER):
-            raw.caller.open_stream()
+        assert isinstance(path._quic, FastConnection) is (says == "native")
+        assert not path.can_open()
         with pytest.raises(LocalProtocolError):
-            raw.caller.open_stream()
-        assert raw.caller.is_ready
+            path.open_stream()
+        raw.quic._local_max_streams_bidi.value = 3
+        raw.driver.transmit_soon()
+        await eventually(path.can_open)
+        first, other = path.open_stream(), path.open_stream()
+        assert (first, other, path.can_open()) == (4, 8, False)
+        path.send_stream(other, b"bytes")
+        path.reset_stream(first)
+        await eventually(lambda: raw.got(other) == b"bytes")
+        await eventually(lambda: any(isinstance(event, StreamReset) for event in raw.events))
+        assert {event.stream_id for event in raw.events if isinstance(event, StreamReset)} == {first}
+        assert path.is_ready and path.unsent == 0
 
 
 # ---------------------------------------------------------------- key updates

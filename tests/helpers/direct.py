@@ -161,6 +161,10 @@ class PathPair:
         await eventually(lambda: (self.here.ready and self.there.ready) or bool(self.here.lost or self.there.lost))
         assert not self.here.lost and not self.there.lost, (self.here.lost, self.there.lost)
 
+    async def can_open(self) -> None:
+        """Both ends have heard that they may open streams."""
+        await eventually(lambda: self.caller.can_open() and self.target.can_open())
+
     async def lost(self) -> None:
         await eventually(lambda: bool(self.here.lost and self.there.lost))
 
