@@ -8,6 +8,7 @@ the first that the other end hears of a connection: its first bytes can be lost 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ from ssbfast.direct.carriers import DirectCarrier
 from ssbfast.direct.forwarded_datagrams import ForwardedDatagrams
 from ssbfast.direct.forwarded_stream import DirectStream, head_of, split_head
 from ssbfast.errors import CarrierError, LimitError, MuxRPCError, SessionEndedError, SSBError
+from ssbfast.net.forward.connection import RESET
+from ssbfast.net.forward.window import WindowedTransport
 from ssbfast.wire.direct import signaling
 from ssbfast.wire.direct.carriers.records import Record
 from ssbfast.wire.direct.carriers.streams import CarriedStream, CarriedStreams
@@ -54,6 +57,7 @@ class DirectForwards:
         self._streams = CarriedStreams(role)
         self._lost: tuple[int, CarriedStreams] | None = None  # the last path: epoch and streams
         self._live: dict[Key, DirectStream] = {}
+        self._past: dict[int, tuple[signaling.Continue, bool]] = {}  # ours that are over here; whether in order
         self._received = 0
         self._sent = 0  # by paths that are lost
         self._patience: dict[Key, asyncio.TimerHandle] = {}
@@ -123,9 +127,10 @@ class DirectForwards:
                 continue
             stream.detach()
             if key[1] in ours:
-                self._continue(key, stream)
+                self._continue(stream)
             else:
                 self._await(key, stream)
+        self._tell_past(carrier)
 
     def data(self, carrier: DirectCarrier, number: int, data: bytes) -> None:
         """Take bytes of a QUIC stream. A peer that breaks the rules loses the path."""
@@ -197,11 +202,37 @@ class DirectForwards:
             patience.cancel()
         carrier = self._carrier
         if carrier is not None and carrier.epoch == stream.epoch:
+            self._remember(carrier, stream)
             self._streams.forget(stream.carried.stream, self._loop.time())
         elif self._lost is not None and self._lost[0] == stream.epoch:
             self._lost[1].open.pop(stream.carried.stream, None)
 
     # ------------------------------------------------------------ inside
+
+    def _remember(self, carrier: DirectCarrier, stream: DirectStream) -> None:
+        """Keep one of ours that is over here until it is over at the other end, too."""
+        number = stream.carried.stream
+        if number % 2 == (self._role is Role.TARGET):
+            self._past[number] = self._wish(stream), stream.carried.done
+            if len(self._past) > 2 * limits.FORWARDS_PER_PEER and (path := carrier.path) is not None:
+                self._past = {kept: past for kept, past in self._past.items() if path.is_open(kept)}
+
+    def _tell_past(self, carrier: DirectCarrier) -> None:
+        """Tell the other end of those that are over here: the path may have been lost before it knew."""
+        past, self._past = self._past, {}
+        for number, (wish, in_order) in past.items():
+            if carrier.path is None or not carrier.path.is_open(number):
+                continue
+            with contextlib.suppress(SSBError):  # as in `_continue`; then it finds out by itself
+                duplex = self._peer.open_carried(
+                    signaling.CONTINUE,
+                    lambda req: WindowedTransport(self._peer, req, asyncio.Protocol()),
+                    *wish.as_args(),
+                )
+                if in_order:
+                    duplex.close()
+                else:
+                    duplex.reset(RESET)
 
     def _await(self, key: Key, stream: DirectStream) -> None:
         """Give the other end `CARRIER_SECONDS` to go on, and as long again while the session itself waits for it."""
@@ -260,11 +291,13 @@ class DirectForwards:
             self._peer, lambda side: self._enter(epoch, carrier, carried, side, name), name
         )
 
-    def _continue(self, key: Key, stream: DirectStream) -> None:
-        wish = signaling.Continue(*key, stream.carried.got, stream.service)
+    def _continue(self, stream: DirectStream) -> None:
+        args = self._wish(stream).as_args()
         try:
-            self._peer.open_carried(
-                signaling.CONTINUE, lambda req: stream.continue_over(self._peer, req, None), *wish.as_args()
-            )
+            self._peer.open_carried(signaling.CONTINUE, lambda req: stream.continue_over(self._peer, req, None), *args)
         except SSBError as error:  # too many calls, or the session is just ending
             stream.duplex_lost(error)
+
+    @staticmethod
+    def _wish(stream: DirectStream) -> signaling.Continue:
+        return signaling.Continue(stream.epoch, stream.carried.stream, stream.carried.got, stream.service)

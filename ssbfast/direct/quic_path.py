@@ -239,6 +239,10 @@ class DirectPath:
         self._send(stream, b"")
         return stream
 
+    def is_open(self, stream: int) -> bool:
+        """Return whether QUIC still has anything of a stream to send, or to hear of."""
+        return self._quic.is_open(stream)
+
     def send_stream(self, stream: int, data: bytes, end: bool = False) -> None:
         """Send bytes of a forwarded connection. end: the last ones. To one that is over: dropped."""
         if stream not in self._cut:

@@ -101,6 +101,41 @@ async def test_a_connection_that_is_reset_before_it_goes_on_is_reset_at_the_serv
         await eventually(lambda: not met.listener.traffic().open and not met.server.traffic().open)
 
 
+@pytest.mark.parametrize("engine", ["aioquic", "auto"])
+@pytest.mark.parametrize("how", ["reset", "end"])
+async def test_the_other_end_is_told_of_what_was_over_before_the_path_was_lost(
+    how: str, engine: str, brief: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would wait for that to go on, and a place with it."""
+    monkeypatch.setenv("SSBFAST_DIRECT", engine)
+    async with meeting() as met:
+        await met.path("direct")
+        await met.has_standby()
+        await eventually(lambda: met.peer.forwards and met.peer.forwards.is_up)
+        client, service = await met.dial()
+        await client.send(b"there")
+        assert await service.read(5) == b"there"
+        assert met.peer.forwards is not None and not met.peer.forwards.is_idle
+        if how == "reset":
+            met.silence()
+            client.reset()
+        else:
+            client.finish()
+            assert await service.rest() == b""
+            path: Any = met.negotiation(met.caller)._path
+            monkeypatch.setattr(path.path, "send_records", lambda _data: None)  # the last acknowledgement
+            await service.send(b"back")
+            service.finish()
+            assert await client.rest() == b"back"
+            await client.close()
+        await eventually(lambda: not met.listener.traffic().open)
+        assert met.server.traffic().open == 1 and met.peer.path == "direct"
+        met.silence()
+        await eventually(lambda: not met.server.traffic().open)
+        await met.is_usable()
+        assert met.peer.forwards.is_idle and met.there.forwards is not None and met.there.forwards.is_idle
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["aioquic", "auto"])
 async def test_connections_that_come_and_go_leave_nothing_on_a_path(
