@@ -76,6 +76,8 @@ def doctor(
 ) -> int:
     """Show what your network allows: UDP, the kind of NAT, and which peers you reach directly.
 
+    It also says which engine direct paths have on this machine.
+
     It joins each room without being listed there and asks its reflectors. The report contains your addresses: think
     before you send it to others.
 
@@ -88,8 +90,10 @@ def doctor(
     me = _identity(data)
 
     async def work(printer: Printer) -> int:
+        from ssbfast.client.engine_diagnosis import find_engine
         from ssbfast.client.nat_diagnosis import ask_router, diagnose, find
 
+        engine = await find_engine()
         reflectors = await find(stun)
         events: list[dict[str, Any]] = []
         for room in dict.fromkeys(rooms):
@@ -106,7 +110,7 @@ def doctor(
                 v4, v6 = await diagnose(reflectors, loopback=is_here)
             else:
                 (v4, v6), router = await asyncio.gather(diagnose(reflectors), ask_router())
-        events += _findings(v4, v6, router)
+        events += [*_findings(v4, v6, router), {"event": "engine", **engine.as_json()}]
         await printer.report(events, _words)
         return 0
 
@@ -167,6 +171,20 @@ def _router_words(protocol: str | None, address: str | None) -> str:
     return f"Your router maps ports ({name}) at {address}: peers can reach you there whatever the kind of its NAT"
 
 
+def _engine_words(event: Event) -> str:
+    if event["engine"] is None:
+        return f"No direct paths on this machine: {event['reason']}"
+    if event["engine"] == "aioquic":
+        return f"Direct paths are slow on this machine, by aioquic alone: {event['reason']}"
+    line = f"Direct paths go by the native engine ({event['kernel']})"
+    told = [
+        f"{name} {'works' if works else 'is not to be had'}"
+        for name, works in (("UDP_SEGMENT", event["segment"]), ("UDP_GRO", event["gro"]))
+        if works is not None
+    ]
+    return "\n  ".join([line, f"many datagrams in one call: {', '.join(told)}"] if told else [line])
+
+
 def _words(event: Event) -> str:
     match event:
         case {"event": "room", "portal": portal, "reflectors": reflectors}:
@@ -178,6 +196,8 @@ def _words(event: Event) -> str:
             return _router_words(protocol, address)
         case {"event": "outlook", "other": other, "works": works}:
             return f"A peer {_OTHERS[other]}: {_WORKS[works]}"
+        case {"event": "engine"}:
+            return _engine_words(event)
     lines = [f"IPv{event['family']}: {_NATS[event['nat']]} ({event['answered']} of {event['asked']} answered)"]
     if event["keeps_port"] is not None and event["nat"] != "none":
         lines.append(f"  your port is {'kept' if event['keeps_port'] else 'changed'}")

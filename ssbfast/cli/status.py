@@ -44,7 +44,8 @@ def status(watch: bool, data: Path, as_json: bool) -> None:
     """Show what runs here: each process, its rooms, and its sessions with peers.
 
     A session is direct, or goes through a room. It is shown with its round trip, bytes and bytes a second, connections,
-    and why it is not direct. `ssbfast path` changes its path.
+    and why it is not direct, or the longest datagrams, losses and engine of the direct path. `ssbfast path` changes its
+    path.
 
     \b
     Examples:
@@ -151,6 +152,7 @@ def _session(told: dict[str, Any], hosts: dict[str, str], now: float, width: int
     ]
     if told["portal"] is not None:
         items.append(f"via {hosts.get(told['portal']) or FeedId.parse(told['portal']).short}")
+    items += _figures(told.get("direct"))
     name = told["nickname"] or FeedId.parse(told["peer"]).short
     first = f"{_INDENT}{name:<{_NAME}}  "
     lines = _wrapped(width, first, items)
@@ -163,6 +165,15 @@ def _session(told: dict[str, Any], hosts: dict[str, str], now: float, width: int
         other = "direct path" if told["faster"] == "direct" else "tunnel"
         lines += _wrapped(width, rest, [f"the {other} would be faster: {_milliseconds(rtts[told['faster']])}"])
     return lines
+
+
+def _figures(direct: dict[str, Any] | None) -> list[str]:
+    """Return what a direct path tells of itself; `direct` is missing where an older version runs."""
+    if direct is None:
+        return []
+    packets, lost = direct["packets"], direct["lost"]
+    loss = [f"loss {100 * lost / packets:.1f} %"] if packets and lost is not None else []
+    return [f"mtu {direct['mtu']}", *loss, f"{direct['engine']} engine"]
 
 
 def _ago(since: float, now: float) -> str:

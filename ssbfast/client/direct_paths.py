@@ -20,6 +20,7 @@ from ssbfast.direct.forwarded_streams import DirectForwards
 from ssbfast.direct.interfaces import host_addresses
 from ssbfast.direct.negotiation import Negotiation
 from ssbfast.direct.options import Direct, Negotiator, PathNews, PreferredPath
+from ssbfast.direct.path_figures import PathFigures
 from ssbfast.direct.standby_tunnel import StandbyTunnel
 from ssbfast.errors import (
     DeadlineError,
@@ -173,6 +174,11 @@ class DirectPaths:
         negotiation = self._by_peer.get(peer)
         if negotiation is not None:
             negotiation.measure()
+
+    def figures(self, peer: Peer) -> PathFigures | None:
+        """Return the figures of a session's direct path, if it has one."""
+        negotiation = self._by_peer.get(peer)
+        return None if negotiation is None else negotiation.figures
 
     def why_not(self, peer: Peer) -> str | None:
         """Return why a session is not on a direct path; None when it is."""

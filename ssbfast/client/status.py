@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from ssbfast import limits
 from ssbfast.direct.options import PreferredPath
+from ssbfast.direct.path_figures import PathFigures
 from ssbfast.ids import FeedId
 from ssbfast.net.peer import Path, Peer
 from ssbfast.net.ping import measure
@@ -72,6 +73,7 @@ class SessionStatus:
         connections: Connections that it carries now.
         reason: Why it is not direct; None when it is.
         is_waiting: True while nothing carries it: the peer is silent, asleep for example.
+        figures: Those of its direct path; None without one.
     """
 
     peer: FeedId
@@ -88,6 +90,7 @@ class SessionStatus:
     connections: int
     reason: str | None
     is_waiting: bool = False
+    figures: PathFigures | None = None
 
     @property
     def round_trip(self) -> float | None:
@@ -120,6 +123,7 @@ class SessionStatus:
             "connections": self.connections,
             "reason": self.reason,
             "waiting": self.is_waiting,
+            "direct": None if self.figures is None else self.figures.as_json(),
         }
 
 
@@ -238,6 +242,7 @@ class StatusTaker:
             connections=peer.connections,
             reason=_NO_PATHS if paths is None else paths.why_not(peer),
             is_waiting=paths is not None and paths.is_waiting(peer),
+            figures=None if paths is None else paths.figures(peer),
         )
 
 

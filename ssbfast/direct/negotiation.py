@@ -27,6 +27,7 @@ from ssbfast.direct.carrier_transport import CarrierTransport
 from ssbfast.direct.carriers import DirectCarrier
 from ssbfast.direct.gathering import NextAttempt
 from ssbfast.direct.options import NOT_TOLD, Direct, NegotiationHost, PathNews, PreferredPath
+from ssbfast.direct.path_figures import PathFigures
 from ssbfast.errors import RefusedError, SSBError
 from ssbfast.net.tunnel_transport import TunnelTransport
 from ssbfast.wire.direct import signaling
@@ -227,6 +228,12 @@ class Negotiation:
         if rtt is not None:
             self._peer.round_trips["direct"] = rtt
         return rtt
+
+    @property
+    def figures(self) -> PathFigures | None:
+        """Figures of the direct path in use; None when there is none."""
+        carrier = self.direct
+        return None if carrier is None or carrier.path is None else carrier.path.figures
 
     def stream_record(self, carrier: int, record: Record) -> None:
         if self._path is not None and self._path.number == carrier:

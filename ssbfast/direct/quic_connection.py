@@ -14,6 +14,7 @@ from typing import Final
 
 from ssbfast import limits
 from ssbfast.direct import certificates
+from ssbfast.direct.path_figures import PathFigures
 from ssbfast.errors import DirectUnavailableError
 from ssbfast.net.logs import silence
 
@@ -94,6 +95,11 @@ class Connection(QuicConnection):
     def rtt(self) -> float | None:
         """Smoothed round trip in seconds."""
         return self._loss._rtt_smoothed if self._loss._rtt_initialized else None
+
+    @property
+    def figures(self) -> PathFigures:
+        """What it counts; aioquic does not count what is lost."""
+        return PathFigures("aioquic", self._max_datagram_size, self._packet_number)
 
     @property
     def held(self) -> int:

@@ -16,6 +16,7 @@ from typing import Final
 
 from ssbfast import limits
 from ssbfast.direct.engine_choice import engine_choice
+from ssbfast.direct.path_figures import PathFigures
 from ssbfast.direct.quic_connection import Connection
 from ssbfast.direct.udp import Address
 from ssbfast.errors import DirectUnavailableError, LocalProtocolError
@@ -29,7 +30,7 @@ except ImportError as error:
 try:
     from ssbfast.direct.quic_handover import Generations, is_fit, is_quiet, leave, take_over
     from ssbfast.native.quic import NEVER, By, Engine, Kind, Limits
-except ImportError:
+except (ImportError, DirectUnavailableError):  # no core, or an aioquic that it does not know
     HAS_ENGINE = False
 else:
     HAS_ENGINE = True
@@ -206,6 +207,12 @@ class FastConnection:
     def rtt(self) -> float | None:
         """Smoothed round trip in seconds."""
         return self._engine.rtt / 1_000_000 or None
+
+    @property
+    def figures(self) -> PathFigures:
+        """What it counts, since the engine goes on."""
+        found = self._engine.figures()
+        return PathFigures("native", self._engine.mtu, found["sent"], found["lost"])
 
     @property
     def unsent(self) -> int:

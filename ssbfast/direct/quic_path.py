@@ -27,6 +27,7 @@ from typing import Final, Protocol
 from ssbfast import limits
 from ssbfast.direct.certificates import Credentials
 from ssbfast.direct.engine_choice import engine_choice
+from ssbfast.direct.path_figures import PathFigures
 from ssbfast.direct.quic_connection import ALPN, Connection, caller_connection, target_connection
 from ssbfast.direct.quic_driver import ABORTED, QuicDriver
 from ssbfast.direct.quic_engine import FastConnection, may_take_over
@@ -169,6 +170,11 @@ class DirectPath:
     def rtt(self) -> float | None:
         """Smoothed round trip in seconds, once there is one."""
         return self._quic.rtt
+
+    @property
+    def figures(self) -> PathFigures:
+        """What it counts, and the engine that does."""
+        return self._quic.figures
 
     @property
     def unsent(self) -> int:

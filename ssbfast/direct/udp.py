@@ -121,6 +121,11 @@ class UdpSocket:
     def is_closed(self) -> bool:
         return self._closed
 
+    @property
+    def joins_trains(self) -> bool:
+        """True while trains are given to the system whole."""
+        return self._joins
+
     def send(self, data: bytes, to: Address) -> bool:
         """Send one datagram; return False when it was lost right here."""
         if self._closed or not (to == self._allowed or self._allow(to)):

@@ -13,7 +13,7 @@ import pytest
 from aioice import stun
 
 from ssbfast import limits
-from ssbfast.cli.doctor import _words
+from ssbfast.cli.doctor import _engine_words, _words
 from ssbfast.client.nat_diagnosis import OTHERS, Nat, Works, _hairpin, classify, diagnose, find, outlook
 from ssbfast.direct.udp import UdpSocket
 from ssbfast.errors import BadInputError
@@ -175,7 +175,10 @@ def test_on_one_machine_there_is_no_nat(place: RoomProcesses) -> None:
     assert {"event": "candidate", "kind": "public", "address": "127.0.0.1"} in told
     assert {"event": "outlook", "other": "symmetric", "works": "direct"} in told
     assert [event["other"] for event in told if event["event"] == "outlook"] == [*OTHERS, "lan", "ipv6"]
+    (engine,) = (event for event in told if event["event"] == "engine")
+    assert set(engine) == {"event", "engine", "reason", "kernel", "segment", "gro"}
     text = run(*doctor(place)).stdout
+    assert text.endswith(_engine_words(engine) + "\n")
     assert "on this very machine" in text and "no NAT" in text and "A peer behind a symmetric NAT: direct\n" in text
     assert not place.path("c").exists()  # it makes no identity
 

@@ -18,6 +18,7 @@ from ssbfast.cli.status import page
 from ssbfast.client import control_socket
 from ssbfast.client.control_socket import ControlSocket
 from ssbfast.client.identity_lock import IdentityLock
+from ssbfast.direct.path_figures import EngineName, PathFigures
 from ssbfast.store.peer_store import Store
 from tests.helpers.commands import assert_unusable, events, failed, run_here, succeed
 from tests.helpers.meeting import MeetingClients, meeting
@@ -73,9 +74,11 @@ async def test_a_session_with_its_nickname(met: MeetingClients, tmp_path: Path) 
     assert re.fullmatch(r"  room  127\.0\.0\.1  joined \d.* ago", room)
     assert re.match(r"  home        direct [\d.]+ ms  down .*  up .*", session)
     assert "via 127.0.0.1" in session + more
+    assert re.search(r"  mtu \d{4}  (loss \d\.\d %  native|aioquic) engine\n", text)
     (event,) = await asyncio.to_thread(events, "status", "--data", str(tmp_path))
     (process,) = event["processes"]
     (one,) = process["sessions"]
+    assert set(one["direct"]) == {"engine", "mtu", "packets", "lost"}
     assert one["nickname"] == "home" and one["path"] == "direct" and one["peer"] == str(met.target.me.id)
 
 
@@ -141,6 +144,10 @@ def test_paths_where_nothing_runs_and_of_nobody(tmp_path: Path) -> None:
     assert run_here("path", str(feed(1)), "sideways", *data).returncode == 2
 
 
+def direct(engine: EngineName, mtu: int = 1400, packets: int = 7, lost: int | None = None) -> dict[str, Any]:
+    return PathFigures(engine, mtu, packets, lost).as_json()
+
+
 def test_a_page_has_eighty_columns_and_nothing_that_a_terminal_obeys() -> None:
     session: dict[str, Any] = {
         "peer": str(feed(1)),
@@ -172,7 +179,9 @@ def test_a_page_has_eighty_columns_and_nothing_that_a_terminal_obeys() -> None:
         "sessions": [
             session,
             {**session, "path": "direct", "reason": None, "nickname": None, "faster": "direct"},
-            {**session, "path": "direct", "reason": None, "faster": None, "waiting": True},
+            {**session, "path": "direct", "reason": None, "faster": None, "waiting": True, "direct": direct("aioquic")},
+            {**session, "path": "direct", "direct": direct("native", 1472, 2_000_000, 1_999_999)},
+            {**session, "path": "direct", "direct": direct("native", 1200, 4096, 3)},
         ],
     }
     found = {"processes": [process, {"problem": "it does not answer"}]}
@@ -190,10 +199,13 @@ def test_a_page_has_eighty_columns_and_nothing_that_a_terminal_obeys() -> None:
         "room.example joined",
         "as a guest: no peer reaches you there",
         "service-19",
+        "mtu 1400 aioquic engine",
+        "mtu 1472 loss 100.0 % native engine",
+        "mtu 1200 loss 0.1 % native engine",
         "a process here: it does not answer",
     ):
         assert words in text, (words, text)
-    assert text.count("would be faster") == 1 and text.count("direct 3.2 ms") == 1
+    assert text.count("would be faster") == 1 and text.count("direct 3.2 ms") == 3
 
 
 @pytest.mark.slow

@@ -52,6 +52,7 @@ async def test_a_session_in_its_tunnel_and_on_a_direct_path() -> None:
             assert found.id == client.me.id and one.peer == other.me.id and one.portal == room.id == met.at.id
             assert (one.path, one.reason, one.connections) == ("direct", None, 1)
             assert one.round_trip is not None and 0 < one.round_trip < 60
+            assert one.figures is not None and one.figures.mtu >= 1200
             moved = one.sent if client is met.caller else one.received
             assert 2 * MiB <= moved < 3 * MiB
             assert one.since is not None and room.since is not None and room.reason is None
@@ -61,6 +62,7 @@ async def test_a_session_in_its_tunnel_and_on_a_direct_path() -> None:
         await eventually(lambda: met.there.path == "tunnel")
         (one,) = (await met.caller.status()).sessions
         assert one.path == "tunnel" and one.preferred is PreferredPath.TUNNEL and one.round_trip is not None
+        assert one.figures is None
         assert one.reason == "the room's tunnel was chosen" and one.connections == 1 and one.sent >= 2 * MiB
 
 

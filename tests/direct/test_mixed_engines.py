@@ -12,6 +12,7 @@ import pytest
 if sys.version_info < (3, 11):
     pytest.skip("aioquic needs Python 3.11: there are no direct paths", allow_module_level=True)
 
+from ssbfast import limits
 from ssbfast.direct import quic_engine
 from ssbfast.direct.quic_connection import Connection
 from ssbfast.direct.quic_engine import FastConnection
@@ -58,6 +59,13 @@ async def test_data_both_ways_arrive_whole(aioquic: Role) -> None:
         ends.caller.send_records(b"first")
         await (await pour_both_ways(ends))
         assert ends.there.records == b"first"
+        figures = {path.role: path.figures for path in (ends.caller, ends.target)}
+        for role, found in figures.items():
+            assert SIZE // found.mtu <= found.packets and 1200 <= found.mtu <= limits.QUIC_DATAGRAM_IPV4
+            assert found.engine == ("aioquic" if role is aioquic else "native")
+        assert figures[aioquic].lost is None
+        lost = figures[aioquic.other].lost
+        assert lost is not None and 0 <= lost < figures[aioquic.other].packets
 
 
 async def forward(path: DirectPath, here: RecordingHandler, other: DirectPath, there: RecordingHandler) -> None:
