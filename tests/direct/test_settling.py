@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import random
 import sys
 from collections.abc import Iterator
@@ -85,6 +86,21 @@ async def test_a_choice_that_nobody_knows_is_an_error(monkeypatch: pytest.Monkey
         engine_choice()
     monkeypatch.delenv("SSBFAST_DIRECT")
     assert engine_choice() == "auto"
+
+
+@pytest.mark.parametrize(
+    "gone", ["aioquic.tls.cipher_suite_hash", "aioquic.quic.recovery.QuicPacketRecovery.congestion_window"]
+)
+def test_an_aioquic_that_the_engine_does_not_know_is_gone_on_with_alone(
+    gone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(gone)
+    monkeypatch.delitem(sys.modules, "ssbfast.direct.quic_handover")
+    spec = importlib.util.spec_from_file_location("another_engine", quic_engine.__file__)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.HAS_ENGINE is False
 
 
 @pytest.mark.parametrize("says", ["auto", "native"])
