@@ -99,6 +99,7 @@ class FastConnection:
         self._over: dict[int, tuple[bytearray, bool]] = {}
         self._sending: set[int] = set()
         self._next: int | None = None  # the stream that is opened next, once the other end allows it
+        self._left: frozenset[int] = frozenset()  # streams that were open when all was wiped
         self._pinged: int | None = None
         self.closed: ConnectionTerminated | None = None
 
@@ -137,7 +138,8 @@ class FastConnection:
         self._engine.close(error_code)
 
     def wipe(self) -> None:
-        """Forget keys and texts."""
+        """Forget keys and texts. What was open stays known."""
+        self._left = frozenset(stream for stream in self._sending if self._engine.is_open(stream))
         self._engine.wipe()
 
     # ------------------------------------------------------------ streams
@@ -191,7 +193,7 @@ class FastConnection:
         self._engine.ping()
 
     def is_open(self, stream: int) -> bool:
-        return self._engine.is_open(stream)
+        return stream in self._left or self._engine.is_open(stream)
 
     def widen(self) -> None:
         """Do nothing: the engine gives its whole credit from the beginning."""

@@ -40,7 +40,7 @@ CHECKED: Final = {
         "_remote_max_streams_uni _retire_connection_ids _spaces _streams _version"
     ),
     CryptoContext: "cipher_suite key_phase secret version",
-    QuicPacketRecovery: "_rtt_initialized _rtt_min _rtt_smoothed _rtt_variance congestion_window max_ack_delay",
+    QuicPacketRecovery: "_rtt_initialized _rtt_min congestion_window max_ack_delay",
     QuicPacketSpace: "ack_at ack_eliciting_in_flight ack_queue discarded largest_received_packet",
     QuicStream: "max_stream_data_local max_stream_data_local_sent max_stream_data_remote receiver sender",
 }
@@ -207,15 +207,16 @@ def _times(connection: QuicConnection) -> dict[str, int]:
     loss, idle = connection._loss, connection._configuration.idle_timeout
     if connection._remote_max_idle_timeout:
         idle = min(idle, connection._remote_max_idle_timeout)
-    known = loss._rtt_initialized
+    # The least round trip, as after a first sample: the others have waited for the handshake's cryptography.
+    rtt = max(_microseconds(loss._rtt_min), 1) if loss._rtt_initialized else 0
     return {
         "delay_exponent": connection._remote_ack_delay_exponent,
         "delay_max": _microseconds(loss.max_ack_delay),
         "own_delay_max": ACK_DELAY,
         "idle": _microseconds(idle),
-        "rtt": max(_microseconds(loss._rtt_smoothed), 1) if known else 0,
-        "rtt_variance": _microseconds(loss._rtt_variance) if known else 0,
-        "rtt_least": _microseconds(loss._rtt_min) if known else 0,
+        "rtt": rtt,
+        "rtt_variance": rtt // 2,
+        "rtt_least": rtt,
         "congestion_window": loss.congestion_window,
     }
 

@@ -26,13 +26,22 @@ from tests.helpers.meeting import MeetingClients, meeting
 from tests.helpers.rawpeer import eventually
 from tests.helpers.udp import UdpEnd, udp_program, udp_service
 
-ROOM = limits.DIRECT_DATAGRAM - 8 - 3 - 16 - 3
+ROOMS = {
+    "aioquic": limits.DIRECT_DATAGRAM - 8 - 3 - 16 - 3,
+    "native": limits.QUIC_DATAGRAM_IPV4 - 8 - 5 - 16 - 3,
+}
+"""Bytes of the longest datagram that a packet takes, for each of what moves a path's bytes."""
 
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "UPGRADE_SECONDS", 0.5)
     monkeypatch.setattr(limits, "DIRECT_FAREWELL_SECONDS", 0.1)
+
+
+@pytest.fixture
+def by_aioquic(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSBFAST_DIRECT", "aioquic")
 
 
 class Flows:
@@ -87,22 +96,29 @@ async def flows(*, echoes: bool = True) -> AsyncIterator[Flows]:
         yield made
 
 
-async def test_datagrams_go_by_quic_and_those_that_do_not_fit_by_the_session() -> None:
+@pytest.mark.parametrize(("engine", "room"), ROOMS.items())
+async def test_datagrams_go_by_quic_and_those_that_do_not_fit_by_the_session(
+    engine: str, room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSBFAST_DIRECT", engine)
     async with flows() as at:
         await at.known()
-        short = [b"", b"x", bytes(100), bytes(1300), bytes(ROOM - 1)]
+        for client in (at.met.caller, at.met.target):
+            path: Any = at.met.negotiation(client)._path
+            await eventually(lambda path=path: path.path.datagram_room == room)
+        short = [b"", b"x", bytes(100), bytes(1300), bytes(room - 1)]
         for datagram in short:
             await at.echo(datagram)
         there = sum(map(len, short))
         back = there + len(b"the first")  # it came back by the path
         assert at.by_quic() == (back, there)
         before = at.met.peer.moved
-        for datagram in (bytes(ROOM), bytes(1472), bytes(9000), bytes(limits.DATAGRAM)):
+        for datagram in (bytes(room), bytes(1472), bytes(9000), bytes(limits.DATAGRAM)):
             await at.echo(datagram)
         assert at.by_quic() == (back, there)
         await at.echo(bytes(1000))
         moved = [late - early for late, early in zip(at.met.peer.moved, before, strict=True)]
-        assert min(moved) > ROOM + 1472 + 9000 + limits.DATAGRAM + 1000, "status counts both"
+        assert min(moved) > room + 1472 + 9000 + limits.DATAGRAM + 1000, "status counts both"
         assert at.listener.open == at.services._flows.open == 1 and not at.told
 
 
@@ -174,6 +190,7 @@ async def _flows_of(listener: DatagramListener) -> list[Any]:
     return list(listener._flows)
 
 
+@pytest.mark.usefixtures("by_aioquic")
 async def test_when_more_come_than_the_path_takes_the_oldest_are_dropped_and_told() -> None:
     async with flows(echoes=False) as at:
         at.program.send(b"the first")
@@ -204,6 +221,23 @@ async def test_datagrams_for_no_flow_reach_no_service() -> None:
         assert not there._flows and at.met.peer.path == "direct"
 
 
+async def test_the_engine_s_path_stays_when_it_becomes_too_narrow_for_datagrams(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They are lost until the engine takes shorter ones; then the long ones go in the session."""
+    monkeypatch.setenv("SSBFAST_DIRECT", "native")
+    async with flows() as at:
+        await at.known()
+        at.met.net.longest = 1250
+        long = bytes(1300)
+        while at.program.got.empty():
+            at.program.send(long)
+            await asyncio.sleep(0.005)
+        assert await at.program.read() == long
+        assert at.met.paths(at.met.caller) == ["direct"]
+
+
+@pytest.mark.usefixtures("by_aioquic")
 async def test_a_path_that_becomes_too_narrow_for_datagrams_is_given_up() -> None:
     """Short ones pass, and UDP does not repeat: else the long ones would vanish for ever."""
     async with flows() as at:
