@@ -101,8 +101,8 @@ class DirectPath:
         self._pinging = False
         self.stream_bytes = 0
         """Bytes that forwarded connections and datagrams have sent."""
-        self._started = self._proven = self._ready = False
-        self._early: list[Callable[[], None]] = []  # what came behind the proof, before we are ready
+        self._started = self._proven = self._ready = self._settled = False
+        self._early: list[Callable[[], None]] = []  # what came behind the proof, before it is settled what reads it
         self._deadline: asyncio.TimerHandle | None = None
 
     @classmethod
@@ -165,6 +165,11 @@ class DirectPath:
     def is_ready(self) -> bool:
         """True when both proofs have passed, and it is not lost."""
         return self._ready and not self._driver.ended
+
+    @property
+    def is_settled(self) -> bool:
+        """True when it is ready, and goes on with what it will stay with."""
+        return self._settled and self.is_ready
 
     @property
     def rtt(self) -> float | None:
@@ -291,6 +296,8 @@ class DirectPath:
     def quic_ended(self, code: int, reason: str) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
+        if self._ready and not self._settled:
+            self._loop.call_soon(self._deliver_early)
         self._loop.call_soon(self._handler.path_lost, self, self._ready and code == 0, reason)
 
     def quic_settled(self, quic: Connection | FastConnection) -> None:
@@ -298,7 +305,12 @@ class DirectPath:
             self.abort("the engine could not take it over")
             return
         self._quic = quic
-        self._become_ready()
+        quic.widen()
+        if not self._ready:
+            self._settled = True
+            self._become_ready()
+        if not self._driver.ended:
+            self._deliver_early()
 
     def quic_events(self) -> None:
         quic, handler = self._quic, self._handler
@@ -344,7 +356,7 @@ class DirectPath:
             self._reset_came(event.stream_id)
 
     def _deliver(self, stream: int, data: bytes, end: bool) -> None:
-        if self._proven and not self._ready:
+        if self._proven and not self._settled:
             self._early.append(partial(self._deliver, stream, data, end))
         elif stream == RECORDS and not end:
             self._records(data)
@@ -373,13 +385,18 @@ class DirectPath:
             self._deliver(RECORDS, rest, False)
 
     def _settle(self) -> None:
-        """Both proofs have passed, or ours is about to: let the engine go on, if it can."""
+        """Both proofs have passed, or ours is about to: let the engine go on, if it can.
+
+        The target is ready at once, as the caller takes it for ready, whatever becomes of the path: it sends nothing
+        by itself. The caller, which begins, is ready behind this.
+        """
         self._proven = True
         self._proof.clear()
         if self._deadline is not None:
             self._deadline.cancel()
         if self.role is Role.TARGET:
             self._write(RECORDS, self._keys.proof(self._certificate))
+            self._become_ready()
         if isinstance(self._quic, Connection) and may_take_over(self._quic):
             rtt = self._quic.rtt or 0.0
             self._driver.settle(max(limits.DIRECT_SETTLE_RTTS * rtt, limits.DIRECT_SETTLE_LEAST))
@@ -388,15 +405,16 @@ class DirectPath:
 
     def _become_ready(self) -> None:
         self._ready = True
-        self._quic.widen()
         self._handler.path_ready(self)
+
+    def _deliver_early(self) -> None:
+        self._settled = True
         early, self._early = self._early, []
         for act in early:
-            if not self._driver.ended:
-                act()
+            act()
 
     def _reset_came(self, stream: int) -> None:
-        if self._proven and not self._ready:
+        if self._proven and not self._settled:
             self._early.append(partial(self._reset_came, stream))
         elif not self._ready or stream == RECORDS or stream & _UNIDIRECTIONAL:
             self.abort("a stream that has to stay was reset")

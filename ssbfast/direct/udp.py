@@ -251,14 +251,17 @@ class UdpSocket:
                 continue
             segment = next((_GRO.unpack(value)[0] for _, kind, value in ancillary if kind == _UDP_GRO), n)
             address = (source[0], source[1])
-            if segment > _SPLIT and memory[0] & 0x40 and self.quic is not None:
-                was_quic = True
-                self.quic.train(memory[:n], segment, address)
-                continue
-            for at in range(0, n, segment):  # short ones of several kinds may have been joined
-                was_quic |= self._dispatch(bytes(memory[at : min(at + segment, n)]), address)
+            was_quic |= self._dispatch_train(memory[:n], segment, address)
         if was_quic and self.quic is not None:
             self.quic.batch_done()
+
+    def _dispatch_train(self, data: memoryview, segment: int, source: Address) -> bool:
+        """Dispatch datagrams of one address; return whether some were for QUIC."""
+        if segment > _SPLIT and data[0] & 0x40 and self.quic is not None:
+            self.quic.train(data, segment, source)
+            return True
+        # Short ones of several kinds may have been joined.
+        return any([self._dispatch(bytes(data[at : at + segment]), source) for at in range(0, len(data), segment)])
 
     def _dispatch(self, data: bytes, source: Address) -> bool:
         """Dispatch a datagram; return whether it was for QUIC."""

@@ -158,7 +158,8 @@ class PathPair:
         self.target.start(self.sockets[1], within=within)
 
     async def ready(self) -> None:
-        await eventually(lambda: (self.here.ready and self.there.ready) or bool(self.here.lost or self.there.lost))
+        both = (self.caller, self.target)
+        await eventually(lambda: all(path.is_settled for path in both) or bool(self.here.lost or self.there.lost))
         assert not self.here.lost and not self.there.lost, (self.here.lost, self.there.lost)
 
     async def can_open(self) -> None:

@@ -115,7 +115,7 @@ MUTANTS = (
     Mutant(
         "beyond the window",
         "quic_recovery.c",
-        "return q->congestion.in_flight + q->limits.datagram <= q->congestion.window;",
+        "return q->congestion.in_flight + q->congestion.datagram <= q->congestion.window;",
         "return 1;",
     ),
     Mutant("idle for ever", "quic_engine.c", "if (q->now >= idle_at(q)) {", "if (0) {"),

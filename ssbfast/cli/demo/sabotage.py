@@ -41,4 +41,6 @@ def drop_datagrams() -> None:
     """Drop every datagram of this process from now on, and report no error: as behind a firewall that has begun
     to drop UDP. Sockets stay open, so not even an ICMP error betrays it."""
     mock.patch.object(UdpSocket, "send", lambda _udp, _data, _to: True).start()
+    mock.patch.object(UdpSocket, "send_train", lambda _udp, _data, _segment, _to: True).start()
+    mock.patch.object(UdpSocket, "_dispatch_train", lambda _udp, _data, _segment, _source: False).start()
     mock.patch.object(UdpSocket, "_dispatch", lambda _udp, _data, _source: False).start()
