@@ -118,7 +118,7 @@ def closing(child: Child) -> Iterator[Child]:
 
 
 class Answers:
-    """What has come back."""
+    """Answers that have come back."""
 
     def __init__(self, sock: socket.socket, size: int) -> None:
         self._sock = sock

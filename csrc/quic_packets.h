@@ -42,8 +42,8 @@ void ssbi_quic_seal(const ssbi_quic_keys *k, const ssbi_quic_packet *packets, si
  * header. */
 void ssbi_quic_unmask(const ssbi_quic_keys *k, ssbi_quic_packet *packets, size_t count, size_t number_at);
 
-/* Open unmasked packets whose n is at least head_n + 16, and whose number is set and number are set: `good` says which are authentic. Their text is plain then,
- * where it lay; a packet that is not good stays as it was, for other keys to try. */
+/* Open unmasked packets whose n is at least head_n + 16, and whose number is set: `good` says which are authentic. Their
+ * text is plain then, where it lay; a packet that is not good stays as it was, for other keys to try. */
 void ssbi_quic_open(const ssbi_quic_keys *k, ssbi_quic_packet *packets, size_t count);
 
 #endif

@@ -28,7 +28,7 @@ from ssbfast.cli.bench.runner import cpu_model
 
 DATAGRAM: Final = 1400
 DIRECT: Final = {"today": "aioquic", "direct path": "auto"}
-"""What SSBFAST_DIRECT is for the direct path of `bench_direct.py`."""
+"""Values of SSBFAST_DIRECT for the direct path of `bench_direct.py`."""
 OURS: Final = "ssbfast, GSO"
 COMPARED: Final = {
     OURS: ("aioquic", "today", "quic-go, GSO", "quic-go, AES, GSO", "quinn, GSO", "quinn, AES, GSO"),
@@ -39,7 +39,7 @@ COMPARED: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one transfer took: ns of CPU a byte of receiver and sender, MB/s."""
+    """Costs of one transfer: ns of CPU a byte of receiver and sender, MB/s."""
 
     receiver: float
     sender: float
@@ -58,7 +58,7 @@ class Pair:
 
     @property
     def about(self) -> str:
-        """What it is to be compared by."""
+        """Return what it is to be compared by."""
         return f"{self.suite}, {DATAGRAM} B{', GSO' if self.gso else ''}"
 
     def run(self, part: float) -> Cost:

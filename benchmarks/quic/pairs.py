@@ -18,7 +18,7 @@ from ssbfast.direct import certificates
 from ssbfast.direct.certificates import Credentials
 
 OTHER: Final = {"send": "receive", "receive": "send", "ask": "echo", "echo": "ask"}
-"""What the other end does."""
+"""Job of the other end, for each job."""
 PATIENCE: Final = 120.0
 
 
@@ -28,7 +28,7 @@ class TransferError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one end says at its end: see `peer.py`. is_right: it got the payload, or none if it was to get none."""
+    """Last words of one end: see `peer.py`. is_right: it got the payload, or none if it was to get none."""
 
     peer: str
     job: str

@@ -1,4 +1,4 @@
-"""What all peers of QUIC have in common, and the part of it that those in Python share.
+"""Arguments and answers of all peers of QUIC, and the part of them that those in Python share.
 
     PEER serve|dial send|receive|ask|echo [-address HOST:PORT] [-certificate PEM] [-key PEM] [-alpn NAME] [-bytes N]
         [-datagram N] [-suite aes128|chacha20] [-gso on|off] [-updates N]

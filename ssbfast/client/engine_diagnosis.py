@@ -77,7 +77,7 @@ def _has_core() -> bool:
 
 
 class _Arrivals:
-    """What comes of a train: the length of each piece, and of the datagrams that it was joined from."""
+    """Arrivals of a train: the length of each piece, and of the datagrams that it was joined from."""
 
     def __init__(self) -> None:
         self.pieces: list[tuple[int, int]] = []

@@ -115,7 +115,7 @@ def classify(asked: int, seen: Sequence[Address], hosts: Iterable[str]) -> Nat:
 
 @dataclass(frozen=True, slots=True)
 class Router:
-    """What our router does when it is asked to map a port.
+    """Answer of our router to the wish for a mapped port.
 
     protocol: what it speaks; None: neither PCP nor NAT-PMP. host: where the world reaches a mapped port; None when it
     maps none, or when that address is a private one.

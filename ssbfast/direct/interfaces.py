@@ -34,7 +34,7 @@ class HostAddress:
 
 
 class _Rank(enum.IntEnum):
-    """How likely others reach the addresses of an interface. The first are told first."""
+    """Rank of an interface, by how likely others reach its addresses. The first are told first."""
 
     OUTWARD = 0
     """A default route would give this address to a connection."""

@@ -46,7 +46,7 @@ class PortMapping:
 
     @property
     def protocol(self) -> Protocol | None:
-        """What the router speaks; None while it has not answered."""
+        """Return what the router speaks; None while it has not answered."""
         return self.client.protocol
 
     @property

@@ -170,7 +170,8 @@ class FastConnection:
                 return
             data = data[taken:]
         before, ended = waiting or (bytearray(), False)
-        self._over[stream] = (before + data, ended or end_stream)
+        before += data
+        self._over[stream] = before, ended or end_stream
 
     @property
     def datagram_room(self) -> int:

@@ -190,6 +190,19 @@ async def test_a_reset_forwarded_connection_is_told_once_and_harms_no_other() ->
         await eventually(lambda: not ends.caller._quic.is_open(one) and not ends.target._quic.is_open(one))
 
 
+async def test_more_than_there_is_room_for_waits_and_arrives_whole() -> None:
+    """All of it is written before anything can be acknowledged, on a stream that ends and on the session's."""
+    text = random.Random(2).randbytes(limits.DIRECT_STREAM_WINDOW + 3 * LARGE)
+    async with direct() as ends:
+        await ends.can_open()
+        stream = ends.caller.open_stream()
+        for at in range(0, len(text), 65_536):
+            ends.caller.send_data(text[at : at + 65_536])
+        ends.caller.send_stream(stream, text[:LARGE], True)
+        await eventually(lambda: len(ends.there.data) >= len(text) and stream in ends.there.ended, 60)
+        assert ends.there.data == text and ends.there.streams[stream] == text[:LARGE]
+
+
 async def test_unsent_is_what_quic_has_not_sent_once() -> None:
     async with direct() as ends:
         await ends.can_open()
