@@ -3,7 +3,7 @@
  *   search     one probe at a time, at first as long as may be, then half way; a size that was lost thrice does not pass
  *   found      the search begins anew after ten minutes: the way may have changed
  *   vanished   two time-outs in a row, or ten long packets lost without one that arrived: the shortest that QUIC asks for,
- *              and a new search below what was in use
+ *              and a new search up to what was in use
  *
  * A probe that is lost says nothing of congestion. */
 #include "quic.h"
