@@ -257,6 +257,8 @@ class UdpSocket:
 
     def _dispatch_train(self, data: memoryview, segment: int, source: Address) -> bool:
         """Dispatch datagrams of one address; return whether some were for QUIC."""
+        if not data:  # an empty one, which is no train
+            return False
         if segment > _SPLIT and data[0] & 0x40 and self.quic is not None:
             self.quic.train(data, segment, source)
             return True

@@ -302,3 +302,14 @@ async def test_the_longest_train_of_the_engine_s_is_one_call() -> None:
     with train_ends() as (one, other, quic):
         assert one.send_train(whole, 1365, other.local)
         await eventually(lambda: sum(len(data) for data, _ in quic.seen) == len(whole))
+
+
+async def test_an_empty_datagram_of_a_stranger_costs_no_other_its_turn(sender: socket.socket) -> None:
+    problems: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: problems.append(context))
+    with train_ends() as (_one, other, quic):
+        for data in (b"\x40before", b"", b"\x40behind"):
+            sender.sendto(data, other.local)
+        await eventually(lambda: problems or sum(quic.batches) == 2)
+        assert not problems
+        assert [data for data, _ in quic.seen] == [b"\x40before", b"\x40behind"]
