@@ -144,7 +144,7 @@ class LocalEnds:
         self._wanted = wanted
         self._make = make
         self._bound: list[tuple[Wanted, Place]] = []
-        self._sessions: asyncio.Queue[Peer] = asyncio.Queue()
+        self._opened = asyncio.Event()
         self._last: Peer | None = None
 
     @property
@@ -156,7 +156,7 @@ class LocalEnds:
         """Take a new session."""
         self._last = peer
         self.gate.session_opened(peer)
-        self._sessions.put_nowait(peer)
+        self._opened.set()
 
     async def carry_stdio(self) -> StdioListener:
         """Carry stdin and stdout of this process to the service."""
@@ -187,8 +187,9 @@ class LocalEnds:
     async def find(self) -> None:
         """Ask the peer for the ports of its services, and listen there. Raises RefusedError for what it has not."""
         while self._wanted:
-            peer = await self._sessions.get()
-            offered = await self._ask(peer)
+            await self._opened.wait()
+            self._opened.clear()
+            offered = None if self._last is None else await self._ask(self._last)
             if offered is not None:
                 await self._open(offered)
 
