@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from ssbfast import limits
 from ssbfast.client.joined_room import JoinedRoom
-from ssbfast.client.words import CANCELLED, LOST, OpenWords, draw, withdraw_nameplate
+from ssbfast.client.words import CANCELLED, LOST, OpenWords, cut, draw, withdraw_nameplate
 from ssbfast.errors import BadInputError, RefusedError, SSBError, StoreError
 from ssbfast.ids import FeedId
 from ssbfast.keys import Keypair
@@ -209,8 +209,8 @@ class Tickets:
         """End the sessions of those that have not taken their ticket, and close the store. Harmless when closed."""
         if self._words is not None:
             await self._words.close()
-        for peer in list(self._guests):
-            peer.link.abort()
+        for guest in list(self._guests):
+            self._end(guest)
         await asyncio.gather(*self._spending, return_exceptions=True)
         self._worker.shutdown(wait=True)
         self._store.close()
@@ -252,7 +252,8 @@ class Tickets:
             self._words.left(guest)
 
     def _end(self, guest: Peer) -> None:
-        guest.link.abort()
+        cut(guest)
+        self.left(guest)  # one that was gone before it was let in does not tell of its end
 
     async def _take(self, guest: Peer, *args: Any) -> dict[str, Any]:
         found = self._guests.get(guest)

@@ -13,7 +13,15 @@ from typing import Any, Protocol
 
 from ssbfast import limits
 from ssbfast.client.joined_room import JoinedRoom
-from ssbfast.errors import BadInputError, FeedIdError, LimitError, RefusedError, RemoteError, SSBError
+from ssbfast.errors import (
+    BadInputError,
+    FeedIdError,
+    LimitError,
+    RefusedError,
+    RemoteError,
+    SessionEndedError,
+    SSBError,
+)
 from ssbfast.ids import FeedId
 from ssbfast.net.api import Api
 from ssbfast.net.peer import Peer
@@ -123,7 +131,7 @@ class OpenWords:
         self.end(withdraw=withdraw)
         for guest, guess in self._guesses.items():
             guess.end.cancel()
-            guest.link.abort()
+            cut(guest)
         self._guesses = {}
         await asyncio.wait((self._keeper,))
 
@@ -156,7 +164,7 @@ class OpenWords:
         if not self._holds or is_full or guest.portal != self._room.id:
             return None
         self._sessions += 1
-        timer = asyncio.get_running_loop().call_later(limits.PAIRING_SECONDS, _abort, guest)
+        timer = asyncio.get_running_loop().call_later(limits.PAIRING_SECONDS, cut, guest)
         self._guesses[guest] = _Guess(timer)
         return self._api
 
@@ -220,8 +228,10 @@ async def withdraw_nameplate(session: Peer) -> None:
         await session.call(ANNOUNCE, None, timeout=limits.CALL_SECONDS)
 
 
-def _abort(guest: Peer) -> None:
-    guest.link.abort()
+def cut(guest: Peer) -> None:
+    """Cut a guest's session. One that has not opened yet is served nothing any more."""
+    with contextlib.suppress(SessionEndedError):
+        guest.link.abort()
 
 
 async def announce(session: Peer, nameplate: str) -> None:

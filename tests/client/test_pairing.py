@@ -250,6 +250,26 @@ async def test_one_may_not_take_ones_own(tmp_path: Path) -> None:
         assert a.contacts == {}
 
 
+async def test_guests_that_left_before_they_were_let_in_take_no_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end of such a session may come first, while the disk is asked about its key."""
+    problems: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: problems.append(context))
+    async with home(tmp_path) as a:
+        ticket = await a.ticket()
+        monkeypatch.setattr(limits, "PAIRING_SECONDS", 0.0)
+        for _ in range(limits.PAIRING_SESSIONS):
+            assert await a.tickets.admit(Peer(path="tunnel"), ticket.key().id, None) is not None
+        monkeypatch.undo()
+        await eventually(lambda: not a.tickets._guests)
+        c = await a.taker()
+        assert await c.pair(ticket) == Taken("home", ("ssh", "web"))
+        assert await a.tickets.admit(Peer(path="tunnel"), ticket.key().id, None) is not None
+        await a.tickets.close()
+    assert not problems
+
+
 async def test_guests_are_few_and_do_not_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "PAIRING_SESSIONS", 3)
     monkeypatch.setattr(limits, "PAIRING_ATTEMPTS", 4)
