@@ -190,7 +190,10 @@ class _Friends:
         if contact is None or contact.id == self.client.me.id:
             raise SocksRefused(Reply.UNREACHABLE)
         friend = self._friends.pop(contact.id, None)
-        if friend is None or friend.is_over:
+        if friend is not None and friend.is_over:
+            self._drop(friend)
+            friend = None
+        if friend is None:
             friend = self._make(contact.id)
         self._friends[contact.id] = friend
         try:

@@ -13,9 +13,10 @@ import pytest
 
 from ssbfast import limits, load_secret
 from ssbfast.cli.nicknames import Nicknames
-from ssbfast.cli.path_options import PathChoice, Paths
+from ssbfast.cli.path_options import PathChoice, PathGate, Paths
 from ssbfast.cli.peer_options import RoomAddress, TrustOptions
 from ssbfast.cli.socks import _Socks
+from ssbfast.errors import SSBError
 from ssbfast.ids import MAIN_NETWORK, FeedId
 from ssbfast.keys import Keypair
 from ssbfast.net.endpoints import Endpoint, UdpEndpoint
@@ -27,7 +28,7 @@ from ssbfast.store.peer_store import Store
 from tests.helpers.clients import RecordingClient, RoomWithClients, room_with_clients
 from tests.helpers.commands import failed, run_here
 from tests.helpers.forwards import TcpService
-from tests.helpers.rawpeer import eventually
+from tests.helpers.rawpeer import eventually, settle
 from tests.helpers.socks import ask, refusal
 
 
@@ -248,6 +249,29 @@ async def test_tunnels_have_a_limit_and_the_one_that_is_idle_longest_makes_place
             assert await answer(at.place, name) == b"this is a"
         closed = await homes[1].told("closed")
         assert closed["peer"] == str(at.me) and not homes[0].named("closed")
+
+
+async def test_a_friend_whose_tunnel_is_given_up_leaves_no_session_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `--path direct` each connection to one that cannot be reached so would cost one more."""
+    over = asyncio.Event()
+
+    async def failed(_gate: PathGate) -> None:
+        await over.wait()
+        raise SSBError("no direct path")
+
+    monkeypatch.setattr(PathGate, "failed", failed)
+    async with world(tmp_path) as at:
+        home = await at.home()
+        at.befriend(home.me.id, "home")
+        assert await answer(at.place, "a.home.ssb") == b"this is a"
+        over.set()
+        await settle()
+        over.clear()
+        assert await answer(at.place, "a.home.ssb") == b"this is a"
+        await home.told("closed")
+        assert len(home._inner) == 1
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl here")
