@@ -44,7 +44,7 @@ _KNOWN: Final = "datagrams"
 
 _HEAD: Final = 2
 _BATCH: Final = 0 if sys.platform == "win32" else 63  # where the loop has a read under way, a second one gets in front
-_BUFFER: Final = memoryview(bytearray(65_536))
+_LONGEST: Final = 65_536
 
 
 def framed(datagram: bytes) -> bytes:
@@ -84,10 +84,16 @@ class Unframer:
 
 
 class _UdpSocket(asyncio.DatagramProtocol):
-    """A UDP socket that takes what has come in one go: a turn of the loop for each datagram would cost too many."""
+    """A UDP socket that takes what has come in one go: a turn of the loop for each datagram would cost too many.
+
+    buffer: where datagrams are put first; all sockets of a loop may share one, those of two threads may not.
+    """
 
     _sock: socket.socket | None = None
     _udp: asyncio.DatagramTransport | None = None
+
+    def __init__(self, buffer: memoryview) -> None:
+        self._buffer = buffer
 
     def take(self, datagram: bytes, address: Any) -> None:
         """Take a datagram that has come."""
@@ -115,10 +121,14 @@ class _UdpSocket(asyncio.DatagramProtocol):
             if self._sock is None:
                 return
             try:
-                n, addr = self._sock.recvfrom_into(_BUFFER)
+                n, addr = self._sock.recvfrom_into(self._buffer)
             except OSError:  # there is no more; asyncio sees what else there is
                 return
-            self.take(bytes(_BUFFER[:n]), addr)
+            self.take(bytes(self._buffer[:n]), addr)
+
+
+def _new_buffer() -> memoryview:
+    return memoryview(bytearray(_LONGEST))
 
 
 class FlowOwner(Protocol):
@@ -356,6 +366,7 @@ class DatagramServer(_Flows):
         self._per_peer = per_peer
         self._complain = complain
         self._sockets: dict[Flow, _ServiceSocket] = {}
+        self._buffer = _new_buffer()
         self._is_closed = False
 
     def register(self, api: Api) -> None:
@@ -409,7 +420,7 @@ class DatagramServer(_Flows):
         self._complain(peer, reason)
 
     def _begin(self, peer: Peer, req: int, wanted: Service) -> None:
-        sock = _ServiceSocket(wanted, lambda reason: self._complain(peer, wanted.about(reason)))
+        sock = _ServiceSocket(wanted, lambda reason: self._complain(peer, wanted.about(reason)), self._buffer)
         flow = Flow(self, peer, sock.send)
         sock.flow = flow
         self._add(flow)
@@ -426,7 +437,8 @@ class _ServiceSocket(_UdpSocket):
 
     flow: Flow
 
-    def __init__(self, wanted: Service, complain: Callable[[str], None]) -> None:
+    def __init__(self, wanted: Service, complain: Callable[[str], None], buffer: memoryview) -> None:
+        super().__init__(buffer)
         self.service = wanted
         self._place = cast(Endpoint, wanted.place)
         self._complain = complain
@@ -523,7 +535,8 @@ class DatagramListener(_Flows, _UdpSocket):
         per_peer: int = limits.FORWARDS_PER_PEER,
         told: Callable[[Complaint], None] | None = None,
     ) -> None:
-        super().__init__()
+        _Flows.__init__(self)
+        _UdpSocket.__init__(self, _new_buffer())
         self._bind = (host, port)
         self._name = service
         self._most = per_peer

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Iterator
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import SimpleNamespace
 from typing import Any, cast
@@ -59,6 +60,40 @@ def test_the_longest_datagram_and_one_that_is_none() -> None:
     assert next(found) == b"good"
     with pytest.raises(MuxRPCError):
         next(found)
+
+
+# ---------------------------------------------------------------- sockets
+
+
+class Taking(DatagramListener):
+    """A port that keeps what comes. It reads from this object itself: `meanwhile` runs within each read."""
+
+    def __init__(self, datagrams: list[bytes], meanwhile: Callable[[], object] = lambda: None) -> None:
+        super().__init__("127.0.0.1", 0, service="wg")
+        self.taken: list[bytes] = []
+        self.datagrams = datagrams
+        self.meanwhile = meanwhile
+        self._sock = cast(Any, self)
+
+    def take(self, datagram: bytes, address: Any) -> None:
+        self.taken.append(datagram)
+
+    def recvfrom_into(self, buffer: memoryview) -> tuple[int, Any]:
+        if not self.datagrams:
+            raise BlockingIOError
+        datagram = self.datagrams.pop(0)
+        buffer[: len(datagram)] = datagram
+        self.meanwhile()
+        return len(datagram), None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="one datagram at a time is read there")
+def test_two_loops_in_two_threads_do_not_mix_their_datagrams() -> None:
+    """The second may read while the first has read, and has not got the interpreter back."""
+    other = Taking([b"a secret of another session"])
+    one = Taking([b"mine"], meanwhile=lambda: other.datagram_received(b"", None))
+    one.datagram_received(b"", None)
+    assert (one.taken, other.taken) == ([b"", b"mine"], [b"", b"a secret of another session"])
 
 
 # ---------------------------------------------------------------- flows
