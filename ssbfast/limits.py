@@ -852,6 +852,24 @@ MAPPING_SENDS: Final = 3
 MAPPING_RESEND_SECONDS: Final = 0.25
 """Until the second of them; then twice as long each time (RFC 6886, section 3.1)."""
 
+UPNP_FIND_SECONDS: Final = 8.0
+"""For finding out whether the default gateway speaks UPnP: a search, and some HTTP requests in succession."""
+
+UPNP_RESEND_SECONDS: Final = 0.5
+"""Between two searches."""
+
+UPNP_SECONDS: Final = 2.0
+"""For one HTTP request to a router."""
+
+UPNP_ANSWER: Final = 128 * KiB
+"""Bytes of an answer of it: descriptions have 2 to 30 KiB."""
+
+UPNP_PORTS: Final = 3
+"""Other ports that are tried when a router has given away the one that we wish for."""
+
+UPNP_AGAIN_SECONDS: Final = 600.0
+"""Until a gateway without UPnP is asked once more."""
+
 MAPPING_WAIT_SECONDS: Final = 0.25
 """How long an offer waits for a router that has answered before, and for any when no reflector answers: then a mapping
 is all that leads to us. Less than a failed attempt costs; other routers are not waited for."""

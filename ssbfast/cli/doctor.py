@@ -19,6 +19,8 @@ from ssbfast.ids import NetworkId
 from ssbfast.pasted.hosts import show
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ssbfast.cli.output import Event, Printer
     from ssbfast.client.nat_diagnosis import Family, Nat, Router
     from ssbfast.direct.udp import Address
@@ -162,10 +164,15 @@ def _over_v6(nat: Nat) -> str:
     return {"none": "direct", "easy": "direct", "silent": "relay"}.get(nat.value, "perhaps")
 
 
-def _router_words(protocol: str | None, address: str | None) -> str:
+def _router_words(protocol: str | None, address: str | None, asked: Sequence[str]) -> str:
     if protocol is None:
-        return "Your router maps no ports (it speaks neither PCP nor NAT-PMP, or that is switched off)"
-    name = protocol.upper()
+        if "upnp" in asked:
+            return "Your router maps no ports (it speaks neither PCP, NAT-PMP nor UPnP, or that is switched off)"
+        return (
+            "Your router maps no ports (it speaks neither PCP nor NAT-PMP, or that is switched off)\n"
+            "  perhaps it speaks UPnP: pip install 'ssbfast[upnp]'"
+        )
+    name = {"pcp": "PCP", "nat-pmp": "NAT-PMP", "upnp": "UPnP"}[protocol]
     if address is None:
         return f"Your router speaks {name}, but maps no port that the world can reach"
     return f"Your router maps ports ({name}) at {address}: peers can reach you there whatever the kind of its NAT"
@@ -192,8 +199,8 @@ def _words(event: Event) -> str:
             return f"Room {portal}\n  reflectors: {', '.join(reflectors) or 'none'}{here}"
         case {"event": "candidate", "kind": kind, "address": address}:
             return f"  {kind:9} {address}"
-        case {"event": "port_mapping", "protocol": protocol, "address": address}:
-            return _router_words(protocol, address)
+        case {"event": "port_mapping", "protocol": protocol, "address": address, "asked": asked}:
+            return _router_words(protocol, address, asked)
         case {"event": "outlook", "other": other, "works": works}:
             return f"A peer {_OTHERS[other]}: {_WORKS[works]}"
         case {"event": "engine"}:

@@ -53,7 +53,7 @@ stun_option = click.option(
 port_mapping_option = click.option(
     "--no-port-mapping",
     is_flag=True,
-    help="Do not ask the router, by PCP or NAT-PMP, to let direct paths in.",
+    help="Do not ask the router, by PCP, NAT-PMP or UPnP, to let direct paths in.",
 )
 
 _OPTIONS: Final = (

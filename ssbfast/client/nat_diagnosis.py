@@ -20,6 +20,7 @@ from ssbfast.direct.interfaces import HostAddress, host_addresses
 from ssbfast.direct.port_mapper import PortMapper
 from ssbfast.direct.stun_client import reflexive
 from ssbfast.direct.udp import Address, UdpSocket
+from ssbfast.direct.upnp_mapping import has_upnp
 from ssbfast.errors import BadInputError
 from ssbfast.net.endpoints import Endpoint
 from ssbfast.net.name_lookup import resolve
@@ -117,15 +118,20 @@ def classify(asked: int, seen: Sequence[Address], hosts: Iterable[str]) -> Nat:
 class Router:
     """Answer of our router to the wish for a mapped port.
 
-    protocol: what it speaks; None: neither PCP nor NAT-PMP. host: where the world reaches a mapped port; None when it
-    maps none, or when that address is a private one.
+    protocol: what it speaks; None: nothing that we do. host: where the world reaches a mapped port; None when it maps
+    none, or when that address is a private one. asked: the protocols that it was asked in.
     """
 
     protocol: Protocol | None = None
     host: str | None = field(default=None, repr=False)
+    asked: tuple[Protocol, ...] = tuple(Protocol)
 
     def as_json(self) -> dict[str, Any]:
-        return {"protocol": None if self.protocol is None else self.protocol.value, "address": self.host}
+        return {
+            "protocol": None if self.protocol is None else self.protocol.value,
+            "address": self.host,
+            "asked": [protocol.value for protocol in self.asked],
+        }
 
 
 OTHERS: Final = ("public", "full-cone", "address", "port", "port-open", "symmetric", "blocked")
@@ -180,9 +186,10 @@ async def ask_router() -> Router | None:
         if mapping is None:
             return None
         udp.on_unused = mapping.close
-        await mapping.settled(limits.DOCTOR_SECONDS)
+        await mapping.settled(limits.UPNP_FIND_SECONDS)
         address = mapping.address
-        return Router(mapping.protocol, None if address is None else address[0])
+        asked = tuple(protocol for protocol in Protocol if protocol is not Protocol.UPNP or has_upnp())
+        return Router(mapping.protocol, None if address is None else address[0], asked)
     finally:
         udp.close()
 

@@ -1,40 +1,41 @@
-"""Mappings of our UDP sockets at the default gateway, by PCP or NAT-PMP (`wire/direct/port_mapping.py`).
+"""Mappings of our UDP sockets at the default gateway, by PCP or NAT-PMP (`wire/direct/port_mapping.py`), or by UPnP.
 
 Only the gateway of the preferred default route is asked, on the LAN that it shares with us (nothing that we send to it
 is routed any further), and only when our address there is a private one; only that address is heard. A mapping opens
-one UDP port, that of the socket it was made for, and ends with it.
-
-UPnP is not spoken: its requests go to the address that any machine of the LAN may name, in XML over HTTP.
+one UDP port, that of the socket it was made for, and ends with it. UPnP is for gateways that answer neither of the
+other two.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import os
 import socket
 from collections.abc import Sequence
 from typing import Final
 
 from ssbfast import limits
+from ssbfast.direct.gateway import gateway_of, gateway_socket
 from ssbfast.direct.interfaces import HostAddress
-from ssbfast.direct.routes import default_routes
 from ssbfast.direct.udp import Address
+from ssbfast.direct.upnp_mapping import UpnpGateway, UpnpMapping
 from ssbfast.wire.direct.port_mapping import GREETING, NONCE, SERVER_PORT, MappingClient, Protocol, is_worth_telling
-from ssbfast.wire.direct.punch.candidates import Scope, scope_of
 
 _LONGEST: Final = 1_500
 """Bytes of a datagram that are read: an answer of PCP has at most 1,100."""
 
 
 class PortMapping:
-    """A mapping, asked for. own: the addresses of this machine."""
+    """A mapping, asked for. port: of our socket. own: the addresses of this machine."""
 
-    def __init__(self, router: _Router, client: MappingClient, own: frozenset[str]) -> None:
+    def __init__(self, router: _Router, client: MappingClient, port: int, own: frozenset[str]) -> None:
         self._router = router
         self.client = client
+        self._port = port
         self._own = own
+        self._upnp: UpnpMapping | None = None
+        self._closed = False
         self._timer: asyncio.TimerHandle | None = None
         self._outcome: asyncio.Future[None] = router.loop.create_future()
 
@@ -42,17 +43,20 @@ class PortMapping:
     def address(self) -> Address | None:
         """Where the world reaches the socket; None while that is not known, and when there is no mapping."""
         mapped = self.client.mapped
-        return None if mapped is None else mapped.address
+        if mapped is not None:
+            return mapped.address
+        return None if self._upnp is None else self._upnp.address
 
     @property
     def protocol(self) -> Protocol | None:
         """Return what the router speaks; None while it has not answered."""
-        return self.client.protocol
+        by_upnp = self._upnp is not None and self._upnp.has_answered
+        return Protocol.UPNP if by_upnp else self.client.protocol
 
     @property
     def is_prompt(self) -> bool:
         """Whether this router has answered before: it is worth waiting for."""
-        return self._router.has_answered
+        return self._router.is_prompt
 
     async def settled(self, seconds: float) -> None:
         """Wait until the router has given a mapping, or none; at most so long."""
@@ -60,24 +64,33 @@ class PortMapping:
 
     def close(self) -> None:
         """Have the router forget it. Harmless when done already."""
-        self.client.release()
+        self._closed = True
+        self._release()
         self.advance()
 
     def advance(self) -> None:
         """Send what is to be sent, and go on when it is time."""
         address = self.address
         if address is not None and not is_worth_telling(address, self._own):
-            self.client.release()
+            self._release()
         for data in self.client.datagrams():
             self._router.send(data)
         if self._timer is not None:
             self._timer.cancel()
         at = self.client.timer()
         self._timer = None if at is None else self._router.loop.call_at(at, self._tick)
-        if (self.client.is_over or self.address is not None) and not self._outcome.done():
+        if self._upnp is None and not self._closed and self._router.wants_upnp(is_silent=self.client.is_over):
+            self._upnp = UpnpMapping(self._router.upnp, self._port, self.advance)
+        is_over = self.client.is_over and (self._upnp is None or self._upnp.is_over)
+        if (is_over or self.address is not None) and not self._outcome.done():
             self._outcome.set_result(None)
-        if self.client.is_over:
+        if is_over:
             self._router.leave(self)
+
+    def _release(self) -> None:
+        self.client.release()
+        if self._upnp is not None:
+            self._upnp.close()
 
     def _tick(self) -> None:
         self.client.handle_timer(self._router.loop.time())
@@ -100,6 +113,7 @@ class PortMapper:
         """Give up greeting. Mappings end with their sockets."""
         if self._router is not None:
             self._router.greeted()
+            self._router.upnp.close()
 
     def map(self, port: int, hosts: Sequence[HostAddress]) -> PortMapping | None:
         """Ask for a mapping to the IPv4 socket that is bound to this port; None when there is nothing to ask.
@@ -110,7 +124,7 @@ class PortMapper:
         return None if router is None else router.map(port, frozenset(item.host for item in hosts))
 
     def _at(self, hosts: Sequence[HostAddress]) -> _Router | None:
-        found = _gateway(hosts)
+        found = gateway_of(hosts)
         if found is None:
             return None
         if self._router is None or self._router.way != found:
@@ -124,22 +138,32 @@ class _Router:
     def __init__(self, gateway: str, own: str) -> None:
         self.loop = asyncio.get_running_loop()
         self.way = gateway, own
-        self.has_answered = False
+        self.has_answered = False  # in PCP or NAT-PMP
+        self.upnp = UpnpGateway(gateway, own)
         self._greeting: asyncio.TimerHandle | None = None
         self._sock: socket.socket | None = None
         self._mappings: list[PortMapping] = []
 
+    @property
+    def is_prompt(self) -> bool:
+        """Whether it has answered before, or is just being asked."""
+        return self.has_answered or self.upnp.may_map
+
+    def wants_upnp(self, *, is_silent: bool) -> bool:
+        """Return whether a mapping is to be asked for by UPnP. is_silent: this one was asked for in vain."""
+        return not self.has_answered and (self.upnp.may_map or is_silent)
+
     def greet(self) -> None:
         """Ask for its address, which routers of both protocols answer, in one way or another."""
         if self._greeting is None and self._open():
-            self._greeting = self.loop.call_later(limits.GATHER_SECONDS, self.greeted)
+            self._greeting = self.loop.call_later(limits.MAPPING_RESEND_SECONDS, self._unanswered)
             self.send(GREETING)
 
     def map(self, port: int, own: frozenset[str]) -> PortMapping | None:
         if not self._open():
             return None
         client = MappingClient(self.way[1], port, os.urandom(NONCE), self.loop.time())
-        mapping = PortMapping(self, client, own)
+        mapping = PortMapping(self, client, port, own)
         self._mappings.append(mapping)
         mapping.advance()
         return mapping
@@ -163,10 +187,15 @@ class _Router:
             self._greeting = None
             self._close_unused()
 
+    def _unanswered(self) -> None:
+        self._greeting = self.loop.call_later(limits.GATHER_SECONDS, self.greeted)
+        if not self.has_answered:
+            self.upnp.look()
+
     def _open(self) -> bool:
         if self._sock is None:
             try:
-                self._sock = _connected(*self.way)
+                self._sock = gateway_socket(*self.way, SERVER_PORT)
             except OSError:  # no way there any more, or no descriptor left
                 return False
             self.loop.add_reader(self._sock, self._readable)
@@ -195,29 +224,3 @@ class _Router:
                 else:
                     mapping.client.refused()
                 mapping.advance()
-
-
-def _gateway(hosts: Sequence[HostAddress]) -> tuple[str, str] | None:
-    """Return the default gateway, and our own address on the LAN that we share; None without such a LAN, or a NAT."""
-    gateway = next((route.gateway for route in default_routes(4)), None)
-    if gateway is None:
-        return None
-    ip = ipaddress.ip_address(gateway)
-    for item in hosts:
-        if ip in item.subnet and item.host != gateway and scope_of(item.host) is Scope.PRIVATE:
-            return gateway, item.host
-    return None
-
-
-def _connected(gateway: str, own: str) -> socket.socket:
-    """Open a socket that speaks with the gateway alone, and whose datagrams no router takes any further."""
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    try:
-        sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, 1)
-        sock.bind((own, 0))
-        sock.connect((gateway, SERVER_PORT))
-    except BaseException:
-        sock.close()
-        raise
-    return sock

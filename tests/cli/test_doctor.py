@@ -88,15 +88,17 @@ class Server(asyncio.DatagramProtocol):
 
 
 @pytest.mark.parametrize(
-    ("protocol", "address", "said"),
+    ("protocol", "address", "asked", "said"),
     [
-        ("pcp", "203.0.113.7", "maps ports (PCP) at 203.0.113.7"),
-        ("nat-pmp", None, "speaks NAT-PMP, but maps no port"),
-        (None, None, "maps no ports"),
+        ("pcp", "203.0.113.7", ["pcp"], "maps ports (PCP) at 203.0.113.7"),
+        ("nat-pmp", None, ["pcp"], "speaks NAT-PMP, but maps no port"),
+        ("upnp", None, ["pcp", "upnp"], "speaks UPnP, but maps no port"),
+        (None, None, ["pcp", "nat-pmp"], "pip install 'ssbfast[upnp]'"),
+        (None, None, ["pcp", "nat-pmp", "upnp"], "neither PCP, NAT-PMP nor UPnP"),
     ],
 )
-def test_what_the_router_does_is_said(protocol: str | None, address: str | None, said: str) -> None:
-    assert said in _words({"event": "port_mapping", "protocol": protocol, "address": address})
+def test_what_the_router_does_is_said(protocol: str | None, address: str | None, asked: list[str], said: str) -> None:
+    assert said in _words({"event": "port_mapping", "protocol": protocol, "address": address, "asked": asked})
 
 
 def test_a_router_that_maps_makes_every_peer_direct_that_has_udp() -> None:

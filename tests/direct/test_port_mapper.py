@@ -16,7 +16,6 @@ from ssbfast.direct.budgets import Resources
 from ssbfast.direct.hole_punch import Attempt
 from ssbfast.direct.interfaces import HostAddress
 from ssbfast.direct.port_mapper import PortMapper, PortMapping
-from ssbfast.direct.routes import DefaultRoute
 from ssbfast.direct.udp import Address, UdpSocket
 from ssbfast.wire.direct.port_mapping import GREETING, Protocol
 from ssbfast.wire.direct.punch.candidates import Kind, NatMapping
@@ -67,7 +66,7 @@ class Router:
 async def router(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Router]:
     router = Router()
     monkeypatch.setattr(port_mapper, "SERVER_PORT", router.udp.local[1])
-    monkeypatch.setattr(port_mapper, "_gateway", lambda hosts: ("127.0.0.1", "127.0.0.1"))
+    monkeypatch.setattr(port_mapper, "gateway_of", lambda hosts: ("127.0.0.1", "127.0.0.1"))
     monkeypatch.setattr(limits, "MAPPING_WAIT_SECONDS", 60.0)  # nothing waits so long: the router answers
     yield router
     router.udp.close()
@@ -227,35 +226,3 @@ async def test_nothing_is_asked_unless_wanted(router: Router) -> None:
         attempt.close()
     await asyncio.sleep(0.05)
     assert router.asked == []
-
-
-@pytest.mark.parametrize(
-    ("version", "host", "own", "found"),
-    [
-        (4, "192.168.1.1", "192.168.1.5/24", True),
-        (4, "192.168.1.5", "192.168.1.5/24", False),  # ourselves
-        (4, "192.168.1.1", "192.168.2.5/24", False),  # not on our LAN
-        (4, "203.0.113.1", "203.0.113.5/24", False),  # there is no NAT
-        (4, None, "10.8.0.2/24", False),  # a VPN without a router
-        (6, "192.168.1.1", "192.168.1.5/24", False),
-    ],
-)
-def test_which_gateway_is_asked(
-    version: int, host: str | None, own: str, found: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    second = DefaultRoute("eth1", "192.168.9.1", 700)
-    routes = {version: [DefaultRoute("eth0", host, 100), second]}
-    monkeypatch.setattr(port_mapper, "default_routes", lambda wanted: routes.get(wanted, []))
-    ours = ipaddress.ip_interface(own)
-    hosts = [
-        HostAddress("fe80::5", ipaddress.ip_network("fe80::/64")),
-        HostAddress(str(ours.ip), ours.network),
-        HostAddress("192.168.9.2", ipaddress.ip_network("192.168.9.0/24")),
-    ]
-    assert port_mapper._gateway(hosts) == ((host, str(ours.ip)) if found else None)
-
-
-async def test_a_socket_for_a_router_reaches_no_further() -> None:
-    with port_mapper._connected("127.0.0.1", "127.0.0.1") as sock:
-        assert sock.getsockopt(socket.IPPROTO_IP, socket.IP_TTL) == 1
-        assert sock.getpeername() == ("127.0.0.1", 5351)

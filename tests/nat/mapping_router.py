@@ -1,4 +1,7 @@
-"""A router of the lab that speaks PCP and NAT-PMP: miniupnpd, with chains of its own beside those of `kinds.py`."""
+"""A router of the lab that speaks PCP and NAT-PMP, or UPnP alone: miniupnpd.
+
+It has chains of its own beside those of `kinds.py`.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +34,8 @@ table inet mapping {
 _CONFIGURATION: Final = """
 ext_ifname=wan
 listening_ip=lan
-enable_natpmp=yes
-enable_upnp=no
+enable_natpmp={pcp}
+enable_upnp={upnp}
 secure_mode=yes
 system_uptime=yes
 min_lifetime=120
@@ -47,22 +50,27 @@ allow 1024-65535 0.0.0.0/0 1024-65535
 deny 0-65535 0.0.0.0/0 0-65535
 """
 
+_SEARCH: Final = (
+    b'M-SEARCH * HTTP/1.1\r\nHOST: 239.255.255.250:1900\r\nMAN: "ssdp:discover"\r\nMX: 1\r\nST: upnp:rootdevice\r\n\r\n'
+)
+
 Router = Literal["NA", "NB"]
 
 
 class MappingRouter:
-    """miniupnpd on a router of a lab, until the lab is removed. folder: for its files."""
+    """miniupnpd on a router of a lab, until the lab is removed. folder: for its files. upnp: it speaks only that."""
 
-    def __init__(self, lab: NatLab, router: Router, folder: Path) -> None:
+    def __init__(self, lab: NatLab, router: Router, folder: Path, *, upnp: bool = False) -> None:
         program = shutil.which("miniupnpd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
         require("miniupnpd", program is not None, "needs miniupnpd")
         self._lab, self._router = lab, router
         lab.run(router, ["nft", "-f", "-"], input=_CHAINS)
         configuration = folder / f"{router}.conf"
-        configuration.write_text(_CONFIGURATION)
+        speaks = {"upnp": "yes", "pcp": "no"} if upnp else {"upnp": "no", "pcp": "yes"}
+        configuration.write_text(_CONFIGURATION.format(**speaks))
         words = [str(program), "-d", "-f", str(configuration), "-P", str(folder / f"{router}.pid")]
         self._process = lab.popen(router, words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        self._await()
+        self._await(*((1900, _SEARCH) if upnp else (PORT, b"\0\0")))
 
     def mappings(self) -> list[str]:
         """The rules that it has made: one for each mapping."""
@@ -78,14 +86,14 @@ class MappingRouter:
                 raise TimeoutError(f"{count} mappings expected: {self.mappings()}")
             time.sleep(0.05)
 
-    def _await(self) -> None:
+    def _await(self, port: int, question: bytes) -> None:
         end = time.monotonic() + _SECONDS
         while True:
             with self._lab.socket(self._router) as sock:
                 sock.settimeout(0.1)
-                sock.connect((self._lab.router_address(self._router), PORT))
+                sock.connect((self._lab.router_address(self._router), port))
                 try:
-                    sock.send(b"\0\0")
+                    sock.send(question)
                     sock.recv(100)
                 except (TimeoutError, ConnectionRefusedError) as error:
                     if self._process.poll() is not None or time.monotonic() > end:

@@ -1,4 +1,4 @@
-"""Routers that map ports on request, by PCP: peers behind symmetric NATs meet directly, without a search.
+"""Routers that map ports on request, by PCP or UPnP: peers behind symmetric NATs meet directly, without a search.
 
 A few pairs run always; the whole matrix, with either router, when SSBFAST_TEST_PAIRS=all.
 """
@@ -33,8 +33,8 @@ ALL: Final[list[tuple[Kind, Kind, Router]]] = [
 PAIRS: Final = ALL if os.environ.get("SSBFAST_TEST_PAIRS") == "all" else TELLING
 
 
-def maps_ports(street: LabPrograms, name: Router) -> MappingRouter:
-    return MappingRouter(street.lab, name, street.data)
+def maps_ports(street: LabPrograms, name: Router, *, upnp: bool = False) -> MappingRouter:
+    return MappingRouter(street.lab, name, street.data, upnp=upnp)
 
 
 @pytest.mark.parametrize(("a", "b", "maps"), PAIRS)
@@ -56,6 +56,23 @@ def test_one_router_that_maps_is_enough(a: Kind, b: Kind, maps: Router, tmp_path
         router.until(0)
 
 
+def test_a_router_that_speaks_upnp_alone_is_enough(tmp_path: Path) -> None:
+    with lab_programs(tmp_path, "symmetric", "port") as street:
+        router = maps_ports(street, "NA", upnp=True)
+        street.room()
+        told = {event["event"]: event for event in doctor(street, "--room", street.address())}
+        assert told["port_mapping"]["protocol"] == "upnp"
+        assert told["port_mapping"]["address"] == street.lab.public_address("A")
+        router.until(0)
+        listener = street.listen("A")
+        caller, port = street.connect("B")
+        assert street.until_path(caller, "B", port)["path"] == "direct"
+        assert len(router.mappings()) == 1
+        for program in (caller, listener):
+            program.process.send_signal(signal.SIGINT)
+        router.until(0)
+
+
 def test_no_router_is_asked_by_those_that_do_not_want_it(tmp_path: Path) -> None:
     with lab_programs(tmp_path, "port", "port") as street:
         routers = [maps_ports(street, name) for name in get_args(Router)]
@@ -71,7 +88,10 @@ def test_the_doctor_says_what_the_router_does(tmp_path: Path) -> None:
         router = maps_ports(street, "NA")
         street.room()
         told = doctor(street, "--room", street.address())
-        assert {"event": "port_mapping", "protocol": "pcp", "address": street.lab.public_address("A")} in told
+        assert [event["protocol"] for event in told if event["event"] == "port_mapping"] == ["pcp"]
+        assert [event["address"] for event in told if event["event"] == "port_mapping"] == [
+            street.lab.public_address("A")
+        ]
         assert (works(told, "port"), works(told, "symmetric")) == ("direct", "direct")
         router.until(0)
         told = doctor(street, "--room", street.address(), "--no-port-mapping")

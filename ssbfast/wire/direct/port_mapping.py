@@ -59,6 +59,7 @@ class Protocol(enum.Enum):
 
     PCP = "pcp"
     NAT_PMP = "nat-pmp"
+    UPNP = "upnp"
 
 
 @dataclass(frozen=True, slots=True)
