@@ -41,6 +41,8 @@ class ConnectionPlaces:
         self._strangers: Places[HttpConnection] = Places("web_connections", caps, lambda one: one.worth)
         whole = Caps(most, most)
         self._proxied: Places[HttpConnection] = Places("web_connections", whole, lambda one: one.worth)
+        self.buffer = memoryview(bytearray(limits.WEB_HEADER))
+        """What is read goes through it: of more, h11 would take a head of any length, and a crowd a lot of memory."""
 
     def __len__(self) -> int:
         return len(self._strangers) + len(self._proxied)
@@ -89,10 +91,6 @@ class JoinedWrites:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.plain, name)
-
-
-_BUFFER = memoryview(bytearray(limits.WEB_HEADER))
-"""What is read goes through it: of more, h11 would take a head of any length, and a crowd a lot of memory."""
 
 
 class HttpConnection(H11Protocol, asyncio.BufferedProtocol):
@@ -171,10 +169,10 @@ class HttpConnection(H11Protocol, asyncio.BufferedProtocol):
             self._stalled = None
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return _BUFFER
+        return self.places.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        self.data_received(bytes(_BUFFER[:nbytes]))
+        self.data_received(bytes(self.places.buffer[:nbytes]))
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
