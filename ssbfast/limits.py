@@ -809,6 +809,9 @@ DIRECT_SETTLE_RTTS: Final = 3
 DIRECT_SETTLE_LEAST: Final = 0.25
 """And so long at the least, in seconds."""
 
+DIRECT_SETTLE_KEPT: Final = 4096
+"""Pieces of streams, and their ends, that are kept meanwhile: the credit of then is 16 KiB, of which ends cost none."""
+
 DIRECT_IDLE_SECONDS: Final = 60.0
 """QUIC's own idle timeout: longer than every judgement of ours, so that those decide."""
 

@@ -38,7 +38,7 @@ class Direct:
 
     Attributes:
         stun: Reflectors beside those of our rooms, as pairs of IP literal and port.
-        port_mapping: Ask our router, by PCP, NAT-PMP or UPnP, to let every sender in to the UDP sockets of direct paths.
+        port_mapping: Ask our router, by PCP, NAT-PMP or UPnP, to let every sender in to the UDP sockets of such paths.
         birthday: Take part in searches, which send thousands of datagrams.
         keep: Seconds that a session with a peer that we follow lasts without a path: its machine may be asleep.
         required: Tell, too, when the other end knows nothing of direct paths.

@@ -357,7 +357,7 @@ class DirectPath:
 
     def _deliver(self, stream: int, data: bytes, end: bool) -> None:
         if self._proven and not self._settled:
-            self._early.append(partial(self._deliver, stream, data, end))
+            self._keep(partial(self._deliver, stream, data, end))
         elif stream == RECORDS and not end:
             self._records(data)
         elif not self._ready:
@@ -413,9 +413,17 @@ class DirectPath:
         for act in early:
             act()
 
+    def _keep(self, act: Callable[[], None]) -> None:
+        """Keep what comes behind the proof until it is settled what reads it."""
+        if len(self._early) >= limits.DIRECT_SETTLE_KEPT:
+            self._early.clear()
+            self.abort("too much came before the path was settled")
+        elif not self._driver.ended:
+            self._early.append(act)
+
     def _reset_came(self, stream: int) -> None:
         if self._proven and not self._settled:
-            self._early.append(partial(self._reset_came, stream))
+            self._keep(partial(self._reset_came, stream))
         elif not self._ready or stream == RECORDS or stream & _UNIDIRECTIONAL:
             self.abort("a stream that has to stay was reset")
         elif stream not in self._cut:

@@ -250,6 +250,24 @@ async def test_a_stream_that_is_reset_while_it_settles_is_told_behind_its_bytes(
         assert raw.here.log == ["ready", "stream", "reset"] and raw.here.streams == {1: b"x"}
 
 
+async def test_a_peer_that_repeats_itself_while_it_settles_fills_no_memory(
+    noise: Noise, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A frame that stops a stream costs it three bytes and no credit, as often as it likes."""
+    monkeypatch.setattr(limits, "DIRECT_SETTLE_LEAST", 600.0)
+    monkeypatch.setattr(limits, "DIRECT_SETTLE_KEPT", 5)
+    async with raw_target() as raw:
+        await prove_and(raw)
+        raw.write(1, b"x")
+        for count in range(1, 6):
+            await eventually(lambda n=count: raw.here.lost or len(raw.caller._early) == n)  # type: ignore[misc]
+            raw.quic.stop_stream(1, 5)
+            raw.driver.transmit_soon()
+        await eventually(lambda: raw.here.lost or len(raw.caller._early) > 5)
+        assert raw.here.lost == [(False, "too much came before the path was settled")]
+        assert not raw.caller._early and raw.here.log == ["lost"]
+
+
 @pytest.mark.parametrize("when", ["while it settles", "as it is ready"])
 async def test_a_path_that_is_lost_tells_nothing_of_what_has_come(
     when: str, noise: Noise, monkeypatch: pytest.MonkeyPatch
