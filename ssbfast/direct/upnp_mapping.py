@@ -68,8 +68,8 @@ class UpnpGateway:
             self._search.cancel()
 
     async def _find(self) -> Igd | None:
-        client = await asyncio.to_thread(importlib.import_module, _CLIENT)
         with contextlib.suppress(SSBError):
+            client = await asyncio.to_thread(importlib.import_module, _CLIENT)
             found: Igd = await client.find_igd(self._gateway, self._own)
             return found
         return None

@@ -16,6 +16,7 @@ pytest.importorskip("async_upnp_client", reason="async-upnp-client is not availa
 from ssbfast import limits
 from ssbfast.direct import port_mapper, upnp_client, upnp_mapping
 from ssbfast.direct.port_mapper import PortMapper, PortMapping
+from ssbfast.errors import MissingExtraError
 from ssbfast.wire.direct.port_mapping import Protocol
 from tests.helpers.igd import FakeIgd, fake_igd
 from tests.helpers.rawpeer import eventually
@@ -183,3 +184,15 @@ async def test_a_router_that_answers_otherwise_is_not_asked_by_upnp(igd: FakeIgd
     await mapping.settled(60.0)
     await asyncio.sleep(0)
     assert mapping.address is None and igd.searches == 0
+
+
+async def test_a_library_that_cannot_be_loaded_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where aiohttp is broken, for example: whatever looks at the router would raise."""
+
+    def load(_name: str) -> None:
+        raise MissingExtraError("no aiohttp")
+
+    monkeypatch.setattr(upnp_mapping.importlib, "import_module", load)
+    gateway = upnp_mapping.UpnpGateway("127.0.0.1", "127.0.0.1")
+    assert await gateway.found() is None
+    assert not gateway.may_map
