@@ -164,8 +164,12 @@ uint64_t ssbi_take_ack(ssb_quic *q, ssbi_frame *f, int old_keys) {
     if (largest >= q->number) return QUIC_PROTOCOL;
     if (old_keys && largest >= q->phase_sent) return QUIC_KEY_UPDATE; /* RFC 9001, section 6.4 */
     while (ssbi_next_acked(f, &low, &high) && high >= q->oldest) acknowledge(q, low, high, &all);
-    if (q->largest_acked == QUIC_NONE || largest > q->largest_acked) q->largest_acked = largest;
-    if (all.newest == QUIC_NONE) return QUIC_OK;
+    const int grown = q->largest_acked == QUIC_NONE || largest > q->largest_acked;
+    if (grown) q->largest_acked = largest;
+    if (all.newest == QUIC_NONE) {
+        if (grown) ssbi_detect(q); /* what has no answer is lost behind ACKs, too: else each ACK would walk over them */
+        return QUIC_OK;
+    }
     if (all.newest == largest) {
         const uint64_t delay = f->offset < (UINT64_C(1) << 30) ? f->offset << q->delay_exponent : q->delay_max;
         rtt = q->now - all.sent;

@@ -210,7 +210,8 @@ static size_t build(ssb_quic *q, uint8_t *out, size_t size, ssbi_quic_packet *p)
     const uint8_t *others = f.w.at;
     if (ssbi_may_send(q)) {
         write_due(q, &f);
-        if (q->probes > 0 || ssbi_pace_allows(&q->congestion, q->rtt, q->now)) {
+        /* Pacing is asked in any case: its timer is due until it was. */
+        if (ssbi_pace_allows(&q->congestion, q->rtt, q->now) || q->probes > 0) {
             write_datagrams(q, &f);
             write_streams(q, &f);
             q->congestion.full = ssbi_left(&f.w) == 0;

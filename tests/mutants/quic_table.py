@@ -118,6 +118,13 @@ MUTANTS = (
         "return q->congestion.in_flight + q->congestion.datagram <= q->congestion.window;",
         "return 1;",
     ),
+    Mutant(
+        "pacing unasked",
+        "quic_send.c",
+        "ssbi_pace_allows(&q->congestion, q->rtt, q->now) || q->probes > 0",
+        "q->probes > 0 || ssbi_pace_allows(&q->congestion, q->rtt, q->now)",
+    ),
+    Mutant("ACKs of ACKs tell nothing", "quic_recovery.c", "if (grown) ssbi_detect(q);", ";"),
     Mutant("idle for ever", "quic_engine.c", "if (q->now >= idle_at(q)) {", "if (0) {"),
     Mutant(
         "ACKs count as life",
