@@ -228,7 +228,7 @@ class Questions:
     def __init__(self, path: Path, words: Words, seconds: float = limits.CONTROL_SECONDS) -> None:
         if not is_supported():
             raise NotRunningError("this system has no control sockets")
-        _must_be_socket(path)
+        _must_be_ours(path, words)
         self._words = words
         self._sock = socket.socket(socket.AF_UNIX)
         self._sock.settimeout(seconds)
@@ -271,15 +271,20 @@ class Questions:
             raise BadInputError(f"{self._words.silent}: {_reason(error)}") from None
 
 
-def _must_be_socket(path: Path) -> None:
-    """Raise BadInputError for anything else of that name: a link is not followed."""
+def _must_be_ours(path: Path, words: Words) -> None:
+    """Raise BadInputError for anything else of that name, and for a socket that another user has put there.
+
+    A link is not followed. Root asks processes of all users.
+    """
     try:
-        mode = os.lstat(path).st_mode
+        found = os.lstat(path)
     except (OSError, ValueError):
         return  # there is none: to connect says so
-    if not stat.S_ISSOCK(mode):
-        what = "a link" if stat.S_ISLNK(mode) else "no socket"
+    if not stat.S_ISSOCK(found.st_mode):
+        what = "a link" if stat.S_ISLNK(found.st_mode) else "no socket"
         raise BadInputError(f"{path} is {what}, and keeps what runs here from being asked: remove it, start that anew")
+    if os.geteuid() and found.st_uid not in (os.geteuid(), 0):
+        raise BadInputError(words.foreign)
 
 
 def _connect(sock: socket.socket, name: str, seconds: float) -> None:

@@ -76,6 +76,28 @@ def flood(path: Path, enough: threading.Event) -> None:
             sock.close()
 
 
+async def test_a_socket_that_another_user_has_put_there_is_not_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a group may write to the directory: its words would be read out as ours, for example."""
+    owner, other = 4711, 4712
+
+    class Found:
+        st_mode = stat.S_IFSOCK | 0o777
+        st_uid = other
+
+    async with served(tmp_path) as path:
+        monkeypatch.setattr(control_socket, "is_ours", lambda _client: True)
+        monkeypatch.setattr(control_socket.os, "lstat", lambda _path: Found)
+        monkeypatch.setattr(control_socket.os, "geteuid", lambda: owner)
+        with pytest.raises(BadInputError, match="another user's"):
+            await asked(path)
+        for user, of in ((other, other), (owner, 0), (0, other)):
+            monkeypatch.setattr(control_socket.os, "geteuid", lambda user=user: user)
+            monkeypatch.setattr(Found, "st_uid", of)
+            assert await asked(path) == {"is": 1}
+
+
 async def test_answers_and_errors(tmp_path: Path) -> None:
     async with served(tmp_path) as path:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
