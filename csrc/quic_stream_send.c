@@ -115,6 +115,14 @@ static void free_acknowledged(ssb_quic *q, ssbi_stream *s, uint64_t to) {
     if (q->any_short) tell_writers(q);
 }
 
+/* These bytes have to be sent again; where the set is full, what lies between is sent again, too. */
+static void send_again(ssbi_stream *s, uint64_t at, uint64_t end) {
+    if (ssbi_ranges_add(&s->lost, at, end) == SSB_OK || s->lost.n == 0) return;
+    ssb_quic_range *last = &s->lost.at[s->lost.n - 1];
+    if (at >= last->end) last->end = end;
+    else (void)ssbi_ranges_add(&s->lost, at, last->end);
+}
+
 static void data_acked(ssb_quic *q, ssbi_stream *s, const ssbi_item *item) {
     const uint64_t end = item->offset + item->n;
     s->known = 1;
@@ -124,7 +132,7 @@ static void data_acked(ssb_quic *q, ssbi_stream *s, const ssbi_item *item) {
     if (item->offset <= s->base && end > s->base) free_acknowledged(q, s, end);
     /* Where the set is full, this counts as lost: it is sent again, which costs time alone. */
     else if (end > s->base && ssbi_ranges_add(&s->acked, item->offset, end) != SSB_OK)
-        (void)ssbi_ranges_add(&s->lost, item->offset, end);
+        send_again(s, item->offset, end);
     if (s->fin_acked && s->base == s->written) s->sends = 0;
 }
 
@@ -162,11 +170,7 @@ static void data_lost(ssbi_stream *s, const ssbi_item *item) {
     if (item->fin && !s->fin_acked) s->fin_sent = 0;
     if (end <= s->base) return;
     uint64_t at = greater(item->offset, s->base);
-    if (ssbi_ranges_add(&s->lost, at, end) != SSB_OK && s->lost.n > 0) { /* full: what is between is sent again too */
-        ssb_quic_range *last = &s->lost.at[s->lost.n - 1];
-        if (at >= last->end) last->end = end;
-        else (void)ssbi_ranges_add(&s->lost, at, s->lost.at[s->lost.n - 1].end);
-    }
+    send_again(s, at, end);
     for (uint32_t i = 0; i < s->acked.n && s->acked.at[i].first < end; i++)
         if (s->acked.at[i].end > at) ssbi_ranges_remove(&s->lost, s->acked.at[i].first, s->acked.at[i].end);
 }

@@ -88,21 +88,23 @@ static inline void key_of(ssbi_quic_keys *k, int fill, int hp) {
     ssbi_quic_set_hp(k, mask);
 }
 
-static inline void wire_open(wire *w, const ssb_quic_handover *h) {
-    const size_t n = ssb_quic_size(&BOUNDS);
+static inline void wire_open_with(wire *w, const ssb_quic_handover *h, const ssb_quic_limits *limits) {
+    const size_t n = ssb_quic_size(limits);
     memset(w, 0, sizeof *w);
     w->mem = aligned_alloc(64, n);
     CHECK(n > 0 && w->mem != NULL);
     memset(w->mem, 0, n);
     w->now = BEGIN;
     w->number = 100;
-    w->q = ssb_quic_init(w->mem, &AEAD, &BOUNDS, h, w->now);
+    w->q = ssb_quic_init(w->mem, &AEAD, limits, h, w->now);
     CHECK(w->q != NULL);
     key_of(&w->seals, 2, 6);
     key_of(&w->opens, 1, 5);
     key_of(&w->next_seals, 4, 6);
     key_of(&w->next_opens, 3, 5);
 }
+
+static inline void wire_open(wire *w, const ssb_quic_handover *h) { wire_open_with(w, h, &BOUNDS); }
 
 static inline void wire_new(wire *w, int caller) {
     const ssb_quic_handover h = handover_new(caller);

@@ -53,9 +53,39 @@ static void acks_of_acks(void) {
     wire_close(&w);
 }
 
+/* ---------------------------------------------------------------- bookkeeping that is full */
+
+/* Every fourth packet is acknowledged, until both sets of a stream are full. What then is acknowledged finds room in
+ * neither; all the same it is not forgotten. */
+static void no_byte_is_forgotten(void) {
+    ssb_quic_limits limits = BOUNDS;
+    ssb_quic_handover h = handover_new(1);
+    wire w;
+    limits.packets = 4096;
+    h.congestion_window = 1 << 20;
+    wire_open_with(&w, &h, &limits);
+    hear_all(&w);
+    const uint64_t first = w.q->number;
+    for (int i = 0; i < 1200; i++) {
+        CHECK(ssb_quic_write(w.q, 0, text, 1, 0) == 1);
+        w.now += MS;
+        hear_all(&w);
+    }
+    CHECK(w.q->number == first + 1200);
+    for (uint64_t n = first + 3; n < first + 1200; n += 4) acknowledge_range(&w, n, n);
+    for (int i = 0; i < 20; i++) {
+        hear_all(&w);
+        acknowledge_range(&w, first, w.q->number - 1);
+        w.now += MS;
+    }
+    CHECK(look(&w).in_flight == 0 && ssb_quic_waiting(w.q, 0) == SSB_QUIC_NEVER);
+    wire_close(&w);
+}
+
 int main(void) {
     crypto_begin();
     no_timer_spins();
     acks_of_acks();
+    no_byte_is_forgotten();
     return 0;
 }

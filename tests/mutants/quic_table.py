@@ -125,6 +125,12 @@ MUTANTS = (
         "q->probes > 0 || ssbi_pace_allows(&q->congestion, q->rtt, q->now)",
     ),
     Mutant("ACKs of ACKs tell nothing", "quic_recovery.c", "if (grown) ssbi_detect(q);", ";"),
+    Mutant(
+        "bytes for which sets are full",
+        "quic_stream_send.c",
+        "        send_again(s, item->offset, end);\n",
+        "        ;\n",
+    ),
     Mutant("idle for ever", "quic_engine.c", "if (q->now >= idle_at(q)) {", "if (0) {"),
     Mutant(
         "ACKs count as life",
