@@ -31,10 +31,14 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 # ---------------------------------------------------------------- reading them
 
 
+class UnknownNicknameError(BadInputError):
+    """No contact has that nickname."""
+
+
 def find_contact(text: str, data: Path) -> Contact | None:
     """Return the contact that a nickname stands for; None for a text that is no nickname, but an id or an address.
 
-    Raises BadInputError, which names the nearest one, when no contact is called so.
+    Raises UnknownNicknameError, which names the nearest one, when no contact is called so.
     """
     name = text.strip()
     if not is_name(name):
@@ -44,7 +48,7 @@ def find_contact(text: str, data: Path) -> Contact | None:
         return contacts[name]
     near = difflib.get_close_matches(name, contacts, 1)
     hint = f"did you mean {near[0]}?" if near else f"see: ssbfast contacts{data_flag(data)}"
-    raise BadInputError(f"that is a name, and no contact is called {name}; {hint}")
+    raise UnknownNicknameError(f"that is a name, and no contact is called {name}; {hint}")
 
 
 def find_peer(text: str, data: Path) -> FeedId:

@@ -27,7 +27,7 @@ from ssbfast.cli.config_file import (
 )
 from ssbfast.cli.failures import failure_of
 from ssbfast.cli.invitation import invitation, invitation_in_words, ticket_event, words_event
-from ssbfast.cli.nicknames import Nicknames, find_peer, full_option, name_option
+from ssbfast.cli.nicknames import Nicknames, UnknownNicknameError, find_peer, full_option, name_option
 from ssbfast.cli.offering import Offer
 from ssbfast.cli.options import OWN_ID, connections_option, data_flag, peer_options, several
 from ssbfast.cli.output import in_utc
@@ -133,7 +133,7 @@ def share(
             raise click.UsageError("--words makes a ticket, --no-ticket none: one of the two")
         check_words()
     paths = paths_from(more)
-    offered = planned()
+    offered = planned(may_lack_friends=True)
     me = load_me(data)
     _keep_out(me.id, offered)
     trust = TrustOptions(Policy.FOLLOWS, (), None)
@@ -148,10 +148,12 @@ def share(
         )
 
 
-def planned(*, needs_room: bool = True) -> tuple[Service, ...]:
+def planned(*, needs_room: bool = True, may_lack_friends: bool = False) -> tuple[Service, ...]:
     """Return the services of the running command; all that can be checked before anything is made is right.
 
-    needs_room: whether it is a mistake that no room is given. Raises BadInputError.
+    needs_room: whether it is a mistake that no room is given. may_lack_friends: whether it is none that a friend is
+    called by no contact's name, which may have been forgotten since: then no peer gets in by it, and the user is
+    warned. Raises BadInputError.
     """
     loaded = loaded_config()
     if loaded is not None:
@@ -163,7 +165,7 @@ def planned(*, needs_room: bool = True) -> tuple[Service, ...]:
     if needs_room and not given["rooms"]:
         raise BadInputError(f"no room is given: --room ADDRESS, or room = ... in {file}; ssbfast room runs one")
     paths_from({key: given[key] for key in PATH_PARAMETERS}).check()
-    return _offered(given["services"], given["friends"], given["data"])
+    return _offered(given["services"], given["friends"], given["data"], may_lack_friends=may_lack_friends)
 
 
 def _keep_out(me: FeedId, offered: tuple[Service, ...]) -> None:
@@ -171,7 +173,9 @@ def _keep_out(me: FeedId, offered: tuple[Service, ...]) -> None:
         raise BadInputError(OWN_ID)
 
 
-def _offered(places: tuple[tuple[str, Place], ...], friends: tuple[str, ...], data: Path) -> tuple[Service, ...]:
+def _offered(
+    places: tuple[tuple[str, Place], ...], friends: tuple[str, ...], data: Path, *, may_lack_friends: bool
+) -> tuple[Service, ...]:
     """Return the services with their friends. Raises BadInputError."""
     from ssbfast.net.forward.service import Service, ServiceTable
 
@@ -179,12 +183,17 @@ def _offered(places: tuple[tuple[str, Place], ...], friends: tuple[str, ...], da
     may_be_others = is_from_file(context, "friends") and not is_from_file(context, "services")
     allowed: dict[str, set[FeedId]] = {}
     known = [name for name, _place in places]
+    missing: dict[str, None] = {}
     for index, text in enumerate(friends):
         peers, colon, names = text.partition(":")
-        try:
-            who = {find_peer(peer, data) for peer in peers.split(",")}
-        except BadInputError as error:
-            raise BadInputError(f"{name_of('friends', index)}: {error}") from error
+        who: set[FeedId] = set()
+        for peer in peers.split(","):
+            try:
+                who.add(find_peer(peer, data))
+            except BadInputError as error:
+                if not may_lack_friends or not isinstance(error, UnknownNicknameError):
+                    raise BadInputError(f"{name_of('friends', index)}: {error}") from error
+                missing[peer.strip()] = None
         for name in names.split(",") if colon else known:
             if name not in known and not may_be_others:
                 raise BadInputError(f"{name_of('friends', index)}: no service is called {name[:60]!r}")
@@ -193,6 +202,8 @@ def _offered(places: tuple[tuple[str, Place], ...], friends: tuple[str, ...], da
         Service(place, name, frozenset(allowed[name]) if name in allowed else None) for name, place in places
     )
     ServiceTable(services)  # which raises for names that stand there twice, before anything is made
+    if missing:
+        warn(f"no contact is called {', '.join(missing)}: --for lets no peer in by that name")
     return services
 
 
@@ -251,7 +262,7 @@ class _Sharing:
     def _read_again(self, printer: Printer, server: ServiceServer) -> None:
         again = read_again(self._context)
         with again.scope(cleanup=False):
-            services = planned()
+            services = planned(may_lack_friends=True)
         _keep_out(self.offer.me.id, services)
         before = server.services
         server.replace(services)

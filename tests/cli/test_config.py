@@ -12,6 +12,7 @@ import pytest
 from ssbfast.cli.config_file import read_config
 from ssbfast.cli.group import run
 from ssbfast.cli.share import planned, share
+from ssbfast.errors import BadInputError
 from ssbfast.keys import Keypair
 from ssbfast.store.peer_store import Store
 from tests.helpers.commands import assert_unusable, failed, run_here, succeed
@@ -87,7 +88,8 @@ def test_mistakes_have_their_place_and_nothing_runs(wrong: str, right: str, said
     text = TEXT.replace(wrong, right) if wrong != "[for]" else "xyzzy = 1\n"
     assert text != TEXT
     file.write_text(text, encoding="utf-8")
-    for command in (("config", "check"), ("share",)):
+    commands = [("config", "check"), ("service", "install", "--dry-run")]
+    for command in commands if "laptp" in right else [*commands, ("share",)]:
         assert_unusable(run_here(*command), said)
     assert not (home / "share" / "ssbfast" / "peer" / "secret").exists()
 
@@ -148,7 +150,8 @@ def test_show_tells_where_each_was_set(file: Path, tmp_path: Path, monkeypatch: 
 def test_friends_of_the_file_hold_for_services_of_the_command_line(file: Path) -> None:
     """Others of its friends are no mistake: their services are just not offered this time."""
     file.write_text(TEXT.replace("laptop", "laptp"), encoding="utf-8")
-    assert_unusable(run_here("share", "db=5432"), "no contact is called laptp")
+    with share.make_context("share", ["db=5432"]), pytest.raises(BadInputError, match="no contact is called laptp"):
+        planned()
     file.write_text(TEXT.replace("tunnel", "auto"), encoding="utf-8")
     with share.make_context("share", ["ssh=22"]) as context:
         assert [(one.name, one.friends) for one in planned()] == [("ssh", {LAPTOP})]

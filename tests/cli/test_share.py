@@ -297,6 +297,24 @@ async def test_friends_of_a_service_have_it_and_others_see_nothing_of_it(tmp_pat
         assert refusals == ["home offers no *; it offers: web, db", "no such service"] * 2
 
 
+async def test_a_friend_that_was_forgotten_keeps_no_share_from_starting(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A service that is for that friend alone is for no peer then."""
+    async with house(tmp_path) as at:
+        at.friend("laptop")
+        services = [await at.service(name) for name in ("web", "ssh", "db")]
+        home = await at.share(*services, "--for", "phone,tablet:ssh", "--for", "phone,laptop:db")
+        await home.event("announced")
+        said = [line for line in capsys.readouterr().err.splitlines() if "no contact" in line]
+        assert said == ["ssbfast: no contact is called phone, tablet: --for lets no peer in by that name"]
+        laptop = await at.run("open", "laptop", "home")
+        await laptop.event("bound", service="db")
+        assert {event["service"] for event in laptop.events if event["event"] == "bound"} == {"web", "db"}
+        with pytest.raises(RefusedError, match="home offers no ssh"):
+            await (await at.run("open", "laptop", "home/ssh")).code()
+
+
 async def test_a_friend_that_only_listens_has_no_names(tmp_path: Path) -> None:
     async with house(tmp_path) as at:
         at.friend("laptop")
@@ -500,7 +518,6 @@ def test_targets_with_a_service(text: str, peer: str, service: str | None) -> No
         (("share", "web=0", "--room", ROOM), "port 0"),
         (("share", "web=unix:", "--room", ROOM), "unix:PATH"),
         (("share", "web=1", "web=2", "--room", ROOM), "two services have the name web"),
-        (("share", "web=1", "--room", ROOM, "--for", "laptop"), "no contact is called laptop"),
         (("share", "web=1", "--room", ROOM, "--for", f"@{'A' * 43}=.ed25519:ssh"), "no service is called 'ssh'"),
         (("share", "web=1"), "room"),
         (("open", "home/web"), "no contact is called home"),
