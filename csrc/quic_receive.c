@@ -80,13 +80,11 @@ static uint64_t take_retired_id(ssb_quic *q, const ssbi_frame *f, const uint8_t 
     return QUIC_OK;
 }
 
-/* A datagram that nothing else can be made of: the end, if it carries a token of the peer. */
+/* A datagram that nothing else can be made of: the end, if it carries the peer's token for the id that is in use. Tokens
+ * of other ids do not count: RFC 9000, section 10.3.1. */
 static int is_reset(const ssb_quic *q, const uint8_t *at, size_t n) {
-    int found = 0;
     if (n < RESET_LEAST || (at[0] & LONG_BIT)) return 0;
-    for (uint32_t i = 0; i < q->remote_n; i++)
-        if (q->remote[i].has_token) found |= ssbi_quic_same(q->remote[i].token, at + n - TOKEN, TOKEN);
-    return found;
+    return q->remote[0].has_token && ssbi_quic_same(q->remote[0].token, at + n - TOKEN, TOKEN);
 }
 
 /* ---------------------------------------------------------------- paths */
