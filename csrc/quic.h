@@ -221,7 +221,7 @@ typedef struct {
 /* ---------------------------------------------------------------- packets sent */
 
 enum { ITEM_STREAM, ITEM_CREDIT, ITEM_CREDIT_ALL, ITEM_STREAMS_BIDI, ITEM_STREAMS_UNI, ITEM_RESET, ITEM_STOP,
-       ITEM_RETIRE, ITEM_ACK, ITEM_ONCE, ITEM_MTU };
+       ITEM_RETIRE, ITEM_ACK, ITEM_ONCE, ITEM_MTU, ITEM_PATH };
 
 typedef struct { /* what a packet carried, and has to be known again when it is acknowledged or lost */
     uint64_t offset; /* or a limit, a sequence number, a packet number */
@@ -341,6 +341,7 @@ struct ssb_quic_s {
 
     /* paths */
     uint32_t path;
+    uint64_t path_first;         /* first number sent since it is in use */
     uint32_t asked_path;         /* being validated */
     uint8_t asked;
     uint8_t challenge[8];

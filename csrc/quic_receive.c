@@ -99,10 +99,12 @@ static void take_response(ssb_quic *q, const uint8_t *data) {
     if (q->asked != ASKED_SENT || memcmp(q->challenge, data, SSB_QUIC_CHALLENGE) != 0) return;
     q->asked = ASKED_NOTHING;
     q->path = q->asked_path;
-    /* Another path has another capacity: RFC 9000, section 9.4. */
+    q->path_first = q->number;
+    /* Another path has another capacity, of which what was sent before says nothing: RFC 9000, section 9.4. */
     const uint64_t flight = q->congestion.in_flight;
     ssbi_congestion_init(&q->congestion, 10 * (uint64_t)QUIC_DATAGRAM_LEAST, q->congestion.most, QUIC_DATAGRAM_LEAST);
     q->congestion.in_flight = flight;
+    q->congestion.recovery_from = q->first_sample = q->now;
     ssbi_mtu_init(q);
     q->rtt_known = 0;
     q->timeouts = 0;

@@ -40,10 +40,9 @@ static void land(ssb_quic *q, ssbi_sent *p, uint8_t state) {
     q->congestion.in_flight -= p->size;
 }
 
-/* The size that a packet tries; 0: it is none of those. */
-static uint64_t tried(const ssb_quic *q, const ssbi_sent *p) {
-    const ssbi_item *first = item(q, p->item);
-    return p->items > 0 && first->kind == ITEM_MTU ? first->offset : 0;
+/* Whether a packet only tries something: a size (ITEM_MTU) or another path (ITEM_PATH). */
+static int tries(const ssb_quic *q, const ssbi_sent *p, uint8_t what) {
+    return p->items > 0 && item(q, p->item)->kind == what;
 }
 
 static void lose(ssb_quic *q, ssbi_sent *p) {
@@ -114,9 +113,9 @@ void ssbi_detect(ssb_quic *q) {
             run_first = QUIC_NONE;
             continue;
         }
-        if (tried(q, p) > 0) { /* RFC 8899, section 3: no sign of congestion */
+        if (tries(q, p, ITEM_MTU) || tries(q, p, ITEM_PATH)) { /* no sign of congestion: RFC 8899, section 3 */
             land(q, p, SENT_GONE);
-            ssbi_mtu_lost(q, tried(q, p));
+            if (tries(q, p, ITEM_MTU) && n >= q->path_first) ssbi_mtu_lost(q, item(q, p->item)->offset);
             continue;
         }
         lose(q, p);
@@ -147,8 +146,13 @@ static void acknowledge(ssb_quic *q, uint64_t low, uint64_t high, landed *all) {
         if (p->state != SENT_FLYING) continue;
         land(q, p, SENT_ACKED);
         all->bytes += p->size;
-        if (tried(q, p) > 0) ssbi_mtu_acked(q, tried(q, p));
-        else ssbi_mtu_packet_acked(q, p->size);
+        if (n < q->path_first || tries(q, p, ITEM_PATH)) {
+            /* It says nothing of the path. */
+        } else if (tries(q, p, ITEM_MTU)) {
+            ssbi_mtu_acked(q, item(q, p->item)->offset);
+        } else {
+            ssbi_mtu_packet_acked(q, p->size);
+        }
         if (all->newest == QUIC_NONE || n > all->newest) {
             all->newest = n;
             all->sent = p->time;
@@ -170,7 +174,7 @@ uint64_t ssbi_take_ack(ssb_quic *q, ssbi_frame *f, int old_keys) {
         if (grown) ssbi_detect(q); /* what has no answer is lost behind ACKs, too: else each ACK would walk over them */
         return QUIC_OK;
     }
-    if (all.newest == largest) {
+    if (all.newest == largest && largest >= q->path_first && !tries(q, packet(q, largest), ITEM_PATH)) {
         const uint64_t delay = f->offset < (UINT64_C(1) << 30) ? f->offset << q->delay_exponent : q->delay_max;
         rtt = q->now - all.sent;
         take_sample(q, rtt, delay);

@@ -249,7 +249,7 @@ static size_t build_probe(ssb_quic *q, uint8_t *out, size_t room, uint8_t type, 
     f.w.at += SSB_QUIC_CHALLENGE;
     memset(f.w.at, FRAME_PADDING, ssbi_left(&f.w));
     f.w.at = f.w.end;
-    note(q, ITEM_ONCE, NULL, 0, 0, 0);
+    note(q, path == q->path ? ITEM_ONCE : ITEM_PATH, NULL, 0, 0, 0);
     if (path != q->path) q->path_sent += size;
     return finish(q, out, &f, p);
 }

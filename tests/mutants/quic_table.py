@@ -137,6 +137,10 @@ MUTANTS = (
         "        send_again(s, item->offset, end);\n",
         "        ;\n",
     ),
+    Mutant("other paths congest", "quic_recovery.c", " || tries(q, p, ITEM_PATH)) { /* no", ") { /* no"),
+    Mutant("other paths measure", "quic_recovery.c", " && !tries(q, packet(q, largest), ITEM_PATH)", ""),
+    Mutant("the path before measures", "quic_recovery.c", "largest >= q->path_first && ", ""),
+    Mutant("the path before congests", "quic_receive.c", "q->congestion.recovery_from = q->first_sample = q->now;", ""),
     Mutant("idle for ever", "quic_engine.c", "if (q->now >= idle_at(q)) {", "if (0) {"),
     Mutant(
         "ACKs count as life",
