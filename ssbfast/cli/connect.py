@@ -7,14 +7,14 @@ from typing import Any
 import click
 
 from ssbfast.cli.calling import calling_options, run_calls
-from ssbfast.cli.nicknames import complete, full_option
+from ssbfast.cli.nicknames import complete_service, full_option
 from ssbfast.cli.options import peer_options
 from ssbfast.cli.path_options import paths_from
 from ssbfast.cli.peer_options import trust_from
 
 
 @click.command()
-@click.argument("target", metavar="TARGET", shell_complete=complete)
+@click.argument("target", metavar="TARGET", shell_complete=complete_service)
 @calling_options(bind="Local address where programs reach the service; port 0 picks a free port. Or unix:PATH.")
 @click.option("--stdio", is_flag=True, help="Carry stdin and stdout to the service, once: for ssh's ProxyCommand.")
 @full_option

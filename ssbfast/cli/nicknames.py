@@ -104,6 +104,26 @@ def complete(context: click.Context, _option: click.Parameter, incomplete: str) 
     return [CompletionItem(name) for name in sorted(names) if name.startswith(incomplete)]
 
 
+def complete_service(context: click.Context, option: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Return nicknames that begin so, for a shell; for NICK/ the services that a running process has a session with.
+
+    Nothing else knows them: what a friend offers is written down nowhere.
+    """
+    from ssbfast.cli.running import ask_all
+
+    nickname, slash, begun = incomplete.partition("/")
+    data = context.params.get("data")
+    if not slash or data is None:
+        return complete(context, option, incomplete)
+    try:
+        contact = _named(data).get(nickname)
+        answers = [] if contact is None else ask_all(data, "services", peer=str(contact.id))
+    except SSBError:
+        return []
+    names = sorted({str(name) for names, _problem in answers for name in names or ()})
+    return [CompletionItem(f"{nickname}/{name}") for name in names if name.startswith(begun)]
+
+
 def peer_argument(metavar: str = "@ID|NICK", *, required: bool = True) -> Callable[[Command], Command]:
     """Add the argument `who`: a peer, by its id or nickname. The command has --data."""
     return click.argument("who", metavar=metavar, required=required, callback=_peer, shell_complete=complete)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from ssbfast.cli.calling import calling_options, run_calls
-from ssbfast.cli.nicknames import complete, full_option
+from ssbfast.cli.nicknames import complete_service, full_option
 from ssbfast.cli.options import callback, parse_place, peer_options
 from ssbfast.cli.path_options import paths_from
 from ssbfast.cli.peer_options import claim, load_me, trust_from
@@ -15,7 +15,7 @@ from ssbfast.net.endpoints import Endpoint, Place
 
 
 @click.command()
-@click.argument("targets", metavar="NICK/SERVICE...", nargs=-1, shell_complete=complete)
+@click.argument("targets", metavar="NICK/SERVICE...", nargs=-1, shell_complete=complete_service)
 @click.option(
     "--socks",
     metavar="HOST:PORT",

@@ -7,6 +7,8 @@ beside it a name of its own, with its process id. `net/control_socket.py` has th
     {"ask": "status"}   →   the same, and what `Status.as_json` returns
     {"ask": "path", "peer": "@…", "path": "tunnel" | "direct" | "auto"}
                         →   one object for each session with that peer: session, path, reached, reason
+    {"ask": "services", "peer": "@…"}
+                        →   the names of the services that this peer offers to us, asked in a session that is there
     {"ask": "words", "room": "@…" or null, "seconds_of_life": 3600}
                         →   words: a ticket in words, address: of its room, expires
     {"ask": "open_words"}
@@ -118,19 +120,38 @@ class ControlSocket:
             return {**self.about, **(await client.status()).as_json(), "offered": [dict(one) for one in offered()]}
 
         async def path(request: dict[str, Any]) -> list[dict[str, Any]]:
+            peer = _peer_of(request)
             try:
-                peer, preferred = FeedId.parse(str(request.get("peer"))), PreferredPath(request.get("path"))
-            except (FeedIdError, ValueError):
-                raise BadInputError("not a peer's id, or not a path") from None
+                preferred = PreferredPath(request.get("path"))
+            except ValueError:
+                raise BadInputError("not a path") from None
             return [outcome.as_json() for outcome in await client.choose_path(peer, preferred)]
 
-        self._handlers.update(status=status, path=path)
+        async def services(request: dict[str, Any]) -> list[str]:
+            from ssbfast.net.forward.service import Offered
+            from ssbfast.net.forward.tcp import SERVICES
+
+            session = client.session_with(_peer_of(request))
+            if session is None:
+                raise BadInputError("there is no session with that peer")
+            answer = await session.call(SERVICES, timeout=limits.LENT_ANSWER_SECONDS)
+            return [one.name for one in Offered.read(answer)]
+
+        self._handlers.update(status=status, path=path, services=services)
         if lend is not None:
             self._handlers[LEND] = lend
         if tickets is not None:
             self._handlers["words"] = lambda request: _make_words(client, tickets, request)
             self._handlers["open_words"] = lambda _request: _open_words(tickets)
             self._handlers["cancel_words"] = lambda _request: tickets.cancel_words()
+
+
+def _peer_of(request: dict[str, Any]) -> FeedId:
+    """Return the peer of a question. Raises BadInputError."""
+    try:
+        return FeedId.parse(str(request.get("peer")))
+    except FeedIdError:
+        raise BadInputError("not a peer's id") from None
 
 
 async def _make_words(client: RoomClient, tickets: Tickets, request: dict[str, Any]) -> dict[str, Any]:

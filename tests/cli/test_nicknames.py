@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from pathlib import Path
@@ -17,7 +18,10 @@ from ssbfast.cli.group import group
 from ssbfast.cli.nicknames import Nicknames, find_contact, find_peer, own_name
 from ssbfast.cli.output import Printer
 from ssbfast.cli.peer_output import PeerWords
+from ssbfast.client.control_socket import ControlSocket
 from ssbfast.errors import BadInputError
+from ssbfast.ids import FeedId
+from ssbfast.net.control_socket import is_supported
 from ssbfast.room.tunnel_auth import Relation
 from ssbfast.store.peer_store import FILE, Store
 from tests.helpers.commands import assert_unusable, events, run_here, succeed
@@ -283,6 +287,34 @@ def test_completion(data: Path) -> None:
     assert completed("follow", "--data", str(data / "none"), "") == []
     (data / FILE).write_bytes(b"no store")
     assert completed("follow", "--data", str(data), "") == []
+
+
+@pytest.mark.skipif(not is_supported(), reason="no Unix sockets here")
+async def test_completion_of_services_that_a_running_process_can_ask_for(data: Path) -> None:
+    class Session:
+        async def call(self, _name: str, **_options: Any) -> Any:
+            return [{"name": name, "kind": "tcp"} for name in ("web", "ssh", "No name")]
+
+    def completed(command: str, *targets: str) -> list[str]:
+        shell = ShellComplete(group, {}, "ssbfast", "_SSBFAST_COMPLETE")
+        arguments = [command, "--data", str(data), *targets]
+        return [item.value for item in shell.get_completions(arguments[:-1], arguments[-1])]
+
+    asked: list[FeedId] = []
+    client: Any = SimpleNamespace(session_with=lambda who: asked.append(who) or (Session() if who == feed(1) else None))
+    async with ControlSocket.beside(data, "connect"), ControlSocket.beside(data, "open") as control:
+        control.serve(client)
+        for arguments, found in (
+            (("open", "laptop/"), ["laptop/ssh", "laptop/web"]),
+            (("open", "phone/web", "laptop/s"), ["laptop/ssh"]),
+            (("connect", "laptop/w"), ["laptop/web"]),
+            (("connect", "la"), ["laptop"]),
+            (("connect", "phone/"), []),
+            (("connect", "nobody/"), []),
+        ):
+            assert await asyncio.to_thread(completed, *arguments) == found
+        assert set(asked) == {feed(1), feed(2)}
+    assert await asyncio.to_thread(completed, "open", "laptop/") == []
 
 
 def test_every_command_with_peers_has_a_nickname_in_its_help() -> None:
