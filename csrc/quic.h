@@ -321,6 +321,8 @@ struct ssb_quic_s {
     /* streams */
     ssbi_stream *streams;
     uint64_t *ids; /* of the streams, side by side */
+    uint16_t *slots; /* of their rings, ring_slots each, `out` and `in` of a stream side by side */
+    uint32_t ring_slots;
     ssbi_pages out_pages, in_pages;
     uint8_t any_due;             /* some stream has something in `due` */
     uint8_t any_short;           /* some stream wants SSB_QUIC_WRITABLE */

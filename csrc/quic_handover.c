@@ -65,12 +65,9 @@ static void place(ssb_quic *q, uint8_t *mem) {
     q->items_mask = 2 * l->packets - 1;
     q->streams = at[2];
     q->ids = at[3];
-    uint16_t *rings = at[4];
-    for (uint32_t i = 0; i < l->streams; i++) {
-        q->ids[i] = q->streams[i].id = QUIC_NONE;
-        q->streams[i].out = (ssbi_ring){rings + (size_t)2 * i * slots(l), slots(l), 0};
-        q->streams[i].in = (ssbi_ring){rings + ((size_t)2 * i + 1) * slots(l), slots(l), 0};
-    }
+    q->slots = at[4];
+    q->ring_slots = slots(l);
+    for (uint32_t i = 0; i < l->streams; i++) q->ids[i] = QUIC_NONE; /* memory of streams is touched as they come */
     q->out_pages = (ssbi_pages){mem + m.pages_out, at[5], 0, 1, l->pages, 0, l->streams};
     q->in_pages = (ssbi_pages){mem + m.pages_in, at[6], 0, 1, (uint32_t)pages_in(l), 0, 0};
     q->datagrams_out = (ssbi_fifo){mem + m.out, l->datagrams, 0, 0};
@@ -211,8 +208,10 @@ ssb_quic *ssb_quic_init(uint8_t *mem, const ssb_aead *aead, const ssb_quic_limit
 void ssb_quic_wipe(ssb_quic *q) {
     void (*wipe)(void *, size_t) = q->aead->wipe;
     for (uint32_t i = 0; i < q->limits.streams; i++) {
+        if (q->ids[i] == QUIC_NONE) continue;
         ssbi_ring_clear(&q->out_pages, &q->streams[i].out);
         ssbi_ring_clear(&q->in_pages, &q->streams[i].in);
+        q->ids[i] = q->streams[i].id = QUIC_NONE;
     }
     wipe(q->out_pages.pages, (size_t)(q->out_pages.fresh - 1) * SSB_QUIC_PAGE);
     wipe(q->in_pages.pages, (size_t)(q->in_pages.fresh - 1) * SSB_QUIC_PAGE);
@@ -227,7 +226,6 @@ void ssb_quic_wipe(ssb_quic *q) {
     wipe(&q->previous_receive, sizeof q->previous_receive);
     q->state = QUIC_OVER;
     q->events = 0;
-    for (uint32_t i = 0; i < q->limits.streams; i++) q->ids[i] = q->streams[i].id = QUIC_NONE;
 }
 
 void ssb_quic_keys(ssb_quic *q, const ssb_quic_secrets *next) {

@@ -29,6 +29,8 @@ ssbi_stream *ssbi_stream_new(ssb_quic *q, uint64_t id) {
         if (q->ids[i] != QUIC_NONE) continue;
         q->ids[i] = s->id = id;
         s->generation++;
+        s->out = (ssbi_ring){q->slots + (size_t)2 * i * q->ring_slots, q->ring_slots, 0};
+        s->in = (ssbi_ring){q->slots + ((size_t)2 * i + 1) * q->ring_slots, q->ring_slots, 0};
         s->events = 0;
         s->due = 0;
         s->known = !ours;
