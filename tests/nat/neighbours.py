@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import queue
 import socket
 import struct
@@ -33,6 +34,7 @@ from ssbfast.store.peer_store import Store
 from tests.helpers.processes import PATIENCE, Running
 from tests.nat.kinds import Kind
 from tests.nat.lab import ROOM6, NatLab, nat_lab
+from tests.nat.mixes import Mix
 
 Side = Literal["A", "B"]
 PORT: Final = 8008
@@ -43,8 +45,8 @@ _BLOCK: Final = 256 * 1024
 class Program(Running):
     """A running `ssbfast … --json`. events: all that it has said, as far as anybody has waited for it."""
 
-    def __init__(self, *arguments: str, prefix: tuple[str, ...]) -> None:
-        super().__init__(*arguments, prefix=prefix)
+    def __init__(self, *arguments: str, prefix: tuple[str, ...], env: dict[str, str] | None = None) -> None:
+        super().__init__(*arguments, prefix=prefix, env=env)
         self.events: list[dict[str, Any]] = []
 
     def event(self, name: str, **members: Any) -> dict[str, Any]:
@@ -97,10 +99,14 @@ class Moved(NamedTuple):
 
 
 class LabPrograms:
-    """The lab and what runs in it. data: each program's directory is below it, by the name of its place."""
+    """The lab and what runs in it. data: each program's directory is below it, by the name of its place.
 
-    def __init__(self, lab: NatLab, data: Path, stack: contextlib.ExitStack) -> None:
+    mix: engines of A and B; None: what SSBFAST_DIRECT says here.
+    """
+
+    def __init__(self, lab: NatLab, data: Path, stack: contextlib.ExitStack, mix: Mix | None = None) -> None:
         self.lab, self.data = lab, data
+        self._engines = {} if mix is None else dict(zip("AB", mix, strict=True))
         self._stack = stack
         self._services: dict[str, int] = {}
 
@@ -120,7 +126,9 @@ class LabPrograms:
     def start(self, place: str, command: str, *arguments: str) -> Program:
         """Any command there, with the directory of that place; it ends with the street."""
         words = (command, "--data", str(self.path(place)), "--json", *arguments)
-        program = Program(*words, prefix=self.lab.prefix(place))
+        engine = self._engines.get(place)
+        env = {**os.environ, "SSBFAST_DIRECT": engine} if engine else None
+        program = Program(*words, prefix=self.lab.prefix(place), env=env)
         self._stack.enter_context(program)
         return program
 
@@ -244,10 +252,15 @@ class LabPrograms:
 
 
 @contextlib.contextmanager
-def lab_programs(data: Path, a: Kind = "port", b: Kind = "port", **how: Any) -> Iterator[LabPrograms]:
-    """A street in a lab of its own; how: as for NatLab. Skips, or fails if it must not, where there can be no lab."""
+def lab_programs(
+    data: Path, a: Kind = "port", b: Kind = "port", *, mix: Mix | None = None, **how: Any
+) -> Iterator[LabPrograms]:
+    """A street in a lab of its own; mix: as for LabPrograms, how: as for NatLab.
+
+    Skips, or fails if it must not, where there can be no lab.
+    """
     with nat_lab(a, b, **how) as lab, contextlib.ExitStack() as stack:
-        yield LabPrograms(lab, data, stack)
+        yield LabPrograms(lab, data, stack, mix)
 
 
 def other(side: Side) -> Side:

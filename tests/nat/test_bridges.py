@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.nat.mixes import Mix, mixed
 from tests.nat.neighbours import LabPrograms, Side, lab_programs
 
 pytestmark = [pytest.mark.nat, pytest.mark.timeout(120)]
@@ -37,9 +38,9 @@ def vpn(street: LabPrograms, place: Side, address: str) -> None:
     street.lab.run("NA", ["ip", "route", "add", f"{address}/32", "via", lan])
 
 
-@pytest.mark.parametrize("with_vpn", [False, True])
-def test_peers_on_one_lan_meet_whatever_else_their_machines_have(with_vpn: bool, tmp_path: Path) -> None:
-    with lab_programs(tmp_path, "port", same_lan=True) as street:
+@mixed("with_vpn", [False, True])
+def test_peers_on_one_lan_meet_whatever_else_their_machines_have(with_vpn: bool, mix: Mix, tmp_path: Path) -> None:
+    with lab_programs(tmp_path, "port", same_lan=True, mix=mix) as street:
         bridges(street, "A")
         bridges(street, "B")
         if with_vpn:

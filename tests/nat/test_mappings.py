@@ -1,11 +1,10 @@
 """Routers that map ports on request, by PCP or UPnP: peers behind symmetric NATs meet directly, without a search.
 
-A few pairs run always; the whole matrix, with either router, when SSBFAST_TEST_PAIRS=all.
+A few pairs run always; the whole matrix, with either router and every mix, when SSBFAST_TEST_LAB=all.
 """
 
 from __future__ import annotations
 
-import os
 import signal
 from pathlib import Path
 from typing import Final, get_args
@@ -16,6 +15,7 @@ from ssbfast.wire.direct.port_mapping import GREETING, MappingClient, Protocol
 from tests.nat.kinds import Kind
 from tests.nat.lab import nat_lab
 from tests.nat.mapping_router import PORT, MappingRouter, Router
+from tests.nat.mixes import ALL, Mix, mixed
 from tests.nat.neighbours import Blob, LabPrograms, lab_programs
 from tests.nat.test_doctor import doctor, works
 
@@ -27,25 +27,25 @@ TELLING: Final[list[tuple[Kind, Kind, Router]]] = [
     ("symmetric", "symmetric", "NB"),
 ]
 _KINDS: Final = [kind for kind in get_args(Kind) if kind != "blocked"]
-ALL: Final[list[tuple[Kind, Kind, Router]]] = [
+MATRIX: Final[list[tuple[Kind, Kind, Router]]] = [
     (a, b, maps) for a in _KINDS for b in _KINDS for maps in get_args(Router) if (a if maps == "NA" else b) != "public"
 ]
-PAIRS: Final = ALL if os.environ.get("SSBFAST_TEST_PAIRS") == "all" else TELLING
+PAIRS: Final = MATRIX if ALL else TELLING
 
 
 def maps_ports(street: LabPrograms, name: Router, *, upnp: bool = False) -> MappingRouter:
     return MappingRouter(street.lab, name, street.data, upnp=upnp)
 
 
-@pytest.mark.parametrize(("a", "b", "maps"), PAIRS)
-def test_one_router_that_maps_is_enough(a: Kind, b: Kind, maps: Router, tmp_path: Path) -> None:
-    with lab_programs(tmp_path, a, b) as street:
+@mixed("a b maps", PAIRS)
+def test_one_router_that_maps_is_enough(a: Kind, b: Kind, maps: Router, mix: Mix, tmp_path: Path) -> None:
+    with lab_programs(tmp_path, a, b, mix=mix) as street:
         router = maps_ports(street, maps)
         street.room()
         listener = street.listen("A")
         caller, port = street.connect("B")
         path = street.until_path(caller, "B", port)
-        print(f"mapped {maps} {a} {b} {path['path']} {path['took_ms']} ms, rtt {path['rtt_ms']}")
+        print(f"mapped {mix} {maps} {a} {b} {path['path']} {path['took_ms']} ms, rtt {path['rtt_ms']}")
         assert path["path"] == "direct"
         assert len(router.mappings()) == 1
         blob, direct = Blob(1_000_000), street.direct()

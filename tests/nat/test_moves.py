@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 from tests.helpers.processes import PATIENCE
+from tests.nat.mixes import AIOQUIC_CALLS, AIOQUIC_LISTENS, Mix, mixed
 from tests.nat.neighbours import Blob, LabPrograms, Moved, Program, Side, lab_programs
 
 pytestmark = [pytest.mark.nat, pytest.mark.timeout(3600 if "SSBFAST_TEST_MOVED" in os.environ else 240)]
@@ -113,10 +114,15 @@ def judge(what: str, moved: Moved, memory: Memory) -> None:
     assert max(memory.growth) < GROWTH
 
 
-@pytest.mark.parametrize(("how", "loss"), [("fetch", 0.0), ("put", 0.0), ("fetch", 0.1)])
-def test_relay_then_direct_then_relay(how: str, loss: float, tmp_path: Path) -> None:
+@mixed(
+    "how loss",
+    [("fetch", 0.0), ("put", 0.0), ("fetch", 0.1)],
+    (AIOQUIC_CALLS, ("fetch", 0.0)),
+    (AIOQUIC_LISTENS, ("put", 0.0)),
+)
+def test_relay_then_direct_then_relay(how: str, loss: float, mix: Mix, tmp_path: Path) -> None:
     blob = Blob(SIZE // 10 if loss else SIZE)
-    with lab_programs(tmp_path, "port", "address") as street:
+    with lab_programs(tmp_path, "port", "address", mix=mix) as street:
         street.room()
         street.lab.block_udp("A", "B")
         listener = street.listen("A")
@@ -135,16 +141,23 @@ def test_relay_then_direct_then_relay(how: str, loss: float, tmp_path: Path) -> 
         street.echo("B", port, b"x")
         with Memory(caller, listener) as memory:
             moved = move(street, how, "B", port, blob, Accidents(blob.size, opens, dies))
-        judge(f"{how}, loss {loss}", moved, memory)
+        judge(f"{mix} {how}, loss {loss}", moved, memory)
         paths = paths_of(caller)
         assert paths[paths.index("direct") :][:2] == ["direct", "tunnel"]
         assert not caller.said("closed") and not listener.said("closed")
 
 
-@pytest.mark.parametrize(("how", "loss"), [("fetch", 0.0), ("put", 0.0), ("put", 0.1)])
-def test_a_forward_that_was_opened_while_direct_ends_on_the_relay(how: str, loss: float, tmp_path: Path) -> None:
+@mixed(
+    "how loss",
+    [("fetch", 0.0), ("put", 0.0), ("put", 0.1)],
+    (AIOQUIC_CALLS, ("put", 0.0)),
+    (AIOQUIC_LISTENS, ("fetch", 0.0)),
+)
+def test_a_forward_that_was_opened_while_direct_ends_on_the_relay(
+    how: str, loss: float, mix: Mix, tmp_path: Path
+) -> None:
     blob = Blob(SIZE // 10 if loss else SIZE)
-    with lab_programs(tmp_path, "port", "port-open") as street:
+    with lab_programs(tmp_path, "port", "port-open", mix=mix) as street:
         room = street.room()
         listener = street.listen("A")
         caller, port = street.connect("B")
@@ -160,7 +173,7 @@ def test_a_forward_that_was_opened_while_direct_ends_on_the_relay(how: str, loss
         relayed = street.relayed()
         with Memory(caller, listener) as memory:
             moved = move(street, how, "B", port, blob, Accidents(blob.size, dies))
-        judge(f"{how} opened while direct, loss {loss}", moved, memory)
+        judge(f"{mix} {how} opened while direct, loss {loss}", moved, memory)
         # The path dies when half is fetched; of what is put, megabytes are still in buffers then.
         most = blob.size * (3 if how == "fetch" else 3.8) / 4 * (2 if loss else 1)
         assert blob.size // 4 < street.relayed() - relayed < most
@@ -168,9 +181,10 @@ def test_a_forward_that_was_opened_while_direct_ends_on_the_relay(how: str, loss
         assert not caller.said("closed") and not listener.said("closed")
 
 
-def test_the_room_is_killed_and_restarted_while_direct_and_then_the_path_dies(tmp_path: Path) -> None:
+@mixed("", [()], (AIOQUIC_CALLS, ()))
+def test_the_room_is_killed_and_restarted_while_direct_and_then_the_path_dies(mix: Mix, tmp_path: Path) -> None:
     blob = Blob(SIZE)
-    with lab_programs(tmp_path, "full-cone", "port") as street:
+    with lab_programs(tmp_path, "full-cone", "port", mix=mix) as street:
         rooms = [street.room()]
         listener = street.listen("A")
         caller, port = street.connect("B")
@@ -190,14 +204,15 @@ def test_the_room_is_killed_and_restarted_while_direct_and_then_the_path_dies(tm
 
         with Memory(caller, listener) as memory:
             moved = move(street, "fetch", "B", port, blob, Accidents(blob.size, killed, back, dies))
-        judge("room killed", moved, memory)
+        judge(f"{mix} room killed", moved, memory)
         assert not caller.said("closed") and not listener.said("closed")
         street.echo("B", port, b"by the new room")
 
 
-def test_forwards_whose_first_bytes_are_lost_with_the_path_are_opened_all_the_same(tmp_path: Path) -> None:
+@mixed("", [()], (AIOQUIC_LISTENS, ()))
+def test_forwards_whose_first_bytes_are_lost_with_the_path_are_opened_all_the_same(mix: Mix, tmp_path: Path) -> None:
     """Neither end knows yet that the path is dead; then only the opener knows of the connections."""
-    with lab_programs(tmp_path, "port", "port") as street:
+    with lab_programs(tmp_path, "port", "port", mix=mix) as street:
         street.room()
         listener = street.listen("A")
         caller, port = street.connect("B")
@@ -214,8 +229,9 @@ def test_forwards_whose_first_bytes_are_lost_with_the_path_are_opened_all_the_sa
         assert not caller.said("closed") and not listener.said("closed")
 
 
-def test_after_a_path_that_died_comes_another(tmp_path: Path) -> None:
-    with lab_programs(tmp_path, "port", "port") as street:
+@mixed("", [()], (AIOQUIC_CALLS, ()))
+def test_after_a_path_that_died_comes_another(mix: Mix, tmp_path: Path) -> None:
+    with lab_programs(tmp_path, "port", "port", mix=mix) as street:
         street.room()
         listener = street.listen("A")
         caller, port = street.connect("B")

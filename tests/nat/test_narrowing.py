@@ -11,6 +11,7 @@ from typing import Final
 import pytest
 
 from tests.helpers.processes import PATIENCE
+from tests.nat.mixes import AIOQUIC_CALLS, AIOQUIC_LISTENS, Mix, mixed
 from tests.nat.neighbours import Blob, LabPrograms, Program, Side, lab_programs
 
 pytestmark = [pytest.mark.nat, pytest.mark.timeout(240)]
@@ -45,17 +46,16 @@ def paths(program: Program, count: int) -> list[str]:
 
 
 PATHS: Final = {"native": ["direct"], "aioquic": ["direct", "tunnel", "direct"]}
-"""What a caller tells: the engine takes shorter datagrams at once; aioquic's next path has them."""
+"""What a caller tells when that sends: the engine takes shorter datagrams at once; aioquic's next path has them."""
 
 
-@pytest.mark.parametrize("engine", PATHS)
-@pytest.mark.parametrize("server", ["A", "B"])
+@mixed("server", ["A", "B"], (AIOQUIC_LISTENS, "A"), (AIOQUIC_CALLS, "B"))
 def test_a_path_that_gets_narrower_costs_moments_or_is_back_with_shorter_datagrams(
-    server: Side, engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Side, mix: Mix, tmp_path: Path
 ) -> None:
     """The bytes come from the target, or from the caller; the caller is B."""
-    monkeypatch.setenv("SSBFAST_DIRECT", engine)
-    with lab_programs(tmp_path, "port", "port") as street:
+    engine = mix.target if server == "A" else mix.caller  # the sender's
+    with lab_programs(tmp_path, "port", "port", mix=mix) as street:
         street.room()
         street.listen("A")
         caller, port = street.connect("B")
@@ -65,7 +65,7 @@ def test_a_path_that_gets_narrower_costs_moments_or_is_back_with_shorter_datagra
         move("B", port, blob)
         with narrowed(street, NARROW):
             moved = move("B", port, blob)
-            print(f"narrowed {server} {moved.seconds:.2f} s, gap {moved.gap:.2f} s")
+            print(f"narrowed {mix} {server} {moved.seconds:.2f} s, gap {moved.gap:.2f} s")
             assert moved[:2] == (blob.size, blob.digest)
             assert moved.gap < 5.0
             assert paths(caller, len(PATHS[engine])) == PATHS[engine]
@@ -76,8 +76,9 @@ def test_a_path_that_gets_narrower_costs_moments_or_is_back_with_shorter_datagra
         assert len(caller.said("path")) == len(PATHS[engine])
 
 
-def test_where_not_even_the_shortest_datagrams_pass_the_session_is_in_the_room(tmp_path: Path) -> None:
-    with lab_programs(tmp_path, "port", "port") as street:
+@mixed("", [()])
+def test_where_not_even_the_shortest_datagrams_pass_the_session_is_in_the_room(mix: Mix, tmp_path: Path) -> None:
+    with lab_programs(tmp_path, "port", "port", mix=mix) as street:
         street.room()
         street.listen("A")
         caller, port = street.connect("B")

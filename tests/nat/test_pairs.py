@@ -1,18 +1,19 @@
 """Every pair of NATs: who meets directly, and who stays on the relay and is told so in time.
 
 A is the target and B the caller; the pairs are ordered, so that each kind is met in both roles. A few pairs run
-always; all 38 with SSBFAST_TEST_PAIRS=all.
+always, and three of them with aioquic alone at one end, which meet every kind that lets UDP through; all 38 with every
+mix when SSBFAST_TEST_LAB=all.
 """
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Final, get_args
 
 import pytest
 
 from tests.nat.kinds import Kind
+from tests.nat.mixes import ALL, ENGINES, MIXES, Mix, mixed
 from tests.nat.neighbours import Blob, lab_programs
 
 pytestmark = [pytest.mark.nat, pytest.mark.timeout(240)]
@@ -45,23 +46,26 @@ def pairs() -> list[tuple[Kind, Kind]]:
     return [*matrix, ("blocked", "port"), ("port", "blocked")]
 
 
-PAIRS: Final = [pair for pair in pairs() if pair in TELLING or os.environ.get("SSBFAST_TEST_PAIRS") == "all"]
+PAIRS: Final = [pair for pair in pairs() if pair in TELLING or ALL]
+MIXED: Final[list[tuple[Kind, Kind]]] = [("symmetric", "full-cone"), ("address", "public"), ("port", "port-open")]
+"""What runs with each mix: every kind that QUIC passes, once."""
 
 
 def test_there_are_38_of_which_31_can_meet() -> None:
     assert len(pairs()) == 38
     assert sum(can_meet(*pair) for pair in pairs()) == 31
     assert set(pairs()) >= TELLING
+    assert sorted(kind for pair in MIXED for kind in pair) == sorted({*get_args(Kind)} - {"blocked"})
 
 
-@pytest.mark.parametrize(("a", "b"), PAIRS)
-def test_pair(a: Kind, b: Kind, tmp_path: Path) -> None:
-    with lab_programs(tmp_path, a, b) as street:
+@mixed("a b", PAIRS, *((mix, pair) for mix in MIXES if mix is not ENGINES for pair in MIXED))
+def test_pair(a: Kind, b: Kind, mix: Mix, tmp_path: Path) -> None:
+    with lab_programs(tmp_path, a, b, mix=mix) as street:
         room = street.room()
         listener = street.listen("A")
         caller, port = street.connect("B")
         path = street.until_path(caller, "B", port)
-        print(f"pair {a} {b} {path['path']} {path['took_ms']} ms, rtt {path['rtt_ms']}")
+        print(f"pair {mix} {a} {b} {path['path']} {path['took_ms']} ms, rtt {path['rtt_ms']}")
         blob, relayed, direct = Blob(1_000_000), street.relayed(), street.direct()
         assert street.fetch("B", port, blob)[:2] == (blob.size, blob.digest)
         relayed, direct = street.relayed() - relayed, street.direct() - direct

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.processes import PATIENCE
+from tests.nat.mixes import Mix, mixed
 from tests.nat.neighbours import Blob, Program, lab_programs
 
 pytestmark = [pytest.mark.nat, pytest.mark.timeout(240)]
@@ -38,12 +39,13 @@ def datagram(source: tuple[str, int], to: tuple[str, int], data: bytes) -> bytes
     return head + socket.inet_aton(source[0]) + socket.inet_aton(to[0]) + udp
 
 
-def test_an_early_packet_spoils_one_attempt_and_not_the_next(tmp_path: Path) -> None:
+@mixed("", [()])
+def test_an_early_packet_spoils_one_attempt_and_not_the_next(mix: Mix, tmp_path: Path) -> None:
     """A packet as if from A reaches B's NAT before B has sent any: that NAT gives what B sends to A another port.
 
     Delays are long here: there are 0.8 s in which the packet is early.
     """
-    with lab_programs(tmp_path, "port", "port-open", delay=0.1) as street:
+    with lab_programs(tmp_path, "port", "port-open", delay=0.1, mix=mix) as street:
         street.room()
         listener = street.listen("A")
         caller, port = street.connect("B")
@@ -58,9 +60,10 @@ def test_an_early_packet_spoils_one_attempt_and_not_the_next(tmp_path: Path) -> 
         street.echo("B", port, b"hello")
 
 
-def test_a_way_too_narrow_for_long_datagrams_gets_shorter_ones(tmp_path: Path) -> None:
+@mixed("", [()])
+def test_a_way_too_narrow_for_long_datagrams_gets_shorter_ones(mix: Mix, tmp_path: Path) -> None:
     """A router swallows what is longer than 1,300 bytes and says nothing: probes pass, the first flight does not."""
-    with lab_programs(tmp_path, "port", "port") as street:
+    with lab_programs(tmp_path, "port", "port", mix=mix) as street:
         swallow = "insert rule ip gate through meta l4proto udp ip length > 1300 drop"
         street.lab.run("NA", ["nft", *swallow.split()])
         street.room()

@@ -13,6 +13,7 @@ from typing import Final
 import pytest
 
 from tests.nat.kinds import Kind
+from tests.nat.mixes import Mix, mixed
 from tests.nat.neighbours import PORT, lab_programs
 
 pytestmark = [pytest.mark.nat, pytest.mark.timeout(240)]
@@ -21,9 +22,9 @@ COUNT: Final = int(os.environ.get("SSBFAST_TEST_BIRTHDAYS", "2"))
 KINDS: Final[list[tuple[Kind, Kind]]] = [("port", "symmetric"), ("symmetric", "port")]
 
 
-@pytest.mark.parametrize("number", range(COUNT))
-def test_a_search_finds_the_way(number: int, tmp_path: Path) -> None:
-    with lab_programs(tmp_path, *KINDS[number % 2]) as street:
+@mixed("number", range(COUNT))
+def test_a_search_finds_the_way(number: int, mix: Mix, tmp_path: Path) -> None:
+    with lab_programs(tmp_path, *KINDS[number % 2], mix=mix) as street:
         street.room()
         listener = street.listen("A", "--birthday")
         caller, port = street.connect("B", "--birthday")

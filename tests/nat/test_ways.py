@@ -9,6 +9,7 @@ import pytest
 from ssbfast.store.peer_store import Store
 from tests.nat.kinds import Kind, Kind6
 from tests.nat.lab import Count, NatLab
+from tests.nat.mixes import Mix, mixed
 from tests.nat.neighbours import Blob, LabPrograms, Program, lab_programs
 
 pytestmark = [pytest.mark.nat, pytest.mark.timeout(240)]
@@ -33,10 +34,10 @@ def becomes_direct(street: LabPrograms) -> tuple[Program, int]:
     return caller, port
 
 
-@pytest.mark.parametrize("kind", ["port", "symmetric"])
-def test_on_one_lan_nothing_leaves_it(kind: Kind, tmp_path: Path) -> None:
+@mixed("kind", ["port", "symmetric"])
+def test_on_one_lan_nothing_leaves_it(kind: Kind, mix: Mix, tmp_path: Path) -> None:
     """There is no hairpin: nothing but their own addresses leads from one to the other."""
-    with lab_programs(tmp_path, kind, same_lan=True) as street:
+    with lab_programs(tmp_path, kind, same_lan=True, mix=mix) as street:
         street.room()
         caller, port = becomes_direct(street)
         assert caller.said("path")[0]["rtt_ms"] < 20  # by way of the internet it would be more
@@ -46,10 +47,10 @@ def test_on_one_lan_nothing_leaves_it(kind: Kind, tmp_path: Path) -> None:
         assert datagrams(street.lab) == before
 
 
-@pytest.mark.parametrize(("a", "b"), [("public", "public"), ("port", "public"), ("public", "port"), ("port", "port")])
-def test_in_a_routed_private_network(a: Kind, b: Kind, tmp_path: Path) -> None:
+@mixed("a b", [("public", "public"), ("port", "public"), ("public", "port"), ("port", "port")])
+def test_in_a_routed_private_network(a: Kind, b: Kind, mix: Mix, tmp_path: Path) -> None:
     """A campus, a VPN: the room and both ends are inside, at 10.9…, 10.1… and 10.2…, some of them behind NATs."""
-    with lab_programs(tmp_path, a, b, routed=True) as street:
+    with lab_programs(tmp_path, a, b, routed=True, mix=mix) as street:
         street.room()
         _, port = becomes_direct(street)
         blob, relayed = Blob(500_000), street.relayed()
@@ -57,10 +58,10 @@ def test_in_a_routed_private_network(a: Kind, b: Kind, tmp_path: Path) -> None:
         assert street.relayed() - relayed < blob.size // 10
 
 
-@pytest.mark.parametrize(("a6", "b6"), [("firewall", "firewall"), ("open", "firewall")])
-def test_ipv6_where_ipv4_is_hopeless(a6: Kind6, b6: Kind6, tmp_path: Path) -> None:
+@mixed("a6 b6", [("firewall", "firewall"), ("open", "firewall")])
+def test_ipv6_where_ipv4_is_hopeless(a6: Kind6, b6: Kind6, mix: Mix, tmp_path: Path) -> None:
     """The one way is IPv6: NATs for IPv4 are symmetric, and firewalls let in what was asked for."""
-    with lab_programs(tmp_path, "symmetric", "symmetric", a6=a6, b6=b6) as street:
+    with lab_programs(tmp_path, "symmetric", "symmetric", a6=a6, b6=b6, mix=mix) as street:
         street.room()
         _, port = becomes_direct(street)
         blob = Blob(500_000)
@@ -91,8 +92,9 @@ def test_path_tunnel_at_one_end_is_enough(who: str, tmp_path: Path) -> None:
         assert street.direct() == 0
 
 
-def test_path_direct_holds_what_comes_until_it_is_direct(tmp_path: Path) -> None:
-    with lab_programs(tmp_path, "port", "port") as street:
+@mixed("", [()])
+def test_path_direct_holds_what_comes_until_it_is_direct(mix: Mix, tmp_path: Path) -> None:
+    with lab_programs(tmp_path, "port", "port", mix=mix) as street:
         room = street.room()
         street.listen("A", "--path", "direct")
         caller, port = street.connect("B", "--path", "direct")
