@@ -23,9 +23,9 @@ from ssbfast.client.direct_paths import Direct
 from ssbfast.client.room_client import RoomClient
 from ssbfast.net.api import Api
 from ssbfast.net.endpoints import UdpEndpoint
-from ssbfast.net.forward.datagrams import DatagramListener
+from ssbfast.net.forward.datagram_listener import DatagramListener
 from ssbfast.net.forward.service import Service
-from ssbfast.net.forward.tcp import ServiceServer
+from ssbfast.net.forward.tcp_server import ServiceServer
 from ssbfast.room.tunnel_auth import AllowList
 
 SIZES: Final = (100, 1300)

@@ -38,10 +38,10 @@ _HOMES: Final = {
     "Direct": "ssbfast.direct.options",
     "PreferredPath": "ssbfast.direct.options",
     "Status": "ssbfast.client.status",
-    "ForwardServer": "ssbfast.net.forward.tcp",
-    "ForwardListener": "ssbfast.net.forward.tcp",
+    "ForwardServer": "ssbfast.net.forward.tcp_server",
+    "ForwardListener": "ssbfast.net.forward.tcp_listener",
     "Service": "ssbfast.net.forward.service",
-    "ServiceServer": "ssbfast.net.forward.tcp",
+    "ServiceServer": "ssbfast.net.forward.tcp_server",
     "UnixPath": "ssbfast.net.endpoints",
     "install": "ssbfast.compat.installing",
     "uninstall": "ssbfast.compat.installing",
@@ -65,7 +65,8 @@ if TYPE_CHECKING:
     from ssbfast.net.api import Api
     from ssbfast.net.endpoints import Endpoint, UnixPath
     from ssbfast.net.forward.service import Service
-    from ssbfast.net.forward.tcp import ForwardListener, ForwardServer, ServiceServer
+    from ssbfast.net.forward.tcp_listener import ForwardListener
+    from ssbfast.net.forward.tcp_server import ForwardServer, ServiceServer
     from ssbfast.net.peer import Peer
     from ssbfast.room.tunnel_auth import AllowList
     from ssbfast.server.room_server import RoomServer

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from ssbfast.cli.stdio import StdioListener
     from ssbfast.client.port_claims import PortClaims
     from ssbfast.ids import FeedId
-    from ssbfast.net.forward.datagrams import DatagramListener
+    from ssbfast.net.forward.datagram_listener import DatagramListener
     from ssbfast.net.forward.service import Offered
-    from ssbfast.net.forward.tcp import ForwardListener
+    from ssbfast.net.forward.tcp_listener import ForwardListener
     from ssbfast.net.peer import Peer
 
 Listener = TypeVar("Listener", "ForwardListener", "DatagramListener", "StdioListener")
@@ -95,7 +95,7 @@ class ListenerMaker:
     async def _listen(self, place: Place, service: str | None) -> ForwardListener | DatagramListener:
         if isinstance(place, UdpEndpoint) and service is not None:
             return await self._listen_udp(place, service)
-        from ssbfast.net.forward.tcp import ForwardListener, UnixForwardListener
+        from ssbfast.net.forward.tcp_listener import ForwardListener, UnixForwardListener
 
         options = {**self._options, "service": service}
         if isinstance(place, UnixPath):
@@ -103,14 +103,14 @@ class ListenerMaker:
         return await self._started(ForwardListener(place.host, place.port, **options))
 
     async def _listen_udp(self, place: UdpEndpoint, service: str) -> DatagramListener:
-        from ssbfast.net.forward.datagrams import DatagramListener
+        from ssbfast.net.forward.datagram_listener import DatagramListener
 
         options = {name: self._options[name] for name in ("per_peer", "told")}
         return await self._started(DatagramListener(place.host, place.port, service=service, **options))
 
     def carry_given(self, service: str | None) -> ForwardListener:
         """Return what carries connections that it is given: it listens nowhere."""
-        from ssbfast.net.forward.tcp import ForwardListener
+        from ssbfast.net.forward.tcp_listener import ForwardListener
 
         listener = ForwardListener("", 0, service=service, **self._options)
         self._stack.push_async_callback(listener.close)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ssbfast.client.pairing import Tickets
     from ssbfast.keys import Keypair
     from ssbfast.net.forward.service import Service
-    from ssbfast.net.forward.tcp import ServiceServer
+    from ssbfast.net.forward.tcp_server import ServiceServer
 
 Opened: TypeAlias = "Callable[[Printer, Tickets | None], Awaitable[None]]"
 """Prints what people see first, before we go to the rooms, or once we wait there."""
@@ -69,7 +69,7 @@ class Offer:
         from ssbfast.client.port_claims import PortClaims
         from ssbfast.client.room_client import RoomClient
         from ssbfast.net.api import Api
-        from ssbfast.net.forward.tcp import ServiceServer, is_admitted, is_direct
+        from ssbfast.net.forward.tcp_server import ServiceServer, is_admitted, is_direct
 
         api = Api()
         async with contextlib.AsyncExitStack() as stack:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from ssbfast.direct.options import Direct
     from ssbfast.ids import FeedId
     from ssbfast.net.endpoints import Endpoint
-    from ssbfast.net.forward.datagrams import DatagramListener
-    from ssbfast.net.forward.tcp import ForwardListener
+    from ssbfast.net.forward.datagram_listener import DatagramListener
+    from ssbfast.net.forward.tcp_listener import ForwardListener
     from ssbfast.net.peer import Peer
 
 Command = TypeVar("Command", bound=Callable[..., Any])

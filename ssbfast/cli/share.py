@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from ssbfast.client.joined_room import JoinedRoom
     from ssbfast.client.pairing import Tickets
     from ssbfast.net.forward.service import Service
-    from ssbfast.net.forward.tcp import ServiceServer
+    from ssbfast.net.forward.tcp_server import ServiceServer
 
 
 def _named_place(text: str) -> tuple[str, Place]:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from ssbfast.client.joined_room import JoinedRoom
     from ssbfast.client.room_client import RoomClient
     from ssbfast.net.forward.service import Offered
-    from ssbfast.net.forward.tcp import ForwardListener
+    from ssbfast.net.forward.tcp_listener import ForwardListener
     from ssbfast.net.peer import Peer
     from ssbfast.store.peer_store import Contact
 

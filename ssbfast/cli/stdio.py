@@ -15,7 +15,7 @@ from typing import Any
 from ssbfast.cli.stdio_pipes import send_stdin, write_stdout
 from ssbfast.errors import SessionEndedError
 from ssbfast.net.forward.connection import Carried
-from ssbfast.net.forward.tcp import ForwardListener
+from ssbfast.net.forward.tcp_listener import ForwardListener
 
 
 class PairListener(ForwardListener):

@@ -18,7 +18,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class DirectService(Protocol):
-    """The services that connections on direct paths lead to (`net/forward/tcp.py`)."""
+    """The services that connections on direct paths lead to (`net/forward/tcp_server.py`)."""
 
     def accept_direct(self, peer: Any, open_stream: OpenStream, name: str | None = None) -> bool:
         """Take a connection of this `Peer` to the service of that name, or the first; False when it is not welcome."""

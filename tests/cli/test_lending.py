@@ -35,7 +35,7 @@ from ssbfast.keys import load_secret
 from ssbfast.net.control_socket import WithSockets, is_supported
 from ssbfast.net.endpoints import Endpoint
 from ssbfast.net.forward.service import Service
-from ssbfast.net.forward.tcp import ServiceServer
+from ssbfast.net.forward.tcp_server import ServiceServer
 from ssbfast.room.tunnel_auth import Policy
 from ssbfast.store.peer_store import Store
 from tests.helpers.clients import RecordingClient, RoomWithClients, nothing_left, room_with_clients

@@ -21,7 +21,8 @@ from ssbfast.cli.resolve_target import split_service
 from ssbfast.client.port_claims import PortClaims
 from ssbfast.errors import BadInputError, RefusedError
 from ssbfast.keys import load_secret
-from ssbfast.net.forward.tcp import METHOD, ServiceServer
+from ssbfast.net.forward.tcp import METHOD
+from ssbfast.net.forward.tcp_server import ServiceServer
 from ssbfast.pasted.endpoint import read_place
 from ssbfast.store.peer_store import Store
 from tests.helpers.clients import room_with_clients

@@ -22,7 +22,8 @@ from ssbfast.keys import Keypair
 from ssbfast.net.endpoints import Endpoint, UdpEndpoint
 from ssbfast.net.forward.service import Service
 from ssbfast.net.forward.socks5 import Reply
-from ssbfast.net.forward.tcp import METHOD, ServiceServer
+from ssbfast.net.forward.tcp import METHOD
+from ssbfast.net.forward.tcp_server import ServiceServer
 from ssbfast.room.tunnel_auth import AllowList, Policy
 from ssbfast.store.peer_store import Store
 from tests.helpers.clients import RecordingClient, RoomWithClients, room_with_clients

@@ -18,10 +18,11 @@ from ssbfast.direct import quic_connection
 from ssbfast.direct.options import PreferredPath
 from ssbfast.net.endpoints import UdpEndpoint
 from ssbfast.net.forward import datagrams
-from ssbfast.net.forward.datagrams import DROPPED, DatagramListener
+from ssbfast.net.forward.datagram_listener import DatagramListener
+from ssbfast.net.forward.datagrams import DROPPED
 from ssbfast.net.forward.failures import Complaint
 from ssbfast.net.forward.service import Service
-from ssbfast.net.forward.tcp import ServiceServer
+from ssbfast.net.forward.tcp_server import ServiceServer
 from tests.helpers.meeting import MeetingClients, meeting
 from tests.helpers.rawpeer import eventually
 from tests.helpers.udp import UdpEnd, udp_program, udp_service

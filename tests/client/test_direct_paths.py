@@ -18,7 +18,8 @@ from ssbfast.keys import Keypair
 from ssbfast.limits import KiB, MiB
 from ssbfast.net.endpoints import Endpoint
 from ssbfast.net.forward.service import Service
-from ssbfast.net.forward.tcp import ForwardListener, ServiceServer
+from ssbfast.net.forward.tcp_listener import ForwardListener
+from ssbfast.net.forward.tcp_server import ServiceServer
 from ssbfast.room.tunnel_auth import Policy
 from tests.helpers.forwards import TcpEnd, TcpService
 from tests.helpers.meeting import meeting, paths_of

@@ -12,7 +12,8 @@ from ssbfast.client.room_client import RoomClient
 from ssbfast.keys import Keypair
 from ssbfast.limits import KiB
 from ssbfast.net.api import Api
-from ssbfast.net.forward.tcp import ForwardListener, ForwardServer
+from ssbfast.net.forward.tcp_listener import ForwardListener
+from ssbfast.net.forward.tcp_server import ForwardServer
 from ssbfast.net.peer import Peer
 from ssbfast.room.tunnel_auth import AllowList
 from tests.helpers.rawpeer import eventually

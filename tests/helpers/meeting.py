@@ -27,7 +27,8 @@ from ssbfast.client.direct_paths import Direct, DirectPaths
 from ssbfast.direct.negotiation import Negotiation
 from ssbfast.direct.udp import Address, UdpSocket
 from ssbfast.keys import Keypair
-from ssbfast.net.forward.tcp import ForwardListener, ForwardServer
+from ssbfast.net.forward.tcp_listener import ForwardListener
+from ssbfast.net.forward.tcp_server import ForwardServer
 from ssbfast.net.peer import Peer
 from ssbfast.net.relayed_tunnel import Ending, RelayedTunnel, _Leg
 from ssbfast.room.tunnel_auth import AllowList

@@ -141,7 +141,7 @@ import asyncio
 from ssbfast.net.endpoints import Endpoint, beside, bind, bind_udp, publish, shown
 from ssbfast.errors import BadInputError
 from ssbfast.ids import FeedId
-from ssbfast.net.forward.tcp import ForwardListener
+from ssbfast.net.forward.tcp_listener import ForwardListener
 
 bound = bind([Endpoint("fe80::77%v0", 0)])
 port = bound[0].getsockname()[1]

@@ -14,7 +14,7 @@ from ssbfast import limits
 from ssbfast.net.endpoints import Endpoint
 from ssbfast.net.forward.connection import Carried
 from ssbfast.net.forward.socks5 import Opening, Reply, Request, SocksRefused, reply
-from ssbfast.net.forward.tcp import ForwardListener, listen_at, place_of
+from ssbfast.net.forward.tcp_listener import ForwardListener, listen_at, place_of
 
 Find = Callable[[Request], Awaitable[ForwardListener]]
 """Returns what carries connections to a service, and is given one more. Raises SocksRefused."""

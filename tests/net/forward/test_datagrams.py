@@ -19,11 +19,13 @@ from ssbfast.errors import MuxRPCError, RemoteError
 from ssbfast.keys import Keypair
 from ssbfast.net.api import Api
 from ssbfast.net.endpoints import Endpoint, UdpEndpoint
-from ssbfast.net.forward.datagrams import DROPPED, METHOD, DatagramListener, Flow, Unframer, framed, victim_of
+from ssbfast.net.forward.datagram_listener import DatagramListener
+from ssbfast.net.forward.datagrams import DROPPED, METHOD, Flow, Unframer, framed, victim_of
 from ssbfast.net.forward.failures import Complaint
 from ssbfast.net.forward.service import NO_SERVICE, Offered, Service, look_for
 from ssbfast.net.forward.tcp import METHOD as OPEN
-from ssbfast.net.forward.tcp import SERVICE, SERVICES, ServiceServer
+from ssbfast.net.forward.tcp import SERVICE, SERVICES
+from ssbfast.net.forward.tcp_server import ServiceServer
 from ssbfast.net.peer import Peer
 from tests.helpers.forwards import TcpService
 from tests.helpers.pairs import PeerPair, connected

@@ -14,7 +14,8 @@ from ssbfast.net.api import Api
 from ssbfast.net.endpoints import Endpoint
 from ssbfast.net.forward.failures import Complaint
 from ssbfast.net.forward.service import look_for, told_to_peers, why_not
-from ssbfast.net.forward.tcp import ForwardListener, ForwardServer
+from ssbfast.net.forward.tcp_listener import ForwardListener
+from ssbfast.net.forward.tcp_server import ForwardServer
 from tests.helpers.forwards import TcpEnd, TcpService
 from tests.helpers.pairs import connected
 from tests.helpers.rawpeer import eventually, settle

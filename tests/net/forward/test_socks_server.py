@@ -14,7 +14,8 @@ from ssbfast.net.endpoints import Endpoint
 from ssbfast.net.forward.service import Service
 from ssbfast.net.forward.socks5 import Reply, Request, SocksRefused
 from ssbfast.net.forward.socks_server import SocksServer
-from ssbfast.net.forward.tcp import ForwardListener, ServiceServer
+from ssbfast.net.forward.tcp_listener import ForwardListener
+from ssbfast.net.forward.tcp_server import ServiceServer
 from tests.helpers.forwards import TcpService
 from tests.helpers.pairs import connected
 from tests.helpers.rawpeer import eventually

@@ -20,7 +20,9 @@ from ssbfast.errors import RemoteError
 from ssbfast.keys import Keypair
 from ssbfast.limits import KiB, MiB
 from ssbfast.net.api import Api
-from ssbfast.net.forward.tcp import METHOD, ForwardListener, ForwardServer
+from ssbfast.net.forward.tcp import METHOD
+from ssbfast.net.forward.tcp_listener import ForwardListener
+from ssbfast.net.forward.tcp_server import ForwardServer
 from ssbfast.room.tunnel_auth import AllowList
 from tests.helpers.clients import room_with_clients
 from tests.helpers.forwards import Forwarding, TcpEnd, TcpService, forwarding

@@ -18,15 +18,9 @@ from ssbfast.net.api import Api
 from ssbfast.net.endpoints import Endpoint, UnixPath
 from ssbfast.net.forward.failures import Complaint
 from ssbfast.net.forward.service import NO_SERVICE, Offered, Service, look_for, why_not
-from ssbfast.net.forward.tcp import (
-    METHOD,
-    SERVICE,
-    SERVICES,
-    ForwardListener,
-    ForwardServer,
-    ServiceServer,
-    UnixForwardListener,
-)
+from ssbfast.net.forward.tcp import METHOD, SERVICE, SERVICES
+from ssbfast.net.forward.tcp_listener import ForwardListener, UnixForwardListener
+from ssbfast.net.forward.tcp_server import ForwardServer, ServiceServer
 from ssbfast.net.peer import Peer
 from ssbfast.room.tunnel_auth import AllowList
 from ssbfast.wire.muxrpc import Called
