@@ -89,7 +89,7 @@ STYLE = """\
 def public_names() -> str:
     """The page of what `import ssbfast` offers: each name is described at its home."""
     homes = {name: home for name, home in ssbfast._HOMES.items() if name in ssbfast.__all__}
-    short = "    options:\n      show_root_full_path: false\n"
+    short = "    options:\n      show_root_full_path: false\n      inherited_members: true\n"
     entries = "\n".join(f"::: {home}.{name}\n{short}" for name, home in homes.items())
     about = "`from ssbfast import …` offers these; they are loaded when they are used."
     return f"# Names of ssbfast\n\n{about}\n\n{entries}"
