@@ -221,7 +221,7 @@ typedef struct {
 /* ---------------------------------------------------------------- packets sent */
 
 enum { ITEM_STREAM, ITEM_CREDIT, ITEM_CREDIT_ALL, ITEM_STREAMS_BIDI, ITEM_STREAMS_UNI, ITEM_RESET, ITEM_STOP,
-       ITEM_RETIRE, ITEM_ACK, ITEM_ONCE, ITEM_MTU, ITEM_PATH };
+       ITEM_RETIRE, ITEM_ACK, ITEM_ONCE, ITEM_MTU, ITEM_PATH, ITEM_ID };
 
 typedef struct { /* what a packet carried, and has to be known again when it is acknowledged or lost */
     uint64_t offset; /* or a limit, a sequence number, a packet number */
@@ -231,7 +231,7 @@ typedef struct { /* what a packet carried, and has to be known again when it is 
     uint8_t fin;
 } ssbi_item;
 
-enum { SENT_GONE, SENT_FLYING, SENT_ACKED };
+enum { SENT_GONE, SENT_FLYING, SENT_ACKED, SENT_NEVER }; /* the last: its number was left out */
 
 typedef struct {
     uint64_t time;
@@ -277,6 +277,8 @@ struct ssb_quic_s {
     uint32_t remote_n, local_n, id_limit;
     uint64_t remote_prior;       /* largest retire_prior_to */
     uint64_t local_issued;       /* sequence numbers below were given out */
+    uint64_t local_told;         /* and those below were sent */
+    uint32_t local_most;         /* ids that the peer is to have */
     uint8_t local_size;
     uint64_t retires[RETIRES];   /* sequence numbers to be retired */
     uint32_t retires_n;
@@ -298,6 +300,8 @@ struct ssb_quic_s {
     uint32_t items_mask, item_first, item_next;
     uint64_t number, oldest;     /* of the next packet; the oldest that may be in flight */
     uint64_t start;              /* the first number that is the engine's */
+    uint64_t skip, skips;        /* the next number to be left out, and how many were */
+    uint8_t skip_key[32];
     uint64_t largest_acked;      /* QUIC_NONE: none */
     uint64_t flying;             /* packets in flight */
     uint64_t last_sent;          /* time of the newest of them */
@@ -389,6 +393,7 @@ void ssbi_item_lost(ssb_quic *q, const ssbi_item *item);
 
 /* quic_recovery.c */
 int ssbi_may_send(const ssb_quic *q); /* a packet that will be in flight */
+void ssbi_plan_skip(ssb_quic *q);
 void ssbi_sent_packet(ssb_quic *q, size_t size, uint32_t first_item);
 uint64_t ssbi_take_ack(ssb_quic *q, ssbi_frame *f, int old_keys);
 void ssbi_detect(ssb_quic *q);

@@ -38,11 +38,15 @@ void ssbi_fifo_take(ssbi_fifo *f, uint8_t *out) {
     ssbi_fifo_drop(f);
 }
 
+uint32_t ssb_quic_datagram_room(const ssb_quic *q) {
+    const uint64_t around = 1u + q->remote[0].n + SSBI_QUIC_NUMBER + SSBI_QUIC_TAG;
+    const uint64_t frame = lesser(q->congestion.datagram - around, q->datagram_send), head = 1 + ssbi_number_size(frame);
+    return frame > head ? (uint32_t)(frame - head) : 0;
+}
+
 int ssb_quic_datagram(ssb_quic *q, const uint8_t *data, size_t n) {
-    const size_t head = 1u + q->remote[0].n + SSBI_QUIC_NUMBER + 1u + ssbi_number_size(n);
     if (q->state != QUIC_ALIVE) return SSB_E_CLOSED;
-    if (head + n + SSBI_QUIC_TAG > q->congestion.datagram) return SSB_E_PACKET;
-    if (1u + ssbi_number_size(n) + n > q->datagram_send) return SSB_E_PACKET;
+    if (n > ssb_quic_datagram_room(q)) return SSB_E_PACKET;
     return ssbi_fifo_put(&q->datagrams_out, data, n) ? SSB_OK : SSB_FULL;
 }
 

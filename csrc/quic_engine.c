@@ -154,7 +154,7 @@ void ssb_quic_look(const ssb_quic *q, ssb_quic_figures *f) {
     f->congestion_window = q->congestion.window;
     f->in_flight = q->congestion.in_flight;
     f->threshold = q->congestion.threshold;
-    f->sent = q->number - q->start;
+    f->sent = q->number - q->start - q->skips;
     f->received = q->received_packets;
     f->lost = q->lost_packets;
     f->forged = q->forged;

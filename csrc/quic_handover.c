@@ -98,6 +98,8 @@ static int take_ids(ssb_quic *q, const ssb_quic_handover *h) {
         if (q->local[i].n != q->local_size || q->local_size == 0 || q->local_size > SSB_QUIC_ID) return 0;
         q->local_issued = greater(q->local_issued, q->local[i].number + 1);
     }
+    q->local_told = q->local_issued;
+    q->local_most = q->local_n;
     return 1;
 }
 
@@ -111,6 +113,8 @@ static int take_numbers(ssb_quic *q, const ssb_quic_handover *h) {
     q->floor = h->newest + 1;
     q->number = q->oldest = q->start = h->number;
     q->largest_acked = QUIC_NONE;
+    memcpy(q->skip_key, h->random, sizeof q->skip_key);
+    ssbi_plan_skip(q);
     return 1;
 }
 
@@ -224,6 +228,7 @@ void ssb_quic_wipe(ssb_quic *q) {
     wipe(&q->next_send, sizeof q->next_send);
     wipe(&q->next_receive, sizeof q->next_receive);
     wipe(&q->previous_receive, sizeof q->previous_receive);
+    wipe(q->skip_key, sizeof q->skip_key);
     q->state = QUIC_OVER;
     q->events = 0;
 }

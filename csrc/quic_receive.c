@@ -75,9 +75,19 @@ static uint64_t take_retired_id(ssb_quic *q, const ssbi_frame *f, const uint8_t 
         if (memcmp(q->local[i].id, used, q->local_size) == 0) return QUIC_PROTOCOL;
         q->local_n--;
         memmove(&q->local[i], &q->local[i + 1], (q->local_n - i) * sizeof q->local[0]);
+        raise_event(q, NULL, SSB_QUIC_ID_SHORT);
         break;
     }
     return QUIC_OK;
+}
+
+void ssb_quic_new_id(ssb_quic *q, const uint8_t *random) {
+    if (q->state != QUIC_ALIVE || q->local_n >= q->local_most) return;
+    ssb_quic_id *id = &q->local[q->local_n++];
+    *id = (ssb_quic_id){q->local_issued++, {0}, q->local_size, 1, {0}};
+    memcpy(id->id, random, q->local_size);
+    memcpy(id->token, random + SSB_QUIC_ID, TOKEN);
+    if (q->local_n < q->local_most) raise_event(q, NULL, SSB_QUIC_ID_SHORT);
 }
 
 /* A datagram that nothing else can be made of: the end, if it carries the peer's token for the id that is in use. Tokens

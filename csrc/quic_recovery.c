@@ -3,8 +3,13 @@
  *   sent    a ring of all numbers from `oldest` to the next one; those in flight are SENT_FLYING
  *   items   a ring of what they carried, in the same order
  *
+ * Now and then a number is left out, at random: an ACK of it comes from a peer that acknowledges what it has not received,
+ * to be sent more than the path takes (RFC 9000, section 21.4).
+ *
  * A packet that is lost is forgotten: what it carried is to be sent again, and an ACK that still comes says nothing. */
 #include "quic.h"
+
+#include "block_list.h"
 
 #define REORDERED 3u      /* packets */
 #define GRANULARITY 1000u /* us */
@@ -12,6 +17,9 @@
 #define PROBES 2u
 #define BACKOFF_MOST 16u
 #define PERSISTENT 3u
+#define SKIP_LEAST 32u     /* packets between two numbers that are left out: these and … */
+#define SKIP_FIRST 8u      /* … less than 2^8, at first; then twice as many each time */
+#define SKIP_MOST 15u
 #define ACK_PART 8u /* of the ring: for packets that are not in flight */
 
 static ssbi_sent *packet(const ssb_quic *q, uint64_t number) {
@@ -52,7 +60,20 @@ static void lose(ssb_quic *q, ssbi_sent *p) {
     for (uint32_t i = 0; i < p->items; i++) ssbi_item_lost(q, item(q, p->item + i));
 }
 
-void ssbi_sent_packet(ssb_quic *q, size_t size, uint32_t first_item) {
+void ssbi_plan_skip(ssb_quic *q) {
+    const uint32_t nonce[3] = {0}, most = UINT32_C(1) << lesser(SKIP_FIRST + q->skips, SKIP_MOST);
+    uint32_t key[8];
+    uint8_t block[BLOCK];
+    ssbi_block_list list;
+    for (int i = 0; i < 8; i++) key[i] = load32_le(q->skip_key + 4 * i);
+    ssbi_list_init(&list, ssbi_chacha20_portable, ssbi_chacha20_portable, 1, key);
+    ssbi_list_add(&list, nonce, (uint32_t)q->skips, NULL, block);
+    ssbi_list_run(&list);
+    q->skip = q->number + SKIP_LEAST + load32_le(block) % most;
+}
+
+/* Enter the next number. */
+static void enter(ssb_quic *q, size_t size, uint32_t first_item, uint8_t state) {
     ssbi_sent *p = packet(q, q->number);
     const uint32_t count = q->item_next - first_item;
     if (q->number - q->oldest == q->limits.packets) { /* ACKs alone get so far: what they passed is lost */
@@ -60,13 +81,21 @@ void ssbi_sent_packet(ssb_quic *q, size_t size, uint32_t first_item) {
         forget(q);
     }
     if (q->oldest == q->number) q->item_first = first_item;
-    *p = (ssbi_sent){q->now, first_item, (uint16_t)size, (uint8_t)count, count > 0 ? SENT_FLYING : SENT_GONE};
+    *p = (ssbi_sent){q->now, first_item, (uint16_t)size, (uint8_t)count, state};
     if (p->state == SENT_FLYING) {
         q->flying++;
         q->congestion.in_flight += size;
         q->last_sent = q->now;
     }
     q->number++;
+}
+
+void ssbi_sent_packet(ssb_quic *q, size_t size, uint32_t first_item) {
+    enter(q, size, first_item, q->item_next != first_item ? SENT_FLYING : SENT_GONE);
+    if (q->number != q->skip) return;
+    enter(q, 0, q->item_next, SENT_NEVER);
+    q->skips++;
+    ssbi_plan_skip(q);
 }
 
 /* ---------------------------------------------------------------- round trips */
@@ -140,9 +169,11 @@ typedef struct {
     uint64_t bytes, newest, sent; /* of the packets that were in flight */
 } landed;
 
-static void acknowledge(ssb_quic *q, uint64_t low, uint64_t high, landed *all) {
+/* 0: one of them was never sent. */
+static int acknowledge(ssb_quic *q, uint64_t low, uint64_t high, landed *all) {
     for (uint64_t n = greater(low, q->oldest); n <= high; n++) {
         ssbi_sent *p = packet(q, n);
+        if (p->state == SENT_NEVER) return 0;
         if (p->state != SENT_FLYING) continue;
         land(q, p, SENT_ACKED);
         all->bytes += p->size;
@@ -159,6 +190,7 @@ static void acknowledge(ssb_quic *q, uint64_t low, uint64_t high, landed *all) {
         }
         for (uint32_t i = 0; i < p->items; i++) ssbi_item_acked(q, item(q, p->item + i));
     }
+    return 1;
 }
 
 uint64_t ssbi_take_ack(ssb_quic *q, ssbi_frame *f, int old_keys) {
@@ -167,7 +199,8 @@ uint64_t ssbi_take_ack(ssb_quic *q, ssbi_frame *f, int old_keys) {
     uint64_t low = 0, high = QUIC_NONE, rtt = QUIC_NONE;
     if (largest >= q->number) return QUIC_PROTOCOL;
     if (old_keys && largest >= q->phase_sent) return QUIC_KEY_UPDATE; /* RFC 9001, section 6.4 */
-    while (ssbi_next_acked(f, &low, &high) && high >= q->oldest) acknowledge(q, low, high, &all);
+    while (ssbi_next_acked(f, &low, &high) && high >= q->oldest)
+        if (!acknowledge(q, low, high, &all)) return QUIC_PROTOCOL;
     const int grown = q->largest_acked == QUIC_NONE || largest > q->largest_acked;
     if (grown) q->largest_acked = largest;
     if (all.newest == QUIC_NONE) {

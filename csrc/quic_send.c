@@ -15,6 +15,7 @@
 #define VALIDATION 1200u  /* RFC 9000, section 8.2.1 */
 #define AMPLIFICATION 3u
 #define NUMBER_FIELD 8u   /* longest variable-length number */
+#define NEW_ID (1 + 2 * NUMBER_FIELD + 1 + SSB_QUIC_ID + 16) /* NEW_CONNECTION_ID */
 
 static size_t head_size(const ssb_quic *q) { return 1u + q->remote[0].n + SSBI_QUIC_NUMBER; }
 
@@ -47,6 +48,19 @@ static void write_limit(ssb_quic *q, frames *f, uint8_t type, uint64_t limit, ui
     note(q, kind, NULL, limit, 0, 0);
 }
 
+/* Ids are told in the order of their numbers. */
+static void write_id(ssb_quic *q, frames *f, const ssb_quic_id *id) {
+    *f->w.at++ = FRAME_NEW_CONNECTION_ID;
+    ssbi_write_number(&f->w, id->number);
+    ssbi_write_number(&f->w, 0); /* none is to be retired */
+    *f->w.at++ = id->n;
+    memcpy(f->w.at, id->id, id->n);
+    memcpy(f->w.at + id->n, id->token, sizeof id->token);
+    f->w.at += id->n + sizeof id->token;
+    note(q, ITEM_ID, NULL, id->number, 0, 0);
+    q->local_told = id->number + 1;
+}
+
 static void write_limits(ssb_quic *q, frames *f) {
     if (q->due_credit && has_room(q, f, 1 + NUMBER_FIELD)) {
         q->receive_max = greater(q->receive_max, q->delivered_all + q->limits.window_all);
@@ -61,6 +75,8 @@ static void write_limits(ssb_quic *q, frames *f) {
                     uni ? ITEM_STREAMS_UNI : ITEM_STREAMS_BIDI);
         q->due_streams[uni] = 0;
     }
+    for (uint32_t i = 0; i < q->local_n && q->local_told < q->local_issued; i++)
+        if (q->local[i].number >= q->local_told && has_room(q, f, NEW_ID)) write_id(q, f, &q->local[i]);
     while (q->retires_n > 0 && has_room(q, f, 1 + NUMBER_FIELD))
         write_limit(q, f, FRAME_RETIRE_CONNECTION_ID, q->retires[--q->retires_n], ITEM_RETIRE);
 }

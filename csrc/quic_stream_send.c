@@ -196,6 +196,9 @@ void ssbi_item_lost(ssb_quic *q, const ssbi_item *item) {
     case ITEM_RETIRE:
         retire_again(q, item->offset);
         return;
+    case ITEM_ID:
+        q->local_told = lesser(q->local_told, item->offset);
+        return;
     case ITEM_ACK:
         return;
     default:

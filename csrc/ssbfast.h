@@ -439,12 +439,15 @@ void ssb_inlet_close(ssb_inlet *i);
  * One connection of QUIC v1 (RFC 9000, 9001, 9002, 9221) after its handshake: packets of 1-RTT, protected by
  * ChaCha20-Poly1305. The handshake is somebody else's; what it came to is handed over. Datagrams go in and out, time
  * (microseconds, never backwards) is an argument, memory is the caller's. What the peer does wrong ends the connection:
- * it is closed with the code that RFC 9000 asks for, and says so by an event. */
+ * it is closed with the code that RFC 9000 asks for, and says so by an event. Ids that the peer retires are replaced, some
+ * packet numbers are left out, so that an ACK of what has not come shows. ECN is not used: packets are not marked, and of
+ * an ACK with counts only the ranges are read. */
 /* cdef begin */
 #define SSB_QUIC_NEVER UINT64_MAX
 #define SSB_QUIC_ID 20       /* longest connection id */
 #define SSB_QUIC_IDS 8       /* of ours and of theirs, that are kept */
 #define SSB_QUIC_CHALLENGE 8 /* bytes of one */
+#define SSB_QUIC_NEW_ID 36   /* random bytes that make an id and its token */
 #define SSB_QUIC_PAGE 16384  /* unit of memory of streams */
 #define SSB_QUIC_TRAIN 64    /* packets in a train at the most */
 
@@ -457,7 +460,8 @@ void ssb_inlet_close(ssb_inlet *i);
 #define SSB_QUIC_PATH 7      /* ssb_quic_challenge wants 8 random bytes: the peer has moved to the path `value` */
 #define SSB_QUIC_MOVED 8     /* the peer is reached by the path `value` from now on */
 #define SSB_QUIC_DATAGRAM 9  /* a datagram of the peer waits */
-#define SSB_QUIC_CLOSED 10   /* it is over: value is the code, stream says who closed it (see below) */
+#define SSB_QUIC_ID_SHORT 10 /* ssb_quic_new_id wants random bytes: the peer has retired an id of ours */
+#define SSB_QUIC_CLOSED 11   /* it is over: value is the code, stream says who closed it (see below) */
 
 #define SSB_QUIC_BY_US 0       /* ssb_quic_close */
 #define SSB_QUIC_BY_PEER 1     /* the peer's application */
@@ -510,6 +514,7 @@ typedef struct {
     uint8_t phase;            /* key phase, both ways */
     ssb_quic_secrets keys, next;
     uint8_t send_hp[32], receive_hp[32]; /* keys of header protection */
+    uint8_t random[32];       /* which the peer does not know: they choose the packet numbers that are left out */
     uint64_t number;          /* of the next packet */
     const ssb_quic_range *received; /* numbers of packets, ascending and apart; exactly those to be acknowledged */
     uint32_t received_n;
@@ -594,9 +599,11 @@ int ssb_quic_datagram(ssb_quic *q, const uint8_t *data, size_t n);
 int64_t ssb_quic_take_datagram(ssb_quic *q, uint8_t *out, size_t room);
 void ssb_quic_keys(ssb_quic *q, const ssb_quic_secrets *next);
 void ssb_quic_challenge(ssb_quic *q, uint32_t path, const uint8_t *random); /* 8 bytes */
+void ssb_quic_new_id(ssb_quic *q, const uint8_t *random); /* SSB_QUIC_NEW_ID bytes; the peer keeps as many as it had */
 uint64_t ssb_quic_newest(const ssb_quic *q); /* largest packet number received */
 uint64_t ssb_quic_rtt(const ssb_quic *q);    /* us; 0: not yet known */
 uint32_t ssb_quic_mtu(const ssb_quic *q);    /* UDP payload of the longest datagrams now */
+uint32_t ssb_quic_datagram_room(const ssb_quic *q); /* longest unreliable datagram that can go now */
 void ssb_quic_look(const ssb_quic *q, ssb_quic_figures *figures);
 /* cdef end */
 

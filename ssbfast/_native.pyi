@@ -106,6 +106,7 @@ class ssb_quic_handover:
     next: ssb_quic_secrets
     send_hp: CData
     receive_hp: CData
+    random: CData
     remote: Any
     local: Any
     remote_n: int
@@ -213,6 +214,7 @@ class Lib:
     SSB_QUIC_ID: Final[int]
     SSB_QUIC_IDS: Final[int]
     SSB_QUIC_CHALLENGE: Final[int]
+    SSB_QUIC_NEW_ID: Final[int]
     SSB_QUIC_PAGE: Final[int]
     SSB_QUIC_TRAIN: Final[int]
     SSB_QUIC_OPENED: Final[int]
@@ -224,6 +226,7 @@ class Lib:
     SSB_QUIC_PATH: Final[int]
     SSB_QUIC_MOVED: Final[int]
     SSB_QUIC_DATAGRAM: Final[int]
+    SSB_QUIC_ID_SHORT: Final[int]
     SSB_QUIC_CLOSED: Final[int]
     SSB_QUIC_BY_US: Final[int]
     SSB_QUIC_BY_PEER: Final[int]
@@ -364,6 +367,7 @@ class Lib:
     def ssb_quic_newest(self, q: ssb_quic, /) -> int: ...
     def ssb_quic_rtt(self, q: ssb_quic, /) -> int: ...
     def ssb_quic_mtu(self, q: ssb_quic, /) -> int: ...
+    def ssb_quic_datagram_room(self, q: ssb_quic, /) -> int: ...
     def ssb_quic_timer(self, q: ssb_quic, now: int, /) -> None: ...
     def ssb_quic_take_event(self, q: ssb_quic, event: ssb_quic_event, /) -> int: ...
     def ssb_quic_open(self, q: ssb_quic, uni: int, /) -> int: ...
@@ -380,6 +384,7 @@ class Lib:
     def ssb_quic_take_datagram(self, q: ssb_quic, out: CData, room: int, /) -> int: ...
     def ssb_quic_keys(self, q: ssb_quic, next: ssb_quic_secrets, /) -> None: ...
     def ssb_quic_challenge(self, q: ssb_quic, path: int, random: Bytes, /) -> None: ...
+    def ssb_quic_new_id(self, q: ssb_quic, random: Bytes, /) -> None: ...
     def ssb_quic_look(self, q: ssb_quic, figures: ssb_quic_figures, /) -> None: ...
 
 ffi: Final[FFI]

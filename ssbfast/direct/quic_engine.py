@@ -29,17 +29,13 @@ except ImportError as error:
 
 try:
     from ssbfast.direct.quic_handover import Generations, is_fit, is_quiet, leave, take_over
-    from ssbfast.native.quic import NEVER, By, Engine, Kind, Limits
+    from ssbfast.native.quic import NEVER, NEW_ID, By, Engine, Kind, Limits
 except (ImportError, DirectUnavailableError):  # no core, or an aioquic that it does not know
     HAS_ENGINE = False
 else:
     HAS_ENGINE = True
 
 _UNIDIRECTIONAL: Final = 2
-_PACKET: Final = 1 + 4 + 16
-"""Bytes of a packet around its frames, without the connection id: first byte, number, tag."""
-_FRAME: Final = 3
-"""Bytes of a datagram's frame in front of it."""
 _CHALLENGE: Final = 8
 """Random bytes of a PATH_CHALLENGE."""
 _SILENCE: Final = 1
@@ -89,8 +85,6 @@ class FastConnection:
         leave(connection)
         self.host_cid = connection.host_cid
         self.original_destination_connection_id = connection.original_destination_connection_id
-        self._longest_frame = connection._remote_max_datagram_frame_size or 0
-        self._overhead = _PACKET + len(connection._peer_cid.cid)
         self._count = itertools.count(1)
         self._numbers = {remote: 0}
         self._remotes = {0: remote}
@@ -176,7 +170,7 @@ class FastConnection:
     @property
     def datagram_room(self) -> int:
         """Bytes of the longest datagram that a packet takes; 0 where the other end knows no datagrams."""
-        return max(0, min(self._longest_frame, self._engine.mtu - self._overhead) - _FRAME)
+        return self._engine.datagram_room
 
     def send_datagram(self, data: bytes) -> bool:
         """Queue a datagram, of `datagram_room` bytes at most; return False when it was dropped."""
@@ -271,6 +265,8 @@ class FastConnection:
                 self._engine.keys(self._generations.following())
             case Kind.PATH:
                 self._engine.challenge(value, os.urandom(_CHALLENGE))
+            case Kind.ID_SHORT:
+                self._engine.new_id(os.urandom(NEW_ID))
             case Kind.MOVED:
                 self._remote = self._remotes.get(value, self._remote)
             case Kind.DATAGRAM:

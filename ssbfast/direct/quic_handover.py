@@ -13,6 +13,7 @@ takes names that aioquic does not document: `CHECKED` has them looked for when t
 
 from __future__ import annotations
 
+import os
 from typing import Any, Final
 
 from ssbfast.errors import DirectUnavailableError
@@ -137,6 +138,7 @@ def take_over(connection: QuicConnection, generations: Generations) -> Handover:
         next=generations.following(),
         send_hp=send_hp,
         receive_hp=receive_hp,
+        random=os.urandom(32),
         received=tuple((r.start, r.stop) for r in space.ack_queue)[-256:],
         remote=tuple(map(_known_id, (connection._peer_cid, *connection._peer_cid_available))),
         local=tuple(map(_known_id, connection._host_cids)),

@@ -13,6 +13,9 @@ from typing import Any, Final, NamedTuple
 from ssbfast.native.core import aead, anonymous, ffi, lib
 
 NEVER: Final[int] = lib.SSB_QUIC_NEVER
+NEW_ID: Final[int] = lib.SSB_QUIC_NEW_ID
+"""Random bytes of a connection id and its token."""
+
 TRAIN: Final = 65_507
 """Bytes of a train at the most: what one call of the system takes."""
 
@@ -29,6 +32,7 @@ class Kind(IntEnum):
     PATH = lib.SSB_QUIC_PATH
     MOVED = lib.SSB_QUIC_MOVED
     DATAGRAM = lib.SSB_QUIC_DATAGRAM
+    ID_SHORT = lib.SSB_QUIC_ID_SHORT
     CLOSED = lib.SSB_QUIC_CLOSED
 
 
@@ -119,6 +123,7 @@ class Handover:
     next: Secrets
     send_hp: bytes = field(repr=False)
     receive_hp: bytes = field(repr=False)
+    random: bytes = field(repr=False)
     received: tuple[tuple[int, int], ...]
     remote: tuple[ConnectionId, ...]
     local: tuple[ConnectionId, ...]
@@ -188,6 +193,12 @@ class Engine:
     def mtu(self) -> int:
         """UDP payload of the longest datagrams that are sent now."""
         n: int = lib.ssb_quic_mtu(self._q)
+        return n
+
+    @property
+    def datagram_room(self) -> int:
+        """Bytes of the longest unreliable datagram that can go now."""
+        n: int = lib.ssb_quic_datagram_room(self._q)
         return n
 
     def event(self) -> tuple[int, int, int] | None:
@@ -280,6 +291,10 @@ class Engine:
         """Give 8 random bytes: the answer to a PATH event."""
         lib.ssb_quic_challenge(self._q, path, random)
 
+    def new_id(self, random: bytes) -> None:
+        """Give `NEW_ID` random bytes: the answer to an ID_SHORT event."""
+        lib.ssb_quic_new_id(self._q, random)
+
     def figures(self) -> dict[str, int]:
         """Return what it counts and estimates: `ssb_quic_figures`."""
         c = ffi.new("ssb_quic_figures *")
@@ -314,6 +329,7 @@ def _fill(handover: Handover) -> tuple[Any, list[Any]]:
     _fill_secrets(c.next, handover.next)
     ffi.memmove(c.send_hp, handover.send_hp, 32)
     ffi.memmove(c.receive_hp, handover.receive_hp, 32)
+    ffi.memmove(c.random, handover.random, 32)
     c.received, c.received_n = ranges, len(handover.received)
     c.streams, c.streams_n = streams, len(handover.streams)
     _fill_ids(c.remote, handover.remote)

@@ -53,6 +53,101 @@ static void acks_of_acks(void) {
     wire_close(&w);
 }
 
+/* ---------------------------------------------------------------- packet numbers that are left out */
+
+/* Send until `count` numbers were left out: which ones. */
+static void left_out_numbers(wire *w, uint8_t seed, uint64_t *found, unsigned count) {
+    ssb_quic_limits limits = BOUNDS;
+    ssb_quic_handover h = handover_new(1);
+    limits.packets = 4096;
+    h.congestion_window = 1 << 20;
+    memset(h.random, seed, sizeof h.random);
+    wire_open_with(w, &h, &limits);
+    w->got = 199;
+    for (uint64_t before = 199; count > 0; before = w->got) {
+        ssb_quic_ping(w->q);
+        CHECK(hear(w) && w->got - before <= 2);
+        w->now += MS;
+        if (w->got == before + 1) continue;
+        *found++ = before + 1;
+        count--;
+    }
+}
+
+static void acks_of_what_was_left_out(void) {
+    wire w;
+    ssb_quic_event e;
+    uint64_t numbers[3], others[3];
+    left_out_numbers(&w, 1, numbers, 3);
+    CHECK(numbers[0] >= 200 + 32 && numbers[2] < 200 + 96 + 256 + 512 + 1024 && look(&w).sent == w.got + 1 - 200 - 3);
+    CHECK(acknowledge_range(&w, 200, numbers[0] - 1) == SSB_OK);
+    CHECK(acknowledge_range(&w, numbers[0] + 1, numbers[1] - 1) == SSB_OK);
+    CHECK(acknowledge_range(&w, numbers[1] + 1, numbers[1] + 2) == SSB_OK && look(&w).lost == 0);
+    CHECK(acknowledge_range(&w, numbers[2] - 3, numbers[2] + 1) == SSB_ENDED);
+    CHECK(event_of(&w, SSB_QUIC_CLOSED, &e) && e.stream == SSB_QUIC_BY_ERROR && e.value == QUIC_PROTOCOL);
+    wire_close(&w);
+    left_out_numbers(&w, 2, others, 3);
+    CHECK(memcmp(numbers, others, sizeof numbers) != 0);
+    wire_close(&w);
+}
+
+/* ---------------------------------------------------------------- ids that the peer retires */
+
+static void ids_are_replaced(void) {
+    wire w;
+    ssb_quic_event e;
+    uint8_t random[SSB_QUIC_NEW_ID], retire[2] = {FRAME_RETIRE_CONNECTION_ID, 1};
+    wire_new(&w, 0);
+    hear_all(&w);
+    memset(random, 9, sizeof random);
+    ssb_quic_new_id(w.q, random); /* none is wanted */
+    CHECK(w.q->local_n == 2);
+    for (uint64_t number = 2; number < 40; number++) {
+        CHECK(say(&w, retire, 2) == SSB_OK && event_of(&w, SSB_QUIC_ID_SHORT, &e));
+        CHECK(!event_of(&w, SSB_QUIC_ID_SHORT, &e));
+        memset(random, (int)number + 100, SSB_QUIC_ID);
+        memset(random + SSB_QUIC_ID, (int)number, 16);
+        ssb_quic_new_id(w.q, random);
+        ssb_quic_new_id(w.q, random);
+        CHECK(!event_of(&w, SSB_QUIC_ID_SHORT, &e) && hear(&w));
+        const uint64_t lost = w.got;
+        for (int again = 0; again < 2; again++) { /* the packet with it is lost once */
+            const ssbi_frame *f = heard(&w, FRAME_NEW_CONNECTION_ID);
+            CHECK(f != NULL && f->stream == number && f->offset == 0 && f->value == ID);
+            CHECK(memcmp(f->data, random, ID) == 0 && memcmp(f->data + ID, random + SSB_QUIC_ID, 16) == 0);
+            for (int i = 0; !again && i < 3; i++) {
+                ssb_quic_ping(w.q);
+                CHECK(hear(&w) && heard(&w, FRAME_NEW_CONNECTION_ID) == NULL);
+            }
+            acknowledge_range(&w, w.got, w.got);
+            w.now += MS;
+            CHECK(again ? !hear(&w) || heard(&w, FRAME_NEW_CONNECTION_ID) == NULL : hear(&w) && w.got > lost);
+        }
+        retire[1] = (uint8_t)number;
+    }
+    wire_close(&w);
+}
+
+/* The peer's id that is in use grows: what still fits is told. */
+static void room_for_datagrams(void) {
+    wire w;
+    uint8_t frame[4 + 20 + 16] = {FRAME_NEW_CONNECTION_ID, 2, 2, 20, 0xac};
+    ssb_quic_handover h = handover_new(1);
+    h.datagram_send = 65535;
+    wire_open(&w, &h);
+    CHECK(ssb_quic_datagram_room(w.q) == 1400 - 13 - 16 - 3);
+    say(&w, frame, sizeof frame);
+    CHECK(ssb_quic_datagram_room(w.q) == 1400 - 25 - 16 - 3);
+    CHECK(ssb_quic_datagram(w.q, text, 1400 - 25 - 16 - 2) == SSB_E_PACKET);
+    CHECK(ssb_quic_datagram(w.q, text, 1400 - 25 - 16 - 3) == SSB_OK);
+    size_t segment, longest = 0, n;
+    uint32_t path;
+    while ((n = ssb_quic_send(w.q, w.datagram, BOUNDS.datagram, &segment, &path, w.now)) > 0)
+        longest = n > longest ? n : longest;
+    CHECK(longest == 1400 && look(&w).dropped == 0);
+    wire_close(&w);
+}
+
 /* ---------------------------------------------------------------- bookkeeping that is full */
 
 /* Every fourth packet is acknowledged, until both sets of a stream are full. What then is acknowledged finds room in
@@ -64,6 +159,7 @@ static void no_byte_is_forgotten(void) {
     limits.packets = 4096;
     h.congestion_window = 1 << 20;
     wire_open_with(&w, &h, &limits);
+    w.q->skip = QUIC_NONE;
     hear_all(&w);
     const uint64_t first = w.q->number;
     for (int i = 0; i < 1200; i++) {
@@ -157,6 +253,9 @@ int main(void) {
     crypto_begin();
     no_timer_spins();
     acks_of_acks();
+    acks_of_what_was_left_out();
+    ids_are_replaced();
+    room_for_datagrams();
     no_byte_is_forgotten();
     other_paths_say_nothing();
     the_path_before_says_nothing();

@@ -140,6 +140,7 @@ static void attack(int garbage) {
             CHECK(!ended);
             if (e.kind == SSB_QUIC_CLOSED) ended = 1;
             if (e.kind == SSB_QUIC_PATH) ssb_quic_challenge(w.q, (uint32_t)e.value, text);
+            if (e.kind == SSB_QUIC_ID_SHORT) ssb_quic_new_id(w.q, text);
         }
         CHECK((answer == SSB_OK) >= (w.q->state == QUIC_ALIVE) && ended == (w.q->state != QUIC_ALIVE));
         bounds(&w);

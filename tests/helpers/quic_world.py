@@ -13,7 +13,7 @@ import heapq
 import math
 import os
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 from aioquic.quic import events
@@ -23,7 +23,7 @@ from aioquic.tls import CipherSuite, Epoch
 
 from ssbfast.direct import certificates
 from ssbfast.direct.quic_handover import Generations, is_fit, is_quiet, leave, take_over
-from ssbfast.native.quic import NEVER, By, Engine, Kind, Limits
+from ssbfast.native.quic import NEVER, NEW_ID, By, Engine, Kind, Limits
 
 SECOND: Final = 1_000_000
 PROBES: Final = 2
@@ -193,6 +193,8 @@ class EngineEnd(Streams):
                 self.engine.keys(self.generations.following())
             elif kind == Kind.PATH:
                 self.engine.challenge(value, os.urandom(8))
+            elif kind == Kind.ID_SHORT:
+                self.engine.new_id(os.urandom(NEW_ID))
             elif kind == Kind.MOVED:
                 self.moved.append(value)
             elif kind == Kind.DATAGRAM:
@@ -305,7 +307,8 @@ class World:
         for role in roles:
             quic = self.ends[role].quic
             generations = Generations(quic)
-            engine = Engine(take_over(quic, generations), bounds, self.now)
+            state = replace(take_over(quic, generations), random=self.random.randbytes(32))
+            engine = Engine(state, bounds, self.now)
             leave(quic)
             self.ends[role] = EngineEnd(engine, generations, self.random)
         self.queue.clear()

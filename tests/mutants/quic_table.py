@@ -141,6 +141,16 @@ MUTANTS = (
     Mutant("other paths measure", "quic_recovery.c", " && !tries(q, packet(q, largest), ITEM_PATH)", ""),
     Mutant("the path before measures", "quic_recovery.c", "largest >= q->path_first && ", ""),
     Mutant("the path before congests", "quic_receive.c", "q->congestion.recovery_from = q->first_sample = q->now;", ""),
+    Mutant("no number left out", "quic_recovery.c", "if (q->number != q->skip) return;", "return;"),
+    Mutant("ACKs of what was left out", "quic_recovery.c", "if (p->state == SENT_NEVER) return 0;", ""),
+    Mutant("left out as foreseen", "quic_recovery.c", "load32_le(block) % most", "most / 2"),
+    Mutant(
+        "ids run out", "quic_receive.c", "        raise_event(q, NULL, SSB_QUIC_ID_SHORT);\n        break;", "break;"
+    ),
+    Mutant("ids beyond what is wanted", "quic_receive.c", " || q->local_n >= q->local_most) return;", ") return;"),
+    Mutant("lost ids", "quic_stream_send.c", "q->local_told = lesser(q->local_told, item->offset);", ";"),
+    Mutant("ids told for ever", "quic_send.c", "    q->local_told = id->number + 1;\n", ""),
+    Mutant("the peer's id never grows", "quic_datagrams.c", "1u + q->remote[0].n + ", "1u + 8u + "),
     Mutant("idle for ever", "quic_engine.c", "if (q->now >= idle_at(q)) {", "if (0) {"),
     Mutant(
         "ACKs count as life",
