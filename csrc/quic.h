@@ -343,6 +343,7 @@ struct ssb_quic_s {
 
     /* datagrams */
     ssbi_fifo datagrams_out, datagrams_in;
+    uint8_t streams_first;       /* in the next packet: the one before had datagrams */
     uint64_t datagram_send, datagram_receive, dropped;
 
     /* paths */

@@ -1,7 +1,7 @@
 /* quic_send.c: what is due becomes frames, frames packets, packets a train.
  *
  *   packet  0x40 | phase | 3 (1 byte) | peer's connection id | number (4 bytes) | frames | tag (16)
- *   frames  ACK, then what is due of the connection and its streams, then datagrams, then bytes of streams
+ *   frames  ACK, then what is due of the connection and its streams, then datagrams and bytes of streams, in turn first
  *
  * All packets of a train are equally long, but for the last: that is what UDP_SEGMENT wants. */
 #include "quic.h"
@@ -187,6 +187,16 @@ static void write_streams(ssb_quic *q, frames *f) {
     }
 }
 
+/* Datagrams and streams come first in turn: neither waits for the other to have nothing more. */
+static void write_bytes(ssb_quic *q, frames *f) {
+    if (q->streams_first) write_streams(q, f);
+    const uint8_t *before = f->w.at;
+    write_datagrams(q, f);
+    const uint8_t had = f->w.at != before;
+    if (!q->streams_first) write_streams(q, f);
+    q->streams_first = had;
+}
+
 /* ---------------------------------------------------------------- packets */
 
 static uint8_t *write_head(const ssb_quic *q, uint8_t *out) {
@@ -228,8 +238,7 @@ static size_t build(ssb_quic *q, uint8_t *out, size_t size, ssbi_quic_packet *p)
         write_due(q, &f);
         /* Pacing is asked in any case: its timer is due until it was. */
         if (ssbi_pace_allows(&q->congestion, q->rtt, q->now) || q->probes > 0) {
-            write_datagrams(q, &f);
-            write_streams(q, &f);
+            write_bytes(q, &f);
             q->congestion.full = ssbi_left(&f.w) == 0;
         }
         if (q->ping && f.w.at == others && has_room(q, &f, 1)) {

@@ -148,6 +148,41 @@ static void room_for_datagrams(void) {
     wire_close(&w);
 }
 
+/* ---------------------------------------------------------------- turns */
+
+static uint64_t bytes_in(const wire *w, uint64_t first, uint64_t last) {
+    uint64_t n = 0;
+    for (size_t i = 0; i < w->count; i++)
+        if (w->frames[i].type >= first && w->frames[i].type <= last) n += w->frames[i].n;
+    return n;
+}
+
+/* Datagrams that never end leave streams half of the packets, and take the other half. */
+static void streams_beside_datagrams(void) {
+    static ssb_quic_stream streams[2];
+    ssb_quic_handover h = handover_new(1);
+    wire w;
+    uint64_t datagrams = 0, bytes = 0;
+    memcpy(streams, h.streams, sizeof streams);
+    streams[0].send_max = h.send_max = 1 << 20;
+    h.streams = streams;
+    h.datagram_send = 65535;
+    wire_open(&w, &h);
+    w.q->skip = QUIC_NONE;
+    hear_all(&w);
+    CHECK(ssb_quic_write(w.q, 0, text, 60000, 0) == 60000);
+    for (int i = 0; i < 60; i++) {
+        while (ssb_quic_datagram(w.q, text, 1360) == SSB_OK) continue;
+        w.now += 20 * MS;
+        CHECK(hear(&w));
+        datagrams += bytes_in(&w, FRAME_DATAGRAM_LENGTH, FRAME_DATAGRAM_LENGTH);
+        bytes += bytes_in(&w, FRAME_STREAM, FRAME_MAX_DATA - 1);
+        acknowledge_range(&w, 200, w.got);
+    }
+    CHECK(datagrams >= 25 * 1360 && bytes >= 25 * 1300);
+    wire_close(&w);
+}
+
 /* ---------------------------------------------------------------- bookkeeping that is full */
 
 /* Every fourth packet is acknowledged, until both sets of a stream are full. What then is acknowledged finds room in
@@ -256,6 +291,7 @@ int main(void) {
     acks_of_what_was_left_out();
     ids_are_replaced();
     room_for_datagrams();
+    streams_beside_datagrams();
     no_byte_is_forgotten();
     other_paths_say_nothing();
     the_path_before_says_nothing();

@@ -151,6 +151,7 @@ MUTANTS = (
     Mutant("lost ids", "quic_stream_send.c", "q->local_told = lesser(q->local_told, item->offset);", ";"),
     Mutant("ids told for ever", "quic_send.c", "    q->local_told = id->number + 1;\n", ""),
     Mutant("the peer's id never grows", "quic_datagrams.c", "1u + q->remote[0].n + ", "1u + 8u + "),
+    Mutant("datagrams always first", "quic_send.c", "q->streams_first = had;", "(void)had;"),
     Mutant("idle for ever", "quic_engine.c", "if (q->now >= idle_at(q)) {", "if (0) {"),
     Mutant(
         "ACKs count as life",
