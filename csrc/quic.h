@@ -158,11 +158,13 @@ typedef struct {
     /* HyStart++ */
     uint64_t round_end; /* the round ends when this number is acknowledged */
     uint64_t round_least, last_least, base_least; /* RTT, us; QUIC_NONE: unknown */
+    uint64_t least; /* the same, of all rounds */
     uint32_t samples, slow_rounds;
     uint8_t conservative;
     /* pacing */
     uint64_t paced;   /* what was sent is paid for until then */
     uint8_t held;     /* wait until there is enough for a train */
+    uint64_t rested_until; /* a train may be all of a small window */
 } ssbi_congestion;
 
 void ssbi_congestion_init(ssbi_congestion *c, uint64_t window, uint64_t most, uint32_t datagram);

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, Final
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from benchmarks.quic.lossy import LossyWay
 from benchmarks.quic.peer import RECEIVING, digest
 from benchmarks.quic.programs import ROOT, command
 from ssbfast.direct import certificates
@@ -20,6 +22,7 @@ from ssbfast.direct.certificates import Credentials
 OTHER: Final = {"send": "receive", "receive": "send", "ask": "echo", "echo": "ask"}
 """Job of the other end, for each job."""
 PATIENCE: Final = 120.0
+Way = Callable[[int], LossyWay]
 
 
 class TransferError(Exception):
@@ -77,8 +80,12 @@ class _Running:
         return said
 
 
-def transfer(server: str, client: str, job: str, n: int, **options: object) -> tuple[Outcome, Outcome]:
+def transfer(
+    server: str, client: str, job: str, n: int, *, way: Way | None = None, **options: object
+) -> tuple[Outcome, Outcome]:
     """Transfer n bytes; `job` is the server's, `options` are of both. Return how it went for server and client.
+
+    way: what lies between the two, made for the server's port; None: nothing.
 
     Raises MissingError, TransferError.
     """
@@ -92,6 +99,7 @@ def transfer(server: str, client: str, job: str, n: int, **options: object) -> t
         for name, value in options.items():
             common += [f"-{name}", str(value)]
         serving = _Running(server, "serve", job, [*common, "-key", str(folder / "key")], stack)
-        dialling = _Running(client, "dial", OTHER[job], [*common, "-address", f"127.0.0.1:{serving.port}"], stack)
+        port = serving.port if way is None else stack.enter_context(way(serving.port)).port
+        dialling = _Running(client, "dial", OTHER[job], [*common, "-address", f"127.0.0.1:{port}"], stack)
         first = dialling.outcome(n)
         return serving.outcome(n), first

@@ -113,6 +113,69 @@ static void fast_convergence(void) {
     CHECK(c.window == 2 * DATAGRAM);
 }
 
+/* The window after a loss, in avoidance with 20 datagrams: `rounds` of `rtt` behind one of 20 ms, and one late sample. */
+static uint64_t after_loss(uint64_t rtt, int rounds, int anew) {
+    ssbi_congestion c;
+    uint64_t now = 1000 * MS, number = 0;
+    ssbi_congestion_init(&c, 20 * DATAGRAM, 1 << 30, DATAGRAM);
+    c.threshold = 0;
+    c.most = c.window; /* it stays as it is */
+    number = round_trip(&c, number, 20 * MS, &now, now);
+    if (anew) {
+        ssbi_congestion_persistent(&c);
+        c.window = 20 * DATAGRAM;
+    }
+    for (int i = 0; i < rounds; i++) number = round_trip(&c, number, rtt, &now, now);
+    ssbi_congestion_acked(&c, DATAGRAM, now, number, number + 20, c.window, 90 * MS, rtt, now);
+    ssbi_congestion_lost(&c, now, now);
+    return c.window;
+}
+
+/* A loss behind which no datagram waits, by the least of a round, is none for want of room. */
+static void calm_loss(void) {
+    const uint64_t little = 20 * DATAGRAM * 85 / 100, much = 20 * DATAGRAM * 7 / 10;
+    CHECK(after_loss(20 * MS, 2, 0) == little);
+    CHECK(after_loss(21 * MS, 2, 0) == little); /* 0.95 of a datagram */
+    CHECK(after_loss(22 * MS, 2, 0) == much);   /* 1.8 */
+    CHECK(after_loss(40 * MS, 2, 0) == much);
+    CHECK(after_loss(40 * MS, 2, 1) == little); /* the way may be longer now */
+    ssbi_congestion c;
+    uint64_t now = 1000 * MS, number = 0;
+    ssbi_congestion_init(&c, 20 * DATAGRAM, 1 << 30, DATAGRAM);
+    ssbi_congestion_lost(&c, now, now);
+    CHECK(c.window == much); /* nothing is known */
+    ssbi_congestion_init(&c, 5 * DATAGRAM, 1 << 30, DATAGRAM);
+    for (int i = 0; i < 2; i++) number = round_trip(&c, number, 20 * MS, &now, now);
+    CHECK(c.window == 20 * DATAGRAM);
+    ssbi_congestion_lost(&c, now, now);
+    CHECK(c.window == much); /* slow start */
+    ssbi_congestion_init(&c, 20 * DATAGRAM, 1 << 30, DATAGRAM);
+    c.threshold = 0;
+    c.most = c.window;
+    for (int i = 0; i < 3; i++) number = round_trip(&c, number, (i == 1 ? 20 : 40) * MS, &now, now);
+    ssbi_congestion_lost(&c, now, now);
+    CHECK(c.window == little); /* the round before was shorter */
+    now++;
+    c.window = c.most = 20 * DATAGRAM;
+    for (int i = 0; i < 2; i++) number = round_trip(&c, number, 40 * MS, &now, now);
+    ssbi_congestion_lost(&c, now, now);
+    CHECK(c.window == much); /* what was earlier counts no more */
+}
+
+/* Trains are a quarter of a small window at most, but for the first after a round trip without any. */
+static void small_trains(void) {
+    ssbi_congestion c;
+    ssbi_congestion_init(&c, 16 * DATAGRAM, 1 << 30, DATAGRAM);
+    const uint64_t rtt = 100 * MS;
+    uint64_t now = 1000 * MS;
+    for (int i = 0; i < 40; i++) {
+        int burst = 0;
+        for (; ssbi_pace_allows(&c, rtt, now); burst++) ssbi_paced(&c, DATAGRAM, rtt, now);
+        CHECK(i % 10 == 0 ? burst > 10 : burst > 1 && burst <= 5);
+        now = i % 10 == 9 ? c.paced + rtt + 1 : i % 10 == 8 ? c.paced + rtt * 9 / 10 : ssbi_pace_next(&c, rtt);
+    }
+}
+
 static void pacing(void) {
     ssbi_congestion c;
     ssbi_congestion_init(&c, 100 * DATAGRAM, 1 << 30, DATAGRAM);
@@ -142,6 +205,8 @@ int main(void) {
     curve(20 * DATAGRAM, 5 * MS, 8);
     curve(5000 * DATAGRAM, 200 * MS, 30);
     fast_convergence();
+    calm_loss();
+    small_trains();
     pacing();
     return 0;
 }
