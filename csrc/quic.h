@@ -2,7 +2,8 @@
  *
  *   quic_ranges      sets of numbers, bounded
  *   quic_frames      bytes ↔ frames
- *   quic_pages       memory of streams, in pages
+ *   quic_pages       what streams receive, in pages
+ *   quic_segments    what they send, in memory of the caller's
  *   quic_streams     which streams there are; what one receives
  *   quic_stream_send what one sends
  *   quic_datagrams   unreliable datagrams that wait
@@ -125,12 +126,11 @@ typedef struct {
     uint16_t free;
     uint32_t fresh; /* never lent: those from this number on */
     uint32_t count, lent;
-    uint32_t reserve; /* the last so many are lent to rings without any page alone */
 } ssbi_pages;
 
 typedef struct { /* bytes of a stream around some offset: page i of it lies in slot i % slots */
     uint16_t *slots;
-    uint32_t n, held; /* slots, and pages in them */
+    uint32_t n;
 } ssbi_ring;
 
 /* Copy bytes into the ring, lending the pages they need; how many had a page. */
@@ -139,6 +139,25 @@ void ssbi_ring_get(const ssbi_pages *p, const ssbi_ring *r, uint64_t offset, uin
 /* Give back the pages that lie wholly in [from, to), which no longer hold anything; `from` was a `to` before. */
 void ssbi_ring_drop(ssbi_pages *p, ssbi_ring *r, uint64_t from, uint64_t to);
 void ssbi_ring_clear(ssbi_pages *p, ssbi_ring *r);
+
+/* ---------------------------------------------------------------- quic_segments.c */
+
+typedef struct { /* lent by the caller: the bytes before offset `end` lie before `stop` */
+    const uint8_t *stop;
+    uint64_t end;
+} ssbi_segment;
+
+typedef struct { /* a ring, in the order of offsets, without gaps */
+    ssbi_segment *at;
+    uint32_t mask;
+    uint32_t first, last; /* counted on and on; last: the one behind the last */
+} ssbi_segments;
+
+uint32_t ssbi_segments_held(const ssbi_segments *r);
+/* Add n > 0 bytes, which reach up to offset `end`. There is room for one more. */
+void ssbi_segments_put(ssbi_segments *r, const uint8_t *data, size_t n, uint64_t end);
+void ssbi_segments_get(const ssbi_segments *r, uint64_t offset, uint8_t *out, size_t n);
+uint32_t ssbi_segments_drop(ssbi_segments *r, uint64_t to); /* those that end by `to`; how many */
 
 /* ---------------------------------------------------------------- quic_congestion.c */
 
@@ -205,7 +224,8 @@ typedef struct {
     uint64_t send_max;
     ssbi_ranges acked; /* above base */
     ssbi_ranges lost;  /* to be sent again */
-    ssbi_ring out;
+    ssbi_segments out;
+    uint32_t returned; /* segments that were given back and not told yet */
     /* receiving */
     uint8_t receives;
     uint8_t stopping;
@@ -327,11 +347,11 @@ struct ssb_quic_s {
     /* streams */
     ssbi_stream *streams;
     uint64_t *ids; /* of the streams, side by side */
-    uint16_t *slots; /* of their rings, ring_slots each, `out` and `in` of a stream side by side */
+    ssbi_segment *segments; /* limits.segments for each stream */
+    uint16_t *slots; /* of their rings, ring_slots each */
     uint32_t ring_slots;
-    ssbi_pages out_pages, in_pages;
+    ssbi_pages in_pages;
     uint8_t any_due;             /* some stream has something in `due` */
-    uint8_t any_short;           /* some stream wants SSB_QUIC_WRITABLE */
     uint32_t turn;               /* the slot that sends next */
     uint32_t recent;             /* the slot that was looked for last */
     uint64_t next_local[2];      /* how many this end has opened; [0] bidi, [1] uni */

@@ -15,7 +15,8 @@ static int take_stream_event(ssb_quic *q, ssb_quic_event *event) {
         unsigned kind = SSB_QUIC_OPENED;
         while (!(s->events & bit(kind))) kind++;
         s->events &= (uint16_t)~bit(kind);
-        *event = (ssb_quic_event){kind, s->id, s->peer_code};
+        *event = (ssb_quic_event){kind, s->id, kind == SSB_QUIC_RETURNED ? s->returned : s->peer_code};
+        if (kind == SSB_QUIC_RETURNED) s->returned = 0;
         ssbi_settle(q, s);
         return 1;
     }
@@ -164,11 +165,12 @@ void ssb_quic_look(const ssb_quic *q, ssb_quic_figures *f) {
     f->persistent = q->persistent;
     f->updates = q->updates;
     f->dropped = q->dropped;
-    f->pages = q->out_pages.lent + q->in_pages.lent;
+    f->pages = q->in_pages.lent;
     for (uint32_t i = 0; i < q->limits.streams; i++) {
         const ssbi_stream *s = &q->streams[i];
         if (q->ids[i] == QUIC_NONE) continue;
         if (s->sends && !s->resetting) f->unsent += s->written - s->next;
+        f->segments += ssbi_segments_held(&s->out);
         f->unread += s->ready - s->delivered;
         for (uint32_t j = 0; j < s->gaps.n; j++) f->unread += s->gaps.at[j].end - s->gaps.at[j].first;
     }

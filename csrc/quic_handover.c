@@ -5,6 +5,7 @@
 
 #define PACKETS_LEAST 64u
 #define PAGES_MOST 65535u
+#define SEGMENTS_MOST 65536u
 
 /* ---------------------------------------------------------------- memory */
 
@@ -20,13 +21,13 @@ static int makes_sense(const ssb_quic_limits *l) {
     if (l->window == 0 || l->window % SSB_QUIC_PAGE != 0 || l->window_all < l->window) return 0;
     if (l->streams == 0 || l->streams > UINT16_MAX || l->peer_bidi > l->streams) return 0;
     if (l->peer_uni > l->streams - l->peer_bidi) return 0;
-    if (l->pages > PAGES_MOST || l->pages < 2 * l->streams || pages_in(l) > PAGES_MOST) return 0;
+    if (!is_power(l->segments) || l->segments > SEGMENTS_MOST || pages_in(l) > PAGES_MOST) return 0;
     if (l->datagram < QUIC_DATAGRAM_LEAST || l->datagram_most < l->datagram || l->datagram_most > UINT16_MAX) return 0;
     return l->datagrams == 0 || (is_power(l->datagrams) && l->datagrams <= UINT32_C(1) << 30);
 }
 
 typedef struct { /* where the parts lie; every part begins at a multiple of 64 */
-    size_t sent, items, streams, ids, slots, next_out, next_in, out, in, pages_out, pages_in, all;
+    size_t sent, items, streams, ids, segments, slots, next_in, out, in, pages_in, all;
 } layout;
 
 static size_t put(size_t *all, size_t n) {
@@ -42,13 +43,12 @@ static layout lay_out(const ssb_quic_limits *l) {
     m.items = put(&m.all, 2u * l->packets * sizeof(ssbi_item));
     m.streams = put(&m.all, l->streams * sizeof(ssbi_stream));
     m.ids = put(&m.all, l->streams * sizeof(uint64_t));
-    m.slots = put(&m.all, 2u * l->streams * slots(l) * sizeof(uint16_t));
-    m.next_out = put(&m.all, l->pages * sizeof(uint16_t));
+    m.segments = put(&m.all, (size_t)l->streams * l->segments * sizeof(ssbi_segment));
+    m.slots = put(&m.all, (size_t)l->streams * slots(l) * sizeof(uint16_t));
     m.next_in = put(&m.all, (size_t)pages_in(l) * sizeof(uint16_t));
     m.out = put(&m.all, l->datagrams);
     m.in = put(&m.all, l->datagrams);
     m.all = (m.all + SSB_QUIC_PAGE - 1) / SSB_QUIC_PAGE * SSB_QUIC_PAGE;
-    m.pages_out = put(&m.all, (size_t)l->pages * SSB_QUIC_PAGE);
     m.pages_in = put(&m.all, (size_t)pages_in(l) * SSB_QUIC_PAGE);
     return m;
 }
@@ -58,18 +58,18 @@ size_t ssb_quic_size(const ssb_quic_limits *limits) { return makes_sense(limits)
 static void place(ssb_quic *q, uint8_t *mem) {
     const ssb_quic_limits *l = &q->limits;
     const layout m = lay_out(l);
-    void *at[] = {mem + m.sent, mem + m.items, mem + m.streams, mem + m.ids, mem + m.slots, mem + m.next_out,
+    void *at[] = {mem + m.sent, mem + m.items, mem + m.streams, mem + m.ids, mem + m.segments, mem + m.slots,
                   mem + m.next_in};
     q->sent = at[0];
     q->items = at[1];
     q->items_mask = 2 * l->packets - 1;
     q->streams = at[2];
     q->ids = at[3];
-    q->slots = at[4];
+    q->segments = at[4];
+    q->slots = at[5];
     q->ring_slots = slots(l);
     for (uint32_t i = 0; i < l->streams; i++) q->ids[i] = QUIC_NONE; /* memory of streams is touched as they come */
-    q->out_pages = (ssbi_pages){mem + m.pages_out, at[5], 0, 1, l->pages, 0, l->streams};
-    q->in_pages = (ssbi_pages){mem + m.pages_in, at[6], 0, 1, (uint32_t)pages_in(l), 0, 0};
+    q->in_pages = (ssbi_pages){mem + m.pages_in, at[6], 0, 1, (uint32_t)pages_in(l), 0};
     q->datagrams_out = (ssbi_fifo){mem + m.out, l->datagrams, 0, 0};
     q->datagrams_in = (ssbi_fifo){mem + m.in, l->datagrams, 0, 0};
 }
@@ -213,11 +213,10 @@ void ssb_quic_wipe(ssb_quic *q) {
     void (*wipe)(void *, size_t) = q->aead->wipe;
     for (uint32_t i = 0; i < q->limits.streams; i++) {
         if (q->ids[i] == QUIC_NONE) continue;
-        ssbi_ring_clear(&q->out_pages, &q->streams[i].out);
+        (void)ssbi_segments_drop(&q->streams[i].out, UINT64_MAX);
         ssbi_ring_clear(&q->in_pages, &q->streams[i].in);
         q->ids[i] = q->streams[i].id = QUIC_NONE;
     }
-    wipe(q->out_pages.pages, (size_t)(q->out_pages.fresh - 1) * SSB_QUIC_PAGE);
     wipe(q->in_pages.pages, (size_t)(q->in_pages.fresh - 1) * SSB_QUIC_PAGE);
     if (q->limits.datagrams > 0) {
         wipe(q->datagrams_out.bytes, q->limits.datagrams);

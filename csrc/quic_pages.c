@@ -1,4 +1,4 @@
-/* quic_pages.c: what streams hold lies in pages of one pool. A stream has a place for each page that its window can
+/* quic_pages.c: what streams receive lies in pages of one pool. A stream has a place for each page that its window can
  * touch; a page is lent when its first byte comes and given back when its last one is done with. */
 #include "quic.h"
 
@@ -16,9 +16,8 @@ static uint16_t lend(ssbi_pages *p) {
     return page;
 }
 
-static void give_back(ssbi_pages *p, ssbi_ring *r, uint16_t *slot) {
+static void give_back(ssbi_pages *p, uint16_t *slot) {
     if (*slot == 0) return;
-    r->held--;
     p->next[*slot - 1] = p->free;
     p->free = *slot;
     *slot = 0;
@@ -33,8 +32,7 @@ size_t ssbi_ring_put(ssbi_pages *p, ssbi_ring *r, uint64_t offset, const uint8_t
         uint16_t *slot = slot_of(r, offset + done);
         const size_t at = (size_t)((offset + done) % SSB_QUIC_PAGE);
         const size_t k = smaller(n - done, SSB_QUIC_PAGE - at);
-        if (*slot == 0 && (r->held == 0 || p->count - p->lent > p->reserve)) r->held += (*slot = lend(p)) != 0;
-        if (*slot == 0) break;
+        if (*slot == 0 && (*slot = lend(p)) == 0) break;
         memcpy(bytes(p, *slot) + at, data + done, k);
         done += k;
     }
@@ -53,9 +51,9 @@ void ssbi_ring_get(const ssbi_pages *p, const ssbi_ring *r, uint64_t offset, uin
 
 void ssbi_ring_drop(ssbi_pages *p, ssbi_ring *r, uint64_t from, uint64_t to) {
     for (uint64_t page = from / SSB_QUIC_PAGE; page < to / SSB_QUIC_PAGE; page++)
-        give_back(p, r, &r->slots[page % r->n]);
+        give_back(p, &r->slots[page % r->n]);
 }
 
 void ssbi_ring_clear(ssbi_pages *p, ssbi_ring *r) {
-    for (uint32_t i = 0; i < r->n; i++) give_back(p, r, &r->slots[i]);
+    for (uint32_t i = 0; i < r->n; i++) give_back(p, &r->slots[i]);
 }

@@ -162,7 +162,7 @@ static int write_stream(ssb_quic *q, frames *f, ssbi_stream *s) {
     ssbi_write_number(&f->w, s->id);
     if (offset > 0) ssbi_write_number(&f->w, offset);
     if (type & STREAM_LENGTH) ssbi_write_number(&f->w, n);
-    ssbi_ring_get(&q->out_pages, &s->out, offset, f->w.at, n);
+    ssbi_segments_get(&s->out, offset, f->w.at, n);
     f->w.at += n;
     note(q, ITEM_STREAM, s, offset, n, fin);
     if (offset < s->next) {

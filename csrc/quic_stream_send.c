@@ -3,7 +3,7 @@
  *   base ≤ next ≤ written: acknowledged | in flight, acknowledged apart or lost | never sent */
 #include "quic.h"
 
-#define WRITABLE_PART 2u /* of the window: so much has to be free before a writer is told */
+#define WRITABLE_PART 2u /* of the window, and of the segments: so much has to be free before a writer is told */
 
 uint64_t ssbi_take_credit(ssb_quic *q, const ssbi_frame *f) {
     ssbi_stream *s;
@@ -19,24 +19,23 @@ uint64_t ssbi_check_blocked(ssb_quic *q, const ssbi_frame *f) {
 
 static int can_write(const ssbi_stream *s) { return s->sends && !s->fin && !s->resetting; }
 
-static int has_room(const ssb_quic *q, const ssbi_stream *s) {
-    const int page = s->out.held == 0 || q->out_pages.count - q->out_pages.lent > q->out_pages.reserve;
-    return page && s->written - s->base <= q->limits.window / WRITABLE_PART;
+static uint64_t room(const ssb_quic *q, const ssbi_stream *s) {
+    return ssbi_segments_held(&s->out) <= s->out.mask ? q->limits.window - (s->written - s->base) : 0;
 }
 
-/* Some memory is free: tell those whose write was not taken whole. */
-static void tell_writers(ssb_quic *q) {
-    q->any_short = 0;
-    for (uint32_t i = 0; i < q->limits.streams; i++) {
-        ssbi_stream *s = &q->streams[i];
-        if (q->ids[i] == QUIC_NONE || !s->short_of || !can_write(s)) continue;
-        if (has_room(q, s)) {
-            s->short_of = 0;
-            raise_event(q, s, SSB_QUIC_WRITABLE);
-        } else {
-            q->any_short = 1;
-        }
-    }
+/* Give the caller's memory back up to offset `to`. */
+static void give_back(ssb_quic *q, ssbi_stream *s, uint64_t to) {
+    const uint32_t count = ssbi_segments_drop(&s->out, to);
+    if (count == 0) return;
+    s->returned += count;
+    raise_event(q, s, SSB_QUIC_RETURNED);
+}
+
+static void tell_writer(ssb_quic *q, ssbi_stream *s) {
+    if (ssbi_segments_held(&s->out) > s->out.mask / WRITABLE_PART) return;
+    if (s->written - s->base > q->limits.window / WRITABLE_PART) return;
+    s->short_of = 0;
+    raise_event(q, s, SSB_QUIC_WRITABLE);
 }
 
 static void give_up(ssb_quic *q, ssbi_stream *s, uint64_t code) {
@@ -46,8 +45,7 @@ static void give_up(ssb_quic *q, ssbi_stream *s, uint64_t code) {
     ssbi_due(q, s, DUE_RESET);
     s->acked.n = s->lost.n = 0;
     s->events &= (uint16_t)~bit(SSB_QUIC_WRITABLE);
-    ssbi_ring_clear(&q->out_pages, &s->out);
-    if (q->any_short) tell_writers(q);
+    give_back(q, s, s->written);
 }
 
 uint64_t ssbi_take_stop(ssb_quic *q, const ssbi_frame *f) {
@@ -69,19 +67,18 @@ size_t ssb_quic_room(const ssb_quic *q, uint64_t stream) {
     for (uint32_t i = 0; i < q->limits.streams; i++) {
         const ssbi_stream *s = &q->streams[i];
         if (q->ids[i] != stream) continue;
-        return can_write(s) ? (size_t)(q->limits.window - (s->written - s->base)) : 0;
+        return can_write(s) ? (size_t)room(q, s) : 0;
     }
     return 0;
 }
 
-size_t ssb_quic_write(ssb_quic *q, uint64_t stream, const uint8_t *data, size_t n, int end) {
+size_t ssb_quic_lend(ssb_quic *q, uint64_t stream, const uint8_t *data, size_t n, int end) {
     ssbi_stream *s = ssbi_find(q, stream);
     if (s == NULL || !can_write(s) || q->state != QUIC_ALIVE) return 0;
-    const size_t most = (size_t)lesser(n, q->limits.window - (s->written - s->base));
-    const size_t taken = ssbi_ring_put(&q->out_pages, &s->out, s->written, data, most);
+    const size_t taken = (size_t)lesser(n, room(q, s));
     s->written += taken;
+    if (taken > 0) ssbi_segments_put(&s->out, data, taken, s->written);
     s->short_of = taken < n;
-    if (s->short_of) q->any_short = 1;
     if (taken == n && end) s->fin = 1;
     return taken;
 }
@@ -105,14 +102,13 @@ int ssbi_pick(ssb_quic *q, ssbi_stream *s, size_t room, uint64_t *offset, size_t
 }
 
 static void free_acknowledged(ssb_quic *q, ssbi_stream *s, uint64_t to) {
-    const uint64_t from = s->base;
     uint32_t joined = 0;
     s->base = to;
     for (; joined < s->acked.n && s->acked.at[joined].first <= s->base; joined++)
         s->base = greater(s->base, s->acked.at[joined].end);
     if (joined > 0) ssbi_ranges_drop(&s->acked, joined);
-    ssbi_ring_drop(&q->out_pages, &s->out, from, s->base);
-    if (q->any_short) tell_writers(q);
+    give_back(q, s, s->base);
+    if (s->short_of) tell_writer(q, s);
 }
 
 /* These bytes have to be sent again; where the set is full, what lies between is sent again, too. */

@@ -29,8 +29,8 @@ ssbi_stream *ssbi_stream_new(ssb_quic *q, uint64_t id) {
         if (q->ids[i] != QUIC_NONE) continue;
         q->ids[i] = s->id = id;
         s->generation++;
-        s->out = (ssbi_ring){q->slots + (size_t)2 * i * q->ring_slots, q->ring_slots, 0};
-        s->in = (ssbi_ring){q->slots + ((size_t)2 * i + 1) * q->ring_slots, q->ring_slots, 0};
+        s->out = (ssbi_segments){q->segments + (size_t)i * q->limits.segments, q->limits.segments - 1, 0, 0};
+        s->in = (ssbi_ring){q->slots + (size_t)i * q->ring_slots, q->ring_slots};
         s->events = 0;
         s->due = 0;
         s->known = !ours;
@@ -41,6 +41,7 @@ ssbi_stream *ssbi_stream_new(ssb_quic *q, uint64_t id) {
         s->base = s->next = s->written = s->delivered = s->ready = s->highest = 0;
         s->final = QUIC_NONE;
         s->acked.n = s->lost.n = s->gaps.n = 0;
+        s->returned = 0;
         const int kind = uni ? 2 : ours ? 0 : 1;
         s->send_max = q->first_send_max[kind];
         s->receive_max = q->first_receive_max[kind];
@@ -70,10 +71,10 @@ void ssbi_check_credit(ssb_quic *q) {
 }
 
 void ssbi_settle(ssb_quic *q, ssbi_stream *s) {
-    const unsigned untold = bit(SSB_QUIC_OPENED) | bit(SSB_QUIC_RESET) | bit(SSB_QUIC_STOPPED);
+    const unsigned untold =
+        bit(SSB_QUIC_OPENED) | bit(SSB_QUIC_RESET) | bit(SSB_QUIC_STOPPED) | bit(SSB_QUIC_RETURNED);
     check_stream_credit(q, s);
     if (s->sends || s->receives || (s->events & untold)) return;
-    ssbi_ring_clear(&q->out_pages, &s->out);
     ssbi_ring_clear(&q->in_pages, &s->in);
     if (!is_ours(q, s->id)) q->peer_over[is_uni(s->id)]++;
     q->ids[s - q->streams] = s->id = QUIC_NONE;

@@ -448,7 +448,7 @@ void ssb_inlet_close(ssb_inlet *i);
 #define SSB_QUIC_IDS 8       /* of ours and of theirs, that are kept */
 #define SSB_QUIC_CHALLENGE 8 /* bytes of one */
 #define SSB_QUIC_NEW_ID 36   /* random bytes that make an id and its token */
-#define SSB_QUIC_PAGE 16384  /* unit of memory of streams */
+#define SSB_QUIC_PAGE 16384  /* unit of memory of what streams receive */
 #define SSB_QUIC_TRAIN 64    /* packets in a train at the most */
 
 #define SSB_QUIC_OPENED 1    /* the peer has opened `stream` */
@@ -456,12 +456,13 @@ void ssb_inlet_close(ssb_inlet *i);
 #define SSB_QUIC_WRITABLE 3  /* `stream` has room again, after a write that was not taken whole */
 #define SSB_QUIC_RESET 4     /* the peer has given up sending on `stream`: value is its code */
 #define SSB_QUIC_STOPPED 5   /* the peer does not read `stream` any more: value is its code; it is reset */
-#define SSB_QUIC_KEYS 6      /* ssb_quic_keys wants the next generation */
-#define SSB_QUIC_PATH 7      /* ssb_quic_challenge wants 8 random bytes: the peer has moved to the path `value` */
-#define SSB_QUIC_MOVED 8     /* the peer is reached by the path `value` from now on */
-#define SSB_QUIC_DATAGRAM 9  /* a datagram of the peer waits */
-#define SSB_QUIC_ID_SHORT 10 /* ssb_quic_new_id wants random bytes: the peer has retired an id of ours */
-#define SSB_QUIC_CLOSED 11   /* it is over: value is the code, stream says who closed it (see below) */
+#define SSB_QUIC_RETURNED 6  /* the oldest `value` pieces of memory lent to `stream` are the caller's again */
+#define SSB_QUIC_KEYS 7      /* ssb_quic_keys wants the next generation */
+#define SSB_QUIC_PATH 8      /* ssb_quic_challenge wants 8 random bytes: the peer has moved to the path `value` */
+#define SSB_QUIC_MOVED 9     /* the peer is reached by the path `value` from now on */
+#define SSB_QUIC_DATAGRAM 10 /* a datagram of the peer waits */
+#define SSB_QUIC_ID_SHORT 11 /* ssb_quic_new_id wants random bytes: the peer has retired an id of ours */
+#define SSB_QUIC_CLOSED 12   /* it is over: value is the code, stream says who closed it (see below) */
 
 #define SSB_QUIC_BY_US 0       /* ssb_quic_close */
 #define SSB_QUIC_BY_PEER 1     /* the peer's application */
@@ -474,7 +475,7 @@ typedef struct ssb_quic_s ssb_quic;
 typedef struct {
     uint32_t packets;     /* sent and not yet acknowledged, a power of two */
     uint32_t streams;     /* open at a time, both directions and both ends */
-    uint32_t pages;       /* of SSB_QUIC_PAGE bytes, for what streams hold both ways */
+    uint32_t segments;    /* pieces of the caller's memory that are lent to a stream at a time, a power of two */
     uint32_t window;      /* credit of a stream beyond what was read, and what may be written ahead; whole pages */
     uint64_t window_all;  /* credit of all streams */
     uint32_t peer_bidi;   /* streams of the peer that may be open at a time */
@@ -559,7 +560,8 @@ typedef struct {
     uint64_t persistent; /* times that congestion was persistent */
     uint64_t updates; /* of keys */
     uint64_t dropped; /* datagrams of the peer that found no room */
-    uint64_t pages;   /* lent to streams, both ways */
+    uint64_t pages;   /* of what was received */
+    uint64_t segments; /* of the caller's memory, lent to streams */
 } ssb_quic_figures;
 
 size_t ssb_quic_size(const ssb_quic_limits *limits); /* memory for one connection; 0 for limits that make no sense */
@@ -567,7 +569,8 @@ size_t ssb_quic_size(const ssb_quic_limits *limits); /* memory for one connectio
  * handover does not fit the limits. */
 ssb_quic *ssb_quic_init(uint8_t *mem, const ssb_aead *aead, const ssb_quic_limits *limits,
                         const ssb_quic_handover *handover, uint64_t now);
-void ssb_quic_wipe(ssb_quic *q); /* keys and texts; the object is dead */
+/* Forget keys and texts, and what was lent: none of it is read any more. The object is dead. */
+void ssb_quic_wipe(ssb_quic *q);
 
 /* Take n bytes of datagrams, `segment` long each but for the last, which may be shorter; all came by one path. `in` is
  * scratch. path: the caller's number for the pair of addresses; the first one is 0. SSB_OK, or SSB_ENDED when it is
@@ -582,8 +585,11 @@ int ssb_quic_take_event(ssb_quic *q, ssb_quic_event *event);
 
 int64_t ssb_quic_open(ssb_quic *q, int uni); /* the id of a new stream; -1 while the peer or the limits allow none */
 int ssb_quic_is_open(const ssb_quic *q, uint64_t stream);
-/* How much of data was taken; `end` counts when all of it was. 0 for a stream that cannot be written. */
-size_t ssb_quic_write(ssb_quic *q, uint64_t stream, const uint8_t *data, size_t n, int end);
+/* Send data[0..n), which is lent: it has to stay as it is until an event SSB_QUIC_RETURNED has counted it, in the order
+ * of the calls that took something, or until ssb_quic_wipe. Every byte may be read again up to then. A stream that is
+ * reset or stopped gives all back. How much was taken, from the front; `end` counts when all of it was. 0 for a stream
+ * that cannot be written: then nothing is lent. */
+size_t ssb_quic_lend(ssb_quic *q, uint64_t stream, const uint8_t *data, size_t n, int end);
 size_t ssb_quic_room(const ssb_quic *q, uint64_t stream);
 /* How much was read; *end = 1 with the last byte, or without any. */
 size_t ssb_quic_read(ssb_quic *q, uint64_t stream, uint8_t *out, size_t room, int *end);

@@ -785,8 +785,8 @@ DIRECT_STREAM_WINDOW: Final = 5 * MiB
 DIRECT_WINDOW: Final = 8 * MiB
 """The same of all streams of a path together."""
 
-QUIC_PAGE: Final = 16 * KiB
-"""Unit of the memory in which streams wait, as the engine has it."""
+QUIC_SEGMENTS: Final = 1024
+"""Pieces that a QUIC stream sends and has not seen acknowledged, at the most; what is more waits, and becomes one."""
 
 QUIC_PACKETS: Final = 16_384
 """Packets of a path that are sent and not acknowledged, at the most: 22 MB of them."""

@@ -21,7 +21,7 @@ from ssbfast import native
 from ssbfast.direct.quic_handover import Generations, is_fit, is_quiet, leave, take_over
 from ssbfast.native.quic import NEVER, TRAIN, By, Engine, Kind, Limits
 
-BOUNDS: Final = Limits(packets=16_384, pages=1024, window=1 << 22, window_all=1 << 23)
+BOUNDS: Final = Limits(packets=16_384, window=1 << 22, window_all=1 << 23)
 SOL_UDP, UDP_SEGMENT, UDP_GRO = 17, 103, 104
 RECEIVES: Final = 16
 """Calls of the system in a row, before what came is acknowledged."""
@@ -196,7 +196,8 @@ class Peer:
 
     def _pass(self) -> None:
         """Act upon what has come, and send."""
-        for kind, stream, value in self.engine.events():
+        while (event := self.engine.event()) is not None:
+            kind, stream, value = event
             if kind == Kind.READABLE:
                 self._read(stream)
             elif kind == Kind.KEYS:
@@ -257,7 +258,7 @@ class Peer:
         stream, left = self._to_send
         while left:
             part = left[:CHUNK]
-            taken = self.engine.write(stream, bytes(part), end=len(part) == len(left))
+            taken = self.engine.write(stream, part, end=len(part) == len(left))
             left = left[taken:]
             if taken < len(part):
                 break
@@ -266,15 +267,16 @@ class Peer:
     def _transmit(self) -> None:
         """Send until nothing may be sent. What the socket refuses is lost."""
         while (train := self.engine.send(now())) is not None:
+            data, segment, _ = train
             try:
-                if len(train.data) <= train.segment:
-                    self._udp.sendto(train.data, self._remote)
+                if len(data) <= segment:
+                    self._udp.sendto(data, self._remote)
                 elif self._options.gso:
-                    how = [(SOL_UDP, UDP_SEGMENT, struct.pack("H", train.segment))]
-                    self._udp.sendmsg([train.data], how, 0, self._remote)
+                    how = [(SOL_UDP, UDP_SEGMENT, struct.pack("H", segment))]
+                    self._udp.sendmsg([data], how, 0, self._remote)
                 else:
-                    for datagram in train.datagrams():
-                        self._udp.sendto(datagram, self._remote)
+                    for at in range(0, len(data), segment):
+                        self._udp.sendto(data[at : at + segment], self._remote)
             except BlockingIOError:
                 return
 

@@ -14,6 +14,7 @@ What happens to bytes in flight
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import Any, Final, NamedTuple, Protocol
 
 from ssbfast import limits, native
@@ -89,7 +90,7 @@ class DirectStream:
         self._protocol = protocol
         self._continued: ContinuedTransport | None = None  # the duplex, while the other end has yet to say where
         self._duplex: WindowedTransport | None = None
-        self._unsent = bytearray()
+        self._unsent: deque[bytes] = deque()  # in pieces, as they are kept and sent
         self._reported = 0  # of `got`, what has been used up
         self._end_due = False
         self._eof_told = False
@@ -118,7 +119,8 @@ class DirectStream:
         if self._duplex is not None:
             self._duplex.write(data)
             return
-        self._unsent += data
+        for at in range(0, len(data), limits.FORWARD_READ):
+            self._unsent.append(bytes(data[at : at + limits.FORWARD_READ]))
         self._push()
 
     def write_eof(self) -> None:
@@ -198,11 +200,9 @@ class DirectStream:
         pieces = self.carried.resume(received)
         self._duplex = duplex
         was_paused, self._paused = self._paused, False  # the duplex may pause it anew by what follows
-        for piece in pieces:
+        for piece in (*pieces, *self._unsent):
             duplex.write(piece)
-        if self._unsent:
-            duplex.write(bytes(self._unsent))
-            self._unsent.clear()
+        self._unsent.clear()
         if self._end_due:
             duplex.write_eof()
         if self._closing:
@@ -245,8 +245,7 @@ class DirectStream:
         """Send what waits, as far as there is room."""
         carried, now = self.carried, self._loop.time()
         while self._unsent and carried.room > 0 and self._duplex is None:
-            piece = bytes(self._unsent[: limits.FORWARD_READ])
-            del self._unsent[: limits.FORWARD_READ]
+            piece = self._unsent.popleft()
             carried.send(piece, now)
             if self._carrier is not None and self._carrier.path is not None:
                 self._carrier.path.send_stream(carried.stream, piece)

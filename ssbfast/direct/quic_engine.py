@@ -72,7 +72,7 @@ class FastConnection:
         bounds = Limits(
             packets=limits.QUIC_PACKETS,
             streams=streams,
-            pages=limits.DIRECT_WINDOW // limits.QUIC_PAGE + 2 * streams,
+            segments=limits.QUIC_SEGMENTS,
             window=limits.DIRECT_STREAM_WINDOW,
             window_all=limits.DIRECT_WINDOW,
             peer_bidi=limits.FORWARDS_PER_PEER + 1,
@@ -116,7 +116,7 @@ class FastConnection:
         A train is good until the next one is asked for.
         """
         at = _micros(now)
-        while (train := self._engine.outgoing(at)) is not None:
+        while (train := self._engine.send(at)) is not None:
             data, segment, path = train
             yield data, segment, self._remotes.get(path, self._remote)
 
@@ -135,6 +135,7 @@ class FastConnection:
         """Forget keys and texts. What was open stays known."""
         self._left = frozenset(stream for stream in self._sending if self._engine.is_open(stream))
         self._engine.wipe()
+        self._over.clear()
 
     # ------------------------------------------------------------ streams
 

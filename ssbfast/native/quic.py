@@ -6,9 +6,10 @@ thread at a time.
 
 from __future__ import annotations
 
+from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from ssbfast.native.core import aead, anonymous, ffi, lib
 
@@ -16,6 +17,7 @@ NEVER: Final[int] = lib.SSB_QUIC_NEVER
 NEW_ID: Final[int] = lib.SSB_QUIC_NEW_ID
 """Random bytes of a connection id and its token."""
 
+_RETURNED: Final[int] = lib.SSB_QUIC_RETURNED
 TRAIN: Final = 65_507
 """Bytes of a train at the most: what one call of the system takes."""
 
@@ -46,33 +48,13 @@ class By(IntEnum):
     SILENCE = lib.SSB_QUIC_BY_SILENCE
 
 
-class Happening(NamedTuple):
-    """One event: `stream` and `value` mean what `csrc/ssbfast.h` says of the kind."""
-
-    kind: Kind
-    stream: int
-    value: int
-
-
-class Train(NamedTuple):
-    """Datagrams one behind the other, `segment` bytes each but for the last, for one path."""
-
-    data: bytes
-    segment: int
-    path: int
-
-    def datagrams(self) -> list[bytes]:
-        """Return them one by one."""
-        return [self.data[at : at + self.segment] for at in range(0, len(self.data), self.segment)]
-
-
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Bounds of one connection: `ssb_quic_limits`."""
 
     packets: int = 16_384
     streams: int = 64
-    pages: int = 512
+    segments: int = 1024
     window: int = 1 << 20
     window_all: int = 1 << 21
     peer_bidi: int = 16
@@ -135,6 +117,9 @@ class Engine:
     """One connection. ValueError where the handover does not fit the limits.
 
     now: microseconds, as in all calls.
+
+    What is written is not copied: C reads it where it lies, again and again, until the other end has acknowledged it.
+    `_lent` keeps it for so long. C says what it is done with by an event, which `event` hears for us.
     """
 
     def __init__(self, handover: Handover, bounds: Limits, now: int) -> None:
@@ -157,23 +142,21 @@ class Engine:
         self._path = ffi.new("uint32_t *")
         self._event = ffi.new("ssb_quic_event *")
         self._end = ffi.new("int *")
+        self._lent: defaultdict[int, deque[Any]] = defaultdict(deque)  # of each stream, the oldest first
 
     def wipe(self) -> None:
-        """Forget keys and texts. The engine is dead."""
+        """Forget keys and texts, and let go of what was written. The engine is dead."""
         lib.ssb_quic_wipe(self._q)
+        self._lent.clear()
 
     def receive(self, data: bytearray | memoryview, now: int, segment: int = 0, path: int = 0) -> bool:
         """Take datagrams, `segment` bytes each (0: one). `data` is scratch from then on. Return whether it goes on."""
         memory = ffi.from_buffer("uint8_t[]", data, require_writable=True)
         return lib.ssb_quic_receive(self._q, path, memory, len(data), segment or len(data), now) == lib.SSB_OK
 
-    def send(self, now: int, room: int = TRAIN) -> Train | None:
-        """Return the next train, None when nothing may be sent now."""
-        n = lib.ssb_quic_send(self._q, self._out, room, self._segment, self._path, now)
-        return Train(bytes(ffi.buffer(self._out, n)), self._segment[0], self._path[0]) if n else None
-
-    def outgoing(self, now: int) -> tuple[memoryview, int, int] | None:
-        """Return the same as `send` does, train, segment and path; the bytes are good until the next call."""
+    def send(self, now: int) -> tuple[memoryview, int, int] | None:
+        """Return the next train, None when nothing may be sent now: datagrams one behind the other, how long each is
+        but for the last, and the path. The bytes are good until the next call."""
         n = lib.ssb_quic_send(self._q, self._out, TRAIN, self._segment, self._path, now)
         return (self._train[:n], self._segment[0], self._path[0]) if n else None
 
@@ -202,9 +185,13 @@ class Engine:
         return n
 
     def event(self) -> tuple[int, int, int] | None:
-        """Take one event: kind, stream, value."""
+        """Take one event: its kind, and a stream and a value as `csrc/ssbfast.h` says of the kind."""
         event = self._event
-        return (event.kind, event.stream, event.value) if lib.ssb_quic_take_event(self._q, event) else None
+        while lib.ssb_quic_take_event(self._q, event):
+            if event.kind != _RETURNED:
+                return event.kind, event.stream, event.value
+            self._let_go(event.stream, event.value)
+        return None
 
     @property
     def next(self) -> int:
@@ -216,13 +203,6 @@ class Engine:
         """Do what is due by now; then `send`."""
         lib.ssb_quic_timer(self._q, now)
 
-    def events(self) -> list[Happening]:
-        """Take all events."""
-        found = []
-        while lib.ssb_quic_take_event(self._q, self._event):
-            found.append(Happening(Kind(self._event.kind), self._event.stream, self._event.value))
-        return found
-
     def open(self, *, uni: bool = False) -> int | None:
         """Open a stream; None while the peer or the limits allow none."""
         stream: int = lib.ssb_quic_open(self._q, uni)
@@ -232,9 +212,15 @@ class Engine:
         """Return whether a stream is not yet over both ways."""
         return bool(lib.ssb_quic_is_open(self._q, stream))
 
-    def write(self, stream: int, data: bytes, *, end: bool = False) -> int:
-        """Return how much was taken; `end` counts when all of it was."""
-        n: int = lib.ssb_quic_write(self._q, stream, data, len(data), end)
+    def write(self, stream: int, data: bytes | memoryview, *, end: bool = False) -> int:
+        """Return how much was taken; `end` counts when all of it was. What was taken is kept until it has arrived."""
+        memory = ffi.from_buffer("uint8_t[]", data)
+        lent = self._lent[stream]
+        lent.append(memory)  # before C knows it: whatever interrupts us, it may be kept too long, never too short
+        n: int = lib.ssb_quic_lend(self._q, stream, memory, len(data), end)
+        if not n:
+            lent.pop()
+            self._forget(stream, lent)
         return n
 
     def room(self, stream: int) -> int:
@@ -300,6 +286,16 @@ class Engine:
         c = ffi.new("ssb_quic_figures *")
         lib.ssb_quic_look(self._q, c)
         return {name: getattr(c, name) for name, _ in ffi.typeof("ssb_quic_figures").fields}
+
+    def _let_go(self, stream: int, count: int) -> None:
+        lent = self._lent[stream]
+        for _ in range(count):
+            lent.popleft()
+        self._forget(stream, lent)
+
+    def _forget(self, stream: int, lent: deque[Any]) -> None:
+        if not lent:
+            del self._lent[stream]
 
 
 def _wipe(c: Any) -> None:

@@ -36,7 +36,7 @@ static void no_timer_spins(void) {
 static void acks_of_acks(void) {
     wire w;
     wire_new(&w, 1);
-    CHECK(ssb_quic_write(w.q, 0, text, 10, 0) == 10);
+    CHECK(ssb_quic_lend(w.q, 0, text, 10, 0) == 10);
     hear_all(&w);
     const uint64_t data = w.got;
     for (int i = 0; i < 12; i++) {

@@ -18,7 +18,7 @@ static void begin(wire *w, unsigned packets) {
     wire_open(w, &h);
     CHECK(!hear(w));
     w->got = 199;
-    CHECK(ssb_quic_write(w->q, 0, text, packets * 1300u, 0) == packets * 1300u);
+    CHECK(ssb_quic_lend(w->q, 0, text, packets * 1300u, 0) == packets * 1300u);
     for (unsigned i = 0; i < packets; i++) {
         CHECK(hear(w));
         w->now += 1;
@@ -148,7 +148,7 @@ static void probes_pass_the_window(void) {
     ssb_quic_handover h = handover_new(1);
     h.congestion_window = 3 * 1400;
     wire_open(&w, &h);
-    CHECK(ssb_quic_write(w.q, 0, text, 20000, 0) == 20000);
+    CHECK(ssb_quic_lend(w.q, 0, text, 20000, 0) == 20000);
     hear_all(&w);
     const uint64_t full = look(&w).in_flight;
     CHECK(full > 2 * 1400 && full <= 3 * 1400);
@@ -237,7 +237,7 @@ static void when_to_acknowledge(void) {
     ssb_quic_timer(w.q, w.now);
     CHECK(!hear(&w)); /* an ACK wants none */
     SAY(&w, 0x01);
-    CHECK(ssb_quic_write(w.q, 0, text, 10, 0) == 10);
+    CHECK(ssb_quic_lend(w.q, 0, text, 10, 0) == 10);
     CHECK(hear(&w) && w.count == 2 && heard(&w, FRAME_ACK)); /* with what goes anyway */
     wire_close(&w);
 }
@@ -284,7 +284,7 @@ static void what_is_lost_comes_again(void) {
     wire_new(&w, 1);
     const int64_t uni = ssb_quic_open(w.q, 1);
     CHECK(uni == 2 && ssb_quic_open(w.q, 0) == 4);
-    CHECK(ssb_quic_write(w.q, 2, text, 100, 1) == 100 && ssb_quic_write(w.q, 4, text, 100, 0) == 100);
+    CHECK(ssb_quic_lend(w.q, 2, text, 100, 1) == 100 && ssb_quic_lend(w.q, 4, text, 100, 0) == 100);
     ssb_quic_reset(w.q, 0, 77);
     ssb_quic_stop(w.q, 1, 78);
     SAY(&w, 0x18, 2, 1, 8, 0xac, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16);
@@ -308,17 +308,18 @@ static void what_is_lost_comes_again(void) {
     }
     hear_all(&w);
     acknowledge_range(&w, 200, w.got);
+    ssb_quic_event e;
+    CHECK(event_of(&w, SSB_QUIC_RETURNED, &e) && event_of(&w, SSB_QUIC_RETURNED, &e));
     CHECK(look(&w).in_flight == 0 && !ssb_quic_is_open(w.q, 2) && ssb_quic_is_open(w.q, 4));
-    CHECK(look(&w).pages == 1); /* of stream 4, which may go on in it */
     wire_close(&w);
 }
 
 static void an_end_alone(void) {
     wire w;
     begin(&w, 0);
-    CHECK(ssb_quic_write(w.q, 0, text, 100, 0) == 100 && hear(&w));
+    CHECK(ssb_quic_lend(w.q, 0, text, 100, 0) == 100 && hear(&w));
     acknowledge_range(&w, w.got, w.got);
-    CHECK(ssb_quic_write(w.q, 0, text, 0, 1) == 0);
+    CHECK(ssb_quic_lend(w.q, 0, text, 0, 1) == 0);
     for (int round = 0; round < 3; round++) {
         CHECK(hear(&w) && (heard(&w, FRAME_STREAM)->type & STREAM_FIN) && heard(&w, FRAME_STREAM)->n == 0);
         for (int i = 0; i < 3; i++) {
@@ -372,7 +373,7 @@ static void pace(void) {
     h.streams = streams;
     h.congestion_window = 45 * 1400;
     wire_open(&w, &h);
-    CHECK(ssb_quic_write(w.q, 0, text, 60000, 0) == 60000);
+    CHECK(ssb_quic_lend(w.q, 0, text, 60000, 0) == 60000);
     size_t sent = 0;
     uint64_t bursts = 0, last = 0;
     while (look(&w).in_flight + 1400 <= 45 * 1400 && look(&w).unsent > 0) {

@@ -86,7 +86,7 @@ static void judge(const rule *r) {
         CHECK(!hear(&w)); /* once for each that comes */
         SAY(&w, 0x01);
         CHECK(hear(&w) && w.frames[0].type == FRAME_CLOSE);
-        CHECK(ssb_quic_write(w.q, 0, (const uint8_t *)"x", 1, 0) == 0 && ssb_quic_open(w.q, 0) < 0);
+        CHECK(ssb_quic_lend(w.q, 0, (const uint8_t *)"x", 1, 0) == 0 && ssb_quic_open(w.q, 0) < 0);
         w.now = ssb_quic_next(w.q);
         ssb_quic_timer(w.q, w.now);
         CHECK(ssb_quic_next(w.q) == SSB_QUIC_NEVER);
@@ -364,7 +364,7 @@ static void wiped(void) {
     update(&w, 10); /* so that there are previous keys */
     SAY(&w, 0x01);
     give_keys(&w, 10);
-    CHECK(ssb_quic_write(w.q, 0, secret, sizeof secret, 0) == sizeof secret);
+    CHECK(ssb_quic_lend(w.q, 0, secret, sizeof secret, 0) == sizeof secret);
     CHECK(ssb_quic_datagram(w.q, secret, 100) == SSB_OK);
     secret[0] = FRAME_DATAGRAM;
     CHECK(say(&w, secret, 50) == SSB_OK);

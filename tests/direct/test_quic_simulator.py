@@ -101,11 +101,11 @@ class Schedule:
         for end in self.world.ends:
             if isinstance(end, EngineEnd):
                 figures = end.engine.figures()
-                assert (figures["in_flight"], figures["pages"], figures["unread"], figures["forged"]) == (0, 0, 0, 0)
+                assert {figures[name] for name in ("in_flight", "pages", "segments", "unread", "forged")} == {0}
 
     def settled(self) -> bool:
         engines = [end.engine for end in self.world.ends if isinstance(end, EngineEnd)]
-        return all(engine.figures()["in_flight"] == 0 == engine.figures()["pages"] for engine in engines)
+        return all(engine.figures()["in_flight"] == 0 == engine.figures()["segments"] for engine in engines)
 
 
 @pytest.mark.parametrize("first", range(0, SCHEDULES, AT_ONCE))

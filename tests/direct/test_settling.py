@@ -383,6 +383,21 @@ async def test_what_finds_the_socket_full_goes_first_when_there_is_room() -> Non
         assert fast._engine.figures()["lost"] == 0
 
 
+async def test_many_small_pieces_wait_as_one() -> None:
+    """The engine holds so many of a stream, and no more; what comes behind them arrives too, in order."""
+    pieces = [b"%d," % number for number in range(2 * limits.QUIC_SEGMENTS)]
+    async with direct() as ends:
+        fast = ends.caller._quic
+        assert isinstance(fast, FastConnection)
+        for piece in pieces:
+            ends.caller.send_data(piece)
+        assert fast._engine.figures()["segments"] == limits.QUIC_SEGMENTS
+        assert bytes(fast._over[2][0]) == b"".join(pieces[limits.QUIC_SEGMENTS :])
+        await eventually(lambda: ends.there.data == b"".join(pieces))
+        await eventually(lambda: not fast._engine._lent)
+        assert not fast._over
+
+
 @pytest.mark.parametrize("what", ["reads no trains", "sends no trains"])
 async def test_where_the_system_joins_nothing_it_goes_one_by_one(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     data = random.Random(10).randbytes(400_000)

@@ -175,7 +175,8 @@ class SimulatedEnd:
         start = START[self.role] + self.sent
         self.sent += size
         self.machine.send(POOL[start : start + size], self.world.now)
-        self.most_kept = max(self.most_kept, sum(map(len, self.machine._sending._chunks)))
+        sending = self.machine._sending
+        self.most_kept = max(self.most_kept, sum(map(len, sending._chunks)) - sending._acked)
 
     def read(self) -> None:
         """One step of the reader."""

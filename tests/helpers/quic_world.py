@@ -30,7 +30,9 @@ PROBES: Final = 2
 START: Final = 1_000 * SECOND
 CALLER, TARGET = 0, 1
 ADDRESSES: Final = (("192.0.2.1", 1), ("192.0.2.2", 2))
-BOUNDS: Final = Limits(packets=1024, streams=16, pages=64, window=1 << 18, window_all=1 << 19, peer_bidi=4, peer_uni=4)
+BOUNDS: Final = Limits(
+    packets=1024, streams=16, segments=64, window=1 << 18, window_all=1 << 19, peer_bidi=4, peer_uni=4
+)
 
 
 @dataclass(frozen=True)
@@ -169,10 +171,9 @@ class EngineEnd(Streams):
         out: list[tuple[bytes, int]] = []
         before = self.engine.figures()
         while (train := self.engine.send(now)) is not None:
-            parts = train.datagrams()
-            assert len({len(part) for part in parts[:-1]} | {train.segment}) == 1
-            assert len(parts[-1]) <= train.segment <= BOUNDS.datagram_most
-            out.extend((part, train.path) for part in parts)
+            data, segment, path = train
+            assert segment <= BOUNDS.datagram_most
+            out.extend((bytes(data[at : at + segment]), path) for at in range(0, len(data), segment))
         after = self.engine.figures()
         most = max(before["in_flight"], before["congestion_window"]) + PROBES * BOUNDS.datagram_most
         assert after["in_flight"] <= most, "more than the window and its probes is in flight"
@@ -186,7 +187,8 @@ class EngineEnd(Streams):
         self.take_events()
 
     def take_events(self) -> None:
-        for kind, stream, value in self.engine.events():
+        while (event := self.engine.event()) is not None:
+            kind, stream, value = event
             if kind in (Kind.OPENED, Kind.READABLE, Kind.WRITABLE, Kind.RESET, Kind.STOPPED):
                 self.take_of_stream(kind, stream, value)
             elif kind == Kind.KEYS:
@@ -203,7 +205,7 @@ class EngineEnd(Streams):
             elif kind == Kind.CLOSED:
                 self.closed = value, stream == By.PEER
 
-    def take_of_stream(self, kind: Kind, stream: int, value: int) -> None:
+    def take_of_stream(self, kind: int, stream: int, value: int) -> None:
         if kind == Kind.OPENED:
             self.opened.append(stream)
         elif kind == Kind.READABLE and self.reading:

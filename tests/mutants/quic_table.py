@@ -191,4 +191,32 @@ MUTANTS = (
     Mutant(
         "page past the end", "quic_pages.c", "page < to / SSB_QUIC_PAGE; page++", "page <= to / SSB_QUIC_PAGE; page++"
     ),
+    # memory that is lent: csrc/ssbfast.h
+    Mutant("given back too soon", "quic_segments.c", "r->first)->end <= to)", "r->first)->end <= to + 1)"),
+    Mutant("given back too late", "quic_segments.c", "r->first)->end <= to)", "r->first)->end < to)"),
+    Mutant("the piece behind", "quic_segments.c", "middle)->end > offset)", "middle)->end > offset + 1)"),
+    Mutant(
+        "one piece too many",
+        "quic_stream_send.c",
+        "held(&s->out) <= s->out.mask ?",
+        "held(&s->out) <= s->out.mask + 1 ?",
+    ),
+    Mutant("a reset keeps all", "quic_stream_send.c", "    give_back(q, s, s->written);\n", ""),
+    Mutant(
+        "given back before it came",
+        "quic_stream_send.c",
+        "    give_back(q, s, s->base);\n",
+        "    give_back(q, s, s->next);\n",
+    ),
+    Mutant("never told", "quic_stream_send.c", "    raise_event(q, s, SSB_QUIC_RETURNED);\n", ""),
+    Mutant("told again", "quic_engine.c", "if (kind == SSB_QUIC_RETURNED) s->returned = 0;", ""),
+    Mutant("a slot that is free too soon", "quic_streams.c", " | bit(SSB_QUIC_RETURNED);", ";"),
+    Mutant("a full ring never says more", "quic_stream_send.c", "if (s->short_of) tell_writer(q, s);", ""),
+    Mutant(
+        "a full ring says so too soon",
+        "quic_stream_send.c",
+        "held(&s->out) > s->out.mask / WRITABLE_PART) return;",
+        "held(&s->out) > s->out.mask) return;",
+    ),
+    Mutant("a wiped engine reads on", "quic_handover.c", "    q->state = QUIC_OVER;\n", ""),
 )

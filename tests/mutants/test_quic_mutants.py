@@ -19,7 +19,7 @@ from tests.mutants.table import Mutant
 ROOT = Path(__file__).resolve().parents[2]
 CSRC, TESTS = ROOT / "csrc", ROOT / "tests" / "c"
 FLAGS = ["-std=c11", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{CSRC}"]
-PROGRAMS = ("recovery", "rules", "congestion", "frames", "hostile", "abuse")
+PROGRAMS = ("recovery", "rules", "congestion", "frames", "lending", "hostile", "abuse")
 
 pytestmark = [
     pytest.mark.mutants,

@@ -1,7 +1,8 @@
 """The two halves of a stream that may move between carriers: the bytes kept for re-sending, the bytes received.
 
 Offsets count ciphertext bytes of one direction from 0. Nothing here is ever sealed again: chunks are kept as they
-were handed over, and given out again as they are.
+were handed over, and given out again as they are. QUIC sends the same objects from where they lie
+(`native/quic.py`), so that there is one copy of each byte.
 """
 
 from __future__ import annotations
@@ -52,11 +53,12 @@ class Sending:
     retaining: everything from `base` to `sent` is kept. since: when the oldest byte that waits for its ACK was sent.
     """
 
-    __slots__ = ("_chunks", "base", "retaining", "sent", "since", "window")
+    __slots__ = ("_acked", "_chunks", "base", "retaining", "sent", "since", "window")
 
     def __init__(self, window: int, most: int = 0) -> None:
         self.window = Window(window, max(window, most))
         self._chunks: deque[bytes] = deque()
+        self._acked = 0  # bytes of the first chunk that are acknowledged
         self.sent = 0
         self.base = 0
         self.retaining = False
@@ -99,18 +101,16 @@ class Sending:
         """Let go of the bytes before `offset`. Raise CarrierError."""
         if not self.retaining or not self.base < offset <= self.sent:
             raise CarrierError("an ACK that does not rise, or is beyond what was sent")
-        drop = offset - self.base
-        self.window.acked(drop, now, full=self.room <= 0)
-        while self._chunks and len(self._chunks[0]) <= drop:
-            drop -= len(self._chunks.popleft())
-        if drop:
-            self._chunks[0] = self._chunks[0][drop:]  # once an ACK, so at most a quarter of the bytes is ever copied
+        self.window.acked(offset - self.base, now, full=self.room <= 0)
+        self._acked += offset - self.base
+        while self._chunks and len(self._chunks[0]) <= self._acked:
+            self._acked -= len(self._chunks.popleft())
         self.base = offset
         self.since = now if offset < self.sent else None
 
     def after(self, offset: int) -> list[bytes]:
         """Return the kept bytes from `offset` on (`base` … `sent`), in pieces."""
-        skip = offset - self.base
+        skip = offset - self.base + self._acked
         pieces = []
         for chunk in self._chunks:
             if skip < len(chunk):
@@ -123,6 +123,7 @@ class Sending:
     def drop(self) -> None:
         """Keep nothing any more (R7)."""
         self._chunks.clear()
+        self._acked = 0
         self.base = self.sent
         self.retaining = False
         self.since = None

@@ -229,7 +229,8 @@ class End:
                     self.data.append(written)
             elif not size and not self.stream.ended:
                 self.records += self.stream.end()
-            self.kept = max(self.kept, sum(map(len, self.stream._sending._chunks)))
+            sending = self.stream._sending
+            self.kept = max(self.kept, sum(map(len, sending._chunks)) - sending._acked)
         elif what == 1:
             self.deliver(other, now)
         elif what == 2 and self.unread:
