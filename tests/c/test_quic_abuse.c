@@ -170,7 +170,7 @@ static void streams_beside_datagrams(void) {
     wire_open(&w, &h);
     w.q->skip = QUIC_NONE;
     hear_all(&w);
-    CHECK(ssb_quic_write(w.q, 0, text, 60000, 0) == 60000);
+    CHECK(ssb_quic_lend(w.q, 0, text, 60000, 0) == 60000);
     for (int i = 0; i < 60; i++) {
         while (ssb_quic_datagram(w.q, text, 1360) == SSB_OK) continue;
         w.now += 20 * MS;
