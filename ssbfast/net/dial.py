@@ -14,6 +14,7 @@ from ssbfast.net.happy_eyeballs import FailedAddresses, RaceLostError, most_tell
 from ssbfast.net.link import Link
 from ssbfast.net.socket_names import needs_zone, system_reason, with_zone
 from ssbfast.net.sockets import each_address, remote_address, tune_transport
+from ssbfast.net.timeouts import run_within
 from ssbfast.wire.address import WebSocketAddress
 
 
@@ -45,7 +46,7 @@ async def dial(
             raise SessionEndedError("could not connect: an address fe80:… needs its interface: fe80:…%eth0")
         connecting = _connect(make, with_zone(one[4]), one[4][1], web)
         try:
-            transport, link = await asyncio.wait_for(connecting, seconds)
+            transport, link = await run_within(connecting, seconds, lambda made: made[1].abort())
         except asyncio.TimeoutError:
             raise late from None
         tune_transport(transport)

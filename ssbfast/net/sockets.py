@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from ssbfast import limits
 from ssbfast.net.happy_eyeballs import FailedAddresses, RaceLostError, race
 from ssbfast.net.name_lookup import interleaved, resolve
+from ssbfast.net.timeouts import run_within
 
 T = TypeVar("T")
 
@@ -167,7 +168,8 @@ async def each_address(
     asyncio.TimeoutError when no address was found.
     """
     known = failed or FailedAddresses()
-    found = interleaved(await asyncio.wait_for(resolve(host, port), seconds))[: limits.DIAL_ADDRESSES]
+    addresses = await run_within(resolve(host, port), seconds, lambda _found: None)
+    found = interleaved(addresses)[: limits.DIAL_ADDRESSES]
     found = known.order(found, lambda one: one[4])
 
     async def judged(one: Any, reached: Callable[[], None]) -> T:
