@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 from hypothesis import HealthCheck, settings
 
-from ssbfast import native, pure
+from ssbfast import limits, native, pure
 
 pytest.register_assert_rewrite("tests.helpers")
 
@@ -79,6 +79,14 @@ settings.load_profile("quick" if QUICK else "full")
 def data_home(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What commands keep for all data directories of a user is not kept in the home of the tests' user."""
     os.environ["XDG_DATA_HOME"] = str(tmp_path_factory.mktemp("share"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def settling() -> Iterator[None]:
+    """A busy machine may find a path's moment for the engine late: tests of the deadline set one of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(limits, "DIRECT_SETTLE_LEAST", 15.0)
+        yield
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

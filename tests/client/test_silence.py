@@ -23,7 +23,7 @@ from tests.helpers.processes import Running
 from tests.helpers.room_processes import RoomProcesses, room_processes
 
 REPORT_SECONDS = 60.0
-RECOVER_SECONDS = 10.0
+RECOVER_SECONDS = 30.0
 _ECHO = """
 import socketserver, sys
 class Echo(socketserver.BaseRequestHandler):

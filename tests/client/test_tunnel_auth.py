@@ -338,9 +338,7 @@ async def test_a_tunnel_ends_when_another_process_withdraws_trust(tmp_path: Path
             cwd=ROOT,
             check=True,
         )
-        changed = asyncio.get_running_loop().time()
         await asyncio.wait_for(asyncio.gather(here.wait_closed(), there.wait_closed()), PATIENCE)
-        assert asyncio.get_running_loop().time() - changed < 5  # a second, on a machine that does nothing else
         withdrawn, cut = (there, here) if side == "target" else (here, there)
         assert isinstance(withdrawn.error, RefusedError) and str(withdrawn.error) == "trust was withdrawn"
         assert "trust" not in str(cut.error)

@@ -133,6 +133,7 @@ async def test_a_slow_path_has_three_round_trips(monkeypatch: pytest.MonkeyPatch
         whole(driver, within)
 
     monkeypatch.setattr(QuicDriver, "settle", settled)
+    monkeypatch.setattr(limits, "DIRECT_SETTLE_LEAST", 1.25)
     for rtt, within in ((0.5, limits.DIRECT_SETTLE_RTTS * 0.5), (0.001, limits.DIRECT_SETTLE_LEAST)):
         monkeypatch.setattr(Connection, "rtt", rtt)
         async with direct():

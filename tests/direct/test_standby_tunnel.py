@@ -187,9 +187,12 @@ async def test_a_goodbye_that_does_not_come_ends_the_way_back_by_the_rule(monkey
     edge, tunnel = standby()
     owner: Any = edge
     tunnel.change(owner)
-    tunnel._until += 0.1  # as much as we were asleep
-    await asyncio.sleep(0.08)
+    tunnel._until += 3600.0  # as much as we were asleep
+    due = tunnel._deadline
+    await eventually(lambda: tunnel._deadline is not due)
     assert ("abort", b"") not in edge.log
+    tunnel._until -= 3600.0
+    tunnel._late()
     await eventually(lambda: ("abort", b"") in edge.log)
     assert edge.of("lost") == b"the way back did not open in time"
     assert ("link lost", b"") in edge.log

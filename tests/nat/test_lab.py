@@ -251,16 +251,25 @@ def round_trip(udp: Udp, there: Scene) -> float:
     return time.monotonic() - began
 
 
+def quickest(udp: Udp, there: Scene, most: float) -> float:
+    """The shortest of some round trips, as many as a busy machine needs for one of less than `most`."""
+    until = time.monotonic() + PATIENCE
+    found = min(round_trip(udp, there) for _ in range(10))
+    while found >= most and time.monotonic() < until:
+        found = min(found, round_trip(udp, there))
+    return found
+
+
 def test_every_way_takes_its_time() -> None:
     with nat_lab("public", "port", delay=0.030) as lab, scene(lab) as there:
         a = there.udp("A")
-        assert 0.060 <= min(round_trip(a, there) for _ in range(10)) < 0.120
+        assert 0.060 <= quickest(a, there, 0.120) < 0.120
         began = time.monotonic()
         there.udp("B").send("once", (lab.address("A"), a.port))
         assert a.receive()[0] == "once"
         assert time.monotonic() - began >= 0.030  # not through S
         lab.set_delay(0.0)
-        assert min(round_trip(a, there) for _ in range(10)) < 0.060
+        assert quickest(a, there, 0.060) < 0.060
 
 
 def test_losses_are_as_ordered_and_can_be_between_two_places_only() -> None:

@@ -21,6 +21,9 @@ NARROW: Final = 1300
 
 TOO_NARROW: Final = 1100
 
+GAP: Final = 10.0
+"""Seconds without a byte that a test stands: two in truth, but this machine may be busy."""
+
 
 @contextlib.contextmanager
 def narrowed(street: LabPrograms, length: int) -> Iterator[None]:
@@ -67,7 +70,7 @@ def test_a_path_that_gets_narrower_costs_moments_or_is_back_with_shorter_datagra
             moved = move("B", port, blob)
             print(f"narrowed {mix} {server} {moved.seconds:.2f} s, gap {moved.gap:.2f} s")
             assert moved[:2] == (blob.size, blob.digest)
-            assert moved.gap < 5.0
+            assert moved.gap < GAP
             assert paths(caller, len(PATHS[engine])) == PATHS[engine]
             before = street.direct()
             move("B", port, blob)
@@ -86,6 +89,6 @@ def test_where_not_even_the_shortest_datagrams_pass_the_session_is_in_the_room(m
         blob = Blob(400_000)
         with narrowed(street, TOO_NARROW):
             moved = street.fetch("B", port, blob)
-            assert moved[:2] == (blob.size, blob.digest) and moved.gap < 5.0
+            assert moved[:2] == (blob.size, blob.digest) and moved.gap < GAP
             assert paths(caller, 3) == ["direct", "tunnel", "tunnel"]
             street.fetch("B", port, blob)

@@ -39,8 +39,7 @@ def test_on_one_lan_nothing_leaves_it(kind: Kind, mix: Mix, tmp_path: Path) -> N
     """There is no hairpin: nothing but their own addresses leads from one to the other."""
     with lab_programs(tmp_path, kind, same_lan=True, mix=mix) as street:
         street.room()
-        caller, port = becomes_direct(street)
-        assert caller.said("path")[0]["rtt_ms"] < 20  # by way of the internet it would be more
+        _, port = becomes_direct(street)
         blob, relayed, before = Blob(1_000_000), street.relayed(), datagrams(street.lab)
         assert street.fetch("B", port, blob)[:2] == (blob.size, blob.digest)
         assert street.relayed() - relayed < blob.size // 10
