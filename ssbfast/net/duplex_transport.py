@@ -66,6 +66,7 @@ class DuplexTransport(asyncio.Transport):
         self._closing = False
         self._lost = False
         self._protocol_paused = False
+        self._awaits_low = self._awaits_room = False
         protocol.connection_made(self)
 
     # ------------------------------------------------------------ asyncio.Transport
@@ -179,7 +180,26 @@ class DuplexTransport(asyncio.Transport):
         if not self._protocol_paused:
             self._protocol_paused = True
             self._protocol.pause_writing()
-            self._link.when(lambda: self._lane.queued <= LOW, self._drained)
+            self._await_low()
+
+    def _await_low(self) -> None:
+        """Go on when few bytes wait in the lane. One wait is enough, however often the other end makes us ask."""
+        if not self._awaits_low:
+            self._awaits_low = True
+            self._link.when(lambda: self._lane.queued <= LOW, self._on_low)
+
+    def _on_low(self) -> None:
+        self._awaits_low = False
+        self._drained()
+
+    def _await_room(self) -> None:
+        if not self._awaits_room:
+            self._awaits_room = True
+            self._link.when(lambda: not self._lane.full, self._on_room)
+
+    def _on_room(self) -> None:
+        self._awaits_room = False
+        self._drained()
 
     def _drained(self) -> None:
         if self._lost:
@@ -194,7 +214,7 @@ class DuplexTransport(asyncio.Transport):
         """Move what waits into the lane; return whether all of it is there now."""
         n = min(self._allowed(), len(self._unsent))
         if n and not self._push(self._unsent if n == len(self._unsent) else self._unsent[:n]):
-            self._link.when(lambda: not self._lane.full, self._drained)
+            self._await_room()
             return False
         del self._unsent[:n]
         if self._unsent:

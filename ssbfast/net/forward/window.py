@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from ssbfast import limits, native
 from ssbfast.errors import MuxRPCError, SessionEndedError, SSBError
-from ssbfast.net.duplex_transport import LOW, DuplexSession, DuplexTransport
+from ssbfast.net.duplex_transport import DuplexSession, DuplexTransport
 from ssbfast.wire.muxrpc_body import encode_json
 
 _ITEM: Final = native.STREAM | native.JSON
@@ -124,7 +124,7 @@ class WindowedTransport(DuplexTransport):
             return
         self._used_there = used
         if self._protocol_paused or self._unsent:
-            self._link.when(lambda: self._lane.queued <= LOW, self._drained)
+            self._await_low()
 
     def _wrong(self, message: str) -> None:
         self._cut(message, MuxRPCError(f"the peer sent {message}"))

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -197,6 +198,26 @@ async def test_consuming_less_than_before_costs_that_stream() -> None:
         with pytest.raises(RemoteError):
             await stream.__anext__()
         await eventually(lambda: there.lost)
+
+
+async def test_a_peer_that_repeats_itself_and_reads_nothing_fills_no_memory() -> None:
+    """Else each item of a few bytes would cost a wait that is looked at after each flush, of all streams."""
+    async with session() as at:
+        stream, there = await at.foul()
+        there.transport.write(bytes(2 * limits.FORWARD_WINDOW))
+        await eventually(lambda: there.transport.sent == limits.FORWARD_WINDOW)
+        assert there.paused
+        lane, unread = there.transport._lane, SimpleNamespace(queued=limits.TUNNEL_SHARE, full=True)
+        there.transport._lane = unread  # type: ignore[assignment]
+        for _ in range(50):
+            await stream.send({"consumed": 0})
+        await at.is_alive()
+        watchers = at.pair.there.link._watchers
+        count = 0 if watchers is None else len(watchers._waiting)
+        there.transport._lane = lane
+        there.transport.abort()
+        await eventually(lambda: there.lost)
+        assert 1 <= count <= 2
 
 
 async def test_bytes_behind_the_fin_cost_that_stream() -> None:
