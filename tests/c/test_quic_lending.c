@@ -81,6 +81,7 @@ static void begin(wire *w) {
     h.streams = streams;
     h.congestion_window = 1 << 20;
     wire_open(w, &h);
+    w->q->skip = QUIC_NONE; /* no number is left out: all may be acknowledged */
     memset(lent, 0, sizeof lent);
     lent[0].written = lent[1].written = 10;
 }

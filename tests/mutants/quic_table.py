@@ -16,7 +16,7 @@ MUTANTS = (
     ),
     Mutant("delay not taken off", "quic_recovery.c", "if (rtt >= q->rtt_least + delay) rtt -= delay;", ""),
     Mutant("least RTT never falls", "quic_recovery.c", "q->rtt = q->rtt_least = rtt;", "q->rtt = rtt;"),
-    Mutant("sample of an old packet", "quic_recovery.c", "if (all.newest == largest) {", "if (1) {"),
+    Mutant("sample of an old packet", "quic_recovery.c", "if (all.newest == largest && ", "if ("),
     Mutant("variance", "quic_recovery.c", "(3 * q->variance +", "(2 * q->variance +"),
     Mutant("PTO without delay", "quic_recovery.c", "GRANULARITY) + q->delay_max;", "GRANULARITY);"),
     Mutant("PTO of two variances", "quic_recovery.c", "greater(4 * variance, GRANULARITY)", "greater(2 * variance, 1)"),
