@@ -79,6 +79,10 @@ class SocksServer:
         self._tasks.discard(task)
         if task.cancelled():
             client.abort()
+        elif (error := task.exception()) is not None:  # a mistake of ours, for which no program waits
+            client.refuse(Reply.FAILURE)
+            context = {"message": "looking for a service failed", "exception": error}
+            task.get_loop().call_exception_handler(context)
 
     async def _lead(self, client: _Client, request: Request) -> None:
         try:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
 from ssbfast import limits
+from ssbfast.errors import BadInputError
 from ssbfast.net.api import Api
 from ssbfast.net.endpoints import Endpoint
 from ssbfast.net.forward.service import Service
@@ -28,7 +30,10 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 @asynccontextmanager
 async def socks() -> AsyncIterator[tuple[SocksServer, ForwardListener]]:
-    """A port that leads x.home.ssb to an echo, knows no other friend, and thinks about slow.ssb for ever."""
+    """A port that leads x.home.ssb to an echo, and knows no other friend.
+
+    It thinks about slow.ssb for ever, and makes a mistake about wrong.ssb.
+    """
     api = Api()
     async with (
         TcpService(echo) as service,
@@ -42,6 +47,8 @@ async def socks() -> AsyncIterator[tuple[SocksServer, ForwardListener]]:
         async def find(wanted: Request) -> ForwardListener:
             if wanted.nickname == "slow":
                 await asyncio.Event().wait()
+            if wanted.nickname == "wrong":
+                raise BadInputError("a store that makes no sense")
             if wanted != Request("home", "x", 80):
                 raise SocksRefused(Reply.UNREACHABLE)
             return listener
@@ -71,6 +78,14 @@ async def test_what_is_not_there_is_refused() -> None:
         assert await refusal(server.place, "x.other.ssb") is Reply.UNREACHABLE
         assert await refusal(server.place, "x.example.com") is Reply.NOT_ALLOWED
         assert not listener.traffic().opened
+
+
+async def test_a_mistake_of_ours_leaves_no_program_waiting() -> None:
+    told: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told.append(context["exception"]))
+    async with socks() as (server, _listener):
+        assert await refusal(server.place, "x.wrong.ssb") is Reply.FAILURE
+        assert [type(error) for error in told] == [BadInputError]
 
 
 async def test_a_thousand_connections_that_say_nothing_cost_the_others_nothing() -> None:
