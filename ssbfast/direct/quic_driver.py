@@ -28,6 +28,8 @@ Train = tuple[Buffer, int, Address]
 
 _ALLOWED: Final = limits.CANDIDATES + limits.PEER_REFLEXIVE
 _LONG, _RETRY = 0x80, 0x30
+_FULL_SECONDS: Final = 0.01
+"""Between two looks at the timer while the socket is full: what is due cannot be sent, and stays due."""
 
 
 class QuicListener(Protocol):
@@ -235,6 +237,8 @@ class QuicDriver:
         at = self._quic.get_timer()
         if at is None:
             return
+        if self._held is not None:
+            at = max(at, self._loop.time() + _FULL_SECONDS)
         if self._timer is not None:
             if self._timer.when() <= at:
                 return  # it fires too early and is armed again: cheaper than a cancellation in every pass

@@ -364,6 +364,22 @@ class Full:
         return self.sock.sendmsg(*args)
 
 
+async def test_a_timer_that_is_due_does_not_spin_while_the_socket_is_full() -> None:
+    async with direct() as ends:
+        driver, fast, loop = ends.caller._driver, ends.caller._quic, asyncio.get_running_loop()
+        assert isinstance(fast, FastConnection)
+        assert driver._timer is not None
+        fast.get_timer = lambda: 0.0  # type: ignore[method-assign]
+        for held, pause in ((None, 0.0), ((b"x", 1, ends.sockets[1].local), 0.01)):
+            driver._timer.cancel()
+            driver._timer, driver._held, before = None, held, loop.time()
+            driver._arm()
+            assert driver._timer is not None
+            assert (driver._timer.when() >= before + pause) is (held is not None)
+        driver._held = None
+        del fast.get_timer
+
+
 async def test_what_finds_the_socket_full_goes_first_when_there_is_room() -> None:
     """Nothing of it counts as lost, and nothing overtakes it."""
     data = random.Random(9).randbytes(400_000)
