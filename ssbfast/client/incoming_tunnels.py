@@ -60,7 +60,7 @@ def api_for_rooms(me: FeedId) -> Api:
         return False
 
     @api.call("whoami")
-    async def whoami(_room: Peer) -> dict[str, str]:
+    async def whoami(_room: Peer, *_args: object) -> dict[str, str]:
         return {"id": str(me)}
 
     @api.call("tunnel.ping")
