@@ -236,6 +236,8 @@ typedef struct {
     uint64_t highest;
     uint64_t final;     /* QUIC_NONE: unknown */
     uint64_t receive_max;
+    uint64_t window;    /* credit beyond `delivered`, less */
+    uint64_t unread;    /* what was read and is not used up */
     ssbi_ranges gaps;   /* what is there above `ready` */
     ssbi_ring in;
 } ssbi_stream;
@@ -359,7 +361,7 @@ struct ssb_quic_s {
     uint64_t peer_opened[2], peer_over[2], peer_max[2];
     uint8_t due_streams[2], due_credit;
     uint64_t sent_all, send_max;
-    uint64_t received_all, delivered_all, receive_max;
+    uint64_t received_all, delivered_all, receive_max, window_all;
     uint64_t first_send_max[3];  /* of new streams: bidi opened here, bidi opened there, uni */
     uint64_t first_receive_max[3];
 
@@ -405,6 +407,7 @@ uint64_t ssbi_check_blocked(ssb_quic *q, const ssbi_frame *f);
  * sends. */
 uint64_t ssbi_named_stream(ssb_quic *q, uint64_t id, int sending, ssbi_stream **found);
 void ssbi_check_credit(ssb_quic *q);
+uint64_t ssbi_credit(const ssbi_stream *s); /* up to where its peer may send */
 
 /* quic_stream_send.c */
 uint64_t ssbi_take_stop(ssb_quic *q, const ssbi_frame *f);
@@ -448,6 +451,8 @@ void ssbi_fifo_drop(ssbi_fifo *f);
 
 static inline uint64_t lesser(uint64_t a, uint64_t b) { return a < b ? a : b; }
 static inline uint64_t greater(uint64_t a, uint64_t b) { return a > b ? a : b; }
+static inline uint64_t window_most(const ssb_quic_limits *l) { return greater(l->window, l->window_most); }
+static inline uint64_t window_all_most(const ssb_quic_limits *l) { return greater(l->window_all, l->window_all_most); }
 static inline unsigned bit(unsigned kind) { return 1u << kind; }
 
 /* There is an event to be taken. s: NULL for what is the connection's. */

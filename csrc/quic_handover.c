@@ -9,16 +9,19 @@
 
 /* ---------------------------------------------------------------- memory */
 
-static uint32_t slots(const ssb_quic_limits *l) { return l->window / SSB_QUIC_PAGE + 1; }
+static uint32_t slots(const ssb_quic_limits *l) { return (uint32_t)(window_most(l) / SSB_QUIC_PAGE) + 1; }
 
 /* Streams touch a page more than they have bytes for at either end. */
-static uint64_t pages_in(const ssb_quic_limits *l) { return l->window_all / SSB_QUIC_PAGE + 2 * (uint64_t)l->streams; }
+static uint64_t pages_in(const ssb_quic_limits *l) {
+    return window_all_most(l) / SSB_QUIC_PAGE + 2 * (uint64_t)l->streams;
+}
 
 static int is_power(uint32_t v) { return v != 0 && (v & (v - 1)) == 0; }
 
 static int makes_sense(const ssb_quic_limits *l) {
     if (!is_power(l->packets) || l->packets < PACKETS_LEAST || l->packets > UINT32_C(1) << 28) return 0;
     if (l->window == 0 || l->window % SSB_QUIC_PAGE != 0 || l->window_all < l->window) return 0;
+    if (l->window_most % SSB_QUIC_PAGE != 0 || window_all_most(l) < window_most(l)) return 0;
     if (l->streams == 0 || l->streams > UINT16_MAX || l->peer_bidi > l->streams) return 0;
     if (l->peer_uni > l->streams - l->peer_bidi) return 0;
     if (!is_power(l->segments) || l->segments > SEGMENTS_MOST || pages_in(l) > PAGES_MOST) return 0;
@@ -155,6 +158,7 @@ static int take_credit(ssb_quic *q, const ssb_quic_handover *h) {
     q->send_max = h->send_max;
     q->received_all = q->delivered_all = h->received_all;
     q->receive_max = h->receive_max;
+    q->window_all = q->limits.window_all;
     const uint64_t send[3] = {h->send_max_local, h->send_max_remote, h->send_max_uni};
     const uint64_t receive[3] = {h->receive_max_local, h->receive_max_remote, h->receive_max_uni};
     memcpy(q->first_send_max, send, sizeof send);

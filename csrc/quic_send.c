@@ -63,7 +63,7 @@ static void write_id(ssb_quic *q, frames *f, const ssb_quic_id *id) {
 
 static void write_limits(ssb_quic *q, frames *f) {
     if (q->due_credit && has_room(q, f, 1 + NUMBER_FIELD)) {
-        q->receive_max = greater(q->receive_max, q->delivered_all + q->limits.window_all);
+        q->receive_max = greater(q->receive_max, q->delivered_all + q->window_all);
         write_limit(q, f, FRAME_MAX_DATA, q->receive_max, ITEM_CREDIT_ALL);
         q->due_credit = 0;
     }
@@ -98,7 +98,7 @@ static void write_due_of(ssb_quic *q, frames *f, ssbi_stream *s) {
         s->due &= (uint8_t)~DUE_STOP;
     }
     if ((s->due & DUE_CREDIT) && has_room(q, f, 1 + 2 * NUMBER_FIELD)) {
-        s->receive_max = greater(s->receive_max, s->delivered + q->limits.window);
+        s->receive_max = greater(s->receive_max, ssbi_credit(s));
         *f->w.at++ = FRAME_MAX_STREAM_DATA;
         ssbi_write_number(&f->w, s->id);
         ssbi_write_number(&f->w, s->receive_max);

@@ -20,7 +20,7 @@ uint64_t ssbi_check_blocked(ssb_quic *q, const ssbi_frame *f) {
 static int can_write(const ssbi_stream *s) { return s->sends && !s->fin && !s->resetting; }
 
 static uint64_t room(const ssb_quic *q, const ssbi_stream *s) {
-    return ssbi_segments_held(&s->out) <= s->out.mask ? q->limits.window - (s->written - s->base) : 0;
+    return ssbi_segments_held(&s->out) <= s->out.mask ? window_most(&q->limits) - (s->written - s->base) : 0;
 }
 
 /* Give the caller's memory back up to offset `to`. */
@@ -33,7 +33,7 @@ static void give_back(ssb_quic *q, ssbi_stream *s, uint64_t to) {
 
 static void tell_writer(ssb_quic *q, ssbi_stream *s) {
     if (ssbi_segments_held(&s->out) > s->out.mask / WRITABLE_PART) return;
-    if (s->written - s->base > q->limits.window / WRITABLE_PART) return;
+    if (s->written - s->base > window_most(&q->limits) / WRITABLE_PART) return;
     s->short_of = 0;
     raise_event(q, s, SSB_QUIC_WRITABLE);
 }

@@ -2,8 +2,8 @@
  *
  *   delivered ≤ ready ≤ highest: read | waits to be read | there, behind gaps
  *
- * A slot is free again once both sides are over and the caller has taken the events. Credit is what was delivered and
- * the window; bytes beyond it end the connection, so what waits never takes more pages than the window has. */
+ * A slot is free again once both sides are over and the caller has taken the events. Credit is what was used up and the
+ * window; bytes beyond it end the connection, so what waits never takes more pages than the window has. */
 #include "quic.h"
 
 #include <string.h>
@@ -38,7 +38,8 @@ ssbi_stream *ssbi_stream_new(ssb_quic *q, uint64_t id) {
         s->receives = !ours || !uni;
         s->fin = s->fin_sent = s->fin_acked = s->resetting = s->short_of = s->stopping = s->reset = 0;
         s->reset_code = s->stop_code = s->peer_code = 0;
-        s->base = s->next = s->written = s->delivered = s->ready = s->highest = 0;
+        s->base = s->next = s->written = s->delivered = s->ready = s->highest = s->unread = 0;
+        s->window = q->limits.window;
         s->final = QUIC_NONE;
         s->acked.n = s->lost.n = s->gaps.n = 0;
         s->returned = 0;
@@ -55,13 +56,15 @@ void ssbi_due(ssb_quic *q, ssbi_stream *s, unsigned what) {
     q->any_due = 1;
 }
 
+uint64_t ssbi_credit(const ssbi_stream *s) { return s->delivered - lesser(s->unread, s->delivered) + s->window; }
+
 static void check_stream_credit(ssb_quic *q, ssbi_stream *s) {
     if (!s->receives || s->stopping || s->final != QUIC_NONE || !s->known) return;
-    if (s->delivered + q->limits.window >= s->receive_max + q->limits.window / CREDIT_PART) ssbi_due(q, s, DUE_CREDIT);
+    if (ssbi_credit(s) >= s->receive_max + s->window / CREDIT_PART) ssbi_due(q, s, DUE_CREDIT);
 }
 
 void ssbi_check_credit(ssb_quic *q) {
-    if (q->delivered_all + q->limits.window_all >= q->receive_max + q->limits.window_all / CREDIT_PART)
+    if (q->delivered_all + q->window_all >= q->receive_max + q->window_all / CREDIT_PART)
         q->due_credit = 1;
     for (int uni = 0; uni < 2; uni++) {
         const uint64_t may = q->peer_over[uni] + (uni ? q->limits.peer_uni : q->limits.peer_bidi);
@@ -209,6 +212,19 @@ size_t ssb_quic_read(ssb_quic *q, uint64_t stream, uint8_t *out, size_t room, in
     ssbi_check_credit(q);
     ssbi_settle(q, s);
     return n;
+}
+
+void ssb_quic_credit(ssb_quic *q, uint64_t stream, uint64_t unread, uint64_t window) {
+    ssbi_stream *s = ssbi_find(q, stream);
+    if (s == NULL) return;
+    s->unread = unread;
+    s->window = lesser(window, window_most(&q->limits));
+    check_stream_credit(q, s);
+}
+
+void ssb_quic_credit_all(ssb_quic *q, uint64_t window) {
+    q->window_all = lesser(window, window_all_most(&q->limits));
+    ssbi_check_credit(q);
 }
 
 void ssb_quic_stop(ssb_quic *q, uint64_t stream, uint64_t code) {

@@ -476,14 +476,16 @@ typedef struct {
     uint32_t packets;     /* sent and not yet acknowledged, a power of two */
     uint32_t streams;     /* open at a time, both directions and both ends */
     uint32_t segments;    /* pieces of the caller's memory that are lent to a stream at a time, a power of two */
-    uint32_t window;      /* credit of a stream beyond what was read, and what may be written ahead; whole pages */
-    uint64_t window_all;  /* credit of all streams */
+    uint32_t window;      /* credit of a stream beyond what was read, at first; whole pages */
+    uint64_t window_all;  /* credit of all streams, at first */
     uint32_t peer_bidi;   /* streams of the peer that may be open at a time */
     uint32_t peer_uni;
     uint32_t datagram;      /* UDP payload that is known to pass */
     uint32_t datagram_most; /* and the longest that is tried */
     uint32_t datagrams;   /* bytes of unreliable datagrams that wait, each way; a power of two or 0 */
     uint64_t forged;      /* packets that may fail to open: RFC 9001, section 6.6 */
+    uint32_t window_most;     /* up to where `window` may grow, and what may be written ahead; 0: it stays */
+    uint64_t window_all_most; /* the same of `window_all` */
 } ssb_quic_limits;
 
 typedef struct { /* one generation */
@@ -593,6 +595,10 @@ size_t ssb_quic_lend(ssb_quic *q, uint64_t stream, const uint8_t *data, size_t n
 size_t ssb_quic_room(const ssb_quic *q, uint64_t stream);
 /* How much was read; *end = 1 with the last byte, or without any. */
 size_t ssb_quic_read(ssb_quic *q, uint64_t stream, uint8_t *out, size_t room, int *end);
+/* Let the credit of a stream be `window` bytes (bounded by the limits) beyond what was read, less `unread`: bytes that
+ * were read and are not used up. Credit that was given stays. The second does so for all streams together. */
+void ssb_quic_credit(ssb_quic *q, uint64_t stream, uint64_t unread, uint64_t window);
+void ssb_quic_credit_all(ssb_quic *q, uint64_t window);
 /* Offset of the oldest byte that was sent and not acknowledged, SSB_QUIC_NEVER when there is none. */
 uint64_t ssb_quic_waiting(const ssb_quic *q, uint64_t stream);
 void ssb_quic_reset(ssb_quic *q, uint64_t stream, uint64_t code); /* give up sending */

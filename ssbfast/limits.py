@@ -693,11 +693,22 @@ UDP_TURN_SECONDS: Final = 0.004
 CARRIER_WINDOW: Final = 1 * MiB
 """W: bytes of a session that its sender keeps until they are acknowledged, so that another carrier can go on."""
 
-CARRIER_WINDOW_MAX: Final = 4 * MiB
-"""What W may grow to: 20 MB/s, which is what QUIC in Python reaches, over 200 ms."""
+CARRIER_WINDOW_PLAIN: Final = 4 * MiB
+"""What W may grow to where the other end does not say what it takes: 20 MB/s over 200 ms."""
+
+CARRIER_WINDOW_MAX: Final = 32 * MiB
+"""What W may grow to, of a session and of a forwarded connection, and what we say that we take: 160 MB/s over 200 ms.
+What is above `CARRIER_WINDOW_PLAIN`, or `FORWARD_WINDOW`, comes from `PATH_MEMORY`."""
+
+CARRIER_WINDOW_SAID: Final = 1024 * MiB
+"""The most that an end may say it takes."""
+
+PATH_MEMORY: Final = 128 * MiB
+"""What the windows of all direct paths of a process may take beyond their first sizes: bytes kept for sending them
+again, and credit of QUIC. One peer has half of it at the most, which is what one session can use, both ways."""
 
 CARRIER_SLACK: Final = 64 * KiB
-"""What may come unacknowledged beyond `CARRIER_WINDOW_MAX` before the peer has broken the rules."""
+"""What may come unacknowledged beyond what was agreed upon before the peer has broken the rules."""
 
 ACK_SECONDS: Final = 0.05
 """Latest acknowledgement of consumed bytes; `CARRIER_WINDOW` / 4 of them are acknowledged at once."""
@@ -738,7 +749,8 @@ SLEEP_KEEP_MAX: Final = 86_400.0
 """The most that users may set."""
 
 SLEEP_KEPT: Final = 16
-"""Sessions that are kept for longer than `CARRIER_SECONDS`, each with `CARRIER_WINDOW_MAX` at most: 64 MiB."""
+"""Sessions that are kept for longer than `CARRIER_SECONDS`, each with `CARRIER_WINDOW_PLAIN`
+(together 64 MiB) and its part of `PATH_MEMORY` at most."""
 
 HEARTBEAT_SECONDS: Final = 1.0
 """How often a process with sessions that may move notes that it is awake."""
@@ -780,16 +792,26 @@ DIRECT_EARLY: Final = 16 * KiB
 """What a QUIC stream may bring before the proofs, and a new one before its credit grows: a first congestion window."""
 
 DIRECT_STREAM_WINDOW: Final = 5 * MiB
-"""Credit of a QUIC stream beyond what has been delivered: what of it may wait for a gap. Above `CARRIER_WINDOW_MAX`."""
+"""Credit of the session's QUIC stream beyond what the session has used up, at first: what waits for a gap or for a
+reader. Above `CARRIER_WINDOW_PLAIN`."""
+
+DIRECT_FORWARD_WINDOW: Final = 1536 * KiB
+"""The same of every other stream. Above `FORWARD_WINDOW`, also when a quarter of it has not been told."""
+
+DIRECT_STREAM_WINDOW_MAX: Final = 40 * MiB
+"""What either may grow to, as far as `PATH_MEMORY` lasts, where the reader keeps up. Above `CARRIER_WINDOW_MAX`."""
 
 DIRECT_WINDOW: Final = 8 * MiB
-"""The same of all streams of a path together."""
+"""Credit of all streams of a path together beyond what has been delivered, at first: what may wait for gaps."""
+
+DIRECT_WINDOW_MAX: Final = 48 * MiB
+"""What it may grow to with that of the streams."""
 
 QUIC_SEGMENTS: Final = 1024
 """Pieces that a QUIC stream sends and has not seen acknowledged, at the most; what is more waits, and becomes one."""
 
-QUIC_PACKETS: Final = 16_384
-"""Packets of a path that are sent and not acknowledged, at the most: 22 MB of them."""
+QUIC_PACKETS: Final = 32_768
+"""Packets of a path that are sent and not acknowledged, at the most: 45 MB of them."""
 
 QUIC_DATAGRAM_IPV4: Final = 1472
 """The longest UDP payload that is tried on a direct path: an Ethernet frame of 1,500 bytes, by IPv4 …"""

@@ -105,17 +105,30 @@ class Answerer:
         attempt, here = await negotiator.gather()
         self.close()  # another offer may have been answered meanwhile
         self._answered = _Answered(keys, attempt, credentials, offer)
-        return signaling.OfferAnswer(credentials.certificate, self._loop.time() - began, here, negotiator.datagram)
+        return signaling.OfferAnswer(
+            credentials.certificate,
+            self._loop.time() - began,
+            here,
+            negotiator.datagram,
+            limits.CARRIER_WINDOW_MAX,
+        )
 
     async def _meet(self, answered: _Answered, connection: bytes) -> None:
         from ssbfast.direct.quic_path import DirectPath
 
         attempt, offer = answered.attempt, answered.offer
-        carrier = DirectCarrier(self._negotiator.carrier_transport, self._negotiator)
-        datagram = min(offer.datagram, self._negotiator.datagram)
+        negotiator = self._negotiator
+        negotiator.carrier_transport.carriers.agree(offer.window)
+        carrier = DirectCarrier(negotiator.carrier_transport, negotiator, offer.window, negotiator.memory)
+        datagram = min(offer.datagram, negotiator.datagram)
         with contextlib.suppress(SSBError):  # the caller sees it, and tries again or stays
             carrier.path = DirectPath.target(
-                answered.credentials, connection, answered.keys, carrier, datagram=datagram
+                answered.credentials,
+                connection,
+                answered.keys,
+                carrier,
+                datagram=datagram,
+                share=negotiator.memory,
             )
             punched = await attempt.punch(answered.keys, offer.whereabouts, connection=connection)
             await carrier.open(punched.udp, None, within=limits.PUNCH_SECONDS, attempt=attempt)

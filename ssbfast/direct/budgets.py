@@ -1,4 +1,4 @@
-"""Budgets that all direct paths of an event loop share: the pace of probes, the number of attempts and of sockets.
+"""Budgets that all direct paths of an event loop share: pace of probes, number of attempts and sockets, memory.
 
 A program has one event loop, so this is the whole program's. Each attempt says which peer it is with: a peer has its
 part of everything, however many sessions it opens, and by whichever rooms.
@@ -17,6 +17,7 @@ from ssbfast import limits
 from ssbfast.direct.port_mapper import PortMapper
 from ssbfast.direct.udp import UdpSocket
 from ssbfast.wire.direct.carriers.timers import Kept
+from ssbfast.wire.direct.memory import MemoryBudget
 from ssbfast.wire.direct.punch.budgets import AttemptPlaces, SocketPlaces, Unanswered
 from ssbfast.wire.direct.punch.pace import ProbePace, Turn
 
@@ -37,6 +38,7 @@ class Resources:
         self.unanswered = Unanswered()
         self.sockets = SocketPlaces(_most_sockets() if sockets is None else sockets)
         self.kept = Kept()
+        self.memory = MemoryBudget()
         self.ports = PortMapper()
         self._pace = ProbePace()
         self._lingering: list[tuple[bytes, UdpSocket]] = []  # the oldest first

@@ -93,7 +93,7 @@ class Caller:
             epoch = negotiator.carrier_transport.carriers.next_epoch()
             keys = DirectKeys.derive(negotiator.export_key, Role.CALLER, epoch)
             asked = self._loop.time()
-            offer = signaling.Offer(keys.epoch, here, negotiator.datagram).as_json()
+            offer = signaling.Offer(keys.epoch, here, negotiator.datagram, limits.CARRIER_WINDOW_MAX).as_json()
             timeout = min(limits.OFFER_ANSWER_SECONDS, max(self._decide - asked, _WORTH_SECONDS))
             answer = signaling.parse_answer(await negotiator.peer.call(signaling.OFFER, offer, timeout=timeout))
             round_trip = max(0.0, self._loop.time() - asked - answer.took)
@@ -101,9 +101,12 @@ class Caller:
                 negotiator.peer.round_trips["tunnel"] = round_trip
             if not negotiator.host.may_meet(negotiator.peer):
                 raise RefusedError(NOT_TOLD)
-            carrier = DirectCarrier(negotiator.carrier_transport, negotiator)
+            negotiator.carrier_transport.carriers.agree(answer.window)
+            carrier = DirectCarrier(negotiator.carrier_transport, negotiator, answer.window, negotiator.memory)
             datagram = min(negotiator.datagram, answer.datagram)
-            carrier.path = path = DirectPath.caller(answer.certificate, keys, carrier, datagram=datagram)
+            carrier.path = path = DirectPath.caller(
+                answer.certificate, keys, carrier, datagram=datagram, share=negotiator.memory
+            )
             sync = signaling.Sync(keys.epoch, path.connection_id).as_json()
             synchronised = negotiator.start(self._synchronise(sync))
             try:

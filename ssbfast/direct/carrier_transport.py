@@ -104,6 +104,7 @@ class CarrierTransport(asyncio.Transport):
         self._unread = bytearray()
         self._why: SSBError | None = None
         self._silent = False
+        self._reported = (-1, 0, 0)
         self._stirred = float("-inf")
         self.is_moved = False
 
@@ -158,6 +159,7 @@ class CarrierTransport(asyncio.Transport):
                     self._do(effect)
         finally:
             self._running = False
+        self._report()
         self._flow()
         self._arm()
         if self._silent is not self._carriers.is_stranded:
@@ -333,6 +335,17 @@ class CarrierTransport(asyncio.Transport):
         if not self._told:
             self._link.data_received(data)
         self._carriers.consumed(length, self.now())
+
+    def _report(self) -> None:
+        """Tell the direct path how far the session has used up what came."""
+        quic = self._carriers.quic
+        carrier = None if quic is None else self._live.get(quic)
+        if quic is None or carrier is None:
+            return
+        report = quic, self._carriers.used, self._carriers.unread
+        if report != self._reported:
+            self._reported = report
+            carrier.used(*report[1:])
 
     def _flow(self) -> None:
         """Let the link write exactly while there is room."""

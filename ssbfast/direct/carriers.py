@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ssbfast.direct.udp import Address, UdpSocket
     from ssbfast.net.peer import Peer
     from ssbfast.wire.direct.carriers.session import Carriers
+    from ssbfast.wire.direct.memory import MemoryShare
 
 
 FIRST: Final = 0
@@ -47,6 +48,9 @@ class Carrier(Protocol):
 
     def ping(self) -> None:
         """Ask for a sign of life."""
+
+    def used(self, used: int, unread: int) -> None:
+        """Note how many bytes the session has used up in all, and how many have come and wait for it."""
 
     def waiting(self) -> Mapping[int, int]:
         """Return what QUIC has sent and seen no acknowledgement of: see `Carriers.waiting`."""
@@ -131,6 +135,9 @@ class FirstTunnel:
     def ping(self) -> None:
         """Do nothing: a tunnel has its room's keepalive."""
 
+    def used(self, used: int, unread: int) -> None:
+        """Do nothing: a tunnel has its own flow control."""
+
     def waiting(self) -> Mapping[int, int]:
         return {}
 
@@ -166,10 +173,19 @@ class DirectCarrier:
     """A direct path. It is the path's handler (`direct/quic_path.py`).
 
     ready: done when both proofs have passed, and the session has the path if it wants it; PunchError when the path was
-    lost before.
+    lost before. takes: bytes without ACK that the other end says it takes, None: it does not say. share: memory for
+    windows that grow.
     """
 
-    def __init__(self, session: CarriedSession, owner: PathListener) -> None:
+    def __init__(
+        self,
+        session: CarriedSession,
+        owner: PathListener,
+        takes: int | None = None,
+        share: MemoryShare | None = None,
+    ) -> None:
+        self.takes = takes
+        self.share = share
         self.number: int | None = None
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.path: DirectPath | None = None
@@ -223,6 +239,10 @@ class DirectCarrier:
         if self.path is not None:
             self.path.ping()
 
+    def used(self, used: int, unread: int) -> None:
+        if self.path is not None:
+            self.path.session_used(used, unread)
+
     def waiting(self) -> Mapping[int, int]:
         return {} if self.path is None else self.path.waiting()
 
@@ -236,7 +256,7 @@ class DirectCarrier:
         self._owner.path_over(self)
 
     def read(self, yes: bool) -> None:
-        """Do nothing: what is not read is not acknowledged, and the other end stops by itself."""
+        """Do nothing: what is not used up gives no credit, and is not acknowledged."""
 
     @property
     def is_full(self) -> bool:
@@ -328,6 +348,9 @@ class StandbyCarrier:
 
     def ping(self) -> None:
         """Do nothing: the machine writes keepalive records."""
+
+    def used(self, used: int, unread: int) -> None:
+        """Do nothing: a tunnel has its own flow control."""
 
     def waiting(self) -> Mapping[int, int]:
         return {}

@@ -161,6 +161,7 @@ class DirectStream:
             self._duplex.waiting(n)
         else:
             self._say(self.carried.consumed(used, self._loop.time()))
+            self._report()
             self._look()
 
     # ------------------------------------------------------------ from the path
@@ -168,6 +169,7 @@ class DirectStream:
     def received(self, data: bytes) -> None:
         """Take bytes of the QUIC stream. Raises CarrierError."""
         self._deliver(self.carried.received(data))
+        self._report()
         self._look()
 
     def recorded(self) -> None:
@@ -248,6 +250,7 @@ class DirectStream:
             piece = self._unsent.popleft()
             carried.send(piece, now)
             if self._carrier is not None and self._carrier.path is not None:
+                carried.path_rtt(self._carrier.path.rtt or 0.0)
                 self._carrier.path.send_stream(carried.stream, piece)
                 self._carrier.on_forward_activity()
         if self._end_due and not self._unsent and not carried.ended:
@@ -256,6 +259,11 @@ class DirectStream:
             self.pause()
         else:
             self._resume_protocol()
+
+    def _report(self) -> None:
+        """Tell the path how far we are: what waits here gives the other end no credit."""
+        if not self._over and self._carrier is not None and self._carrier.path is not None:
+            self._carrier.path.stream_used(self.carried.stream, self._reported, self.got - self._reported)
 
     def _resume_protocol(self) -> None:
         if self._paused and not self._over:
@@ -302,6 +310,7 @@ class DirectStream:
         self._over = True
         self._stop_timer()
         self._unsent.clear()
+        self.carried.release()
         self._owner.stream_over(self)
         self._loop.call_soon(self._protocol.connection_lost, error)
 

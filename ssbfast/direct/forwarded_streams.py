@@ -110,7 +110,12 @@ class DirectForwards:
 
     def path_up(self, carrier: DirectCarrier) -> None:
         self._carrier = carrier
-        self._streams = CarriedStreams(self._role)
+        self._streams = CarriedStreams(
+            self._role,
+            most=min(carrier.takes or 0, limits.CARRIER_WINDOW_MAX),
+            takes=limits.CARRIER_WINDOW_MAX,
+            share=carrier.share,
+        )
         self.datagrams.path_up(carrier)
 
     def path_over(self) -> None:
@@ -203,6 +208,8 @@ class DirectForwards:
         carrier = self._carrier
         if carrier is not None and carrier.epoch == stream.epoch:
             self._remember(carrier, stream)
+            if carrier.path is not None:
+                carrier.path.stream_over(stream.carried.stream)
             self._streams.forget(stream.carried.stream, self._loop.time())
         elif self._lost is not None and self._lost[0] == stream.epoch:
             self._lost[1].open.pop(stream.carried.stream, None)

@@ -59,7 +59,16 @@ class Negotiation:
         self.peer_id = peer.id
         self.export_key = peer.link.session.export_key
         kept = host.resources.kept
-        carriers = Carriers(role, most=limits.CARRIER_WINDOW_MAX, chance=random.random, kept=kept, keep=how.keep)
+        self.memory = host.resources.memory.share(peer.id.key)
+        carriers = Carriers(
+            role,
+            most=limits.CARRIER_WINDOW_PLAIN,
+            takes=limits.CARRIER_WINDOW_MAX,
+            share=self.memory,
+            chance=random.random,
+            kept=kept,
+            keep=how.keep,
+        )
         carriers.may_be_kept = False  # until `begin`: for peers that we follow or name
         self.carrier_transport = CarrierTransport(carriers, peer.link, tunnel, self)
         self.session_id = session_id(self.export_key)
@@ -243,6 +252,7 @@ class Negotiation:
         if not self._over:
             self._over = True
             self._cancel()
+            self.memory.close()
             self.host.forget(self)
 
     async def _stand_by(self) -> None:

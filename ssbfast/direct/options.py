@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ssbfast.direct.hole_punch import Attempt
     from ssbfast.net.peer import Peer
     from ssbfast.wire.direct.keys import Role
+    from ssbfast.wire.direct.memory import MemoryShare
     from ssbfast.wire.direct.punch.candidates import Candidates
     from ssbfast.wire.muxrpc import Called
 
@@ -89,7 +90,7 @@ class PathNews:
 class Negotiator(Protocol):
     """One end of a session that negotiates direct paths: what its caller's and its answerer's halves need of it.
 
-    began: when the attempts began that are under way, or came to something last.
+    memory: what its windows may take. began: when the attempts began that are under way, or came to something last.
     """
 
     how: Direct
@@ -97,6 +98,7 @@ class Negotiator(Protocol):
     export_key: bytes
     session_id: bytes
     carrier_transport: CarrierTransport
+    memory: MemoryShare
     began: float
 
     @property

@@ -1,8 +1,9 @@
 """aioquic's connection as direct paths need it: bounded memory, and a look at what it knows.
 
 aioquic doubles its receive windows to any size, read or not, and makes room for a gap at once: a few small
-packets with far offsets would take all memory. Here a window is a fixed length beyond what has been delivered, for
-each stream and for all of them together, and tiny before the proofs. Datagrams (RFC 9221), which it queues without
+packets with far offsets would take all memory. Here a window is a length beyond what has been used up, for each
+stream, and beyond what has been delivered for all of them together. It is tiny before the proofs, and grows only when
+the owner says so. Datagrams (RFC 9221), which it queues without
 bound and in front of all streams, are bounded here and leave every other packet to streams that wait. That takes
 overriding methods that aioquic does not document; `CHECKED` has them looked for when this is imported, and
 tests/direct/test_hostile.py and test_quic_datagrams.py have them at work.
@@ -66,6 +67,7 @@ class Connection(QuicConnection):
         super().__init__(configuration=configuration, original_destination_connection_id=connection_id)
         self._window = self._stream_window = limits.DIRECT_EARLY
         self._seen_used = -1
+        self._credits: dict[int, tuple[int, int]] = {}  # of streams: what is not used up, window
         self._loss._pacer = _Pacer(max_datagram_size=self._max_datagram_size)
         self._datagram_packet = -1  # number of the last packet with a datagram in it
         self._long_lost = 0  # long datagrams in succession that were lost
@@ -75,9 +77,21 @@ class Connection(QuicConnection):
 
     def widen(self) -> None:
         """Give the other end, which has proven itself, its whole credit and streams for forwarded connections."""
-        self._window, self._stream_window = limits.DIRECT_WINDOW, limits.DIRECT_STREAM_WINDOW
+        self._window, self._stream_window = limits.DIRECT_WINDOW, limits.DIRECT_FORWARD_WINDOW
         self._seen_used = -1
         self._local_max_streams_bidi.value = limits.FORWARDS_PER_PEER + 1
+
+    def credit(self, stream: int, unread: int, window: int) -> None:
+        """Give credit of `window` bytes beyond those that were used up: all that were delivered but for `unread`."""
+        if len(self._credits) > 4 * limits.FORWARDS_PER_PEER:
+            self._credits = {number: known for number, known in self._credits.items() if number in self._streams}
+        self._credits[stream] = unread, window
+
+    def credit_all(self, window: int) -> None:
+        """Give credit of so many bytes of all streams beyond what was delivered."""
+        if window != self._window:
+            self._window = window
+            self._seen_used = -1
 
     @property
     def newest(self) -> int:
@@ -174,8 +188,9 @@ class Connection(QuicConnection):
         receiver = stream.receiver
         if receiver.is_finished or not stream.max_stream_data_local or stream.stream_id is None:
             return
-        credit = receiver.starting_offset() + self._stream_window
-        if credit - stream.max_stream_data_local >= self._stream_window // 4:
+        unread, window = self._credits.get(stream.stream_id, (0, self._stream_window))
+        credit = receiver.starting_offset() - unread + window
+        if credit - stream.max_stream_data_local >= window // 4:
             stream.max_stream_data_local = credit
         if stream.max_stream_data_local_sent != stream.max_stream_data_local:
             buffer = builder.start_frame(

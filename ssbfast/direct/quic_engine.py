@@ -56,7 +56,7 @@ def hand_over(connection: Connection, now: float) -> FastConnection | None:
         return None
     try:
         return FastConnection(connection, remote, now)
-    except ValueError:
+    except (ValueError, OSError):  # the second: no address space
         return None
 
 
@@ -73,8 +73,10 @@ class FastConnection:
             packets=limits.QUIC_PACKETS,
             streams=streams,
             segments=limits.QUIC_SEGMENTS,
-            window=limits.DIRECT_STREAM_WINDOW,
+            window=limits.DIRECT_FORWARD_WINDOW,
             window_all=limits.DIRECT_WINDOW,
+            window_most=limits.DIRECT_STREAM_WINDOW_MAX,
+            window_all_most=limits.DIRECT_WINDOW_MAX,
             peer_bidi=limits.FORWARDS_PER_PEER + 1,
             peer_uni=1,
             datagram=connection._max_datagram_size,
@@ -192,7 +194,15 @@ class FastConnection:
         return stream in self._left or self._engine.is_open(stream)
 
     def widen(self) -> None:
-        """Do nothing: the engine gives its whole credit from the beginning."""
+        """Do nothing: the engine gives its first credit from the beginning."""
+
+    def credit(self, stream: int, unread: int, window: int) -> None:
+        """Give credit of `window` bytes beyond those that were used up: all that were delivered but for `unread`."""
+        self._engine.credit(stream, unread, window)
+
+    def credit_all(self, window: int) -> None:
+        """Give credit of so many bytes of all streams beyond what was delivered."""
+        self._engine.credit_all(window)
 
     # ------------------------------------------------------------ what it knows
 

@@ -34,6 +34,7 @@ from ssbfast.direct.quic_engine import FastConnection, may_take_over
 from ssbfast.direct.udp import Address, UdpSocket
 from ssbfast.errors import DirectUnavailableError, LocalProtocolError, RemoteProtocolError
 from ssbfast.wire.direct.keys import DirectKeys, Role
+from ssbfast.wire.direct.memory import Credit, MemoryShare
 
 try:
     from aioquic.quic import events
@@ -88,11 +89,13 @@ class DirectPath:
         keys: DirectKeys,
         certificate: bytes,
         handler: DirectHandler,
+        share: MemoryShare | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._quic: Connection | FastConnection = quic
         self._driver = QuicDriver(quic, self)
         self._keys = keys
+        self._credit = Credit(share, DATA[keys.role.other])
         self._certificate = certificate
         self._handler = handler
         self._proof = bytearray()
@@ -113,16 +116,17 @@ class DirectPath:
         handler: DirectHandler,
         *,
         datagram: int = limits.DIRECT_DATAGRAM,
+        share: MemoryShare | None = None,
     ) -> DirectPath:
         """Make the caller's end.
 
         certificate: the target's, DER. datagram: bytes of UDP payload, at least 1200; the first
-        flight is that long, so that a path which cannot carry it shows at once.
+        flight is that long, so that a path which cannot carry it shows at once. share: memory for credit that grows.
 
         Raises RemoteProtocolError for a certificate that is of no use, LocalProtocolError for a target's keys.
         """
         _require(keys, Role.CALLER)
-        return cls(caller_connection(certificate, datagram), keys, certificate, handler)
+        return cls(caller_connection(certificate, datagram), keys, certificate, handler, share)
 
     @classmethod
     def target(
@@ -133,6 +137,7 @@ class DirectPath:
         handler: DirectHandler,
         *,
         datagram: int = limits.DIRECT_DATAGRAM,
+        share: MemoryShare | None = None,
     ) -> DirectPath:
         """Make the target's end.
 
@@ -143,7 +148,7 @@ class DirectPath:
         if not 8 <= len(connection_id) <= 20:
             raise RemoteProtocolError("the peer's connection id has a wrong length")
         quic = target_connection(credentials, connection_id, datagram)
-        return cls(quic, keys, credentials.certificate, handler)
+        return cls(quic, keys, credentials.certificate, handler, share)
 
     def __repr__(self) -> str:
         state = "lost" if self._driver.ended else "ready" if self._ready else "opening"
@@ -235,6 +240,25 @@ class DirectPath:
         """Send bytes of the session."""
         self._send(DATA[self.role], data)
 
+    def session_used(self, used: int, unread: int) -> None:
+        """Note how many bytes the session has used up in all, and how many have come and wait for it.
+
+        What waits gives the other end no credit. One that used up much in a short time gets more.
+        """
+        self.stream_used(DATA[self.role.other], used, unread)
+
+    def stream_used(self, stream: int, used: int, unread: int) -> None:
+        """Note the same of a forwarded connection."""
+        if not self._settled or self._driver.ended:
+            return
+        self._credit.used(stream, used, self._loop.time(), self._quic.rtt or 0.0)
+        self._quic.credit(stream, unread, self._credit.window(stream))
+        self._quic.credit_all(self._credit.whole)
+
+    def stream_over(self, stream: int) -> None:
+        """Note that nothing of a forwarded connection is read any more."""
+        self._credit.over(stream)
+
     def can_open(self) -> bool:
         """Return whether `open_stream` may be called now."""
         return self.is_ready and self._quic.can_open()
@@ -296,6 +320,7 @@ class DirectPath:
     def quic_ended(self, code: int, reason: str) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
+        self._credit.close()
         if self._ready and not self._settled:
             self._loop.call_soon(self._deliver_early)
         self._loop.call_soon(self._handler.path_lost, self, self._ready and code == 0, reason)
@@ -306,6 +331,8 @@ class DirectPath:
             return
         self._quic = quic
         quic.widen()
+        session = DATA[self.role.other]
+        quic.credit(session, 0, self._credit.window(session))
         if not self._ready:
             self._settled = True
             self._become_ready()

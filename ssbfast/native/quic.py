@@ -63,6 +63,8 @@ class Limits:
     datagram_most: int = 1472
     datagrams: int = 1 << 16
     forged: int = 1 << 36
+    window_most: int = 0
+    window_all_most: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +234,14 @@ class Engine:
         """Return what is there, up to `most` bytes, and whether that was the last of it."""
         n = lib.ssb_quic_read(self._q, stream, self._out, min(most, TRAIN), self._end)
         return bytes(self._train[:n]), bool(self._end[0])
+
+    def credit(self, stream: int, unread: int, window: int) -> None:
+        """Give credit for `window` bytes beyond those that were used up: all that were read but for `unread`."""
+        lib.ssb_quic_credit(self._q, stream, unread, window)
+
+    def credit_all(self, window: int) -> None:
+        """Give credit for so many bytes of all streams beyond what was read."""
+        lib.ssb_quic_credit_all(self._q, window)
 
     def waiting(self, stream: int) -> int | None:
         """Return the offset of the oldest byte that was sent and not acknowledged."""

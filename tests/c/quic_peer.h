@@ -12,7 +12,7 @@
 #define ID 8u
 #define WINDOW (4u * SSB_QUIC_PAGE)
 
-static const ssb_quic_limits BOUNDS = {64, 16, 64, WINDOW, 2 * WINDOW, 4, 4, 1400, 1400, 4096, 1000};
+static const ssb_quic_limits BOUNDS = {64, 16, 64, WINDOW, 2 * WINDOW, 4, 4, 1400, 1400, 4096, 1000, 0, 0};
 
 typedef struct {
     ssb_quic *q;

@@ -337,6 +337,59 @@ static void a_caller_that_moves(void) {
     wire_close(&w);
 }
 
+/* The highest limit of that kind that the engine tells, 0 for none. */
+static uint64_t told(wire *w, uint64_t type, uint64_t stream) {
+    uint64_t most = 0;
+    while (hear(w))
+        for (size_t i = 0; i < w->count; i++)
+            if (w->frames[i].type == type && (type == FRAME_MAX_DATA || w->frames[i].stream == stream))
+                most = greater(most, w->frames[i].value);
+    return most;
+}
+
+static void windows_that_grow(void) {
+    wire w;
+    ssb_quic_event e;
+    ssb_quic_limits limits = BOUNDS;
+    const ssb_quic_handover h = handover_new(1);
+    uint8_t frame[103] = {0x0c, 1, 10}, out[200];
+    int end;
+    limits.window_most = 3 * WINDOW;
+    limits.window_all_most = 5 * WINDOW;
+    wire_open_with(&w, &h, &limits);
+    CHECK(told(&w, FRAME_MAX_STREAM_DATA, 1) == 10 + WINDOW);
+    CHECK(say(&w, frame, sizeof frame) == SSB_OK && ssb_quic_read(w.q, 1, out, sizeof out, &end) == 100);
+    ssb_quic_credit(w.q, 1, 40, 2 * WINDOW); /* 40 bytes are read and not used up */
+    CHECK(told(&w, FRAME_MAX_STREAM_DATA, 1) == 110 - 40 + 2 * WINDOW);
+    ssb_quic_credit(w.q, 1, 0, WINDOW); /* what was given stays */
+    CHECK(told(&w, FRAME_MAX_STREAM_DATA, 1) == 0);
+    ssb_quic_credit(w.q, 1, UINT64_MAX, 3 * WINDOW); /* no more than all can be unread */
+    CHECK(told(&w, FRAME_MAX_STREAM_DATA, 1) == 3 * WINDOW);
+    ssb_quic_credit(w.q, 1, 0, WINDOW);
+    ssb_quic_credit(w.q, 1, 0, 100 * WINDOW); /* a little more than was told waits for a quarter */
+    CHECK(told(&w, FRAME_MAX_STREAM_DATA, 1) == 0);
+    ssb_quic_credit(w.q, 77, 0, WINDOW); /* there is none of this number */
+    ssb_quic_credit_all(w.q, 3 * WINDOW);
+    CHECK(told(&w, FRAME_MAX_DATA, 0) == 120 + 3 * WINDOW);
+    ssb_quic_credit_all(w.q, 100 * WINDOW);
+    CHECK(told(&w, FRAME_MAX_DATA, 0) == 120 + 5 * WINDOW);
+    const uint8_t far[] = {0x0c, 0x01, V4(3 * WINDOW - 1), 0xaa}, beyond[] = {0x0c, 0x01, V4(3 * WINDOW), 0xaa};
+    CHECK(say(&w, far, sizeof far) == SSB_OK && look(&w).unread == 1);
+    CHECK(say(&w, beyond, sizeof beyond) == SSB_ENDED && event_of(&w, SSB_QUIC_CLOSED, &e));
+    CHECK(e.value == QUIC_FLOW_CONTROL);
+    wire_close(&w);
+}
+
+static void limits_without_sense(void) {
+    for (int i = 0; i < 4; i++) {
+        ssb_quic_limits l = BOUNDS;
+        if (i == 1) l.window_most = 3 * WINDOW + 1;
+        if (i == 2) l.window_most = 3 * WINDOW; /* more than all have */
+        if (i == 3) l.window_all_most = UINT64_C(65536) * SSB_QUIC_PAGE;
+        CHECK((ssb_quic_size(&l) > 0) == (i == 0));
+    }
+}
+
 static void handovers_that_do_not_fit(void) {
     const size_t n = ssb_quic_size(&BOUNDS);
     for (int i = 0; i < 9; i++) {
@@ -392,6 +445,8 @@ int main(void) {
     retire_in_use();
     challenges();
     a_caller_that_moves();
+    windows_that_grow();
+    limits_without_sense();
     handovers_that_do_not_fit();
     return 0;
 }

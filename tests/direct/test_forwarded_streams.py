@@ -53,6 +53,8 @@ class Way:
 
     epoch = 1
     stream_bytes = 0
+    takes = share = None
+    rtt = 0.0
 
     def __init__(self) -> None:
         self.path = self
@@ -70,6 +72,12 @@ class Way:
 
     def reset_stream(self, number: int) -> None:
         self.was_reset.append(number)
+
+    def stream_used(self, number: int, used: int, unread: int) -> None:
+        """Credit is not looked at."""
+
+    def stream_over(self, number: int) -> None:
+        """Nor is its end."""
 
     def abort(self, reason: str) -> None:
         self.aborted.append(reason)

@@ -186,6 +186,14 @@ MUTANTS = (
         "        if (!q->eliciting_since) q->heard = q->now;\n",
         "        q->heard = q->now;\n",
     ),
+    Mutant("credit for what is not used up", "quic_streams.c", " - lesser(s->unread, s->delivered)", ""),
+    Mutant(
+        "a window without end",
+        "quic_streams.c",
+        "s->window = lesser(window, window_most(&q->limits));",
+        "s->window = window;",
+    ),
+    Mutant("all without end", "quic_streams.c", "lesser(window, window_all_most(&q->limits));", "window;"),
     Mutant("number of the wrong window", "quic_frames.c", "return number + window;", "return number;"),
     Mutant("ranges of an ACK", "quic_frames.c", "gap + length + 2 > low) return 0;", "0) return 0;"),
     Mutant(

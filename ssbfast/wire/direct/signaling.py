@@ -1,7 +1,7 @@
 """The calls about direct paths inside a session, and how they are read.
 
-    direct.offer     async, caller → target   {"epoch", "datagram", …whereabouts} → {"certificate", "took",
-                              "datagram", …whereabouts}
+    direct.offer     async, caller → target   {"epoch", "datagram", "window", …whereabouts} → {"certificate", "took",
+                              "datagram", "window", …whereabouts}
     direct.sync      async, caller → target   {"epoch", "connection"} → true; the target starts at once
     direct.want      async, target → caller   {} → true: please try again
     direct.carrier   duplex, caller → target  {"session", "epoch"}: this tunnel stands by for that session; records
@@ -12,8 +12,9 @@
 `whereabouts` are those of `wire/direct/punch/candidates.py`. epoch: u32, rises with every attempt and every standby.
 certificate: DER, base64. connection: the caller's original destination connection id, base64. took: milliseconds that
 the target needed for its answer, which are no part of the round trip. datagram: UDP payload of both ends' QUIC, 1200 …
-1400 bytes; 1400 when it is not there; the smaller of offer's and answer's counts. Input is hostile: a peer that breaks
-a rule gets a MuxRPCError.
+1400 bytes; 1400 when it is not there; the smaller of offer's and answer's counts. window: bytes without ACK that this
+end takes, of the session and of each forwarded connection, 4 MiB … 1 GiB; when it is not there, 4 MiB of the session
+and 1 MiB of each connection. Input is hostile: a peer that breaks a rule gets a MuxRPCError.
 """
 
 from __future__ import annotations
@@ -49,30 +50,34 @@ CONNECTION_ID: Final = range(8, 21)
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """The caller's offer. epoch: of this attempt. datagram: bytes."""
+    """The caller's offer. epoch: of this attempt. datagram: bytes. window: bytes; None: it does not say."""
 
     epoch: int
     whereabouts: Candidates
     datagram: int = limits.DIRECT_DATAGRAM
+    window: int | None = None
 
     def as_json(self) -> dict[str, Any]:
-        return {"epoch": self.epoch, "datagram": self.datagram, **self.whereabouts.as_json()}
+        return {"epoch": self.epoch, "datagram": self.datagram, **_said(self.window), **self.whereabouts.as_json()}
 
 
 @dataclass(frozen=True, slots=True)
 class OfferAnswer:
-    """The target's answer. certificate: DER. took: seconds. datagram: bytes, as far as the target knows."""
+    """The target's answer. certificate: DER. took: seconds. datagram: bytes, as far as the target knows. window: as the
+    offer's."""
 
     certificate: bytes = field(repr=False)
     took: float
     whereabouts: Candidates
     datagram: int = limits.DIRECT_DATAGRAM
+    window: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         return {
             "certificate": base64.b64encode(self.certificate).decode(),
             "took": round(self.took * 1000, 3),
             "datagram": self.datagram,
+            **_said(self.window),
             **self.whereabouts.as_json(),
         }
 
@@ -119,7 +124,7 @@ class Continue:
 def parse_offer(args: object) -> Offer:
     """Read an offer. Raise MuxRPCError, as all of these do."""
     value = _first(args)
-    return Offer(_epoch(value), parse_whereabouts(value), _datagram(value))
+    return Offer(_epoch(value), parse_whereabouts(value), _datagram(value), _window(value))
 
 
 def parse_answer(value: object) -> OfferAnswer:
@@ -129,7 +134,7 @@ def parse_answer(value: object) -> OfferAnswer:
     took = value.get("took")
     if isinstance(took, bool) or not isinstance(took, int | float) or not 0 <= took <= limits.OFFER_ANSWER_TOOK:
         raise MuxRPCError("not a duration")
-    return OfferAnswer(certificate, took / 1000, parse_whereabouts(value), _datagram(value))
+    return OfferAnswer(certificate, took / 1000, parse_whereabouts(value), _datagram(value), _window(value))
 
 
 def parse_sync(args: object) -> Sync:
@@ -177,6 +182,19 @@ def _datagram(value: Mapping[str, Any]) -> int:
     if type(datagram) is not int or not limits.DIRECT_DATAGRAM_LEAST <= datagram <= limits.DIRECT_DATAGRAM:
         raise MuxRPCError("not a length of datagrams")
     return datagram
+
+
+def _said(window: int | None) -> dict[str, int]:
+    return {} if window is None else {"window": window}
+
+
+def _window(value: Mapping[str, Any]) -> int | None:
+    if "window" not in value:
+        return None
+    window = value["window"]
+    if type(window) is not int or not limits.CARRIER_WINDOW_PLAIN <= window <= limits.CARRIER_WINDOW_SAID:
+        raise MuxRPCError("not a number of bytes without acknowledgement")
+    return window
 
 
 def _count(value: object) -> int:

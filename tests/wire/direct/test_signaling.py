@@ -45,18 +45,21 @@ def through_json(value: dict[str, Any]) -> list[Any]:
     return found
 
 
-@given(EPOCHS, st.integers(limits.DIRECT_DATAGRAM_LEAST, limits.DIRECT_DATAGRAM))
-def test_offers_there_and_back(epoch: int, datagram: int) -> None:
-    offer = calls.Offer(epoch, HERE, datagram)
+WINDOWS = st.none() | st.integers(limits.CARRIER_WINDOW_PLAIN, limits.CARRIER_WINDOW_SAID)
+
+
+@given(EPOCHS, st.integers(limits.DIRECT_DATAGRAM_LEAST, limits.DIRECT_DATAGRAM), WINDOWS)
+def test_offers_there_and_back(epoch: int, datagram: int, window: int | None) -> None:
+    offer = calls.Offer(epoch, HERE, datagram, window)
     assert calls.parse_offer(through_json(offer.as_json())) == offer
 
 
-@given(st.binary(min_size=1, max_size=limits.CERTIFICATE), st.floats(0, 60))
-def test_answers_there_and_back(certificate: bytes, took: float) -> None:
-    answer = calls.OfferAnswer(certificate, took, HERE, limits.DIRECT_DATAGRAM_LEAST)
+@given(st.binary(min_size=1, max_size=limits.CERTIFICATE), st.floats(0, 60), WINDOWS)
+def test_answers_there_and_back(certificate: bytes, took: float, window: int | None) -> None:
+    answer = calls.OfferAnswer(certificate, took, HERE, limits.DIRECT_DATAGRAM_LEAST, window)
     found = calls.parse_answer(through_json(answer.as_json())[0])
     assert (found.certificate, found.whereabouts, found.datagram) == (certificate, HERE, answer.datagram)
-    assert abs(found.took - took) < 1e-6
+    assert abs(found.took - took) < 1e-6 and found.window == window
 
 
 @given(EPOCHS, st.binary(min_size=8, max_size=20), st.binary(min_size=32, max_size=32), COUNTS, COUNTS)
@@ -80,6 +83,13 @@ def test_an_offer_without_a_length_means_the_longest() -> None:
     assert calls.parse_offer([{"epoch": 9}]) == calls.Offer(9, Candidates(), limits.DIRECT_DATAGRAM)
 
 
+def test_an_offer_of_an_older_end_says_no_window_and_gets_none() -> None:
+    """Its own word, as ssbfast 0.1 wrote it, byte by byte."""
+    offer = {"epoch": 9, "datagram": 1400, **HERE.as_json()}
+    assert calls.parse_offer([offer]).window is None
+    assert calls.Offer(9, HERE).as_json() == offer
+
+
 @pytest.mark.parametrize("name", PARSERS)
 @pytest.mark.parametrize("args", [None, {}, [], "x", [1], [None], [[]], [{}], [{}, {}], 7])
 def test_what_is_not_one_object_is_refused(name: str, args: object) -> None:
@@ -99,6 +109,7 @@ def test_epochs_are_whole_numbers_of_32_bits(name: str, epoch: object) -> None:
     ("name", "member", "value"),
     [
         *(("offer", "datagram", value) for value in (None, 0, 1199, 1401, 1300.0, True, "1300", 2**70)),
+        *(("offer", "window", value) for value in (None, 0, -1, 2**22 - 1, 2**30 + 1, 2.0**23, True, "8388608", 2**70)),
         *(("sync", "connection", value) for value in (None, 8, "", b64(bytes(7)), b64(bytes(21)), "AAAAAAAAAAB=")),
         *(("sync", "connection", value) for value in (b64(bytes(8)) + "\n", " " + b64(bytes(8)), "ÄÄÄÄÄÄÄÄÄÄÄ=")),
         *(("stand by", "session", value) for value in (None, "", b64(bytes(31)), b64(bytes(33)), "A" * 44, [])),
@@ -118,6 +129,7 @@ def test_members_that_are_wrong_are_refused(name: str, member: str, value: objec
         {"certificate": b64(bytes(limits.CERTIFICATE + 1))}, {"certificate": b64(bytes(9)).replace("A", "-", 1)},
         {"took": None}, {"took": -0.001}, {"took": 60_001}, {"took": True}, {"took": "1"},
         {"took": float("nan")}, {"took": float("inf")},
+        {"window": None}, {"window": 2**22 - 1}, {"window": 2**30 + 1}, {"window": 2.0**23}, {"window": True},
     ],
 )  # fmt: skip
 def test_answers_that_are_wrong_are_refused(change: dict[str, Any]) -> None:
@@ -129,7 +141,7 @@ def test_answers_that_are_wrong_are_refused(change: dict[str, Any]) -> None:
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda inner: (
     st.lists(inner) | st.dictionaries(st.sampled_from(["epoch", "connection", "session", "stream", "received",
-    "certificate", "took", "datagram", "candidates"]) | st.text(), inner)), max_leaves=20))  # fmt: skip
+    "certificate", "took", "datagram", "window", "candidates"]) | st.text(), inner)), max_leaves=20))  # fmt: skip
 def test_whatever_comes_is_read_or_refused(value: object) -> None:
     for parse in (*PARSERS.values(), calls.parse_answer):
         for args in (value, [value]):

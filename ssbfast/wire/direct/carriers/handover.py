@@ -43,6 +43,7 @@ from ssbfast.wire.direct.carriers.records import SESSION, Record, RecordReader, 
 from ssbfast.wire.direct.carriers.retransmission import Receiving, Sending
 from ssbfast.wire.direct.carriers.timers import Kept, Progress, Pulse
 from ssbfast.wire.direct.keys import EPOCHS, Role
+from ssbfast.wire.direct.memory import MemoryShare
 
 LEFT: Final = "the other end has left the direct path"
 LEAVING: Final = "the room's tunnel was chosen"
@@ -116,10 +117,19 @@ class HandoverState:
         "path",
     )
 
-    def __init__(self, role: Role, window: int, most: int, kept: Kept | None, keep: float) -> None:
+    def __init__(
+        self,
+        role: Role,
+        window: int,
+        most: int,
+        takes: int,
+        share: MemoryShare | None,
+        kept: Kept | None,
+        keep: float,
+    ) -> None:
         self._role = role
-        self._sending = Sending(window, most)
-        self._receiving = Receiving(window, most)
+        self._sending = Sending(window, most, most, share)
+        self._receiving = Receiving(window, max(most, takes))
         self._effects: list[Effect] = []
         self._phase = Phase.OPEN
         self._next_id = 0

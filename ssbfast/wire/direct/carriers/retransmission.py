@@ -9,54 +9,82 @@ from __future__ import annotations
 
 import sys
 from collections import deque
+from typing import Final
 
 from ssbfast import limits
 from ssbfast.errors import CarrierError, LocalProtocolError
+from ssbfast.wire.direct.memory import MemoryShare
+
+_ROUND_TRIPS: Final = 2
 
 
 class Window:
     """W: how much may wait for its ACK. It grows with what the path can have under way, from `first` to `most` bytes.
 
-    Only a sender that had to wait for room has a use for more: then W becomes twice what is acknowledged in a round
-    trip. The receiver allows `most` from the start, so nothing has to be agreed upon.
+    Only a sender that had to wait for room has a use for more: W doubles when from then on all of it is acknowledged
+    within two round trips. ACKs come several at a time, and only the first of them finds the sender waiting.
+    most: what the receiver takes; it may rise. base: up to there W grows freely, and beyond by the bytes that `share`
+    gives, if there is one.
     """
 
-    __slots__ = ("_acked", "_most", "_since", "rtt", "size")
+    __slots__ = ("_acked", "_base", "_first", "_grown", "_share", "_since", "most", "rtt", "size")
 
-    def __init__(self, first: int, most: int) -> None:
+    def __init__(self, first: int, most: int, base: int = 0, share: MemoryShare | None = None) -> None:
         self.size = first
+        self.most = most
         self.rtt = 0.0
         """Seconds, of the path; 0 while it is not known."""
-        self._most = most
+        self._first = first
+        self._base = max(first, base)
+        self._share = share
+        self._grown = 0  # of `share`
         self._since: float | None = None
         self._acked = 0
 
     def acked(self, length: int, now: float, *, full: bool) -> None:
         """Note that so much was acknowledged. full: the sender was waiting for it."""
-        if not full or self._since is None:
+        if self._since is None:
             self._since, self._acked = (now if full else None), 0
             return
         self._acked += length
-        seconds = now - self._since
-        if seconds < max(self.rtt, limits.ACK_SECONDS):
+        if self._acked < self.size:
             return
-        under_way = int(self._acked / seconds * self.rtt)
-        self.size = min(max(self.size, 2 * under_way), self._most)
-        self._since, self._acked = now, 0
+        if now - self._since < _ROUND_TRIPS * self.rtt:
+            self._grow(2 * self.size)
+        self._since, self._acked = (now if full else None), 0
+
+    def shrink(self) -> None:
+        """Begin anew, and give back what was taken: nothing is kept any more."""
+        self.size = self._first
+        self._since = None
+        if self._share is not None:
+            self._share.give_back(self._grown)
+        self._grown = 0
+
+    def _grow(self, wanted: int) -> None:
+        wanted = min(wanted, self.most)
+        if wanted <= self.size:
+            return
+        free = wanted if self._share is None else max(self.size, min(wanted, self._base))
+        if self._share is not None and wanted > free:
+            granted = self._share.take(wanted - free)
+            self._grown += granted
+            free += granted
+        self.size = free
 
 
 class Sending:
     """Our direction: rules R1, and R5 for what the peer says about it.
 
-    window: W in bytes; most: up to where it may grow. sent: bytes handed over so far.
+    window: W in bytes; most: up to where it may grow; base, share: see `Window`. sent: bytes handed over so far.
     base: the larger of our HOLD and the peer's last ACK.
     retaining: everything from `base` to `sent` is kept. since: when the oldest byte that waits for its ACK was sent.
     """
 
     __slots__ = ("_acked", "_chunks", "base", "retaining", "sent", "since", "window")
 
-    def __init__(self, window: int, most: int = 0) -> None:
-        self.window = Window(window, max(window, most))
+    def __init__(self, window: int, most: int = 0, base: int = 0, share: MemoryShare | None = None) -> None:
+        self.window = Window(window, max(window, most), base, share)
         self._chunks: deque[bytes] = deque()
         self._acked = 0  # bytes of the first chunk that are acknowledged
         self.sent = 0
@@ -127,12 +155,14 @@ class Sending:
         self.base = self.sent
         self.retaining = False
         self.since = None
+        self.window.shrink()
 
 
 class Receiving:
     """The peer's direction: rules R3, R5 and R6.
 
-    window: W in bytes, as far as ACKs go; most: what a sender may have grown it to.
+    window: W in bytes, as far as ACKs go; most: what a sender may have grown it to, as we said or from the start. It is
+        no promise of memory: a direct path's own credit bounds what is not read, and so does a tunnel's.
     got: bytes received in order. consumed: of those, taken by S.
     held: the peer's last HOLD, None before the first. acked: the larger of that and our last ACK.
     """

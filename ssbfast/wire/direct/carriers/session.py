@@ -49,6 +49,7 @@ from ssbfast.wire.direct.carriers.handover import Carrier, HandoverState, Kind, 
 from ssbfast.wire.direct.carriers.records import RecordType
 from ssbfast.wire.direct.carriers.timers import Dials, Kept, Progress, Pulse, Upgrades
 from ssbfast.wire.direct.keys import Role
+from ssbfast.wire.direct.memory import MemoryShare
 
 _GIVEN_UP: Final = "the other end has no such session any more"
 
@@ -57,7 +58,9 @@ class Carriers(HandoverState):
     """One end of a session that may move. Carrier 0 is the first tunnel, in use from the start.
 
     role: which end of the inner session this is. window: W in bytes, the same at both ends.
-    most: up to where W may grow on long fat paths; 0: it stays. chance: gives 0..1, for pauses between dials.
+    most: up to where W may grow on long fat paths, 0: it stays; further with what the other end takes (`agree`) and as
+        far as `share` gives memory. takes: what the other end may send without ACK, as it was told. chance: gives 0..1,
+        for pauses between dials.
     path: "tunnel" or "direct", as of the last PathChanged.
     kept: places for sessions that may be without a carrier for longer than others; None: it is not to be. `may_be_kept`
         can be taken back. keep: for how long then, in seconds.
@@ -72,11 +75,13 @@ class Carriers(HandoverState):
         *,
         window: int = limits.CARRIER_WINDOW,
         most: int = 0,
+        takes: int = 0,
+        share: MemoryShare | None = None,
         chance: Callable[[], float] = lambda: 1.0,
         kept: Kept | None = None,
         keep: float = limits.SLEEP_KEEP_SECONDS,
     ) -> None:
-        super().__init__(role, window, most, kept, keep)
+        super().__init__(role, window, most, takes, share, kept, keep)
         self._upgrades = Upgrades()
         self._dials = Dials(chance)
         self._left = False  # the other end has ended the standby in order, behind its goodbye: it has everything
@@ -112,6 +117,26 @@ class Carriers(HandoverState):
         """Count bytes of the session that went through the first tunnel unseen. Call it before any other report."""
         self._sending.sent = self._sending.base = sent
         self._receiving.got = self._receiving.consumed = received
+
+    def agree(self, takes: int | None) -> None:
+        """Note what the other end says it takes without ACK; None: it says nothing. Its word holds from then on."""
+        window = self._sending.window
+        window.most = max(window.most, min(takes or 0, limits.CARRIER_WINDOW_MAX))
+
+    @property
+    def window(self) -> int:
+        """W in bytes, as it is now."""
+        return self._sending.window.size
+
+    @property
+    def used(self) -> int:
+        """Bytes of the session that it has used up, by whatever carrier they came."""
+        return self._receiving.consumed
+
+    @property
+    def unread(self) -> int:
+        """Bytes of the session that have come and are not used up."""
+        return self._receiving.got - self._receiving.consumed
 
     @property
     def room(self) -> int:

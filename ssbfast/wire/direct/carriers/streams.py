@@ -25,6 +25,7 @@ from ssbfast.errors import CarrierError, LimitError, LocalProtocolError
 from ssbfast.wire.direct.carriers.records import Record, RecordType
 from ssbfast.wire.direct.carriers.retransmission import Receiving, Sending
 from ssbfast.wire.direct.keys import Role
+from ssbfast.wire.direct.memory import MemoryShare
 
 
 class Place(enum.Enum):
@@ -38,17 +39,26 @@ class Place(enum.Enum):
 class CarriedStream:
     """One forwarded connection, both directions. It raises CarrierError for a peer's mistakes.
 
-    stream: its QUIC stream number, above 0. window: W in bytes, the same at both ends.
+    stream: its QUIC stream number, above 0. window: W in bytes, the same at both ends; most: up to where ours may grow,
+    as far as `share` gives memory; takes: what the other end may send without ACK, as it was told.
     """
 
     __slots__ = ("_ended", "_place", "_receiving", "_sending", "_total", "stream")
 
-    def __init__(self, stream: int, *, window: int = limits.FORWARD_WINDOW) -> None:
+    def __init__(
+        self,
+        stream: int,
+        *,
+        window: int = limits.FORWARD_WINDOW,
+        most: int = 0,
+        takes: int = 0,
+        share: MemoryShare | None = None,
+    ) -> None:
         self.stream = stream
         self._place = Place.QUIC
-        self._sending = Sending(window)
+        self._sending = Sending(window, most, 0, share)
         self._sending.hold()
-        self._receiving = Receiving(window)
+        self._receiving = Receiving(window, takes)
         self._receiving.hold(0)
         self._ended = False
         self._total: int | None = None  # of the peer's direction, by its END
@@ -62,6 +72,14 @@ class CarriedStream:
     def room(self) -> int:
         """Bytes that may be sent now, at most 64 KiB more in one go; `sys.maxsize` after `resume`. 0 or less: wait."""
         return self._sending.room
+
+    def path_rtt(self, rtt: float) -> None:
+        """Note the round trip of its path in seconds, 0 if not known."""
+        self._sending.window.rtt = rtt
+
+    def release(self) -> None:
+        """Give back memory that it has grown by: it is over here."""
+        self._sending.window.shrink()
 
     @property
     def waits(self) -> bool:
@@ -190,16 +208,24 @@ class CarriedStreams:
     Numbers are QUIC's: 0, 4, 8 … the caller's (0 is for records), 1, 5, 9 … the target's; those of
     unidirectional streams are none.
 
-    role: our end. limit: how many of either end may be open at a time.
+    role: our end. limit: how many of either end may be open at a time. most, takes, share: each stream's.
     """
 
-    __slots__ = ("_early", "_highest", "_limit", "_past", "_role", "_unseen", "_window", "open")
+    __slots__ = ("_early", "_highest", "_limit", "_most", "_past", "_role", "_share", "_takes", "_unseen", "open")
 
     def __init__(
-        self, role: Role, *, window: int = limits.FORWARD_WINDOW, limit: int = limits.FORWARDS_PER_PEER
+        self,
+        role: Role,
+        *,
+        limit: int = limits.FORWARDS_PER_PEER,
+        most: int = 0,
+        takes: int = 0,
+        share: MemoryShare | None = None,
     ) -> None:
         self._role = role
-        self._window = window
+        self._most = most
+        self._takes = takes
+        self._share = share
         self._limit = limit
         self._highest = -3 if role is Role.CALLER else 0  # number that the peer has used; numbers rise by 4
         self._unseen: set[int] = set()  # below it, of streams that have not come yet: streams overtake each other
@@ -281,7 +307,7 @@ class CarriedStreams:
         return sum(self._initiator(number) is role for number in self.open)
 
     def _enter(self, stream: int) -> CarriedStream:
-        carried = CarriedStream(stream, window=self._window)
+        carried = CarriedStream(stream, most=self._most, takes=self._takes, share=self._share)
         self.open[stream] = carried
         return carried
 
