@@ -367,7 +367,7 @@ def is_ours(client: Any) -> bool:
 
 
 def _user_on_linux(client: Any) -> int:
-    _pid, user, _group = struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    _pid, user, _group = struct.unpack("=i2I", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     return int(user)
 
 

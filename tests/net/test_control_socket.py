@@ -7,6 +7,7 @@ import contextlib
 import json
 import socket
 import stat
+import struct
 import sys
 import threading
 from collections import deque
@@ -96,6 +97,19 @@ async def test_a_socket_that_another_user_has_put_there_is_not_asked(
             monkeypatch.setattr(control_socket.os, "geteuid", lambda user=user: user)
             monkeypatch.setattr(Found, "st_uid", of)
             assert await asked(path) == {"is": 1}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="how Linux tells of the other end")
+def test_users_with_the_highest_numbers_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Containers have such."""
+
+    class Client:
+        def getsockopt(self, *_: int) -> bytes:
+            return struct.pack("=i2I", 4711, 3_000_000_000, 3_000_000_000)
+
+    for user, ours in ((3_000_000_000, True), (1000, False)):
+        monkeypatch.setattr(control_socket.os, "geteuid", lambda user=user: user)
+        assert control_socket.is_ours(Client()) is ours
 
 
 async def test_answers_and_errors(tmp_path: Path) -> None:
