@@ -4,6 +4,7 @@
 #include <string.h>
 
 #define PACKETS_LEAST 64u
+#define MEMORY_MOST UINT32_MAX /* bytes in all, which any size_t holds */
 #define PAGES_MOST 65535u
 #define SEGMENTS_MOST 65536u
 
@@ -30,11 +31,11 @@ static int makes_sense(const ssb_quic_limits *l) {
 }
 
 typedef struct { /* where the parts lie; every part begins at a multiple of 64 */
-    size_t sent, items, streams, ids, segments, slots, next_in, out, in, pages_in, all;
+    uint64_t sent, items, streams, ids, segments, slots, next_in, out, in, pages_in, all;
 } layout;
 
-static size_t put(size_t *all, size_t n) {
-    const size_t at = *all;
+static uint64_t put(uint64_t *all, uint64_t n) {
+    const uint64_t at = *all;
     *all = (at + n + 63) / 64 * 64;
     return at;
 }
@@ -42,21 +43,24 @@ static size_t put(size_t *all, size_t n) {
 static layout lay_out(const ssb_quic_limits *l) {
     layout m = {0};
     (void)put(&m.all, sizeof(ssb_quic));
-    m.sent = put(&m.all, l->packets * sizeof(ssbi_sent));
-    m.items = put(&m.all, 2u * l->packets * sizeof(ssbi_item));
-    m.streams = put(&m.all, l->streams * sizeof(ssbi_stream));
-    m.ids = put(&m.all, l->streams * sizeof(uint64_t));
-    m.segments = put(&m.all, (size_t)l->streams * l->segments * sizeof(ssbi_segment));
-    m.slots = put(&m.all, (size_t)l->streams * slots(l) * sizeof(uint16_t));
-    m.next_in = put(&m.all, (size_t)pages_in(l) * sizeof(uint16_t));
+    m.sent = put(&m.all, (uint64_t)l->packets * sizeof(ssbi_sent));
+    m.items = put(&m.all, (uint64_t)2 * l->packets * sizeof(ssbi_item));
+    m.streams = put(&m.all, (uint64_t)l->streams * sizeof(ssbi_stream));
+    m.ids = put(&m.all, (uint64_t)l->streams * sizeof(uint64_t));
+    m.segments = put(&m.all, (uint64_t)l->streams * l->segments * sizeof(ssbi_segment));
+    m.slots = put(&m.all, (uint64_t)l->streams * slots(l) * sizeof(uint16_t));
+    m.next_in = put(&m.all, pages_in(l) * sizeof(uint16_t));
     m.out = put(&m.all, l->datagrams);
     m.in = put(&m.all, l->datagrams);
     m.all = (m.all + SSB_QUIC_PAGE - 1) / SSB_QUIC_PAGE * SSB_QUIC_PAGE;
-    m.pages_in = put(&m.all, (size_t)pages_in(l) * SSB_QUIC_PAGE);
+    m.pages_in = put(&m.all, pages_in(l) * SSB_QUIC_PAGE);
     return m;
 }
 
-size_t ssb_quic_size(const ssb_quic_limits *limits) { return makes_sense(limits) ? lay_out(limits).all : 0; }
+size_t ssb_quic_size(const ssb_quic_limits *limits) {
+    const uint64_t all = makes_sense(limits) ? lay_out(limits).all : 0;
+    return all <= MEMORY_MOST ? (size_t)all : 0;
+}
 
 static void place(ssb_quic *q, uint8_t *mem) {
     const ssb_quic_limits *l = &q->limits;
@@ -97,6 +101,8 @@ static int take_ids(ssb_quic *q, const ssb_quic_handover *h) {
     q->id_limit = h->id_limit;
     for (uint32_t i = 0; i < q->remote_n; i++)
         if (q->remote[i].n == 0 || q->remote[i].n > SSB_QUIC_ID) return 0;
+    q->remote_prior = QUIC_NONE; /* what is below those that are left was retired */
+    for (uint32_t i = 0; i < q->remote_n; i++) q->remote_prior = lesser(q->remote_prior, q->remote[i].number);
     for (uint32_t i = 0; i < q->local_n; i++) {
         if (q->local[i].n != q->local_size || q->local_size == 0 || q->local_size > SSB_QUIC_ID) return 0;
         q->local_issued = greater(q->local_issued, q->local[i].number + 1);
@@ -187,7 +193,7 @@ ssb_quic *ssb_quic_init(uint8_t *mem, const ssb_aead *aead, const ssb_quic_limit
     void *at = mem;
     ssb_quic *q = at;
     const ssb_quic_secrets *keys = &handover->keys;
-    if (!makes_sense(limits) || handover->number > QUIC_NUMBER_MAX || handover->delay_exponent > 20) return NULL;
+    if (ssb_quic_size(limits) == 0 || handover->number > QUIC_NUMBER_MAX || handover->delay_exponent > 20) return NULL;
     q->aead = aead;
     q->limits = *limits;
     q->caller = handover->caller;

@@ -13,7 +13,6 @@
 #define FIXED_BIT 0x40u
 #define PHASE_BIT 0x04u
 #define RESERVED_BITS 0x18u
-#define NUMBER_BITS 0x03u
 #define RESET_LEAST 21u     /* RFC 9000, section 10.3 */
 #define TOKEN 16u
 #define CRYPTO_MOST 16384u  /* bytes of tickets, which are dropped */

@@ -240,6 +240,7 @@ class UdpSocket:
 
     def _read_trains(self, memory: memoryview) -> None:
         was_quic = False
+        until = self._loop.time() + limits.UDP_TURN_SECONDS
         for _ in range(limits.UDP_TRAINS):
             if self._closed:
                 return
@@ -252,6 +253,8 @@ class UdpSocket:
             segment = next((_GRO.unpack(value)[0] for _, kind, value in ancillary if kind == _UDP_GRO), n)
             address = (source[0], source[1])
             was_quic |= self._dispatch_train(memory[:n], segment, address)
+            if self._loop.time() > until:
+                break
         if was_quic and self.quic is not None:
             self.quic.batch_done()
 

@@ -128,6 +128,39 @@ static void ids_are_replaced(void) {
     wire_close(&w);
 }
 
+/* One that was retired before the handover and is said again is retired again, and takes no place. */
+static void ids_of_before(void) {
+    wire w;
+    ssb_quic_event e;
+    ssb_quic_handover h = handover_new(1);
+    uint8_t frame[4 + ID + 16] = {FRAME_NEW_CONNECTION_ID, 1, 0, ID, 0xad};
+    h.remote[0].number = 5;
+    h.remote[1].number = 6;
+    h.id_limit = 2;
+    wire_open(&w, &h);
+    CHECK(say(&w, frame, sizeof frame) == SSB_OK && !event_of(&w, SSB_QUIC_CLOSED, &e));
+    CHECK(hear(&w) && heard(&w, FRAME_RETIRE_CONNECTION_ID)->stream == 1 && w.q->remote_n == 2);
+    wire_close(&w);
+}
+
+/* Memory is less than 32 bits hold, or there is none: no sum wraps round to a small one. */
+static void sizes_fit_32_bits(void) {
+    ssb_quic_limits l = BOUNDS;
+    uint64_t before = ssb_quic_size(&l), size;
+    CHECK(before > 0);
+    for (l.packets *= 2; (size = ssb_quic_size(&l)) > 0; l.packets *= 2) {
+        CHECK(size + SSB_QUIC_PAGE - before >= (uint64_t)l.packets / 2 * (sizeof(ssbi_sent) + 2 * sizeof(ssbi_item)));
+        before = size;
+    }
+    CHECK(before < UINT32_MAX && l.packets <= UINT32_C(1) << 28);
+    l = BOUNDS;
+    l.datagrams = UINT32_C(1) << 30;
+    l.packets = UINT32_C(1) << 26; /* each is allowed */
+    CHECK(ssb_quic_size(&l) == 0);
+    l.packets = BOUNDS.packets;
+    CHECK(ssb_quic_size(&l) > l.datagrams);
+}
+
 /* The peer's id that is in use grows: what still fits is told. */
 static void room_for_datagrams(void) {
     wire w;
@@ -291,6 +324,8 @@ int main(void) {
     acks_of_acks();
     acks_of_what_was_left_out();
     ids_are_replaced();
+    ids_of_before();
+    sizes_fit_32_bits();
     room_for_datagrams();
     streams_beside_datagrams();
     no_byte_is_forgotten();

@@ -165,17 +165,20 @@ async def test_an_address_that_cannot_be_had_is_an_error_and_leaks_nothing() -> 
         UdpSocket.open(socket.AF_INET, *udp.local)
 
 
+@pytest.mark.parametrize("trains", [False, True])
 async def test_a_socket_whose_datagrams_take_long_leaves_the_others_their_turn(
-    sender: socket.socket, monkeypatch: pytest.MonkeyPatch
+    sender: socket.socket, monkeypatch: pytest.MonkeyPatch, trains: bool
 ) -> None:
     monkeypatch.setattr(limits, "UDP_TURN_SECONDS", -1.0)
     turns: list[str] = []
     with opened() as one, opened() as other:
         for name, udp in (("one", one), ("other", other)):
             udp.quic = Quic()
+            if trains:
+                udp.take_trains()
             udp.quic.batch_done = lambda name=name: turns.append(name)  # type: ignore[method-assign,misc]
-            for _ in range(5):
-                sender.sendto(b"\x40", udp.local)
+            for length in range(5, 0, -1):  # none is joined to a shorter one in front
+                sender.sendto(b"\x40" * (6 - length), udp.local)
         await eventually(lambda: len(turns) == 10)
     assert {turns[n] for n in (0, 1)} == {turns[n] for n in (2, 3)} == {"one", "other"}
 

@@ -179,6 +179,15 @@ MUTANTS = (
     Mutant("ids told for ever", "quic_send.c", "    q->local_told = id->number + 1;\n", ""),
     Mutant("the peer's id never grows", "quic_datagrams.c", "1u + q->remote[0].n + ", "1u + 8u + "),
     Mutant("datagrams always first", "quic_send.c", "q->streams_first = had;", "(void)had;"),
+    Mutant(
+        "ids of before are new",
+        "quic_handover.c",
+        "q->remote_prior = lesser(q->remote_prior, q->remote[i].number)",
+        "q->remote_prior = 0",
+    ),
+    Mutant(
+        "memory of any size", "quic_handover.c", "return all <= MEMORY_MOST ? (size_t)all : 0;", "return (uint32_t)all;"
+    ),
     Mutant("idle for ever", "quic_engine.c", "if (q->now >= idle_at(q)) {", "if (0) {"),
     Mutant(
         "ACKs count as life",
