@@ -37,6 +37,12 @@ class Quic:
         self._fresh = 0
 
 
+@pytest.fixture(autouse=True)
+def _turns_are_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No clock of a busy machine cuts a batch short."""
+    monkeypatch.setattr(limits, "UDP_TURN_SECONDS", 60.0)
+
+
 @pytest.fixture
 def sender() -> Iterator[socket.socket]:
     with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sock:
