@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
@@ -48,6 +49,8 @@ class _WordsAt:
 
 
 def _read(text: str) -> Ticket | _WordsAt:
+    if text == "-":
+        text = sys.stdin.readline(limits.PASTED_TEXT)
     tidied = tidy(text[: limits.PASTED_TEXT])
     words, at, room = tidied.partition("@")
     return _WordsAt(Words.parse(words), room if at else None) if look_like_words(words) else Ticket.parse(tidied)
@@ -78,7 +81,8 @@ def pair(
 
     The friend makes it with `ssbfast share` or `ssbfast ticket`. One of the two commands `ssbfast share` and `ssbfast
     listen` has to run there. A ticket lets in one peer, once. It may also be three words, which were read out to you:
-    WORDS@ROOM, with the room's name or address; WORDS alone where peer.toml has one room, or with --room.
+    WORDS@ROOM, with the room's name or address; WORDS alone where peer.toml has one room, or with --room. `-` reads
+    one line from stdin: other users of this machine see what a command is given.
 
     \b
     Examples:
@@ -86,6 +90,7 @@ def pair(
       ssbfast pair maple-ocean-violin@room.example
       ssbfast pair maple-ocean-violin --room net:room.example:8008~shs:KEY
       ssbfast pair pair-EAGc… --as home --name laptop
+      ssbfast pair - < ticket.txt
     """
     if isinstance(ticket, _WordsAt):
         room = _room_of(ticket, room, data)

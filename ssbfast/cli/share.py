@@ -151,8 +151,8 @@ def share(
 def planned(*, needs_room: bool = True, may_lack_friends: bool = False) -> tuple[Service, ...]:
     """Return the services of the running command; all that can be checked before anything is made is right.
 
-    needs_room: whether it is a mistake that no room is given. may_lack_friends: whether it is none that a friend is
-    called by no contact's name, which may have been forgotten since: then no peer gets in by it, and the user is
+    needs_room: whether it is a mistake that no room is given. may_lack_friends: whether it is none that the file calls
+    a friend by no contact's name, which may have been forgotten since: then no peer gets in by it, and the user is
     warned. Raises BadInputError.
     """
     loaded = loaded_config()
@@ -181,6 +181,7 @@ def _offered(
 
     context = click.get_current_context()
     may_be_others = is_from_file(context, "friends") and not is_from_file(context, "services")
+    may_lack_friends = may_lack_friends and is_from_file(context, "friends")
     allowed: dict[str, set[FeedId]] = {}
     known = [name for name, _place in places]
     missing: dict[str, None] = {}
@@ -203,7 +204,7 @@ def _offered(
     )
     ServiceTable(services)  # which raises for names that stand there twice, before anything is made
     if missing:
-        warn(f"no contact is called {', '.join(missing)}: --for lets no peer in by that name")
+        warn(f"no contact is called {', '.join(missing)}: [for] lets no peer in by that name")
     return services
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import sqlite3
 import subprocess
 import time
@@ -66,6 +67,15 @@ async def test_both_follow_each_other(tmp_path: Path) -> None:
         found = the_contact(tmp_path / "c", a.me.id)
         assert (found.relation.follows, found.nickname, found.room) == (True, "home", a.at.address)
         assert a.contacts == {load_secret(tmp_path / "c" / "secret").id: "laptop"}
+
+
+async def test_a_ticket_from_stdin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with home(tmp_path / "a") as a:
+        monkeypatch.setattr("sys.stdin", io.StringIO(f"  {await a.ticket()}\nmore"))
+        done = await run_pair(tmp_path / "c", "-")
+        assert done.returncode == 0 and done.stdout.startswith("Paired with home")
+        monkeypatch.setattr("sys.stdin", io.StringIO(""))
+        assert_unusable(await run_pair(tmp_path / "d", "-"), "ticket")
 
 
 async def test_as_an_event(tmp_path: Path) -> None:

@@ -305,10 +305,11 @@ async def test_a_friend_that_was_forgotten_keeps_no_share_from_starting(
     async with house(tmp_path) as at:
         at.friend("laptop")
         services = [await at.service(name) for name in ("web", "ssh", "db")]
-        home = await at.share(*services, "--for", "phone,tablet:ssh", "--for", "phone,laptop:db")
+        (file := tmp_path / "peer.toml").write_text('[for]\nssh = ["phone", "tablet"]\ndb = ["phone", "laptop"]\n')
+        home = await at.share(*services, "--config", str(file))
         await home.event("announced")
         said = [line for line in capsys.readouterr().err.splitlines() if "no contact" in line]
-        assert said == ["ssbfast: no contact is called phone, tablet: --for lets no peer in by that name"]
+        assert said == ["ssbfast: no contact is called phone, tablet: [for] lets no peer in by that name"]
         laptop = await at.run("open", "laptop", "home")
         await laptop.event("bound", service="db")
         assert {event["service"] for event in laptop.events if event["event"] == "bound"} == {"web", "db"}
@@ -521,6 +522,7 @@ def test_targets_with_a_service(text: str, peer: str, service: str | None) -> No
         (("share", "web=1", "web=2", "--room", ROOM), "two services have the name web"),
         (("share", "web=1", "--room", ROOM, "--for", f"@{'A' * 43}=.ed25519:ssh"), "no service is called 'ssh'"),
         (("share", "web=1"), "room"),
+        (("share", "web=1", "--room", ROOM, "--for", "laptop"), "no contact is called laptop"),
         (("open", "home/web"), "no contact is called home"),
         (("open", "home/"), "home/NAME is a service"),
         (("connect", "home/SSH", "--stdio"), "home/NAME is a service"),
