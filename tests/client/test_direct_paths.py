@@ -21,6 +21,7 @@ from ssbfast.net.forward.service import Service
 from ssbfast.net.forward.tcp_listener import ForwardListener
 from ssbfast.net.forward.tcp_server import ServiceServer
 from ssbfast.room.tunnel_auth import Policy
+from ssbfast.wire.direct import signaling
 from tests.helpers.forwards import TcpEnd, TcpService
 from tests.helpers.meeting import meeting, paths_of
 from tests.helpers.rawpeer import eventually, settle
@@ -361,6 +362,26 @@ async def test_who_stays_in_the_room_sends_no_datagram() -> None:
 
 
 # ---------------------------------------------------------------- memory
+
+
+@pytest.mark.parametrize("says", [True, False], ids=["newer", "older"])
+async def test_ends_agree_on_what_may_be_under_way(says: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An end that says nothing gets what ssbfast took before there was a word for it."""
+    if not says:
+        monkeypatch.setattr(signaling, "_said", lambda window: {})
+    async with meeting() as met:
+        await met.path("direct")
+        client, service = await met.dial()
+        most, takes = (limits.CARRIER_WINDOW_MAX,) * 2 if says else (limits.CARRIER_WINDOW_PLAIN, None)
+        for end, forwards in ((met.caller, met.peer.forwards), (met.target, met.there.forwards)):
+            negotiation = met.negotiation(end)
+            assert negotiation.carrier_transport.carriers._sending.window.most == most
+            assert negotiation.direct is not None and negotiation.direct.takes == takes
+            assert forwards is not None
+            (stream,) = forwards._live.values()
+            assert stream.carried._sending.window.most == (takes or limits.FORWARD_WINDOW)
+        client.reset()
+        service.reset()
 
 
 @pytest.mark.slow

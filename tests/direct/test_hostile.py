@@ -182,6 +182,22 @@ async def test_credit_follows_what_was_delivered() -> None:
         await raw.refused(QuicErrorCode.FLOW_CONTROL_ERROR)
 
 
+async def test_what_is_not_used_up_gives_no_credit(engine: str) -> None:
+    """A session that nobody reads takes no more than the window, however much it is told that it may have."""
+    async with raw_caller() as raw:
+        await raw.prove()
+        await eventually(lambda: raw.target.is_settled)
+        half = limits.DIRECT_STREAM_WINDOW // 2
+        raw.target.session_used(0, half)
+        raw.write(2, bytes(half))
+        await eventually(lambda: len(raw.there.data) == half)
+        await answered(raw)
+        assert granted(raw, 2)[0] <= limits.DIRECT_STREAM_WINDOW
+        raw.target.session_used(half, 0)
+        await answered(raw)
+        assert granted(raw, 2)[0] == half + limits.DIRECT_STREAM_WINDOW
+
+
 @pytest.mark.parametrize("stream", [6, 10, 4 * (limits.FORWARDS_PER_PEER + 1)])
 async def test_one_stream_too_many_ends_the_path(stream: int) -> None:
     async with raw_caller() as raw:
