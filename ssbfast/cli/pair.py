@@ -50,7 +50,7 @@ class _WordsAt:
 
 def _read(text: str) -> Ticket | _WordsAt:
     if text == "-":
-        text = sys.stdin.readline(limits.PASTED_TEXT)
+        text = "" if sys.stdin is None else sys.stdin.readline(limits.PASTED_TEXT)
     tidied = tidy(text[: limits.PASTED_TEXT])
     words, at, room = tidied.partition("@")
     return _WordsAt(Words.parse(words), room if at else None) if look_like_words(words) else Ticket.parse(tidied)

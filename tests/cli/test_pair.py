@@ -74,7 +74,8 @@ async def test_a_ticket_from_stdin(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr("sys.stdin", io.StringIO(f"  {await a.ticket()}\nmore"))
         done = await run_pair(tmp_path / "c", "-")
         assert done.returncode == 0 and done.stdout.startswith("Paired with home")
-        monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    for stdin in (io.StringIO(""), None):
+        monkeypatch.setattr("sys.stdin", stdin)
         assert_unusable(await run_pair(tmp_path / "d", "-"), "ticket")
 
 
