@@ -354,6 +354,7 @@ struct ssb_quic_s {
     uint32_t ring_slots;
     ssbi_pages in_pages;
     uint8_t any_due;             /* some stream has something in `due` */
+    uint8_t turn_used;           /* it has sent in this train: the next train is another's */
     uint32_t turn;               /* the slot that sends next */
     uint32_t recent;             /* the slot that was looked for last */
     uint64_t next_local[2];      /* how many this end has opened; [0] bidi, [1] uni */
@@ -444,6 +445,7 @@ void ssbi_quic_over(ssb_quic *q); /* at once, nothing more is sent */
 int ssbi_quic_same(const uint8_t *a, const uint8_t *b, size_t n); /* in constant time */
 
 /* quic_datagrams.c */
+/* Add one; returns how many older ones were dropped for it, -1 if it never fits. */
 int ssbi_fifo_put(ssbi_fifo *f, const uint8_t *data, size_t n);
 size_t ssbi_fifo_front(const ssbi_fifo *f); /* length of the oldest; SIZE_MAX for none */
 void ssbi_fifo_take(ssbi_fifo *f, uint8_t *out); /* the oldest */

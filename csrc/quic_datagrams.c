@@ -1,6 +1,8 @@
 /* quic_datagrams.c: unreliable datagrams (RFC 9221) that wait to be sent or read.
  *
- *   entry  length (2 bytes, big-endian) || the datagram; entries lie in a ring, one behind the other */
+ *   entry  length (2 bytes, big-endian) || the datagram; entries lie in a ring, one behind the other
+ *
+ * Where there is no room the oldest are dropped: what is late is of the least use. */
 #include "quic.h"
 
 #include <string.h>
@@ -17,11 +19,13 @@ static void fifo_copy(const ssbi_fifo *f, uint32_t at, uint8_t *out, const uint8
 
 int ssbi_fifo_put(ssbi_fifo *f, const uint8_t *data, size_t n) {
     const uint8_t head[2] = {(uint8_t)(n >> 8), (uint8_t)n};
-    if (n > UINT16_MAX || n + sizeof head > f->size - (f->end - f->first)) return 0;
+    int dropped = 0;
+    if (n > UINT16_MAX || n + sizeof head > f->size) return -1;
+    for (; n + sizeof head > f->size - (f->end - f->first); dropped++) ssbi_fifo_drop(f);
     fifo_copy(f, f->end, NULL, head, sizeof head);
     fifo_copy(f, f->end + 2, NULL, data, n);
     f->end += (uint32_t)(n + sizeof head);
-    return 1;
+    return dropped;
 }
 
 size_t ssbi_fifo_front(const ssbi_fifo *f) {
@@ -47,7 +51,8 @@ uint32_t ssb_quic_datagram_room(const ssb_quic *q) {
 int ssb_quic_datagram(ssb_quic *q, const uint8_t *data, size_t n) {
     if (q->state != QUIC_ALIVE) return SSB_E_CLOSED;
     if (n > ssb_quic_datagram_room(q)) return SSB_E_PACKET;
-    return ssbi_fifo_put(&q->datagrams_out, data, n) ? SSB_OK : SSB_FULL;
+    const int dropped = ssbi_fifo_put(&q->datagrams_out, data, n);
+    return dropped < 0 ? SSB_E_PACKET : dropped > 0 ? SSB_FULL : SSB_OK;
 }
 
 int64_t ssb_quic_take_datagram(ssb_quic *q, uint8_t *out, size_t room) {

@@ -144,8 +144,9 @@ typedef struct {
 static uint64_t take_datagram(ssb_quic *q, const ssbi_frame *f) {
     const uint64_t size = 1 + (f->type == FRAME_DATAGRAM ? 0 : ssbi_number_size(f->n)) + f->n;
     if (size > q->datagram_receive) return QUIC_PROTOCOL;
-    if (ssbi_fifo_put(&q->datagrams_in, f->data, f->n)) raise_event(q, NULL, SSB_QUIC_DATAGRAM);
-    else q->dropped++;
+    const int dropped = ssbi_fifo_put(&q->datagrams_in, f->data, f->n);
+    q->dropped += dropped < 0 ? 1 : (unsigned)dropped;
+    if (dropped >= 0) raise_event(q, NULL, SSB_QUIC_DATAGRAM);
     return QUIC_OK;
 }
 

@@ -175,14 +175,17 @@ static int write_stream(ssb_quic *q, frames *f, ssbi_stream *s) {
     return 1;
 }
 
+static void next_turn(ssb_quic *q) { q->turn = q->turn + 1 < q->limits.streams ? q->turn + 1 : 0; }
+
 static void write_streams(ssb_quic *q, frames *f) {
     for (uint32_t passed = 0; passed < q->limits.streams;) {
         ssbi_stream *s = &q->streams[q->turn];
         if (q->ids[q->turn] != QUIC_NONE && s->sends && !s->resetting && write_stream(q, f, s)) {
+            q->turn_used = 1;
             if (ssbi_left(&f->w) == 0) return; /* it may have more */
             continue;
         }
-        q->turn = q->turn + 1 < q->limits.streams ? q->turn + 1 : 0;
+        next_turn(q);
         passed++;
     }
 }
@@ -346,7 +349,8 @@ size_t ssb_quic_send(ssb_quic *q, uint8_t *out, size_t room, size_t *segment, ui
             count++;
             if (size < most) break;
         }
-        q->turn = q->turn + 1 < q->limits.streams ? q->turn + 1 : 0;
+        if (q->turn_used) next_turn(q);
+        q->turn_used = 0;
     }
     if (count == 0) return 0;
     *segment = packets[0].n;

@@ -561,7 +561,7 @@ typedef struct {
     uint64_t probes;  /* time-outs (PTO) */
     uint64_t persistent; /* times that congestion was persistent */
     uint64_t updates; /* of keys */
-    uint64_t dropped; /* datagrams of the peer that found no room */
+    uint64_t dropped; /* datagrams of the peer that were not read in time, and ours that no packet takes any more */
     uint64_t pages;   /* of what was received */
     uint64_t segments; /* of the caller's memory, lent to streams */
 } ssb_quic_figures;
@@ -605,7 +605,7 @@ void ssb_quic_reset(ssb_quic *q, uint64_t stream, uint64_t code); /* give up sen
 void ssb_quic_stop(ssb_quic *q, uint64_t stream, uint64_t code);  /* give up reading */
 void ssb_quic_ping(ssb_quic *q);
 void ssb_quic_close(ssb_quic *q, uint64_t code);
-/* Queue an unreliable datagram. SSB_OK, SSB_FULL, SSB_E_PACKET if it never fits. */
+/* Queue an unreliable datagram. SSB_OK, SSB_FULL if the oldest were dropped for it, SSB_E_PACKET if it never fits. */
 int ssb_quic_datagram(ssb_quic *q, const uint8_t *data, size_t n);
 /* Take the oldest datagram of the peer; -1 when there is none, or none that fits. */
 int64_t ssb_quic_take_datagram(ssb_quic *q, uint8_t *out, size_t room);

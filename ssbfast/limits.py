@@ -820,7 +820,7 @@ QUIC_DATAGRAM_IPV6: Final = 1452
 """… and by IPv6."""
 
 QUIC_DATAGRAMS: Final = 128 * KiB
-"""Bytes of a path's unreliable datagrams that wait, each way."""
+"""Bytes of a path's unreliable datagrams that wait, each way. Then the oldest are dropped for the newest."""
 
 UDP_TRAINS: Final = 16
 """Trains read per wake-up, of up to 64 KiB each."""

@@ -176,7 +176,7 @@ class FastConnection:
         return self._engine.datagram_room
 
     def send_datagram(self, data: bytes) -> bool:
-        """Queue a datagram, of `datagram_room` bytes at most; return False when it was dropped."""
+        """Queue a datagram, of `datagram_room` bytes at most; return False when the oldest ones were dropped for it."""
         return self._engine.datagram(data)
 
     def reset_stream(self, stream: int, code: int) -> None:

@@ -265,7 +265,10 @@ class Engine:
         lib.ssb_quic_close(self._q, code)
 
     def datagram(self, data: bytes) -> bool:
-        """Queue an unreliable datagram. False while there is no room. ValueError for one that is too long."""
+        """Queue an unreliable datagram; return False when the oldest were dropped for it.
+
+        Raises ValueError for one that is too long.
+        """
         code = lib.ssb_quic_datagram(self._q, data, len(data))
         if code == lib.SSB_E_PACKET:
             raise ValueError("a datagram of this length never fits")
