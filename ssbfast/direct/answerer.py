@@ -131,4 +131,4 @@ class Answerer:
                 share=negotiator.memory,
             )
             punched = await attempt.punch(answered.keys, offer.whereabouts, connection=connection)
-            await carrier.open(punched.udp, None, within=limits.PUNCH_SECONDS, attempt=attempt)
+            await carrier.open(punched.udp, None, within=limits.PUNCH_SECONDS, rtt=punched.rtt, attempt=attempt)

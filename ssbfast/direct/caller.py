@@ -114,7 +114,7 @@ class Caller:
             finally:
                 synchronised.cancel()
             try:
-                await carrier.open(punched.udp, punched.remote, within=self._left())
+                await carrier.open(punched.udp, punched.remote, within=self._left(), rtt=punched.rtt)
             except PunchError:
                 negotiator.shorten_datagrams()  # probes pass: QUIC's packets may have been too long
                 raise

@@ -199,11 +199,17 @@ class DirectCarrier:
         return 0 if self.path is None else self.path.epoch
 
     async def open(
-        self, udp: UdpSocket, remote: Address | None, *, within: float, attempt: Attempt | None = None
+        self,
+        udp: UdpSocket,
+        remote: Address | None,
+        *,
+        within: float,
+        rtt: float | None = None,
+        attempt: Attempt | None = None,
     ) -> None:
         """Start `path` on a punched socket, which is the path's to close from now on; returns when it is ready.
 
-        remote, within: see `DirectPath.start`. attempt: at the target, what has punched, and has early datagrams.
+        remote, within, rtt: see `DirectPath.start`. attempt: at the target, what has punched, and has early datagrams.
         Raises PunchError. Then, and when cancelled, the path is ended, unless the session has it.
         """
         path = self.path
@@ -211,7 +217,7 @@ class DirectCarrier:
             udp.close()
             raise LocalProtocolError("there is no path to open")
         try:
-            path.start(udp, remote, within=within)
+            path.start(udp, remote, within=within, rtt=rtt)
             if attempt is not None:
                 attempt.hand_to(path)
             await asyncio.shield(self.ready)

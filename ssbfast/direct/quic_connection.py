@@ -110,6 +110,11 @@ class Connection(QuicConnection):
         """Smoothed round trip in seconds."""
         return self._loss._rtt_smoothed if self._loss._rtt_initialized else None
 
+    def expect(self, rtt: float) -> None:
+        """Take a round trip in seconds that was measured before: on slow paths all would be sent again and again."""
+        if rtt > self._configuration.initial_rtt:
+            self._loss._rtt_initial = rtt
+
     @property
     def figures(self) -> PathFigures:
         """What it counts; aioquic does not count what is lost."""

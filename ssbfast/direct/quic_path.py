@@ -105,6 +105,7 @@ class DirectPath:
         self.stream_bytes = 0
         """Bytes that forwarded connections and datagrams have sent."""
         self._started = self._proven = self._ready = self._settled = False
+        self._measured = 0.0
         self._early: list[Callable[[], None]] = []  # what came behind the proof, before it is settled what reads it
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -202,11 +203,18 @@ class DirectPath:
 
     # ------------------------------------------------------------ from the owner
 
-    def start(self, udp: UdpSocket, remote: Address | None = None, *, within: float = limits.CARRIER_SECONDS) -> None:
+    def start(
+        self,
+        udp: UdpSocket,
+        remote: Address | None = None,
+        *,
+        within: float = limits.CARRIER_SECONDS,
+        rtt: float | None = None,
+    ) -> None:
         """Take a punched socket, which is ours to close from now on, and dial.
 
         remote: where the target is, as `udp` tells it; None at the target, which is dialled. within: seconds for both
-        proofs.
+        proofs. rtt: what probes have measured, seconds.
         """
         if (remote is None) is not (self.role is Role.TARGET):
             raise LocalProtocolError("a caller dials, a target does not")
@@ -214,6 +222,9 @@ class DirectPath:
             raise LocalProtocolError("a path starts once")
         self._started = True
         self._deadline = self._loop.call_later(within, self.abort, "the proofs have not come in time")
+        if rtt is not None and isinstance(self._quic, Connection):
+            self._measured = rtt
+            self._quic.expect(rtt)
         self._driver.start(udp, remote)
 
     def allow(self, address: Address) -> None:
@@ -285,8 +296,8 @@ class DirectPath:
             self._send(stream, data, end)
 
     def send_datagram(self, data: bytes) -> bool:
-        """Send a datagram of at most `datagram_room` bytes; it may be lost. Return False when too many wait: it, or the
-        oldest one, was dropped."""
+        """Send a datagram of at most `datagram_room` bytes; it may be lost. Return False when too many wait: the
+        oldest was dropped for it."""
         self.stream_bytes += len(data)
         self._driver.transmit_soon()
         return self._quic.send_datagram(data)
@@ -425,7 +436,7 @@ class DirectPath:
             self._write(RECORDS, self._keys.proof(self._certificate))
             self._become_ready()
         if isinstance(self._quic, Connection) and may_take_over(self._quic):
-            rtt = self._quic.rtt or 0.0
+            rtt = self._quic.rtt or self._measured  # aioquic has none where all of the handshake was sent twice
             self._driver.settle(max(limits.DIRECT_SETTLE_RTTS * rtt, limits.DIRECT_SETTLE_LEAST))
         else:
             self.quic_settled(self._quic)

@@ -113,10 +113,10 @@ async def test_only_one_direction_shrinks_and_the_other_end_hears_of_it(monkeypa
     targets: list[Any] = []
     start = DirectPath.start
 
-    def started(path: DirectPath, udp: Any, remote: Any = None, *, within: float) -> None:
+    def started(path: DirectPath, udp: Any, remote: Any = None, **more: Any) -> None:
         if remote is None:
             targets.append(udp)
-        start(path, udp, remote, within=within)
+        start(path, udp, remote, **more)
 
     monkeypatch.setattr(DirectPath, "start", started)
     async with meeting() as met:

@@ -278,10 +278,10 @@ async def test_probes_may_pass_where_quic_does_not_and_people_are_told_in_time(m
     given: list[float] = []
     start = DirectPath.start
 
-    def started(path: Any, udp: Any, remote: Any = None, *, within: float) -> None:
+    def started(path: Any, udp: Any, remote: Any = None, *, within: float, rtt: float) -> None:
         if remote is not None:
             given.append(within)
-        start(path, udp, remote, within=within)
+        start(path, udp, remote, within=within, rtt=rtt)
 
     monkeypatch.setattr(DirectPath, "start", started)
     async with meeting(connect=False) as met:

@@ -134,10 +134,16 @@ async def test_a_slow_path_has_three_round_trips(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(QuicDriver, "settle", settled)
     monkeypatch.setattr(limits, "DIRECT_SETTLE_LEAST", 1.25)
-    for rtt, within in ((0.5, limits.DIRECT_SETTLE_RTTS * 0.5), (0.001, limits.DIRECT_SETTLE_LEAST)):
+    for rtt, measured, within in (
+        (0.5, 0.1, limits.DIRECT_SETTLE_RTTS * 0.5),
+        (None, 0.6, limits.DIRECT_SETTLE_RTTS * 0.6),
+        (0.001, 0.4, limits.DIRECT_SETTLE_LEAST),
+    ):
         monkeypatch.setattr(Connection, "rtt", rtt)
-        async with direct():
-            pass
+        ends = PathPair()
+        ends.start(rtt=measured)
+        await ends.ready()
+        await ends.close()
         assert given == [within, within]
         given.clear()
 

@@ -146,16 +146,16 @@ class PathPair:
     def addresses(self) -> tuple[Address, Address]:
         return self.sockets[0].local, self.sockets[1].local
 
-    def start(self, within: float = 30.0) -> None:
-        self.start_target(within)
+    def start(self, within: float = 30.0, rtt: float | None = None) -> None:
+        self.start_target(within, rtt)
         self.target.allow(self.sockets[0].local)
-        self.start_caller(within)
+        self.start_caller(within, rtt)
 
-    def start_caller(self, within: float = 30.0) -> None:
-        self.caller.start(self.sockets[0], self.sockets[1].local, within=within)
+    def start_caller(self, within: float = 30.0, rtt: float | None = None) -> None:
+        self.caller.start(self.sockets[0], self.sockets[1].local, within=within, rtt=rtt)
 
-    def start_target(self, within: float = 30.0) -> None:
-        self.target.start(self.sockets[1], within=within)
+    def start_target(self, within: float = 30.0, rtt: float | None = None) -> None:
+        self.target.start(self.sockets[1], within=within, rtt=rtt)
 
     async def ready(self) -> None:
         both = (self.caller, self.target)
