@@ -177,7 +177,7 @@ async def test_a_hundred_thousand_for_nothing_do_not_hold_up_the_path_beside() -
             raw.there.datagrams.clear()
             raw.there.log.clear()
         assert friend.there.datagrams == [b"%d" % n for n in range(answers)]
-        assert most == 0 and not raw.there.lost
+        assert most <= 1 and not raw.there.lost  # one may be of what aioquic has sent
 
 
 @only("aioquic")
