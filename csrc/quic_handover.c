@@ -91,6 +91,9 @@ static void make_keys(ssbi_quic_keys *k, const ssb_aead *aead, const uint8_t *ke
     if (hp != NULL) ssbi_quic_set_hp(k, hp);
 }
 
+/* Used of a credit, and the credit. */
+static int within(uint64_t used, uint64_t most) { return used <= most && most <= QUIC_NUMBER_MAX; }
+
 static int take_ids(ssb_quic *q, const ssb_quic_handover *h) {
     if (h->remote_n == 0 || h->remote_n > SSB_QUIC_IDS || h->local_n == 0 || h->local_n > SSB_QUIC_IDS) return 0;
     memcpy(q->remote, h->remote, sizeof q->remote);
@@ -113,9 +116,12 @@ static int take_ids(ssb_quic *q, const ssb_quic_handover *h) {
 }
 
 static int take_numbers(ssb_quic *q, const ssb_quic_handover *h) {
-    if (h->received_n > SSBI_RANGES) return 0;
-    for (uint32_t i = 0; i < h->received_n; i++)
+    const uint64_t most = QUIC_NUMBER_MAX / 2; /* those that follow have room */
+    if (h->received_n > SSBI_RANGES || h->number > most || h->newest > most) return 0;
+    for (uint32_t i = 0; i < h->received_n; i++) {
+        if (h->received[i].end > h->newest + 1) return 0;
         if (ssbi_ranges_add(&q->received, h->received[i].first, h->received[i].end) != SSB_OK) return 0;
+    }
     /* Numbers between those are the peer's of before: should one still come, it is sent again. */
     q->newest = h->newest;
     q->newest_at = q->now;
@@ -131,7 +137,10 @@ static int take_streams(ssb_quic *q, const ssb_quic_handover *h) {
     uint64_t ours = 0, theirs[2] = {0, 0};
     for (uint32_t i = 0; i < h->streams_n; i++) {
         const ssb_quic_stream *from = &h->streams[i];
-        ssbi_stream *s = ssbi_stream_new(q, from->id);
+        const int uni = is_uni(from->id);
+        if (from->id / 4 >= (is_ours(q, from->id) ? q->next_local[uni] : q->peer_opened[uni])) return 0;
+        if (!within(from->sent, from->send_max) || !within(from->received, from->receive_max)) return 0;
+        ssbi_stream *s = ssbi_find(q, from->id) == NULL ? ssbi_stream_new(q, from->id) : NULL;
         if (s == NULL || from->receive_max > from->received + q->limits.window) return 0;
         s->base = s->next = s->written = from->sent;
         s->send_max = from->send_max;
@@ -141,7 +150,7 @@ static int take_streams(ssb_quic *q, const ssb_quic_handover *h) {
         s->receives = s->receives && !from->receive_done;
         if (from->sent > 0 || from->received > 0) s->known = 1;
         if (is_ours(q, from->id)) ours++;
-        else theirs[is_uni(from->id)]++;
+        else theirs[uni]++;
     }
     q->peer_over[0] = h->peer_bidi - theirs[0];
     q->peer_over[1] = h->peer_uni - theirs[1];
@@ -170,7 +179,10 @@ static int take_credit(ssb_quic *q, const ssb_quic_handover *h) {
     memcpy(q->first_send_max, send, sizeof send);
     memcpy(q->first_receive_max, receive, sizeof receive);
     for (int i = 0; i < 3; i++)
-        if (receive[i] > q->limits.window) return 0;
+        if (receive[i] > q->limits.window || send[i] > QUIC_NUMBER_MAX) return 0;
+    for (int i = 0; i < 2; i++)
+        if (q->next_local[i] > QUIC_NUMBER_MAX / 4 || !within(q->peer_opened[i], q->peer_max[i])) return 0;
+    if (!within(h->sent, h->send_max) || !within(h->received_all, h->receive_max)) return 0;
     return h->receive_max <= h->received_all + q->limits.window_all;
 }
 
@@ -193,7 +205,7 @@ ssb_quic *ssb_quic_init(uint8_t *mem, const ssb_aead *aead, const ssb_quic_limit
     void *at = mem;
     ssb_quic *q = at;
     const ssb_quic_secrets *keys = &handover->keys;
-    if (ssb_quic_size(limits) == 0 || handover->number > QUIC_NUMBER_MAX || handover->delay_exponent > 20) return NULL;
+    if (ssb_quic_size(limits) == 0 || handover->delay_exponent > 20) return NULL;
     q->aead = aead;
     q->limits = *limits;
     q->caller = handover->caller;

@@ -60,6 +60,18 @@ static void lose(ssb_quic *q, ssbi_sent *p) {
     for (uint32_t i = 0; i < p->items; i++) ssbi_item_lost(q, item(q, p->item + i));
 }
 
+/* Forget a packet that may be in flight, for the sake of its place. */
+static void give_up(ssb_quic *q, uint64_t n) {
+    ssbi_sent *p = packet(q, n);
+    if (p->state != SENT_FLYING) return;
+    if (!tries(q, p, ITEM_MTU)) {
+        lose(q, p);
+        return;
+    }
+    land(q, p, SENT_GONE);
+    if (n >= q->path_first) ssbi_mtu_lost(q, item(q, p->item)->offset);
+}
+
 void ssbi_plan_skip(ssb_quic *q) {
     const uint32_t nonce[3] = {0}, most = UINT32_C(1) << lesser(SKIP_FIRST + q->skips, SKIP_MOST);
     uint32_t key[8];
@@ -77,7 +89,7 @@ static void enter(ssb_quic *q, size_t size, uint32_t first_item, uint8_t state) 
     ssbi_sent *p = packet(q, q->number);
     const uint32_t count = q->item_next - first_item;
     if (q->number - q->oldest == q->limits.packets) { /* ACKs alone get so far: what they passed is lost */
-        if (p->state == SENT_FLYING) lose(q, p);
+        give_up(q, q->oldest);
         forget(q);
     }
     if (q->oldest == q->number) q->item_first = first_item;
@@ -221,8 +233,10 @@ uint64_t ssbi_take_ack(ssb_quic *q, ssbi_frame *f, int old_keys) {
 
 /* ---------------------------------------------------------------- time-outs */
 
-/* Send what the oldest packets in flight carried once more, or a PING where that is nothing. */
+/* Send what the oldest packets in flight carried once more, or a PING where that is nothing. They are given up where
+ * nothing more can be noted: else no probe could be. */
 void ssbi_probe(ssb_quic *q) {
+    const uint32_t noted = q->item_next - q->item_first, most = q->items_mask + 1;
     uint32_t found = 0;
     q->timeouts++;
     q->all_probes++;
@@ -233,6 +247,9 @@ void ssbi_probe(ssb_quic *q) {
         const ssbi_sent *p = packet(q, n);
         if (p->state != SENT_FLYING) continue;
         found++;
-        for (uint32_t i = 0; i < p->items; i++) ssbi_item_lost(q, item(q, p->item + i));
+        if (noted + PROBES > most) give_up(q, n);
+        else
+            for (uint32_t i = 0; i < p->items; i++) ssbi_item_lost(q, item(q, p->item + i));
     }
+    forget(q);
 }

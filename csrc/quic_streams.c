@@ -124,7 +124,10 @@ static uint64_t reach(ssb_quic *q, ssbi_stream *s, uint64_t end, int final) {
         q->received_all += end - s->highest;
         s->highest = end;
     }
-    if (final) s->final = end;
+    if (final) {
+        s->final = end;
+        s->due &= (uint8_t)~DUE_CREDIT;
+    }
     return QUIC_OK;
 }
 

@@ -53,6 +53,61 @@ static void acks_of_acks(void) {
     wire_close(&w);
 }
 
+/* Where what is in flight carries as much as can be noted, and no answer comes, probes are sent all the same. */
+static void silence_with_all_noted(void) {
+    wire w;
+    wire_new(&w, 1);
+    for (int i = 0; i < 150; i++) {
+        CHECK(ssb_quic_datagram(w.q, text, 1) == SSB_OK);
+        if (i % 60 == 59) hear_all(&w);
+    }
+    hear_all(&w);
+    CHECK(w.q->item_next - w.q->item_first == 2 * BOUNDS.packets);
+    for (int i = 0; i < 4; i++) {
+        w.now = ssb_quic_next(w.q);
+        ssb_quic_timer(w.q, w.now);
+        CHECK(hear(&w));
+        hear_all(&w);
+        CHECK(ssb_quic_next(w.q) > w.now && w.q->item_next - w.q->item_first <= 2 * BOUNDS.packets);
+    }
+    wire_close(&w);
+}
+
+/* A size that is tried when its packet has to make room for others is tried again. */
+static void a_size_that_makes_room(void) {
+    wire w;
+    ssb_quic_limits limits = BOUNDS;
+    const ssb_quic_handover h = handover_new(1);
+    uint8_t out[1500];
+    size_t segment;
+    uint32_t path;
+    limits.datagram_most = 1440;
+    wire_open_with(&w, &h, &limits);
+    CHECK(ssb_quic_send(w.q, out, sizeof out, &segment, &path, w.now) == 1440 && w.q->mtu.flying);
+    for (unsigned i = 0; i <= limits.packets; i++) { /* ACKs alone */
+        SAY(&w, FRAME_PING);
+        SAY(&w, FRAME_PING);
+        CHECK(ssb_quic_send(w.q, out, sizeof out, &segment, &path, w.now) > 0);
+    }
+    CHECK(!w.q->mtu.flying || w.q->mtu.tries > 0);
+    wire_close(&w);
+}
+
+/* Of a stream whose end is known no further credit is told. */
+static void no_credit_behind_an_end(void) {
+    wire w;
+    int told = 0;
+    wire_new(&w, 1); /* credit of both streams is due */
+    SAY(&w, FRAME_RESET_STREAM, 0, 0, 10);
+    while (hear(&w)) {
+        const ssbi_frame *f = heard(&w, FRAME_MAX_STREAM_DATA);
+        told += f != NULL;
+        CHECK(f == NULL || f->stream == 1);
+    }
+    CHECK(told == 1);
+    wire_close(&w);
+}
+
 /* ---------------------------------------------------------------- packet numbers that are left out */
 
 /* Send until `count` numbers were left out: which ones. */
@@ -322,6 +377,9 @@ int main(void) {
     crypto_begin();
     no_timer_spins();
     acks_of_acks();
+    silence_with_all_noted();
+    a_size_that_makes_room();
+    no_credit_behind_an_end();
     acks_of_what_was_left_out();
     ids_are_replaced();
     ids_of_before();

@@ -392,9 +392,11 @@ static void limits_without_sense(void) {
 
 static void handovers_that_do_not_fit(void) {
     const size_t n = ssb_quic_size(&BOUNDS);
-    for (int i = 0; i < 9; i++) {
+    for (int i = 0; i < 19; i++) {
         ssb_quic_handover h = handover_new(1);
         ssb_quic_limits l = BOUNDS;
+        ssb_quic_stream streams[2] = {h.streams[0], h.streams[1]};
+        h.streams = streams;
         uint8_t *mem = calloc(1, n);
         if (i == 1) h.remote_n = 0;
         if (i == 2) h.local_n = SSB_QUIC_IDS + 1;
@@ -404,6 +406,16 @@ static void handovers_that_do_not_fit(void) {
         if (i == 6) h.receive_bidi = 100;
         if (i == 7) h.peer_bidi = 0;
         if (i == 8) l.packets = 100;
+        if (i == 9) h.newest = 98; /* 99 was received */
+        if (i == 10) h.newest = QUIC_NUMBER_MAX;
+        if (i == 11) h.sent = h.send_max + 1;
+        if (i == 12) h.received_all = h.receive_max + 1;
+        if (i == 13) h.send_max_uni = QUIC_NUMBER_MAX + 1;
+        if (i == 14) h.receive_bidi = 0; /* the peer has opened one */
+        if (i == 15) streams[0].sent = streams[0].send_max + 1;
+        if (i == 16) streams[1].received = streams[1].receive_max + 1;
+        if (i == 17) streams[1].id = 5; /* which is not open yet */
+        if (i == 18) streams[1].id = 0; /* twice the same */
         CHECK((ssb_quic_init(mem, &AEAD, &l, &h, BEGIN) != NULL) == (i == 0));
         free(mem);
     }
