@@ -44,6 +44,7 @@ MEASURES: dict[Row, Measure] = {
     targets.WEB: rows_web.web,
     targets.UPDATE: rows_update.update,
     targets.QUIC: rows_quic.quic,
+    targets.LOSSY: rows_quic.lossy,
 }
 """Who measures what; `bench_rows.py` has a group for each."""
 

@@ -192,6 +192,13 @@ QUIC: Final = Row(
     ),
 )
 
+LOSSY: Final = Row(
+    "QUIC, 1 % of loss each way, 20 ms",
+    "quic-go, quinn: each at both ends of a relay of datagrams, 6 MB, ChaCha20",
+    "MB/s of ours ÷ baseline",
+    (Target(1.0, ("to quic-go",)),),
+)
+
 UPDATE: Final = Row(
     "update of a room under load",
     "none of them; the same room before",
@@ -201,5 +208,5 @@ UPDATE: Final = Row(
 
 ROWS: Final = (
     *(IN_C, ONE_IN_C, NATIVE, BATCHED, TO_JS, COMPAT, HANDSHAKES),
-    *(RELAY, BOUND, ROOM, LATENCY, IDLE, STALLED, WEB, UPDATE, QUIC),
+    *(RELAY, BOUND, ROOM, LATENCY, IDLE, STALLED, WEB, UPDATE, QUIC, LOSSY),
 )

@@ -285,7 +285,7 @@ async def main(options: Options) -> None:
     udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
         udp.setsockopt(socket.SOL_SOCKET, option, BUFFERS)
-    udp.bind((options.host, options.port) if options.serve else ("127.0.0.1", 0))
+    udp.bind((options.host, options.port) if options.serve else ("", 0))
     udp.setblocking(False)
     say(event="ready", port=udp.getsockname()[1])
     handshake = Handshake(options, udp)

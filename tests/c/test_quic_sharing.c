@@ -71,7 +71,7 @@ static void transmit(network *w, unsigned i, int end) {
     size_t n, segment;
     uint32_t path;
     ssb_quic *q = w->flows[i].q[end];
-    while (end == 0 && ssb_quic_write(q, 0, text, sizeof text, 0) > 0) continue;
+    while (end == 0 && ssb_quic_lend(q, 0, text, sizeof text, 0) > 0) continue;
     while ((n = ssb_quic_send(q, train, sizeof train, &segment, &path, w->now)) > 0) {
         for (size_t at = 0; at < n; at += segment) {
             const size_t size = n - at < segment ? n - at : segment;
