@@ -828,8 +828,8 @@ UDP_TRAINS: Final = 16
 DIRECT_SETTLE_RTTS: Final = 3
 """So many round trips after the proofs a path may look for a quiet moment for the engine; then it stays as it is."""
 
-DIRECT_SETTLE_LEAST: Final = 0.25
-"""And so long at the least, in seconds."""
+DIRECT_SETTLE_LEAST: Final = 1.0
+"""And so long at the least, in seconds: a busy machine pauses for a quarter of one."""
 
 DIRECT_SETTLE_KEPT: Final = 4096
 """Pieces of streams, and their ends, that are kept meanwhile: the credit of then is 16 KiB, of which ends cost none."""
