@@ -1,8 +1,8 @@
 """Fuzzes the C core and the parsers: `./dev fuzz [SECONDS] [--keep] [--corpus FOLDER] [TARGET ...]`.
 
 SECONDS (60) are shared out between the targets; without TARGET these are all. The targets of the C core, seal, open,
-scanner and link, need clang with its runtime, and libsodium with its header. Those of the parsers, which `--list`
-names, need atheris (`pip install '.[fuzz]'`).
+scanner, link, quic and handover, need clang with its runtime, and libsodium with its header. Those of the parsers,
+which `--list` names, need atheris (`pip install '.[fuzz]'`).
 
 --keep           take inputs that reach something new over into tests/fuzz/corpus
 --corpus FOLDER  where all inputs that were found are, and stay; what fails goes to FOLDER/findings

@@ -13,7 +13,10 @@ from tests.fuzz.running import ROOT, Job
 
 HERE: Final = Path(__file__).parent
 SOURCES: Final = ROOT / "csrc"
-TARGETS: Final = ("seal", "open", "scanner", "link")
+TARGETS: Final = ("seal", "open", "scanner", "link", "quic", "handover")
+ENGINE: Final = ("quic", "handover")
+"""Those of the QUIC engine, which has small pages and sets then, and null protection: quic_small.h, quic_null.h."""
+
 CLANGS: Final = ("clang", *(f"clang-{version}" for version in range(22, 13, -1)))
 ADDRESS: Final = "-fsanitize=address"
 SANITIZE: Final = f"{ADDRESS},undefined"
@@ -29,7 +32,7 @@ OTHERS: Final = ("box_batch", "box_stream")
 def paths(target: str) -> tuple[str, ...]:
     """On which kernels a target runs; "" where there is nothing to choose."""
     found = tuple(name for name in native.available() if name != "pure")
-    return {"scanner": ("",), "link": ("",)}.get(target, found[:-1])
+    return found[:-1] if target in ("seal", "open") else ("",)
 
 
 def find_clang() -> str | None:
@@ -47,6 +50,16 @@ def build(folder: Path, targets: Sequence[str], sources: Path = SOURCES) -> None
         place.mkdir(exist_ok=True)
         subprocess.run([clang, *FLAGS, sanitize, *include, *words], cwd=place, check=True)
 
+    if engine := [target for target in targets if target in ENGINE]:
+        small = ("-include", str(HERE / "quic_small.h"), "-c")
+        files = [source for source in sorted(sources.glob("quic_*.c")) if source.stem != "quic_packets"]
+        compile(f"{SANITIZE},fuzzer-no-link", folder / "engine", *small, *map(str, files))
+        for target in engine:
+            compile(ADDRESS, folder / "engine", *small, str(HERE / f"fuzz_{target}.c"))
+            words = (f"fuzz_{target}.o", *(f"{source.stem}.o" for source in files), "-lsodium", "-o", f"../{target}")
+            compile(f"{SANITIZE},fuzzer", folder / "engine", *words)
+    if not (targets := [target for target in targets if target not in ENGINE]):
+        return
     core = sorted(sources.glob("*.c"))
     for_link = [source for source in core if not any(source.match(f"{name}.c") for name in REPLACED)]
     wanted = for_link if list(targets) == ["link"] else core
@@ -68,7 +81,9 @@ def jobs(folder: Path, targets: Iterable[str]) -> list[Job]:
 
 
 def _job(folder: Path, target: str, path: str) -> Job:
-    # Longer inputs make longer runs, which find no more; the link's choices of what to try next cost a tenth of a run.
-    options = ("-max_len=120", "-entropic=0") if target == "link" else ("-max_len=300",)
+    # Longer inputs make longer runs, which find no more; choices of what to try next cost a tenth of a run or more.
+    options = ("-max_len=300",) if target in ("seal", "open", "scanner") else ("-max_len=120", "-entropic=0")
+    if target == "quic":
+        options += (f"-dict={HERE / 'quic.dict'}",)
     environment = {"SSBFAST_BACKEND": path, "ASAN_OPTIONS": "quarantine_size_mb=4:detect_leaks=0"}
     return Job(target, (str(folder / target),), path, options, environment)
