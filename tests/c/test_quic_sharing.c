@@ -13,7 +13,7 @@
 #define CREDIT (1u << 20)
 #define DATAGRAM 1400u
 
-static const ssb_quic_limits BOUNDS = {1024, 16, 512, CREDIT, 2 * CREDIT, 4, 4, DATAGRAM, DATAGRAM, 4096, 1000};
+static const ssb_quic_limits BOUNDS = {1024, 16, 512, CREDIT, 2 * CREDIT, 4, 4, DATAGRAM, DATAGRAM, 4096, 1000, 0, 0};
 
 typedef struct {
     uint64_t due;
