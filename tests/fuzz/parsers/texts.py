@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+from ssbfast.cli.nicknames import UnknownNicknameError
 from ssbfast.cli.options import parse_network, parse_place
 from ssbfast.cli.peer_options import RoomAddress
 from ssbfast.cli.resolve_target import parse, split_service
@@ -61,7 +62,7 @@ def target(data: bytes) -> None:
     peer, service = split_service(text)
     assert service is None or (is_name(service) and len(peer) < len(text))
     for read in (parse_target, lambda text: parse(text, Path(_FOLDER.name))):
-        accepted(lambda read=read: read(peer), AddressError, FeedIdError, BadInputError)  # type: ignore[misc]
+        accepted(lambda read=read: read(peer), AddressError, FeedIdError, BadInputError, UnknownNicknameError)  # type: ignore[misc]
 
 
 def room_address(data: bytes) -> None:
