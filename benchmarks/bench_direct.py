@@ -3,7 +3,7 @@
 Sender and receiver are a process each; the contenders take turns in one run. What arrived is hashed after the clock
 has stopped, and compared. `python -m benchmarks.bench_direct` prints a table of the medians.
 
-    python -m benchmarks.bench_direct receive {ours,aioquic}     the receiving process, started by the others
+    python -m benchmarks.bench_direct receive {ours,aioquic} BYTES   the receiving process, started by the others
 """
 
 from __future__ import annotations
@@ -58,17 +58,17 @@ class Transfer:
     correct: bool
 
 
-def payload() -> bytes:
-    return hashlib.shake_128(b"ssbfast bench direct").digest(CHUNK) * (TOTAL // CHUNK)
+def payload(total: int) -> bytes:
+    return hashlib.shake_128(b"ssbfast bench direct").digest(CHUNK) * (total // CHUNK)
 
 
 class Inbox:
-    """Counts and keeps what comes; the clocks run from the first byte to the last."""
+    """Counts and keeps `total` bytes that come; the clocks run from the first one to the last."""
 
-    def __init__(self) -> None:
+    def __init__(self, total: int) -> None:
         self.done = asyncio.Event()
         self._parts: list[bytes] = []
-        self._left = len(payload())
+        self._left = len(payload(total))
         self._began = (0.0, 0.0)
         self.seconds = self.cpu = 0.0
 
@@ -146,8 +146,8 @@ async def receive_aioquic(inbox: Inbox) -> None:
 class Receiver:
     """The other process, as the sender sees it."""
 
-    def __init__(self, kind: str) -> None:
-        command = [sys.executable, "-m", "benchmarks.bench_direct", "receive", kind]
+    def __init__(self, kind: str, total: int) -> None:
+        command = [sys.executable, "-m", "benchmarks.bench_direct", "receive", kind, str(total)]
         pipe = subprocess.PIPE
         root = Path(__file__).resolve().parent.parent
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=root)
@@ -228,10 +228,10 @@ SENDERS: Final[dict[str, Callable[[Receiver, bytes], Awaitable[dict[str, Any]]]]
 RECEIVERS: Final[dict[str, Callable[[Inbox], Awaitable[None]]]] = {"ours": receive_ours, "aioquic": receive_aioquic}
 
 
-def transfer(kind: str) -> Transfer:
-    """One whole transfer of `TOTAL` bytes, in two processes."""
-    data = payload()
-    receiver = Receiver(kind)
+def transfer(kind: str, total: int = TOTAL) -> Transfer:
+    """One whole transfer of `total` bytes, in two processes."""
+    data = payload(total)
+    receiver = Receiver(kind, total)
     try:
         before = time.process_time()
         said = asyncio.run(asyncio.wait_for(_awaited(SENDERS[kind](receiver, data)), 120))
@@ -280,13 +280,13 @@ def table() -> None:
 
 def main(args: list[str]) -> None:
     if args[:1] == ["receive"]:
-        asyncio.run(_received(args[1]))
+        asyncio.run(_received(args[1], int(args[2])))
     else:
         table()
 
 
-async def _received(kind: str) -> None:
-    await RECEIVERS[kind](Inbox())
+async def _received(kind: str, total: int) -> None:
+    await RECEIVERS[kind](Inbox(total))
 
 
 if __name__ == "__main__":
