@@ -160,6 +160,13 @@ static void calm_loss(void) {
     for (int i = 0; i < 2; i++) number = round_trip(&c, number, 40 * MS, &now, now);
     ssbi_congestion_lost(&c, now, now);
     CHECK(c.window == much); /* what was earlier counts no more */
+    now++;
+    c.window = c.most = 20 * DATAGRAM;
+    for (int i = 0; i < 2; i++) number = round_trip(&c, number, 40 * MS, &now, now);
+    for (uint64_t i = 0; i < 2; i++)
+        ssbi_congestion_acked(&c, DATAGRAM, now, number + i, number + 20, c.window, (i ? 90 : 20) * MS, 40 * MS, now);
+    ssbi_congestion_lost(&c, now, now);
+    CHECK(c.window == little); /* of one round the least counts, and not the latest */
 }
 
 /* Trains are a quarter of a small window at most, but for the first after a round trip without any. */

@@ -347,6 +347,30 @@ static uint64_t told(wire *w, uint64_t type, uint64_t stream) {
     return most;
 }
 
+/* A page that is read in part stays until all of it is. */
+static void pages_read_in_part(void) {
+    static uint8_t out[WINDOW];
+    enum { PART = 1000, PARTS = 40 };
+    wire w;
+    int end;
+    wire_new(&w, 1);
+    CHECK(told(&w, FRAME_MAX_STREAM_DATA, 1) == 10 + WINDOW);
+    for (uint32_t i = 0; i < PARTS; i++) {
+        const uint32_t offset = 10 + i * PART;
+        uint8_t frame[6 + PART] = {0x0c, 1, (uint8_t)(0x80 | offset >> 24), (uint8_t)(offset >> 16),
+                                   (uint8_t)(offset >> 8), (uint8_t)offset};
+        memset(frame + 6, (int)(i + 1), PART);
+        CHECK(say(&w, frame, sizeof frame) == SSB_OK);
+    }
+    size_t n = ssb_quic_read(w.q, 1, out, SSB_QUIC_PAGE + PART / 2, &end);
+    CHECK(n == SSB_QUIC_PAGE + PART / 2);
+    n += ssb_quic_read(w.q, 1, out + n, PART, &end);
+    n += ssb_quic_read(w.q, 1, out + n, sizeof out - n, &end);
+    CHECK(n == PART * PARTS);
+    for (uint32_t i = 0; i < PART * PARTS; i++) CHECK(out[i] == i / PART + 1);
+    wire_close(&w);
+}
+
 static void windows_that_grow(void) {
     wire w;
     ssb_quic_event e;
@@ -457,6 +481,7 @@ int main(void) {
     retire_in_use();
     challenges();
     a_caller_that_moves();
+    pages_read_in_part();
     windows_that_grow();
     limits_without_sense();
     handovers_that_do_not_fit();

@@ -36,7 +36,7 @@ MUTANTS = (
     ),
     Mutant("persistent too soon", "quic_recovery.c", "#define PERSISTENT 3u", "#define PERSISTENT 1u"),
     Mutant("unsent acknowledged", "quic_recovery.c", "if (largest >= q->number) return", "if (0) return"),
-    Mutant("full ring", "quic_recovery.c", "if (p->state == SENT_FLYING) lose(q, p);", ""),
+    Mutant("full ring", "quic_recovery.c", "        give_up(q, q->oldest);\n", ""),
     Mutant(
         "lost bytes stay lost", "quic_stream_send.c", "if (item->kind == ITEM_STREAM) data_lost(s, item);", "if (0) ;"
     ),
