@@ -62,14 +62,14 @@ ABOUT = "import json, platform, sys; print(json.dumps([platform.python_implement
 INSTALLED = "import ssbfast; from ssbfast import native; print(ssbfast.__file__); print(native.BACKEND)"
 IMPORT_ALL = """
 import importlib, pkgutil, sys, warnings, ssbfast
-from ssbfast.errors import DirectUnavailableError
+from ssbfast.errors import DirectUnavailableError, MissingExtraError
 warnings.filterwarnings("ignore", "Python 3.10 support will be dropped", DeprecationWarning)  # acme's
 for module in pkgutil.walk_packages(ssbfast.__path__, "ssbfast."):
     if module.name.endswith("__main__"):
         continue
     try:
         importlib.import_module(module.name)
-    except DirectUnavailableError:
+    except (DirectUnavailableError, MissingExtraError):  # both are for Python 3.11 on
         if sys.version_info >= (3, 11):
             raise
 """
@@ -121,7 +121,7 @@ class Place:
         if compilers := [name for name in COMPILERS if shutil.which(name, path=self.path)]:
             raise Failure(f"there is a compiler: {', '.join(compilers)}")
         run(python, "-m", "venv", folder / "venv")
-        self.run("-m", "pip", "install", "--quiet", "--only-binary", ":all:", f"{wheel}[tls,direct,test]")
+        self.run("-m", "pip", "install", "--quiet", "--only-binary", ":all:", f"{wheel}[tls,direct,upnp,test]")
 
     def environment(self) -> dict[str, str]:
         kept = {
