@@ -34,6 +34,7 @@ LEFT_OUT = {
     "tests/mutants": "compiles the core with mistakes in it",
     "tests/packaging": "reads packaging, the same for every Python",
     "tests/test_backends.py": "compares the core with plain Python, the same for every Python",
+    "tests/test_docstrings.py": "reads the package's sources, not what is installed",
     "tests/test_floors.py": "reads the package's sources, not what is installed",
     "tests/test_workflows.py": "reads .github, the same for every Python",
     "tests/wire/direct/carriers/test_model.py": "thousands of schedules without I/O, the same for every Python",
