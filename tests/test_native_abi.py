@@ -131,26 +131,6 @@ def test_a_packet_longer_than_the_shared_event_buffer() -> None:
 
 
 @pytest.mark.skipif(not hasattr(mmap, "MADV_DONTNEED"), reason="memory cannot be given back here")
-def test_what_a_link_gives_is_not_sealed_over() -> None:
-    """Much is memory of the receiver's own, little is copied; either is what a flush would have said."""
-    flushing, giving = native.Hub(), native.Hub()
-    links = [native.Link(hub, 1, **KEYS) for hub in (flushing, giving)]
-    lanes = [native.Lane(link, 1, 1 << 20) for link in links]
-    given, flushed = [], b""
-    for size in (100_000, 10, 40_000, 200_000, 1):
-        text = os.urandom(size)
-        assert all(lane.write(text) for lane in lanes)
-        status = native.Status.FULL
-        while status is native.Status.FULL:
-            data, status = links[0].flush(65_536)
-            given.append(links[1].give(65_536))
-            assert given[-1] == (data, status)
-            flushed += data
-    assert b"".join(data for data, _ in given) == flushed
-    assert all(isinstance(data, memoryview) is (len(data) >= 32_768) for data, _ in given)
-    assert {isinstance(data, memoryview) for data, _ in given} == {True, False}
-
-
 def test_a_burst_is_given_back_though_some_of_it_still_waits() -> None:
     process, hub = psutil.Process(), native.Hub(384 << 20)  # a lane may hold a sixteenth of what is left
     links = [native.Link(hub, i, limits=native.CoreLimits(link_backlog=1 << 30), **KEYS) for i in range(3)]

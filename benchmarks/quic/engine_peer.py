@@ -258,7 +258,7 @@ class Peer:
         stream, left = self._to_send
         while left:
             part = left[:CHUNK]
-            taken = self.engine.write(stream, part, end=len(part) == len(left))
+            taken = self.engine.write(stream, bytes(part), end=len(part) == len(left))
             left = left[taken:]
             if taken < len(part):
                 break

@@ -239,7 +239,7 @@ class CarrierTransport(asyncio.Transport):
     def write(self, data: Any) -> None:
         if self._closing or not data:
             return
-        self._carriers.send(data, self.now())
+        self._carriers.send(bytes(data), self.now())
         self._flow()  # at once, also in the midst of a step: the link goes on writing until it is told
         self.step()
 

@@ -40,7 +40,7 @@ class Carrier(Protocol):
     def send_records(self, data: bytes) -> None:
         """Write records."""
 
-    def send_data(self, data: bytes | memoryview) -> None:
+    def send_data(self, data: bytes) -> None:
         """Write bytes of the session."""
 
     def begin_raw(self) -> None:
@@ -126,7 +126,7 @@ class FirstTunnel:
     def send_records(self, data: bytes) -> None:
         """Do nothing: there are none on a raw tunnel."""
 
-    def send_data(self, data: bytes | memoryview) -> None:
+    def send_data(self, data: bytes) -> None:
         self._tunnel.write(data)
 
     def begin_raw(self) -> None:
@@ -234,7 +234,7 @@ class DirectCarrier:
         if self.path is not None:
             self.path.send_records(data)
 
-    def send_data(self, data: bytes | memoryview) -> None:
+    def send_data(self, data: bytes) -> None:
         if self.path is not None:
             self.path.send_data(data)
 
@@ -346,7 +346,7 @@ class StandbyCarrier:
         if self._records is not None and self._peer.is_open:
             self._records.packet(native.STREAM, data)
 
-    def send_data(self, data: bytes | memoryview) -> None:
+    def send_data(self, data: bytes) -> None:
         self._tunnel.write_raw(data)
 
     def begin_raw(self) -> None:

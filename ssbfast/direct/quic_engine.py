@@ -154,7 +154,7 @@ class FastConnection:
         self._next = None
         return stream
 
-    def send_stream_data(self, stream: int, data: bytes | memoryview, end_stream: bool = False) -> None:
+    def send_stream_data(self, stream: int, data: bytes, end_stream: bool = False) -> None:
         """Send bytes; what the engine has no room for waits here."""
         if stream not in self._sending:
             self._sending.add(stream)

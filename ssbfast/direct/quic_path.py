@@ -247,7 +247,7 @@ class DirectPath:
         LocalProtocolError before the path is ready."""
         self._send(RECORDS, data)
 
-    def send_data(self, data: bytes | memoryview) -> None:
+    def send_data(self, data: bytes) -> None:
         """Send bytes of the session."""
         self._send(DATA[self.role], data)
 
@@ -476,16 +476,16 @@ class DirectPath:
             self._quic.reset_stream(stream, ABORTED)
             self._quic.stop_stream(stream, ABORTED)
 
-    def _send(self, stream: int, data: bytes | memoryview, end: bool = False) -> None:
+    def _send(self, stream: int, data: bytes, end: bool = False) -> None:
         if self._driver.ended:
             return
         if not self._ready:
             raise LocalProtocolError("the path is not ready")
         self._write(stream, data, end)
 
-    def _write(self, stream: int, data: bytes | memoryview, end: bool = False) -> None:
+    def _write(self, stream: int, data: bytes, end: bool = False) -> None:
         try:
-            self._quic.send_stream_data(stream, data, end)  # type: ignore[arg-type]  # aioquic copies any
+            self._quic.send_stream_data(stream, data, end)
         except (RuntimeError, ValueError):  # over: the other end may have reset it in this very batch
             return
         self._driver.transmit_soon()

@@ -134,7 +134,7 @@ class StandbyTunnel(asyncio.Transport, asyncio.Protocol):
         self._tunnel.set_protocol(self._link)
         self._link.move(self._tunnel)
 
-    def write_raw(self, data: bytes | memoryview) -> None:
+    def write_raw(self, data: bytes) -> None:
         """Write bytes of the session that is carried."""
         if self._said:
             self._tunnel.write(data)

@@ -41,7 +41,6 @@ class Hub:
         self._events = raw("uint8_t[]", limits.EVENT_ROOM)
         self._numbers = ffi.new("size_t[2]")  # ev_n (or out_n), need
         self._out = raw("uint8_t[]", limits.FLUSH_CHUNK)
-        self._fresh: Any = None  # memory for `Link.give`
 
     @property
     def lent(self) -> int:
@@ -263,23 +262,6 @@ class Link:
             if code < 0:
                 raise error_of(code)
             return ffi.buffer(out, hub._numbers[0])[:], _STATUS[code]
-
-    def give(self, room: int) -> tuple[bytes | memoryview, Status]:
-        """Do what `flush` does, for one that keeps the bytes: much is sealed into memory that is the caller's from then
-        on. Little is copied, so that it holds little."""
-        hub = self._hub
-        with hub._turn:
-            out, hub._fresh = hub._fresh, None
-            if out is None or len(out) != room:
-                out = raw("uint8_t[]", room)
-            code = lib.ssb_link_flush(self._c, out, room, hub._numbers)
-            if code < 0:
-                raise error_of(code)
-            n = hub._numbers[0]
-            if n >= room // 2:
-                return memoryview(ffi.buffer(out, n)).toreadonly(), _STATUS[code]
-            hub._fresh = out
-            return ffi.buffer(out, n)[:], _STATUS[code]
 
     @property
     def queued(self) -> int:

@@ -222,7 +222,7 @@ class Link(asyncio.BufferedProtocol):
         self._pause: asyncio.TimerHandle | None = None  # its input waits until then
         self._pause_until = 0.0
         self.control_lanes: set[native.Lane] | None = None  # what we have to say ourselves, and no tunnel
-        self._piece: int | None = None  # bytes at a time for a transport that keeps them
+        self._piece = limits.FLUSH_CHUNK
         self._goodbye_due = False  # the packet stream's goodbye follows when all lanes are empty
         self._final = False  # and the box stream's right behind it
         self._heard = False
@@ -377,10 +377,10 @@ class Link(asyncio.BufferedProtocol):
         if self._resting:
             self._queue_turn()
 
-    def move(self, transport: asyncio.Transport, *, piece: int | None = None) -> None:
+    def move(self, transport: asyncio.Transport, *, piece: int = limits.FLUSH_CHUNK) -> None:
         """Go on over another transport, which continues the bytes of the one so far in both directions.
 
-        piece: bytes that it gets at a time, at most, and may keep; None: as many as any.
+        piece: bytes that it gets at a time, at most.
         """
         if self._transport is None:
             raise SessionEndedError("the session is over")
@@ -607,7 +607,7 @@ class Link(asyncio.BufferedProtocol):
             return
         status, sealed = native.Status.FULL, False
         while not self._paused and status is native.Status.FULL:
-            data, status = core.flush() if self._piece is None else core.give(self._piece)
+            data, status = core.flush(self._piece)
             if data:
                 sealed = True
                 self.sent += len(data)

@@ -132,10 +132,6 @@ class Link:
         """
         return self.out.flush(room)
 
-    def give(self, room: int) -> tuple[bytes, Status]:
-        """Do what `flush` does: its bytes are the caller's anyway."""
-        return self.flush(room)
-
     @property
     @in_turn
     def queued(self) -> int:

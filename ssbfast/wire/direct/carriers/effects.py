@@ -28,7 +28,7 @@ class Data:
     """Order to write bytes of the session raw: on our unidirectional QUIC stream, or the tunnel (see BeginRaw)."""
 
     carrier: int
-    data: bytes | memoryview = field(repr=False)
+    data: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,7 @@ class Sending:
 
     def __init__(self, window: int, most: int = 0, base: int = 0, share: MemoryShare | None = None) -> None:
         self.window = Window(window, max(window, most), base, share)
-        self._chunks: deque[bytes | memoryview] = deque()
+        self._chunks: deque[bytes] = deque()
         self._acked = 0  # bytes of the first chunk that are acknowledged
         self.sent = 0
         self.base = 0
@@ -102,7 +102,7 @@ class Sending:
         """True while nothing waits for an ACK."""
         return not self.retaining or self.base == self.sent
 
-    def add(self, data: bytes | memoryview, now: float) -> None:
+    def add(self, data: bytes, now: float) -> None:
         """Count bytes that leave, and keep them if need be. Raise LocalProtocolError far beyond `room`."""
         self.sent += len(data)
         if not self.retaining or not data:
@@ -136,7 +136,7 @@ class Sending:
         self.base = offset
         self.since = now if offset < self.sent else None
 
-    def after(self, offset: int) -> list[bytes | memoryview]:
+    def after(self, offset: int) -> list[bytes]:
         """Return the kept bytes from `offset` on (`base` … `sent`), in pieces."""
         skip = offset - self.base + self._acked
         pieces = []

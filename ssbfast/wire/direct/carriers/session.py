@@ -146,11 +146,8 @@ class Carriers(HandoverState):
         """
         return self._sending.room
 
-    def send(self, data: bytes | memoryview, now: float) -> None:
-        """Send bytes that the session sealed; they are kept as they are.
-
-        Raise LocalProtocolError after its goodbye, or far beyond `room`.
-        """
+    def send(self, data: bytes, now: float) -> None:
+        """Send bytes that the session sealed. Raise LocalProtocolError after its goodbye, or far beyond `room`."""
         if self._phase is not Phase.OPEN or not data:
             return
         if self._said:

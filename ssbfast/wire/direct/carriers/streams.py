@@ -179,7 +179,7 @@ class CarriedStream:
         """Bytes received in order; once detached, the `received` of `direct.continue`."""
         return self._receiving.got
 
-    def resume(self, received: int) -> list[bytes | memoryview]:
+    def resume(self, received: int) -> list[bytes]:
         """Go on in the duplex; return what is to be written first, in pieces. received: the peer's number.
 
         Raises LocalProtocolError unless detached, CarrierError for a number that cannot be.
