@@ -214,13 +214,13 @@ class Engine:
         """Return whether a stream is not yet over both ways."""
         return bool(lib.ssb_quic_is_open(self._q, stream))
 
-    def write(self, stream: int, data: bytes, *, end: bool = False) -> int:
+    def write(self, stream: int, data: bytes | bytearray, *, end: bool = False) -> int:
         """Return how much was taken; `end` counts when all of it was. What was taken is kept until it has arrived.
 
-        Only bytes are taken: a view that is lent may be cleared by the collector of cycles first, and crashes then.
+        No view is taken: the collector of cycles may clear one that is lent, which crashes the process.
         """
-        if type(data) is not bytes:
-            raise TypeError("only bytes can be lent")
+        if type(data) not in (bytes, bytearray):
+            raise TypeError("no view can be lent")
         memory = ffi.from_buffer("uint8_t[]", data)
         lent = self._lent[stream]
         lent.append(memory)  # before C knows it: whatever interrupts us, it may be kept too long, never too short
