@@ -42,7 +42,6 @@ FLOORS = {
 QUIET = 3
 """Up to this floor no I/O and no clock."""
 
-KNOW_AIOQUIC = {f"direct.quic_{name}" for name in ("connection", "engine", "handover", "path")}
 LOUD = {"asyncio", "socket", "ssl", "time", "threading", "sqlite3", "aioquic", "select", "selectors", "subprocess"}
 STRANGERS = {
     *(("room", "net"), ("net", "room")),

@@ -55,7 +55,7 @@ class PortMapping:
 
     @property
     def is_prompt(self) -> bool:
-        """Whether this router has answered before: it is worth waiting for."""
+        """Return whether this router has answered before: it is worth waiting for."""
         return self._router.is_prompt
 
     async def settled(self, seconds: float) -> None:
@@ -146,7 +146,7 @@ class _Router:
 
     @property
     def is_prompt(self) -> bool:
-        """Whether it has answered before, or is just being asked."""
+        """Return whether it has answered before, or is just being asked."""
         return self.has_answered or self.upnp.may_map
 
     def wants_upnp(self, *, is_silent: bool) -> bool:

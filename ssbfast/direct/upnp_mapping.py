@@ -38,7 +38,7 @@ class UpnpGateway:
 
     @property
     def may_map(self) -> bool:
-        """Whether it speaks UPnP, or is just being asked."""
+        """Return whether it speaks UPnP, or is just being asked."""
         search = self._search
         return search is not None and (not search.done() or (not search.cancelled() and search.result() is not None))
 

@@ -13,9 +13,10 @@ from typing import Final
 from ssbfast import limits
 
 _PART: Final = 2
-"""A reader that takes one of so many parts of the window within `_ROUND_TRIPS` has use for twice as much."""
+"""A reader that takes one of so many parts of the window within `ROUND_TRIPS` has use for twice as much."""
 
-_ROUND_TRIPS: Final = 2
+ROUND_TRIPS: Final = 2
+"""What is used up, or acknowledged, within so many of them is worth a larger window."""
 
 
 class MemoryBudget:
@@ -124,7 +125,7 @@ class Credit:
             return
         if used - reader.measured < reader.window // _PART:
             return
-        if now - reader.since <= _ROUND_TRIPS * rtt:
+        if now - reader.since <= ROUND_TRIPS * rtt:
             reader.window += self._take(min(reader.window, limits.DIRECT_STREAM_WINDOW_MAX - reader.window))
         reader.measured, reader.since = used, now
 

@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from typing import Final
 
 from ssbfast import limits
 from ssbfast.errors import CarrierError, LocalProtocolError
-from ssbfast.wire.direct.memory import MemoryShare
-
-_ROUND_TRIPS: Final = 2
+from ssbfast.wire.direct.memory import ROUND_TRIPS, MemoryShare
 
 
 class Window:
@@ -49,7 +46,7 @@ class Window:
         self._acked += length
         if self._acked < self.size:
             return
-        if now - self._since < _ROUND_TRIPS * self.rtt:
+        if now - self._since < ROUND_TRIPS * self.rtt:
             self._grow(2 * self.size)
         self._since, self._acked = (now if full else None), 0
 
